@@ -1,0 +1,87 @@
+"""The one place where settings become objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from decoderlab.config import ConfigError, call, canonical, find_target
+from decoderlab.contract import TokenSpace
+from decoderlab.initialisation import initialise
+from decoderlab.module import EncoderDecoder
+from decoderlab.settings import Training
+from decoderlab.tasks.task import Task, TaskData
+
+_DATA: dict[str, TaskData] = {}
+
+
+def build_task(config: Mapping[str, Any]) -> Task:
+    """Build the task of a resolved config; its data are loaded once per process and settings.
+
+    Raises:
+        ConfigError: if the settings or the data are wrong.
+    """
+    task = _build("task", config["task"])
+    key = canonical(config["task"])
+    if key not in _DATA:
+        if len(_DATA) == 4:  # a sweep over many data sets must not fill the memory
+            _DATA.pop(next(iter(_DATA)))
+        try:
+            _DATA[key] = task.data
+        except ValueError as error:
+            raise ConfigError(f"task: {error}") from error
+    task.adopt(_DATA[key])
+    task.batch_size = config["training"]["batch_size"]
+    task.evaluation_batch_size = config["evaluation"]["batch_size"]
+    task.seed = config["seed"]
+    return task
+
+
+def build_networks(
+    config: Mapping[str, Any], source: TokenSpace, target: TokenSpace
+) -> tuple[nn.Module, nn.Module]:
+    """Build encoder and decoder; the encoder's sizes flow into the decoder.
+
+    Args:
+        config: from `config.resolve`.
+        source, target: the task's token ids.
+
+    Raises:
+        ConfigError: if the settings contradict each other.
+    """
+    encoder = _build("encoder", config["encoder"], tokens=source)
+    decoder = _build("decoder", config["decoder"], tokens=target, encoder_shape=encoder.shape)
+    return encoder, decoder
+
+
+def build_model(config: Mapping[str, Any], task: Task) -> EncoderDecoder:
+    """Build the LightningModule with its initial weights.
+
+    Args:
+        config: from `config.resolve`.
+        task: from `build_task`.
+    """
+    data = task.data
+    source, target = data.source_vocabulary.space, data.target_vocabulary.space
+    encoder, decoder = build_networks(config, source, target)
+    training = Training(**config["training"])
+    steps = training.total_steps(task.train_dataloader().batches_per_epoch)
+    model = EncoderDecoder(
+        encoder=encoder,
+        decoder=decoder,
+        tokens=target,
+        max_target_length=data.max_target_length,
+        seed=config["seed"],
+        make_optimizer=lambda parameters: training.make_optimizer(parameters, steps),
+        gradient_clip_norm=training.gradient_clip_norm,
+    )
+    initialise(model, config["seed"], training.uniform_range)
+    return model
+
+
+def _build(group: str, settings: Mapping[str, Any], **injected: Any) -> Any:
+    settings = dict(settings)
+    target = find_target(group, settings.pop("_target_"))
+    return call(group, target, **settings, **injected)

@@ -1,0 +1,66 @@
+"""Checks of constructor arguments, with one form of message: what came, what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+def choice(name: str, value: object, allowed: Sequence[str]) -> None:
+    """Raise ValueError unless `value` is one of `allowed`.
+
+    Example:
+        >>> choice("cell", "lsmt", ["gru", "lstm"])
+        Traceback (most recent call last):
+        ValueError: cell is 'lsmt'; it must be one of gru, lstm. Did you mean lstm?
+    """
+    if value not in allowed:
+        raise ValueError(
+            f"{name} is {value!r}; it must be one of {', '.join(allowed)}.{did_you_mean(value, allowed)}"
+        )
+
+
+def subset(name: str, values: Iterable[str], allowed: Sequence[str]) -> frozenset[str]:
+    """Return `values` as a set; raise ValueError if one is not allowed or stands twice."""
+    values = list(values)
+    for value in values:
+        choice(f"an entry of {name}", value, allowed)
+    if len(set(values)) < len(values):
+        raise ValueError(f"{name} is {values}; name each entry once")
+    return frozenset(values)
+
+
+def at_least(name: str, value: float, minimum: float) -> None:
+    """Raise ValueError if `value` is below `minimum` or not a number.
+
+    Example:
+        >>> at_least("hidden_size", 0, 1)
+        Traceback (most recent call last):
+        ValueError: hidden_size is 0; it must be at least 1
+    """
+    if not value >= minimum:
+        raise ValueError(f"{name} is {value}; it must be at least {minimum}")
+
+
+def between(name: str, value: float, minimum: float, maximum: float) -> None:
+    """Raise ValueError unless minimum <= value <= maximum."""
+    if not minimum <= value <= maximum:
+        raise ValueError(f"{name} is {value}; it must be between {minimum} and {maximum}")
+
+
+def positive(name: str, value: float) -> None:
+    """Raise ValueError unless 0 < value < infinity."""
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} is {value}; it must be a positive number")
+
+
+def ratio(name: str, value: float) -> None:
+    """Raise ValueError unless 0 <= value < 1."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} is {value}; it must be at least 0 and below 1")
+
+
+def did_you_mean(value: object, allowed: Iterable[str]) -> str:
+    """Return ' Did you mean X?', or nothing if nothing is near."""
+    close = get_close_matches(str(value), list(map(str, allowed)), n=1, cutoff=0.6)
+    return f" Did you mean {close[0]}?" if close else ""

@@ -1,0 +1,127 @@
+"""What encoders, decoders and tasks hand to each other: the whole interface in one file.
+
+Axis letters: B batch, S source positions, T target positions, H hidden, D summary,
+V vocabulary, L layers. Masks are True for real tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+class State(NamedTuple):
+    """The recurrent state of a stack of layers: `hidden` first, then `cell`.
+
+    Shapes:
+        hidden: (L, B, H). A bidirectional encoder puts both directions side by side in H.
+        cell: (L, B, H), or None where the cell type has none (GRU).
+    """
+
+    hidden: Tensor
+    cell: Tensor | None
+
+
+class Encoded(NamedTuple):
+    """What an encoder read.
+
+    Shapes:
+        memory: (B, S, M), one vector per source position; zeros at padding.
+        memory_mask: (B, S) bool, True for real tokens.
+        summary: (B, D), the one fixed-length encoding of the source (Cho's c).
+        state: per layer (hidden, cell) after the last real token, or None for an encoder
+            without a recurrent state.
+    """
+
+    memory: Tensor
+    memory_mask: Tensor
+    summary: Tensor
+    state: State | None
+
+
+class Batch(NamedTuple):
+    """One training or evaluation batch.
+
+    Shapes:
+        source: (B, S) int64 token ids, `pad_id` after the end.
+        source_lengths: (B,) int64 on the CPU, so that asking for a length never waits for a GPU.
+        target: (B, T) int64 token ids, with EOS where the task has one, `pad_id` after the end.
+        index: (B,) int64 row of each example in its split.
+    """
+
+    source: Tensor
+    source_lengths: Tensor
+    target: Tensor
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    """The sizes an encoder states, so that a decoder fits it without a YAML repeating them.
+
+    Args:
+        memory_size: width M of `Encoded.memory`.
+        summary_size: width D of `Encoded.summary`.
+        state_size: width H of `Encoded.state`, None where the encoder has no state.
+        state_num_layers: layers L of `Encoded.state` (0 without a state).
+        has_cell: whether the state carries an LSTM cell.
+    """
+
+    memory_size: int
+    summary_size: int
+    state_size: int | None = None
+    state_num_layers: int = 0
+    has_cell: bool = False
+
+
+@dataclass(frozen=True)
+class TokenSpace:
+    """A set of token ids, as models need to know it.
+
+    Args:
+        size: number of ids V, special ones included.
+        pad_id, bos_id, eos_id, unk_id: the special ids.
+    """
+
+    size: int
+    pad_id: int = 0
+    bos_id: int = 1
+    eos_id: int = 2
+    unk_id: int = 3
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A module that reads a source.
+
+    The constructor takes the keyword `tokens: TokenSpace` besides its own settings.
+    """
+
+    shape: EncoderShape
+
+    def __call__(self, source: Tensor, source_lengths: Tensor) -> Encoded:
+        """Encode `source` (B, S) of which row b has `source_lengths[b]` real tokens."""
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """A module that writes a target.
+
+    The constructor takes the keywords `tokens: TokenSpace` and `encoder_shape: EncoderShape`
+    besides its own settings. The state is the decoder's own business: generation only passes
+    it on, and reorders it.
+    """
+
+    def __call__(self, encoded: Encoded, target: Tensor) -> Tensor:
+        """Return logits (B, T, V); those at t may depend on `target[:, :t]` only."""
+
+    def start(self, encoded: Encoded) -> Any:
+        """Return the state before the first target token."""
+
+    def step(self, token: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Take the previous token (B,), BOS at first; return its logits (B, V) and the next state."""
+
+    def reorder(self, state: Any, index: Tensor) -> Any:
+        """Return the state of the batch rows `index` (N,), for beam search and early finishing."""

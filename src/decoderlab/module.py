@@ -1,0 +1,139 @@
+"""The LightningModule: how an encoder and a decoder are trained and evaluated, whatever they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from decoderlab.contract import Batch, TokenSpace
+from decoderlab.metrics import SequenceMetrics
+from decoderlab.randomness import stream_seed
+from decoderlab.search import greedy
+
+
+class EncoderDecoder(pl.LightningModule):
+    """Trains with teacher forcing where the decoder has it; measures by free-running generation.
+
+    Args:
+        encoder, decoder: anything that keeps the contract.
+        tokens: the target's token ids.
+        max_target_length: tokens to generate at most, EOS included.
+        seed: the run's seed, from which each step's randomness is drawn.
+        make_optimizer: from the parameters to an optimizer and its schedule (or None), stepped
+            once an update.
+        gradient_clip_norm: largest L2 norm of the gradient; None for no clipping.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        tokens: TokenSpace,
+        max_target_length: int,
+        seed: int = 0,
+        make_optimizer: Callable[[Any], tuple[Any, Any | None]] | None = None,
+        gradient_clip_norm: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+        self.tokens, self.max_target_length, self.seed = tokens, max_target_length, seed
+        self.make_optimizer = make_optimizer
+        self.gradient_clip_norm = gradient_clip_norm
+        self.metrics = SequenceMetrics()
+        self.gradient_norm: Tensor | None = None
+        self.accepted: Callable[[int], Any] | None = None
+        self.predictions: list[tuple[int, list[int], bool]] = []
+        self._loss_sum = self._loss_tokens = 0.0
+
+    def forward(self, source: Tensor, source_lengths: Tensor) -> list[list[int]]:
+        """Generate target ids, without EOS, for sources (B, S); greedy.
+
+        Args:
+            source: (B, S) int64.
+            source_lengths: (B,) int64 on the CPU.
+        """
+        encoded = self.encoder(source, source_lengths)
+        generated = greedy(
+            self.decoder, encoded, tokens=self.tokens, max_length=self.max_target_length
+        )
+        return [strip(row, self.tokens) for row in generated.tolist()]
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the summed negative log-likelihood in nats, and the number of target tokens."""
+        encoded = self.encoder(batch.source, batch.source_lengths)
+        logits = self.decoder(encoded, batch.target)
+        total = functional.cross_entropy(
+            logits.flatten(0, 1),
+            batch.target.flatten(),
+            ignore_index=self.tokens.pad_id,
+            reduction="sum",
+        )
+        return total, (batch.target != self.tokens.pad_id).sum()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Key the step's randomness by (seed, step): a resumed run draws what it would have."""
+        torch.manual_seed(stream_seed(self.seed, "dropout", self.global_step))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss in nats per target token; 0 for a batch without any."""
+        total, num_tokens = self.loss(batch)
+        return total / num_tokens.clamp(min=1)
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        """Clip the gradient's norm, and keep what it was for the records (Lightning's hook)."""
+        if self.gradient_clip_norm is not None:
+            self.gradient_norm = nn.utils.clip_grad_norm_(
+                self.parameters(), self.gradient_clip_norm
+            )
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last evaluation."""
+        self.metrics.reset()
+        self.predictions = []
+        self._loss_sum = self._loss_tokens = 0.0
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Generate freely, and add the teacher-forced loss beside it."""
+        total, num_tokens = self.loss(batch)
+        self._loss_sum += float(total)
+        self._loss_tokens += float(num_tokens)
+        generated = self(batch.source, batch.source_lengths)
+        rows = batch.index.tolist()
+        references = [self.accepted(row) for row in rows]
+        self.metrics.update(generated, references)
+        self.predictions += [
+            (row, prediction, tuple(prediction) in accepted)
+            for row, prediction, accepted in zip(rows, generated, references, strict=True)
+        ]
+
+    def evaluated(self) -> dict[str, float]:
+        """Return the metrics of the evaluation that has just ended."""
+        return self.metrics.compute() | {"loss": self._loss_sum / max(self._loss_tokens, 1.0)}
+
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer and, if there is one, its schedule per update."""
+        trained = (parameter for parameter in self.parameters() if parameter.requires_grad)
+        optimizer, scheduler = self.make_optimizer(trained)
+        if scheduler is None:
+            return optimizer
+        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+
+def strip(generated: list[int], tokens: TokenSpace) -> list[int]:
+    """Return generated ids up to the first EOS, without it.
+
+    Example:
+        >>> strip([7, 8, 2, 0], TokenSpace(9))
+        [7, 8]
+    """
+    end = generated.index(tokens.eos_id) if tokens.eos_id in generated else len(generated)
+    return generated[:end]

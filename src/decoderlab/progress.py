@@ -1,0 +1,124 @@
+"""What a person sees while training goes on: a live line in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+PLAIN_SECONDS = 10.0
+
+
+@dataclass
+class Tally:
+    """How far a sweep is.
+
+    Args:
+        total: runs that this launch has to do.
+        reused: runs that were finished before.
+    """
+
+    total: int
+    reused: int
+    statuses: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+
+    def line(self) -> str:
+        """Return done, failed, and the time left at the pace so far."""
+        done = len(self.statuses)
+        failed = sum(status != "FINISHED" for status in self.statuses)
+        left = (time.perf_counter() - self.started) / max(done, 1) * (self.total - done)
+        text = f"{done} of {self.total} done, {failed} failed"
+        if self.reused:
+            text += f", {self.reused} reused"
+        return text + (f", about {duration(left)} left" if 0 < done < self.total else "")
+
+
+# Set by a sweep for the runs of its own process.
+tally: Tally | None = None
+
+
+def duration(seconds: float) -> str:
+    """Return a span of time as a person would say it.
+
+    Example:
+        >>> duration(8.4), duration(200), duration(9000)
+        ('8 s', '3 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+class RunProgress:
+    """Shows one run. Call it with (step, values) as values come; use it as a context manager.
+
+    Args:
+        title: what a person calls the run.
+        total_steps: the budget in updates, None for a budget in seconds.
+        max_seconds: the budget in seconds, or None.
+    """
+
+    def __init__(self, title: str, total_steps: int | None, max_seconds: float | None) -> None:
+        self.title, self.total_steps, self.max_seconds = title, total_steps, max_seconds
+        self.values: dict[str, float] = {}
+        self._started = self._last_line = time.perf_counter()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> RunProgress:
+        if sys.stderr.isatty():
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=20),
+                TextColumn("{task.fields[values]}"),
+                TimeRemainingColumn(compact=True),
+                console=console,
+                transient=True,
+            )
+            head = self.title if tally is None else f"\\[{tally.line()}] {self.title}"
+            self._row = self._bar.add_task(
+                head, total=self.total_steps or self.max_seconds, values="starting"
+            )
+            self._bar.start()
+        elif tally is None:
+            console.print(f"{self.title}: starting")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, step: int, values: dict[str, float]) -> None:
+        """Take new values of metrics at a step."""
+        self.values |= values
+        now = time.perf_counter()
+        if self._bar is not None:
+            done = step if self.total_steps else now - self._started
+            self._bar.update(self._row, completed=done, values=f"update {step}, {self._text()}")
+        elif now - self._last_line >= PLAIN_SECONDS:
+            self._last_line = now
+            of = f" of {self.total_steps}" if self.total_steps else ""
+            console.print(f"{self.title}: update {step}{of}, {self._text()}")
+
+    def _text(self) -> str:
+        names = {
+            "train/loss": "loss",
+            "validation/loss": "validation loss",
+            "validation/exact_match": "exact match",
+        }
+        return ", ".join(
+            f"{label} {self.values[name]:.3f}"
+            for name, label in names.items()
+            if name in self.values
+        )
+
+
+def print_outcome(title: str, status: str, text: str) -> None:
+    """Print the line that a run leaves behind."""
+    color = {"FINISHED": "green", "INTERRUPTED": "yellow"}.get(status, "red")
+    head = "" if tally is None else f"\\[{tally.line()}] "
+    console.print(f"{head}{title}: [{color}]{status.lower()}[/] {text}")

@@ -1,0 +1,417 @@
+"""One run: prepared without writing anything, then trained, tested and recorded."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import re
+import subprocess
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from decoderlab import cost
+from decoderlab.assembly import build_model, build_networks, build_task
+from decoderlab.callbacks import Diverged, Interrupted, Interruption, Recorder
+from decoderlab.config import ConfigError, resolve, run_id
+from decoderlab.metrics import signature
+from decoderlab.module import EncoderDecoder
+from decoderlab.records import (
+    AtomicCheckpointIO,
+    Invalid,
+    RunFolder,
+    sealed,
+    verify,
+    write_json,
+    write_text,
+)
+from decoderlab.settings import PRECISIONS, Evaluation, Run, Training
+from decoderlab.tasks.task import Task
+
+log = logging.getLogger(__name__)
+Report = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that was checked and can begin.
+
+    Args:
+        config: resolved, with the `choices` of config groups that it was composed of.
+        run_id: sha256 of the scientific config and the data.
+        task: with its data.
+        folder: where its records are or will be.
+        num_parameters: trained parameters.
+    """
+
+    config: dict[str, Any]
+    run_id: str
+    task: Task
+    folder: RunFolder
+    num_parameters: int
+
+    @property
+    def title(self) -> str:
+        """What a person calls this run."""
+        choices = self.config["choices"]
+        return f"{choices['task']} · {choices['encoder']} · {choices['decoder']} · seed {self.config['seed']}"
+
+
+def prepare(config: DictConfig | Mapping[str, Any], choices: Mapping[str, str]) -> Prepared:
+    """Check a config to the last setting and build everything once, without writing anything.
+
+    Args:
+        config: as composed by Hydra.
+        choices: the chosen option of each config group; for names only.
+
+    Raises:
+        ConfigError: if the run cannot work.
+    """
+    resolved = resolve(OmegaConf.create(config))
+    resolved["choices"] = {group: choices.get(group, group) for group in ("task", "encoder", "decoder")}
+    task = build_task(resolved)
+    data = task.data
+    with torch.device("meta"):  # sizes are checked, nothing is computed
+        networks = build_networks(
+            resolved, data.source_vocabulary.space, data.target_vocabulary.space
+        )
+    identity = run_id(resolved, data.fingerprint)
+    return Prepared(
+        config=resolved,
+        run_id=identity,
+        task=task,
+        folder=find_folder(Path(resolved["run"]["output_dir"]), resolved, identity),
+        num_parameters=sum(
+            p.numel() for network in networks for p in network.parameters() if p.requires_grad
+        ),
+    )
+
+
+def find_folder(output_dir: Path, config: Mapping[str, Any], identity: str) -> RunFolder:
+    """Return a run's folder: the one that has its id, whatever its slug, or a new one."""
+    runs = output_dir / "runs"
+    existing = next(iter(sorted(runs.glob(f"*-{identity[:12]}"))), None) if runs.is_dir() else None
+    if existing is not None:
+        return RunFolder(existing)
+    choices = config["choices"]
+    words = "-".join([choices["task"], choices["encoder"], choices["decoder"]])
+    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", words).strip("-.")[:80]
+    return RunFolder(runs / f"{slug}-s{config['seed']}-{identity[:12]}")
+
+
+def check_writable(output_dir: Path) -> None:
+    """Raise ConfigError unless runs can be written below a folder; leaves nothing behind."""
+    nearest = output_dir.absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        what = "is not a folder" if not nearest.is_dir() else "cannot be written to"
+        raise ConfigError(
+            f"run.output_dir is {str(output_dir)!r}, but {nearest} {what}; "
+            "give another folder: run.output_dir=FOLDER"
+        )
+
+
+def execute(prepared: Prepared, *, report: Report, retry: bool) -> str:
+    """Bring a run to its end, from wherever it stands, and return its status.
+
+    A finished run is left alone. An interrupted one goes on from its last valid checkpoint. If
+    another process is at it, wait for that.
+
+    Args:
+        prepared: from `prepare`.
+        report: called with (step, values) as training goes on.
+        retry: whether to begin again with a run that failed or diverged before.
+
+    Raises:
+        Interrupted: after the run's state was saved.
+    """
+    folder = prepared.folder
+    lock = folder.lock()
+    if folder.locked():
+        log.info("another process trains %s; waiting for it", folder.path)
+    with lock:
+        before = json.loads(folder.status_file.read_text())["status"] if folder.status_file.exists() else "PLANNED"
+        if before == "FINISHED" and _valid_result(folder):
+            return before
+        if before in ("FAILED", "DIVERGED") and not retry:
+            return before
+        folder.set_status("RUNNING", run_id=prepared.run_id)
+        folder.traceback.unlink(missing_ok=True)
+        try:
+            with Interruption() as interruption:
+                result = _train_and_test(prepared, interruption, report)
+        except Interrupted as error:
+            folder.set_status("INTERRUPTED", run_id=prepared.run_id, reason=str(error))
+            raise
+        except Diverged as error:
+            folder.set_status(
+                "DIVERGED", run_id=prepared.run_id, reason=str(error), step=error.step
+            )
+            return "DIVERGED"
+        except Exception as error:
+            write_text(folder.traceback, traceback.format_exc())
+            reason = f"{type(error).__name__}: {error}"
+            folder.set_status("FAILED", run_id=prepared.run_id, reason=reason)
+            return "FAILED"
+        write_json(folder.result_file, sealed(result))
+        folder.set_status("FINISHED", run_id=prepared.run_id)
+        return "FINISHED"
+
+
+def _valid_result(folder: RunFolder) -> bool:
+    try:
+        return folder.result() is not None
+    except Invalid as error:
+        log.warning("%s; the run is tested again", error)
+        return False
+
+
+def _train_and_test(prepared: Prepared, interruption: Interruption, report: Report) -> dict[str, Any]:
+    config, task, folder = prepared.config, prepared.task, prepared.folder
+    training, evaluation = Training(**config["training"]), Evaluation(**config["evaluation"])
+    run = Run(**config["run"])
+    started = time.time()
+    torch.set_num_threads(run.threads)
+    cost.reset_peak_memory()
+    _describe(prepared)
+    model = build_model(config, task)
+    batches = task.train_dataloader()
+    flops = cost.count_flops(model, batches.split.batch(torch.from_numpy(batches.epoch(0)[0])))
+    flops_per_example = flops / len(batches.epoch(0)[0])
+    recorder = Recorder(
+        folder=folder,
+        run=run,
+        evaluation=evaluation,
+        total_steps=training.total_steps(batches.batches_per_epoch),
+        max_seconds=training.max_seconds,
+        interruption=interruption,
+        report=report,
+    )
+    trainer = make_trainer(run, training, evaluation, recorder, folder.path)
+    checkpoint = _newest_valid(folder)
+    step = 0
+    if checkpoint is not None:
+        saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        step = saved["global_step"]
+        recorder.load_state_dict(next(iter(saved["callbacks"].values())))
+        recorder.memory["restarts"] += 1
+        log.info("going on from update %d", step)
+    recorder.open(step)
+    try:
+        with quiet():
+            if not recorder.memory["finished"]:
+                validated(model, task, "validation")
+                trainer.fit(model, datamodule=task, ckpt_path=checkpoint, weights_only=True)
+            step = recorder.memory["last"]["step"]
+            load_best(model, folder, recorder.memory["best"]["file"])
+            validated(model, task, "test")
+            interruption.check()
+            test_started = time.perf_counter()
+            trainer.test(model, datamodule=task, verbose=False)
+        test_seconds = time.perf_counter() - test_started
+        scores = model.evaluated()
+        _write_predictions(folder, task, model)
+        if recorder.writer is not None:
+            _tensorboard_summary(recorder.writer, config, task, model, scores, run.num_samples)
+    finally:
+        recorder.close()
+    memory = recorder.memory
+    data = task.data
+    return {
+        "run_id": prepared.run_id,
+        "choices": config["choices"],
+        "seed": config["seed"],
+        "metrics": {
+            "test": scores,
+            "validation": memory["best"]["metrics"],
+            "validation_last": memory["last"]["metrics"],
+        },
+        "signature": signature(
+            "test", len(data.splits["test"]), data.max_target_length, data.fingerprint
+        ),
+        "selected_by": evaluation.select,
+        "best_step": memory["best"]["step"],
+        "best_checkpoint": f"checkpoints/{memory['best']['file']}",
+        "steps": step,
+        "examples_seen": memory["examples_seen"],
+        "tokens_seen": memory["tokens_seen"],
+        "batches_per_epoch": batches.batches_per_epoch,
+        "parameters": cost.count_parameters(model),
+        "flops_per_example": flops_per_example,
+        "train_seconds": memory["train_seconds"],
+        "evaluation_seconds": memory["evaluation_seconds"] + test_seconds,
+        "peak_memory_bytes": cost.peak_memory(),
+        "restarts": memory["restarts"],
+        "started": started,
+        "ended": time.time(),
+        "data": {"fingerprint": data.fingerprint, "counts": data.counts},
+        "environment": environment(model.device),
+    }
+
+
+def make_trainer(
+    run: Run, training: Training, evaluation: Evaluation, recorder: Recorder, root: Path
+) -> pl.Trainer:
+    """Return a Trainer that leaves records, progress and checkpoints to the recorder."""
+    return pl.Trainer(
+        accelerator=run.accelerator,
+        devices=1,
+        precision=PRECISIONS[training.precision],
+        # The stream of batches is endless; the recorder says when the budget is used up.
+        max_epochs=-1,
+        val_check_interval=evaluation.every_steps,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[recorder],
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=root,
+    )
+
+
+def validated(model: EncoderDecoder, task: Task, split: str) -> None:
+    """Tell a model which targets of a split count as right."""
+    examples, eos_id = task.data.splits[split], model.tokens.eos_id
+    model.accepted = lambda row: examples.accepted(row, eos_id)
+
+
+def load_best(model: EncoderDecoder, folder: RunFolder, name: str) -> None:
+    """Load the weights of the step chosen on validation."""
+    checkpoint = AtomicCheckpointIO().load_checkpoint(folder.checkpoints / name)
+    model.load_state_dict(checkpoint["state_dict"])
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return versions, code and hardware, so that a number can be traced to what made it."""
+    packages = ("decoderlab", "torch", "pytorch-lightning", "hydra-core", "numpy")
+    processor = platform.processor()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line.split(":")[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        pass
+    commit, dirty = _git()
+    return {
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in packages},
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "processor": processor,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+class quiet(warnings.catch_warnings):  # noqa: N801 - used like the context manager it extends
+    """Silence what Lightning says about choices that are made on purpose here."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", module=r"(pytorch_)?lightning")
+        warnings.filterwarnings("ignore", category=UserWarning, message=r".*does not have many workers")
+
+
+def _git() -> tuple[str | None, bool | None]:
+    """Return the commit of the code that runs, and whether it was changed since."""
+    here = Path(__file__).parent
+    try:
+        ask = {"cwd": here, "capture_output": True, "text": True, "check": True, "timeout": 10}
+        # An installed package may lie inside somebody else's checkout: that commit is not ours.
+        subprocess.run(["git", "ls-files", "--error-unmatch", "__init__.py"], **ask)
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], **ask).stdout.strip()
+        status = subprocess.run(["git", "status", "--porcelain", "--", "."], **ask).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+    return commit, bool(status.strip())
+
+
+def _describe(prepared: Prepared) -> None:
+    """Write what is needed to use the run later, before anything can go wrong."""
+    data = prepared.task.data
+    write_text(prepared.folder.config, OmegaConf.to_yaml(OmegaConf.create(prepared.config)))
+    write_json(
+        prepared.folder.vocabularies,
+        {
+            "source": data.source_vocabulary.entries,
+            "target": data.target_vocabulary.entries,
+            "max_target_length": data.max_target_length,
+            "fingerprint": data.fingerprint,
+        },
+    )
+
+
+def _newest_valid(folder: RunFolder) -> Path | None:
+    """Return the checkpoint to go on from."""
+    for path in folder.resume_checkpoints():
+        try:
+            verify(path)
+            return path
+        except Invalid as error:
+            log.warning("%s; falling back to the one before", error)
+    return None
+
+
+def _write_predictions(folder: RunFolder, task: Task, model: EncoderDecoder) -> None:
+    split, data = task.data.splits["test"], task.data
+    lines = []
+    for row, prediction, correct in sorted(model.predictions):
+        source = data.source_vocabulary.decode(split.source[row])
+        target = data.target_vocabulary.decode(split.accepted(row, model.tokens.eos_id)[0])
+        record = {
+            "source": task.source_text(source),
+            "target": task.target_text(target),
+            "prediction": task.target_text(data.target_vocabulary.decode(prediction)),
+            "correct": correct,
+        }
+        lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+    write_text(folder.predictions, "".join(lines))
+
+
+def _tensorboard_summary(
+    writer: Any,
+    config: Mapping[str, Any],
+    task: Task,
+    model: EncoderDecoder,
+    scores: dict[str, float],
+    num_samples: int,
+) -> None:
+    """Add sample predictions and the HPARAMS entry."""
+    from itertools import islice
+
+    rows = ["| source | target | prediction |", "|---|---|---|"]
+    with (Path(writer.log_dir).parent / "predictions.jsonl").open() as file:
+        for line in islice(file, num_samples):
+            record = json.loads(line)
+            mark = "" if record["correct"] else " ✗"
+            rows.append(f"| {record['source']} | {record['target']} | {record['prediction']}{mark} |")
+    writer.add_text("test/predictions", "\n".join(rows))
+    plain = {
+        f"{group}.{name}": value if isinstance(value, int | float | str | bool) else str(value)
+        for group in ("task", "encoder", "decoder", "training")
+        for name, value in config[group].items()
+        if name != "_target_"
+    }
+    names = {group: config["choices"][group] for group in ("task", "encoder", "decoder")}
+    writer.add_hparams(
+        names | plain | {"seed": config["seed"]},
+        {f"test/{name}": value for name, value in scores.items()},
+        run_name=".",
+    )

@@ -1,0 +1,207 @@
+"""The settings of training, evaluation and running, checked when they are made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from decoderlab import checks
+from decoderlab.metrics import DIRECTIONS
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+SCHEDULES = ("constant", "linear", "cosine", "exponential", "inverse_sqrt")
+PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float64": "64-true"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a model is trained.
+
+    Args:
+        batch_size: examples per update, at least 1.
+        max_steps, max_epochs, max_seconds: the budget: exactly one of updates, passes over the
+            training split, and seconds of training is given, the others are null.
+        optimizer: `adam`, `adamw` or `sgd`.
+        learning_rate: above 0.
+        weight_decay: at least 0.
+        gradient_clip_norm: largest L2 norm of the gradient of all weights; null for no clipping.
+        schedule: of the learning rate after warm-up: `constant`; `linear` or `cosine` down to 0
+            at the end of the budget; `exponential` by `decay_ratio` over the whole budget;
+            `inverse_sqrt` of the step.
+        decay_ratio: last over first learning rate, with schedule `exponential`.
+        warmup_steps: updates over which the learning rate rises linearly, at least 0.
+        uniform_range: initial weights from U(-range, range); null for torch's own distributions.
+        precision: `float32`, `bfloat16` (mixed: weights stay float32) or `float64`.
+    """
+
+    batch_size: int
+    max_steps: int | None
+    max_epochs: int | None
+    max_seconds: float | None
+    optimizer: str
+    learning_rate: float
+    weight_decay: float
+    gradient_clip_norm: float | None
+    schedule: str
+    decay_ratio: float
+    warmup_steps: int
+    uniform_range: float | None
+    precision: str
+
+    def __post_init__(self) -> None:
+        checks.at_least("batch_size", self.batch_size, 1)
+        checks.choice("optimizer", self.optimizer, list(OPTIMIZERS))
+        checks.positive("learning_rate", self.learning_rate)
+        checks.at_least("weight_decay", self.weight_decay, 0)
+        checks.choice("schedule", self.schedule, SCHEDULES)
+        checks.choice("precision", self.precision, list(PRECISIONS))
+        checks.positive("decay_ratio", self.decay_ratio)
+        checks.at_least("warmup_steps", self.warmup_steps, 0)
+        for name in ("gradient_clip_norm", "uniform_range"):
+            if getattr(self, name) is not None:
+                checks.positive(name, getattr(self, name))
+        budgets = {
+            name: getattr(self, name)
+            for name in ("max_steps", "max_epochs", "max_seconds")
+            if getattr(self, name) is not None
+        }
+        if len(budgets) != 1:
+            raise ValueError(
+                f"the budget is {budgets or 'not given'}; give exactly one of max_steps, "
+                "max_epochs and max_seconds, and set the others to null"
+            )
+        checks.positive(*next(iter(budgets.items())))
+        if self.max_seconds is not None and self.schedule not in ("constant", "inverse_sqrt"):
+            raise ValueError(
+                f"schedule is {self.schedule!r} and the budget is max_seconds, so nobody knows "
+                "which update is the last; take schedule=constant, or a budget in updates or epochs"
+            )
+
+    def total_steps(self, batches_per_epoch: int) -> int | None:
+        """Return the budget in updates; None for a budget in seconds."""
+        if self.max_epochs is not None:
+            return self.max_epochs * batches_per_epoch
+        return self.max_steps
+
+    def make_optimizer(
+        self, parameters: Iterable[torch.nn.Parameter], total_steps: int | None
+    ) -> tuple[torch.optim.Optimizer, Any | None]:
+        """Return the optimizer and its schedule per update, None where it never changes."""
+        optimizer = OPTIMIZERS[self.optimizer](
+            list(parameters), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
+        )
+        if self.schedule == "constant" and not self.warmup_steps:
+            return optimizer, None
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: self.factor(step, total_steps)
+        )
+
+    def factor(self, step: int, total_steps: int | None) -> float:
+        """Return the learning rate of an update, counted from 0, over `learning_rate`."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        if self.schedule == "inverse_sqrt":
+            return math.sqrt(max(self.warmup_steps, 1) / (step + 1))
+        if self.schedule == "constant":
+            return 1.0
+        done = (step - self.warmup_steps) / max(total_steps - self.warmup_steps, 1)
+        match self.schedule:
+            case "linear":
+                return max(1 - done, 0.0)
+            case "cosine":
+                return (1 + math.cos(math.pi * min(done, 1.0))) / 2
+        return self.decay_ratio**done
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How a model is evaluated. The test split is used once, at the step chosen on validation.
+
+    Args:
+        every_steps: updates between two validations, at least 1; there is always one at the end.
+        batch_size: examples at a time; changes no result.
+        select: the metric that chooses the step on validation: exact_match, token_accuracy,
+            symbol_error_rate or loss (teacher-forced).
+    """
+
+    every_steps: int
+    batch_size: int
+    select: str
+
+    def __post_init__(self) -> None:
+        checks.at_least("every_steps", self.every_steps, 1)
+        checks.at_least("batch_size", self.batch_size, 1)
+        checks.choice("select", self.select, list(DIRECTIONS))
+
+    def better(self, score: float, best: float | None) -> bool:
+        """Whether a score beats the best so far; the earlier one wins among equals."""
+        if best is None:
+            return True
+        return score > best if DIRECTIONS[self.select] == "max" else score < best
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Where and how a run is carried out; none of it changes a result on the CPU.
+
+    Args:
+        output_dir: the folder of all runs and studies.
+        accelerator: `auto`, `cpu` or `gpu`.
+        threads: threads of torch per process, at least 1; one is fastest for small models.
+        log_every_steps: updates between two lines of the training loss, at least 1.
+        checkpoint_every_seconds: time between two checkpoints besides those at validations.
+        tensorboard: whether to write TensorBoard events.
+        num_samples: test examples shown as text in TensorBoard, at least 0.
+    """
+
+    output_dir: str
+    accelerator: str
+    threads: int
+    log_every_steps: int
+    checkpoint_every_seconds: float
+    tensorboard: bool
+    num_samples: int
+
+    def __post_init__(self) -> None:
+        checks.choice("accelerator", self.accelerator, ("auto", "cpu", "gpu"))
+        checks.at_least("threads", self.threads, 1)
+        checks.at_least("log_every_steps", self.log_every_steps, 1)
+        checks.positive("checkpoint_every_seconds", self.checkpoint_every_seconds)
+        checks.at_least("num_samples", self.num_samples, 0)
+        if self.accelerator == "gpu" and not torch.cuda.is_available():
+            raise ValueError("accelerator is 'gpu', but torch sees none; take accelerator=cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What a sweep asks, and how its table is made.
+
+    Args:
+        name: its folder under `outputs/studies`; null lets a sweep be named after its contents.
+        question: what the study asks, in a sentence.
+        metric: the test metric of the table.
+        baseline: the decoder that the others are to be read against; null for none.
+        retry: `failed` runs failed and diverged runs again; `none` leaves them as they are.
+    """
+
+    name: str | None
+    question: str | None
+    metric: str
+    baseline: str | None
+    retry: str
+
+    def __post_init__(self) -> None:
+        checks.choice("metric", self.metric, list(DIRECTIONS))
+        checks.choice("retry", self.retry, ("none", "failed"))
+        if self.name is not None:
+            plain = self.name.replace("-", "").replace("_", "").replace(".", "")
+            if not plain.isalnum() or not plain.isascii() or self.name[0] in ".-":
+                raise ValueError(
+                    f"name is {self.name!r}; use letters, digits, '-', '_' and '.', "
+                    "beginning with a letter or digit"
+                )
+            checks.between("the length of name", len(self.name), 1, 80)

@@ -1,0 +1,1 @@
+"""Studies: plans of runs, their statistics and their reports. Models know nothing of them."""

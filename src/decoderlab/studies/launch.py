@@ -1,0 +1,126 @@
+"""Launching a study: plan everything, run what is not finished, make the report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobStatus
+from omegaconf import DictConfig
+
+from decoderlab import progress
+from decoderlab.config import ConfigError
+from decoderlab.progress import console
+from decoderlab.runs import Prepared, check_writable, prepare
+from decoderlab.studies.plan import Cell, Plan, factors, labels
+from decoderlab.studies.report import build_report, print_table
+
+
+def launch(
+    cells: Sequence[Sequence[str]],
+    *,
+    compose: Callable[[Sequence[str]], DictConfig],
+    start: Callable[[Sequence[Sequence[str]]], Sequence[Any]],
+    max_batch_size: int | None,
+) -> int:
+    """Plan, run and report a study.
+
+    Args:
+        cells: the overrides of each cell.
+        compose: from overrides to a config with its `hydra` node.
+        start: runs cells with the launcher and returns Hydra's job returns.
+        max_batch_size: Hydra's setting, which is refused.
+
+    Returns:
+        The exit code: 0 if everything planned is finished, else 1.
+
+    Raises:
+        ConfigError: if any cell cannot work; nothing has been written then.
+    """
+    if max_batch_size is not None:
+        raise ConfigError(
+            f"hydra.sweeper.max_batch_size is {max_batch_size}; leave it out: with it, one failed "
+            "run would keep all later batches from starting"
+        )
+    plan, pending, output_dir = make_plan(cells, compose)
+    check_writable(output_dir)
+    plan.write(output_dir)
+    name = plan.study["name"]
+    finished = len(plan.cells) - len(pending)
+    console.print(f"study {name}: {len(plan.cells)} runs planned, {finished} finished before")
+    problems: list[str] = []
+    if pending:
+        progress.tally = progress.Tally(total=len(pending), reused=finished)
+        try:
+            returns = start([cells[place] for place in pending])
+        finally:
+            progress.tally = None
+        problems = [str(one._return_value) for one in returns if one.status != JobStatus.COMPLETED]
+    report = build_report(plan, output_dir)
+    print_table(report)
+    for problem in problems:
+        console.print(f"[red]a run could not be started:[/] {problem}")
+    return 0 if report.complete and not problems else 1
+
+
+def make_plan(
+    cells: Sequence[Sequence[str]], compose: Callable[[Sequence[str]], DictConfig]
+) -> tuple[Plan, list[int], Path]:
+    """Check every cell and return the plan, the places of unfinished cells, and the output folder.
+
+    Raises:
+        ConfigError: naming the first cell that cannot work.
+    """
+    as_mappings = [dict(override.split("=", 1) for override in cell) for cell in cells]
+    varied = factors(as_mappings)
+    planned: dict[str, Cell] = {}
+    pending, study, output_dir = [], {}, Path()
+    for place, (cell, mapping) in enumerate(zip(cells, as_mappings, strict=True)):
+        config = compose(cell)
+        choices = dict(config.hydra.runtime.choices)
+        try:
+            prepared = prepare(config, choices)
+        except ConfigError as error:
+            of_cell = " ".join(f"{key}={mapping[key]}" for key in varied)
+            raise ConfigError(f"{error} (in the cell {of_cell or 'of this sweep'})") from error
+        study = prepared.config["study"]
+        output_dir = Path(prepared.config["run"]["output_dir"])
+        row, column = labels(mapping, varied, choices)
+        if prepared.run_id in planned:
+            twin = planned[prepared.run_id]
+            console.print(
+                f"note: {row}, {column}, seed {prepared.config['seed']} is the same run as "
+                f"{twin.variant}, {twin.task}, seed {twin.seed}; it is planned once"
+            )
+            continue
+        planned[prepared.run_id] = _cell(prepared, row, column, tuple(cell), output_dir)
+        if not _is_settled(prepared):
+            pending.append(place)
+    if study["name"] is None:
+        digest = hashlib.sha256(" ".join(planned).encode()).hexdigest()
+        study = study | {"name": f"sweep-{digest[:8]}"}
+    return Plan(study, tuple(planned.values())), pending, output_dir
+
+
+def _cell(
+    prepared: Prepared, row: str, column: str, overrides: tuple[str, ...], output_dir: Path
+) -> Cell:
+    return Cell(
+        run_id=prepared.run_id,
+        folder=str(prepared.folder.path.relative_to(output_dir)),
+        variant=row,
+        task=column,
+        seed=prepared.config["seed"],
+        parameters=prepared.num_parameters,
+        overrides=overrides,
+    )
+
+
+def _is_settled(prepared: Prepared) -> bool:
+    """Whether a launch leaves this run as it is."""
+    status = prepared.folder.status()["status"]
+    if status in ("FAILED", "DIVERGED"):
+        return prepared.config["study"]["retry"] == "none"
+    return status == "FINISHED"

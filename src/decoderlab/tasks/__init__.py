@@ -1,0 +1,8 @@
+"""Tasks: data with vocabularies and metrics. A task exists when its YAML in conf/task exists."""
+
+from decoderlab.tasks.addition import AdditionTask
+from decoderlab.tasks.echo import EchoTask
+from decoderlab.tasks.g2p import G2PTask
+from decoderlab.tasks.tsv import TSVTask
+
+__all__ = ["AdditionTask", "EchoTask", "G2PTask", "TSVTask"]

@@ -1,0 +1,118 @@
+"""Addition: read '12+345', write '357'."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import comb
+
+from decoderlab import checks
+from decoderlab.randomness import numpy_generator
+from decoderlab.tasks.sampling import check_split_sizes, cut, distinct
+from decoderlab.tasks.task import Example, Task
+from decoderlab.tasks.vocabulary import Vocabulary
+
+PADDINGS = ("none", "right", "left")
+NUMBERS = ("by_length", "by_value")
+
+
+class AdditionTask(Task):
+    """Sums of a few integers, character by character.
+
+    Source: padding `right` with numbers `by_length` are the conventions of Keras's addition_rnn
+        example (2015); padding `left` with numbers `by_value` those of "Learn to Add Numbers with
+        an Encoder-Decoder LSTM" at machinelearningmastery.com (2017).
+    Differs: sums that differ only in the order of their terms count as one and stay in one split
+        (as in Keras's example); numbers by value are drawn from 0 (the article: 1 to 10).
+        Reading the source backwards, as both do or suggest, is `encoder.reverse_source=true`.
+
+    Args:
+        num_terms: integers to add, at least 2.
+        num_digits: digits of the largest integer, 1 to 15.
+        num_train, num_validation, num_test: examples per split, at least 1.
+        padding: `none`: no padding, sums end in EOS; `right` or `left`: spaces fill source and
+            target to one length on that side, they are tokens like any other, and there is no EOS.
+        numbers: `by_length` draws the number of digits uniformly and then the digits (many short
+            integers; leading zeros vanish); `by_value` draws the integer uniformly.
+        data_seed: seed of the data alone, so that the runs of all seeds share them.
+
+    Raises:
+        ValueError: for numbers out of range, or more examples than there are sums.
+
+    Example:
+        >>> task = AdditionTask(num_terms=2, num_digits=2, num_train=9, num_validation=2,
+        ...                     num_test=2, padding="right")
+        >>> splits, _ = task.examples()
+        >>> {len(row.source) for row in splits["train"]}, {len(row.target) for row in splits["test"]}
+        ({5}, {3})
+    """
+
+    def __init__(
+        self,
+        *,
+        num_terms: int,
+        num_digits: int,
+        num_train: int,
+        num_validation: int,
+        num_test: int,
+        padding: str = "none",
+        numbers: str = "by_length",
+        data_seed: int = 0,
+    ) -> None:
+        super().__init__(append_eos=padding == "none")
+        checks.at_least("num_terms", num_terms, 2)
+        checks.between("num_digits", num_digits, 1, 15)
+        checks.choice("padding", padding, PADDINGS)
+        checks.choice("numbers", numbers, NUMBERS)
+        self.num_terms, self.num_digits, self.padding = num_terms, num_digits, padding
+        self.numbers, self.data_seed = numbers, data_seed
+        self.num_examples = check_split_sizes(num_train, num_validation, num_test)
+        possible = comb(10**num_digits + num_terms - 1, num_terms)
+        if sum(self.num_examples) * 2 > possible:
+            raise ValueError(
+                f"num_train + num_validation + num_test is {sum(self.num_examples)}, but there are "
+                f"only {possible} different sums; ask for at most half of them, or raise num_digits"
+            )
+
+    def vocabularies(self, train: list[Example]) -> tuple[Vocabulary, Vocabulary]:
+        """Return digits and plus sign, and the space where it pads."""
+        digits, pad = list("0123456789"), [] if self.padding == "none" else [" "]
+        return Vocabulary([*digits, "+", *pad]), Vocabulary([*digits, *pad])
+
+    def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
+        """Draw distinct sums."""
+        generator = numpy_generator(self.data_seed, "data", "addition")
+
+        def draw() -> tuple[int, ...]:
+            if self.numbers == "by_value":
+                terms = generator.integers(0, 10**self.num_digits, size=self.num_terms)
+            else:
+                lengths = generator.integers(1, self.num_digits + 1, size=self.num_terms)
+                terms = generator.integers(0, 10**lengths)
+            return tuple(sorted(terms.tolist()))
+
+        rows = []
+        for terms in distinct(draw, sum(self.num_examples)):
+            shuffled = generator.permutation(terms)
+            rows.append(Example(self.source_tokens("+".join(map(str, shuffled))), self._sum(terms)))
+        return cut(rows, self.num_examples), {}
+
+    def source_tokens(self, text: str) -> list[str]:
+        """Split into characters, padded where the task pads."""
+        return self._padded(text.replace(" ", ""), self.num_terms * (self.num_digits + 1) - 1)
+
+    def target_text(self, tokens: Sequence[str]) -> str:
+        """Join the characters; padding vanishes."""
+        return "".join(tokens).strip()
+
+    source_text = target_text
+
+    def _sum(self, terms: Sequence[int]) -> list[str]:
+        longest = len(str(self.num_terms * (10**self.num_digits - 1)))
+        return self._padded(str(sum(terms)), longest)
+
+    def _padded(self, text: str, length: int) -> list[str]:
+        if self.padding == "right":
+            text = text.ljust(length)
+        elif self.padding == "left":
+            text = text.rjust(length)
+        return list(text)

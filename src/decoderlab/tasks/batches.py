@@ -1,0 +1,165 @@
+"""Splits held as flat tensors, and batches made by one index operation each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decoderlab.contract import Batch
+from decoderlab.randomness import numpy_generator
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Sequences of different lengths in one flat tensor: memory in proportion to the data.
+
+    Args:
+        values: (total,) int32, all sequences one after the other.
+        lengths: (N,) int64.
+        starts: (N,) int64, where each sequence begins in `values`.
+    """
+
+    values: Tensor
+    lengths: Tensor
+    starts: Tensor
+
+    @classmethod
+    def of(cls, sequences: Sequence[Sequence[int]]) -> Ragged:
+        """Store sequences of ids."""
+        lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+        flat = (token for sequence in sequences for token in sequence)
+        values = np.fromiter(flat, dtype=np.int32, count=int(lengths.sum()))
+        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(lengths) else lengths
+        return cls(torch.from_numpy(values), torch.from_numpy(lengths), torch.from_numpy(starts))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, row: int) -> list[int]:
+        start = int(self.starts[row])
+        return self.values[start : start + int(self.lengths[row])].tolist()
+
+    def take(self, index: Tensor, pad_id: int) -> tuple[Tensor, Tensor]:
+        """Return the rows `index` (B,) as a padded (B, longest) int64 tensor, and their lengths.
+
+        Example:
+            >>> Ragged.of([[5, 6], [7]]).take(torch.tensor([1, 0]), pad_id=0)
+            (tensor([[7, 0],
+                    [5, 6]]), tensor([1, 2]))
+        """
+        lengths = self.lengths[index]
+        positions = torch.arange(int(lengths.max()))
+        places = self.starts[index].unsqueeze(1) + positions
+        real = positions < lengths.unsqueeze(1)
+        if real.all():
+            return self.values[places].long(), lengths
+        padded = self.values[places.clamp_(max=len(self.values) - 1)].long()
+        return padded.masked_fill_(~real, pad_id), lengths
+
+    def update_hash(self, digest: hashlib._Hash) -> None:
+        """Feed the contents to a hash."""
+        digest.update(self.lengths.numpy().tobytes())
+        digest.update(self.values.numpy().tobytes())
+
+
+@dataclass(frozen=True)
+class Split:
+    """The examples of one split.
+
+    Args:
+        source, target: one row an example; a target ends in EOS where the task has one.
+        references: for each example all targets that count as right, without EOS; None where the
+            target is the only one.
+    """
+
+    source: Ragged
+    target: Ragged
+    references: tuple[tuple[tuple[int, ...], ...], ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batch(self, index: Tensor, pad_id: int = 0) -> Batch:
+        """Return the examples `index` (B,) as a batch."""
+        source, source_lengths = self.source.take(index, pad_id)
+        target, _ = self.target.take(index, pad_id)
+        return Batch(source, source_lengths, target, index)
+
+    def accepted(self, row: int, eos_id: int) -> tuple[tuple[int, ...], ...]:
+        """Return the targets that count as right for one example, without EOS."""
+        if self.references is not None:
+            return self.references[row]
+        return (tuple(token for token in self.target[row] if token != eos_id),)
+
+
+def by_length(lengths: np.ndarray, batch_size: int, order: np.ndarray) -> list[np.ndarray]:
+    """Cut `order` into batches in which all sources have one length.
+
+    Example:
+        >>> by_length(np.array([2, 3, 2, 2]), 2, np.array([3, 1, 0, 2]))
+        [array([3, 0]), array([2]), array([1])]
+    """
+    order = order[np.argsort(lengths[order], kind="stable")]
+    edges = np.flatnonzero(np.diff(lengths[order])) + 1
+    return [
+        group[start : start + batch_size]
+        for group in np.split(order, edges)
+        for start in range(0, len(group), batch_size)
+    ]
+
+
+class TrainingBatches:
+    """The endless stream of training batches; the batch of a step is a function of (seed, step).
+
+    Each epoch is a new shuffle, drawn from the stream (seed, order, epoch), so that a run which
+    is resumed at any step sees exactly what it would have seen.
+
+    Args:
+        split: the training examples.
+        batch_size: examples a batch at most; the last batch of each length is smaller.
+        seed: the run's seed.
+        first_step: called when iteration begins; the number of batches to pass over.
+    """
+
+    def __init__(
+        self, split: Split, *, batch_size: int, seed: int, first_step: Callable[[], int]
+    ) -> None:
+        self.split, self.batch_size, self.seed = split, batch_size, seed
+        self.first_step = first_step
+        self.lengths = split.source.lengths.numpy()
+        _, counts = np.unique(self.lengths, return_counts=True)
+        self.batches_per_epoch = int(np.ceil(counts / batch_size).sum())
+
+    def epoch(self, number: int) -> list[np.ndarray]:
+        """Return the batches of one epoch as arrays of row numbers."""
+        generator = numpy_generator(self.seed, "order", number)
+        batches = by_length(self.lengths, self.batch_size, generator.permutation(len(self.split)))
+        return [batches[place] for place in generator.permutation(len(batches))]
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch, skipped = divmod(self.first_step(), self.batches_per_epoch)
+        while True:
+            for index in self.epoch(epoch)[skipped:]:
+                yield self.split.batch(torch.from_numpy(index))
+            epoch, skipped = epoch + 1, 0
+
+
+class EvaluationBatches:
+    """All examples of a split once, in batches of one source length, in a fixed order."""
+
+    def __init__(self, split: Split, *, batch_size: int) -> None:
+        self.split = split
+        lengths = split.source.lengths.numpy()
+        self.indices = by_length(lengths, batch_size, np.arange(len(split)))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for index in self.indices:
+            yield self.split.batch(torch.from_numpy(index))

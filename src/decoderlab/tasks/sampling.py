@@ -1,0 +1,78 @@
+"""How examples are drawn, grouped and cut into disjoint splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+
+import numpy as np
+
+from decoderlab import checks
+from decoderlab.randomness import numpy_generator
+from decoderlab.tasks.task import SPLITS, Example
+
+
+def distinct(draw: Callable[[], Hashable], number: int) -> list:
+    """Call `draw` until it has given `number` different values; return them as they came."""
+    seen = {}
+    while len(seen) < number:
+        seen.setdefault(draw())
+    return list(seen)
+
+
+def cut(rows: list[Example], sizes: tuple[int, int, int]) -> dict[str, list[Example]]:
+    """Cut examples into the three splits."""
+    edges = np.cumsum([0, *sizes])
+    return {name: rows[edges[i] : edges[i + 1]] for i, name in enumerate(SPLITS)}
+
+
+def check_split_sizes(num_train: int, num_validation: int, num_test: int) -> tuple[int, int, int]:
+    """Return the sizes; raise ValueError if one is below 1."""
+    checks.at_least("num_train", num_train, 1)
+    checks.at_least("num_validation", num_validation, 1)
+    checks.at_least("num_test", num_test, 1)
+    return num_train, num_validation, num_test
+
+
+def split_by_source(
+    targets: dict[tuple[str, ...], list[Sequence[str]]],
+    *,
+    num_train: int | None,
+    num_validation: int,
+    num_test: int,
+    data_seed: int,
+) -> dict[str, list[Example]]:
+    """Split pairs so that no source stands in two splits.
+
+    In training, each target of a source is an example. For validation and test, a source is one
+    example and all its targets count as right; its first target gives the teacher-forced loss.
+
+    Args:
+        targets: all targets of each source.
+        num_train: sources to train on, None for all that the other two leave.
+        num_validation, num_test: sources, at least 1 each.
+        data_seed: seed of the shuffle.
+
+    Raises:
+        ValueError: if there are fewer sources than asked for.
+    """
+    held_out = num_validation + num_test
+    needed = held_out + (num_train or 1)
+    if needed > len(targets):
+        raise ValueError(
+            f"the splits ask for {needed} different sources but the data have {len(targets)}; "
+            "lower num_train, num_validation or num_test"
+        )
+    sources = list(targets)
+    order = numpy_generator(data_seed, "data", "split").permutation(len(sources)).tolist()
+    # The held-out sources come first, so that they stay the same when num_train changes.
+    last = len(sources) if num_train is None else held_out + num_train
+    chosen = [sources[place] for place in order[:last]]
+    held = [Example(source, targets[source][0], tuple(targets[source])) for source in
+            chosen[:held_out]]
+    return {
+        "validation": held[:num_validation],
+        "test": held[num_validation:],
+        "train": [
+            Example(source, target) for source in chosen[held_out:] for target in targets[source]
+        ],
+    }

@@ -1,0 +1,177 @@
+"""decoderlab-train: one run, or with -m or study=... a sweep and its report."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+import hydra_plugins.decoderlab_plugins as plugins
+from decoderlab import checks
+from decoderlab.config import ConfigError
+
+
+def conf_dir() -> Path:
+    """Return the folder of our configs: inside the wheel, or at the top of the checkout."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(guarded(_train))
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command; return its exit code, with one clear message for what went wrong.
+
+    0 all is well, 1 some run failed, 2 the config is wrong, 130 and 143 interrupted.
+    """
+    from decoderlab.callbacks import Interrupted
+
+    try:
+        return command()
+    except Interrupted as error:
+        _say(f"{error}; the same command goes on from here")
+        return 128 + error.signum
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return 130
+    except ConfigError as error:
+        _say(f"error: {error}")
+    except (HydraException, OmegaConfBaseException) as error:
+        _say(f"error: {explain(error)}")
+    except OSError as error:
+        _say(f"error: {error}")
+    return 2
+
+
+def explain(error: Exception) -> str:
+    """Return Hydra's message on a wrong config, with a suggestion where one can be made."""
+    lines = [str(error).strip()]
+    if error.__cause__ is not None and str(error.__cause__) not in lines[0]:
+        lines.append(str(error.__cause__).splitlines()[0])
+    text = "\n".join(lines)
+    unknown = re.search(r"Could not override '([^']+)'", text)
+    if unknown:
+        return _explain_key(unknown[1])
+    choice = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    options = re.search(r"Available options in '[^']+':\n((?:\t.*\n?)+)", text)
+    if choice and options:
+        names = options[1].split()
+        return (
+            f"{choice[1]} is {choice[2]!r}; it must be one of {', '.join(names)}."
+            + checks.did_you_mean(choice[2], names)
+        )
+    return text
+
+
+def _explain_key(key: str) -> str:
+    """Return what a key that does not exist might have meant."""
+    arguments = [
+        argument for argument in sys.argv[1:] if re.match(r"[a-z_]+(/[a-z_]+)?=[^\[{]*$", argument)
+    ]
+    parent, _, name = key.rpartition(".")
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            groups = [argument for argument in arguments if "." not in argument.split("=")[0]]
+            known = [one for one in groups if "," not in one and one.split("=")[0] != key]
+            config = hydra.compose("train", overrides=known)
+        node = config
+        for part in filter(None, parent.split(".")):
+            node = node[part]
+        names = [str(one) for one in node if not str(one).startswith("_")]
+    except Exception:  # only a suggestion: the message below stands without it
+        names = []
+    text = f"{key} is not a setting"
+    if names:
+        text += f"; {parent or 'the config'} has {', '.join(names)}"
+    return f"{text}.{checks.did_you_mean(name, names)}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def _train() -> int:
+    # Hydra would turn every exception into exit code 1 and a cut traceback.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    logging.captureWarnings(True)
+    arguments = get_args_parser().parse_args()
+    if arguments.config_dir is not None:
+        plugins.user_config_dir = os.path.abspath(arguments.config_dir)
+        sys.path.insert(0, plugins.user_config_dir)
+    codes = plugins.exit_codes
+    codes.clear()
+
+    @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
+    def start(config: DictConfig) -> str:
+        status = train(config)
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            codes.append(0 if status == "FINISHED" else 1)
+        return status
+
+    start()
+    return codes[-1] if codes else 0
+
+
+def train(config: DictConfig) -> str:
+    """Bring the run of a composed config to its end and return its status.
+
+    Raises:
+        ConfigError: if the config is wrong; nothing has been written then.
+    """
+    from decoderlab import progress
+    from decoderlab.runs import check_writable, execute, prepare
+    from decoderlab.settings import Training
+
+    hydra_config = HydraConfig.get()
+    prepared = prepare(config, hydra_config.runtime.choices)
+    settings = prepared.config
+    check_writable(Path(settings["run"]["output_dir"]))
+    sweeping = hydra_config.mode == RunMode.MULTIRUN
+    total = Training(**settings["training"]).total_steps(
+        prepared.task.train_dataloader().batches_per_epoch
+    )
+    finished_before = prepared.folder.status()["status"] == "FINISHED"
+    status = "INTERRUPTED"
+    shown = progress.RunProgress(prepared.title, total, settings["training"]["max_seconds"])
+    try:
+        with shown:
+            status = execute(
+                prepared,
+                report=shown,
+                retry=not sweeping or settings["study"]["retry"] == "failed",
+            )
+    finally:
+        if progress.tally is not None and status != "INTERRUPTED":
+            progress.tally.statuses.append(status)
+        progress.print_outcome(prepared.title, status, _outcome(prepared.folder, finished_before))
+    return status
+
+
+def _outcome(folder, finished_before: bool) -> str:
+    """Return what became of a run, in a line."""
+    record = folder.status()
+    if record["status"] != "FINISHED":
+        return f"{record.get('reason', '')} ({folder.path})"
+    result = folder.result()
+    scores = result["metrics"]["test"]
+    shown = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in scores.items())
+    again = "finished before; " if finished_before else ""
+    return f"{again}test: {shown}; {result['train_seconds']:.0f} s of training ({folder.path})"
+
+
+if __name__ == "__main__":
+    main()
