@@ -23,7 +23,7 @@ def build_task(config: Mapping[str, Any]) -> Task:
     Raises:
         ConfigError: if the settings or the data are wrong.
     """
-    task = _build("task", config["task"])
+    task = construct_task(config)
     key = canonical(config["task"])
     if key not in _DATA:
         if len(_DATA) == 4:  # a sweep over many data sets must not fill the memory
@@ -33,6 +33,12 @@ def build_task(config: Mapping[str, Any]) -> Task:
         except ValueError as error:
             raise ConfigError(f"task: {error}") from error
     task.adopt(_DATA[key])
+    return task
+
+
+def construct_task(config: Mapping[str, Any]) -> Task:
+    """Build the task of a resolved config without its data."""
+    task = _build("task", config["task"])
     task.batch_size = config["training"]["batch_size"]
     task.evaluation_batch_size = config["evaluation"]["batch_size"]
     task.seed = config["seed"]
@@ -46,7 +52,8 @@ def build_networks(
 
     Args:
         config: from `config.resolve`.
-        source, target: the task's token ids.
+        source: the source's token ids.
+        target: the target's token ids.
 
     Raises:
         ConfigError: if the settings contradict each other.

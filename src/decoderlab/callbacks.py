@@ -139,7 +139,9 @@ class Recorder(pl.Callback):
         self._metrics = self.folder.metrics.open("w")
         self._metrics.writelines(lines)
         if self.run.tensorboard:
-            self.writer = SummaryWriter(str(self.folder.events), purge_step=step + 1 if step else None)
+            self.writer = SummaryWriter(
+                str(self.folder.events), purge_step=step + 1 if step else None
+            )
 
     def close(self) -> None:
         """Close the records."""
@@ -209,7 +211,10 @@ class Recorder(pl.Callback):
         self._losses.clear()
         if not math.isfinite(loss):
             raise Diverged(step)
-        values = {"train/loss": loss, "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"]}
+        values = {
+            "train/loss": loss,
+            "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+        }
         if module.gradient_norm is not None:
             values["train/gradient_norm"] = float(module.gradient_norm)
         self._write(step, values)

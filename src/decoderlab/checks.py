@@ -15,8 +15,9 @@ def choice(name: str, value: object, allowed: Sequence[str]) -> None:
         ValueError: cell is 'lsmt'; it must be one of gru, lstm. Did you mean lstm?
     """
     if value not in allowed:
+        names = ", ".join(allowed)
         raise ValueError(
-            f"{name} is {value!r}; it must be one of {', '.join(allowed)}.{did_you_mean(value, allowed)}"
+            f"{name} is {value!r}; it must be one of {names}.{did_you_mean(value, allowed)}"
         )
 
 

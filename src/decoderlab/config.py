@@ -39,16 +39,18 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: for anything missing, unknown, of the wrong type or out of range.
     """
+    config = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         where = error.full_key or "the config"
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{where}: {reason}; give it as {where}=VALUE") from error
-    plain.pop("hydra", None)
     for group in BUILT:
         if "_target_" not in (plain.get(group) or {}):
-            raise ConfigError(f"{group} has no _target_; name the class to build, or a YAML: {group}=NAME")
+            raise ConfigError(
+                f"{group} has no _target_; name the class to build, or a YAML: {group}=NAME"
+            )
         target = find_target(group, plain[group]["_target_"])
         settings = {key: value for key, value in plain[group].items() if key != "_target_"}
         settings = complete(group, target, settings, injected=INJECTED[group])
@@ -67,7 +69,9 @@ def find_target(group: str, name: str) -> Callable:
     try:
         return get_object(name)
     except Exception as error:  # whatever importing somebody's module raises
-        raise ConfigError(f"{group}._target_ is {name!r}, which cannot be imported: {error}") from error
+        raise ConfigError(
+            f"{group}._target_ is {name!r}, which cannot be imported: {error}"
+        ) from error
 
 
 def call(group: str, target: Callable, **settings: Any) -> Any:

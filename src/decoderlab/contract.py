@@ -121,7 +121,7 @@ class Decoder(Protocol):
         """Return the state before the first target token."""
 
     def step(self, token: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Take the previous token (B,), BOS at first; return its logits (B, V) and the next state."""
+        """Take the previous token (B,), BOS at first; return logits (B, V) and the next state."""
 
     def reorder(self, state: Any, index: Tensor) -> Any:
         """Return the state of the batch rows `index` (N,), for beam search and early finishing."""

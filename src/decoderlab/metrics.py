@@ -66,18 +66,23 @@ class SequenceMetrics(Metric):
         references: Sequence[Sequence[Sequence[int]]],
     ) -> None:
         """Add examples: token ids without EOS and padding, and all references of each."""
+        correct = edits = symbols = matches = 0
         for prediction, accepted in zip(predictions, references, strict=True):
             prediction = tuple(prediction)
             distances = [edit_distance(prediction, reference) for reference in accepted]
-            edits = min(distances)
-            nearest = accepted[distances.index(edits)]
-            self.examples += 1
-            self.correct += edits == 0
-            self.edits += edits
-            self.symbols += len(nearest)
-            self.tokens += len(nearest) + 1
-            self.matches += sum(a == b for a, b in zip(prediction, nearest, strict=False))
-            self.matches += len(prediction) == len(nearest)
+            distance = min(distances)
+            nearest = accepted[distances.index(distance)]
+            correct += distance == 0
+            edits += distance
+            symbols += len(nearest)
+            matches += sum(a == b for a, b in zip(prediction, nearest, strict=False))
+            matches += len(prediction) == len(nearest)
+        self.examples += len(predictions)
+        self.correct += correct
+        self.edits += edits
+        self.symbols += symbols
+        self.tokens += symbols + len(predictions)
+        self.matches += matches
 
     def compute(self) -> dict[str, float]:
         """Return the metrics over everything added so far."""

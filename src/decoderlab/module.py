@@ -1,4 +1,4 @@
-"""The LightningModule: how an encoder and a decoder are trained and evaluated, whatever they are."""
+"""The LightningModule: how any encoder and decoder are trained and evaluated."""
 
 from __future__ import annotations
 
@@ -78,7 +78,12 @@ class EncoderDecoder(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Key the step's randomness by (seed, step): a resumed run draws what it would have."""
-        torch.manual_seed(stream_seed(self.seed, "dropout", self.global_step))
+        seed = stream_seed(self.seed, "dropout", self.global_step)
+        # torch.manual_seed would note a stack trace for each kind of device that is not there,
+        # which takes as long as a small model's update.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss in nats per target token; 0 for a batch without any."""

@@ -22,7 +22,9 @@ def main() -> None:
         from decoderlab.studies.plan import read_plan
         from decoderlab.studies.report import build_report, print_table
 
-        report = build_report(read_plan(arguments.output_dir, arguments.study), arguments.output_dir)
+        report = build_report(
+            read_plan(arguments.output_dir, arguments.study), arguments.output_dir
+        )
         print_table(report)
         return 0 if report.complete else 1
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
 import re
 import subprocess
+import tempfile
 import time
 import traceback
 import warnings
@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from decoderlab import cost
 from decoderlab.assembly import build_model, build_networks, build_task
 from decoderlab.callbacks import Diverged, Interrupted, Interruption, Recorder
-from decoderlab.config import ConfigError, resolve, run_id
+from decoderlab.config import BUILT, ConfigError, resolve, run_id
 from decoderlab.metrics import signature
 from decoderlab.module import EncoderDecoder
 from decoderlab.records import (
@@ -65,7 +65,8 @@ class Prepared:
     def title(self) -> str:
         """What a person calls this run."""
         choices = self.config["choices"]
-        return f"{choices['task']} · {choices['encoder']} · {choices['decoder']} · seed {self.config['seed']}"
+        names = [choices[group] for group in BUILT]
+        return " · ".join([*names, f"seed {self.config['seed']}"])
 
 
 def prepare(config: DictConfig | Mapping[str, Any], choices: Mapping[str, str]) -> Prepared:
@@ -79,7 +80,7 @@ def prepare(config: DictConfig | Mapping[str, Any], choices: Mapping[str, str]) 
         ConfigError: if the run cannot work.
     """
     resolved = resolve(OmegaConf.create(config))
-    resolved["choices"] = {group: choices.get(group, group) for group in ("task", "encoder", "decoder")}
+    resolved["choices"] = {group: choices.get(group, group) for group in BUILT}
     task = build_task(resolved)
     data = task.data
     with torch.device("meta"):  # sizes are checked, nothing is computed
@@ -105,7 +106,7 @@ def find_folder(output_dir: Path, config: Mapping[str, Any], identity: str) -> R
     if existing is not None:
         return RunFolder(existing)
     choices = config["choices"]
-    words = "-".join([choices["task"], choices["encoder"], choices["decoder"]])
+    words = "-".join(choices[group] for group in BUILT)
     slug = re.sub(r"[^A-Za-z0-9_.]+", "-", words).strip("-.")[:80]
     return RunFolder(runs / f"{slug}-s{config['seed']}-{identity[:12]}")
 
@@ -115,12 +116,14 @@ def check_writable(output_dir: Path) -> None:
     nearest = output_dir.absolute()
     while not nearest.exists():
         nearest = nearest.parent
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        what = "is not a folder" if not nearest.is_dir() else "cannot be written to"
+    try:  # what the permissions say is not what the file system does
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
         raise ConfigError(
-            f"run.output_dir is {str(output_dir)!r}, but {nearest} {what}; "
-            "give another folder: run.output_dir=FOLDER"
-        )
+            f"run.output_dir is {str(output_dir)!r}, but nothing can be written to {nearest} "
+            f"({error.strerror}); give another folder: run.output_dir=FOLDER"
+        ) from error
 
 
 def execute(prepared: Prepared, *, report: Report, retry: bool) -> str:
@@ -142,7 +145,11 @@ def execute(prepared: Prepared, *, report: Report, retry: bool) -> str:
     if folder.locked():
         log.info("another process trains %s; waiting for it", folder.path)
     with lock:
-        before = json.loads(folder.status_file.read_text())["status"] if folder.status_file.exists() else "PLANNED"
+        before = (
+            json.loads(folder.status_file.read_text())["status"]
+            if folder.status_file.exists()
+            else "PLANNED"
+        )
         if before == "FINISHED" and _valid_result(folder):
             return before
         if before in ("FAILED", "DIVERGED") and not retry:
@@ -178,7 +185,9 @@ def _valid_result(folder: RunFolder) -> bool:
         return False
 
 
-def _train_and_test(prepared: Prepared, interruption: Interruption, report: Report) -> dict[str, Any]:
+def _train_and_test(
+    prepared: Prepared, interruption: Interruption, report: Report
+) -> dict[str, Any]:
     config, task, folder = prepared.config, prepared.task, prepared.folder
     training, evaluation = Training(**config["training"]), Evaluation(**config["evaluation"])
     run = Run(**config["run"])
@@ -199,7 +208,8 @@ def _train_and_test(prepared: Prepared, interruption: Interruption, report: Repo
         interruption=interruption,
         report=report,
     )
-    trainer = make_trainer(run, training, evaluation, recorder, folder.path)
+    with quiet():
+        trainer = make_trainer(run, training, evaluation, recorder, folder.path)
     checkpoint = _newest_valid(folder)
     step = 0
     if checkpoint is not None:
@@ -212,11 +222,11 @@ def _train_and_test(prepared: Prepared, interruption: Interruption, report: Repo
     try:
         with quiet():
             if not recorder.memory["finished"]:
-                validated(model, task, "validation")
+                accept_targets_of(model, task, "validation")
                 trainer.fit(model, datamodule=task, ckpt_path=checkpoint, weights_only=True)
             step = recorder.memory["last"]["step"]
             load_best(model, folder, recorder.memory["best"]["file"])
-            validated(model, task, "test")
+            accept_targets_of(model, task, "test")
             interruption.check()
             test_started = time.perf_counter()
             trainer.test(model, datamodule=task, verbose=False)
@@ -284,7 +294,16 @@ def make_trainer(
     )
 
 
-def validated(model: EncoderDecoder, task: Task, split: str) -> None:
+def evaluate(model: EncoderDecoder, task: Task, split: str) -> dict[str, float]:
+    """Return the metrics of a model on one split of its task."""
+    accept_targets_of(model, task, split)
+    with quiet():
+        trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        trainer.test(model, dataloaders=task.evaluation_batches(split), verbose=False)
+    return model.evaluated()
+
+
+def accept_targets_of(model: EncoderDecoder, task: Task, split: str) -> None:
     """Tell a model which targets of a split count as right."""
     examples, eos_id = task.data.splits[split], model.tokens.eos_id
     model.accepted = lambda row: examples.accepted(row, eos_id)
@@ -326,7 +345,9 @@ class quiet(warnings.catch_warnings):  # noqa: N801 - used like the context mana
         for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
             logging.getLogger(name).setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module=r"(pytorch_)?lightning")
-        warnings.filterwarnings("ignore", category=UserWarning, message=r".*does not have many workers")
+        warnings.filterwarnings(
+            "ignore", category=UserWarning, message=r".*does not have many workers"
+        )
 
 
 def _git() -> tuple[str | None, bool | None]:
@@ -401,7 +422,9 @@ def _tensorboard_summary(
         for line in islice(file, num_samples):
             record = json.loads(line)
             mark = "" if record["correct"] else " ✗"
-            rows.append(f"| {record['source']} | {record['target']} | {record['prediction']}{mark} |")
+            rows.append(
+                f"| {record['source']} | {record['target']} | {record['prediction']}{mark} |"
+            )
     writer.add_text("test/predictions", "\n".join(rows))
     plain = {
         f"{group}.{name}": value if isinstance(value, int | float | str | bool) else str(value)
@@ -409,7 +432,7 @@ def _tensorboard_summary(
         for name, value in config[group].items()
         if name != "_target_"
     }
-    names = {group: config["choices"][group] for group in ("task", "encoder", "decoder")}
+    names = {group: config["choices"][group] for group in BUILT}
     writer.add_hparams(
         names | plain | {"seed": config["seed"]},
         {f"test/{name}": value for name, value in scores.items()},

@@ -13,8 +13,8 @@ from decoderlab.contract import Decoder, Encoded, TokenSpace
 def greedy(decoder: Decoder, encoded: Encoded, *, tokens: TokenSpace, max_length: int) -> Tensor:
     """Take the most probable token at each step, until every row has ended.
 
-    Padding, BOS and the unknown token are never generated. Rows do not influence each other: after its EOS a row
-    is padded, however long its batch mates go on.
+    Padding, BOS and the unknown token are never generated. Rows do not influence each other: after
+    its EOS a row is padded, however long its batch mates go on.
 
     Args:
         decoder: anything with `start` and `step`.

@@ -12,7 +12,7 @@ from pathlib import Path
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -115,14 +115,21 @@ def _train() -> int:
     codes = plugins.exit_codes
     codes.clear()
 
+    errors: list[Exception] = []
+
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
-    def start(config: DictConfig) -> str:
-        status = train(config)
-        if HydraConfig.get().mode != RunMode.MULTIRUN:
-            codes.append(0 if status == "FINISHED" else 1)
-        return status
+    def start(config: DictConfig) -> None:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            train(config)
+            return
+        try:
+            codes.append(0 if train(config) == "FINISHED" else 1)
+        except Exception as error:  # raised below: Hydra would print a line of its own before it
+            errors.append(error)
 
     start()
+    if errors:
+        raise errors[0]
     return codes[-1] if codes else 0
 
 
@@ -145,7 +152,7 @@ def train(config: DictConfig) -> str:
         prepared.task.train_dataloader().batches_per_epoch
     )
     finished_before = prepared.folder.status()["status"] == "FINISHED"
-    status = "INTERRUPTED"
+    status = None
     shown = progress.RunProgress(prepared.title, total, settings["training"]["max_seconds"])
     try:
         with shown:
@@ -155,9 +162,10 @@ def train(config: DictConfig) -> str:
                 retry=not sweeping or settings["study"]["retry"] == "failed",
             )
     finally:
-        if progress.tally is not None and status != "INTERRUPTED":
+        if status is not None and progress.tally is not None:
             progress.tally.statuses.append(status)
-        progress.print_outcome(prepared.title, status, _outcome(prepared.folder, finished_before))
+        now = status or prepared.folder.status()["status"]
+        progress.print_outcome(prepared.title, now, _outcome(prepared.folder, finished_before))
     return status
 
 

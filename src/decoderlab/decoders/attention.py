@@ -48,9 +48,7 @@ class Attention(nn.Module):
             nn.Linear(query_size, memory_size, bias=False) if score == "general" else nn.Identity()
         )
 
-    def forward(
-        self, query: Tensor, memory: Tensor, memory_mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, query: Tensor, memory: Tensor, memory_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return the context and the attention weights of each query."""
         attention_scores = self.project(query) @ memory.transpose(1, 2)
         attention_scores = attention_scores.masked_fill(~memory_mask.unsqueeze(1), float("-inf"))

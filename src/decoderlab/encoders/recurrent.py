@@ -56,6 +56,7 @@ class RecurrentEncoder(nn.Module):
         reverse_source: bool = False,
     ) -> None:
         super().__init__()
+        checks.ratio("dropout", dropout)
         if embedding_size is not None:
             checks.at_least("embedding_size", embedding_size, 1)
         self.reverse_source = reverse_source

@@ -1,4 +1,4 @@
-"""A study's report: a table and a figure from its run folders; the same runs give the same bytes."""
+"""A study's report: table and figure from its run folders; same runs, same bytes."""
 
 from __future__ import annotations
 
@@ -156,8 +156,10 @@ def score_text(summary: Summary) -> str:
     """Return a mean with its interval.
 
     Example:
-        >>> score_text(Summary(3, 0.6, 0.352, 0.848)), score_text(Summary(5, 1.0, math.nan, math.nan))
-        ('0.600 [0.352, 0.848]', '1.000 [n/a]')
+        >>> score_text(Summary(3, 0.6, 0.352, 0.848))
+        '0.600 [0.352, 0.848]'
+        >>> score_text(Summary(5, 1.0, math.nan, math.nan))
+        '1.000 [n/a]'
     """
     if summary.n == 0:
         return "–"
@@ -258,13 +260,13 @@ def _provenance(report: Report, results: Sequence[dict[str, Any]]) -> list[str]:
     commits = [
         f"{one['git_commit']}{' with changes' if one['git_dirty'] else ''}" for one in environments
     ]
+    signatures = sorted({result["signature"] for result in results})
     lines = [
-        f"* seeds: {', '.join(map(str, seeds))}; updates: {distinct([r['steps'] for r in results])};"
+        f"* seeds: {', '.join(map(str, seeds))}; "
+        f"updates: {distinct([r['steps'] for r in results])};"
         f" chosen by validation {distinct([r['selected_by'] for r in results])}",
-        "* varied between seeds: initial weights, order of the examples, dropout; fixed: the data",
-        *(
-            f"* measured as: `{one}`" for one in sorted({result["signature"] for result in results})
-        ),
+        "* varied between seeds: initial weights, order of examples, dropout; fixed: the data",
+        *(f"* measured as: `{signature}`" for signature in signatures),
         f"* code: {distinct(commits)}",
         f"* versions: {distinct([_pairs(one['versions']) for one in environments])}",
         f"* hardware: {distinct([_hardware(one) for one in environments])}",
@@ -375,8 +377,10 @@ def print_table(report: Report) -> None:
     from rich.console import Console
 
     output = Console(highlight=False)
+    if not output.is_terminal:  # a file or a pipe has no edge to fold at
+        output.width = 40 + 60 * len(report.tasks)
     table = Table(title=f"{report.plan.study['name']}: test {report.metric.replace('_', ' ')}")
-    table.add_column("variant", no_wrap=True)
+    table.add_column("variant", overflow="fold")
     for task in report.tasks:
         for name in (f"{task} [95 % CI]", "n", "parameters", "s"):
             table.add_column(name.replace("[", "\\["), justify="right")
@@ -388,5 +392,7 @@ def print_table(report: Report) -> None:
     output.print(table)
     finished = sum(row.status == "FINISHED" for row in report.rows)
     if finished < len(report.rows):
-        console.print(f"[red]{len(report.rows) - finished} of {len(report.rows)} runs not finished[/]")
+        console.print(
+            f"[red]{len(report.rows) - finished} of {len(report.rows)} runs not finished[/]"
+        )
     console.print(f"report: {report.folder / 'report.md'}")

@@ -50,5 +50,7 @@ def summarise(scores: Sequence[float], confidence: float = 0.95) -> Summary:
     spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
     if spread == 0:
         return Summary(len(values), mean, math.nan, math.nan)
-    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * spread / math.sqrt(len(values))
+    half = (
+        float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * spread / math.sqrt(len(values))
+    )
     return Summary(len(values), mean, mean - half, mean + half)

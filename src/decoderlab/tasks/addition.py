@@ -7,7 +7,7 @@ from math import comb
 
 from decoderlab import checks
 from decoderlab.randomness import numpy_generator
-from decoderlab.tasks.sampling import check_split_sizes, cut, distinct
+from decoderlab.tasks.sampling import check_possible, check_split_sizes, cut, distinct
 from decoderlab.tasks.task import Example, Task
 from decoderlab.tasks.vocabulary import Vocabulary
 
@@ -41,8 +41,8 @@ class AdditionTask(Task):
     Example:
         >>> task = AdditionTask(num_terms=2, num_digits=2, num_train=9, num_validation=2,
         ...                     num_test=2, padding="right")
-        >>> splits, _ = task.examples()
-        >>> {len(row.source) for row in splits["train"]}, {len(row.target) for row in splits["test"]}
+        >>> rows = task.examples()[0]["train"]
+        >>> {len(row.source) for row in rows}, {len(row.target) for row in rows}
         ({5}, {3})
     """
 
@@ -66,12 +66,7 @@ class AdditionTask(Task):
         self.num_terms, self.num_digits, self.padding = num_terms, num_digits, padding
         self.numbers, self.data_seed = numbers, data_seed
         self.num_examples = check_split_sizes(num_train, num_validation, num_test)
-        possible = comb(10**num_digits + num_terms - 1, num_terms)
-        if sum(self.num_examples) * 2 > possible:
-            raise ValueError(
-                f"num_train + num_validation + num_test is {sum(self.num_examples)}, but there are "
-                f"only {possible} different sums; ask for at most half of them, or raise num_digits"
-            )
+        check_possible(self.num_examples, comb(10**num_digits + num_terms - 1, num_terms), "sums")
 
     def vocabularies(self, train: list[Example]) -> tuple[Vocabulary, Vocabulary]:
         """Return digits and plus sign, and the space where it pads."""
@@ -82,18 +77,19 @@ class AdditionTask(Task):
         """Draw distinct sums."""
         generator = numpy_generator(self.data_seed, "data", "addition")
 
-        def draw() -> tuple[int, ...]:
+        def draw(number: int) -> list[tuple[int, ...]]:
+            shape = (number, self.num_terms)
             if self.numbers == "by_value":
-                terms = generator.integers(0, 10**self.num_digits, size=self.num_terms)
+                terms = generator.integers(0, 10**self.num_digits, size=shape)
             else:
-                lengths = generator.integers(1, self.num_digits + 1, size=self.num_terms)
+                lengths = generator.integers(1, self.num_digits + 1, size=shape)
                 terms = generator.integers(0, 10**lengths)
-            return tuple(sorted(terms.tolist()))
+            return list(map(tuple, terms.tolist()))
 
-        rows = []
-        for terms in distinct(draw, sum(self.num_examples)):
-            shuffled = generator.permutation(terms)
-            rows.append(Example(self.source_tokens("+".join(map(str, shuffled))), self._sum(terms)))
+        rows = [
+            Example(self.source_tokens("+".join(map(str, terms))), self._sum(terms))
+            for terms in distinct(draw, sum(self.num_examples), key=lambda t: tuple(sorted(t)))
+        ]
         return cut(rows, self.num_examples), {}
 
     def source_tokens(self, text: str) -> list[str]:

@@ -53,7 +53,7 @@ class Ragged:
                     [5, 6]]), tensor([1, 2]))
         """
         lengths = self.lengths[index]
-        positions = torch.arange(int(lengths.max()))
+        positions = torch.arange(int(lengths.max()) if len(lengths) else 0)
         places = self.starts[index].unsqueeze(1) + positions
         real = positions < lengths.unsqueeze(1)
         if real.all():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decoderlab import checks
 from decoderlab.randomness import numpy_generator
-from decoderlab.tasks.sampling import check_split_sizes, cut, distinct
+from decoderlab.tasks.sampling import check_possible, check_split_sizes, cut, distinct
 from decoderlab.tasks.task import Example, Task
 from decoderlab.tasks.vocabulary import Vocabulary
 
@@ -56,12 +56,7 @@ class EchoTask(Task):
             )
         self.num_examples = check_split_sizes(num_train, num_validation, num_test)
         possible = sum(num_values**length for length in range(min_length, max_length + 1))
-        if sum(self.num_examples) * 2 > possible:
-            raise ValueError(
-                f"num_train + num_validation + num_test is {sum(self.num_examples)}, but there are "
-                f"only {possible} sequences of these lengths; ask for at most half of them, or "
-                "raise num_values or max_length"
-            )
+        check_possible(self.num_examples, possible, "sequences")
         self.num_values, self.echo_first, self.data_seed = num_values, echo_first, data_seed
         self.min_length, self.max_length = min_length, max_length
 
@@ -74,14 +69,16 @@ class EchoTask(Task):
         """Draw distinct sequences."""
         generator = numpy_generator(self.data_seed, "data", "echo")
 
-        def draw() -> tuple[int, ...]:
-            length = generator.integers(self.min_length, self.max_length + 1)
-            return tuple(generator.integers(0, self.num_values, size=length).tolist())
+        def draw(number: int) -> list[tuple[int, ...]]:
+            lengths = generator.integers(self.min_length, self.max_length + 1, size=number)
+            values = generator.integers(0, self.num_values, size=(number, self.max_length))
+            return [
+                tuple(row[:length])
+                for row, length in zip(values.tolist(), lengths.tolist(), strict=True)
+            ]
 
-        rows = [
-            Example(tokens, tokens[: self.echo_first])
-            for tokens in (
-                [str(value) for value in key] for key in distinct(draw, sum(self.num_examples))
-            )
-        ]
+        rows = []
+        for values in distinct(draw, sum(self.num_examples)):
+            tokens = [str(value) for value in values]
+            rows.append(Example(tokens, tokens[: self.echo_first]))
         return cut(rows, self.num_examples), {}

@@ -90,10 +90,10 @@ class G2PTask(Task):
 def parse_cmudict(
     text: str, *, stress: bool
 ) -> tuple[dict[str, list[tuple[str, ...]]], dict[str, int]]:
-    """Return the pronunciations of each word written with a to z alone, and counts.
+    r"""Return the pronunciations of each word written with a to z alone, and counts.
 
     Example:
-        >>> parse_cmudict("read R EH1 D\\nread(2) R IY1 D # verb\\na.m. EY1 EH1 M\\n", stress=False)
+        >>> parse_cmudict("read R EH1 D\nread(2) R IY1 D # verb\na.m. EY1 EH1 M\n", stress=False)
         ({'read': [('R', 'EH', 'D'), ('R', 'IY', 'D')]}, {'lines': 3, 'dropped_not_a_to_z': 1})
     """
     pronunciations: dict[str, list[tuple[str, ...]]] = {}

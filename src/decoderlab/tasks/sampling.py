@@ -10,13 +10,35 @@ from decoderlab import checks
 from decoderlab.randomness import numpy_generator
 from decoderlab.tasks.task import SPLITS, Example
 
+BLOCK = 4096  # values drawn at a time; part of what a seed means
 
-def distinct(draw: Callable[[], Hashable], number: int) -> list:
-    """Call `draw` until it has given `number` different values; return them as they came."""
-    seen = {}
+
+def distinct(
+    draw: Callable[[int], list[tuple]],
+    number: int,
+    key: Callable[[tuple], Hashable] = lambda value: value,
+) -> list[tuple]:
+    """Draw until there are `number` values with different keys; return them as they came.
+
+    Args:
+        draw: from a number of values to that many, drawn at random.
+        number: of values wanted.
+        key: values with equal keys count as one, the first of them.
+    """
+    seen: dict[Hashable, tuple] = {}
     while len(seen) < number:
-        seen.setdefault(draw())
-    return list(seen)
+        for value in draw(BLOCK):
+            seen.setdefault(key(value), value)
+    return list(seen.values())[:number]
+
+
+def check_possible(sizes: tuple[int, int, int], possible: int, what: str) -> None:
+    """Raise ValueError if the splits ask for more than four fifths of what there is to draw."""
+    if sum(sizes) > 0.8 * possible:
+        raise ValueError(
+            f"num_train + num_validation + num_test is {sum(sizes)}, but there are only {possible} "
+            f"different {what}; ask for at most {int(0.8 * possible)}, or make the task larger"
+        )
 
 
 def cut(rows: list[Example], sizes: tuple[int, int, int]) -> dict[str, list[Example]]:
@@ -49,7 +71,8 @@ def split_by_source(
     Args:
         targets: all targets of each source.
         num_train: sources to train on, None for all that the other two leave.
-        num_validation, num_test: sources, at least 1 each.
+        num_validation: sources to validate on, at least 1.
+        num_test: sources to test on, at least 1.
         data_seed: seed of the shuffle.
 
     Raises:
@@ -67,8 +90,9 @@ def split_by_source(
     # The held-out sources come first, so that they stay the same when num_train changes.
     last = len(sources) if num_train is None else held_out + num_train
     chosen = [sources[place] for place in order[:last]]
-    held = [Example(source, targets[source][0], tuple(targets[source])) for source in
-            chosen[:held_out]]
+    held = [
+        Example(source, targets[source][0], tuple(targets[source])) for source in chosen[:held_out]
+    ]
     return {
         "validation": held[:num_validation],
         "test": held[num_validation:],

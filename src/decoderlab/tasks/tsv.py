@@ -154,7 +154,9 @@ class TSVTask(Task):
                     )
                 yield cells[places[0]], cells[places[1]]
         if places is None:
-            raise ValueError(f"task.path {self.path} is empty; it needs a first line of column names")
+            raise ValueError(
+                f"task.path {self.path} is empty; it needs a first line of column names"
+            )
 
     def _lines(self):
         try:

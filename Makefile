@@ -1,0 +1,34 @@
+# make ablation   set up .venv, run the study context_routes, print its table
+# make test       set up .venv, run the tests (make test-all: the slow ones too)
+PYTHON ?= python3
+BIN := .venv/bin
+
+# One thread per process: two threads on two busy cores stall small models.
+export OMP_NUM_THREADS := 1
+export PYTHONHASHSEED := 0
+
+.PHONY: ablation test test-all lint clean
+
+ablation: .venv/installed
+	$(BIN)/decoderlab-train study=context_routes
+
+test: .venv/installed
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+# The mark is written last: an installation that was cut off is done again.
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'decoderlab needs Python 3.11 or newer: make PYTHON=python3.11 ...'; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo 'installing into .venv: a few minutes the first time'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[data,dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis

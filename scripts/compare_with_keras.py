@@ -1,0 +1,175 @@
+"""Compare the article's model with Keras: parameter count, and outputs with Keras's weights.
+
+The model is that of Keras's addition_rnn example: LSTM, RepeatVector, LSTM, a dense softmax layer
+at each step, on one-hot characters (or, with --embedding-size, on embedded ones). Ours is
+`encoder=lstm decoder=repeat_vector`. torch keeps two bias vectors per gate where Keras has one, so
+ours has 4H numbers more per LSTM; they are counted apart below, and Keras's bias is copied into the
+first of the two while the second is zero.
+
+Runs Keras on its torch backend. Exit code 0 if all agree to the tolerance, else 1.
+
+Example:
+    python scripts/compare_with_keras.py --hidden-size 128 --source-length 7 --target-length 4
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass
+
+os.environ["KERAS_BACKEND"] = "torch"
+
+import keras
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+
+from decoderlab.assembly import build_networks
+from decoderlab.config import resolve
+from decoderlab.contract import TokenSpace
+from decoderlab.train import conf_dir
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was found.
+
+    Args:
+        keras_parameters, our_parameters: trained numbers of each.
+        second_biases: those of ours that are torch's second bias vectors.
+        output_difference: largest absolute difference of the logits.
+        gradient_difference: largest absolute difference of the gradients of the first layer's
+            weights, for the same loss.
+    """
+
+    keras_parameters: int
+    our_parameters: int
+    second_biases: int
+    output_difference: float
+    gradient_difference: float
+
+
+def keras_model(
+    size: int, hidden: int, source_length: int, target_length: int, embedding_size: int | None
+) -> keras.Model:
+    """Return Keras's model up to the logits."""
+    if embedding_size is None:
+        inputs = keras.Input((source_length, size))
+        values = inputs
+    else:
+        inputs = keras.Input((source_length,), dtype="int64")
+        values = keras.layers.Embedding(size, embedding_size, name="embedding")(inputs)
+    values = keras.layers.LSTM(hidden, name="encoder")(values)
+    values = keras.layers.RepeatVector(target_length)(values)
+    values = keras.layers.LSTM(hidden, return_sequences=True, name="decoder")(values)
+    logits = keras.layers.TimeDistributed(keras.layers.Dense(size), name="head")(values)
+    return keras.Model(inputs, logits)
+
+
+def our_model(size: int, hidden: int, embedding_size: int | None):
+    """Return encoder and decoder from the YAMLs that the study uses."""
+    overrides = [
+        "encoder=lstm",
+        "decoder=repeat_vector",
+        f"encoder.hidden_size={hidden}",
+        f"decoder.hidden_size={hidden}",
+        f"encoder.embedding_size={'null' if embedding_size is None else embedding_size}",
+    ]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = resolve(compose("train", overrides=overrides))
+    return build_networks(config, TokenSpace(size), TokenSpace(size))
+
+
+@torch.no_grad()
+def copy_lstm(source: keras.layers.LSTM, target: torch.nn.LSTM) -> None:
+    """Copy weights; both order the gates input, forget, cell, output."""
+    kernel, recurrent, bias = source.get_weights()
+    target.weight_ih_l0.copy_(torch.from_numpy(kernel.T))
+    target.weight_hh_l0.copy_(torch.from_numpy(recurrent.T))
+    target.bias_ih_l0.copy_(torch.from_numpy(bias))
+    target.bias_hh_l0.zero_()
+
+
+def compare(
+    *,
+    size: int = 12,
+    hidden: int = 128,
+    source_length: int = 7,
+    target_length: int = 4,
+    embedding_size: int | None = None,
+    seed: int = 0,
+) -> Comparison:
+    """Build both, copy the weights, run the same batch through both."""
+    keras.utils.set_random_seed(seed)
+    theirs = keras_model(size, hidden, source_length, target_length, embedding_size)
+    encoder, decoder = our_model(size, hidden, embedding_size)
+    copy_lstm(theirs.get_layer("encoder"), encoder.rnn.layers)
+    copy_lstm(theirs.get_layer("decoder"), decoder.rnn.layers)
+    with torch.no_grad():
+        kernel, bias = theirs.get_layer("head").get_weights()
+        decoder.head.weight.copy_(torch.from_numpy(kernel.T))
+        decoder.head.bias.copy_(torch.from_numpy(bias))
+        if embedding_size is not None:
+            table = theirs.get_layer("embedding").get_weights()[0]
+            encoder.embedding.weight.copy_(torch.from_numpy(table))
+
+    generator = np.random.default_rng(seed)
+    # Not the padding id 0: our learned table keeps its vector at zero, Keras's does not.
+    source = torch.from_numpy(generator.integers(1, size, (32, source_length)))
+    target = torch.from_numpy(generator.integers(0, size, (32, target_length)))
+    their_input = source if embedding_size is not None else torch.eye(size)[source]
+    their_logits = theirs(their_input)
+    lengths = torch.full((32,), source_length)
+    our_logits = decoder(encoder(source, lengths), target)
+
+    def loss(logits: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten())
+
+    loss(their_logits).backward()
+    loss(our_logits).backward()
+    their_gradient = theirs.get_layer("encoder").trainable_weights[0].value.grad.T
+    our_gradient = encoder.rnn.layers.weight_ih_l0.grad
+    parameters = [*encoder.named_parameters(), *decoder.named_parameters()]
+    return Comparison(
+        keras_parameters=theirs.count_params(),
+        our_parameters=sum(p.numel() for _, p in parameters),
+        second_biases=sum(p.numel() for name, p in parameters if "bias_hh" in name),
+        output_difference=float((their_logits - our_logits).detach().abs().max()),
+        gradient_difference=float((their_gradient - our_gradient).abs().max()),
+    )
+
+
+def main() -> None:
+    """Compare, print, and leave with the verdict."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", type=int, default=12, help="vocabulary (%(default)s)")
+    parser.add_argument("--hidden-size", type=int, default=128, help="(%(default)s)")
+    parser.add_argument("--source-length", type=int, default=7, help="(%(default)s)")
+    parser.add_argument("--target-length", type=int, default=4, help="(%(default)s)")
+    parser.add_argument("--embedding-size", type=int, default=None, help="default: one-hot")
+    parser.add_argument("--tolerance", type=float, default=1e-5, help="(%(default)s)")
+    arguments = parser.parse_args()
+    found = compare(
+        size=arguments.size,
+        hidden=arguments.hidden_size,
+        source_length=arguments.source_length,
+        target_length=arguments.target_length,
+        embedding_size=arguments.embedding_size,
+    )
+    same = found.our_parameters - found.second_biases
+    print(f"parameters: Keras {found.keras_parameters:,}; ours {found.our_parameters:,}, of which")
+    print(f"  {found.second_biases:,} are torch's second bias vectors; without them {same:,}")
+    print(f"largest difference of the outputs with Keras's weights: {found.output_difference:.1e}")
+    print(f"largest difference of the gradients: {found.gradient_difference:.1e}")
+    worst = max(found.output_difference, found.gradient_difference)
+    agree = same == found.keras_parameters and worst <= arguments.tolerance
+    print("they agree" if agree else "they do NOT agree")
+    sys.exit(0 if agree else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Opening finished runs: from a run folder back to model and task."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+
+from decoderlab.assembly import build_model, build_task, construct_task
+from decoderlab.config import BUILT, ConfigError
+from decoderlab.module import EncoderDecoder
+from decoderlab.records import Invalid, RunFolder
+from decoderlab.runs import load_best
+from decoderlab.tasks.batches import Ragged, Split
+from decoderlab.tasks.task import Task, TaskData
+from decoderlab.tasks.vocabulary import Vocabulary
+
+
+class LoadedRun(NamedTuple):
+    """A finished run: `model` with the weights chosen on validation, ready to generate."""
+
+    model: EncoderDecoder
+    task: Task
+    config: dict[str, Any]
+    result: dict[str, Any]
+
+
+def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> LoadedRun:
+    """Open a finished run.
+
+    Args:
+        path: the run folder.
+        data: load or make the task's data too, and check that they are those of the run; without
+            them the task has its vocabularies alone, which is enough to predict.
+        trust: build classes from outside decoderlab that the folder's config names. A config that
+            was found somewhere can name any code on the Python path: trust it only if it is yours.
+
+    Raises:
+        ConfigError: if the folder is not a finished run, is damaged, names foreign code without
+            `trust`, or its data have changed.
+    """
+    folder = RunFolder(Path(path))
+    try:
+        result = folder.result()
+    except Invalid as error:
+        raise ConfigError(str(error)) from error
+    if result is None or not folder.config.is_file():
+        raise ConfigError(
+            f"{path} is not the folder of a finished run ({folder.status()['status']})"
+        )
+    config = OmegaConf.to_container(OmegaConf.load(folder.config))
+    if not trust:
+        for group in BUILT:
+            target = str(config[group]["_target_"])
+            if not target.startswith("decoderlab."):
+                raise ConfigError(
+                    f"{folder.config} names {group}._target_ {target!r}, which is not part of "
+                    "decoderlab; pass --trust (in Python: trust=True) if that code is yours"
+                )
+    if data:
+        task = build_task(config)
+        if task.data.fingerprint != result["data"]["fingerprint"]:
+            raise ConfigError(f"the data of {path} have changed since it was trained")
+    else:
+        task = construct_task(config)
+        task.adopt(_vocabularies_alone(folder))
+    model = build_model(config, task)
+    try:
+        load_best(model, folder, Path(result["best_checkpoint"]).name)
+    except Invalid as error:
+        raise ConfigError(str(error)) from error
+    return LoadedRun(model.eval(), task, config, result)
+
+
+def _vocabularies_alone(folder: RunFolder) -> TaskData:
+    record = json.loads(folder.vocabularies.read_text())
+    nothing = Split(Ragged.of([]), Ragged.of([]))
+    return TaskData(
+        Vocabulary(record["source"]),
+        Vocabulary(record["target"]),
+        {"train": nothing},
+        record["max_target_length"],
+        fingerprint=record["fingerprint"],
+    )
+
+
+def predict(run: LoadedRun, lines: list[str]) -> list[str]:
+    """Return the prediction for each line of source text; an empty line for an empty one.
+
+    Args:
+        run: from `load_run`.
+        lines: source texts as the task writes them. Tokens that training never saw are read as
+            unknown, with a warning.
+    """
+    source, target = run.task.data.source_vocabulary, run.task.data.target_vocabulary
+    rows = [source.encode(run.task.source_tokens(line)) for line in lines]
+    unknown = sum(row.count(source.space.unk_id) for row in rows)
+    if unknown:
+        warnings.warn(f"{unknown} tokens were never seen in training", stacklevel=2)
+    filled = [place for place, row in enumerate(rows) if row]
+    predictions = [""] * len(lines)
+    if filled:
+        batch, lengths = Ragged.of([rows[place] for place in filled]).take(
+            slice(None), source.space.pad_id
+        )
+        for place, generated in zip(filled, run.model(batch, lengths), strict=True):
+            predictions[place] = run.task.target_text(target.decode(generated))
+    return predictions

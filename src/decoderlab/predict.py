@@ -1,0 +1,39 @@
+"""decoderlab-predict: one prediction per line of standard input."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from itertools import islice
+
+from decoderlab.train import guarded
+
+CHUNK = 256
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    parser = argparse.ArgumentParser(prog="decoderlab-predict", description=__doc__)
+    parser.add_argument("run", help="folder of a finished run: outputs/runs/...")
+    parser.add_argument(
+        "--trust", action="store_true", help="build classes from outside decoderlab that it names"
+    )
+    arguments = parser.parse_args()
+
+    def run() -> int:
+        from decoderlab.loading import load_run, predict
+
+        loaded = load_run(arguments.run, data=False, trust=arguments.trust)
+        # A person who types wants an answer after each line, a pipe wants speed.
+        chunk = 1 if sys.stdin.isatty() else CHUNK
+        lines = (line.rstrip("\r\n") for line in sys.stdin)
+        while batch := list(islice(lines, chunk)):
+            sys.stdout.writelines(f"{text}\n" for text in predict(loaded, batch))
+            sys.stdout.flush()
+        return 0
+
+    sys.exit(guarded(run))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""What all tests share: tiny configs, composed in the process, on temporary paths."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "torch")  # before anything imports keras
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from decoderlab.runs import Prepared, execute, prepare
+from decoderlab.train import conf_dir
+
+torch.set_num_threads(1)
+
+TINY = (
+    "task=echo",
+    "task.num_values=6",
+    "task.min_length=2",
+    "task.max_length=4",
+    "task.num_train=200",
+    "task.num_validation=20",
+    "task.num_test=20",
+    "encoder.hidden_size=8",
+    "decoder.hidden_size=8",
+    "encoder.embedding_size=4",
+    "decoder.embedding_size=4",
+    "training.batch_size=16",
+    "training.max_steps=12",
+    "evaluation.every_steps=5",
+    "run.log_every_steps=1",
+    "run.tensorboard=false",
+)
+
+
+def variants(group: str) -> list[str]:
+    """Return the names of all YAMLs of a config group: a new one brings its own tests."""
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def composed(*overrides: str):
+    """Compose a config as the command line would."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("train", overrides=list(overrides), return_hydra_config=True)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Callable[..., Prepared]:
+    """Prepare a run of seconds below a temporary folder."""
+
+    def make(*overrides: str, output_dir: Path = tmp_path) -> Prepared:
+        config = composed(*TINY, f"run.output_dir={output_dir}", *overrides)
+        return prepare(config, config.hydra.runtime.choices)
+
+    return make
+
+
+def run(prepared: Prepared, retry: bool = True) -> str:
+    """Bring a run to its end without showing anything."""
+    return execute(prepared, report=lambda step, values: None, retry=retry)
+
+
+def weights(prepared: Prepared) -> dict[str, torch.Tensor]:
+    """Return the weights of the last checkpoint of a run."""
+    newest = prepared.folder.resume_checkpoints()[0]
+    return torch.load(newest, weights_only=True)["state_dict"]
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Whether two sets of weights are equal bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
