@@ -44,7 +44,8 @@ class RecurrentDecoder(nn.Module):
 
         s_0    = bridge(encoder state)  if initial_state in routes, else 0
         s_0    = cell(s_0, W c)         if first_input in routes; the output is dropped
-        x_t    = [e(y_{t-1}) with feedback; c if every_input in routes; fed_{t-1} if input feeding]
+        x_t    = [e(y_{t-1}) with feedback; c if every_input in routes; fed_{t-1} if input feeding],
+                 zeros where that is nothing
         s_t    = cell(s_{t-1}, x_t)
         a_t    = attention(s_t, m)      the context, with attention only
         h_t    = tanh(W_c [a_t; s_t]) with mixing tanh; [s_t; a_t] with mixing none; else s_t
@@ -129,6 +130,10 @@ class RecurrentDecoder(nn.Module):
             input_size += embedded_size
         if "every_input" in self.routes:
             input_size += encoder_shape.summary_size
+        # Without any other input, the first one still needs a width; zeros follow it.
+        self.blank_size = 0
+        if "first_input" in self.routes and input_size == 0:
+            input_size = self.blank_size = encoder_shape.summary_size
         self.rnn = RecurrentLayers(
             cell=cell,
             input_size=input_size,
@@ -144,7 +149,7 @@ class RecurrentDecoder(nn.Module):
             has_cell=self.rnn.has_cell,
         )
         if "first_input" in self.routes:
-            self.first_input = nn.Linear(encoder_shape.summary_size, max(input_size, 1))
+            self.first_input = nn.Linear(encoder_shape.summary_size, input_size)
         features_size = hidden_size
         self.attention = self.mix = None
         if attention_score is not None:
@@ -220,8 +225,9 @@ class RecurrentDecoder(nn.Module):
             inputs.append(summary)
         if self.input_feeding:
             inputs.append(state.fed.unsqueeze(1))
-        nothing = state.summary.new_empty(num_rows, num_steps, 0)
-        outputs, recurrent = self.rnn(_concatenate(inputs or [nothing]), state.recurrent)
+        if not inputs:
+            inputs.append(state.summary.new_zeros(num_rows, num_steps, self.blank_size))
+        outputs, recurrent = self.rnn(_concatenate(inputs), state.recurrent)
 
         features, fed, attention_weights = outputs, None, None
         if self.attention is not None:

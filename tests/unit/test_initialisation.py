@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from decoderlab.assembly import build_model
+from decoderlab.initialisation import initialise
+from tests.conftest import variants
+
+
+def test_all_variants_of_a_seed_share_every_weight_they_have_in_common(tiny):
+    models = {}
+    for decoder in variants("decoder"):
+        prepared = tiny(f"decoder={decoder}", "decoder.embedding_size=4", "decoder.hidden_size=8")
+        models[decoder] = dict(build_model(prepared.config, prepared.task).named_parameters())
+    first = models.pop("repeat_vector")
+    for name, parameters in models.items():
+        shared = [key for key in first if first[key].shape == parameters.get(key, first[key]).shape]
+        shared = [key for key in shared if key in parameters]
+        assert sum(key.startswith("encoder.") for key in shared) == 5, name
+        assert "decoder.rnn.layers.weight_hh_l0" in shared
+        assert all(torch.equal(first[key], parameters[key]) for key in shared), name
+
+
+def test_another_seed_gives_other_weights():
+    models = [nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3)]
+    for model, seed in zip(models, (0, 0, 1), strict=True):
+        initialise(model, seed)
+    assert torch.equal(models[0].weight, models[1].weight)
+    assert not torch.equal(models[0].weight, models[2].weight)
+
+
+@pytest.mark.parametrize(
+    ("module", "bound"),
+    [
+        (nn.Linear(40, 50), 1 / math.sqrt(40)),
+        (nn.LSTM(7, 60), 1 / math.sqrt(60)),
+        (nn.GRU(7, 60), 1 / math.sqrt(60)),
+    ],
+)
+def test_the_distributions_are_torchs_own(module, bound):
+    initialise(module, 0)
+    values = torch.cat([p.detach().flatten() for p in module.parameters()])
+    assert values.abs().max() <= bound
+    assert values.std() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+
+
+def test_embeddings_are_normal_and_padding_stays_zero():
+    embedding = nn.Embedding(500, 20, padding_idx=0)
+    initialise(embedding, 0)
+    assert (embedding.weight[0] == 0).all()
+    assert embedding.weight.detach()[1:].std() == pytest.approx(1, rel=0.05)
+
+
+def test_uniform_range_holds_for_every_parameter():
+    model = nn.Sequential(nn.Embedding(9, 4), nn.LSTM(4, 5), nn.LayerNorm(5))
+    initialise(model, 0, uniform_range=0.08)
+    assert all(p.abs().max() <= 0.08 and p.abs().max() > 0 for p in model.parameters())
+
+
+def test_unknown_modules_use_their_own_reset():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(3))
+
+        def reset_parameters(self):
+            nn.init.normal_(self.weight, mean=5)
+
+    one, other = Own(), Own()
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    initialise(one, 0)
+    assert torch.equal(torch.get_rng_state(), before)
+    initialise(other, 0)
+    assert torch.equal(one.weight, other.weight)
+    assert one.weight.mean() > 2

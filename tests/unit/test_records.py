@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+from multiprocessing import get_context
+
+import pytest
+import torch
+
+from decoderlab.records import (
+    AtomicCheckpointIO,
+    Invalid,
+    RunFolder,
+    hash_file,
+    sealed,
+    verify,
+    write_json,
+    write_text,
+)
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, call, fault):
+    path = tmp_path / "record.json"
+    write_json(path, {"old": 1})
+
+    def fail(*_):
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(OSError, match=os.strerror(fault)):
+        write_json(path, {"new": 2})
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_temporary_file_lies_in_the_same_folder(tmp_path, monkeypatch):
+    seen = []
+    real = os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (seen.append((a, b)), real(a, b)))
+    write_text(tmp_path / "deep" / "file", "x")
+    ((temporary, final),) = seen
+    assert temporary.parent == final.parent
+
+
+def test_a_result_knows_whether_it_was_changed(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert folder.result() is None
+    write_json(folder.result_file, sealed({"score": 0.5}))
+    assert folder.result()["score"] == 0.5
+    folder.result_file.write_text(folder.result_file.read_text().replace("0.5", "0.6"))
+    with pytest.raises(Invalid, match="own sha256"):
+        folder.result()
+    folder.result_file.write_text("{")
+    with pytest.raises(Invalid, match="not JSON"):
+        folder.result()
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_found(tmp_path):
+    path = tmp_path / "step-000000001.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"weight": torch.arange(6.0)}, path)
+    verify(path)
+    original = path.read_bytes()
+    for place in range(0, len(original), 97):
+        damaged = bytearray(original)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(Invalid, match="damaged"):
+            AtomicCheckpointIO().load_checkpoint(path)
+    path.write_bytes(original)
+    hash_file(path).unlink()
+    with pytest.raises(Invalid, match="cannot be read"):
+        verify(path)
+
+
+class Canary:
+    """Unpickling it would create a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path):
+    path, canary = tmp_path / "step-000000001.ckpt", tmp_path / "canary"
+    AtomicCheckpointIO().save_checkpoint({"weight": Canary(canary)}, path)
+    with pytest.raises(Exception, match="weights_only|Weights only"):
+        AtomicCheckpointIO().load_checkpoint(path)
+    assert not canary.exists()
+
+
+def hold(path, held, release):
+    with RunFolder(path).lock():
+        RunFolder(path).set_status("RUNNING")
+        held.set()
+        release.wait(30)
+
+
+def test_running_means_that_somebody_holds_the_lock(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert folder.status() == {"status": "PLANNED"}
+    context = get_context("spawn")
+    held, release = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(tmp_path, held, release))
+    process.start()
+    assert held.wait(60)
+    assert folder.status()["status"] == "RUNNING"
+    process.kill()
+    process.join()
+    status = folder.status()
+    assert (status["status"], status["reason"]) == ("INTERRUPTED", "the process was killed")
+
+
+def test_an_unknown_status_is_refused_and_a_torn_one_is_said(tmp_path):
+    folder = RunFolder(tmp_path)
+    with pytest.raises(ValueError, match="must be one of PLANNED"):
+        folder.set_status("DONE")
+    folder.status_file.write_text("{")
+    assert "damaged" in folder.status()["reason"]

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from decoderlab.config import resolve
+from decoderlab.settings import Evaluation, Run, Study, Training
+from tests.conftest import composed
+
+
+@pytest.fixture(scope="module")
+def config():
+    return resolve(composed())
+
+
+@pytest.mark.parametrize(
+    ("group", "kind", "change", "message"),
+    [
+        ("training", Training, {"max_epochs": 2}, "exactly one of"),
+        ("training", Training, {"max_steps": None}, "not given"),
+        ("training", Training, {"max_steps": 0}, "max_steps is 0"),
+        ("training", Training, {"learning_rate": float("nan")}, "positive"),
+        ("training", Training, {"learning_rate": float("inf")}, "positive"),
+        ("training", Training, {"optimizer": "adma"}, "Did you mean adam"),
+        ("training", Training, {"schedule": "cosin"}, "Did you mean cosine"),
+        ("training", Training, {"gradient_clip_norm": 0.0}, "gradient_clip_norm is 0"),
+        ("training", Training, {"batch_size": 0}, "batch_size is 0"),
+        (
+            "training",
+            Training,
+            {"max_steps": None, "max_seconds": 3.0, "schedule": "linear"},
+            "which update is the last",
+        ),
+        ("evaluation", Evaluation, {"select": "exact"}, "Did you mean exact_match"),
+        ("evaluation", Evaluation, {"every_steps": 0}, "at least 1"),
+        ("run", Run, {"threads": 0}, "at least 1"),
+        ("study", Study, {"name": "../x"}, "use letters"),
+        ("study", Study, {"name": "a" * 81}, "between 1 and 80"),
+        ("study", Study, {"metric": "bleu"}, "must be one of"),
+    ],
+)
+def test_bad_values_are_refused(config, group, kind, change, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**{**config[group], **change})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_refused(config):
+    with pytest.raises(ValueError, match="torch sees none"):
+        Run(**{**config["run"], "accelerator": "gpu"})
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [0.5, 1, 1, 1, 1, 1]),
+        ("linear", [0.5, 1, 1, 0.75, 0.5, 0.25]),
+        ("cosine", [0.5, 1, 1, 0.8535534, 0.5, 0.1464466]),
+        ("exponential", [0.5, 1, 1, 0.1**0.25, 0.1**0.5, 0.1**0.75]),
+        ("inverse_sqrt", [0.5, 1, (2 / 3) ** 0.5, 0.5**0.5, (2 / 5) ** 0.5, (1 / 3) ** 0.5]),
+    ],
+)
+def test_schedules(config, schedule, expected):
+    training = Training(**{**config["training"], "schedule": schedule, "warmup_steps": 2})
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer, scheduler = training.make_optimizer([weight], 6)
+    rates = []
+    for _ in expected:
+        rates.append(optimizer.param_groups[0]["lr"] / training.learning_rate)
+        optimizer.step()
+        if scheduler:
+            scheduler.step()
+    assert rates == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_constant_rate_needs_no_schedule(config):
+    weight = torch.nn.Parameter(torch.zeros(1))
+    assert Training(**config["training"]).make_optimizer([weight], 6)[1] is None
+
+
+def test_budgets_in_epochs_become_updates(config):
+    training = Training(**{**config["training"], "max_steps": None, "max_epochs": 3})
+    assert training.total_steps(7) == 21
+    assert asdict(training)["max_epochs"] == 3
+
+
+def test_the_earlier_step_wins_among_equals(config):
+    evaluation = Evaluation(**config["evaluation"])
+    assert evaluation.better(0.5, None)
+    assert evaluation.better(0.6, 0.5)
+    assert not evaluation.better(0.5, 0.5)
+    lower = Evaluation(**{**config["evaluation"], "select": "loss"})
+    assert lower.better(0.4, 0.5)
+    assert not lower.better(0.5, 0.5)

