@@ -119,8 +119,8 @@ class Recorder(pl.Callback):
         return dict(self.memory)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what a checkpoint kept."""
-        self.memory = dict(state_dict)
+        """Take over what a checkpoint kept, and count the restart."""
+        self.memory = state_dict | {"restarts": state_dict["restarts"] + 1}
 
     def open(self, step: int) -> None:
         """Open the records at a step: what was written later is cut off, and written anew."""

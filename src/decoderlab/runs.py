@@ -81,6 +81,8 @@ def prepare(config: DictConfig | Mapping[str, Any], choices: Mapping[str, str]) 
     """
     resolved = resolve(OmegaConf.create(config))
     resolved["choices"] = {group: choices.get(group, group) for group in BUILT}
+    check_writable(Path(resolved["run"]["output_dir"]))
+    check_precision(resolved["training"]["precision"], resolved["run"]["accelerator"])
     task = build_task(resolved)
     data = task.data
     with torch.device("meta"):  # sizes are checked, nothing is computed
@@ -109,6 +111,16 @@ def find_folder(output_dir: Path, config: Mapping[str, Any], identity: str) -> R
     words = "-".join(choices[group] for group in BUILT)
     slug = re.sub(r"[^A-Za-z0-9_.]+", "-", words).strip("-.")[:80]
     return RunFolder(runs / f"{slug}-s{config['seed']}-{identity[:12]}")
+
+
+def check_precision(precision: str, accelerator: str) -> None:
+    """Raise ConfigError for bfloat16 on a CPU whose recurrent kernels do not have it."""
+    on_cpu = accelerator == "cpu" or not torch.cuda.is_available()
+    if precision == "bfloat16" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise ConfigError(
+            "training.precision is 'bfloat16', but the recurrent kernels of this CPU do not have "
+            "it (they need AVX-512); take training.precision=float32"
+        )
 
 
 def check_writable(output_dir: Path) -> None:
@@ -216,7 +228,6 @@ def _train_and_test(
         saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
         step = saved["global_step"]
         recorder.load_state_dict(next(iter(saved["callbacks"].values())))
-        recorder.memory["restarts"] += 1
         log.info("going on from update %d", step)
     recorder.open(step)
     try:

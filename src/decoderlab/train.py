@@ -17,8 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-import hydra_plugins.decoderlab_plugins as plugins
-from decoderlab import checks
+from decoderlab import checks, process
 from decoderlab.config import ConfigError
 
 
@@ -88,9 +87,11 @@ def _explain_key(key: str) -> str:
             groups = [argument for argument in arguments if "." not in argument.split("=")[0]]
             known = [one for one in groups if "," not in one and one.split("=")[0] != key]
             config = hydra.compose("train", overrides=known)
-        node = config
-        for part in filter(None, parent.split(".")):
-            node = node[part]
+        node, *rest = config, *key.split(".")
+        while len(rest) > 1 and rest[0] in node:
+            node = node[rest.pop(0)]
+        name = rest[0]
+        parent = key.removesuffix(".".join(rest)).rstrip(".")
         names = [str(one) for one in node if not str(one).startswith("_")]
     except Exception:  # only a suggestion: the message below stands without it
         names = []
@@ -110,11 +111,10 @@ def _train() -> int:
     logging.captureWarnings(True)
     arguments = get_args_parser().parse_args()
     if arguments.config_dir is not None:
-        plugins.user_config_dir = os.path.abspath(arguments.config_dir)
-        sys.path.insert(0, plugins.user_config_dir)
-    codes = plugins.exit_codes
-    codes.clear()
-
+        process.user_config_dir = os.path.abspath(arguments.config_dir)
+        sys.path.insert(0, process.user_config_dir)
+    process.sweep_exit_code = None
+    statuses: list[str] = []
     errors: list[Exception] = []
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
@@ -123,14 +123,16 @@ def _train() -> int:
             train(config)
             return
         try:
-            codes.append(0 if train(config) == "FINISHED" else 1)
+            statuses.append(train(config))
         except Exception as error:  # raised below: Hydra would print a line of its own before it
             errors.append(error)
 
     start()
     if errors:
         raise errors[0]
-    return codes[-1] if codes else 0
+    if process.sweep_exit_code is not None:
+        return process.sweep_exit_code
+    return int(any(status != "FINISHED" for status in statuses))
 
 
 def train(config: DictConfig) -> str:
@@ -140,13 +142,12 @@ def train(config: DictConfig) -> str:
         ConfigError: if the config is wrong; nothing has been written then.
     """
     from decoderlab import progress
-    from decoderlab.runs import check_writable, execute, prepare
+    from decoderlab.runs import execute, prepare
     from decoderlab.settings import Training
 
     hydra_config = HydraConfig.get()
     prepared = prepare(config, hydra_config.runtime.choices)
     settings = prepared.config
-    check_writable(Path(settings["run"]["output_dir"]))
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     total = Training(**settings["training"]).total_steps(
         prepared.task.train_dataloader().batches_per_epoch

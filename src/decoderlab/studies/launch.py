@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from decoderlab import progress
 from decoderlab.config import ConfigError
 from decoderlab.progress import console
-from decoderlab.runs import Prepared, check_writable, prepare
+from decoderlab.runs import Prepared, prepare
 from decoderlab.studies.plan import Cell, Plan, factors, labels
 from decoderlab.studies.report import build_report, print_table
 
@@ -45,7 +45,6 @@ def launch(
             "run would keep all later batches from starting"
         )
     plan, pending, output_dir = make_plan(cells, compose)
-    check_writable(output_dir)
     plan.write(output_dir)
     name = plan.study["name"]
     finished = len(plan.cells) - len(pending)

@@ -9,10 +9,7 @@ from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-# The user's own --config-dir, set by `decoderlab.train` before Hydra starts.
-user_config_dir: str | None = None
-# Hydra drops what a sweeper returns; `decoderlab.train` reads it here.
-exit_codes: list[int] = []
+from decoderlab import process
 
 
 class UserConfigDir(SearchPathPlugin):
@@ -20,9 +17,11 @@ class UserConfigDir(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Add the folder to the search path."""
-        if user_config_dir is not None:
+        if process.user_config_dir is not None:
             search_path.prepend(
-                "decoderlab-user", f"file://{user_config_dir}", SearchPathQuery(provider="main")
+                "decoderlab-user",
+                f"file://{process.user_config_dir}",
+                SearchPathQuery(provider="main"),
             )
 
 
@@ -36,7 +35,7 @@ class StudySweeper(BasicSweeper):
         given = [f"{key}={value}" for key, value in (self.params or {}).items()] + arguments
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         cells = self.split_arguments(parser.parse_overrides(given), None)[0]
-        code = launch(
+        process.sweep_exit_code = launch(
             cells,
             compose=lambda cell: self.hydra_context.config_loader.load_sweep_config(
                 self.config, list(cell)
@@ -44,5 +43,4 @@ class StudySweeper(BasicSweeper):
             start=lambda batch: self.launcher.launch(batch, initial_job_idx=0),
             max_batch_size=self.max_batch_size,
         )
-        exit_codes.append(code)
-        return code
+        return process.sweep_exit_code

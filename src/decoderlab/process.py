@@ -1,0 +1,12 @@
+"""What this process knows besides its config.
+
+Kept apart from the Hydra plug-in that uses it: Hydra executes plug-in modules a second time when
+it scans for them, which would forget it.
+"""
+
+from __future__ import annotations
+
+# The user's own --config-dir, set before Hydra starts.
+user_config_dir: str | None = None
+# The exit code of the sweep that this process ran; Hydra drops what a sweeper returns.
+sweep_exit_code: int | None = None

@@ -1,0 +1,326 @@
+"""The commands as a person gives them: exit codes, messages, sweeps, plug-ins."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from decoderlab.records import RunFolder
+from tests.integration.cli import call, in_process, start, tiny_arguments
+
+WRONG = [
+    (["decoder.hiden_size=4"], "decoder.hiden_size is not a setting", "Did you mean hidden_size?"),
+    (["trainin.max_steps=4"], "trainin.max_steps is not a setting", "Did you mean training?"),
+    (["decoder=repeat_vektor"], "decoder is 'repeat_vektor'", "Did you mean repeat_vector?"),
+    (["+decoder.size=4"], "decoder.size is not a setting of RecurrentDecoder", "hidden_size"),
+    (["training.learning_rate=abc"], "training.learning_rate is 'abc' (str)", "must be float"),
+    (["training.max_steps=1.5"], "training.max_steps is 1.5 (float)", "must be int or null"),
+    (["encoder.hidden_size=true"], "encoder.hidden_size is True (bool)", "must be int"),
+    (["decoder.routes=every_input"], "decoder.routes is 'every_input' (str)", "must be list"),
+    (["decoder.routes=[initial_stat]"], "is 'initial_stat'", "Did you mean initial_state?"),
+    (["decoder.routes=[]"], "routes is empty", "name at least one of"),
+    (["decoder.bridge=copy"], "bridge is 'copy' but routes has no initial_state", "bridge=zero"),
+    (["encoder.dropout=1.5"], "dropout is 1.5", "at least 0 and below 1"),
+    (["training.learning_rate=nan"], "learning_rate is nan", "positive number"),
+    (["seed=-1"], "seed is -1", "integer from 0"),
+    (["seed=01"], "seed is '01'", "integer from 0"),
+    (["task=tsv", "task.num_train=null"], "task.num_train is not a setting", "has path"),
+    (["encoder._target_=no.such.Class"], "encoder._target_ is 'no.such.Class'", "imported"),
+    (["decoder=initial_state", "decoder.hidden_size=7"], "hidden_size is 7", "bridge=dense"),
+    (["study.name=../x"], "name is '../x'", "use letters"),
+    (["decoder="], "", ""),
+    (["decoder=[a"], "", ""),
+]
+
+
+@pytest.mark.parametrize(("arguments", "what", "fix"), WRONG, ids=lambda value: str(value)[:40])
+def test_a_wrong_config_gets_one_message_and_writes_nothing(
+    monkeypatch, capfd, tmp_path, arguments, what, fix
+):
+    output_dir = tmp_path / "outputs"
+    base = [] if "task=tsv" in arguments else list(tiny_arguments(output_dir))
+    assert in_process(monkeypatch, *base, f"run.output_dir={output_dir}", *arguments) == 2
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert what in printed.err
+    assert fix in printed.err
+    assert "Traceback" not in printed.err
+    assert not output_dir.exists()
+
+
+def test_a_missing_or_malformed_tsv_is_one_message(monkeypatch, capfd, tmp_path):
+    bad = tmp_path / "bad.tsv"
+    bad.write_text("source\ttarget\na\tb\tc\n")
+    for given, expected in [
+        ([], "task.path"),
+        ([f"task.path={tmp_path / 'none.tsv'}"], "cannot be read"),
+        ([f"task.path={bad}"], "line 2: 3 columns, but the first line names 2"),
+    ]:
+        arguments = ["task=tsv", f"run.output_dir={tmp_path / 'outputs'}", *given]
+        assert in_process(monkeypatch, *arguments) == 2
+        assert expected in capfd.readouterr().err
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize("sweep", [["seed=0"], ["-m", "seed=0,1"]])
+def test_an_output_folder_that_cannot_be_written_is_one_message(
+    monkeypatch, capfd, tmp_path, sweep
+):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file" / "outputs", Path("/proc/decoderlab")):
+        assert in_process(monkeypatch, *sweep, *tiny_arguments(folder)) == 2
+        error = capfd.readouterr().err
+        assert "run.output_dir is" in error
+        assert "run.output_dir=FOLDER" in error
+
+
+def test_a_sweep_with_one_wrong_cell_starts_nothing(monkeypatch, capfd, tmp_path):
+    arguments = ["-m", *tiny_arguments(tmp_path / "o"), "encoder.hidden_size=8,0"]
+    assert in_process(monkeypatch, *arguments) == 2
+    assert "(in the cell encoder.hidden_size=0)" in capfd.readouterr().err
+    assert not (tmp_path / "o").exists()
+    assert in_process(monkeypatch, *arguments, "hydra.sweeper.max_batch_size=1") == 2
+    assert "max_batch_size" in capfd.readouterr().err
+
+
+def sweep(monkeypatch, folder: Path, *more: str, seeds: str = "0,1") -> int:
+    return in_process(
+        monkeypatch,
+        "-m",
+        *tiny_arguments(folder, "decoder=repeat_vector,luong", f"seed={seeds}", "study.name=s"),
+        *more,
+    )
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_sweep_reports_and_a_second_one_trains_nothing(monkeypatch, capfd, tmp_path):
+    assert sweep(monkeypatch, tmp_path) == 0
+    printed = capfd.readouterr()
+    assert "4 runs planned, 0 finished before" in printed.err
+    assert re.search(r"\[3 of 4 done, 0 failed, about \d+ s left\]", printed.err)
+    assert "repeat_vector" in printed.out
+    assert "2/2" in printed.out
+    before = files(tmp_path)
+    assert {"studies/s/report.md", "studies/s/results.csv", "studies/s/figures/exact_match.png"} < (
+        set(before)
+    )
+    assert sweep(monkeypatch, tmp_path) == 0
+    assert "4 finished before" in capfd.readouterr().err
+    assert files(tmp_path) == before
+
+    # A wider sweep only runs what is new, and the report grows.
+    assert sweep(monkeypatch, tmp_path, seeds="0,1,2") == 0
+    after = files(tmp_path)
+    changed = {name for name in before if after.get(name) != before[name]}
+    assert changed == {name for name in before if name.startswith("studies/")}
+    new = {Path(name).parts[1] for name in set(after) - set(before)}
+    assert len(new) == 2
+    assert all("-s2-" in name for name in new)
+    assert len(after["studies/s/results.csv"].splitlines()) == 1 + 6
+
+    # decoderlab-report rebuilds the same bytes from the runs alone.
+    (tmp_path / "studies/s/report.md").unlink()
+    finished = call("report", "s", "--output-dir", str(tmp_path))
+    assert finished.returncode == 0
+    assert files(tmp_path) == after
+
+
+def test_failures_are_counted_and_shown(monkeypatch, capfd, tmp_path):
+    from decoderlab.decoders.recurrent import RecurrentDecoder
+
+    real = RecurrentDecoder.start
+
+    def fail_with_attention(self, encoded):
+        if self.attention is not None and not encoded.memory.is_meta:
+            raise RuntimeError("no | attention")
+        return real(self, encoded)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RecurrentDecoder, "start", fail_with_attention)
+        assert sweep(monkeypatch, tmp_path) == 1
+    printed = capfd.readouterr()
+    assert "4 of 4 done, 2 failed" in printed.err
+    report = (tmp_path / "studies/s/report.md").read_text()
+    assert "| luong | 0.000 [n/a] | 0/2, 2 failed |" in report
+    assert "2 of 4 runs are not finished" in report
+    assert r"luong, echo, seed 0: FAILED RuntimeError: no \| attention" in report
+    # The same command leaves them as they are; study.retry=failed tries again.
+    assert sweep(monkeypatch, tmp_path) == 1
+    assert sweep(monkeypatch, tmp_path, "study.retry=failed") == 0
+    assert "not finished" not in (tmp_path / "studies/s/report.md").read_text()
+
+
+def test_a_sweep_with_failures_exits_1_in_a_process_of_its_own(tmp_path):
+    broken = ["training.learning_rate=1e30", "training.gradient_clip_norm=null"]
+    finished = call("train", "-m", *tiny_arguments(tmp_path, *broken), "seed=0,1")
+    assert finished.returncode == 1
+    assert "2 failed" in finished.stderr
+    assert call("train", *tiny_arguments(tmp_path, *broken)).returncode == 1
+
+
+def test_the_same_run_twice_in_a_grid_is_planned_once(monkeypatch, capfd, tmp_path):
+    arguments = tiny_arguments(tmp_path, "training.learning_rate=1e-3,0.001", "study.name=s")
+    assert in_process(monkeypatch, "-m", *arguments) == 0
+    error = capfd.readouterr().err
+    assert "1 runs planned" in error
+    assert "is the same run as" in error
+
+
+def test_a_deleted_run_is_missing_in_the_report_and_comes_back(monkeypatch, capfd, tmp_path):
+    import shutil
+
+    assert sweep(monkeypatch, tmp_path) == 0
+    before = (tmp_path / "studies/s/results.csv").read_text()
+    gone = next((tmp_path / "runs").glob("*luong-s1*"))
+    shutil.rmtree(gone)
+    assert call("report", "s", "--output-dir", str(tmp_path)).returncode == 1
+    assert "| 1/2 |" in (tmp_path / "studies/s/report.md").read_text()
+    assert sweep(monkeypatch, tmp_path) == 0
+    after = (tmp_path / "studies/s/results.csv").read_text()
+
+    def without_seconds(text):
+        return [line.split(",")[:-4] + line.split(",")[-3:] for line in text.splitlines()]
+
+    assert without_seconds(after) == without_seconds(before)
+
+
+def test_a_report_of_an_unknown_study_names_the_known(monkeypatch, tmp_path):
+    assert sweep(monkeypatch, tmp_path) == 0
+    finished = call("report", "nope", "--output-dir", str(tmp_path))
+    assert finished.returncode == 2
+    assert "there are: s" in finished.stderr
+
+
+PLUGIN = '''
+from torch import nn
+
+
+class Constant(nn.Module):
+    """Says the same at every step, whatever the source."""
+
+    def __init__(self, *, tokens, encoder_shape, bias=0.0):
+        super().__init__()
+        self.bos_id = tokens.bos_id
+        self.table = nn.Embedding(tokens.size, tokens.size)
+        nn.init.constant_(self.table.weight, bias)
+
+    def forward(self, encoded, target):
+        before = target.roll(1, dims=1)
+        before[:, 0] = self.bos_id
+        return self.table(before)
+
+    def start(self, encoded):
+        return ()
+
+    def step(self, token, state):
+        return self.table(token), state
+
+    def reorder(self, state, index):
+        return state
+'''
+
+
+def test_a_decoder_of_ones_own_needs_no_fork(monkeypatch, capfd, tmp_path):
+    conf = tmp_path / "my_conf"
+    (conf / "decoder").mkdir(parents=True)
+    (conf / "my_plugin.py").write_text(PLUGIN)
+    (conf / "decoder" / "constant.yaml").write_text("_target_: my_plugin.Constant\nbias: 1\n")
+    # A YAML of the user's wins over ours of the same name.
+    (conf / "training").mkdir()
+    ours = Path(__file__).parents[2] / "conf" / "training" / "default.yaml"
+    text = ours.read_text().replace("batch_size: 64", "batch_size: 7")
+    (conf / "training" / "default.yaml").write_text(text)
+    output_dir = tmp_path / "outputs"
+    shape = [one for one in tiny_arguments(output_dir) if not one.startswith("decoder.")]
+    shape = [one for one in shape if not one.startswith("training.batch_size")]
+    arguments = ["--config-dir", str(conf), *shape, "decoder=constant"]
+    finished = call("train", *arguments)
+    assert finished.returncode == 0, finished.stderr
+    (folder,) = (output_dir / "runs").iterdir()
+    assert folder.name.startswith("echo-lstm-constant-s0-")
+    assert "batch_size: 7" in (folder / "config.yaml").read_text()
+    assert "bias: 1.0" not in (folder / "config.yaml").read_text()  # no annotation, taken as it is
+    wrong = call("train", *arguments, "+decoder.bais=2")
+    assert wrong.returncode == 2
+    assert "Did you mean bias?" in wrong.stderr
+    refused = call("predict", str(folder), stdin="1 2\n")
+    assert refused.returncode == 2
+    assert "--trust" in refused.stderr
+
+
+def test_predict_and_evaluate(monkeypatch, tmp_path):
+    assert in_process(monkeypatch, *tiny_arguments(tmp_path, "decoder=luong")) == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    before = files(folder)
+    recorded = [
+        json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()
+    ]
+    lines = "".join(f"{one['source']}\n" for one in recorded)
+    predicted = call("predict", str(folder), stdin=lines)
+    assert predicted.returncode == 0
+    assert predicted.stdout.splitlines() == [one["prediction"] for one in recorded]
+    evaluated = call("evaluate", str(folder))
+    assert evaluated.returncode == 0
+    result = RunFolder(folder).result()
+    assert json.loads(evaluated.stdout) == {
+        "metrics": result["metrics"]["test"],
+        "signature": result["signature"],
+    }
+    validation = call("evaluate", str(folder), "--split", "validation")
+    scores = json.loads(validation.stdout)["metrics"]
+    assert scores == pytest.approx(result["metrics"]["validation"])
+    assert files(folder) == before
+    assert call("evaluate", str(tmp_path)).returncode == 2
+
+
+def wait_for(condition, process, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
+def test_a_stopped_sweep_says_so_and_goes_on(monkeypatch, capfd, tmp_path, signum, code):
+    def arguments(folder):
+        return [
+            "-m",
+            *tiny_arguments(folder, "training.max_steps=400", "evaluation.every_steps=40"),
+            "seed=0,1",
+            "study.name=s",
+        ]
+
+    process = start("train", *arguments(tmp_path / "stopped"))
+    runs = tmp_path / "stopped" / "runs"
+    wait_for(lambda: list(runs.glob("*/checkpoints/step-*.ckpt.sha256")), process)
+    os.killpg(process.pid, signum)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == code, output
+    (folder,) = runs.iterdir()
+    assert RunFolder(folder).status()["status"] == "INTERRUPTED"
+    assert RunFolder(folder).result() is None
+    if signum != signal.SIGKILL:
+        assert "the same command goes on from here" in output
+    assert in_process(monkeypatch, *arguments(tmp_path / "stopped")) == 0
+    if signum == signal.SIGTERM:
+        assert in_process(monkeypatch, *arguments(tmp_path / "whole")) == 0
+        for one in (tmp_path / "whole" / "runs").iterdir():
+            other = RunFolder(runs / one.name).result()
+            assert RunFolder(one).result()["metrics"] == other["metrics"]

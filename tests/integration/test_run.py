@@ -1,0 +1,277 @@
+"""One run: its records, its repetition, its interruption, its failures."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from decoderlab import load_run
+from decoderlab.callbacks import Interrupted, Interruption, Recorder
+from decoderlab.config import ConfigError
+from decoderlab.decoders import RecurrentDecoder
+from decoderlab.loading import predict
+from decoderlab.records import Invalid
+from tests.conftest import run, same, weights
+
+
+def test_a_run_leaves_all_its_records(tiny):
+    prepared = tiny("run.tensorboard=true", "decoder=luong")
+    assert not prepared.folder.path.exists()  # preparing writes nothing
+    assert run(prepared) == "FINISHED"
+    folder, result = prepared.folder, prepared.folder.result()
+    assert folder.path.name.startswith("echo-lstm-luong-s0-" + prepared.run_id[:12])
+    assert folder.status()["status"] == "FINISHED"
+    assert result["steps"] == 12
+    assert set(result["metrics"]["test"]) == {
+        "exact_match",
+        "token_accuracy",
+        "symbol_error_rate",
+        "loss",
+    }
+    assert result["parameters"]["total"] == prepared.num_parameters
+    assert result["flops_per_example"] > 0
+    assert result["peak_memory_bytes"] > 10**8
+    assert result["environment"]["versions"]["torch"] == torch.__version__
+    assert result["data"]["fingerprint"] == prepared.task.data.fingerprint
+    assert f"n:20|data:{prepared.task.data.fingerprint[:12]}" in result["signature"]
+
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    trained = [line for line in lines if "train/loss" in line]
+    assert [line["step"] for line in trained] == list(range(1, 13))
+    assert [line["step"] for line in lines if "validation/loss" in line] == [5, 10, 12]
+    # Nats per token of an untrained model: about the logarithm of the vocabulary.
+    assert trained[0]["train/loss"] == pytest.approx(math.log(10), rel=0.2)
+
+    predictions = [json.loads(line) for line in folder.predictions.read_text().splitlines()]
+    assert len(predictions) == 20
+    share = sum(one["correct"] for one in predictions) / 20
+    assert share == result["metrics"]["test"]["exact_match"]
+    for one in predictions:
+        assert one["target"] == one["source"]
+        assert one["correct"] == (one["prediction"] == one["target"])
+
+    events = EventAccumulator(str(folder.events)).Reload()
+    assert [event.step for event in events.Scalars("validation/exact_match")] == [5, 10, 12]
+    assert "_hparams_/session_start_info" in events.summary_metadata
+    assert "test/predictions/text_summary" in events.summary_metadata
+    assert events.Scalars("test/exact_match")[0].value == pytest.approx(share)
+
+
+def test_the_step_is_chosen_on_validation(tiny):
+    prepared = tiny(
+        "training.max_steps=20", "evaluation.select=loss", "training.learning_rate=0.05"
+    )
+    run(prepared)
+    lines = [json.loads(line) for line in prepared.folder.metrics.read_text().splitlines()]
+    losses = {line["step"]: line["validation/loss"] for line in lines if "validation/loss" in line}
+    result = prepared.folder.result()
+    assert result["best_step"] == min(losses, key=losses.get)
+    assert result["metrics"]["validation"]["loss"] == min(losses.values())
+    assert result["metrics"]["validation_last"]["loss"] == losses[20]
+
+
+def test_the_same_run_in_two_folders_is_the_same(tiny, tmp_path):
+    settings = ("encoder.dropout=0.3", "decoder=initial_state", "encoder.num_layers=2")
+    runs = [tiny(*settings, output_dir=tmp_path / name) for name in ("one", "two")]
+    for prepared in runs:
+        assert run(prepared) == "FINISHED"
+    assert runs[0].run_id == runs[1].run_id
+    assert same(weights(runs[0]), weights(runs[1]))
+    results = [prepared.folder.result() for prepared in runs]
+    assert results[0]["metrics"] == results[1]["metrics"]
+
+
+def test_a_finished_run_is_reused_and_a_damaged_result_is_made_again(tiny):
+    prepared = tiny()
+    run(prepared)
+    result = prepared.folder.result_file.read_text()
+    touched = prepared.folder.metrics.stat().st_mtime_ns
+    assert run(prepared) == "FINISHED"
+    assert prepared.folder.result_file.read_text() == result
+    assert prepared.folder.metrics.stat().st_mtime_ns == touched
+    prepared.folder.result_file.write_text("{}")
+    assert run(prepared) == "FINISHED"
+    assert prepared.folder.result()["metrics"] == json.loads(result)["metrics"]
+
+
+def interrupt_at(monkeypatch, step: int) -> None:
+    """Let a signal come during one update."""
+    real = Recorder.on_train_batch_end
+
+    def wrapped(self, trainer, *args):
+        if trainer.global_step == step:
+            self.interruption.signum = signal.SIGTERM
+        real(self, trainer, *args)
+
+    monkeypatch.setattr(Recorder, "on_train_batch_end", wrapped)
+
+
+@pytest.mark.parametrize("step", [1, 4, 5, 7, 10, 11, 12])
+def test_a_run_interrupted_anywhere_ends_with_the_same_bits(tiny, tmp_path, monkeypatch, step):
+    settings = (
+        "encoder.dropout=0.3",
+        "encoder.num_layers=2",
+        "decoder=luong",
+        "training.schedule=cosine",
+        "training.warmup_steps=3",
+    )
+    whole = tiny(*settings, output_dir=tmp_path / "whole")
+    broken = tiny(*settings, output_dir=tmp_path / "broken")
+    run(whole)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, step)
+        with pytest.raises(Interrupted):
+            run(broken)
+    assert broken.folder.status()["status"] == "INTERRUPTED"
+    assert broken.folder.result() is None
+    assert run(broken) == "FINISHED"
+    assert same(weights(whole), weights(broken))
+    one, other = whole.folder.result(), broken.folder.result()
+    for key in ("metrics", "best_step", "steps", "examples_seen", "tokens_seen"):
+        assert one[key] == other[key]
+    assert other["restarts"] == 1
+
+    def values(prepared):
+        lines = map(json.loads, prepared.folder.metrics.read_text().splitlines())
+        return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+    assert values(whole) == values(broken)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tiny, tmp_path, monkeypatch, caplog):
+    whole = tiny("decoder=luong", output_dir=tmp_path / "whole")
+    broken = tiny("decoder=luong", output_dir=tmp_path / "broken")
+    run(whole)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 11)
+        with pytest.raises(Interrupted):
+            run(broken)
+    newest, before = broken.folder.resume_checkpoints()
+    assert (newest.name, before.name) == ("step-000000011.ckpt", "step-000000010.ckpt")
+    newest.write_bytes(newest.read_bytes()[:100])
+    assert run(broken) == "FINISHED"
+    assert "falling back" in caplog.text
+    assert same(weights(whole), weights(broken))
+
+
+def test_metrics_torn_by_a_crash_are_repaired(tiny, monkeypatch):
+    prepared = tiny()
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 7)
+        with pytest.raises(Interrupted):
+            run(prepared)
+    with prepared.folder.metrics.open("a") as file:
+        file.write('{"step": 8, "train/loss": 1}\n{"step": 9, "tra')
+    run(prepared)
+    lines = [json.loads(line) for line in prepared.folder.metrics.read_text().splitlines()]
+    assert [line["step"] for line in lines if "train/loss" in line] == list(range(1, 13))
+
+
+def test_a_loss_that_is_not_finite_is_a_divergence(tiny):
+    prepared = tiny("training.learning_rate=1e30", "training.gradient_clip_norm=null")
+    assert run(prepared) == "DIVERGED"
+    status = prepared.folder.status()
+    assert status["step"] <= 12
+    assert "NaN or infinite" in status["reason"]
+    assert prepared.folder.result() is None
+    assert run(prepared, retry=False) == "DIVERGED"
+
+
+def test_a_failure_leaves_its_traceback_and_can_be_tried_again(tiny, monkeypatch):
+    prepared = tiny()
+    with monkeypatch.context() as patch:
+        patch.setattr(RecurrentDecoder, "start", lambda *_: 1 / 0)
+        assert run(prepared) == "FAILED"
+    assert prepared.folder.status()["reason"] == "ZeroDivisionError: division by zero"
+    assert "ZeroDivisionError" in prepared.folder.traceback.read_text()
+    assert run(prepared, retry=False) == "FAILED"
+    assert run(prepared, retry=True) == "FINISHED"
+    assert not prepared.folder.traceback.exists()
+
+
+@pytest.mark.parametrize(
+    ("budget", "steps"), [("max_epochs=2", 26), ("max_seconds=0.5", None), ("max_steps=5", 5)]
+)
+def test_budgets(tiny, budget, steps):
+    prepared = tiny("training.max_steps=null", f"training.{budget}")
+    assert run(prepared) == "FINISHED"
+    result = prepared.folder.result()
+    if steps is None:
+        assert 0.5 <= result["train_seconds"] < 2
+    else:
+        assert result["steps"] == steps
+        assert result["batches_per_epoch"] == 13
+
+
+def test_double_precision(tiny):
+    assert run(tiny("training.precision=float64", "decoder=luong")) == "FINISHED"
+
+
+def test_bfloat16_runs_or_is_refused_by_name(tiny):
+    settings = ("training.precision=bfloat16", "decoder=luong")
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        assert run(tiny(*settings)) == "FINISHED"
+    else:
+        with pytest.raises(ConfigError, match="precision is 'bfloat16'"):
+            tiny(*settings)
+
+
+def test_it_learns(tiny):
+    prepared = tiny("decoder=luong", "training.max_steps=300", "training.learning_rate=0.03")
+    run(prepared)
+    assert prepared.folder.result()["metrics"]["test"]["exact_match"] >= 0.5
+
+
+def test_a_run_can_be_opened_and_predicts_what_it_recorded(tiny):
+    prepared = tiny("decoder=luong")
+    run(prepared)
+    for data in (True, False):
+        loaded = load_run(prepared.folder.path, data=data)
+        recorded = [
+            json.loads(line) for line in prepared.folder.predictions.read_text().splitlines()
+        ]
+        lines = [one["source"] for one in recorded]
+        assert predict(loaded, lines) == [one["prediction"] for one in recorded]
+        assert predict(loaded, ["", lines[0]]) == ["", recorded[0]["prediction"]]
+    with pytest.warns(UserWarning, match="2 tokens were never seen"):
+        predict(loaded, ["77 78"])
+
+
+def test_a_foreign_class_in_a_run_folder_is_not_built(tiny, tmp_path):
+    prepared = tiny()
+    run(prepared)
+    canary = tmp_path / "canary"
+    config = prepared.folder.config
+    text = config.read_text().replace("decoderlab.decoders.RecurrentDecoder", "builtins.open")
+    config.write_text(text.replace("  cell: lstm", f"  file: {canary}", 2))
+    with pytest.raises(ConfigError, match="--trust"):
+        load_run(prepared.folder.path)
+    assert not canary.exists()
+
+
+def test_opening_what_is_no_run_says_so(tiny, tmp_path):
+    with pytest.raises(ConfigError, match="not the folder of a finished run"):
+        load_run(tmp_path)
+    prepared = tiny()
+    run(prepared)
+    best = next(prepared.folder.checkpoints.glob("best-*.ckpt"))
+    best.write_bytes(b"x")
+    with pytest.raises(ConfigError, match="damaged"):
+        load_run(prepared.folder.path)
+    prepared.folder.result_file.write_text("[]")
+    with pytest.raises(Invalid):
+        prepared.folder.result()
+
+
+def test_a_second_signal_stops_at_once():
+    with Interruption() as interruption:
+        signal.raise_signal(signal.SIGINT)
+        assert interruption.signum == signal.SIGINT
+        with pytest.raises(Interrupted):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
