@@ -1,0 +1,83 @@
+"""Every YAML composes, explains itself, and trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from decoderlab.train import conf_dir
+from tests.conftest import run, variants
+from tests.contracts.pairs import REFUSED, all_pairs
+from tests.integration.cli import in_process
+
+YAMLS = sorted(conf_dir().rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=lambda path: str(path.relative_to(conf_dir())))
+def test_a_yaml_begins_with_what_it_is(path: Path):
+    text = path.read_text()
+    assert text.startswith("# ")
+    if path.parent.name in ("encoder", "decoder", "task", "study", "debug"):
+        assert f"{path.parent.name}={path.stem}" in text, "a command that runs it"
+        assert "decoderlab-train" in text
+
+
+@pytest.mark.parametrize(("encoder", "decoder"), all_pairs())
+def test_a_pair_trains_and_generates(tiny, encoder, decoder):
+    width = 4 if encoder == "bilstm" else 8
+    settings = (
+        f"encoder={encoder}",
+        f"decoder={decoder}",
+        f"encoder.hidden_size={width}",
+        "training.max_steps=2",
+    )
+    if (encoder, decoder) in REFUSED:
+        with pytest.raises(ValueError, match=REFUSED[encoder, decoder]):
+            tiny(*settings)
+        return
+    prepared = tiny(*settings)
+    assert run(prepared) == "FINISHED"
+    assert prepared.folder.result()["steps"] == 2
+
+
+@pytest.mark.parametrize("task", [name for name in variants("task") if name != "tsv"])
+def test_a_task_trains_with_its_own_settings(monkeypatch, capfd, tmp_path, task):
+    arguments = [f"task={task}", f"run.output_dir={tmp_path}", "training.max_steps=2"]
+    if task == "g2p":
+        arguments += ["task.num_train=500", "task.num_validation=50", "task.num_test=50"]
+    assert in_process(monkeypatch, *arguments, "evaluation.batch_size=500") == 0
+
+
+@pytest.mark.parametrize("name", [name for name in variants("study") if name != "adhoc"])
+def test_a_study_declares_its_question_and_plans(monkeypatch, capfd, tmp_path, name):
+    study = OmegaConf.load(conf_dir() / "study" / f"{name}.yaml").study
+    assert study.name == name
+    assert study.question.endswith("?")
+    small = ["task=addition_2digits", "seed=0", "training.max_steps=2", "evaluation.every_steps=2"]
+    assert in_process(monkeypatch, f"study={name}", f"run.output_dir={tmp_path}", *small) == 0
+    report = (tmp_path / "studies" / name / "report.md").read_text()
+    assert study.question in report
+    assert f"{study.baseline.replace('_', chr(92) + '_')} (baseline)" in report
+
+
+def test_context_routes_is_the_declared_grid():
+    params = OmegaConf.load(conf_dir() / "study" / "context_routes.yaml").hydra.sweeper.params
+    decoders = params.decoder.split(",")
+    settings = [OmegaConf.load(conf_dir() / "decoder" / f"{name}.yaml") for name in decoders]
+    cells = {
+        (frozenset(one.routes), one.feedback) for one in settings if one.attention_score is None
+    }
+    routes = [{"initial_state"}, {"every_input"}, {"initial_state", "every_input"}]
+    assert cells == {
+        (frozenset(route), feedback) for route in routes for feedback in ("none", "teacher_forcing")
+    }
+    assert len(decoders) == 7
+    assert params.task.split(",") == ["addition_2digits", "g2p"]
+    assert params.seed == "range(0,5)"
+    # All else is equal between the variants.
+    for one in settings:
+        for key in ("routes", "feedback", "bridge", "attention_score"):
+            one.pop(key)
+    assert all(one == settings[0] for one in settings)

@@ -1,0 +1,172 @@
+"""The wheel, the scripts and the commands of the README work as they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from decoderlab.train import conf_dir
+from tests.integration.cli import in_process
+
+ROOT = Path(__file__).parents[2]
+CLEAN = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+def checked(*command: str | Path, cwd: Path) -> str:
+    """Run a command; return what it printed, or show that in the failure."""
+    done = subprocess.run(
+        [str(word) for word in command], cwd=cwd, env=CLEAN, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_wheel_works_outside_the_checkout(tmp_path):
+    checked(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT, cwd=tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    checked(sys.executable, "-m", "venv", "clean", cwd=tmp_path)
+    python = tmp_path / "clean" / "bin" / "python"
+    checked(python, "-m", "pip", "install", "--quiet", wheel, cwd=tmp_path)
+    train = tmp_path / "clean" / "bin" / "decoderlab-train"
+    where = checked(
+        python, "-c", "import decoderlab.train as t; print(t.conf_dir())", cwd=tmp_path
+    ).strip()
+    assert where.startswith(str(tmp_path / "clean"))
+    for path in conf_dir().rglob("*.yaml"):
+        assert (Path(where) / path.relative_to(conf_dir())).read_text() == path.read_text()
+    printed = checked(
+        train, "debug=fast", "training.max_steps=2", "task.num_train=100", cwd=tmp_path
+    )
+    assert "finished" in printed
+    (folder,) = (tmp_path / "outputs" / "runs").iterdir()
+    predict = subprocess.run(
+        [tmp_path / "clean" / "bin" / "decoderlab-predict", folder],
+        input="12+345\n",
+        capture_output=True,
+        text=True,
+        env=CLEAN,
+        cwd=tmp_path,
+    )
+    assert predict.returncode == 0
+    assert len(predict.stdout.splitlines()) == 1
+    # Without the extra, the task that needs it names it.
+    refused = subprocess.run(
+        [train, "task=g2p"], capture_output=True, text=True, env=CLEAN, cwd=tmp_path
+    )
+    assert refused.returncode == 2
+    assert "pip install 'decoderlab[data]'" in refused.stderr
+
+
+SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_explain_themselves_and_show_an_example(script, tmp_path):
+    printed = checked(sys.executable, script, "--help", cwd=tmp_path)
+    assert f"python scripts/{script.name}" in printed
+
+
+def script(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("hidden", "embedding_size"), [(128, None), (100, None), (20, 7)], ids=str)
+def test_the_articles_model_is_that_of_keras(hidden, embedding_size):
+    found = script("compare_with_keras").compare(hidden=hidden, embedding_size=embedding_size)
+    assert found.our_parameters - found.second_biases == found.keras_parameters
+    assert found.second_biases == 2 * 4 * hidden
+    assert found.output_difference <= 1e-5
+    assert found.gradient_difference <= 1e-5
+
+
+def test_the_benchmark_prints_a_ratio(tmp_path):
+    printed = checked(
+        sys.executable,
+        ROOT / "scripts" / "benchmark.py",
+        "--steps=3",
+        "--repeats=1",
+        "task.num_train=200",
+        "encoder.hidden_size=8",
+        cwd=tmp_path,
+    )
+    assert re.search(r"speed of a run over a bare loop: median \d\.\d\d", printed)
+    assert not list(tmp_path.iterdir())
+
+
+README = (ROOT / "README.md").read_text()
+
+
+def commands(text: str) -> list[str]:
+    """Return the decoderlab-train commands in the code blocks of a text."""
+    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", text, flags=re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split(" # ")[0].strip() for line in lines if "decoderlab-train" in line]
+
+
+@pytest.mark.parametrize("line", commands(README))
+def test_the_readmes_commands_run(line, monkeypatch, tmp_path, capfd):
+    given = shlex.split(line.removeprefix(".venv/bin/"))[1:]
+    if any(word.startswith("study=") for word in given):
+        given += ["task=addition_2digits", "seed=0", "decoder=luong"]
+    path = tmp_path / "pairs.tsv"
+    path.write_text("source\ttarget\n" + "".join(f"word{n}\tdrow{n}\n" for n in range(60)))
+    given = [word.replace("task.path=pairs.tsv", f"task.path={path}") for word in given]
+    if "--config-dir" in given:
+        folder = tmp_path / "my_conf"
+        write_plugin(folder)
+        given[given.index("--config-dir") + 1] = str(folder)
+    small = [
+        "training.max_steps=2",
+        "evaluation.every_steps=2",
+        "encoder.hidden_size=8",
+        "run.tensorboard=false",
+        f"run.output_dir={tmp_path / 'outputs'}",
+    ]
+    if not any(word.startswith("--config-dir") for word in given):
+        small.append("decoder.hidden_size=8")
+    assert in_process(monkeypatch, *given, *small) == 0, capfd.readouterr().err
+
+
+def write_plugin(folder: Path) -> None:
+    """Write the README's own decoder as the README says."""
+    code = re.search(r"```python\n(# my_conf/my_decoder\.py\n.*?)```", README, flags=re.DOTALL)[1]
+    yaml = re.search(r"```yaml\n(# my_conf/decoder/mine\.yaml\n.*?)```", README, flags=re.DOTALL)[1]
+    (folder / "decoder").mkdir(parents=True)
+    (folder / "my_decoder.py").write_text(code)
+    (folder / "decoder" / "mine.yaml").write_text(yaml)
+
+
+def test_the_readmes_decoder_keeps_the_contract(monkeypatch, tmp_path):
+    import torch
+
+    from decoderlab.contract import EncoderShape, TokenSpace
+    from decoderlab.encoders import RecurrentEncoder
+
+    write_plugin(tmp_path / "my_conf")
+    monkeypatch.syspath_prepend(tmp_path / "my_conf")
+    import my_decoder
+
+    tokens = TokenSpace(9)
+    encoder = RecurrentEncoder(tokens=tokens, cell="lstm", hidden_size=4)
+    assert isinstance(encoder.shape, EncoderShape)
+    decoder = my_decoder.MyDecoder(tokens=tokens, encoder_shape=encoder.shape)
+    encoded = encoder(torch.tensor([[4, 5, 6], [7, 8, 4]]), torch.tensor([3, 3]))
+    target = torch.tensor([[4, 5, 2], [6, 2, 0]])
+    logits = decoder(encoded, target)
+    state, token = decoder.start(encoded), torch.tensor([1, 1])
+    for t in range(3):
+        step_logits, state = decoder.step(token, state)
+        torch.testing.assert_close(step_logits, logits[:, t])
+        token = target[:, t]
