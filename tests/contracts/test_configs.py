@@ -20,8 +20,8 @@ def test_a_yaml_begins_with_what_it_is(path: Path):
     text = path.read_text()
     assert text.startswith("# ")
     if path.parent.name in ("encoder", "decoder", "task", "study", "debug"):
-        assert f"{path.parent.name}={path.stem}" in text, "a command that runs it"
-        assert "decoderlab-train" in text
+        assert "decoderlab-train" in text, "a command that runs it"
+        assert f"{path.parent.name}={path.stem}" in text or path.stem == "adhoc"
 
 
 @pytest.mark.parametrize(("encoder", "decoder"), all_pairs())
@@ -59,7 +59,7 @@ def test_a_study_declares_its_question_and_plans(monkeypatch, capfd, tmp_path, n
     assert in_process(monkeypatch, f"study={name}", f"run.output_dir={tmp_path}", *small) == 0
     report = (tmp_path / "studies" / name / "report.md").read_text()
     assert study.question in report
-    assert f"{study.baseline.replace('_', chr(92) + '_')} (baseline)" in report
+    assert f"{study.baseline} (baseline)" in report
 
 
 def test_context_routes_is_the_declared_grid():

@@ -298,7 +298,7 @@ def _hardware(environment: dict[str, Any]) -> str:
 
 
 def _escape(text: str) -> str:
-    for character in "\\|<>`*_":
+    for character in "\\|<>`*":
         text = text.replace(character, f"\\{character}")
     return text.replace("\n", " ")
 
