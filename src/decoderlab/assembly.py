@@ -85,7 +85,7 @@ def build_model(config: Mapping[str, Any], task: Task) -> EncoderDecoder:
         gradient_clip_norm=training.gradient_clip_norm,
     )
     initialise(model, config["seed"], training.uniform_range)
-    return model
+    return model.double() if training.precision == "float64" else model
 
 
 def _build(group: str, settings: Mapping[str, Any], **injected: Any) -> Any:

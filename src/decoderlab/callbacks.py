@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -28,10 +29,10 @@ class Interrupted(BaseException):
 
 
 class Diverged(Exception):
-    """The loss became NaN or infinite."""
+    """The loss became NaN or infinite, in training or validation."""
 
     def __init__(self, step: int) -> None:
-        super().__init__(f"the training loss was NaN or infinite by update {step}")
+        super().__init__(f"the loss was NaN or infinite by update {step}")
         self.step = step
 
 
@@ -183,6 +184,8 @@ class Recorder(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Record the scores, keep the best weights, and save."""
         step, scores = trainer.global_step, module.evaluated()
+        if not all(map(math.isfinite, scores.values())):
+            raise Diverged(step)
         now = time.perf_counter()
         self.memory["evaluation_seconds"] += now - self._clock
         self._write(step, {f"validation/{name}": value for name, value in scores.items()})
@@ -216,7 +219,8 @@ class Recorder(pl.Callback):
             "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
         }
         if module.gradient_norm is not None:
-            values["train/gradient_norm"] = float(module.gradient_norm)
+            norm = float(module.gradient_norm)
+            values["train/gradient_norm"] = norm if math.isfinite(norm) else sys.float_info.max
         self._write(step, values)
 
     def _write(self, step: int, values: dict[str, float]) -> None:

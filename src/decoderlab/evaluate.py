@@ -30,7 +30,7 @@ def main() -> None:
         from decoderlab.runs import evaluate
 
         loaded = load_run(arguments.run, trust=arguments.trust)
-        scores = evaluate(loaded.model, loaded.task, arguments.split)
+        scores = evaluate(loaded.model, loaded.task, arguments.split, loaded.config)
         data = loaded.task.data
         size = len(data.splits[arguments.split])
         measured = signature(arguments.split, size, data.max_target_length, data.fingerprint)

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from omegaconf import OmegaConf
 
 from decoderlab.assembly import build_model, build_task, construct_task
@@ -67,6 +68,7 @@ def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> Loa
     else:
         task = construct_task(config)
         task.adopt(_vocabularies_alone(folder))
+    torch.set_num_threads(config["run"]["threads"])
     model = build_model(config, task)
     try:
         load_best(model, folder, Path(result["best_checkpoint"]).name)

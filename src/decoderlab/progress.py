@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -79,13 +80,13 @@ class RunProgress:
                 console=console,
                 transient=True,
             )
-            head = self.title if tally is None else f"\\[{tally.line()}] {self.title}"
+            head = escape(self.title if tally is None else f"[{tally.line()}] {self.title}")
             self._row = self._bar.add_task(
                 head, total=self.total_steps or self.max_seconds, values="starting"
             )
             self._bar.start()
         elif tally is None:
-            console.print(f"{self.title}: starting")
+            say(f"{self.title}: starting")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,7 +103,7 @@ class RunProgress:
         elif now - self._last_line >= PLAIN_SECONDS:
             self._last_line = now
             of = f" of {self.total_steps}" if self.total_steps else ""
-            console.print(f"{self.title}: update {step}{of}, {self._text()}")
+            say(f"{self.title}: update {step}{of}, {self._text()}")
 
     def _text(self) -> str:
         names = {
@@ -120,5 +121,10 @@ class RunProgress:
 def print_outcome(title: str, status: str, text: str) -> None:
     """Print the line that a run leaves behind."""
     color = {"FINISHED": "green", "INTERRUPTED": "yellow"}.get(status, "red")
-    head = "" if tally is None else f"\\[{tally.line()}] "
-    console.print(f"{head}{title}: [{color}]{status.lower()}[/] {text}")
+    head = "" if tally is None else f"[{tally.line()}] "
+    console.print(f"{escape(head + title)}: [{color}]{status.lower()}[/] {escape(text)}")
+
+
+def say(text: str) -> None:
+    """Print a line; brackets in it are text, not markup."""
+    console.print(escape(text))

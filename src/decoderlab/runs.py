@@ -155,7 +155,7 @@ def execute(prepared: Prepared, *, report: Report, retry: bool) -> str:
     folder = prepared.folder
     lock = folder.lock()
     if folder.locked():
-        log.info("another process trains %s; waiting for it", folder.path)
+        log.warning("another process trains %s; waiting for it", folder.path)
     with lock:
         before = (
             json.loads(folder.status_file.read_text())["status"]
@@ -171,6 +171,7 @@ def execute(prepared: Prepared, *, report: Report, retry: bool) -> str:
         try:
             with Interruption() as interruption:
                 result = _train_and_test(prepared, interruption, report)
+                write_json(folder.result_file, sealed(result))
         except Interrupted as error:
             folder.set_status("INTERRUPTED", run_id=prepared.run_id, reason=str(error))
             raise
@@ -184,7 +185,6 @@ def execute(prepared: Prepared, *, report: Report, retry: bool) -> str:
             reason = f"{type(error).__name__}: {error}"
             folder.set_status("FAILED", run_id=prepared.run_id, reason=reason)
             return "FAILED"
-        write_json(folder.result_file, sealed(result))
         folder.set_status("FINISHED", run_id=prepared.run_id)
         return "FINISHED"
 
@@ -305,11 +305,28 @@ def make_trainer(
     )
 
 
-def evaluate(model: EncoderDecoder, task: Task, split: str) -> dict[str, float]:
-    """Return the metrics of a model on one split of its task."""
+def evaluate(
+    model: EncoderDecoder, task: Task, split: str, config: Mapping[str, Any]
+) -> dict[str, float]:
+    """Return the metrics of a model on one split of its task.
+
+    Args:
+        model: with the weights to evaluate.
+        task: with its data.
+        split: `train`, `validation` or `test`.
+        config: resolved; accelerator and precision are taken from it.
+    """
     accept_targets_of(model, task, split)
     with quiet():
-        trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        trainer = pl.Trainer(
+            accelerator=config["run"]["accelerator"],
+            devices=1,
+            precision=PRECISIONS[config["training"]["precision"]],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
         trainer.test(model, dataloaders=task.evaluation_batches(split), verbose=False)
     return model.evaluated()
 

@@ -39,6 +39,8 @@ def guarded(command: Callable[[], int]) -> int:
     """
     from decoderlab.callbacks import Interrupted
 
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("decoderlab").setLevel(logging.INFO)
     try:
         return command()
     except Interrupted as error:

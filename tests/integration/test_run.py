@@ -15,7 +15,9 @@ from decoderlab.callbacks import Interrupted, Interruption, Recorder
 from decoderlab.config import ConfigError
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.loading import predict
+from decoderlab.module import EncoderDecoder
 from decoderlab.records import Invalid
+from decoderlab.runs import evaluate
 from tests.conftest import run, same, weights
 
 
@@ -182,6 +184,14 @@ def test_a_loss_that_is_not_finite_is_a_divergence(tiny):
     assert run(prepared, retry=False) == "DIVERGED"
 
 
+def test_a_validation_that_is_not_finite_is_a_divergence(tiny, monkeypatch):
+    prepared = tiny()
+    real = EncoderDecoder.evaluated
+    monkeypatch.setattr(EncoderDecoder, "evaluated", lambda s: real(s) | {"loss": math.nan})
+    assert run(prepared) == "DIVERGED"
+    assert prepared.folder.status()["step"] == 5
+
+
 def test_a_failure_leaves_its_traceback_and_can_be_tried_again(tiny, monkeypatch):
     prepared = tiny()
     with monkeypatch.context() as patch:
@@ -208,8 +218,13 @@ def test_budgets(tiny, budget, steps):
         assert result["batches_per_epoch"] == 13
 
 
-def test_double_precision(tiny):
-    assert run(tiny("training.precision=float64", "decoder=luong")) == "FINISHED"
+def test_double_precision_stays_double_when_a_run_is_opened(tiny):
+    prepared = tiny("training.precision=float64", "decoder=luong")
+    assert run(prepared) == "FINISHED"
+    loaded = load_run(prepared.folder.path)
+    assert {p.dtype for p in loaded.model.parameters()} == {torch.float64}
+    again = evaluate(loaded.model, loaded.task, "test", loaded.config)
+    assert again == prepared.folder.result()["metrics"]["test"]
 
 
 def test_bfloat16_runs_or_is_refused_by_name(tiny):

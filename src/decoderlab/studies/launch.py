@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from decoderlab import progress
 from decoderlab.config import ConfigError
-from decoderlab.progress import console
+from decoderlab.progress import say
 from decoderlab.runs import Prepared, prepare
 from decoderlab.studies.plan import Cell, Plan, factors, labels
 from decoderlab.studies.report import build_report, print_table
@@ -48,7 +48,7 @@ def launch(
     plan.write(output_dir)
     name = plan.study["name"]
     finished = len(plan.cells) - len(pending)
-    console.print(f"study {name}: {len(plan.cells)} runs planned, {finished} finished before")
+    say(f"study {name}: {len(plan.cells)} runs planned, {finished} finished before")
     problems: list[str] = []
     if pending:
         progress.tally = progress.Tally(total=len(pending), reused=finished)
@@ -60,7 +60,7 @@ def launch(
     report = build_report(plan, output_dir)
     print_table(report)
     for problem in problems:
-        console.print(f"[red]a run could not be started:[/] {problem}")
+        say(f"a run could not be started: {problem}")
     return 0 if report.complete and not problems else 1
 
 
@@ -75,6 +75,7 @@ def make_plan(
     as_mappings = [dict(override.split("=", 1) for override in cell) for cell in cells]
     varied = factors(as_mappings)
     planned: dict[str, Cell] = {}
+    say(f"planning {len(cells)} runs")
     pending, study, output_dir = [], {}, Path()
     for place, (cell, mapping) in enumerate(zip(cells, as_mappings, strict=True)):
         config = compose(cell)
@@ -89,7 +90,7 @@ def make_plan(
         row, column = labels(mapping, varied, choices)
         if prepared.run_id in planned:
             twin = planned[prepared.run_id]
-            console.print(
+            say(
                 f"note: {row}, {column}, seed {prepared.config['seed']} is the same run as "
                 f"{twin.variant}, {twin.task}, seed {twin.seed}; it is planned once"
             )

@@ -13,7 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from decoderlab.metrics import DIRECTIONS
-from decoderlab.progress import console
+from decoderlab.progress import say
 from decoderlab.records import Invalid, RunFolder, write_atomic, write_text
 from decoderlab.studies.plan import Cell, Plan
 from decoderlab.studies.statistics import PILOT_SEEDS, Summary, summarise
@@ -395,4 +395,4 @@ def print_table(report: Report) -> None:
         console.print(
             f"[red]{len(report.rows) - finished} of {len(report.rows)} runs not finished[/]"
         )
-    console.print(f"report: {report.folder / 'report.md'}")
+    say(f"report: {report.folder / 'report.md'}")
