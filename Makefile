@@ -25,7 +25,7 @@ lint: .venv/installed
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'decoderlab needs Python 3.11 or newer: make PYTHON=python3.11 ...'; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@echo 'installing into .venv: a few minutes the first time'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[data,dev]'
 	@touch $@

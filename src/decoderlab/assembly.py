@@ -40,7 +40,7 @@ def construct_task(config: Mapping[str, Any]) -> Task:
     """Build the task of a resolved config without its data."""
     task = _build("task", config["task"])
     task.batch_size = config["training"]["batch_size"]
-    task.evaluation_batch_size = config["evaluation"]["batch_size"]
+    task.evaluation_batch_size = config["run"]["evaluation_batch_size"]
     task.seed = config["seed"]
     return task
 
@@ -82,6 +82,7 @@ def build_model(config: Mapping[str, Any], task: Task) -> EncoderDecoder:
         max_target_length=data.max_target_length,
         seed=config["seed"],
         make_optimizer=lambda parameters: training.make_optimizer(parameters, steps),
+        targets_end=task.append_eos,
         gradient_clip_norm=training.gradient_clip_norm,
     )
     initialise(model, config["seed"], training.uniform_range)

@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from decoderlab.records import AtomicCheckpointIO, RunFolder
+from decoderlab.records import AtomicCheckpointIO, RunFolder, write_text
 from decoderlab.settings import Evaluation, Run
 
 
@@ -113,15 +113,16 @@ class Recorder(pl.Callback):
         }
         self.writer: SummaryWriter | None = None
         self._losses: list[torch.Tensor] = []
-        self._clock = self._last_checkpoint = 0.0
+        self._learning_rate = self._clock = self._last_checkpoint = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        return dict(self.memory)
+        return self.memory | {"pending_losses": [float(loss) for loss in self._losses]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what a checkpoint kept, and count the restart."""
         self.memory = state_dict | {"restarts": state_dict["restarts"] + 1}
+        self._losses = [torch.tensor(loss) for loss in self.memory.pop("pending_losses")]
 
     def open(self, step: int) -> None:
         """Open the records at a step: what was written later is cut off, and written anew."""
@@ -137,8 +138,8 @@ class Recorder(pl.Callback):
                     kept = False
                 if kept:
                     lines.append(line)
-        self._metrics = self.folder.metrics.open("w")
-        self._metrics.writelines(lines)
+        write_text(self.folder.metrics, "".join(lines))
+        self._metrics = self.folder.metrics.open("a")
         if self.run.tensorboard:
             self.writer = SummaryWriter(
                 str(self.folder.events), purge_step=step + 1 if step else None
@@ -153,6 +154,10 @@ class Recorder(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Start the clocks."""
         self._clock = self._last_checkpoint = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Note the learning rate: afterwards it is already that of the next update."""
+        self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
@@ -214,10 +219,7 @@ class Recorder(pl.Callback):
         self._losses.clear()
         if not math.isfinite(loss):
             raise Diverged(step)
-        values = {
-            "train/loss": loss,
-            "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-        }
+        values = {"train/loss": loss, "train/learning_rate": self._learning_rate}
         if module.gradient_norm is not None:
             norm = float(module.gradient_norm)
             values["train/gradient_norm"] = norm if math.isfinite(norm) else sys.float_info.max

@@ -32,14 +32,14 @@ def subset(name: str, values: Iterable[str], allowed: Sequence[str]) -> frozense
 
 
 def at_least(name: str, value: float, minimum: float) -> None:
-    """Raise ValueError if `value` is below `minimum` or not a number.
+    """Raise ValueError if `value` is below `minimum`, infinite or not a number.
 
     Example:
         >>> at_least("hidden_size", 0, 1)
         Traceback (most recent call last):
         ValueError: hidden_size is 0; it must be at least 1
     """
-    if not value >= minimum:
+    if not minimum <= value < float("inf"):
         raise ValueError(f"{name} is {value}; it must be at least {minimum}")
 
 

@@ -56,9 +56,11 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         settings = complete(group, target, settings, injected=INJECTED[group])
         plain[group] = {"_target_": plain[group]["_target_"], **settings}
     for group, kind in SETTINGS.items():
+        if not isinstance(plain.get(group), dict):
+            raise ConfigError(f"{group} is missing; leave it in the config")
         plain[group] = complete(group, kind, plain[group])
         call(group, kind, **plain[group])
-    seed = plain["seed"]
+    seed = plain.get("seed")
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ConfigError(f"seed is {seed!r}; it must be an integer from 0 to {2**32 - 1}")
     return plain

@@ -6,12 +6,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from decoderlab.contract import Batch
 from decoderlab.module import EncoderDecoder
+from decoderlab.tasks.batches import Split, by_length
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 
@@ -81,6 +83,20 @@ def count_flops(model: EncoderDecoder, batch: Batch) -> int:
         for handle in handles:
             handle.remove()
     return counter.get_total_flops() + correction["recurrent"]
+
+
+def flops_per_example(model: EncoderDecoder, split: Split, num_examples: int = 128) -> float:
+    """Return the operations of a forward pass, averaged over the first examples of a split.
+
+    Args:
+        model: on the CPU.
+        split: the same for all variants that are compared.
+        num_examples: at most; they are batched by length, so that no padding counts.
+    """
+    order = np.arange(min(num_examples, len(split)))
+    batches = by_length(split.source.lengths.numpy(), num_examples, order)
+    total = sum(count_flops(model, split.batch(torch.from_numpy(batch))) for batch in batches)
+    return total / len(order)
 
 
 def reset_peak_memory() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from decoderlab.assembly import build_model, build_task, construct_task
@@ -56,9 +58,11 @@ def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> Loa
     if not trust:
         for group in BUILT:
             target = str(config[group]["_target_"])
-            if not target.startswith("decoderlab."):
+            # The name alone proves nothing: decoderlab.records.os.system begins like one of ours.
+            ours = target.startswith("decoderlab.") and inspect.isclass(get_object(target))
+            if not ours or get_object(target).__module__.split(".")[0] != "decoderlab":
                 raise ConfigError(
-                    f"{folder.config} names {group}._target_ {target!r}, which is not part of "
+                    f"{folder.config} names {group}._target_ {target!r}, which is no class of "
                     "decoderlab; pass --trust (in Python: trust=True) if that code is yours"
                 )
     if data:

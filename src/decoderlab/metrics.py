@@ -38,12 +38,16 @@ class SequenceMetrics(Metric):
 
     * exact_match: share of examples whose prediction equals one of the references.
     * token_accuracy: share of the reference's tokens that the prediction has at the same position;
-      the end counts as a token, so that a prediction which goes on too long loses one.
+      where targets end in EOS, the end counts as a token, so that a prediction which goes on too
+      long loses one.
     * symbol_error_rate: edit distance over reference length, both summed over examples; can be
       above 1. With one symbol per phoneme this is the phoneme error rate.
 
     The last two use the reference that is nearest to the prediction by edit distance, the first
     listed among equals.
+
+    Args:
+        targets_end: whether the task's targets end in EOS.
 
     Example:
         >>> metrics = SequenceMetrics()
@@ -54,8 +58,9 @@ class SequenceMetrics(Metric):
 
     full_state_update = False
 
-    def __init__(self) -> None:
+    def __init__(self, *, targets_end: bool = True) -> None:
         super().__init__()
+        self.targets_end = targets_end
         # Doubles: counts of symbols outgrow what float32 holds exactly.
         for name in ("examples", "correct", "tokens", "matches", "symbols", "edits"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
@@ -76,12 +81,12 @@ class SequenceMetrics(Metric):
             edits += distance
             symbols += len(nearest)
             matches += sum(a == b for a, b in zip(prediction, nearest, strict=False))
-            matches += len(prediction) == len(nearest)
+            matches += self.targets_end and len(prediction) == len(nearest)
         self.examples += len(predictions)
         self.correct += correct
         self.edits += edits
         self.symbols += symbols
-        self.tokens += symbols + len(predictions)
+        self.tokens += symbols + self.targets_end * len(predictions)
         self.matches += matches
 
     def compute(self) -> dict[str, float]:

@@ -26,6 +26,7 @@ class EncoderDecoder(pl.LightningModule):
         seed: the run's seed, from which each step's randomness is drawn.
         make_optimizer: from the parameters to an optimizer and its schedule (or None), stepped
             once an update.
+        targets_end: whether the task's targets end in EOS.
         gradient_clip_norm: largest L2 norm of the gradient; None for no clipping.
     """
 
@@ -38,6 +39,7 @@ class EncoderDecoder(pl.LightningModule):
         max_target_length: int,
         seed: int = 0,
         make_optimizer: Callable[[Any], tuple[Any, Any | None]] | None = None,
+        targets_end: bool = True,
         gradient_clip_norm: float | None = None,
     ) -> None:
         super().__init__()
@@ -45,7 +47,7 @@ class EncoderDecoder(pl.LightningModule):
         self.tokens, self.max_target_length, self.seed = tokens, max_target_length, seed
         self.make_optimizer = make_optimizer
         self.gradient_clip_norm = gradient_clip_norm
-        self.metrics = SequenceMetrics()
+        self.metrics = SequenceMetrics(targets_end=targets_end)
         self.gradient_norm: Tensor | None = None
         self.accepted: Callable[[int], Any] | None = None
         self.predictions: list[tuple[int, list[int], bool]] = []
@@ -75,6 +77,15 @@ class EncoderDecoder(pl.LightningModule):
             reduction="sum",
         )
         return total, (batch.target != self.tokens.pad_id).sum()
+
+    def transfer_batch_to_device(self, batch: Batch, device: Any, dataloader_idx: int) -> Batch:
+        """Move a batch; lengths and row numbers stay on the CPU (Lightning's hook)."""
+        if device.type == "cpu":
+            return batch
+        return batch._replace(
+            source=batch.source.to(device, non_blocking=True),
+            target=batch.target.to(device, non_blocking=True),
+        )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Key the step's randomness by (seed, step): a resumed run draws what it would have."""

@@ -95,19 +95,26 @@ class RunFolder:
         write_json(self.status_file, {"status": status, **who, **details})
 
     def status(self) -> dict[str, Any]:
-        """Return the last status; PLANNED for a run that has not begun.
+        """Return what the run is doing; PLANNED for one that has not begun.
 
         A run that says RUNNING while nobody holds its lock was killed: it counts as INTERRUPTED.
         """
-        try:
-            record = json.loads(self.status_file.read_text())
-        except FileNotFoundError:
-            return {"status": "PLANNED"}
-        except ValueError:
-            return {"status": "FAILED", "reason": f"{self.status_file} is damaged"}
+        record = self.recorded_status()
         if record["status"] == "RUNNING" and not self.locked():
             return record | {"status": "INTERRUPTED", "reason": "the process was killed"}
         return record
+
+    def recorded_status(self) -> dict[str, Any]:
+        """Return the last status as it was written, true or not."""
+        try:
+            record = json.loads(self.status_file.read_text())
+            if record["status"] in STATUSES:
+                return record
+        except FileNotFoundError:
+            return {"status": "PLANNED"}
+        except (ValueError, KeyError, TypeError):
+            pass
+        return {"status": "INTERRUPTED", "reason": f"{self.status_file} is damaged"}
 
     def result(self) -> dict[str, Any] | None:
         """Return the result of a finished run, None where there is none.
@@ -124,6 +131,13 @@ class RunFolder:
         if not isinstance(record, dict) or sealed(record) != record:
             raise Invalid(f"{self.result_file} does not agree with its own sha256")
         return record
+
+    def finished(self) -> bool:
+        """Whether the run is finished and its result is whole."""
+        try:
+            return self.status()["status"] == "FINISHED" and self.result() is not None
+        except Invalid:
+            return False
 
     def lock(self) -> FileLock:
         """Return the lock that whoever trains this run holds; it ends with its process."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import platform
 import re
 import subprocess
@@ -27,6 +28,7 @@ from decoderlab.callbacks import Diverged, Interrupted, Interruption, Recorder
 from decoderlab.config import BUILT, ConfigError, resolve, run_id
 from decoderlab.metrics import signature
 from decoderlab.module import EncoderDecoder
+from decoderlab.progress import say
 from decoderlab.records import (
     AtomicCheckpointIO,
     Invalid,
@@ -39,7 +41,6 @@ from decoderlab.records import (
 from decoderlab.settings import PRECISIONS, Evaluation, Run, Training
 from decoderlab.tasks.task import Task
 
-log = logging.getLogger(__name__)
 Report = Callable[[int, dict[str, float]], None]
 
 
@@ -126,9 +127,9 @@ def check_precision(precision: str, accelerator: str) -> None:
 def check_writable(output_dir: Path) -> None:
     """Raise ConfigError unless runs can be written below a folder; leaves nothing behind."""
     nearest = output_dir.absolute()
-    while not nearest.exists():
-        nearest = nearest.parent
     try:  # what the permissions say is not what the file system does
+        while not nearest.exists():
+            nearest = nearest.parent
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
@@ -147,53 +148,56 @@ def execute(prepared: Prepared, *, report: Report, retry: bool) -> str:
     Args:
         prepared: from `prepare`.
         report: called with (step, values) as training goes on.
-        retry: whether to begin again with a run that failed or diverged before.
+        retry: whether to go on with a run that failed or diverged before.
 
     Raises:
-        Interrupted: after the run's state was saved.
+        Interrupted: by SIGINT or SIGTERM, once the run's state is on the disk.
     """
     folder = prepared.folder
     lock = folder.lock()
     if folder.locked():
-        log.warning("another process trains %s; waiting for it", folder.path)
-    with lock:
-        before = (
-            json.loads(folder.status_file.read_text())["status"]
-            if folder.status_file.exists()
-            else "PLANNED"
-        )
-        if before == "FINISHED" and _valid_result(folder):
+        say(f"another process trains {folder.path}; waiting for it")
+    with lock, Interruption() as interruption:
+        before = folder.recorded_status()["status"]
+        if before == "FINISHED" and _has_result(folder):
             return before
         if before in ("FAILED", "DIVERGED") and not retry:
             return before
-        folder.set_status("RUNNING", run_id=prepared.run_id)
-        folder.traceback.unlink(missing_ok=True)
-        try:
-            with Interruption() as interruption:
-                result = _train_and_test(prepared, interruption, report)
-                write_json(folder.result_file, sealed(result))
-        except Interrupted as error:
-            folder.set_status("INTERRUPTED", run_id=prepared.run_id, reason=str(error))
-            raise
-        except Diverged as error:
-            folder.set_status(
-                "DIVERGED", run_id=prepared.run_id, reason=str(error), step=error.step
-            )
-            return "DIVERGED"
-        except Exception as error:
-            write_text(folder.traceback, traceback.format_exc())
-            reason = f"{type(error).__name__}: {error}"
-            folder.set_status("FAILED", run_id=prepared.run_id, reason=reason)
-            return "FAILED"
-        folder.set_status("FINISHED", run_id=prepared.run_id)
-        return "FINISHED"
+        status, details = _attempt(prepared, interruption, report)
+        folder.set_status(status, run_id=prepared.run_id, **details)
+        interruption.check()
+        return status
 
 
-def _valid_result(folder: RunFolder) -> bool:
+def _attempt(
+    prepared: Prepared, interruption: Interruption, report: Report
+) -> tuple[str, dict[str, Any]]:
+    """Train and test; return how it ended, with details. Only the result has been written."""
+    folder = prepared.folder
+    folder.set_status("RUNNING", run_id=prepared.run_id)
+    folder.traceback.unlink(missing_ok=True)
+    try:
+        result = _train_and_test(prepared, interruption, report)
+        write_json(folder.result_file, sealed(result))
+    except Interrupted as error:
+        interruption.signum = error.signum
+        return "INTERRUPTED", {"reason": str(error)}
+    except Diverged as error:
+        return "DIVERGED", {"reason": str(error), "step": error.step}
+    except (Exception, SystemExit) as error:
+        # Lightning answers SIGTERM with a SystemExit of its own, wherever it notices it first.
+        if interruption.signum is not None:
+            return "INTERRUPTED", {"reason": str(Interrupted(interruption.signum))}
+        write_text(folder.traceback, traceback.format_exc())
+        return "FAILED", {"reason": f"{type(error).__name__}: {error}"}
+    return "FINISHED", {}
+
+
+def _has_result(folder: RunFolder) -> bool:
     try:
         return folder.result() is not None
     except Invalid as error:
-        log.warning("%s; the run is tested again", error)
+        say(f"{error}; the run is tested again")
         return False
 
 
@@ -209,8 +213,6 @@ def _train_and_test(
     _describe(prepared)
     model = build_model(config, task)
     batches = task.train_dataloader()
-    flops = cost.count_flops(model, batches.split.batch(torch.from_numpy(batches.epoch(0)[0])))
-    flops_per_example = flops / len(batches.epoch(0)[0])
     recorder = Recorder(
         folder=folder,
         run=run,
@@ -228,7 +230,7 @@ def _train_and_test(
         saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
         step = saved["global_step"]
         recorder.load_state_dict(next(iter(saved["callbacks"].values())))
-        log.info("going on from update %d", step)
+        say(f"going on from update {step}")
     recorder.open(step)
     try:
         with quiet():
@@ -243,6 +245,8 @@ def _train_and_test(
             trainer.test(model, datamodule=task, verbose=False)
         test_seconds = time.perf_counter() - test_started
         scores = model.evaluated()
+        if not all(map(math.isfinite, scores.values())):
+            raise Diverged(step)
         _write_predictions(folder, task, model)
         if recorder.writer is not None:
             _tensorboard_summary(recorder.writer, config, task, model, scores, run.num_samples)
@@ -270,7 +274,7 @@ def _train_and_test(
         "tokens_seen": memory["tokens_seen"],
         "batches_per_epoch": batches.batches_per_epoch,
         "parameters": cost.count_parameters(model),
-        "flops_per_example": flops_per_example,
+        "flops_per_example": cost.flops_per_example(model.cpu(), data.splits["validation"]),
         "train_seconds": memory["train_seconds"],
         "evaluation_seconds": memory["evaluation_seconds"] + test_seconds,
         "peak_memory_bytes": cost.peak_memory(),
@@ -278,7 +282,7 @@ def _train_and_test(
         "started": started,
         "ended": time.time(),
         "data": {"fingerprint": data.fingerprint, "counts": data.counts},
-        "environment": environment(model.device),
+        "environment": environment(trainer.strategy.root_device),
     }
 
 
@@ -414,7 +418,7 @@ def _newest_valid(folder: RunFolder) -> Path | None:
             verify(path)
             return path
         except Invalid as error:
-            log.warning("%s; falling back to the one before", error)
+            say(f"{error}; falling back to the one before")
     return None
 
 

@@ -123,18 +123,15 @@ class Evaluation:
 
     Args:
         every_steps: updates between two validations, at least 1; there is always one at the end.
-        batch_size: examples at a time; changes no result.
         select: the metric that chooses the step on validation: exact_match, token_accuracy,
             symbol_error_rate or loss (teacher-forced).
     """
 
     every_steps: int
-    batch_size: int
     select: str
 
     def __post_init__(self) -> None:
         checks.at_least("every_steps", self.every_steps, 1)
-        checks.at_least("batch_size", self.batch_size, 1)
         checks.choice("select", self.select, list(DIRECTIONS))
 
     def better(self, score: float, best: float | None) -> bool:
@@ -152,6 +149,7 @@ class Run:
         output_dir: the folder of all runs and studies.
         accelerator: `auto`, `cpu` or `gpu`.
         threads: threads of torch per process, at least 1; one is fastest for small models.
+        evaluation_batch_size: examples to generate for at a time, at least 1.
         log_every_steps: updates between two lines of the training loss, at least 1.
         checkpoint_every_seconds: time between two checkpoints besides those at validations.
         tensorboard: whether to write TensorBoard events.
@@ -161,6 +159,7 @@ class Run:
     output_dir: str
     accelerator: str
     threads: int
+    evaluation_batch_size: int
     log_every_steps: int
     checkpoint_every_seconds: float
     tensorboard: bool
@@ -169,6 +168,7 @@ class Run:
     def __post_init__(self) -> None:
         checks.choice("accelerator", self.accelerator, ("auto", "cpu", "gpu"))
         checks.at_least("threads", self.threads, 1)
+        checks.at_least("evaluation_batch_size", self.evaluation_batch_size, 1)
         checks.at_least("log_every_steps", self.log_every_steps, 1)
         checks.positive("checkpoint_every_seconds", self.checkpoint_every_seconds)
         checks.at_least("num_samples", self.num_samples, 0)

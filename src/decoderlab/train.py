@@ -12,7 +12,7 @@ from pathlib import Path
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -39,8 +39,6 @@ def guarded(command: Callable[[], int]) -> int:
     """
     from decoderlab.callbacks import Interrupted
 
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("decoderlab").setLevel(logging.INFO)
     try:
         return command()
     except Interrupted as error:
@@ -60,6 +58,11 @@ def guarded(command: Callable[[], int]) -> int:
 
 def explain(error: Exception) -> str:
     """Return Hydra's message on a wrong config, with a suggestion where one can be made."""
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override!r} cannot be read ({str(error).splitlines()[0]}); put a value with "
+            "any of = , [ ] { } ( ) or a space in quotes, as in: 'key=\"value\"'"
+        )
     lines = [str(error).strip()]
     if error.__cause__ is not None and str(error.__cause__) not in lines[0]:
         lines.append(str(error.__cause__).splitlines()[0])

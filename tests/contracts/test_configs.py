@@ -47,7 +47,7 @@ def test_a_task_trains_with_its_own_settings(monkeypatch, capfd, tmp_path, task)
     arguments = [f"task={task}", f"run.output_dir={tmp_path}", "training.max_steps=2"]
     if task == "g2p":
         arguments += ["task.num_train=500", "task.num_validation=50", "task.num_test=50"]
-    assert in_process(monkeypatch, *arguments, "evaluation.batch_size=500") == 0
+    assert in_process(monkeypatch, *arguments, "run.evaluation_batch_size=500") == 0
 
 
 @pytest.mark.parametrize("name", [name for name in variants("study") if name != "adhoc"])

@@ -34,8 +34,10 @@ WRONG = [
     (["encoder._target_=no.such.Class"], "encoder._target_ is 'no.such.Class'", "imported"),
     (["decoder=initial_state", "decoder.hidden_size=7"], "hidden_size is 7", "bridge=dense"),
     (["study.name=../x"], "name is '../x'", "use letters"),
-    (["decoder="], "", ""),
-    (["decoder=[a"], "", ""),
+    (["decoder=[a"], "'decoder=[a' cannot be read", "in quotes"),
+    (["training.weight_decay=inf"], "weight_decay is inf", "at least 0"),
+    (["~training"], "training is missing", "leave it in"),
+    (["~seed"], "seed is None", "integer from 0"),
 ]
 
 
@@ -44,7 +46,8 @@ def test_a_wrong_config_gets_one_message_and_writes_nothing(
     monkeypatch, capfd, tmp_path, arguments, what, fix
 ):
     output_dir = tmp_path / "outputs"
-    base = [] if "task=tsv" in arguments else list(tiny_arguments(output_dir))
+    alone = arguments[0] == "task=tsv" or arguments[0].startswith("~")
+    base = [] if alone else list(tiny_arguments(output_dir))
     assert in_process(monkeypatch, *base, f"run.output_dir={output_dir}", *arguments) == 2
     printed = capfd.readouterr()
     assert printed.out == ""
@@ -160,6 +163,7 @@ def test_failures_are_counted_and_shown(monkeypatch, capfd, tmp_path):
     assert r"luong, echo, seed 0: FAILED RuntimeError: no \| attention" in report
     # The same command leaves them as they are; study.retry=failed tries again.
     assert sweep(monkeypatch, tmp_path) == 1
+    assert "2 finished before, 2 failed before (study.retry=failed" in capfd.readouterr().err
     assert sweep(monkeypatch, tmp_path, "study.retry=failed") == 0
     assert "not finished" not in (tmp_path / "studies/s/report.md").read_text()
 
@@ -196,6 +200,18 @@ def test_a_deleted_run_is_missing_in_the_report_and_comes_back(monkeypatch, capf
         return [line.split(",")[:-4] + line.split(",")[-3:] for line in text.splitlines()]
 
     assert without_seconds(after) == without_seconds(before)
+
+
+def test_a_damaged_result_is_no_failure_and_is_made_again(monkeypatch, capfd, tmp_path):
+    assert sweep(monkeypatch, tmp_path) == 0
+    before = (tmp_path / "studies/s/results.csv").read_text()
+    damaged = next((tmp_path / "runs").glob("*luong-s1*")) / "result.json"
+    damaged.write_text("{}")
+    assert call("report", "s", "--output-dir", str(tmp_path)).returncode == 1
+    assert "| 1/2 |" in (tmp_path / "studies/s/report.md").read_text()
+    assert sweep(monkeypatch, tmp_path) == 0
+    assert (tmp_path / "studies/s/results.csv").read_text().count("FINISHED") == 4
+    assert before.count("FINISHED") == 4
 
 
 def test_a_report_of_an_unknown_study_names_the_known(monkeypatch, tmp_path):

@@ -8,9 +8,10 @@ import signal
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from decoderlab import load_run
+from decoderlab import load_run, runs
 from decoderlab.callbacks import Interrupted, Interruption, Recorder
 from decoderlab.config import ConfigError
 from decoderlab.decoders import RecurrentDecoder
@@ -107,7 +108,7 @@ def interrupt_at(monkeypatch, step: int) -> None:
 
     def wrapped(self, trainer, *args):
         if trainer.global_step == step:
-            self.interruption.signum = signal.SIGTERM
+            signal.raise_signal(signal.SIGTERM)
         real(self, trainer, *args)
 
     monkeypatch.setattr(Recorder, "on_train_batch_end", wrapped)
@@ -121,6 +122,7 @@ def test_a_run_interrupted_anywhere_ends_with_the_same_bits(tiny, tmp_path, monk
         "decoder=luong",
         "training.schedule=cosine",
         "training.warmup_steps=3",
+        "run.log_every_steps=3",
     )
     whole = tiny(*settings, output_dir=tmp_path / "whole")
     broken = tiny(*settings, output_dir=tmp_path / "broken")
@@ -136,7 +138,8 @@ def test_a_run_interrupted_anywhere_ends_with_the_same_bits(tiny, tmp_path, monk
     one, other = whole.folder.result(), broken.folder.result()
     for key in ("metrics", "best_step", "steps", "examples_seen", "tokens_seen"):
         assert one[key] == other[key]
-    assert other["restarts"] == 1
+    # A signal that meets the first validation comes before there is a checkpoint to go on from.
+    assert other["restarts"] == (0 if step == 5 else 1)
 
     def values(prepared):
         lines = map(json.loads, prepared.folder.metrics.read_text().splitlines())
@@ -145,7 +148,67 @@ def test_a_run_interrupted_anywhere_ends_with_the_same_bits(tiny, tmp_path, monk
     assert values(whole) == values(broken)
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tiny, tmp_path, monkeypatch, caplog):
+def test_a_signal_during_validation_or_test_is_an_interruption(tiny, monkeypatch):
+    prepared = tiny()
+    real = EncoderDecoder.validation_step
+
+    def interrupted(self, batch, index):
+        signal.raise_signal(signal.SIGTERM)
+        return real(self, batch, index)
+
+    for step in ("validation_step", "test_step"):
+        with monkeypatch.context() as patch:
+            patch.setattr(EncoderDecoder, step, interrupted)
+            with pytest.raises(Interrupted, match="SIGTERM"):
+                run(prepared)
+        assert prepared.folder.status()["status"] == "INTERRUPTED"
+    assert run(prepared) == "FINISHED"
+
+
+def test_a_signal_after_the_test_lets_the_run_finish_and_goes_on(tiny, monkeypatch):
+    prepared = tiny()
+    real = runs.environment
+    monkeypatch.setattr(
+        runs, "environment", lambda d: (signal.raise_signal(signal.SIGINT), real(d))[1]
+    )
+    with pytest.raises(Interrupted, match="SIGINT"):
+        run(prepared)
+    assert prepared.folder.status()["status"] == "FINISHED"
+
+
+def test_code_that_exits_is_a_failure(tiny, monkeypatch):
+    prepared = tiny()
+    monkeypatch.setattr(RecurrentDecoder, "start", lambda *_: exit(0))
+    assert run(prepared) == "FAILED"
+    assert prepared.folder.status()["reason"] == "SystemExit: 0"
+
+
+def test_a_damaged_status_is_no_dead_end(tiny):
+    prepared = tiny()
+    run(prepared)
+    prepared.folder.status_file.write_text("[")
+    assert "damaged" in prepared.folder.status()["reason"]
+    assert run(prepared, retry=False) == "FINISHED"
+
+
+def test_the_learning_rate_that_is_logged_is_the_one_that_was_used(tiny):
+    prepared = tiny("training.schedule=linear", "training.learning_rate=0.012")
+    run(prepared)
+    lines = [json.loads(line) for line in prepared.folder.metrics.read_text().splitlines()]
+    rates = [line["train/learning_rate"] for line in lines if "train/learning_rate" in line]
+    assert rates == pytest.approx([0.001 * (12 - step) for step in range(12)])
+
+
+def test_operations_are_a_property_of_the_model_not_of_the_seed(tiny):
+    results = []
+    for seed in (0, 1):
+        prepared = tiny(f"seed={seed}")
+        run(prepared)
+        results.append(prepared.folder.result())
+    assert results[0]["flops_per_example"] == results[1]["flops_per_example"]
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tiny, tmp_path, monkeypatch, capfd):
     whole = tiny("decoder=luong", output_dir=tmp_path / "whole")
     broken = tiny("decoder=luong", output_dir=tmp_path / "broken")
     run(whole)
@@ -157,7 +220,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tiny, tmp_path, monkey
     assert (newest.name, before.name) == ("step-000000011.ckpt", "step-000000010.ckpt")
     newest.write_bytes(newest.read_bytes()[:100])
     assert run(broken) == "FINISHED"
-    assert "falling back" in caplog.text
+    assert "falling back" in capfd.readouterr().err
     assert same(weights(whole), weights(broken))
 
 
@@ -205,7 +268,7 @@ def test_a_failure_leaves_its_traceback_and_can_be_tried_again(tiny, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("budget", "steps"), [("max_epochs=2", 26), ("max_seconds=0.5", None), ("max_steps=5", 5)]
+    ("budget", "steps"), [("max_epochs=2", 28), ("max_seconds=0.5", None), ("max_steps=5", 5)]
 )
 def test_budgets(tiny, budget, steps):
     prepared = tiny("training.max_steps=null", f"training.{budget}")
@@ -215,7 +278,7 @@ def test_budgets(tiny, budget, steps):
         assert 0.5 <= result["train_seconds"] < 2
     else:
         assert result["steps"] == steps
-        assert result["batches_per_epoch"] == 13
+        assert result["batches_per_epoch"] == 14
 
 
 def test_double_precision_stays_double_when_a_run_is_opened(tiny):
@@ -257,15 +320,18 @@ def test_a_run_can_be_opened_and_predicts_what_it_recorded(tiny):
         predict(loaded, ["77 78"])
 
 
-def test_a_foreign_class_in_a_run_folder_is_not_built(tiny, tmp_path):
+@pytest.mark.parametrize("target", ["builtins.open", "decoderlab.records.os.mkdir"])
+def test_a_foreign_class_in_a_run_folder_is_not_built(tiny, tmp_path, target):
     prepared = tiny()
     run(prepared)
     canary = tmp_path / "canary"
-    config = prepared.folder.config
-    text = config.read_text().replace("decoderlab.decoders.RecurrentDecoder", "builtins.open")
-    config.write_text(text.replace("  cell: lstm", f"  file: {canary}", 2))
-    with pytest.raises(ConfigError, match="--trust"):
-        load_run(prepared.folder.path)
+    config = OmegaConf.load(prepared.folder.config)
+    argument = {"builtins.open": {"file": str(canary), "mode": "w"}}
+    config.task = {"_target_": target, **argument.get(target, {"path": str(canary)})}
+    OmegaConf.save(config, prepared.folder.config)
+    for data in (True, False):
+        with pytest.raises(ConfigError, match="--trust"):
+            load_run(prepared.folder.path, data=data)
     assert not canary.exists()
 
 

@@ -39,6 +39,14 @@ def test_token_accuracy_counts_the_end():
     assert scores([()], [[(1, 2)]])["token_accuracy"] == 0
 
 
+def test_without_an_end_there_is_no_token_for_it():
+    metrics = SequenceMetrics(targets_end=False)
+    metrics.update([(9, 9)], [[(1, 2)]])
+    assert metrics.compute()["token_accuracy"] == 0
+    metrics.update([(1, 2)], [[(1, 2)]])
+    assert metrics.compute()["token_accuracy"] == 0.5
+
+
 @given(st.lists(st.tuples(WORDS, WORDS.filter(bool)), min_size=1, max_size=8))
 def test_scores_do_not_depend_on_how_examples_are_batched(rows):
     whole = scores([one for one, _ in rows], [[other] for _, other in rows])

@@ -34,6 +34,7 @@ def config():
             "which update is the last",
         ),
         ("evaluation", Evaluation, {"select": "exact"}, "Did you mean exact_match"),
+        ("training", Training, {"weight_decay": float("inf")}, "weight_decay is inf"),
         ("evaluation", Evaluation, {"every_steps": 0}, "at least 1"),
         ("run", Run, {"threads": 0}, "at least 1"),
         ("study", Study, {"name": "../x"}, "use letters"),

@@ -42,7 +42,9 @@ def test_its_coverage_is_nominal():
     assert low <= hits <= high
 
 
-@pytest.mark.parametrize(("scores", "n"), [([], 0), ([0.4], 1), ([1.0, 1.0, 1.0], 3)])
+@pytest.mark.parametrize(
+    ("scores", "n"), [([], 0), ([0.4], 1), ([1.0, 1.0, 1.0], 3), ([0.1] * 3, 3)]
+)
 def test_where_there_is_no_interval_none_is_given(scores, n):
     summary = summarise(scores)
     assert summary.n == n

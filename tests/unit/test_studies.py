@@ -83,6 +83,9 @@ def test_runs_not_done_yet_are_missing_and_damaged_ones_are_named(tmp_path):
     RunFolder(tmp_path / "runs/3").result_file.write_text("{}")
     report = build_report(plan, tmp_path)
     assert report.table["a", "echo"].summary.n == 1
+    # A damaged file says nothing about the method: no score, not the worst one.
+    assert report.table["b", "echo"].summary.mean == 0.5
+    assert report.table["b", "echo"].failed == 0
     text = (tmp_path / "studies/s/report.md").read_text()
     assert "a, echo, seed 1: PLANNED" in text
     assert "b, echo, seed 1: INVALID" in text

@@ -80,6 +80,21 @@ def test_echo_echoes(echo_first):
     assert lengths == {2, 3, 4, 5}
 
 
+@pytest.mark.parametrize("kind", ["addition", "echo"])
+def test_all_splits_are_drawn_alike(kind):
+    sizes = {"num_train": 3200, "num_validation": 300, "num_test": 500}
+    if kind == "addition":
+        task = AdditionTask(num_terms=2, num_digits=2, **sizes)
+    else:
+        task = EchoTask(num_values=8, min_length=3, max_length=4, **sizes | {"num_train": 2000})
+    shares = {}
+    for name, split in task.data.splits.items():
+        shares[name] = float((split.source.lengths == split.source.lengths.max()).float().mean())
+    assert 0.1 < shares["train"] < 0.9
+    assert shares["test"] == pytest.approx(shares["train"], abs=0.08)
+    assert shares["validation"] == pytest.approx(shares["train"], abs=0.1)
+
+
 def test_data_depend_on_the_data_seed_alone():
     def fingerprint(**settings):
         return EchoTask(

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from decoderlab import progress
 from decoderlab.config import ConfigError
 from decoderlab.progress import say
+from decoderlab.records import RunFolder
 from decoderlab.runs import Prepared, prepare
 from decoderlab.studies.plan import Cell, Plan, factors, labels
 from decoderlab.studies.report import build_report, print_table
@@ -47,8 +48,12 @@ def launch(
     plan, pending, output_dir = make_plan(cells, compose)
     plan.write(output_dir)
     name = plan.study["name"]
-    finished = len(plan.cells) - len(pending)
-    say(f"study {name}: {len(plan.cells)} runs planned, {finished} finished before")
+    finished = sum(RunFolder(output_dir / cell.folder).finished() for cell in plan.cells)
+    failed = len(plan.cells) - len(pending) - finished
+    told = f"study {name}: {len(plan.cells)} runs planned, {finished} finished before"
+    if failed:
+        told += f", {failed} failed before (study.retry=failed runs them again)"
+    say(told)
     problems: list[str] = []
     if pending:
         progress.tally = progress.Tally(total=len(pending), reused=finished)
@@ -101,6 +106,9 @@ def make_plan(
     if study["name"] is None:
         digest = hashlib.sha256(" ".join(planned).encode()).hexdigest()
         study = study | {"name": f"sweep-{digest[:8]}"}
+    rows = {cell.variant for cell in planned.values()}
+    if study["baseline"] is not None and study["baseline"] not in rows:
+        say(f"note: the baseline {study['baseline']} is not one of {', '.join(sorted(rows))}")
     return Plan(study, tuple(planned.values())), pending, output_dir
 
 
@@ -123,4 +131,4 @@ def _is_settled(prepared: Prepared) -> bool:
     status = prepared.folder.status()["status"]
     if status in ("FAILED", "DIVERGED"):
         return prepared.config["study"]["retry"] == "none"
-    return status == "FINISHED"
+    return prepared.folder.finished()

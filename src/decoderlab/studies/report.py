@@ -42,7 +42,7 @@ class Row:
         """Return the test score; the worst one for a failure, None for a run not done yet."""
         if self.result is not None:
             return self.result["metrics"]["test"][metric]
-        return WORST.get(metric) if self.status in ("FAILED", "DIVERGED", "INVALID") else None
+        return WORST.get(metric) if self.status in ("FAILED", "DIVERGED") else None
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _entry(rows: Sequence[Row], metric: str) -> Entry:
         summary=summarise(scores),
         planned=len(rows),
         finished=len(results),
-        failed=sum(row.status in ("FAILED", "DIVERGED", "INVALID") for row in rows),
+        failed=sum(row.status in ("FAILED", "DIVERGED") for row in rows),
         parameters=sizes.pop() if len(sizes) == 1 else None,
         seconds=sum(seconds) / len(seconds) if seconds else math.nan,
     )
@@ -228,7 +228,7 @@ def _notes(report: Report) -> list[str]:
     unfinished = [row for row in report.rows if row.status != "FINISHED"]
     if unfinished:
         counted = (
-            "A run that failed counts with the worst score"
+            f"A run that failed counts with the score {WORST[report.metric]:g}"
             if report.metric in WORST
             else "A failed run has no worst loss and is left out of the mean"
         )
@@ -392,7 +392,5 @@ def print_table(report: Report) -> None:
     output.print(table)
     finished = sum(row.status == "FINISHED" for row in report.rows)
     if finished < len(report.rows):
-        console.print(
-            f"[red]{len(report.rows) - finished} of {len(report.rows)} runs not finished[/]"
-        )
+        say(f"{len(report.rows) - finished} of {len(report.rows)} runs are not finished")
     say(f"report: {report.folder / 'report.md'}")

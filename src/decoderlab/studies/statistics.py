@@ -47,10 +47,7 @@ def summarise(scores: Sequence[float], confidence: float = 0.95) -> Summary:
     if len(values) == 0:
         return Summary(0, math.nan, math.nan, math.nan)
     mean = float(values.mean())
-    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    if spread == 0:
+    if values.min() == values.max():  # the spread itself may differ from 0 by rounding
         return Summary(len(values), mean, math.nan, math.nan)
-    half = (
-        float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * spread / math.sqrt(len(values))
-    )
+    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values))
     return Summary(len(values), mean, mean - half, mean + half)

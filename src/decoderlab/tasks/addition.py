@@ -90,7 +90,7 @@ class AdditionTask(Task):
             Example(self.source_tokens("+".join(map(str, terms))), self._sum(terms))
             for terms in distinct(draw, sum(self.num_examples), key=lambda t: tuple(sorted(t)))
         ]
-        return cut(rows, self.num_examples), {}
+        return cut(rows, self.num_examples, generator), {}
 
     def source_tokens(self, text: str) -> list[str]:
         """Split into characters, padded where the task pads."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -73,13 +73,12 @@ class Split:
 
     Args:
         source, target: one row an example; a target ends in EOS where the task has one.
-        references: for each example all targets that count as right, without EOS; None where the
-            target is the only one.
+        references: of the rows with several targets that count as right, all of them, without EOS.
     """
 
     source: Ragged
     target: Ragged
-    references: tuple[tuple[tuple[int, ...], ...], ...] | None = None
+    references: dict[int, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -92,7 +91,7 @@ class Split:
 
     def accepted(self, row: int, eos_id: int) -> tuple[tuple[int, ...], ...]:
         """Return the targets that count as right for one example, without EOS."""
-        if self.references is not None:
+        if row in self.references:
             return self.references[row]
         return (tuple(token for token in self.target[row] if token != eos_id),)
 

@@ -81,4 +81,4 @@ class EchoTask(Task):
         for values in distinct(draw, sum(self.num_examples)):
             tokens = [str(value) for value in values]
             rows.append(Example(tokens, tokens[: self.echo_first]))
-        return cut(rows, self.num_examples), {}
+        return cut(rows, self.num_examples, generator), {}

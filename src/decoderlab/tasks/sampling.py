@@ -41,8 +41,15 @@ def check_possible(sizes: tuple[int, int, int], possible: int, what: str) -> Non
         )
 
 
-def cut(rows: list[Example], sizes: tuple[int, int, int]) -> dict[str, list[Example]]:
-    """Cut examples into the three splits."""
+def cut(
+    rows: list[Example], sizes: tuple[int, int, int], generator: np.random.Generator
+) -> dict[str, list[Example]]:
+    """Cut examples into the three splits, after shuffling them.
+
+    Distinct values come in an order of their own: the likely ones, such as short sums, are used up
+    early, so that without the shuffle the test split would have none of them.
+    """
+    rows = [rows[place] for place in generator.permutation(len(rows))]
     edges = np.cumsum([0, *sizes])
     return {name: rows[edges[i] : edges[i + 1]] for i, name in enumerate(SPLITS)}
 
@@ -66,7 +73,8 @@ def split_by_source(
     """Split pairs so that no source stands in two splits.
 
     In training, each target of a source is an example. For validation and test, a source is one
-    example and all its targets count as right; its first target gives the teacher-forced loss.
+    example, and its first target gives the teacher-forced loss. All targets of a source count as
+    right everywhere.
 
     Args:
         targets: all targets of each source.
@@ -82,21 +90,24 @@ def split_by_source(
     needed = held_out + (num_train or 1)
     if needed > len(targets):
         raise ValueError(
-            f"the splits ask for {needed} different sources but the data have {len(targets)}; "
-            "lower num_train, num_validation or num_test"
+            f"the three splits need {needed} different sources but the data have {len(targets)}; "
+            "make the splits smaller"
         )
     sources = list(targets)
     order = numpy_generator(data_seed, "data", "split").permutation(len(sources)).tolist()
     # The held-out sources come first, so that they stay the same when num_train changes.
     last = len(sources) if num_train is None else held_out + num_train
     chosen = [sources[place] for place in order[:last]]
-    held = [
-        Example(source, targets[source][0], tuple(targets[source])) for source in chosen[:held_out]
-    ]
+
+    def example(source: tuple[str, ...], target: Sequence[str]) -> Example:
+        several = targets[source] if len(targets[source]) > 1 else ()
+        return Example(source, target, tuple(several))
+
+    held = [example(source, targets[source][0]) for source in chosen[:held_out]]
     return {
         "validation": held[:num_validation],
         "test": held[num_validation:],
         "train": [
-            Example(source, target) for source in chosen[held_out:] for target in targets[source]
+            example(source, target) for source in chosen[held_out:] for target in targets[source]
         ],
     }

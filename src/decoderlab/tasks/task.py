@@ -124,15 +124,6 @@ class Task(pl.LightningDataModule):
         """Return all batches of one split, in a fixed order."""
         return EvaluationBatches(self.data.splits[split], batch_size=self.evaluation_batch_size)
 
-    def transfer_batch_to_device(self, batch, device, dataloader_idx):
-        """Move a batch; lengths and row numbers stay on the CPU (Lightning's hook)."""
-        if device.type == "cpu":
-            return batch
-        return batch._replace(
-            source=batch.source.to(device, non_blocking=True),
-            target=batch.target.to(device, non_blocking=True),
-        )
-
     def _load(self) -> TaskData:
         examples, counts = self.examples()
         for name in SPLITS:
@@ -169,12 +160,11 @@ def _split(
     examples: list[Example], source: Vocabulary, target: Vocabulary, append_eos: bool
 ) -> Split:
     end = [target.space.eos_id] if append_eos else []
-    references = None
-    if any(example.references for example in examples):
-        references = tuple(
-            tuple(tuple(target.encode(one)) for one in example.references or [example.target])
-            for example in examples
-        )
+    references = {
+        row: tuple(tuple(target.encode(one)) for one in example.references)
+        for row, example in enumerate(examples)
+        if example.references
+    }
     return Split(
         Ragged.of([source.encode(example.source) for example in examples]),
         Ragged.of([target.encode(example.target) + end for example in examples]),
@@ -188,7 +178,7 @@ def _fingerprint(splits: dict[str, Split], *vocabularies: Vocabulary) -> str:
         digest.update(name.encode())
         splits[name].source.update_hash(digest)
         splits[name].target.update_hash(digest)
-        digest.update(json.dumps(splits[name].references).encode())
+        digest.update(json.dumps(list(splits[name].references.items())).encode())
     for vocabulary in vocabularies:
         digest.update(json.dumps(vocabulary.entries).encode())
     return digest.hexdigest()
