@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from decoderlab import checks
 from decoderlab.contract import TokenSpace
 
 
@@ -37,8 +38,12 @@ def build_embedding(tokens: TokenSpace, embedding_size: int | None) -> tuple[nn.
 
     Args:
         tokens: the ids; the vector of `pad_id` stays zero in a learned table.
-        embedding_size: width of the learned table; None for one-hot vectors.
+        embedding_size: width of the learned table, at least 1; None for one-hot vectors.
+
+    Raises:
+        ValueError: if `embedding_size` is below 1.
     """
     if embedding_size is None:
         return OneHot(size=tokens.size), tokens.size
+    checks.at_least("embedding_size", embedding_size, 1)
     return nn.Embedding(tokens.size, embedding_size, padding_idx=tokens.pad_id), embedding_size

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import math
-import platform
 import re
-import subprocess
 import tempfile
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,7 @@ from decoderlab import cost
 from decoderlab.assembly import build_model, build_networks, build_task
 from decoderlab.callbacks import Diverged, Interrupted, Interruption, Recorder
 from decoderlab.config import BUILT, ConfigError, resolve, run_id
+from decoderlab.environment import environment
 from decoderlab.metrics import signature
 from decoderlab.module import EncoderDecoder
 from decoderlab.progress import say
@@ -347,28 +345,6 @@ def load_best(model: EncoderDecoder, folder: RunFolder, name: str) -> None:
     model.load_state_dict(checkpoint["state_dict"])
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """Return versions, code and hardware, so that a number can be traced to what made it."""
-    packages = ("decoderlab", "torch", "pytorch-lightning", "hydra-core", "numpy")
-    processor = platform.processor()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next(line.split(":")[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        pass
-    commit, dirty = _git()
-    return {
-        "versions": {"python": platform.python_version()}
-        | {name: metadata.version(name) for name in packages},
-        "git_commit": commit,
-        "git_dirty": dirty,
-        "processor": processor,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": torch.get_num_threads(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-    }
-
-
 class quiet(warnings.catch_warnings):  # noqa: N801 - used like the context manager it extends
     """Silence what Lightning says about choices that are made on purpose here."""
 
@@ -380,20 +356,6 @@ class quiet(warnings.catch_warnings):  # noqa: N801 - used like the context mana
         warnings.filterwarnings(
             "ignore", category=UserWarning, message=r".*does not have many workers"
         )
-
-
-def _git() -> tuple[str | None, bool | None]:
-    """Return the commit of the code that runs, and whether it was changed since."""
-    here = Path(__file__).parent
-    try:
-        ask = {"cwd": here, "capture_output": True, "text": True, "check": True, "timeout": 10}
-        # An installed package may lie inside somebody else's checkout: that commit is not ours.
-        subprocess.run(["git", "ls-files", "--error-unmatch", "__init__.py"], **ask)
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], **ask).stdout.strip()
-        status = subprocess.run(["git", "status", "--porcelain", "--", "."], **ask).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None, None
-    return commit, bool(status.strip())
 
 
 def _describe(prepared: Prepared) -> None:

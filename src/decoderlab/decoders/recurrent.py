@@ -111,8 +111,6 @@ class RecurrentDecoder(nn.Module):
     ) -> None:
         super().__init__()
         checks.ratio("dropout", dropout)
-        if embedding_size is not None:
-            checks.at_least("embedding_size", embedding_size, 1)
         self.routes = checks.subset("routes", routes, ROUTES)
         checks.choice("feedback", feedback, FEEDBACKS)
         checks.choice("attention_mixing", attention_mixing, MIXINGS)

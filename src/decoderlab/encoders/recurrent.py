@@ -57,8 +57,6 @@ class RecurrentEncoder(nn.Module):
     ) -> None:
         super().__init__()
         checks.ratio("dropout", dropout)
-        if embedding_size is not None:
-            checks.at_least("embedding_size", embedding_size, 1)
         self.reverse_source = reverse_source
         self.embedding, input_size = build_embedding(tokens, embedding_size)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
