@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from decoderlab import load_run, runs
+from decoderlab.assembly import build_model
 from decoderlab.callbacks import Interrupted, Interruption, Recorder
 from decoderlab.config import ConfigError
 from decoderlab.decoders import RecurrentDecoder
@@ -297,6 +298,22 @@ def test_bfloat16_runs_or_is_refused_by_name(tiny):
     else:
         with pytest.raises(ConfigError, match="precision is 'bfloat16'"):
             tiny(*settings)
+
+
+def test_the_gradient_is_clipped_and_its_norm_recorded(tiny):
+    prepared = tiny(
+        "training.optimizer=sgd",
+        "training.learning_rate=1.0",
+        "training.gradient_clip_norm=0.01",
+        "training.max_steps=1",
+    )
+    run(prepared)
+    before = build_model(prepared.config, prepared.task).state_dict()
+    after = weights(prepared)
+    change = sum(float((after[name] - before[name]).square().sum()) for name in after) ** 0.5
+    assert change == pytest.approx(0.01, rel=1e-3)
+    line = json.loads(prepared.folder.metrics.read_text().splitlines()[0])
+    assert line["train/gradient_norm"] > 0.01
 
 
 def test_it_learns(tiny):
