@@ -46,6 +46,13 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         where = error.full_key or "the config"
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{where}: {reason}; give it as {where}=VALUE") from error
+    known = [*SCIENTIFIC, *SETTINGS]
+    for key in plain:
+        if key not in known:
+            raise ConfigError(
+                f"{key} is not a setting; the config has {', '.join(dict.fromkeys(known))}."
+                + checks.did_you_mean(key, known)
+            )
     for group in BUILT:
         if "_target_" not in (plain.get(group) or {}):
             raise ConfigError(
@@ -72,7 +79,8 @@ def find_target(group: str, name: str) -> Callable:
         return get_object(name)
     except Exception as error:  # whatever importing somebody's module raises
         raise ConfigError(
-            f"{group}._target_ is {name!r}, which cannot be imported: {error}"
+            f"{group}._target_ is {name!r}, which cannot be imported "
+            f"({error.__cause__ or error}); check its spelling, or give its folder as --config-dir"
         ) from error
 
 

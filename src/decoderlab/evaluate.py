@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 
 from decoderlab.train import guarded
@@ -22,9 +23,12 @@ def main() -> None:
     parser.add_argument(
         "--trust", action="store_true", help="build classes from outside decoderlab that it names"
     )
+    parser.add_argument("--config-dir", help="folder of those classes, as for decoderlab-train")
     arguments = parser.parse_args()
 
     def run() -> int:
+        if arguments.config_dir is not None:
+            sys.path.insert(0, os.path.abspath(arguments.config_dir))
         from decoderlab.loading import load_run
         from decoderlab.metrics import signature
         from decoderlab.runs import evaluate

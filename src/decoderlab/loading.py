@@ -46,14 +46,15 @@ def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> Loa
             `trust`, or its data have changed.
     """
     folder = RunFolder(Path(path))
+    if not folder.path.is_dir():
+        raise ConfigError(f"{path} does not exist; give the folder of a run: outputs/runs/...")
     try:
         result = folder.result()
     except Invalid as error:
         raise ConfigError(str(error)) from error
     if result is None or not folder.config.is_file():
-        raise ConfigError(
-            f"{path} is not the folder of a finished run ({folder.status()['status']})"
-        )
+        status = folder.status()["status"]
+        raise ConfigError(f"{path} is not the folder of a finished run (its status is {status})")
     config = OmegaConf.to_container(OmegaConf.load(folder.config))
     if not trust:
         for group in BUILT:
@@ -103,9 +104,17 @@ def predict(run: LoadedRun, lines: list[str]) -> list[str]:
     """
     source, target = run.task.data.source_vocabulary, run.task.data.target_vocabulary
     rows = [source.encode(run.task.source_tokens(line)) for line in lines]
-    unknown = sum(row.count(source.space.unk_id) for row in rows)
+    unknown = sorted(
+        {
+            token
+            for line, row in zip(lines, rows, strict=True)
+            for token, number in zip(run.task.source_tokens(line), row, strict=True)
+            if number == source.space.unk_id
+        }
+    )
     if unknown:
-        warnings.warn(f"{unknown} tokens were never seen in training", stacklevel=2)
+        shown = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+        warnings.warn(f"never seen in training, read as unknown: {shown}", stacklevel=2)
     filled = [place for place, row in enumerate(rows) if row]
     predictions = [""] * len(lines)
     if filled:

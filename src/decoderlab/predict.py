@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import warnings
 from itertools import islice
 
 from decoderlab.train import guarded
@@ -18,11 +20,15 @@ def main() -> None:
     parser.add_argument(
         "--trust", action="store_true", help="build classes from outside decoderlab that it names"
     )
+    parser.add_argument("--config-dir", help="folder of those classes, as for decoderlab-train")
     arguments = parser.parse_args()
 
     def run() -> int:
+        if arguments.config_dir is not None:
+            sys.path.insert(0, os.path.abspath(arguments.config_dir))
         from decoderlab.loading import load_run, predict
 
+        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)  # noqa: T201
         loaded = load_run(arguments.run, data=False, trust=arguments.trust)
         # A person who types wants an answer after each line, a pipe wants speed.
         chunk = 1 if sys.stdin.isatty() else CHUNK

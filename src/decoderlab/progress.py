@@ -31,11 +31,10 @@ class Tally:
     def line(self) -> str:
         """Return done, failed, and the time left at the pace so far."""
         done = len(self.statuses)
+        all_done, total = done + self.reused, self.total + self.reused
         failed = sum(status != "FINISHED" for status in self.statuses)
         left = (time.perf_counter() - self.started) / max(done, 1) * (self.total - done)
-        text = f"{done} of {self.total} done, {failed} failed"
-        if self.reused:
-            text += f", {self.reused} reused"
+        text = f"{all_done} of {total} done, {failed} failed"
         return text + (f", about {duration(left)} left" if 0 < done < self.total else "")
 
 
@@ -74,13 +73,13 @@ class RunProgress:
         if sys.stderr.isatty():
             self._bar = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=20),
+                BarColumn(bar_width=10),
                 TextColumn("{task.fields[values]}"),
                 TimeRemainingColumn(compact=True),
                 console=console,
                 transient=True,
             )
-            head = escape(self.title if tally is None else f"[{tally.line()}] {self.title}")
+            head = escape(self.title)
             self._row = self._bar.add_task(
                 head, total=self.total_steps or self.max_seconds, values="starting"
             )
@@ -99,7 +98,7 @@ class RunProgress:
         now = time.perf_counter()
         if self._bar is not None:
             done = step if self.total_steps else now - self._started
-            self._bar.update(self._row, completed=done, values=f"update {step}, {self._text()}")
+            self._bar.update(self._row, completed=done, values=self._text())
         elif now - self._last_line >= PLAIN_SECONDS:
             self._last_line = now
             of = f" of {self.total_steps}" if self.total_steps else ""
@@ -108,7 +107,6 @@ class RunProgress:
     def _text(self) -> str:
         names = {
             "train/loss": "loss",
-            "validation/loss": "validation loss",
             "validation/exact_match": "exact match",
         }
         return ", ".join(

@@ -39,6 +39,8 @@ def guarded(command: Callable[[], int]) -> int:
     """
     from decoderlab.callbacks import Interrupted
 
+    # Hydra logs what cannot be imported besides raising it, which would be said twice.
+    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
     try:
         return command()
     except Interrupted as error:
@@ -58,10 +60,18 @@ def guarded(command: Callable[[], int]) -> int:
 
 def explain(error: Exception) -> str:
     """Return Hydra's message on a wrong config, with a suggestion where one can be made."""
+    if isinstance(error, OverrideParseException) and "=" not in error.override:
+        return f"{error.override!r} has no '='; write SETTING=VALUE, as in decoder=luong"
     if isinstance(error, OverrideParseException):
         return (
             f"{error.override!r} cannot be read ({str(error).splitlines()[0]}); put a value with "
             "any of = , [ ] { } ( ) or a space in quotes, as in: 'key=\"value\"'"
+        )
+    ambiguous = re.search(r"Ambiguous value for argument '([^']+)'", str(error))
+    if ambiguous:
+        return (
+            f"{ambiguous[1]!r} has several values, which is a sweep: decoderlab-train -m ... ; "
+            "for a list, write [a,b]"
         )
     lines = [str(error).strip()]
     if error.__cause__ is not None and str(error.__cause__) not in lines[0]:
@@ -178,12 +188,14 @@ def train(config: DictConfig) -> str:
 def _outcome(folder, finished_before: bool) -> str:
     """Return what became of a run, in a line."""
     record = folder.status()
+    if record["status"] == "INTERRUPTED":
+        return f"({folder.path})"
     if record["status"] != "FINISHED":
         return f"{record.get('reason', '')} ({folder.path})"
     result = folder.result()
     scores = result["metrics"]["test"]
-    shown = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in scores.items())
-    again = "finished before; " if finished_before else ""
+    shown = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in scores.items())
+    again = "before, nothing to do; " if finished_before else ""
     return f"{again}test: {shown}; {result['train_seconds']:.0f} s of training ({folder.path})"
 
 

@@ -36,6 +36,10 @@ WRONG = [
     (["study.name=../x"], "name is '../x'", "use letters"),
     (["decoder=[a"], "'decoder=[a' cannot be read", "in quotes"),
     (["training.weight_decay=inf"], "weight_decay is inf", "at least 0"),
+    (["+foo=1"], "foo is not a setting", "the config has task"),
+    (["decoder.bridge=foo"], "bridge is 'foo'", "zero, copy, dense"),
+    (["nonsense"], "'nonsense' has no '='", "SETTING=VALUE"),
+    (["seed=0,1"], "'seed=0,1' has several values", "decoderlab-train -m"),
     (["~training"], "training is missing", "leave it in"),
     (["~seed"], "seed is None", "integer from 0"),
 ]
@@ -276,6 +280,15 @@ def test_a_decoder_of_ones_own_needs_no_fork(monkeypatch, capfd, tmp_path):
     refused = call("predict", str(folder), stdin="1 2\n")
     assert refused.returncode == 2
     assert "--trust" in refused.stderr
+    predicted = call("predict", str(folder), "--trust", "--config-dir", str(conf), stdin="1 2\n")
+    assert predicted.returncode == 0, predicted.stderr
+    assert len(predicted.stdout.splitlines()) == 1
+    evaluated = call("evaluate", str(folder), "--trust", "--config-dir", str(conf))
+    assert evaluated.returncode == 0, evaluated.stderr
+    lost = call("evaluate", str(folder), "--trust").stderr
+    assert "No module named 'my_plugin'" in lost
+    assert "--config-dir" in lost
+    assert lost.count("\n") == 1
 
 
 def test_predict_and_evaluate(monkeypatch, tmp_path):
@@ -301,6 +314,7 @@ def test_predict_and_evaluate(monkeypatch, tmp_path):
     assert scores == pytest.approx(result["metrics"]["validation"])
     assert files(folder) == before
     assert call("evaluate", str(tmp_path)).returncode == 2
+    assert "does not exist" in call("evaluate", str(tmp_path / "none")).stderr
 
 
 def wait_for(condition, process, seconds: float = 120) -> None:

@@ -333,7 +333,7 @@ def test_a_run_can_be_opened_and_predicts_what_it_recorded(tiny):
         lines = [one["source"] for one in recorded]
         assert predict(loaded, lines) == [one["prediction"] for one in recorded]
         assert predict(loaded, ["", lines[0]]) == ["", recorded[0]["prediction"]]
-    with pytest.warns(UserWarning, match="2 tokens were never seen"):
+    with pytest.warns(UserWarning, match="never seen in training, read as unknown: '77', '78'"):
         predict(loaded, ["77 78"])
 
 

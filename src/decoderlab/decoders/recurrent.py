@@ -12,7 +12,7 @@ from decoderlab import checks
 from decoderlab.cells import RecurrentLayers
 from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace
 from decoderlab.decoders.attention import Attention
-from decoderlab.decoders.bridges import Bridge
+from decoderlab.decoders.bridges import BRIDGES, Bridge
 from decoderlab.embedding import build_embedding
 
 ROUTES = ("initial_state", "first_input", "every_input", "output")
@@ -114,6 +114,7 @@ class RecurrentDecoder(nn.Module):
         self.routes = checks.subset("routes", routes, ROUTES)
         checks.choice("feedback", feedback, FEEDBACKS)
         checks.choice("attention_mixing", attention_mixing, MIXINGS)
+        checks.choice("bridge", bridge, BRIDGES)
         _check_settings(self.routes, feedback, bridge, attention_score, input_feeding)
         self.bos_id = tokens.bos_id
         self.sees_output = feedback != "none"

@@ -95,7 +95,7 @@ class TSVTask(Task):
                 targets[source].append(target)
         if len(targets) < 3:
             raise ValueError(
-                f"task.path {self.path}: {len(targets)} different sources are left ({counts}); "
+                f"path {self.path}: {len(targets)} different sources are left ({counts}); "
                 "at least 3 are needed, one for each split"
             )
         num_validation, num_test = (max(1, round(share * len(targets))) for share in self.shares)
@@ -141,7 +141,7 @@ class TSVTask(Task):
                 missing = [name for name in self.columns if name not in header]
                 if missing:
                     raise ValueError(
-                        f"task.path {self.path}: the first line names the columns {header}, but "
+                        f"path {self.path}: the first line names the columns {header}, but "
                         f"not {missing[0]!r}; add a first line 'source<TAB>target', or set "
                         "task.source_column and task.target_column"
                     )
@@ -149,14 +149,12 @@ class TSVTask(Task):
             elif line:
                 if len(cells) != len(header):
                     raise ValueError(
-                        f"task.path {self.path}, line {number}: {len(cells)} columns, but the "
+                        f"path {self.path}, line {number}: {len(cells)} columns, but the "
                         f"first line names {len(header)}; separate columns by one tab"
                     )
                 yield cells[places[0]], cells[places[1]]
         if places is None:
-            raise ValueError(
-                f"task.path {self.path} is empty; it needs a first line of column names"
-            )
+            raise ValueError(f"path {self.path} is empty; it needs a first line of column names")
 
     def _lines(self):
         try:
@@ -165,11 +163,11 @@ class TSVTask(Task):
                     yield line.rstrip("\r\n")
         except OSError as error:
             raise ValueError(
-                f"task.path {self.path} cannot be read ({error.strerror}); give a tab-separated "
+                f"path {self.path} cannot be read ({error.strerror}); give a tab-separated "
                 "UTF-8 file whose first line is source<TAB>target"
             ) from error
         except UnicodeDecodeError as error:
             raise ValueError(
-                f"task.path {self.path} is not UTF-8 ({error.reason} at byte {error.start}); "
+                f"path {self.path} is not UTF-8 ({error.reason} at byte {error.start}); "
                 "convert it, for example: iconv -f latin1 -t utf-8"
             ) from error
