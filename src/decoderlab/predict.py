@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 import warnings
 from itertools import islice
 
-from decoderlab.train import guarded
+from decoderlab.train import add_to_path, guarded, run_parser
 
 CHUNK = 256
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    parser = argparse.ArgumentParser(prog="decoderlab-predict", description=__doc__)
-    parser.add_argument("run", help="folder of a finished run: outputs/runs/...")
-    parser.add_argument(
-        "--trust", action="store_true", help="build classes from outside decoderlab that it names"
-    )
-    parser.add_argument("--config-dir", help="folder of those classes, as for decoderlab-train")
-    arguments = parser.parse_args()
+    arguments = run_parser("decoderlab-predict", __doc__).parse_args()
 
     def run() -> int:
-        if arguments.config_dir is not None:
-            sys.path.insert(0, os.path.abspath(arguments.config_dir))
+        add_to_path(arguments.config_dir)
         from decoderlab.loading import load_run, predict
 
         warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)  # noqa: T201

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import re
@@ -30,6 +31,26 @@ def conf_dir() -> Path:
 def main() -> None:
     """Run the command line and leave with its exit code."""
     sys.exit(guarded(_train))
+
+
+def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """Return the parser of a command about one finished run; see `add_to_path`."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
+    parser.add_argument("run", help="folder of a finished run: outputs/runs/...")
+    parser.add_argument(
+        "--trust", action="store_true", help="build classes from outside decoderlab that it names"
+    )
+    parser.add_argument("--config-dir", help="folder of those classes, as for decoderlab-train")
+    return parser
+
+
+def add_to_path(config_dir: str | None) -> str | None:
+    """Put the user's own folder, if there is one, on the Python path; return it as absolute."""
+    if config_dir is None:
+        return None
+    folder = os.path.abspath(config_dir)
+    sys.path.insert(0, folder)
+    return folder
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -125,9 +146,7 @@ def _train() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.captureWarnings(True)
     arguments = get_args_parser().parse_args()
-    if arguments.config_dir is not None:
-        process.user_config_dir = os.path.abspath(arguments.config_dir)
-        sys.path.insert(0, process.user_config_dir)
+    process.user_config_dir = add_to_path(arguments.config_dir)
     process.sweep_exit_code = None
     statuses: list[str] = []
     errors: list[Exception] = []
