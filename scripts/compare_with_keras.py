@@ -82,14 +82,39 @@ def our_model(size: int, hidden: int, embedding_size: int | None):
     return build_networks(config, TokenSpace(size), TokenSpace(size))
 
 
+def in_torch_order(source: keras.layers.RNN) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return kernel (gates * H, I), recurrent kernel (gates * H, H) and bias of a Keras layer.
+
+    LSTMs have their gates in one order; a GRU's reset gate comes first in torch, second in Keras.
+    The bias is (gates * H,), or (2, gates * H) for a GRU with reset_after=True.
+    """
+    arrays = [torch.from_numpy(array) for array in source.get_weights()]
+    if isinstance(source, keras.layers.GRU):
+        parts = [array.chunk(3, dim=-1) for array in arrays]
+        arrays = [torch.cat([reset, keep, new], dim=-1) for keep, reset, new in parts]
+    kernel, recurrent, bias = arrays
+    return kernel.T, recurrent.T, bias
+
+
 @torch.no_grad()
-def copy_lstm(source: keras.layers.LSTM, target: torch.nn.LSTM) -> None:
-    """Copy weights; both order the gates input, forget, cell, output."""
-    kernel, recurrent, bias = source.get_weights()
-    target.weight_ih_l0.copy_(torch.from_numpy(kernel.T))
-    target.weight_hh_l0.copy_(torch.from_numpy(recurrent.T))
-    target.bias_ih_l0.copy_(torch.from_numpy(bias))
-    target.bias_hh_l0.zero_()
+def copy_recurrent(
+    source: keras.layers.RNN, target: torch.nn.RNNBase, direction: str = "l0"
+) -> None:
+    """Copy the weights of a layer; Keras's one bias goes into the first of torch's two."""
+    kernel, recurrent, bias = in_torch_order(source)
+    first, second = bias if bias.dim() == 2 else (bias, torch.zeros_like(bias))
+    getattr(target, f"weight_ih_{direction}").copy_(kernel)
+    getattr(target, f"weight_hh_{direction}").copy_(recurrent)
+    getattr(target, f"bias_ih_{direction}").copy_(first)
+    getattr(target, f"bias_hh_{direction}").copy_(second)
+
+
+@torch.no_grad()
+def copy_dense(source: keras.layers.Layer, target: torch.nn.Linear) -> None:
+    """Copy the weights of a Dense layer, or of a TimeDistributed one."""
+    kernel, bias = source.get_weights()
+    target.weight.copy_(torch.from_numpy(kernel.T))
+    target.bias.copy_(torch.from_numpy(bias))
 
 
 def compare(
@@ -105,13 +130,11 @@ def compare(
     keras.utils.set_random_seed(seed)
     theirs = keras_model(size, hidden, source_length, target_length, embedding_size)
     encoder, decoder = our_model(size, hidden, embedding_size)
-    copy_lstm(theirs.get_layer("encoder"), encoder.rnn.layers)
-    copy_lstm(theirs.get_layer("decoder"), decoder.rnn.layers)
-    with torch.no_grad():
-        kernel, bias = theirs.get_layer("head").get_weights()
-        decoder.head.weight.copy_(torch.from_numpy(kernel.T))
-        decoder.head.bias.copy_(torch.from_numpy(bias))
-        if embedding_size is not None:
+    copy_recurrent(theirs.get_layer("encoder"), encoder.rnn.layers[0])
+    copy_recurrent(theirs.get_layer("decoder"), decoder.rnn.layers[0])
+    copy_dense(theirs.get_layer("head"), decoder.head.output)
+    if embedding_size is not None:
+        with torch.no_grad():
             table = theirs.get_layer("embedding").get_weights()[0]
             encoder.embedding.weight.copy_(torch.from_numpy(table))
 
@@ -130,7 +153,7 @@ def compare(
     loss(their_logits).backward()
     loss(our_logits).backward()
     their_gradient = theirs.get_layer("encoder").trainable_weights[0].value.grad.T
-    our_gradient = encoder.rnn.layers.weight_ih_l0.grad
+    our_gradient = encoder.rnn.layers[0].weight_ih_l0.grad
     parameters = [*encoder.named_parameters(), *decoder.named_parameters()]
     return Comparison(
         keras_parameters=theirs.count_params(),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from decoderlab.runs import Prepared, execute, prepare
 from decoderlab.train import conf_dir
@@ -26,10 +27,6 @@ TINY = (
     "task.num_train=200",
     "task.num_validation=20",
     "task.num_test=20",
-    "encoder.hidden_size=8",
-    "decoder.hidden_size=8",
-    "encoder.embedding_size=4",
-    "decoder.embedding_size=4",
     "training.batch_size=16",
     "training.max_steps=12",
     "evaluation.every_steps=5",
@@ -43,6 +40,17 @@ def variants(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
 
 
+SMALL = {"embedding_size": 4, "position_size": 4, "num_heads": 2, "summary_size": 8}
+
+
+def small(group: str, name: str) -> list[str]:
+    """Return the overrides that make a variant small; the states of all encoders are as wide."""
+    yaml = OmegaConf.load(conf_dir() / group / f"{name}.yaml")
+    sizes = SMALL | {"hidden_size": 4 if yaml.get("bidirectional") else 8}
+    chosen = {key: size for key, size in sizes.items() if yaml.get(key) is not None}
+    return [f"{group}={name}"] + [f"{group}.{key}={size}" for key, size in chosen.items()]
+
+
 def composed(*overrides: str):
     """Compose a config as the command line would."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -54,7 +62,10 @@ def tiny(tmp_path: Path) -> Callable[..., Prepared]:
     """Prepare a run of seconds below a temporary folder."""
 
     def make(*overrides: str, output_dir: Path = tmp_path) -> Prepared:
-        config = composed(*TINY, f"run.output_dir={output_dir}", *overrides)
+        named = {"encoder": "lstm", "decoder": "repeat_vector"}
+        named |= dict(one.split("=", 1) for one in overrides if one.split("=")[0] in named)
+        sizes = [one for group, name in named.items() for one in small(group, name)]
+        config = composed(*TINY, *sizes, f"run.output_dir={output_dir}", *overrides)
         return prepare(config, config.hydra.runtime.choices)
 
     return make

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from decoderlab.config import ConfigError, call, canonical, find_target
-from decoderlab.contract import TokenSpace
+from decoderlab.contract import Space
 from decoderlab.initialisation import initialise
 from decoderlab.module import EncoderDecoder
-from decoderlab.settings import Training
+from decoderlab.randomness import stream_seed
+from decoderlab.settings import Evaluation, Training
 from decoderlab.tasks.task import Task, TaskData
 
 _DATA: dict[str, TaskData] = {}
@@ -46,20 +48,20 @@ def construct_task(config: Mapping[str, Any]) -> Task:
 
 
 def build_networks(
-    config: Mapping[str, Any], source: TokenSpace, target: TokenSpace
+    config: Mapping[str, Any], source: Space, target: Space
 ) -> tuple[nn.Module, nn.Module]:
     """Build encoder and decoder; the encoder's sizes flow into the decoder.
 
     Args:
         config: from `config.resolve`.
-        source: the source's token ids.
-        target: the target's token ids.
+        source: what the encoder is to read.
+        target: what the decoder is to write.
 
     Raises:
         ConfigError: if the settings contradict each other.
     """
-    encoder = _build("encoder", config["encoder"], tokens=source)
-    decoder = _build("decoder", config["decoder"], tokens=target, encoder_shape=encoder.shape)
+    encoder = _build("encoder", config["encoder"], source_space=source)
+    decoder = _build("decoder", config["decoder"], target_space=target, encoder_shape=encoder.shape)
     return encoder, decoder
 
 
@@ -72,7 +74,10 @@ def build_model(config: Mapping[str, Any], task: Task) -> EncoderDecoder:
     """
     data = task.data
     source, target = data.source_vocabulary.space, data.target_vocabulary.space
-    encoder, decoder = build_networks(config, source, target)
+    with torch.random.fork_rng(devices=[]):
+        # For the weights of modules that only draw them when they are built; see `initialise`.
+        torch.manual_seed(stream_seed(config["seed"], "init"))
+        encoder, decoder = build_networks(config, source, target)
     training = Training(**config["training"])
     steps = training.total_steps(task.train_dataloader().batches_per_epoch)
     model = EncoderDecoder(
@@ -84,6 +89,8 @@ def build_model(config: Mapping[str, Any], task: Task) -> EncoderDecoder:
         make_optimizer=lambda parameters: training.make_optimizer(parameters, steps),
         targets_end=task.append_eos,
         gradient_clip_norm=training.gradient_clip_norm,
+        label_smoothing=training.label_smoothing,
+        search=Evaluation(**config["evaluation"]).search(config["seed"]),
     )
     initialise(model, config["seed"], training.uniform_range)
     return model.double() if training.precision == "float64" else model

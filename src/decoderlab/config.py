@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
 import json
@@ -21,9 +22,9 @@ from decoderlab.settings import Evaluation, Run, Study, Training
 SCIENTIFIC = ("task", "encoder", "decoder", "training", "evaluation", "seed")
 BUILT = ("task", "encoder", "decoder")
 SETTINGS = {"training": Training, "evaluation": Evaluation, "run": Run, "study": Study}
-INJECTED = {"task": (), "encoder": ("tokens",), "decoder": ("tokens", "encoder_shape")}
+INJECTED = {"task": (), "encoder": ("source_space",), "decoder": ("target_space", "encoder_shape")}
 # Raised when what a run id covers or means changes, so that old runs are not taken for new ones.
-FORMAT = 1
+FORMAT = 2
 
 
 class ConfigError(ValueError):
@@ -127,7 +128,7 @@ def complete(
         elif parameter.default is inspect.Parameter.empty:
             raise ConfigError(f"{group}.{name} is missing; give it as {group}.{name}=VALUE")
         else:
-            completed[name] = parameter.default
+            completed[name] = _expanded(f"{group}.{name}", parameter.default, hints.get(name, Any))
     return completed | {key: value for key, value in settings.items() if key not in named}
 
 
@@ -163,8 +164,18 @@ def _hints(target: Callable) -> dict[str, Any]:
         return {}
 
 
+def _expanded(name: str, value: Any, hint: Any) -> Any:
+    """Return the settings of a part (see `decoderlab.parts`) in full, anything else as it is."""
+    for kind in _kinds(hint):
+        if dataclasses.is_dataclass(kind) and value is not None:
+            first = dataclasses.fields(kind)[0].name
+            return complete(name, kind, value if isinstance(value, Mapping) else {first: value})
+    return value
+
+
 def _typed(name: str, value: Any, hint: Any) -> Any:
     """Return the value as its annotation wants it; raise ConfigError where it cannot be."""
+    value = _expanded(name, value, hint)
     for kind in _kinds(hint):
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
@@ -189,4 +200,6 @@ def _kinds(hint: Any) -> list[Any]:
         return [list, tuple]
     if origin in (dict, Mapping):
         return [dict]
+    if dataclasses.is_dataclass(hint):
+        return [hint]
     return [Any]

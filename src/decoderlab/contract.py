@@ -45,9 +45,11 @@ class Batch(NamedTuple):
     """One training or evaluation batch.
 
     Shapes:
-        source: (B, S) int64 token ids, `pad_id` after the end.
+        source: (B, S) int64 token ids, `pad_id` after the end; or (B, S, F) floats, zeros after
+            the end; or images (B, C, height, width), whose lengths are 1.
         source_lengths: (B,) int64 on the CPU, so that asking for a length never waits for a GPU.
-        target: (B, T) int64 token ids, with EOS where the task has one, `pad_id` after the end.
+        target: (B, T) int64 token ids, with EOS where the task has one, `pad_id` after the end; or
+            (B, T, F) floats, all of one length.
         index: (B,) int64 row of each example in its split.
     """
 
@@ -78,7 +80,7 @@ class EncoderShape:
 
 @dataclass(frozen=True)
 class TokenSpace:
-    """A set of token ids, as models need to know it.
+    """A set of token ids: what one position of a sequence can be.
 
     Args:
         size: number of ids V, special ones included.
@@ -91,37 +93,84 @@ class TokenSpace:
     eos_id: int = 2
     unk_id: int = 3
 
+    @property
+    def never_generated(self) -> list[int]:
+        """The ids that no search ever returns."""
+        return [self.pad_id, self.bos_id, self.unk_id]
+
+
+@dataclass(frozen=True)
+class ValueSpace:
+    """Real-valued vectors: one position of a series, such as a reading of several sensors.
+
+    Args:
+        size: numbers F per position.
+    """
+
+    size: int
+
+
+@dataclass(frozen=True)
+class ImageSpace:
+    """Images of one size.
+
+    Args:
+        channels, height, width: of each image, in pixels.
+    """
+
+    channels: int
+    height: int
+    width: int
+
+
+Space = TokenSpace | ValueSpace | ImageSpace
+
 
 @runtime_checkable
 class Encoder(Protocol):
     """A module that reads a source.
 
-    The constructor takes the keyword `tokens: TokenSpace` besides its own settings.
+    The constructor takes the keyword `source_space` (a `Space`) besides its own settings, and
+    raises ValueError for one that it cannot read.
     """
 
     shape: EncoderShape
 
     def __call__(self, source: Tensor, source_lengths: Tensor) -> Encoded:
-        """Encode `source` (B, S) of which row b has `source_lengths[b]` real tokens."""
+        """Encode a batch: `source` as in `Batch`, of which row b has `source_lengths[b]` places."""
 
 
 @runtime_checkable
 class Decoder(Protocol):
     """A module that writes a target.
 
-    The constructor takes the keywords `tokens: TokenSpace` and `encoder_shape: EncoderShape`
-    besides its own settings. The state is the decoder's own business: generation only passes
-    it on, and reorders it.
+    The constructor takes the keywords `target_space` (`TokenSpace` or `ValueSpace`) and
+    `encoder_shape` (`EncoderShape`) besides its own settings. The state is the decoder's own
+    business: generation only passes it on, and reorders it.
+
+    Over tokens a position's output is V logits; over values it is F means, or F means followed by
+    F logarithms of standard deviations.
+
+    A decoder whose training is random or changes with time has, besides, a method
+    `at_step(step, seed)`, called before every training update with the number of updates done and
+    a seed of that step.
     """
 
     def __call__(self, encoded: Encoded, target: Tensor) -> Tensor:
-        """Return logits (B, T, V); those at t may depend on `target[:, :t]` only."""
+        """Return outputs (B, T, V); those at t may depend on `target[:, :t]` only.
+
+        In evaluation mode all of `target[:, :t]` is seen, if the decoder sees outputs at all.
+        """
 
     def start(self, encoded: Encoded) -> Any:
-        """Return the state before the first target token."""
+        """Return the state before the first target position."""
 
-    def step(self, token: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Take the previous token (B,), BOS at first; return logits (B, V) and the next state."""
+    def step(self, previous: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Return outputs (B, V) and the next state.
+
+        `previous` is the token before, (B,), BOS at first; or the values before, (B, F), zeros at
+        first.
+        """
 
     def reorder(self, state: Any, index: Tensor) -> Any:
-        """Return the state of the batch rows `index` (N,), for beam search and early finishing."""
+        """Return the state of the batch rows `index` (N,), for beam search."""

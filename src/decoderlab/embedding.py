@@ -1,4 +1,4 @@
-"""Tokens to vectors: a learned table, or one-hot vectors as in Keras's classic examples."""
+"""Positions to vectors: a learned table, one-hot vectors, or the values themselves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from decoderlab import checks
-from decoderlab.contract import TokenSpace
+from decoderlab.contract import Space, TokenSpace, ValueSpace
 
 
 class OneHot(nn.Module):
@@ -33,17 +33,29 @@ class OneHot(nn.Module):
         return functional.embedding(tokens, self.identity)
 
 
-def build_embedding(tokens: TokenSpace, embedding_size: int | None) -> tuple[nn.Module, int]:
-    """Return a module from token ids to vectors, and the width of the vectors.
+def build_embedding(space: Space, embedding_size: int | None) -> tuple[nn.Module, int]:
+    """Return a module from token ids or values to vectors, and the width of the vectors.
 
     Args:
-        tokens: the ids; the vector of `pad_id` stays zero in a learned table.
-        embedding_size: width of the learned table, at least 1; None for one-hot vectors.
+        space: what there is at a position. The vector of `pad_id` stays zero in a learned table.
+        embedding_size: width of the learned table (of the affine map, for values), at least 1;
+            None for one-hot vectors (for the values as they are).
 
     Raises:
-        ValueError: if `embedding_size` is below 1.
+        ValueError: if `embedding_size` is below 1, or the space is one of images.
     """
-    if embedding_size is None:
-        return OneHot(size=tokens.size), tokens.size
-    checks.at_least("embedding_size", embedding_size, 1)
-    return nn.Embedding(tokens.size, embedding_size, padding_idx=tokens.pad_id), embedding_size
+    if embedding_size is not None:
+        checks.at_least("embedding_size", embedding_size, 1)
+    match space:
+        case TokenSpace() if embedding_size is None:
+            return OneHot(size=space.size), space.size
+        case TokenSpace():
+            table = nn.Embedding(space.size, embedding_size, padding_idx=space.pad_id)
+            return table, embedding_size
+        case ValueSpace() if embedding_size is None:
+            return nn.Identity(), space.size
+        case ValueSpace():
+            return nn.Linear(space.size, embedding_size), embedding_size
+    raise ValueError(
+        "the sources are images, which this encoder does not read; take encoder=image_cnn"
+    )

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from decoderlab.cells import SteppedCell
 from decoderlab.randomness import stream_seed, torch_generator
 
 
@@ -20,7 +21,7 @@ def initialise(model: nn.Module, seed: int, uniform_range: float | None = None) 
 
     A parameter of a module type that is not known here keeps that module's own
     `reset_parameters` (drawn from a stream of the module's name), or, without one, the value it
-    was built with.
+    was built with. Layer normalisation begins with ones and zeros whatever `uniform_range` says.
 
     Args:
         model: the module to initialise, in place.
@@ -37,7 +38,8 @@ def initialise(model: nn.Module, seed: int, uniform_range: float | None = None) 
         own = list(module.named_parameters(recurse=False))
         if not own:
             continue
-        if uniform_range is None and _bound(module, own[0][0]) is None:
+        is_norm = isinstance(module, nn.LayerNorm)
+        if is_norm or (uniform_range is None and _bound(module, own[0][0]) is None):
             _reset(module, stream_seed(seed, "init", module_name))
             continue
         for name, parameter in own:
@@ -51,7 +53,7 @@ def initialise(model: nn.Module, seed: int, uniform_range: float | None = None) 
 def _bound(module: nn.Module, name: str) -> float | None:
     """Return the half-width of the uniform distribution, inf for N(0, 1), None if unknown."""
     match module:
-        case nn.RNNBase() | nn.RNNCellBase():
+        case nn.RNNBase() | nn.RNNCellBase() | SteppedCell():
             return 1 / math.sqrt(module.hidden_size)
         case nn.Linear():
             return 1 / math.sqrt(module.in_features)

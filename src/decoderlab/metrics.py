@@ -98,9 +98,11 @@ class SequenceMetrics(Metric):
         }
 
 
-def signature(split: str, num_examples: int, max_length: int, fingerprint: str) -> str:
+def signature(
+    split: str, num_examples: int, max_length: int, fingerprint: str, search: str = "greedy"
+) -> str:
     """Return how a score was measured; only scores of one signature are comparable."""
     return (
-        f"generation:greedy|max_length:{max_length}|split:{split}|n:{num_examples}"
+        f"generation:{search}|max_length:{max_length}|split:{split}|n:{num_examples}"
         f"|data:{fingerprint[:12]}|v:{VERSION}"
     )

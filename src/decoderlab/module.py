@@ -8,16 +8,16 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from decoderlab.contract import Batch, TokenSpace
 from decoderlab.metrics import SequenceMetrics
+from decoderlab.objective import negative_log_likelihood
 from decoderlab.randomness import stream_seed
-from decoderlab.search import greedy
+from decoderlab.search import Search
 
 
 class EncoderDecoder(pl.LightningModule):
-    """Trains with teacher forcing where the decoder has it; measures by free-running generation.
+    """Trains with teacher forcing where the decoder has it; measures what it generates freely.
 
     Args:
         encoder, decoder: anything that keeps the contract.
@@ -28,6 +28,8 @@ class EncoderDecoder(pl.LightningModule):
             once an update.
         targets_end: whether the task's targets end in EOS.
         gradient_clip_norm: largest L2 norm of the gradient; None for no clipping.
+        label_smoothing: in training, see `negative_log_likelihood`.
+        search: how targets are generated.
     """
 
     def __init__(
@@ -41,42 +43,46 @@ class EncoderDecoder(pl.LightningModule):
         make_optimizer: Callable[[Any], tuple[Any, Any | None]] | None = None,
         targets_end: bool = True,
         gradient_clip_norm: float | None = None,
+        label_smoothing: float = 0.0,
+        search: Search | None = None,
     ) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
         self.tokens, self.max_target_length, self.seed = tokens, max_target_length, seed
         self.make_optimizer = make_optimizer
-        self.gradient_clip_norm = gradient_clip_norm
+        self.gradient_clip_norm, self.label_smoothing = gradient_clip_norm, label_smoothing
+        self.search = search or Search()
         self.metrics = SequenceMetrics(targets_end=targets_end)
         self.gradient_norm: Tensor | None = None
         self.accepted: Callable[[int], Any] | None = None
         self.predictions: list[tuple[int, list[int], bool]] = []
         self._loss_sum = self._loss_tokens = 0.0
 
-    def forward(self, source: Tensor, source_lengths: Tensor) -> list[list[int]]:
-        """Generate target ids, without EOS, for sources (B, S); greedy.
+    def forward(
+        self, source: Tensor, source_lengths: Tensor, rows: list[int] | None = None
+    ) -> list[list[int]]:
+        """Generate target ids, without EOS, as `search` says.
 
         Args:
-            source: (B, S) int64.
-            source_lengths: (B,) int64 on the CPU.
+            source: see `Batch`.
+            source_lengths: see `Batch`.
+            rows: numbers of the examples; what sampling draws for one depends on its number alone.
         """
         encoded = self.encoder(source, source_lengths)
-        generated = greedy(
-            self.decoder, encoded, tokens=self.tokens, max_length=self.max_target_length
+        generated = self.search.generate(
+            self.decoder,
+            encoded,
+            tokens=self.tokens,
+            max_length=self.max_target_length,
+            rows=rows,
         )
         return [strip(row, self.tokens) for row in generated.tolist()]
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the summed negative log-likelihood in nats, and the number of target tokens."""
-        encoded = self.encoder(batch.source, batch.source_lengths)
-        logits = self.decoder(encoded, batch.target)
-        total = functional.cross_entropy(
-            logits.flatten(0, 1),
-            batch.target.flatten(),
-            ignore_index=self.tokens.pad_id,
-            reduction="sum",
-        )
-        return total, (batch.target != self.tokens.pad_id).sum()
+        outputs = self.decoder(self.encoder(batch.source, batch.source_lengths), batch.target)
+        smoothing = self.label_smoothing if self.training else 0.0
+        return negative_log_likelihood(outputs, batch.target, self.tokens, smoothing)
 
     def transfer_batch_to_device(self, batch: Batch, device: Any, dataloader_idx: int) -> Batch:
         """Move a batch; lengths and row numbers stay on the CPU (Lightning's hook)."""
@@ -95,6 +101,9 @@ class EncoderDecoder(pl.LightningModule):
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
+        if hasattr(self.decoder, "at_step"):
+            step = self.global_step
+            self.decoder.at_step(step, stream_seed(self.seed, "feedback", step))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss in nats per target token; 0 for a batch without any."""
@@ -119,8 +128,8 @@ class EncoderDecoder(pl.LightningModule):
         total, num_tokens = self.loss(batch)
         self._loss_sum += float(total)
         self._loss_tokens += float(num_tokens)
-        generated = self(batch.source, batch.source_lengths)
         rows = batch.index.tolist()
+        generated = self(batch.source, batch.source_lengths, rows)
         references = [self.accepted(row) for row in rows]
         self.metrics.update(generated, references)
         self.predictions += [

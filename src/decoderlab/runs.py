@@ -262,7 +262,11 @@ def _train_and_test(
             "validation_last": memory["last"]["metrics"],
         },
         "signature": signature(
-            "test", len(data.splits["test"]), data.max_target_length, data.fingerprint
+            "test",
+            len(data.splits["test"]),
+            data.max_target_length,
+            data.fingerprint,
+            model.search.signature,
         ),
         "selected_by": evaluation.select,
         "best_step": memory["best"]["step"],

@@ -5,15 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from decoderlab import checks
 from decoderlab.metrics import DIRECTIONS
+from decoderlab.search import Search
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-SCHEDULES = ("constant", "linear", "cosine", "exponential", "inverse_sqrt")
+OPTIMIZERS = {
+    "adam": partial(torch.optim.Adam, fused=True),
+    "adamw": partial(torch.optim.AdamW, fused=True),
+    "sgd": partial(torch.optim.SGD, fused=True),
+    "adagrad": partial(torch.optim.Adagrad, fused=True),
+    "adadelta": partial(torch.optim.Adadelta, rho=0.95, eps=1e-6),  # as Zeiler 2012 and Cho 2014
+    "rmsprop": torch.optim.RMSprop,
+}
+SCHEDULES = ("constant", "linear", "cosine", "exponential", "inverse_sqrt", "halving")
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float64": "64-true"}
 
 
@@ -25,15 +34,20 @@ class Training:
         batch_size: examples per update, at least 1.
         max_steps, max_epochs, max_seconds: the budget: exactly one of updates, passes over the
             training split, and seconds of training is given, the others are null.
-        optimizer: `adam`, `adamw` or `sgd`.
+        optimizer: `adam`, `adamw`, `sgd`, `adagrad`, `adadelta` (rho 0.95, epsilon 1e-6) or
+            `rmsprop`.
         learning_rate: above 0.
         weight_decay: at least 0.
         gradient_clip_norm: largest L2 norm of the gradient of all weights; null for no clipping.
         schedule: of the learning rate after warm-up: `constant`; `linear` or `cosine` down to 0
             at the end of the budget; `exponential` by `decay_ratio` over the whole budget;
-            `inverse_sqrt` of the step.
+            `inverse_sqrt` of the step; `halving`, constant until `decay_start_ratio` of the
+            budget, then halved `num_decays` times at equal distances, at once the first time.
         decay_ratio: last over first learning rate, with schedule `exponential`.
+        decay_start_ratio: 0 to 1, with schedule `halving`.
+        num_decays: at least 1, with schedule `halving`.
         warmup_steps: updates over which the learning rate rises linearly, at least 0.
+        label_smoothing: share of a target's probability spread over all tokens in training, 0 to 1.
         uniform_range: initial weights from U(-range, range); null for torch's own distributions.
         precision: `float32`, `bfloat16` (mixed: weights stay float32) or `float64`.
     """
@@ -48,7 +62,10 @@ class Training:
     gradient_clip_norm: float | None
     schedule: str
     decay_ratio: float
+    decay_start_ratio: float
+    num_decays: int
     warmup_steps: int
+    label_smoothing: float
     uniform_range: float | None
     precision: str
 
@@ -60,7 +77,10 @@ class Training:
         checks.choice("schedule", self.schedule, SCHEDULES)
         checks.choice("precision", self.precision, list(PRECISIONS))
         checks.positive("decay_ratio", self.decay_ratio)
+        checks.ratio("decay_start_ratio", self.decay_start_ratio)
+        checks.at_least("num_decays", self.num_decays, 1)
         checks.at_least("warmup_steps", self.warmup_steps, 0)
+        checks.ratio("label_smoothing", self.label_smoothing)
         for name in ("gradient_clip_norm", "uniform_range"):
             if getattr(self, name) is not None:
                 checks.positive(name, getattr(self, name))
@@ -92,7 +112,7 @@ class Training:
     ) -> tuple[torch.optim.Optimizer, Any | None]:
         """Return the optimizer and its schedule per update, None where it never changes."""
         optimizer = OPTIMIZERS[self.optimizer](
-            list(parameters), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
+            list(parameters), lr=self.learning_rate, weight_decay=self.weight_decay
         )
         if self.schedule == "constant" and not self.warmup_steps:
             return optimizer, None
@@ -114,6 +134,12 @@ class Training:
                 return max(1 - done, 0.0)
             case "cosine":
                 return (1 + math.cos(math.pi * min(done, 1.0))) / 2
+            case "halving":
+                decayed = (done - self.decay_start_ratio) / (1 - self.decay_start_ratio)
+                # The small number keeps a step that lies on a boundary from falling short of it.
+                return 0.5 ** min(
+                    max(math.floor(decayed * self.num_decays + 1e-9) + 1, 0), self.num_decays
+                )
         return self.decay_ratio**done
 
 
@@ -121,18 +147,39 @@ class Training:
 class Evaluation:
     """How a model is evaluated. The test split is used once, at the step chosen on validation.
 
+    Validation and test generate in the same way.
+
     Args:
         every_steps: updates between two validations, at least 1; there is always one at the end.
         select: the metric that chooses the step on validation: exact_match, token_accuracy,
             symbol_error_rate or loss (teacher-forced).
+        beam_width, length_penalty, temperature, top_k, top_p: how to generate, see
+            `decoderlab.search.Search`; a beam of 1 without a temperature is greedy.
     """
 
     every_steps: int
     select: str
+    beam_width: int
+    length_penalty: float
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
 
     def __post_init__(self) -> None:
+        self.search(0)
         checks.at_least("every_steps", self.every_steps, 1)
         checks.choice("select", self.select, list(DIRECTIONS))
+
+    def search(self, seed: int) -> Search:
+        """Return how to generate; `seed` is that of sampling."""
+        return Search(
+            beam_width=self.beam_width,
+            length_penalty=self.length_penalty,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            seed=seed,
+        )
 
     def better(self, score: float, best: float | None) -> bool:
         """Whether a score beats the best so far; the earlier one wins among equals."""

@@ -1,18 +1,18 @@
-"""Small encoders and decoders built from every YAML, and a batch for them."""
+"""Encoders and decoders built from every YAML, small, and the pairs that make no sense."""
 
 from __future__ import annotations
 
-import torch
+from typing import Any
 
-from decoderlab.assembly import build_networks
-from decoderlab.config import resolve
-from decoderlab.contract import Encoded, TokenSpace
-from tests.conftest import composed, variants
+from decoderlab.config import find_target, resolve
+from decoderlab.contract import EncoderShape, ImageSpace, Space, TokenSpace
+from tests.conftest import composed, small, variants
 
 SOURCE, TARGET = TokenSpace(11), TokenSpace(9)
-LENGTHS = torch.tensor([5, 3, 4])
-# Why a pair of YAMLs cannot work, by (encoder, decoder); strict: each must be refused.
-REFUSED: dict[tuple[str, str], str] = {}
+IMAGES = ImageSpace(channels=2, height=8, width=8)
+# Why a pair of YAMLs cannot work with sequences as sources, by encoder and decoder, `*` for all.
+# Strict: each of these must be refused with this message, and no other pair may be.
+REFUSED = {("image_cnn", "*"): "reads images"}
 
 
 def all_pairs() -> list[tuple[str, str]]:
@@ -21,41 +21,23 @@ def all_pairs() -> list[tuple[str, str]]:
     ]
 
 
-def build(encoder: str, decoder: str, *overrides: str, dtype=torch.float64):
-    """Return an encoder and a decoder of small and equal state widths, with random weights."""
-    config = resolve(
-        composed(
-            f"encoder={encoder}",
-            f"decoder={decoder}",
-            f"encoder.hidden_size={3 if encoder == 'bilstm' else 6}",
-            "decoder.hidden_size=6",
-            "encoder.embedding_size=4",
-            "decoder.embedding_size=4",
-            *overrides,
-        )
-    )
-    torch.manual_seed(0)
-    networks = build_networks(config, SOURCE, TARGET)
-    return tuple(network.to(dtype) for network in networks)
+def refusal(encoder: str, decoder: str) -> str | None:
+    """Return what the message of a refused pair says, None for a pair that works."""
+    return REFUSED.get((encoder, decoder), REFUSED.get((encoder, "*"), REFUSED.get(("*", decoder))))
 
 
-def batch():
-    """Return sources (3, 5) of different lengths and targets (3, 4)."""
-    generator = torch.Generator().manual_seed(1)
-    source = torch.randint(4, SOURCE.size, (3, 5), generator=generator)
-    source[torch.arange(5) >= LENGTHS.unsqueeze(1)] = SOURCE.pad_id
-    target = torch.randint(4, TARGET.size, (3, 4), generator=generator)
-    return source, target
+def settings(group: str, name: str, *overrides: str) -> tuple[Any, dict[str, Any]]:
+    """Return the class of a variant, and the settings of a small one."""
+    config = resolve(composed(*small(group, name), *overrides))[group]
+    return find_target(group, config.pop("_target_")), config
 
 
-def leaf(encoded: Encoded) -> Encoded:
-    """Return the same encoding, cut off from the encoder, that collects gradients."""
-    state = encoded.state and type(encoded.state)(
-        *(None if part is None else part.detach().requires_grad_() for part in encoded.state)
-    )
-    return Encoded(
-        encoded.memory.detach().requires_grad_(),
-        encoded.memory_mask,
-        encoded.summary.detach().requires_grad_(),
-        state,
-    )
+def source_space(encoder: str) -> Space:
+    """Return what an encoder can read."""
+    return IMAGES if encoder == "image_cnn" else SOURCE
+
+
+def shape_of(encoder: str) -> EncoderShape:
+    """Return what a small encoder offers a decoder."""
+    make, chosen = settings("encoder", encoder)
+    return make(source_space=source_space(encoder), **chosen).shape

@@ -1,193 +1,130 @@
-"""Every decoder YAML, with every encoder YAML, keeps the contract."""
+"""Every decoder YAML, with every encoder, and every combination of switches keep the contract."""
 
 from __future__ import annotations
 
-import io
 from itertools import combinations, product
 
 import pytest
 import torch
 
-from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace
+from decoderlab.cells import CELLS
+from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace, ValueSpace
 from decoderlab.decoders import RecurrentDecoder
-from decoderlab.decoders.recurrent import FEEDBACKS, ROUTES
-from decoderlab.search import greedy
+from decoderlab.decoders.attention import MIXINGS, QUERIES, SCORES
+from decoderlab.decoders.bridges import BRIDGES, CELL_STATES
+from decoderlab.decoders.feedback import FEEDBACKS, SCHEDULES
+from decoderlab.decoders.heads import HEADS
+from decoderlab.decoders.routes import COMBINATIONS, ROUTES
+from decoderlab.testing import ENCODER_SHAPE, check_decoder
 from tests.conftest import variants
-from tests.contracts.pairs import LENGTHS, TARGET, all_pairs, batch, build
+from tests.contracts.pairs import all_pairs, settings, shape_of
 
-PAIRS = pytest.mark.parametrize(("encoder_name", "decoder_name"), all_pairs())
-DECODERS = pytest.mark.parametrize("name", variants("decoder"))
-
-
-def stepwise(decoder, encoded, target):
-    """Return the logits of the step loop that generation uses."""
-    state = decoder.start(encoded)
-    token = torch.full_like(target[:, 0], TARGET.bos_id)
-    logits = []
-    for t in range(target.shape[1]):
-        step_logits, state = decoder.step(token, state)
-        logits.append(step_logits)
-        token = target[:, t]
-    return torch.stack(logits, dim=1)
+# Without a state, of another depth and width, without a cell: what a decoder may meet.
+OTHER_SHAPES = [EncoderShape(8, 8), EncoderShape(5, 7, 6, state_num_layers=3, has_cell=False)]
 
 
-@PAIRS
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
-def test_all_steps_at_once_equal_step_by_step(encoder_name, decoder_name, dtype, tolerance):
-    encoder, decoder = build(encoder_name, decoder_name, dtype=dtype)
-    source, target = batch()
-    encoded = encoder(source, LENGTHS)
-    difference = decoder(encoded, target) - stepwise(decoder, encoded, target)
-    assert difference.abs().max() <= tolerance
+@pytest.mark.parametrize(("encoder", "decoder"), all_pairs())
+def test_it_passes_the_battery_with_every_encoder(encoder, decoder):
+    target, chosen = settings("decoder", decoder)
+    check_decoder(target, encoder_shape=shape_of(encoder), **chosen)
 
 
-@DECODERS
-def test_the_future_has_no_influence(name):
-    encoder, decoder = build("lstm", name)
-    source, target = batch()
-    encoded = encoder(source, LENGTHS)
-    before = decoder(encoded, target)
-    for t in range(target.shape[1]):
-        changed = target.clone()
-        changed[:, t:] = (changed[:, t:] + 1 - 4) % (TARGET.size - 4) + 4
-        after = decoder(encoded, changed)
-        assert torch.equal(after[:, : t + 1], before[:, : t + 1])
-        if decoder.sees_output and t + 1 < target.shape[1]:
-            assert not torch.allclose(after[:, t + 1 :], before[:, t + 1 :])
+def recurrent(**chosen):
+    check_decoder(RecurrentDecoder, **{"cell": "lstm", "hidden_size": 8, **chosen})
 
 
-@PAIRS
-def test_padding_and_batch_mates_have_no_influence(encoder_name, decoder_name):
-    encoder, decoder = build(encoder_name, decoder_name)
-    source, target = batch()
-    together = decoder(encoder(source, LENGTHS), target)
-    for row, length in enumerate(LENGTHS.tolist()):
-        alone = encoder(source[row : row + 1, :length], LENGTHS[row : row + 1])
-        torch.testing.assert_close(decoder(alone, target[row : row + 1])[0], together[row])
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "gru_reset_summary"])
+@pytest.mark.parametrize("routes", [["initial_state"], ["every_input"], ["first_input", "output"]])
+def test_every_cell_passes_it_with_two_layers(cell, routes):
+    bridge = "copy" if "initial_state" in routes else "learned"
+    recurrent(cell=cell, routes=routes, bridge=bridge, num_layers=2, embedding_size=3)
 
 
-@DECODERS
-def test_masked_memory_has_no_influence(name):
-    encoder, decoder = build("lstm", name)
-    source, target = batch()
-    encoded = encoder(source, LENGTHS)
-    noise = torch.randn_like(encoded.memory).masked_fill(encoded.memory_mask.unsqueeze(-1), 0.0)
-    disturbed = encoded._replace(memory=encoded.memory + 100 * noise)
-    assert torch.equal(decoder(disturbed, target), decoder(encoded, target))
+@pytest.mark.parametrize("encoder_shape", [ENCODER_SHAPE, *OTHER_SHAPES], ids=str)
+@pytest.mark.parametrize("kind", [kind for kind in BRIDGES if kind != "zero"])
+@pytest.mark.parametrize("cell_state", CELL_STATES)
+@pytest.mark.parametrize("source", ["state", "summary"])
+def test_every_bridge_passes_it_with_every_cell_state(kind, cell_state, source, encoder_shape):
+    bridge = {"kind": kind, "cell": cell_state}
+    if kind in ("mean", "learned"):
+        if source == "summary":
+            return  # they read neither
+    else:
+        bridge["source"] = source
+    width = encoder_shape.state_size if source == "state" else encoder_shape.summary_size
+    recurrent(
+        encoder_shape=encoder_shape,
+        hidden_size=width or encoder_shape.summary_size,
+        routes=["every_input"] if kind == "learned" else ["initial_state"],
+        bridge=bridge,
+        num_layers=2,
+    )
 
 
-@PAIRS
-def test_every_parameter_gets_a_finite_gradient(encoder_name, decoder_name):
-    encoder, decoder = build(encoder_name, decoder_name)
-    source, target = batch()
-    logits = decoder(encoder(source, LENGTHS), target)
-    torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten()).backward()
-    for name, parameter in [*encoder.named_parameters(), *decoder.named_parameters()]:
-        if parameter.requires_grad:
-            assert parameter.grad is not None, name
-            assert parameter.grad.isfinite().all(), name
-            assert parameter.grad.abs().sum() > 0, name
+@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("combine", COMBINATIONS)
+@pytest.mark.parametrize("state", ["current", "previous"])
+@pytest.mark.parametrize("extra", [{}, {"rank": 3}, {"tied": True}], ids=str)
+def test_every_head_passes_it_with_every_combination(kind, combine, state, extra):
+    head = {"kind": kind, "sees_previous": True, "state": state, **extra}
+    recurrent(routes=["every_input", "output"], combine=combine, head=head, embedding_size=4)
 
 
-@DECODERS
-def test_reorder_moves_everything_a_row_knows(name):
-    encoder, decoder = build("lstm", name)
-    source, target = batch()
-    state = decoder.start(encoder(source, LENGTHS))
-    _, state = decoder.step(target[:, 0], state)
-    index = torch.tensor([2, 0, 0])
-    expected, _ = decoder.step(target[:, 1], state)
-    moved, _ = decoder.step(target[index, 1], decoder.reorder(state, index))
-    torch.testing.assert_close(moved, expected[index])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("scope", ["token", "sequence"])
+@pytest.mark.parametrize("space", [TokenSpace(9), ValueSpace(2)], ids=str)
+def test_scheduled_sampling_passes_it(schedule, scope, space):
+    feedback = {"kind": "scheduled_sampling", "schedule": schedule, "scope": scope}
+    feedback |= {"first_ratio": 0.5} if schedule == "constant" else {"decay_steps": 50}
+    head = "linear"
+    if isinstance(space, ValueSpace):
+        head = {"kind": "linear", "distribution": "point"}
+    recurrent(routes=["every_input"], target_space=space, feedback=feedback, head=head, dropout=0.3)
 
 
-@DECODERS
-def test_no_state_stays_in_the_module(name):
-    encoder, decoder = build("lstm", name)
-    source, target = batch()
-    first = decoder(encoder(source, LENGTHS), target)
-    decoder(encoder(source.flip(0), LENGTHS.flip(0)), target)
-    assert torch.equal(decoder(encoder(source, LENGTHS), target), first)
+@pytest.mark.parametrize("distribution", ["point", "gaussian"])
+@pytest.mark.parametrize("feedback", FEEDBACKS)
+@pytest.mark.parametrize("embedding_size", [None, 4])
+@pytest.mark.parametrize("attention", [None, "additive", {"score": "dot", "input_feeding": True}])
+def test_values_are_written_like_tokens(distribution, feedback, embedding_size, attention):
+    recurrent(
+        target_space=ValueSpace(2),
+        routes=["initial_state", "every_input"],
+        bridge="copy",
+        feedback=feedback,
+        attention=attention,
+        head={"kind": "tanh", "distribution": distribution},
+        embedding_size=embedding_size,
+    )
 
 
-@DECODERS
-def test_saved_and_loaded_it_is_the_same(name):
-    encoder, decoder = build("lstm", name)
-    source, target = batch()
-    encoded = encoder(source, LENGTHS)
-    buffer = io.BytesIO()
-    torch.save(decoder.state_dict(), buffer)
-    buffer.seek(0)
-    _, other = build("lstm", name)
-    with torch.no_grad():
-        for parameter in other.parameters():
-            parameter.add_(1)
-    other.load_state_dict(torch.load(buffer, weights_only=True))
-    assert torch.equal(other(encoded, target), decoder(encoded, target))
+ATTENTIONS = [None] + [
+    {"score": score, "query": query, "input_feeding": feeding, "mixing": mixing}
+    for score, query, feeding, mixing in product(SCORES, QUERIES, (False, True), MIXINGS)
+]
+ROUTE_SETS = [list(some) for n in range(5) for some in combinations(ROUTES, n)]
 
 
-@DECODERS
-def test_loss_falls_on_one_batch(name):
-    encoder, decoder = build("lstm", name, dtype=torch.float32)
-    source, target = batch()
-    parameters = [*encoder.parameters(), *decoder.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=0.03)
-    losses = []
-    for _ in range(150):
-        logits = decoder(encoder(source, LENGTHS), target)
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < losses[0] / 3
-
-
-@DECODERS
-def test_greedy_does_not_depend_on_batch_mates(name):
-    encoder, decoder = build("lstm", name)
-    source, _ = batch()
-    together = greedy(decoder, encoder(source, LENGTHS), tokens=TARGET, max_length=7)
-    for row, length in enumerate(LENGTHS.tolist()):
-        encoded = encoder(source[row : row + 1, :length], LENGTHS[row : row + 1])
-        alone = greedy(decoder, encoded, tokens=TARGET, max_length=7)[0]
-        assert together[row, : len(alone)].tolist() == alone.tolist()
-        assert (together[row, len(alone) :] == TARGET.pad_id).all()
-
-
-def every_setting():
-    """Yield all combinations of routes, feedback and attention; refused ones among them."""
-    sets = [list(some) for n in range(5) for some in combinations(ROUTES, n)]
-    attentions = [
-        {},
-        {"attention_score": "general"},
-        {"attention_score": "dot", "attention_mixing": "none"},
-        {"attention_score": "general", "input_feeding": True},
-        {"attention_score": "dot", "attention_mixing": "none", "input_feeding": True},
-    ]
-    for routes, feedback, attention in product(sets, FEEDBACKS, attentions):
-        bridge = "dense" if "initial_state" in routes else "zero"
-        yield {"routes": routes, "feedback": feedback, "bridge": bridge, **attention}
-
-
-def makes_sense(setting) -> bool:
-    if "attention_score" in setting:
-        return True
-    if not setting["routes"]:
+def makes_sense(routes, feedback, attention) -> bool:
+    if feedback == "none" and attention and attention["mixing"] == "deep":
         return False
-    return setting["feedback"] != "none" or setting["routes"] != ["output"]
+    if attention is not None:
+        return True
+    return bool(routes) and (feedback != "none" or routes != ["output"])
 
 
-def make(setting, cell="lstm", num_layers=1) -> RecurrentDecoder:
+def tiny(routes, feedback, attention) -> RecurrentDecoder:
     torch.manual_seed(0)
     return RecurrentDecoder(
-        tokens=TokenSpace(6),
+        target_space=TokenSpace(6),
         encoder_shape=EncoderShape(3, 3, state_size=3, state_num_layers=1, has_cell=True),
-        cell=cell,
+        cell="lstm",
         hidden_size=3,
-        num_layers=num_layers,
         embedding_size=2,
-        **setting,
+        routes=routes,
+        feedback=feedback,
+        bridge="dense" if "initial_state" in routes else "zero",
+        attention=attention,
     ).double()
 
 
@@ -201,41 +138,114 @@ def encoding() -> Encoded:
     return Encoded(values(2, 3, 3), mask, values(2, 3), State(values(1, 2, 3), values(1, 2, 3)))
 
 
-@pytest.mark.parametrize("setting", list(every_setting()), ids=str)
-def test_exactly_the_routes_that_are_on_carry_gradient(setting):
-    if not makes_sense(setting):
-        with pytest.raises(ValueError, match=r"routes|summary"):
-            make(setting)
-        return
-    encoded = encoding()
+def carries(*values) -> bool:
+    return any(value.grad is not None and value.grad.abs().sum() > 0 for value in values)
+
+
+@pytest.mark.parametrize("feedback", FEEDBACKS)
+@pytest.mark.parametrize("routes", ROUTE_SETS, ids=str)
+def test_every_route_with_every_feedback_and_attention(routes, feedback):
     target = torch.tensor([[4, 5, 4], [5, 5, 2]])
-    make(setting)(encoded, target).square().sum().backward()
+    for attention in ATTENTIONS:
+        if not makes_sense(routes, feedback, attention):
+            with pytest.raises(ValueError, match=r"routes|summary|previous output"):
+                tiny(routes, feedback, attention)
+            continue
+        decoder, encoded = tiny(routes, feedback, attention), encoding()
+        told = f"{routes} {feedback} {attention}"
 
-    def carries(*values) -> bool:
-        return any(value.grad is not None and value.grad.abs().sum() > 0 for value in values)
+        # Exactly what is on carries gradient: the state has no other way in than the bridge, the
+        # summary none but the other three routes.
+        decoder(encoded, target).square().sum().backward()
+        assert carries(*encoded.state) == ("initial_state" in routes), told
+        assert carries(encoded.summary) == bool(set(routes) - {"initial_state"}), told
+        assert carries(encoded.memory) == (attention is not None), told
 
-    # The state has no other way in than the bridge, the summary none but the other three routes.
-    assert carries(*encoded.state) == ("initial_state" in setting["routes"])
-    assert carries(encoded.summary) == bool(set(setting["routes"]) - {"initial_state"})
-    assert carries(encoded.memory) == ("attention_score" in setting)
+        def outputs(memory, summary, hidden, cell, decoder=decoder, mask=encoded.memory_mask):
+            decoder.at_step(0, 3)
+            return decoder(Encoded(memory, mask, summary, State(hidden, cell)), target)
+
+        inputs = (encoded.memory, encoded.summary, *encoded.state)
+        assert torch.autograd.gradcheck(outputs, inputs, fast_mode=True), told
+        decoder.eval()
+        state, previous, stepped = decoder.start(encoded), torch.tensor([1, 1]), []
+        for t in range(3):
+            output, state = decoder.step(previous, state)
+            stepped.append(output)
+            previous = target[:, t]
+        gap = decoder(encoded, target) - torch.stack(stepped, dim=1)
+        assert gap.abs().max() <= 1e-10, told
 
 
-@pytest.mark.parametrize("setting", [s for s in every_setting() if makes_sense(s)], ids=str)
-def test_gradients_are_right(setting):
-    decoder, encoded = make(setting), encoding()
-    target = torch.tensor([[4, 5], [5, 2]])
-
-    def logits(memory, summary, hidden, cell):
-        return decoder(Encoded(memory, encoded.memory_mask, summary, State(hidden, cell)), target)
-
-    inputs = (encoded.memory, encoded.summary, *encoded.state)
-    assert torch.autograd.gradcheck(logits, inputs, fast_mode=True)
+def test_attention_weights_are_exactly_zero_at_masked_positions():
+    for attention in ATTENTIONS[1:]:
+        decoder, encoded = tiny(["initial_state"], "teacher_forcing", attention), encoding()
+        _, state = decoder.step(torch.tensor([4, 5]), decoder.start(encoded))
+        weights = state.attention_weights
+        assert (weights[~encoded.memory_mask] == 0).all()
+        torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2).double())
 
 
-@pytest.mark.parametrize("setting", [s for s in every_setting() if makes_sense(s)], ids=str)
-@pytest.mark.parametrize(("cell", "num_layers"), [("lstm", 2), ("gru", 1)])
-def test_all_settings_agree_step_by_step(setting, cell, num_layers):
-    decoder, encoded = make(setting, cell, num_layers), encoding()
-    target = torch.tensor([[4, 5, 4], [5, 5, 2]])
-    difference = decoder(encoded, target) - stepwise(decoder, encoded, target)
-    assert difference.abs().max() <= 1e-10
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"routes": []}, "nothing of the source"),
+        ({"routes": ["initial_state"]}, "carries nothing"),
+        ({"routes": ["initial_state"], "bridge": "learned"}, "carries nothing"),
+        ({"routes": ["output"], "bridge": "copy"}, "no initial_state"),
+        ({"routes": ["output"], "feedback": "none"}, "every step would give the same"),
+        ({"routes": ["output", "output"]}, "name each entry once"),
+        ({"routes": ["outptu"]}, "Did you mean output"),
+        ({"combine": "add", "feedback": "none"}, "the summary stands alone"),
+        ({"combine": "max"}, "concat, add, mul"),
+        ({"cell": "gru_reset_summary", "routes": ["first_input"]}, "take the route every_input"),
+        ({"head": {"kind": "linear", "sees_previous": True}, "feedback": "none"}, "feedback is"),
+        ({"head": {"kind": "linear", "distribution": "point"}}, "the targets are tokens"),
+        ({"target_space": ValueSpace(2)}, "take head.distribution=point or gaussian"),
+        ({"head": {"kind": "linear", "tied": True}}, "no table of embeddings"),
+        ({"head": {"kind": "linear", "tied": True, "rank": 2}}, "leave head.rank out"),
+        ({"head": {"kind": "linear", "size": 2}}, "no hidden layer"),
+        ({"head": {"kind": "linear", "szie": 2}}, "Did you mean size"),
+        ({"head": {"kind": "tanh", "state": "previous"}, "attention": "dot"}, "attention.mixing"),
+        ({"attention": {"score": "dot", "size": 3}}, "no hidden layer"),
+        ({"attention": "dto"}, "Did you mean dot"),
+        ({"attention": "dot", "hidden_size": 5}, "take score=general"),
+        ({"bridge": {"kind": "zero", "cell": "hidden"}}, "has no effect with the bridge 'zero'"),
+        ({"bridge": {"kind": "learned", "cell": "zero"}, "cell": "gru"}, "without a cell state"),
+        ({"feedback": {"kind": "teacher_forcing", "scope": "sequence"}}, "has no effect"),
+        ({"feedback": {"kind": "scheduled_sampling", "schedule": "constant"}}, "teacher forcing"),
+        ({"feedback": {"kind": "scheduled_sampling", "first_ratio": 1.5}}, "between 0 and 1"),
+        ({"feedback": {"kind": "scheduled_sampling", "decay_steps": 0}}, "at least 1"),
+    ],
+    ids=str,
+)
+def test_settings_that_contradict_each_other_are_refused(chosen, message):
+    basis = {"target_space": TokenSpace(9), "encoder_shape": ENCODER_SHAPE, "cell": "lstm"}
+    basis |= {"hidden_size": 8, "routes": ["every_input"]}
+    with pytest.raises(ValueError, match=message):
+        RecurrentDecoder(**basis | chosen)
+
+
+@pytest.mark.parametrize("name", variants("decoder"))
+def test_loss_falls_on_one_batch(name):
+    target, chosen = settings("decoder", name)
+    torch.manual_seed(0)
+    decoder = target(target_space=TokenSpace(9), encoder_shape=ENCODER_SHAPE, **chosen)
+    generator = torch.Generator().manual_seed(1)
+    encoded = Encoded(
+        torch.randn(4, 5, 8, generator=generator),
+        torch.ones(4, 5).bool(),
+        torch.randn(4, 8, generator=generator),
+        State(*torch.randn(2, 1, 4, 8, generator=generator)),
+    )
+    wanted = torch.randint(4, 9, (4, 4), generator=generator)
+    optimizer = torch.optim.Adam(decoder.parameters(), lr=0.03)
+    losses = []
+    for _ in range(150):
+        outputs = decoder(encoded, wanted)
+        loss = torch.nn.functional.cross_entropy(outputs.flatten(0, 1), wanted.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0] / 3

@@ -5,91 +5,117 @@ from __future__ import annotations
 import pytest
 import torch
 
-from decoderlab.contract import TokenSpace
-from decoderlab.encoders import RecurrentEncoder
+from decoderlab.cells import CELLS
+from decoderlab.contract import TokenSpace, ValueSpace
+from decoderlab.encoders import ConvolutionalEncoder, RecurrentEncoder, TransformerEncoder
+from decoderlab.testing import check_encoder
 from tests.conftest import variants
-from tests.contracts.pairs import LENGTHS, batch, build
+from tests.contracts.pairs import settings, source_space
 
-ENCODERS = pytest.mark.parametrize("name", variants("encoder"))
-
-
-@ENCODERS
-def test_it_states_the_sizes_that_it_returns(name):
-    encoder, _ = build(name, "repeat_vector")
-    encoded = encoder(batch()[0], LENGTHS)
-    shape = encoder.shape
-    assert encoded.memory.shape == (3, 5, shape.memory_size)
-    assert encoded.summary.shape == (3, shape.summary_size)
-    assert encoded.state.hidden.shape == (shape.state_num_layers, 3, shape.state_size)
-    assert (encoded.state.cell is not None) == shape.has_cell
+LENGTHS = torch.tensor([5, 3, 4])
+RECURRENT = [
+    name for name in variants("encoder") if settings("encoder", name)[0] is RecurrentEncoder
+]
 
 
-@ENCODERS
-def test_padding_and_batch_mates_have_no_influence(name):
-    encoder, _ = build(name, "repeat_vector", "encoder.num_layers=2")
-    source, _ = batch()
-    together = encoder(source, LENGTHS)
-    for row, length in enumerate(LENGTHS.tolist()):
-        alone = encoder(source[row : row + 1, :length], LENGTHS[row : row + 1])
-        torch.testing.assert_close(alone.memory[0], together.memory[row, :length])
-        torch.testing.assert_close(alone.summary[0], together.summary[row])
-        torch.testing.assert_close(alone.state.hidden[:, 0], together.state.hidden[:, row])
-        if alone.state.cell is not None:
-            torch.testing.assert_close(alone.state.cell[:, 0], together.state.cell[:, row])
+def make(**given):
+    torch.manual_seed(0)
+    chosen = {"source_space": TokenSpace(11), "cell": "lstm", "hidden_size": 3} | given
+    return RecurrentEncoder(**chosen).double()
 
 
-@ENCODERS
-def test_memory_is_zero_at_padding_and_the_mask_says_where(name):
-    encoder, _ = build(name, "repeat_vector")
-    encoded = encoder(batch()[0], LENGTHS)
-    assert encoded.memory_mask.sum(dim=1).tolist() == LENGTHS.tolist()
-    assert (encoded.memory[~encoded.memory_mask] == 0).all()
-    assert (encoded.memory[encoded.memory_mask].abs().sum(dim=-1) > 0).all()
+@pytest.mark.parametrize("name", variants("encoder"))
+def test_it_passes_the_battery(name):
+    target, chosen = settings("encoder", name)
+    check_encoder(target, source_space=source_space(name), **chosen)
 
 
-@ENCODERS
-def test_order_in_the_batch_has_no_influence(name):
-    encoder, _ = build(name, "repeat_vector")
-    source, _ = batch()
-    order = torch.tensor([2, 0, 1])
-    shuffled = encoder(source[order], LENGTHS[order])
-    torch.testing.assert_close(shuffled.summary, encoder(source, LENGTHS).summary[order])
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "gru_reset_summary"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("residual", [False, True])
+def test_every_cell_passes_it_deep_and_in_both_directions(cell, bidirectional, residual):
+    chosen = {"cell": cell, "bidirectional": bidirectional, "residual": residual}
+    check_encoder(RecurrentEncoder, hidden_size=3, num_layers=2, **chosen)
 
 
-@ENCODERS
+@pytest.mark.parametrize("summary", ["last", "backward", "mean", "max"])
+@pytest.mark.parametrize("summary_size", [None, 5])
+@pytest.mark.parametrize("reverse_source", [False, True])
+def test_every_summary_passes_it(summary, summary_size, reverse_source):
+    chosen = {"summary": summary, "summary_size": summary_size, "reverse_source": reverse_source}
+    check_encoder(RecurrentEncoder, cell="gru", hidden_size=3, bidirectional=True, **chosen)
+
+
+@pytest.mark.parametrize(
+    ("kind", "chosen"),
+    [
+        (RecurrentEncoder, {"cell": "lstm", "embedding_size": 4}),
+        (RecurrentEncoder, {"cell": "gru", "bidirectional": True, "reverse_source": True}),
+        (ConvolutionalEncoder, {}),
+        (TransformerEncoder, {"num_heads": 2}),
+    ],
+)
+def test_values_are_read_like_tokens(kind, chosen):
+    check_encoder(kind, source_space=ValueSpace(2), hidden_size=4, **chosen)
+
+
+@pytest.mark.parametrize("name", RECURRENT)
 def test_reversal_reads_backwards_and_returns_memory_in_the_sources_order(name):
-    forward, _ = build(name, "repeat_vector")
-    backward, _ = build(name, "repeat_vector", "encoder.reverse_source=true")
+    target, chosen = settings("encoder", name)
+    chosen |= {"source_space": TokenSpace(11)}
+    forward, backward = target(**chosen), target(**chosen | {"reverse_source": True})
     backward.load_state_dict(forward.state_dict())
-    source, _ = batch()
+    source = torch.randint(4, 11, (3, 5), generator=torch.Generator().manual_seed(1))
+    encoded = backward(source, LENGTHS)
     for row, length in enumerate(LENGTHS.tolist()):
         flipped = forward(source[row : row + 1, :length].flip(1), LENGTHS[row : row + 1])
-        encoded = backward(source, LENGTHS)
         torch.testing.assert_close(encoded.summary[row], flipped.summary[0])
         torch.testing.assert_close(encoded.memory[row, :length], flipped.memory[0].flip(0))
 
 
 def test_one_hot_vectors_are_an_identity_embedding():
-    torch.manual_seed(0)
-    one_hot = RecurrentEncoder(tokens=TokenSpace(7), cell="lstm", hidden_size=3)
-    learned = RecurrentEncoder(tokens=TokenSpace(7), cell="lstm", hidden_size=3, embedding_size=7)
+    one_hot, learned = make(), make(embedding_size=11)
     learned.rnn.load_state_dict(one_hot.rnn.state_dict())
     with torch.no_grad():
-        learned.embedding.weight.copy_(torch.eye(7))
+        learned.embedding.weight.copy_(torch.eye(11))
     source, lengths = torch.tensor([[4, 5, 6]]), torch.tensor([3])
     assert torch.equal(one_hot(source, lengths).memory, learned(source, lengths).memory)
+
+
+def test_summaries_are_what_their_names_say():
+    source = torch.tensor([[4, 5, 6, 7, 8], [9, 5, 6, 0, 0], [4, 4, 9, 9, 0]])
+    found = {}
+    for summary in ("last", "backward", "mean", "max"):
+        encoder = make(bidirectional=True, summary=summary)
+        found[summary] = encoder(source, LENGTHS)
+    for row, length in enumerate(LENGTHS.tolist()):
+        memory = found["last"].memory[row, :length]
+        ends = torch.cat([memory[-1, :3], memory[0, 3:]])
+        torch.testing.assert_close(found["last"].summary[row], ends)
+        torch.testing.assert_close(found["backward"].summary[row], memory[0, 3:])
+        torch.testing.assert_close(found["mean"].summary[row], memory.mean(dim=0))
+        torch.testing.assert_close(found["max"].summary[row], memory.amax(dim=0))
+    projected = make(summary_size=4)
+    encoded = projected(source, LENGTHS)
+    expected = torch.tanh(projected.summarise(encoded.state.hidden[-1]))
+    torch.testing.assert_close(encoded.summary, expected)
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
         ({"cell": "lsmt"}, "Did you mean lstm"),
+        ({"cell": "gru_reset_summary"}, "for decoders"),
         ({"hidden_size": 0}, "at least 1"),
         ({"num_layers": 0}, "at least 1"),
         ({"dropout": 1.5}, "below 1"),
         ({"embedding_size": 0}, "at least 1"),
+        ({"residual": True}, "num_layers=2"),
+        ({"summary": "backward"}, "bidirectional=true"),
+        ({"summary": "first"}, "last, backward, mean, max"),
+        ({"summary_size": 0}, "at least 1"),
     ],
 )
 def test_bad_settings_are_refused(setting, message):
     with pytest.raises(ValueError, match=message):
-        RecurrentEncoder(**{"tokens": TokenSpace(7), "cell": "lstm", "hidden_size": 3} | setting)
+        make(**setting)

@@ -9,7 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from decoderlab import train
-from tests.conftest import TINY
+from tests.conftest import TINY, small
+
+SIZES = [
+    size
+    for group, name in (("encoder", "lstm"), ("decoder", "repeat_vector"))
+    for size in small(group, name)[1:]
+]
 
 
 def in_process(monkeypatch, *arguments: str) -> int:
@@ -45,4 +51,4 @@ def call(module: str, *arguments: str, stdin: str = "") -> subprocess.CompletedP
 
 def tiny_arguments(output_dir: Path, *more: str) -> Sequence[str]:
     """Return the overrides of a run of seconds."""
-    return (*TINY, f"run.output_dir={output_dir}", *more)
+    return (*TINY, *SIZES, f"run.output_dir={output_dir}", *more)

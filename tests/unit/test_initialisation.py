@@ -14,14 +14,14 @@ from tests.conftest import variants
 def test_all_variants_of_a_seed_share_every_weight_they_have_in_common(tiny):
     models = {}
     for decoder in variants("decoder"):
-        prepared = tiny(f"decoder={decoder}", "decoder.embedding_size=4", "decoder.hidden_size=8")
+        prepared = tiny(f"decoder={decoder}")
         models[decoder] = dict(build_model(prepared.config, prepared.task).named_parameters())
     first = models.pop("repeat_vector")
     for name, parameters in models.items():
         shared = [key for key in first if first[key].shape == parameters.get(key, first[key]).shape]
         shared = [key for key in shared if key in parameters]
         assert sum(key.startswith("encoder.") for key in shared) == 5, name
-        assert "decoder.rnn.layers.weight_hh_l0" in shared
+        assert "decoder.rnn.layers.0.weight_hh_l0" in shared
         assert all(torch.equal(first[key], parameters[key]) for key in shared), name
 
 
@@ -56,9 +56,17 @@ def test_embeddings_are_normal_and_padding_stays_zero():
 
 
 def test_uniform_range_holds_for_every_parameter():
-    model = nn.Sequential(nn.Embedding(9, 4), nn.LSTM(4, 5), nn.LayerNorm(5))
+    model = nn.Sequential(nn.Embedding(9, 4), nn.LSTM(4, 5), nn.Linear(5, 2))
     initialise(model, 0, uniform_range=0.08)
     assert all(p.abs().max() <= 0.08 and p.abs().max() > 0 for p in model.parameters())
+
+
+def test_layer_normalisation_begins_with_ones_and_zeros_all_the_same():
+    norm = nn.LayerNorm(5)
+    nn.init.normal_(norm.weight)
+    initialise(norm, 0, uniform_range=0.08)
+    assert (norm.weight == 1).all()
+    assert (norm.bias == 0).all()
 
 
 def test_unknown_modules_use_their_own_reset():

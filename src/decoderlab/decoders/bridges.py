@@ -1,31 +1,81 @@
-"""Bridges: from the encoder's last state to the decoder's first."""
+"""Bridges: from what the encoder read to the decoder's first state."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from decoderlab import checks
 from decoderlab.contract import Encoded, EncoderShape, State
+from decoderlab.parts import refuse_unused
+from decoderlab.pooling import masked_mean
 
-BRIDGES = ("zero", "copy", "dense", "dense_nonlinear")
+BRIDGES = ("zero", "copy", "dense", "dense_nonlinear", "mean", "learned")
+SOURCES = ("state", "summary")
+CELL_STATES = ("encoder", "zero", "hidden")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BridgeSettings:
+    """What the decoder starts from.
+
+    Args:
+        kind: see `Bridge`.
+        source: what copy, dense and dense_nonlinear read: the encoder's `state`, layer by layer,
+            or its `summary`.
+        cell: where a decoder's LSTM cell state comes from: `encoder` (treated like the hidden
+            state), `zero`, or `hidden` (the same numbers as the hidden state).
+    """
+
+    kind: str
+    source: str = "state"
+    cell: str = "encoder"
+
+    def __post_init__(self) -> None:
+        checks.choice("bridge.kind", self.kind, BRIDGES)
+        checks.choice("bridge.source", self.source, SOURCES)
+        checks.choice("bridge.cell", self.cell, CELL_STATES)
+        used = {
+            "zero": {"kind"},
+            "mean": {"kind", "cell"},
+            "learned": {"kind", "cell"},
+        }.get(self.kind, {"kind", "source", "cell"})
+        refuse_unused("bridge", self, used, f"with the bridge {self.kind!r}")
+
+    @property
+    def carries(self) -> bool:
+        """Whether anything of the source passes."""
+        return self.kind not in ("zero", "learned")
 
 
 class Bridge(nn.Module):
-    """Turns the encoder state into the decoder's initial state, for any two depths and widths.
+    """Makes the decoder's initial state, for any two depths, widths, directions and cells.
 
-    Layers are paired from the top: a decoder with fewer layers takes the encoder's topmost ones,
-    one with more repeats the encoder's top layer in its own upper layers. An encoder without a
-    recurrent state counts as one layer whose hidden state is the summary.
+        zero             0
+        learned          a learned constant
+        copy             h
+        dense            W h + b
+        dense_nonlinear  tanh(W h + b)
+        mean             tanh(W mean(m) + b), the mean over the source's real positions
 
-    The LSTM's cell state: `copy` copies it (zeros where the encoder has none), the dense bridges
-    give it weights of their own (from the encoder's cell, or its hidden state where it has none).
+    h is the encoder's last hidden state. Layers are paired from the top: a decoder with fewer
+    layers takes the encoder's topmost ones, one with more repeats the encoder's top layer in its
+    own upper layers. An encoder without a recurrent state, and `source: summary`, count as one
+    layer whose hidden state is the summary.
 
-    Paper: copy, Sutskever et al. 2014; dense_nonlinear, tanh(V' c), Cho et al. 2014, appendix A.
+    The LSTM's cell state with `cell: encoder`: `copy` copies it, zeros where there is none; the
+    other maps have weights of their own for it, and read the encoder's cell, or what the hidden
+    state reads where there is none.
+
+    Paper: copy, Sutskever et al. 2014; dense_nonlinear, tanh(V' c), Cho et al. 2014, section 2.2
+        (there with `source: summary`); mean, Sennrich et al. 2017 (https://arxiv.org/abs/1703.04357,
+        section 2).
     Differs: with several layers, each has weights of its own; there is a bias.
 
     Args:
-        kind: `zero`, `copy`, `dense` (affine) or `dense_nonlinear` (affine, then tanh).
+        settings: which of them.
         encoder_shape: what the encoder offers.
         hidden_size: width H of the decoder's layers.
         num_layers: the decoder's layers L.
@@ -35,59 +85,88 @@ class Bridge(nn.Module):
         Returns State of (L, B, H) each; the cell is None without `has_cell`.
 
     Raises:
-        ValueError: for an unknown kind, or for `copy` between different widths.
+        ValueError: for `copy` between different widths, or `cell` for a decoder that has none.
     """
 
     def __init__(
         self,
         *,
-        kind: str,
+        settings: BridgeSettings,
         encoder_shape: EncoderShape,
         hidden_size: int,
         num_layers: int,
         has_cell: bool,
     ) -> None:
         super().__init__()
-        checks.choice("bridge", kind, BRIDGES)
-        self.kind, self.hidden_size, self.num_layers = kind, hidden_size, num_layers
+        self.kind, self.cell_state = settings.kind, settings.cell if has_cell else None
+        self.hidden_size, self.num_layers = hidden_size, num_layers
         self.has_cell = has_cell
-        source_size = encoder_shape.state_size or encoder_shape.summary_size
-        source_layers = max(encoder_shape.state_num_layers, 1)
+        if not has_cell:
+            refuse_unused("bridge", settings, {"kind", "source"}, "for a cell without a cell state")
+        self.from_state = settings.source == "state" and encoder_shape.state_size is not None
+        if self.kind == "mean":
+            source_size, source_layers = encoder_shape.memory_size, 1
+        elif self.from_state:
+            source_size, source_layers = encoder_shape.state_size, encoder_shape.state_num_layers
+        else:
+            source_size, source_layers = encoder_shape.summary_size, 1
         first = max(source_layers - num_layers, 0)
         self.pairing = [min(first + layer, source_layers - 1) for layer in range(num_layers)]
-        if kind == "copy" and source_size != hidden_size:
+        own_cell = self.cell_state == "encoder"
+        if self.kind == "copy" and source_size != hidden_size:
             raise ValueError(
-                f"bridge is 'copy', but the encoder's state is {source_size} wide and the "
-                f"decoder's hidden_size is {hidden_size}; make them equal or take bridge=dense"
+                f"bridge is 'copy', but the encoder's {settings.source} is {source_size} wide and "
+                f"the decoder's hidden_size is {hidden_size}; make them equal or take bridge=dense"
             )
-        if kind.startswith("dense"):
+        if self.kind in ("dense", "dense_nonlinear", "mean"):
             sizes = [(source_size, hidden_size)] * num_layers
             self.hidden = nn.ModuleList(nn.Linear(*size) for size in sizes)
-            self.cell = nn.ModuleList(nn.Linear(*size) for size in sizes if has_cell)
+            self.cell = nn.ModuleList(nn.Linear(*size) for size in sizes if own_cell)
+        if self.kind == "learned":
+            shape = (num_layers, 1, hidden_size)
+            self.hidden = nn.Parameter(torch.zeros(shape))
+            self.cell = nn.Parameter(torch.zeros(shape)) if own_cell else None
 
     def forward(self, encoded: Encoded) -> State:
         """Return the decoder's first state."""
-        state = encoded.state or State(encoded.summary.unsqueeze(0), None)
+        hidden, cell = self._hidden_and_cell(encoded)
+        match self.cell_state:
+            case "zero":
+                cell = torch.zeros_like(hidden)
+            case "hidden":
+                cell = hidden
+            case None:
+                cell = None
+        return State(hidden, cell)
+
+    def _hidden_and_cell(self, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
+        num_rows = encoded.summary.shape[0]
         if self.kind == "zero":
-            hidden = encoded.summary.new_zeros(
-                self.num_layers, encoded.summary.shape[0], self.hidden_size
+            zeros = encoded.summary.new_zeros(self.num_layers, num_rows, self.hidden_size)
+            return zeros, zeros
+        if self.kind == "learned":
+            cell = self.cell
+            return (
+                self.hidden.repeat(1, num_rows, 1),
+                None if cell is None else cell.repeat(1, num_rows, 1),
             )
-            return State(hidden, torch.zeros_like(hidden) if self.has_cell else None)
+        hidden, cell = self._read(encoded)
         if self.kind == "copy":
-            hidden = state.hidden[self.pairing]
-            if not self.has_cell:
-                return State(hidden, None)
-            return State(
-                hidden, torch.zeros_like(hidden) if state.cell is None else state.cell[self.pairing]
-            )
-        hidden = self._dense(self.hidden, state.hidden)
-        if not self.has_cell:
-            return State(hidden, None)
-        return State(
-            hidden, self._dense(self.cell, state.hidden if state.cell is None else state.cell)
+            hidden = hidden[self.pairing]
+            return hidden, torch.zeros_like(hidden) if cell is None else cell[self.pairing]
+        return (
+            self._map(self.hidden, hidden),
+            self._map(self.cell, hidden if cell is None else cell) if len(self.cell) else None,
         )
 
-    def _dense(self, layers: nn.ModuleList, values: Tensor) -> Tensor:
+    def _read(self, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
+        if self.kind == "mean":
+            return masked_mean(encoded.memory, encoded.memory_mask).unsqueeze(0), None
+        if self.from_state:
+            return encoded.state
+        return encoded.summary.unsqueeze(0), None
+
+    def _map(self, layers: nn.ModuleList, values: Tensor) -> Tensor:
         mapped = [layer(values[row]) for layer, row in zip(layers, self.pairing, strict=True)]
         stacked = torch.stack(mapped)
-        return stacked.tanh() if self.kind == "dense_nonlinear" else stacked
+        return stacked if self.kind == "dense" else stacked.tanh()

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from decoderlab import checks
 from decoderlab.cells import RecurrentLayers
-from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace
-from decoderlab.decoders.attention import Attention
-from decoderlab.decoders.bridges import BRIDGES, Bridge
+from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace, ValueSpace
+from decoderlab.decoders.attention import Attention, AttentionSettings
+from decoderlab.decoders.bridges import Bridge, BridgeSettings
+from decoderlab.decoders.feedback import Feedback, FeedbackSettings
+from decoderlab.decoders.heads import Head, HeadSettings
+from decoderlab.decoders.routes import COMBINATIONS, ROUTES, Combination
 from decoderlab.embedding import build_embedding
-
-ROUTES = ("initial_state", "first_input", "every_input", "output")
-FEEDBACKS = ("none", "teacher_forcing")
-MIXINGS = ("none", "tanh")
+from decoderlab.parts import part
 
 
 class DecoderState(NamedTuple):
@@ -25,6 +25,7 @@ class DecoderState(NamedTuple):
 
     Shapes:
         recurrent: (L, B, H) each; summary: (B, D); memory: (B, S, M); memory_mask: (B, S).
+        keys: (B, S, K), what attention compares a query with, None without attention.
         fed: (B, F), the vector that input feeding hands to the next step, else None.
         attention_weights: (B, S) of the step before, None before the first and without attention.
     """
@@ -33,59 +34,59 @@ class DecoderState(NamedTuple):
     summary: Tensor
     memory: Tensor
     memory_mask: Tensor
+    keys: Tensor | None = None
     fed: Tensor | None = None
     attention_weights: Tensor | None = None
 
 
 class RecurrentDecoder(nn.Module):
-    """An LSTM or GRU that writes the target, one token a step.
+    """An LSTM, GRU or plain RNN that writes the target, one position a step.
 
-    With c the summary, m the memory and y the target:
+    With c the summary, m the memory, y the target and [;] concatenation:
 
-        s_0    = bridge(encoder state)  if initial_state in routes, else 0
-        s_0    = cell(s_0, W c)         if first_input in routes; the output is dropped
-        x_t    = [e(y_{t-1}) with feedback; c if every_input in routes; fed_{t-1} if input feeding],
-                 zeros where that is nothing
-        s_t    = cell(s_{t-1}, x_t)
-        a_t    = attention(s_t, m)      the context, with attention only
-        h_t    = tanh(W_c [a_t; s_t]) with mixing tanh; [s_t; a_t] with mixing none; else s_t
-        logits = W_o [h_t; c if output in routes]
+        s_0 = bridge(encoder)        with the route initial_state; zero or learned without
+        s_0 = cell(s_0, W c)         with first_input; what it puts out is dropped
+        x_t = [e(y_{t-1}); fed; c]   e with feedback, fed with input feeding, c with every_input;
+                                     zeros where that is nothing
+        s_t = cell(s_{t-1}, x_t)
+        a_t = attention(q_t, m)      q_t is s_t or s_{t-1}
+        h_t = tanh(W_c [a_t; s_t])   as `attention.mixing` says; s_t without attention
+        o_t = head([h_t; c; e(y_{t-1})])   c with output, e with `head.sees_previous`
 
     Paper: initial_state, Sutskever et al. 2014 (https://arxiv.org/abs/1409.3215); first_input,
         Vinyals et al. 2015 (https://arxiv.org/abs/1411.4555), eq. 10 to 12; every_input and output,
         Cho et al. 2014 (https://arxiv.org/abs/1406.1078), section 2.2; every_input without
-        feedback is Keras's RepeatVector; attention, Luong et al. 2015
-        (https://arxiv.org/abs/1508.04025), eq. 3 to 8, input feeding its section 3.3.
-    Differs: the output layer has a bias; routes that the papers do not combine can be combined.
+        feedback is Keras's RepeatVector; attention, see `Attention` and `AttentionSettings`.
+    Differs: routes that the papers do not combine can be combined.
+
+    Each of bridge, feedback, attention and head is a name, or a mapping for more than the name:
+    see `BridgeSettings`, `FeedbackSettings`, `AttentionSettings` and `HeadSettings`.
 
     Args:
-        tokens: the target's token ids.
+        target_space: tokens or values.
         encoder_shape: what the encoder offers.
-        cell: `lstm` or `gru`.
+        cell: one of `decoderlab.cells.CELLS`.
         hidden_size: width H of each layer, at least 1.
         routes: where the summary enters: any of initial_state, first_input, every_input, output.
-        feedback: `none`, or `teacher_forcing`: each step sees the previous target token when
-            training, and the previous prediction when generating.
-        bridge: the initial state's map, with the route initial_state only: `copy`, `dense` or
-            `dense_nonlinear`; `zero` without that route.
-        attention_score: `dot`, `general`, or None for a decoder without attention.
-        attention_mixing: `tanh` (Luong's attentional vector) or `none` (concatenation).
-        input_feeding: whether the next step sees the attentional vector (with mixing `none`, the
-            context). This makes training a loop over the steps.
+        combine: how it is combined with the rest at every_input and output: concat, add or mul.
+        bridge: from the encoder to the initial state; `zero` or `learned` without that route.
+        feedback: whether the decoder sees its previous output.
+        attention: a score and more, or None.
+        head: the output layer.
         embedding_size: width of the previous token's embedding, None for one-hot vectors.
         num_layers: at least 1.
-        dropout: on embeddings, between layers and on the top layer's output, 0 to 1.
+        dropout: on embeddings, between layers and on what enters the head, 0 to 1.
 
     Shapes:
-        target: (B, T) int64. Returns logits (B, T, V); those at t depend on target[:, :t].
-        step takes a token (B,) and returns logits (B, V).
+        target: (B, T) int64 or (B, T, F). Returns outputs (B, T, V), see `Head`; those at t depend
+        on target[:, :t]. step takes what came before, (B,) or (B, F), and returns (B, V).
 
     Raises:
         ValueError: for unknown names, sizes out of range, or settings that contradict each other.
 
     Example:
         >>> decoder = RecurrentDecoder(
-        ...     tokens=TokenSpace(7), encoder_shape=EncoderShape(memory_size=5, summary_size=5),
+        ...     target_space=TokenSpace(7), encoder_shape=EncoderShape(5, 5),
         ...     cell="lstm", hidden_size=4, routes=["every_input"], feedback="none")
         >>> encoded = Encoded(torch.ones(2, 3, 5), torch.ones(2, 3).bool(), torch.ones(2, 5), None)
         >>> decoder(encoded, torch.ones(2, 6).long()).shape
@@ -95,16 +96,16 @@ class RecurrentDecoder(nn.Module):
     def __init__(
         self,
         *,
-        tokens: TokenSpace,
+        target_space: TokenSpace | ValueSpace,
         encoder_shape: EncoderShape,
         cell: str,
         hidden_size: int,
         routes: Sequence[str],
-        feedback: str,
-        bridge: str = "zero",
-        attention_score: str | None = None,
-        attention_mixing: str = "tanh",
-        input_feeding: bool = False,
+        combine: str = "concat",
+        bridge: str | Mapping[str, Any] | BridgeSettings = "zero",
+        feedback: str | Mapping[str, Any] | FeedbackSettings = "teacher_forcing",
+        attention: str | Mapping[str, Any] | AttentionSettings | None = None,
+        head: str | Mapping[str, Any] | HeadSettings = "linear",
         embedding_size: int | None = None,
         num_layers: int = 1,
         dropout: float = 0.0,
@@ -112,23 +113,30 @@ class RecurrentDecoder(nn.Module):
         super().__init__()
         checks.ratio("dropout", dropout)
         self.routes = checks.subset("routes", routes, ROUTES)
-        checks.choice("feedback", feedback, FEEDBACKS)
-        checks.choice("attention_mixing", attention_mixing, MIXINGS)
-        checks.choice("bridge", bridge, BRIDGES)
-        _check_settings(self.routes, feedback, bridge, attention_score, input_feeding)
-        self.bos_id = tokens.bos_id
-        self.sees_output = feedback != "none"
-        self.input_feeding = input_feeding
-        self.fed_size = 0
-        if input_feeding:
-            self.fed_size = hidden_size if attention_mixing == "tanh" else encoder_shape.memory_size
+        checks.choice("combine", combine, COMBINATIONS)
+        bridge = part("bridge", BridgeSettings, bridge)
+        self.feedback = Feedback(part("feedback", FeedbackSettings, feedback))
+        self.attends = (
+            None if attention is None else part("attention", AttentionSettings, attention)
+        )
+        self.head_settings = part("head", HeadSettings, head)
+        self.target_space = target_space
+        self.sees_output = self.feedback.settings.kind != "none"
+        _check_settings(self, bridge, cell, combine)
 
-        input_size = self.fed_size
+        embedded_size = 0
         if self.sees_output:
-            self.embedding, embedded_size = build_embedding(tokens, embedding_size)
-            input_size += embedded_size
+            self.embedding, embedded_size = build_embedding(target_space, embedding_size)
+        self.fed_size = self._fed_size(hidden_size, encoder_shape.memory_size)
+        input_size = embedded_size + self.fed_size
+        self.combine_input = self.combine_output = None
         if "every_input" in self.routes:
-            input_size += encoder_shape.summary_size
+            if input_size:
+                sizes = {"size": input_size, "summary_size": encoder_shape.summary_size}
+                self.combine_input = Combination(kind=combine, **sizes)
+                input_size = self.combine_input.size
+            else:
+                input_size = encoder_shape.summary_size
         # Without any other input, the first one still needs a width; zeros follow it.
         self.blank_size = 0
         if "first_input" in self.routes and input_size == 0:
@@ -139,9 +147,10 @@ class RecurrentDecoder(nn.Module):
             hidden_size=hidden_size,
             num_layers=num_layers,
             dropout=dropout,
+            gated_size=encoder_shape.summary_size if cell == "gru_reset_summary" else 0,
         )
         self.bridge = Bridge(
-            kind=bridge,
+            settings=bridge,
             encoder_shape=encoder_shape,
             hidden_size=hidden_size,
             num_layers=num_layers,
@@ -151,37 +160,60 @@ class RecurrentDecoder(nn.Module):
             self.first_input = nn.Linear(encoder_shape.summary_size, input_size)
         features_size = hidden_size
         self.attention = self.mix = None
-        if attention_score is not None:
+        if self.attends is not None:
             self.attention = Attention(
-                score=attention_score,
+                score=self.attends.score,
                 query_size=hidden_size,
                 memory_size=encoder_shape.memory_size,
+                size=self.attends.size,
             )
             features_size += encoder_shape.memory_size
-            if attention_mixing == "tanh":
+            if self.attends.mixing != "none":
+                features_size += embedded_size if self.attends.mixing == "deep" else 0
                 self.mix = nn.Linear(features_size, hidden_size, bias=False)
                 features_size = hidden_size
         if "output" in self.routes:
-            features_size += encoder_shape.summary_size
-        self.head = nn.Linear(features_size, tokens.size)
+            sizes = {"size": features_size, "summary_size": encoder_shape.summary_size}
+            self.combine_output = Combination(kind=combine, **sizes)
+            features_size = self.combine_output.size
+        if self.head_settings.sees_previous:
+            features_size += embedded_size
+        has_table = self.sees_output and embedding_size is not None
+        self.head = Head(
+            settings=self.head_settings,
+            features_size=features_size,
+            hidden_size=hidden_size,
+            space=target_space,
+            embedding_size=embedding_size if has_table else None,
+        )
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def forward(self, encoded: Encoded, target: Tensor) -> Tensor:
-        """Return the logits of all steps, given the target before each."""
-        begin = target.new_full((target.shape[0], 1), self.bos_id)
-        previous = torch.cat([begin, target[:, :-1]], dim=1)
+        """Return the outputs of all steps, given the target before each."""
+        previous = self._before(target)
         state = self.start(encoded)
-        if not self.input_feeding:
+        samples = self.training and self.feedback.settings.samples
+        if not samples and not self.fed_size:
             return self._advance(previous, state)[0]
         # A step needs what the step before it produced: no way around a loop.
-        logits = []
-        for token in previous.split(1, dim=1):
-            step_logits, state = self._advance(token, state)
-            logits.append(step_logits)
-        return torch.cat(logits, dim=1)
+        if samples:
+            from_target = self.feedback.coins(*target.shape[:2]).to(target.device)
+        outputs: list[Tensor] = []
+        for step, before in enumerate(previous.split(1, dim=1)):
+            if samples and step:
+                coin = from_target[:, step : step + 1]
+                coin = coin if target.dim() == 2 else coin.unsqueeze(-1)
+                before = torch.where(coin, before, self._own(outputs[-1]))
+            output, state = self._advance(before, state)
+            outputs.append(output)
+        return torch.cat(outputs, dim=1)
+
+    def at_step(self, step: int, seed: int) -> None:
+        """Say how many updates are done; `seed` is that of this update's coins."""
+        self.feedback.at_step(step, seed)
 
     def start(self, encoded: Encoded) -> DecoderState:
-        """Return the state before the first target token."""
+        """Return the state before the first target position."""
         recurrent = self.bridge(encoded)
         if "first_input" in self.routes:
             # Show and Tell's x_{-1}: one step before BOS, which no loss ever sees.
@@ -192,13 +224,14 @@ class RecurrentDecoder(nn.Module):
             encoded.summary,
             encoded.memory,
             encoded.memory_mask,
-            fed if self.input_feeding else None,
+            None if self.attention is None else self.attention.keys(encoded.memory),
+            fed if self.fed_size else None,
         )
 
-    def step(self, token: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """Take the previous token (B,), return the logits (B, V) of the next and the state."""
-        logits, state = self._advance(token.unsqueeze(1), state)
-        return logits.squeeze(1), state
+    def step(self, previous: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """Take what came before, (B,) or (B, F); return the outputs (B, V) and the state."""
+        outputs, state = self._advance(previous.unsqueeze(1), state)
+        return outputs.squeeze(1), state
 
     def reorder(self, state: DecoderState, index: Tensor) -> DecoderState:
         """Return the state of the batch rows `index` (N,)."""
@@ -210,40 +243,79 @@ class RecurrentDecoder(nn.Module):
         return DecoderState(recurrent, *(rows(value) for value in state[1:]))
 
     def _advance(self, previous: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """Run T steps at once, or one where input feeding needs the step before.
+        """Run T steps at once, or one where a step needs the one before.
 
         Shapes:
-            previous: (B, T) the token before each step. Returns logits (B, T, V).
+            previous: (B, T) or (B, T, F), what came before each step. Returns outputs (B, T, V).
         """
-        num_rows, num_steps = previous.shape
+        num_rows, num_steps = previous.shape[:2]
+        attends, context, weights = self.attends, None, None
         summary = state.summary.unsqueeze(1).expand(-1, num_steps, -1)
-        inputs = []
-        if self.sees_output:
-            inputs.append(self.dropout(self.embedding(previous)))
-        if "every_input" in self.routes:
-            inputs.append(summary)
-        if self.input_feeding:
-            inputs.append(state.fed.unsqueeze(1))
+        hidden = state.recurrent.hidden[-1].unsqueeze(1)  # the top layer's s_{t-1}
+        embedded = self.dropout(self.embedding(previous)) if self.sees_output else None
+        fed = state.fed
+        if fed is not None and attends.query == "previous":
+            context, weights = self._attend(hidden, state)  # Bahdanau: the cell sees this context
+            fed = context.squeeze(1)
+        inputs = [
+            part
+            for part in (embedded, None if fed is None else fed.unsqueeze(1))
+            if part is not None
+        ]
+        if self.combine_input is not None:
+            inputs = [self.combine_input(_concatenate(inputs), summary)]
+        elif "every_input" in self.routes:
+            inputs = [summary]
         if not inputs:
-            inputs.append(state.summary.new_zeros(num_rows, num_steps, self.blank_size))
+            inputs = [state.summary.new_zeros(num_rows, num_steps, self.blank_size)]
         outputs, recurrent = self.rnn(_concatenate(inputs), state.recurrent)
 
-        features, fed, attention_weights = outputs, None, None
-        if self.attention is not None:
-            context, attention_weights = self.attention(outputs, state.memory, state.memory_mask)
-            attention_weights = attention_weights[:, -1]
-            if self.mix is not None:  # eq. 5: h~ = tanh(W_c [c; h])
-                features = fed = torch.tanh(self.mix(torch.cat([context, outputs], dim=-1)))
-            else:
-                features, fed = torch.cat([outputs, context], dim=-1), context
-        features = [self.dropout(features)]
-        if "output" in self.routes:
-            features.append(summary)
-        logits = self.head(_concatenate(features))
-        fed = fed[:, -1] if self.input_feeding else None
-        return logits, state._replace(
-            recurrent=recurrent, fed=fed, attention_weights=attention_weights
+        before = torch.cat([hidden, outputs[:, :-1]], dim=1)
+        features = before if self.head_settings.state == "previous" else outputs
+        if attends is not None:
+            if context is None:
+                query = before if attends.query == "previous" else outputs
+                context, weights = self._attend(query, state)
+            if self.mix is None:
+                features, fed = torch.cat([features, context], dim=-1), context
+            else:  # Luong et al. 2015, eq. 5: h~ = tanh(W_c [c; h])
+                mixed = [context, features] + ([embedded] if attends.mixing == "deep" else [])
+                features = fed = torch.tanh(self.mix(torch.cat(mixed, dim=-1)))
+            weights = weights[:, -1]
+        features = self.dropout(features)
+        if self.combine_output is not None:
+            features = self.combine_output(features, summary)
+        if self.head_settings.sees_previous:
+            features = torch.cat([features, embedded], dim=-1)
+        table = self.embedding.weight if self.head_settings.tied else None
+        return self.head(features, table), state._replace(
+            recurrent=recurrent,
+            fed=fed[:, -1] if self.fed_size and attends.query == "current" else state.fed,
+            attention_weights=weights,
         )
+
+    def _attend(self, query: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
+        return self.attention(query, state.memory, state.keys, state.memory_mask)
+
+    def _fed_size(self, hidden_size: int, memory_size: int) -> int:
+        if self.attends is None or not self.attends.input_feeding:
+            return 0
+        mixed = self.attends.query == "current" and self.attends.mixing != "none"
+        return hidden_size if mixed else memory_size
+
+    def _before(self, target: Tensor) -> Tensor:
+        """Return what came before each position: BOS or zeros, then the target."""
+        first = target[:, :1]
+        over_tokens = isinstance(self.target_space, TokenSpace)
+        begin = torch.full_like(first, self.target_space.bos_id if over_tokens else 0)
+        return torch.cat([begin, target[:, :-1]], dim=1)
+
+    def _own(self, outputs: Tensor) -> Tensor:
+        """Return the decoder's own prediction (B, 1) or (B, 1, F) from its outputs."""
+        if isinstance(self.target_space, ValueSpace):
+            return outputs[..., : self.target_space.size]
+        never = torch.tensor(self.target_space.never_generated, device=outputs.device)
+        return outputs.detach().index_fill(-1, never, float("-inf")).argmax(dim=-1)
 
 
 def _concatenate(parts: list[Tensor]) -> Tensor:
@@ -251,35 +323,48 @@ def _concatenate(parts: list[Tensor]) -> Tensor:
 
 
 def _check_settings(
-    routes: frozenset[str],
-    feedback: str,
-    bridge: str,
-    attention_score: str | None,
-    input_feeding: bool,
+    decoder: RecurrentDecoder, bridge: BridgeSettings, cell: str, combine: str
 ) -> None:
     """Raise ValueError where two settings contradict each other, naming both."""
-    if not routes and attention_score is None:
+    routes, attends, head = decoder.routes, decoder.attends, decoder.head_settings
+    if not routes and attends is None:
         raise ValueError(
-            "routes is empty and attention_score is null, so nothing of the source reaches the "
-            f"decoder; name at least one of {', '.join(ROUTES)}, or an attention_score"
+            "routes is empty and attention is null, so nothing of the source reaches the decoder; "
+            f"name at least one of {', '.join(ROUTES)}, or an attention score"
         )
-    if "initial_state" in routes and bridge == "zero":
+    if "initial_state" in routes and not bridge.carries:
         raise ValueError(
-            "routes has initial_state but bridge is 'zero', which carries nothing; "
-            "take bridge=copy, dense or dense_nonlinear, or leave initial_state out"
+            f"routes has initial_state but bridge is {bridge.kind!r}, which carries nothing; "
+            "take bridge=copy, dense, dense_nonlinear or mean, or leave initial_state out"
         )
-    if "initial_state" not in routes and bridge != "zero":
+    if "initial_state" not in routes and bridge.carries:
         raise ValueError(
-            f"bridge is {bridge!r} but routes has no initial_state, so it would go unused; "
-            "take bridge=zero, or add initial_state to routes"
+            f"bridge is {bridge.kind!r} but routes has no initial_state; "
+            "take bridge=zero or learned, or add initial_state to routes"
         )
-    if input_feeding and attention_score is None:
-        raise ValueError(
-            "input_feeding is true but attention_score is null; take attention_score=general "
-            "or input_feeding=false"
-        )
-    if feedback == "none" and routes <= {"output"} and attention_score is None:
+    if not decoder.sees_output and routes <= {"output"} and attends is None:
         raise ValueError(
             "feedback is none and the summary enters at the output only, so every step would "
             "give the same logits; add another route, or take feedback=teacher_forcing"
+        )
+    if not decoder.sees_output and (head.sees_previous or (attends and attends.mixing == "deep")):
+        raise ValueError(
+            "feedback is none, but head.sees_previous or attention.mixing=deep asks for the "
+            "previous output; take feedback=teacher_forcing, or leave them out"
+        )
+    if head.state == "previous" and attends and attends.mixing != "none":
+        raise ValueError(
+            f"head.state is 'previous', but with attention.mixing={attends.mixing} the head sees "
+            "an attentional vector; take attention.mixing=none, or head.state=current"
+        )
+    fed = decoder.sees_output or bool(attends and attends.input_feeding)
+    if combine != "concat" and "output" not in routes and not ("every_input" in routes and fed):
+        raise ValueError(
+            f"combine is {combine!r}, but the summary stands alone wherever it enters; take "
+            "combine=concat, or the route output"
+        )
+    if cell == "gru_reset_summary" and ("every_input" not in routes or combine != "concat"):
+        raise ValueError(
+            "cell is 'gru_reset_summary', whose reset gate scales the summary at every input; take "
+            "the route every_input with combine=concat, or cell=gru_reset_before"
         )

@@ -1,28 +1,32 @@
-"""LSTM and GRU encoders, in one or both directions."""
+"""Recurrent encoders, in one or both directions."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from decoderlab import checks
-from decoderlab.cells import RecurrentLayers, side_by_side
-from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace
+from decoderlab.cells import RecurrentLayers, in_order, reversed_positions, side_by_side
+from decoderlab.contract import Encoded, EncoderShape, Space, State
 from decoderlab.embedding import build_embedding
+from decoderlab.pooling import masked_max, masked_mean
+
+SUMMARIES = ("last", "backward", "mean", "max")
 
 
 class RecurrentEncoder(nn.Module):
-    """Reads the source with a stack of recurrent layers; the summary is the last hidden state.
+    """Reads the source with a stack of recurrent layers.
 
     Paper: Sutskever et al. 2014, section 2 (https://arxiv.org/abs/1409.3215), with
         `reverse_source` its section 3.3; both directions as in Bahdanau et al. 2015, section 3.2
-        (https://arxiv.org/abs/1409.0473).
-    Differs: dropout (on the embedded tokens and between layers) is ours, off unless asked for.
+        (https://arxiv.org/abs/1409.0473); a summary of its own width, tanh(V h_N), Cho et al. 2014,
+        section 2.2 (https://arxiv.org/abs/1406.1078).
+    Differs: dropout (on the embedded tokens and between layers) is ours, off unless asked for; V
+        has a bias.
 
     Args:
-        tokens: the source's token ids.
-        cell: `lstm` or `gru`.
+        source_space: token ids or values.
+        cell: one of `decoderlab.cells.CELLS` but `gru_reset_summary`.
         hidden_size: width of each layer *and direction*, at least 1.
         num_layers: at least 1.
         bidirectional: both directions, side by side: memory, summary and state are twice as wide.
@@ -30,14 +34,20 @@ class RecurrentEncoder(nn.Module):
         dropout: on the embedded tokens and between layers, 0 to 1.
         reverse_source: read from the last token to the first. `memory` is returned in the
             source's own order all the same. With both directions this only swaps their names.
+        residual: whether a layer's input is added to its output, from the second layer on.
+        summary: the top layer's `last` hidden state (of both directions, if there are two), that
+            of the `backward` direction alone, or the `mean` or `max` of the memory over the real
+            positions.
+        summary_size: if given, the summary is tanh(V .) of that, and so wide; None leaves it as is.
 
     Shapes:
         source: (B, S) int64; source_lengths: (B,) int64 on the CPU, each at least 1.
         Returns Encoded: memory (B, S, M), zeros at padding; memory_mask (B, S) bool;
-        summary (B, M); state (L, B, M), where M is hidden_size, twice that for both directions.
+        summary (B, D); state (L, B, M), where M is hidden_size, twice that for both directions,
+        and D is summary_size, M without it, or hidden_size for the summary `backward`.
 
     Example:
-        >>> encoder = RecurrentEncoder(tokens=TokenSpace(10), cell="lstm", hidden_size=5)
+        >>> encoder = RecurrentEncoder(source_space=TokenSpace(10), cell="lstm", hidden_size=5)
         >>> encoded = encoder(torch.tensor([[4, 5], [6, 0]]), torch.tensor([2, 1]))
         >>> encoded.memory.shape, encoded.summary.shape, encoded.memory_mask.tolist()
         (torch.Size([2, 2, 5]), torch.Size([2, 5]), [[True, True], [True, False]])
@@ -46,7 +56,7 @@ class RecurrentEncoder(nn.Module):
     def __init__(
         self,
         *,
-        tokens: TokenSpace,
+        source_space: Space,
         cell: str,
         hidden_size: int,
         num_layers: int = 1,
@@ -54,11 +64,25 @@ class RecurrentEncoder(nn.Module):
         embedding_size: int | None = None,
         dropout: float = 0.0,
         reverse_source: bool = False,
+        residual: bool = False,
+        summary: str = "last",
+        summary_size: int | None = None,
     ) -> None:
         super().__init__()
         checks.ratio("dropout", dropout)
+        checks.choice("summary", summary, SUMMARIES)
+        if summary == "backward" and not bidirectional:
+            raise ValueError(
+                "summary is 'backward', but the encoder reads in one direction; take "
+                "bidirectional=true, or summary=last"
+            )
+        if cell == "gru_reset_summary":
+            raise ValueError(
+                "cell is 'gru_reset_summary', which is for decoders; take cell=gru_reset_before"
+            )
+        self.summary = summary
         self.reverse_source = reverse_source
-        self.embedding, input_size = build_embedding(tokens, embedding_size)
+        self.embedding, input_size = build_embedding(source_space, embedding_size)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.rnn = RecurrentLayers(
             cell=cell,
@@ -67,50 +91,47 @@ class RecurrentEncoder(nn.Module):
             num_layers=num_layers,
             dropout=dropout,
             bidirectional=bidirectional,
+            residual=residual,
         )
         width = hidden_size * self.rnn.num_directions
+        pooled = hidden_size if summary == "backward" else width
+        self.summarise = None
+        if summary_size is not None:
+            checks.at_least("summary_size", summary_size, 1)
+            self.summarise = nn.Linear(pooled, summary_size)
         self.shape = EncoderShape(
             memory_size=width,
-            summary_size=width,
+            summary_size=summary_size or pooled,
             state_size=width,
             state_num_layers=num_layers,
             has_cell=self.rnn.has_cell,
         )
 
     def forward(self, source: Tensor, source_lengths: Tensor) -> Encoded:
-        """Encode a batch; sources of one length take the fast path, others are packed."""
+        """Encode a batch; sources of one length take the fast path."""
         num_positions = source.shape[1]
         same_length = bool((source_lengths == num_positions).all())
         order = None
         if self.reverse_source:
-            order = _reversed_positions(source_lengths, num_positions).to(source.device)
-            source = source.gather(1, order)
+            order = reversed_positions(source_lengths, num_positions).to(source.device)
+            source = in_order(source, order)
         inputs = self.dropout(self.embedding(source))
-        if same_length:
-            memory, state = self.rnn(inputs)
-            memory_mask = torch.ones_like(source, dtype=torch.bool)
-        else:
-            # Packing is exact for any mixture of lengths but slow on a CPU, which is why
-            # batches are made of sources of one length wherever the data allow it.
-            packed = pack_padded_sequence(
-                inputs, source_lengths, batch_first=True, enforce_sorted=False
-            )
-            outputs, state = self.rnn(packed)
-            memory, _ = pad_packed_sequence(outputs, batch_first=True, total_length=num_positions)
-            positions = torch.arange(num_positions, device=source.device)
-            memory_mask = positions < source_lengths.to(source.device).unsqueeze(1)
+        memory, last = self.rnn(inputs, lengths=None if same_length else source_lengths)
+        positions = torch.arange(num_positions, device=source.device)
+        memory_mask = positions < source_lengths.to(source.device).unsqueeze(1)
         if order is not None:
-            memory = memory.gather(1, order.unsqueeze(-1).expand_as(memory))
+            memory = in_order(memory, order)
         directions = self.rnn.num_directions
-        state = State(
-            side_by_side(state.hidden, directions),
-            None if state.cell is None else side_by_side(state.cell, directions),
-        )
-        return Encoded(memory, memory_mask, state.hidden[-1], state)
-
-
-def _reversed_positions(lengths: Tensor, num_positions: int) -> Tensor:
-    """Return (B, S) indices that reverse the first `lengths[b]` places and keep the padding."""
-    positions = torch.arange(num_positions)
-    flipped = lengths.unsqueeze(1) - 1 - positions
-    return torch.where(flipped >= 0, flipped, positions)
+        state = State(*(None if part is None else side_by_side(part, directions) for part in last))
+        match self.summary:
+            case "last":
+                summary = state.hidden[-1]
+            case "backward":
+                summary = last.hidden[-1]
+            case "mean":
+                summary = masked_mean(memory, memory_mask)
+            case "max":
+                summary = masked_max(memory, memory_mask)
+        if self.summarise is not None:
+            summary = torch.tanh(self.summarise(summary))
+        return Encoded(memory, memory_mask, summary, state)

@@ -7,49 +7,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from decoderlab import cost
 from decoderlab.assembly import build_model
-from decoderlab.contract import Encoded, TokenSpace
-from decoderlab.module import strip
-from decoderlab.search import greedy
-
-TOKENS = TokenSpace(8)
-
-
-class Scripted:
-    """A decoder that says what it is told, one row a script; it counts its steps."""
-
-    def __init__(self, scripts):
-        self.scripts, self.calls = scripts, 0
-
-    def start(self, encoded):
-        return 0
-
-    def step(self, token, t):
-        self.calls += 1
-        logits = torch.zeros(len(self.scripts), TOKENS.size)
-        for row, script in enumerate(self.scripts):
-            logits[row, script[min(t, len(script) - 1)]] = 1
-            # Higher still, and never to be taken.
-            logits[row, [TOKENS.pad_id, TOKENS.bos_id, TOKENS.unk_id]] = 9
-        return logits, t + 1
-
-
-def encoded(rows: int) -> Encoded:
-    return Encoded(torch.zeros(rows, 1, 1), torch.ones(rows, 1).bool(), torch.zeros(rows, 1), None)
-
-
-def test_greedy_stops_when_all_have_ended_and_pads_the_rest():
-    decoder = Scripted([[4, 2], [5, 6, 7, 2]])
-    generated = greedy(decoder, encoded(2), tokens=TOKENS, max_length=9)
-    assert generated.tolist() == [[4, 2, 0, 0], [5, 6, 7, 2]]
-    assert decoder.calls == 4
-    assert [strip(row, TOKENS) for row in generated.tolist()] == [[4], [5, 6, 7]]
-
-
-def test_greedy_stops_at_the_longest_length():
-    generated = greedy(Scripted([[4]]), encoded(1), tokens=TOKENS, max_length=3)
-    assert generated.tolist() == [[4, 4, 4]]
-    with pytest.raises(ValueError, match="at least 1"):
-        greedy(Scripted([[4]]), encoded(1), tokens=TOKENS, max_length=0)
 
 
 @pytest.mark.parametrize(("layers", "cell"), [(nn.LSTM, nn.LSTMCell), (nn.GRU, nn.GRUCell)])

@@ -1,0 +1,116 @@
+"""Feedback: what a decoder sees of its own output while it is trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from decoderlab import checks
+from decoderlab.parts import refuse_unused
+
+FEEDBACKS = ("none", "teacher_forcing", "scheduled_sampling", "free_running")
+SCOPES = ("token", "sequence")
+SCHEDULES = ("constant", "linear", "exponential", "inverse_sigmoid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedbackSettings:
+    """Whether, and when, a decoder in training sees its own output.
+
+    Args:
+        kind: `none`: never, neither in training nor in generation. The others see the previous
+            output when generating; in training `teacher_forcing` sees the target's previous
+            token, `free_running` its own previous prediction, and `scheduled_sampling` one of the
+            two, as a coin falls.
+        scope: whether a coin is thrown per `token` (Bengio et al. 2015) or per `sequence`.
+        schedule: of the teacher ratio, the probability of seeing the target, by the number i of
+            training updates done, with n = decay_steps: `constant`, first_ratio; `linear`,
+            first_ratio * (1 - i/n); `exponential`, first_ratio * exp(-i/n), the paper's k^i with
+            k = exp(-1/n); `inverse_sigmoid`, first_ratio * n/(n + exp(i/n)), the paper's with
+            k = n. None of them falls below last_ratio.
+        first_ratio: 0 to 1.
+        last_ratio: 0 to first_ratio.
+        decay_steps: updates, above 0.
+    """
+
+    kind: str
+    scope: str = "token"
+    schedule: str = "linear"
+    first_ratio: float = 1.0
+    last_ratio: float = 0.0
+    decay_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        checks.choice("feedback.kind", self.kind, FEEDBACKS)
+        checks.choice("feedback.scope", self.scope, SCOPES)
+        checks.choice("feedback.schedule", self.schedule, SCHEDULES)
+        checks.between("feedback.first_ratio", self.first_ratio, 0, 1)
+        checks.between("feedback.last_ratio", self.last_ratio, 0, self.first_ratio)
+        checks.at_least("feedback.decay_steps", self.decay_steps, 1)
+        if self.kind != "scheduled_sampling":
+            refuse_unused("feedback", self, {"kind"}, f"with the feedback {self.kind!r}")
+        elif self.schedule == "constant":
+            used = {"kind", "scope", "schedule", "first_ratio"}
+            refuse_unused("feedback", self, used, "with the schedule 'constant'")
+            if self.first_ratio == 1:
+                raise ValueError(
+                    "feedback.first_ratio is 1 and the schedule 'constant', which is teacher "
+                    "forcing; give a first_ratio below 1, or take feedback=teacher_forcing"
+                )
+
+    @property
+    def samples(self) -> bool:
+        """Whether training sees the decoder's own predictions."""
+        return self.kind in ("scheduled_sampling", "free_running")
+
+    def teacher_ratio(self, step: int) -> float:
+        """Return the probability of seeing the target after `step` updates.
+
+        Example:
+            >>> linear = FeedbackSettings(kind="scheduled_sampling", decay_steps=100)
+            >>> linear.teacher_ratio(25), linear.teacher_ratio(500)
+            (0.75, 0.0)
+        """
+        if self.kind != "scheduled_sampling":
+            return 0.0 if self.kind in ("free_running", "none") else 1.0
+        done = step / self.decay_steps
+        match self.schedule:
+            case "constant":
+                remaining = 1.0
+            case "linear":
+                remaining = 1 - done
+            case "exponential":
+                remaining = math.exp(-done)
+            case "inverse_sigmoid":  # n/(n + exp(i/n)), written so that nothing overflows
+                remaining = 1 / (1 + math.exp(min(done - math.log(self.decay_steps), 700)))
+        return max(self.first_ratio * remaining, self.last_ratio)
+
+
+class Feedback:
+    """The coins of one decoder.
+
+    Paper: Bengio et al. 2015, sections 2.3 and 2.4 (https://arxiv.org/abs/1506.03099).
+    Differs: the decoder's own output is its most probable token (the paper draws one); no gradient
+        passes through the choice of a token, as in the paper. Real values do pass it on.
+
+    Args:
+        settings: see there.
+    """
+
+    def __init__(self, settings: FeedbackSettings) -> None:
+        self.settings = settings
+        self.at_step(0, 0)
+
+    def at_step(self, step: int, seed: int) -> None:
+        """Say how many updates are done, and seed the coins of the next one."""
+        self.teacher_ratio = self.settings.teacher_ratio(step)
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def coins(self, num_rows: int, num_steps: int) -> Tensor:
+        """Return (B, T) bool on the CPU: where the previous token is the target's."""
+        per_token = self.settings.scope == "token"
+        drawn = torch.rand(num_rows, num_steps if per_token else 1, generator=self._generator)
+        return (drawn < self.teacher_ratio).expand(num_rows, num_steps)

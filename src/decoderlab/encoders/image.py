@@ -1,0 +1,92 @@
+"""An encoder of images: convolutions, whose last grid is the memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from decoderlab import checks
+from decoderlab.contract import Encoded, EncoderShape, ImageSpace, Space
+from decoderlab.pooling import POOLINGS
+
+SUMMARIES = (*POOLINGS, "flatten")
+
+
+class ImageEncoder(nn.Module):
+    """Reads an image with convolutions of stride 2; each place of the last grid is a memory vector.
+
+    Paper: a convolutional network as the encoder, Vinyals et al. 2015, section 3
+        (https://arxiv.org/abs/1411.4555); its grid as the memory that attention looks at, Xu et al.
+        2015, section 3.1.1 (https://arxiv.org/abs/1502.03044).
+    Differs: the papers take a deep network that was trained on ImageNet; this one is small and
+        learns with the decoder. `mean` is the vector from which Xu et al. start their decoder
+        (section 3.1.2), `flatten` the counterpart of the fully connected layer of Vinyals et al.
+
+    Args:
+        source_space: images.
+        hidden_size: channels of each layer, width of the memory and of the summary, at least 1.
+        num_layers: convolutions 3x3, each of which halves height and width (rounded up), at
+            least 1 and no more than it takes to come to a single place.
+        summary: of the grid: `mean` or `max` over its places, or `flatten`, an affine map of the
+            whole grid, which alone knows where something was.
+
+    Shapes:
+        source: (B, C, height, width) floats; source_lengths is not looked at.
+        Returns Encoded: memory (B, S, H), the grid row by row; memory_mask (B, S) bool, all True;
+        summary (B, H); no state.
+
+    Raises:
+        ValueError: if the sources are no images, for a size out of range, or an unknown `summary`.
+
+    Example:
+        >>> encoder = ImageEncoder(source_space=ImageSpace(1, 8, 6), hidden_size=5, num_layers=2)
+        >>> encoded = encoder(torch.zeros(2, 1, 8, 6), torch.ones(2).long())
+        >>> encoded.memory.shape, encoded.summary.shape
+        (torch.Size([2, 4, 5]), torch.Size([2, 5]))
+    """
+
+    def __init__(
+        self,
+        *,
+        source_space: Space,
+        hidden_size: int,
+        num_layers: int = 2,
+        summary: str = "mean",
+    ) -> None:
+        super().__init__()
+        if not isinstance(source_space, ImageSpace):
+            raise ValueError(
+                f"the encoder reads images, but the sources are {source_space}; take a task with "
+                "images, or encoder=lstm"
+            )
+        checks.at_least("hidden_size", hidden_size, 1)
+        checks.at_least("num_layers", num_layers, 1)
+        checks.choice("summary", summary, SUMMARIES)
+        height, width = source_space.height, source_space.width
+        layers = []
+        channels = source_space.channels
+        for layer in range(num_layers):
+            if height == width == 1:
+                raise ValueError(
+                    f"num_layers is {num_layers}, but an image of {source_space.height} by "
+                    f"{source_space.width} is a single place after {layer}; take at most that many"
+                )
+            layers += [nn.Conv2d(channels, hidden_size, 3, stride=2, padding=1), nn.ReLU()]
+            channels, height, width = hidden_size, -(-height // 2), -(-width // 2)
+        self.layers = nn.Sequential(*layers)
+        self.pool = POOLINGS.get(summary)
+        self.flat = None
+        if summary == "flatten":
+            self.flat = nn.Linear(height * width * hidden_size, hidden_size)
+        self.shape = EncoderShape(memory_size=hidden_size, summary_size=hidden_size)
+
+    def forward(self, source: Tensor, source_lengths: Tensor) -> Encoded:
+        """Encode a batch of images."""
+        grid = self.layers(source)
+        memory = grid.flatten(2).transpose(1, 2)
+        memory_mask = torch.ones(memory.shape[:2], dtype=torch.bool, device=memory.device)
+        if self.flat is not None:
+            summary = self.flat(memory.flatten(1))
+        else:
+            summary = self.pool(memory, memory_mask)
+        return Encoded(memory, memory_mask, summary, None)

@@ -1,0 +1,52 @@
+"""What training makes small: the negative log-likelihood of targets, tokens or values."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from decoderlab.contract import TokenSpace, ValueSpace
+
+
+def negative_log_likelihood(
+    outputs: Tensor, target: Tensor, space: TokenSpace | ValueSpace, label_smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Return the sum over all positions, and the number of positions.
+
+    Tokens: nats; padding does not count. Values: nats under a diagonal Gaussian; with outputs of F
+    means alone the Gaussian has a standard deviation of 1, which makes this half the squared error
+    and a constant.
+
+    Paper: label smoothing, Szegedy et al. 2016, section 7 (https://arxiv.org/abs/1512.00567), with
+        the uniform distribution over the vocabulary.
+
+    Args:
+        outputs: (B, T, V), as the contract of decoders says.
+        target: (B, T) int64 or (B, T, F) floats.
+        space: of the targets.
+        label_smoothing: share of the target's probability that is spread over all tokens, 0 to 1.
+
+    Example:
+        >>> total, count = negative_log_likelihood(
+        ...     torch.zeros(1, 2, 5), torch.tensor([[4, 0]]), TokenSpace(5))
+        >>> round(float(total), 4), int(count)
+        (1.6094, 1)
+    """
+    if isinstance(space, TokenSpace):
+        total = functional.cross_entropy(
+            outputs.flatten(0, 1),
+            target.flatten(),
+            ignore_index=space.pad_id,
+            reduction="sum",
+            label_smoothing=label_smoothing,
+        )
+        return total, (target != space.pad_id).sum()
+    mean, log_deviation = outputs[..., : space.size], outputs[..., space.size :]
+    if not log_deviation.shape[-1]:
+        log_deviation = torch.zeros_like(mean)
+    standardised = (target - mean) * torch.exp(-log_deviation)
+    nats = standardised.square() / 2 + log_deviation + math.log(2 * math.pi) / 2
+    return nats.sum(), torch.tensor(target.shape[0] * target.shape[1], device=target.device)

@@ -1,0 +1,126 @@
+"""The contract battery: does an encoder or decoder, ours or yours, do what the interface promises?
+
+    from decoderlab.testing import check_decoder
+    check_decoder(MyDecoder, hidden_size=8)
+
+raises `ContractViolation` with the name of every check that failed and what was seen;
+`decoderlab-check decoder=mine --config-dir my_conf` does the same for a YAML. The checks take a
+second at small sizes. What they need to know of a decoder beyond the contract it may declare, as
+ours do:
+
+* `routes`: where the summary enters, a set of names; then gradients are checked route by route.
+* `feedback`: a `decoderlab.decoders.feedback.Feedback`; then its coins are checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from decoderlab.contract import EncoderShape, Space, TokenSpace, ValueSpace
+from decoderlab.testing.decoders import DECODER_CHECKS
+from decoderlab.testing.encoders import ENCODER_CHECKS
+from decoderlab.testing.subjects import DecoderSubject, EncoderSubject, Seen
+
+ENCODER_SHAPE = EncoderShape(8, 8, state_size=8, state_num_layers=1, has_cell=True)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A check that failed: its name, and what was seen."""
+
+    check: str
+    seen: str
+
+
+class ContractViolation(AssertionError):
+    """Some checks failed.
+
+    Args:
+        name: of what was checked.
+        failures: at least one.
+    """
+
+    def __init__(self, name: str, failures: list[Failure]) -> None:
+        lines = [f"{name} breaks the contract in {len(failures)} of its checks:"]
+        super().__init__("\n".join(lines + [f"* {one.check}: {one.seen}" for one in failures]))
+        self.failures = failures
+
+
+def check_decoder(
+    make: Callable[..., nn.Module],
+    *,
+    target_space: TokenSpace | ValueSpace | None = None,
+    encoder_shape: EncoderShape | None = None,
+    **settings: Any,
+) -> None:
+    """Run every check on a decoder class.
+
+    Args:
+        make: the class, or anything that is called like it.
+        target_space: what it writes; nine tokens unless given.
+        encoder_shape: what it reads; 8 wide, with the state of an LSTM layer, unless given.
+        settings: the class's own.
+
+    Raises:
+        ContractViolation: naming each check that failed.
+    """
+    failures = decoder_failures(
+        make, target_space=target_space, encoder_shape=encoder_shape, **settings
+    )
+    if failures:
+        raise ContractViolation(getattr(make, "__name__", str(make)), failures)
+
+
+def check_encoder(
+    make: Callable[..., nn.Module], *, source_space: Space | None = None, **settings: Any
+) -> None:
+    """Run every check on an encoder class.
+
+    Args:
+        make: the class, or anything that is called like it.
+        source_space: what it reads; eleven tokens unless given.
+        settings: the class's own.
+
+    Raises:
+        ContractViolation: naming each check that failed.
+    """
+    failures = encoder_failures(make, source_space=source_space, **settings)
+    if failures:
+        raise ContractViolation(getattr(make, "__name__", str(make)), failures)
+
+
+def decoder_failures(
+    make: Callable[..., nn.Module],
+    *,
+    target_space: TokenSpace | ValueSpace | None = None,
+    encoder_shape: EncoderShape | None = None,
+    **settings: Any,
+) -> list[Failure]:
+    """Return the checks that a decoder class fails; see `check_decoder`."""
+    space, shape = target_space or TokenSpace(9), encoder_shape or ENCODER_SHAPE
+    spaces = {"target_space": space, "encoder_shape": shape}
+    return _failures(DECODER_CHECKS, DecoderSubject(make, spaces, settings, space, shape))
+
+
+def encoder_failures(
+    make: Callable[..., nn.Module], *, source_space: Space | None = None, **settings: Any
+) -> list[Failure]:
+    """Return the checks that an encoder class fails; see `check_encoder`."""
+    space = source_space or TokenSpace(11)
+    return _failures(ENCODER_CHECKS, EncoderSubject(make, {"source_space": space}, settings, space))
+
+
+def _failures(checks: tuple[Callable, ...], subject: Any) -> list[Failure]:
+    failures = []
+    for check in checks:
+        try:
+            check(subject)
+        except Seen as seen:
+            failures.append(Failure(check.__name__, str(seen)))
+        except Exception as error:  # whatever somebody's module raises is what was seen
+            failures.append(Failure(check.__name__, f"{type(error).__name__}: {error}"))
+    return failures

@@ -1,0 +1,299 @@
+"""The checks of decoders; each is named after what it demands."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from decoderlab.contract import Encoded, State, ValueSpace
+from decoderlab.search import beam, greedy
+from decoderlab.testing.subjects import (
+    DecoderSubject,
+    Seen,
+    at_step,
+    carries,
+    check_gradients,
+    check_saving,
+    declared_feedback,
+    floats,
+    gap_between,
+    it_is_built_without_computing,
+    rows_of,
+    scalar,
+    unknown_settings_are_refused,
+    without_dropout,
+)
+
+
+def outputs_have_the_promised_shape(subject: DecoderSubject) -> None:
+    """Forward and step return one output of the right width per target position."""
+    decoder, encoded, target = subject.build(), subject.encoded(), subject.target()
+    widths = {subject.space.size}
+    if isinstance(subject.space, ValueSpace):
+        widths.add(2 * subject.space.size)
+    outputs = decoder(encoded, target)
+    for what, found in (("forward", outputs), ("step", subject.steps(decoder, encoded, target))):
+        if found.shape[:2] != target.shape[:2] or found.shape[2:] not in {(w,) for w in widths}:
+            raise Seen(
+                f"{what} gives outputs of shape {tuple(found.shape)} for a target of shape "
+                f"{tuple(target.shape)}; promised is one output, {sorted(widths)} wide, for each "
+                "position of the target (a first input is a step of its own that is not scored)"
+            )
+
+
+def all_steps_at_once_equal_step_by_step(subject: DecoderSubject) -> None:
+    """Forward equals the loop over step, to 1e-10 in float64 and 1e-5 in float32."""
+    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
+        decoder, encoded = subject.build(dtype), subject.encoded(dtype)
+        target = subject.target()
+        target = target if target.dtype == torch.int64 else target.to(dtype)
+        gap = gap_between(decoder(encoded, target), subject.steps(decoder, encoded, target))
+        if gap > tolerance:
+            raise Seen(f"forward and the step loop differ by {gap:.1e} in {dtype}")
+
+
+def the_future_has_no_influence(subject: DecoderSubject) -> None:
+    """Outputs at t do not depend on the target from t on, in evaluation and in training."""
+    encoded, target = subject.encoded(), subject.target()
+    for mode in ("evaluation", "training"):
+        decoder = without_dropout(subject.build()).train(mode == "training")
+        before = at_step(decoder, 1)(encoded, target)
+        for t in range(target.shape[1]):
+            changed = torch.cat([target[:, :t], subject.changed(target)[:, t:]], dim=1)
+            gap = gap_between(at_step(decoder, 1)(encoded, changed)[:, : t + 1], before[:, : t + 1])
+            if gap:
+                raise Seen(
+                    f"in {mode}, the target from position {t} on changes outputs up to {t} by "
+                    f"{gap:.1e}; those may see positions before {t} only"
+                )
+
+
+def the_previous_output_has_influence_exactly_with_feedback(subject: DecoderSubject) -> None:
+    """With a declared feedback, the target matters if that is not none."""
+    decoder, encoded, target = subject.build(), subject.encoded(), subject.target()
+    declared = declared_feedback(decoder)
+    if declared is None:
+        return
+    gap = gap_between(decoder(encoded, target), decoder(encoded, subject.changed(target)))
+    if declared.kind == "none" and gap:
+        raise Seen(f"feedback is none, but another target changes the outputs by {gap:.1e}")
+    if declared.kind != "none" and not gap:
+        raise Seen(f"feedback is {declared.kind}, but the target changes nothing")
+
+
+def masked_memory_has_no_influence(subject: DecoderSubject) -> None:
+    """What stands at masked positions of the memory changes nothing, not by a bit."""
+    decoder, encoded, target = subject.build(), subject.encoded(), subject.target()
+    noise = 100 * torch.randn(encoded.memory.shape, dtype=torch.float64)
+    noise = noise.masked_fill(encoded.memory_mask.unsqueeze(-1), 0.0)
+    disturbed = encoded._replace(memory=encoded.memory + noise)
+    gap = gap_between(decoder(disturbed, target), decoder(encoded, target))
+    if gap:
+        raise Seen(f"what stands at masked positions of the memory changes the outputs by {gap:g}")
+
+
+def padded_length_has_no_influence(subject: DecoderSubject) -> None:
+    """More masked positions change nothing."""
+    decoder, encoded, target = subject.build(), subject.encoded(), subject.target()
+    longer = encoded._replace(
+        memory=nn.functional.pad(encoded.memory, (0, 0, 0, 3)),
+        memory_mask=nn.functional.pad(encoded.memory_mask, (0, 3)),
+    )
+    gap = gap_between(decoder(longer, target), decoder(encoded, target))
+    if gap > 1e-10:
+        raise Seen(
+            f"three more masked positions change the outputs by {gap:.1e}; is something divided by "
+            "the padded length?"
+        )
+
+
+def batch_mates_have_no_influence(subject: DecoderSubject) -> None:
+    """A row alone gives what it gives in its batch."""
+    decoder, encoded, target = subject.build(), subject.encoded(), subject.target()
+    together = decoder(encoded, target)
+    for row in range(len(target)):
+        alone = decoder(rows_of(encoded, [row]), target[row : row + 1])
+        gap = gap_between(alone[0], together[row])
+        if gap > 1e-10:
+            raise Seen(f"row {row} alone and in its batch differ by {gap:.1e}")
+
+
+def nothing_stays_in_the_module(subject: DecoderSubject) -> None:
+    """Two generations can take turns: all that a source needs is in its state."""
+    decoder, target = subject.build(), subject.target()
+    one, other = subject.encoded(), subject.encoded(seed=3)
+    expected = subject.steps(decoder, one, target)
+    states = [decoder.start(one), decoder.start(other)]
+    previous, outputs = subject.begin(target), []
+    for t in range(target.shape[1]):
+        taken = [decoder.step(previous, state) for state in states]
+        states = [state for _, state in taken]
+        outputs.append(taken[0][0])
+        previous = target[:, t]
+        decoder(other, target)
+    gap = gap_between(torch.stack(outputs, dim=1), expected)
+    if gap:
+        raise Seen(
+            f"generating for another source in between changes the outputs by {gap:.1e}; all that "
+            "a source needs belongs into the state that start and step return"
+        )
+
+
+def reorder_moves_everything_a_row_knows(subject: DecoderSubject) -> None:
+    """Rows that were reordered or doubled go on as they would have."""
+    decoder, encoded, target = subject.build(), subject.encoded(), subject.target()
+    index = torch.tensor([2, 0, 0, 1])
+    state = decoder.start(encoded)
+    for t, previous in enumerate([subject.begin(target), *target[:, :2].unbind(dim=1)]):
+        expected, after = decoder.step(previous, state)
+        found, _ = decoder.step(previous[index], decoder.reorder(state, index))
+        gap = gap_between(found, expected[index])
+        if gap > 1e-10:
+            raise Seen(f"after {t} steps, reordered rows go on differently, by {gap:.1e}")
+        state = after
+
+
+def every_parameter_gets_a_finite_gradient(subject: DecoderSubject) -> None:
+    """No trained parameter is without effect."""
+    decoder, target = subject.build(), subject.target(num_steps=6)
+    scalar(decoder(subject.encoded(), target)).backward()
+    check_gradients(decoder)
+
+
+def the_source_has_influence(subject: DecoderSubject) -> None:
+    """Some gradient reaches memory, summary or state."""
+    encoded = subject.encoded()
+    scalar(subject.build()(encoded, subject.target())).backward()
+    if not any(carries(part) for part in floats(encoded)):
+        raise Seen("no gradient reaches memory, summary or state: the source is ignored")
+
+
+def routes_carry_gradient_exactly_when_on(subject: DecoderSubject) -> None:
+    """A declared route carries gradient, one that is off carries exactly none."""
+    decoder, encoded = subject.build(), subject.encoded()
+    routes = getattr(decoder, "routes", None)
+    if routes is None:
+        return
+    scalar(decoder(encoded, subject.target())).backward()
+    inner = set(routes) - {"initial_state"}
+    reached = {
+        "the summary": carries(encoded.summary),
+        "the state": any(carries(part) for part in encoded.state or () if part is not None),
+        "the memory": carries(encoded.memory),
+    }
+    if inner and not reached["the summary"]:
+        raise Seen(f"routes are {sorted(routes)}, but no gradient reaches the summary")
+    if "initial_state" in routes and not inner and not any(reached.values()):
+        raise Seen("routes has initial_state, but no gradient reaches anything of the source")
+    if "initial_state" not in routes:
+        if reached["the state"]:
+            raise Seen("routes lacks initial_state, but gradient reaches the encoder's state")
+        if not inner and reached["the summary"]:
+            raise Seen("routes is empty, but gradient reaches the summary")
+
+
+def gradients_are_right(subject: DecoderSubject) -> None:
+    """Gradients for memory, summary and state are the derivatives, by finite differences."""
+    decoder, encoded, target = subject.build(), subject.encoded(), subject.target(num_steps=2)
+    leaves = floats(encoded)
+
+    def outputs(*parts: Tensor) -> Tensor:
+        left = list(parts)
+        memory, summary = left.pop(0), left.pop(0)
+        state = encoded.state and State(left.pop(0), left.pop(0) if left else None)
+        return decoder(Encoded(memory, encoded.memory_mask, summary, state), target)
+
+    try:
+        torch.autograd.gradcheck(outputs, leaves, fast_mode=True)
+    except torch.autograd.gradcheck.GradcheckError as error:
+        raise Seen(f"a gradient is not the derivative: {str(error).splitlines()[0]}") from error
+
+
+def saved_and_loaded_it_is_the_same(subject: DecoderSubject) -> None:
+    """A state dict holds all there is."""
+    encoded, target = subject.encoded(), subject.target()
+    check_saving(subject, lambda decoder: decoder(encoded, target))
+
+
+def coins_fall_as_declared(subject: DecoderSubject) -> None:
+    """Scheduled sampling throws a coin per token or per sequence, as often as it says."""
+    decoder = without_dropout(subject.build()).train()
+    declared = declared_feedback(decoder)
+    if declared is None or not declared.samples:
+        return
+    step = next((s for s in range(100_000) if 0.3 < declared.teacher_ratio(s) < 0.7), 0)
+    num_rows, num_steps = 24, 12
+    encoded = subject.encoded(lengths=(4,) * num_rows)
+    target = subject.target(num_rows, num_steps)
+    before = at_step(decoder, step)(encoded, target)
+    columns = []
+    for t in range(1, num_steps):  # where is the target's token before t seen?
+        changed = target.clone()
+        changed[:, t - 1] = subject.changed(target)[:, t - 1]
+        after = at_step(decoder, step)(encoded, changed)
+        columns.append((after[:, t] != before[:, t]).any(dim=-1))
+    coins = torch.stack(columns, dim=1)
+    ratio = declared.teacher_ratio(step)
+    share = float(coins.double().mean())
+    number = coins.numel() if declared.scope == "token" else num_rows
+    if abs(share - ratio) > 5 * (ratio * (1 - ratio) / number) ** 0.5:
+        raise Seen(f"the target is seen in {share:.0%} of the places, declared is {ratio:.0%}")
+    if declared.kind == "free_running":
+        return
+    same_for_all_rows = bool((coins == coins[:1]).all())
+    same_for_all_steps = bool((coins == coins[:, :1]).all())
+    if same_for_all_rows:
+        raise Seen(f"one coin is thrown for the whole batch, declared is one per {declared.scope}")
+    if same_for_all_steps != (declared.scope == "sequence"):
+        thrown = "sequence" if same_for_all_steps else "token"
+        raise Seen(f"a coin is thrown per {thrown}, declared is one per {declared.scope}")
+
+
+def the_same_seed_gives_the_same_training_step(subject: DecoderSubject) -> None:
+    """The method at_step with one step and seed gives one result."""
+    decoder = subject.build().train()
+    if not hasattr(decoder, "at_step"):
+        return
+    encoded, target = subject.encoded(), subject.target()
+    found = []
+    for _ in range(2):
+        torch.manual_seed(5)  # of dropout
+        found.append(at_step(decoder, 3)(encoded, target))
+    if gap_between(*found):
+        raise Seen("at_step with the same step and seed does not give the same outputs again")
+
+
+def a_beam_of_one_is_greedy(subject: DecoderSubject) -> None:
+    """Generation runs, and a beam of one is greedy."""
+    if isinstance(subject.space, ValueSpace):
+        return
+    decoder, settings = subject.build(), {"tokens": subject.space, "max_length": 6}
+    encoded = subject.encoded()
+    alone = greedy(decoder, encoded, **settings)
+    found = beam(decoder, encoded, beam_width=1, **settings).tokens[:, 0]
+    if found.tolist() != alone.tolist():
+        raise Seen(f"greedy gives {alone.tolist()}, a beam of one {found.tolist()}")
+    beam(decoder, encoded, beam_width=3, **settings)
+
+
+DECODER_CHECKS = (
+    outputs_have_the_promised_shape,
+    unknown_settings_are_refused,
+    it_is_built_without_computing,
+    all_steps_at_once_equal_step_by_step,
+    the_future_has_no_influence,
+    the_previous_output_has_influence_exactly_with_feedback,
+    masked_memory_has_no_influence,
+    padded_length_has_no_influence,
+    batch_mates_have_no_influence,
+    nothing_stays_in_the_module,
+    reorder_moves_everything_a_row_knows,
+    every_parameter_gets_a_finite_gradient,
+    the_source_has_influence,
+    routes_carry_gradient_exactly_when_on,
+    gradients_are_right,
+    saved_and_loaded_it_is_the_same,
+    coins_fall_as_declared,
+    the_same_seed_gives_the_same_training_step,
+    a_beam_of_one_is_greedy,
+)
