@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from decoderlab import checks
 from decoderlab.contract import State
+from decoderlab.equations import Equation, count
 
 
 class SteppedCell(nn.Module):
@@ -137,6 +139,38 @@ STEPPED = {
     "lstm_layer_norm": LSTMLayerNorm,
 }
 CELLS = (*FUSED, *STEPPED)
+
+# What a step computes; {s} is the state before, {n} the state after, {x} the input, {k} and {l} an
+# LSTM's cell before and after. Bias vectors that are only added to each other are written as one.
+EQUATIONS = {
+    "lstm": [
+        ("i, f, o", "sigmoid(W {x} + U {s} + b)"),
+        ("{l}", "f * {k} + i * tanh(W_g {x} + U_g {s} + b_g)"),
+        ("{n}", "o * tanh({l})"),
+    ],
+    "gru": [
+        ("r, z", "sigmoid(W {x} + U {s} + b)"),
+        ("g", "tanh(W_g {x} + b_g + r * (U_g {s} + d_g))"),
+        ("{n}", "z * {s} + (1 - z) * g"),
+    ],
+    "rnn_tanh": [("{n}", "tanh(W {x} + U {s} + b)")],
+    "rnn_relu": [("{n}", "max(0, W {x} + U {s} + b)")],
+    "gru_reset_before": [
+        ("r, z", "sigmoid(W {x} + U {s} + b)"),
+        ("g", "tanh(W_g {x} + U_g (r * {s}) + b_g)"),
+        ("{n}", "z * {s} + (1 - z) * g"),
+    ],
+    "gru_reset_summary": [
+        ("r, z", "sigmoid(W {x} + U {s} + b)"),
+        ("g", "tanh(W_g {x} without c + b_g + r * (U_g {s} + C c))"),
+        ("{n}", "z * {s} + (1 - z) * g"),
+    ],
+    "lstm_layer_norm": [
+        ("i, f, o, g", "LN(W {x}) + LN(U {s}) + b"),
+        ("{l}", "sigmoid(f) * {k} + sigmoid(i) * tanh(g)"),
+        ("{n}", "sigmoid(o) * tanh(LN({l}))"),
+    ],
+}
 
 
 class SteppedLayer(nn.Module):
@@ -306,6 +340,36 @@ class RecurrentLayers(nn.Module):
             inputs = outputs + inputs if self.residual and level else outputs
         cell = torch.cat([one.cell for one in last]) if self.has_cell else None
         return inputs, State(torch.cat([one.hidden for one in last]), cell)
+
+    def equations(self, state: str, inputs: str, step: str = "t") -> list[Equation]:
+        """Return what a step computes, from the letters of the state, the input and the step."""
+        before = f"{step}-1"
+        letters = {"s": f"{state}_{before}", "n": f"{state}_{step}", "x": inputs}
+        letters |= {"k": f"k_{before}", "l": f"k_{step}"}
+        if len(before) > 1:
+            letters |= {key: letters[key].replace(before, f"{{{before}}}") for key in ("s", "k")}
+        lines = [
+            Equation(left.format(**letters), right.format(**letters), self.hidden_size)
+            for left, right in EQUATIONS[self.cell]
+        ]
+        if self.input_size == 0:  # there is no input to multiply
+            lines = [
+                one._replace(right=re.sub(rf"W(_g)? {re.escape(inputs)} \+ ", "", one.right))
+                for one in lines
+            ]
+        if self.num_layers > 1:
+            added = f", {inputs} added to its output" if self.residual else ""
+            lines.append(
+                Equation(
+                    "layers 2.." + str(self.num_layers),
+                    f"the same, the layer below as {inputs}{added}",
+                    self.hidden_size,
+                )
+            )
+        if self.num_directions == 2:
+            lines.append(Equation("backward", f"the same, from the end: {step}+1 for {before}", ""))
+        lines[0] = lines[0]._replace(parameters=count(self))
+        return lines
 
     def _layer(
         self, layer: nn.Module, inputs: Tensor, state: State, lengths: Tensor | None

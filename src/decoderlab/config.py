@@ -47,7 +47,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         where = error.full_key or "the config"
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{where}: {reason}; give it as {where}=VALUE") from error
-    known = [*SCIENTIFIC, *SETTINGS]
+    known = [*SCIENTIFIC, *SETTINGS, "paper"]
     for key in plain:
         if key not in known:
             raise ConfigError(

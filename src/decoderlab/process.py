@@ -10,3 +10,5 @@ from __future__ import annotations
 user_config_dir: str | None = None
 # The exit code of the sweep that this process ran; Hydra drops what a sweeper returns.
 sweep_exit_code: int | None = None
+# Whether sweeps are planned and shown only: decoderlab-plan.
+plan_only = False

@@ -14,6 +14,14 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 PLAIN_SECONDS = 10.0
 
 
+def output() -> Console:
+    """Return a console on standard output, for what a command was asked to print."""
+    made = Console(highlight=False)
+    if not made.is_terminal:  # a file or a pipe has no edge to fold at
+        made.width = 10_000
+    return made
+
+
 @dataclass
 class Tally:
     """How far a sweep is.

@@ -54,7 +54,7 @@ class Training:
 
     batch_size: int
     max_steps: int | None
-    max_epochs: int | None
+    max_epochs: float | None
     max_seconds: float | None
     optimizer: str
     learning_rate: float
@@ -104,7 +104,7 @@ class Training:
     def total_steps(self, batches_per_epoch: int) -> int | None:
         """Return the budget in updates; None for a budget in seconds."""
         if self.max_epochs is not None:
-            return self.max_epochs * batches_per_epoch
+            return math.ceil(self.max_epochs * batches_per_epoch)
         return self.max_steps
 
     def make_optimizer(

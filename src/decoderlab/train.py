@@ -30,7 +30,7 @@ def conf_dir() -> Path:
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    sys.exit(guarded(_train))
+    sys.exit(guarded(lambda: with_hydra(train)))
 
 
 def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
@@ -141,7 +141,15 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201
 
 
-def _train() -> int:
+def with_hydra(single: Callable[[DictConfig], str]) -> int:
+    """Compose what the command line says, and hand every config of it to `single`.
+
+    Args:
+        single: brings one run to a status, which is FINISHED if all is well.
+
+    Returns:
+        The exit code.
+    """
     # Hydra would turn every exception into exit code 1 and a cut traceback.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.captureWarnings(True)
@@ -154,10 +162,10 @@ def _train() -> int:
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
     def start(config: DictConfig) -> None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            train(config)
+            single(config)
             return
         try:
-            statuses.append(train(config))
+            statuses.append(single(config))
         except Exception as error:  # raised below: Hydra would print a line of its own before it
             errors.append(error)
 

@@ -21,7 +21,7 @@ SIZES = [
 def in_process(monkeypatch, *arguments: str) -> int:
     """Run decoderlab-train here and return its exit code."""
     monkeypatch.setattr(sys, "argv", ["decoderlab-train", *arguments])
-    return train.guarded(train._train)
+    return train.guarded(lambda: train.with_hydra(train.train))
 
 
 def command(module: str, *arguments: str) -> list[str]:

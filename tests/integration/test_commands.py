@@ -37,7 +37,7 @@ WRONG = [
     (["decoder=[a"], "'decoder=[a' cannot be read", "in quotes"),
     (["training.weight_decay=inf"], "weight_decay is inf", "at least 0"),
     (["+foo=1"], "foo is not a setting", "the config has task"),
-    (["decoder.bridge=foo"], "bridge is 'foo'", "zero, copy, dense"),
+    (["decoder.bridge=foo"], "bridge.kind is 'foo'", "zero, copy, dense"),
     (["nonsense"], "'nonsense' has no '='", "SETTING=VALUE"),
     (["seed=0,1"], "'seed=0,1' has several values", "decoderlab-train -m"),
     (["~training"], "training is missing", "leave it in"),
@@ -173,7 +173,7 @@ def test_failures_are_counted_and_shown(monkeypatch, capfd, tmp_path):
 
 
 def test_a_sweep_with_failures_exits_1_in_a_process_of_its_own(tmp_path):
-    broken = ["training.learning_rate=1e30", "training.gradient_clip_norm=null"]
+    broken = ["training.learning_rate=1e38", "training.gradient_clip_norm=null"]
     finished = call("train", "-m", *tiny_arguments(tmp_path, *broken), "seed=0,1")
     assert finished.returncode == 1
     assert "2 failed" in finished.stderr

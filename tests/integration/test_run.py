@@ -239,7 +239,7 @@ def test_metrics_torn_by_a_crash_are_repaired(tiny, monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_is_a_divergence(tiny):
-    prepared = tiny("training.learning_rate=1e30", "training.gradient_clip_norm=null")
+    prepared = tiny("training.learning_rate=1e38", "training.gradient_clip_norm=null")
     assert run(prepared) == "DIVERGED"
     status = prepared.folder.status()
     assert status["step"] <= 12

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from decoderlab.contract import Encoded, EncoderShape, State
-from decoderlab.decoders.attention import Attention
-from decoderlab.decoders.bridges import BRIDGES, Bridge
+from decoderlab.decoders.attention import SCORES, Attention
+from decoderlab.decoders.bridges import BRIDGES, CELL_STATES, Bridge, BridgeSettings
 
 
 def encoded(layers: int, size: int, cell: bool) -> Encoded:
@@ -17,10 +17,15 @@ def encoded(layers: int, size: int, cell: bool) -> Encoded:
     return Encoded(memory, torch.ones(2, 3).bool(), hidden[-1], state)
 
 
-def bridge(kind: str, layers: int, size: int, cell: bool, to_layers: int, to_size: int, to_cell):
-    shape = EncoderShape(size, size, size, layers, cell)
+def bridge(
+    kind: str, layers: int, size: int, from_cell: bool, to_layers: int, to_size: int, to_cell, **more
+):
     return Bridge(
-        kind=kind, encoder_shape=shape, hidden_size=to_size, num_layers=to_layers, has_cell=to_cell
+        settings=BridgeSettings(kind=kind, **more),
+        encoder_shape=EncoderShape(size, size, size, layers, from_cell),
+        hidden_size=to_size,
+        num_layers=to_layers,
+        has_cell=to_cell,
     )
 
 
@@ -47,8 +52,28 @@ def test_layers_are_paired_from_the_top(layers, to_layers, pairing):
     assert torch.equal(state.cell, source.state.cell[pairing])
 
 
-def test_the_cell_state_is_zero_where_there_is_none_to_copy():
-    assert (bridge("copy", 1, 4, False, 1, 4, True)(encoded(1, 4, False)).cell == 0).all()
+@pytest.mark.parametrize("kind", [kind for kind in BRIDGES if kind != "zero"])
+@pytest.mark.parametrize("cell", CELL_STATES)
+@pytest.mark.parametrize("has_cell", [True, False])
+def test_the_cell_state_is_what_is_asked_for(kind, cell, has_cell):
+    source = encoded(1, 4, has_cell)
+    made = bridge(kind, 1, 4, has_cell, 2, 4, True, cell=cell)
+    state = made(source)
+    match cell:
+        case "zero":
+            assert (state.cell == 0).all()
+        case "hidden":
+            assert torch.equal(state.cell, state.hidden)
+        case "encoder" if kind == "copy":
+            expected = source.state.cell[[0, 0]] if has_cell else torch.zeros(2, 2, 4)
+            assert torch.equal(state.cell, expected)
+        case "encoder" if kind.startswith("dense"):
+            read = source.state.cell if has_cell else source.state.hidden
+            mapped = torch.stack([layer(read[0]) for layer in made.cell])
+            expected = mapped.tanh() if kind == "dense_nonlinear" else mapped
+            torch.testing.assert_close(state.cell, expected)
+        case "encoder" if kind == "learned":
+            assert torch.equal(state.cell, made.cell.repeat(1, 2, 1))
 
 
 def test_the_nonlinear_bridge_is_the_tanh_of_the_dense_one():
@@ -59,10 +84,41 @@ def test_the_nonlinear_bridge_is_the_tanh_of_the_dense_one():
     assert torch.equal(nonlinear(source).cell, dense(source).cell.tanh())
 
 
+def test_the_mean_bridge_reads_real_positions_alone():
+    source = encoded(2, 4, True)
+    memory = torch.randn(2, 3, 4)
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    made = bridge("mean", 2, 4, True, 1, 3, True)
+    state = made(source._replace(memory=memory, memory_mask=mask))
+    for row, number in ((0, 2), (1, 1)):
+        expected = made.hidden[0](memory[row, :number].mean(dim=0)).tanh()
+        torch.testing.assert_close(state.hidden[0, row], expected)
+
+
+def test_a_learned_bridge_gives_every_row_the_same_and_can_be_trained():
+    made = bridge("learned", 1, 4, True, 2, 3, True)
+    state = made(encoded(1, 4, True))
+    assert torch.equal(state.hidden[:, 0], state.hidden[:, 1])
+    state.hidden.sum().backward()
+    assert (made.hidden.grad == 2).all()
+
+
+@pytest.mark.parametrize("source", ["state", "summary"])
+def test_the_summary_can_be_bridged_in_place_of_the_state(source):
+    read = encoded(2, 4, True)._replace(summary=torch.randn(2, 4))
+    state = bridge("copy", 2, 4, True, 1, 4, True, source=source)(read)
+    expected = read.summary if source == "summary" else read.state.hidden[-1]
+    assert torch.equal(state.hidden[0], expected)
+
+
 def test_an_encoder_without_a_state_gives_its_summary():
     source = Encoded(torch.zeros(2, 3, 4), torch.ones(2, 3).bool(), torch.rand(2, 4), None)
     made = Bridge(
-        kind="copy", encoder_shape=EncoderShape(4, 4), hidden_size=4, num_layers=1, has_cell=False
+        settings=BridgeSettings(kind="copy"),
+        encoder_shape=EncoderShape(4, 4),
+        hidden_size=4,
+        num_layers=1,
+        has_cell=False,
     )
     assert torch.equal(made(source).hidden[0], source.summary)
 
@@ -76,18 +132,33 @@ def test_what_does_not_fit_is_refused_with_the_fix():
         Attention(score="dot", query_size=3, memory_size=4)
 
 
-@pytest.mark.parametrize("score", ["dot", "general"])
+@pytest.mark.parametrize("score", SCORES)
 def test_attention_is_the_papers_formula(score):
     torch.manual_seed(0)
-    attention = Attention(score=score, query_size=4, memory_size=4).double()
+    attention = Attention(score=score, query_size=4, memory_size=4, size=3).double()
     query, memory = (torch.randn(2, n, 4, dtype=torch.float64) for n in (3, 5))
     mask = torch.tensor([[True] * 5, [True, True, False, False, False]])
-    context, weights = attention(query, memory, mask)
-    matrix = attention.project.weight if score == "general" else torch.eye(4).double()
+
+    def compare(asked, position):
+        match score:
+            case "dot":
+                return asked @ position
+            case "scaled_dot":
+                return asked @ position / 2  # the root of 4
+            case "general":
+                return position @ (attention.project_query.weight @ asked)
+            case "additive":
+                inner = attention.project_query.weight @ asked
+                inner = inner + attention.project_memory.weight @ position
+            case "concat":
+                inner = attention.project.weight @ torch.cat([asked, position])
+        return attention.score_vector.weight[0] @ inner.tanh()
+
+    context, weights = attention(query, memory, attention.keys(memory), mask)
     for row, t in product(range(2), range(3)):
         real = memory[row, mask[row]]
-        scores = real @ (matrix @ query[row, t])  # eq. 8
-        expected = scores.exp() / scores.exp().sum()  # eq. 7
+        scores = torch.stack([compare(query[row, t], position) for position in real])
+        expected = scores.exp() / scores.exp().sum()
         torch.testing.assert_close(weights[row, t, mask[row]], expected)
         assert (weights[row, t, ~mask[row]] == 0).all()
         torch.testing.assert_close(context[row, t], expected @ real)

@@ -14,7 +14,6 @@ from torch import nn
 
 from decoderlab import search
 from decoderlab.contract import Encoded, TokenSpace, ValueSpace
-from decoderlab.module import strip
 from decoderlab.randomness import numpy_generator
 from decoderlab.search import Search, beam, greedy, roll_forward, sample
 
@@ -171,8 +170,6 @@ def test_greedy_takes_the_best_until_all_have_ended():
         generated = greedy(decoder, encoded(0, 1), tokens=TOKENS, max_length=length)
         assert unpadded(generated) == expected
         assert decoder.calls == generated.shape[1] == max(map(len, expected))
-        words = [[token for token in one if token != EOS] for one in expected]
-        assert [strip(row, TOKENS) for row in generated.tolist()] == words
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
@@ -359,7 +356,7 @@ def test_roll_forward_feeds_back_what_it_returns(gaussian, seed):
 
 def test_search_runs_what_its_signature_says():
     decoder, source, rows = Table(scale=0.5, end=-1.0), encoded(*range(8)), torch.arange(8) + 3
-    drawn = {"temperature": 1.5, "top_k": 2, "top_p": 0.9, "seed": 4}
+    drawn = {"temperature": 1.5, "top_k": 2, "top_p": 0.6, "seed": 4}
     wide = {"beam_width": 3, "length_penalty": 2}
     draw = partial(sample, decoder, source, rows=rows, **SIX)
     expected = {
@@ -368,7 +365,7 @@ def test_search_runs_what_its_signature_says():
             Search(**wide),
             beam(decoder, source, **wide, **SIX).tokens[:, 0],
         ),
-        "sample:temperature:1.5|top_k:2|top_p:0.9|seed:4": (Search(**drawn), draw(**drawn)),
+        "sample:temperature:1.5|top_k:2|top_p:0.6|seed:4": (Search(**drawn), draw(**drawn)),
         "sample:temperature:1.0|seed:0": (Search(temperature=1), draw(seed=0)),
     }
     for signature, (one, tokens) in expected.items():

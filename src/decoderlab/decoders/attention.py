@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from decoderlab import checks
+from decoderlab.equations import Equation, count
 
 SCORES = ("dot", "scaled_dot", "general", "additive", "concat")
 QUERIES = ("current", "previous")
@@ -109,6 +110,21 @@ class Attention(nn.Module):
             self.project = nn.Linear(query_size + memory_size, size, bias=False)
         if score in ("additive", "concat"):
             self.score_vector = nn.Linear(size, 1, bias=False)
+
+    def equations(self, query: str) -> list[Equation]:
+        """Return scores, weights and context; see `decoderlab.equations`."""
+        score = {
+            "dot": f"{query} . m_j",
+            "scaled_dot": f"{query} . m_j / sqrt({self.memory_size})",
+            "general": f"{query} W_a m_j",
+            "additive": f"v . tanh(W_a {query} + U_a m_j)",
+            "concat": f"v . tanh(W_a [{query}; m_j])",
+        }[self.score]
+        return [
+            Equation("score_tj", score, 1, count(self)),
+            Equation("w_t", "softmax over j of score_tj, exactly 0 at padding", "S"),
+            Equation("a_t", "sum over j of w_tj m_j", self.memory_size),
+        ]
 
     def keys(self, memory: Tensor) -> Tensor:
         """Return the part of the scores that depends on the memory alone."""

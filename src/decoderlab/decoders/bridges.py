@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from decoderlab import checks
 from decoderlab.contract import Encoded, EncoderShape, State
+from decoderlab.equations import Equation, count
 from decoderlab.parts import refuse_unused
 from decoderlab.pooling import masked_mean
 
@@ -103,6 +104,7 @@ class Bridge(nn.Module):
         self.has_cell = has_cell
         if not has_cell:
             refuse_unused("bridge", settings, {"kind", "source"}, "for a cell without a cell state")
+        self.has_source_cell = encoder_shape.has_cell
         self.from_state = settings.source == "state" and encoder_shape.state_size is not None
         if self.kind == "mean":
             source_size, source_layers = encoder_shape.memory_size, 1
@@ -138,6 +140,34 @@ class Bridge(nn.Module):
             case None:
                 cell = None
         return State(hidden, cell)
+
+    def equations(self) -> list[Equation]:
+        """Return the initial state, and an LSTM's initial cell; see `decoderlab.equations`."""
+        read, read_cell = ("h_S", "the encoder's k_S") if self.from_state else ("c", None)
+        patterns = {
+            "zero": "0",
+            "learned": "a learned constant",
+            "copy": "{}",
+            "dense": "W_0 {} + b_0",
+            "dense_nonlinear": "tanh(W_0 {} + b_0)",
+            "mean": "tanh(W_0 mean(m) + b_0)",
+        }
+        pattern = patterns[self.kind]
+        hidden, cell = getattr(self, "hidden", None), getattr(self, "cell", None)
+        lines = [Equation("s_0", pattern.format(read), self.hidden_size, count(hidden))]
+        if self.num_layers > 1:
+            lines.append(Equation("s_0 per layer", f"from the encoder's layers {self.pairing}"))
+        match self.cell_state:
+            case "hidden":
+                lines.append(Equation("k_0", "s_0", self.hidden_size))
+            case "zero":
+                lines.append(Equation("k_0", "0", self.hidden_size))
+            case "encoder":
+                copied = self.kind == "copy" and not (self.from_state and self.has_source_cell)
+                read_cell = read_cell if self.has_source_cell else read
+                right = "0" if copied else pattern.format(read_cell).replace("_0", "_k")
+                lines.append(Equation("k_0", right, self.hidden_size, count(cell)))
+        return lines
 
     def _hidden_and_cell(self, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
         num_rows = encoded.summary.shape[0]

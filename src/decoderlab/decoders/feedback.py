@@ -66,6 +66,20 @@ class FeedbackSettings:
         """Whether training sees the decoder's own predictions."""
         return self.kind in ("scheduled_sampling", "free_running")
 
+    def told(self) -> str:
+        """Return in words what stands for y_{t-1}."""
+        match self.kind:
+            case "teacher_forcing":
+                return "in training the target's, in generation what was generated"
+            case "free_running":
+                return "what was generated, in training too"
+        ratio = f"{self.first_ratio:g}"
+        if self.schedule != "constant":
+            ratio += (
+                f" falling to {self.last_ratio:g} ({self.schedule}, {self.decay_steps} updates)"
+            )
+        return f"in training the target's with probability {ratio}, a coin per {self.scope}"
+
     def teacher_ratio(self, step: int) -> float:
         """Return the probability of seeing the target after `step` updates.
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from decoderlab import checks
 from decoderlab.contract import TokenSpace, ValueSpace
+from decoderlab.equations import Equation, count
 
 HEADS = ("linear", "tanh", "maxout")
 DISTRIBUTIONS = ("categorical", "point", "gaussian")
@@ -109,6 +110,7 @@ class Head(nn.Module):
                 "and a feedback, or take head.tied=false"
             )
         self.kind, self.tied = settings.kind, settings.tied
+        self.features_size = features_size
         width = features_size
         if self.kind != "linear":
             size = settings.size or hidden_size
@@ -116,6 +118,12 @@ class Head(nn.Module):
             width = size
         output_size = space.size * (2 if settings.distribution == "gaussian" else 1)
         narrow = embedding_size if self.tied else settings.rank
+        self.width, self.table_size, self.output_size = width, embedding_size, output_size
+        self.output_name = {
+            "categorical": "logits_t",
+            "point": "mean_t",
+            "gaussian": "[mean_t; log deviation_t]",
+        }[settings.distribution]
         self.narrow = None
         if narrow is not None and not (self.tied and narrow == width):
             self.narrow = nn.Linear(width, narrow, bias=False)
@@ -123,6 +131,26 @@ class Head(nn.Module):
             self.bias = nn.Parameter(torch.zeros(output_size))
         else:
             self.output = nn.Linear(narrow or width, output_size)
+
+    def equations(self, features: str) -> list[Equation]:
+        """Return the output and the features' hidden layer; see `decoderlab.equations`."""
+        lines = []
+        if self.kind != "linear":
+            inner = f"V {features} + d"
+            right = f"tanh({inner})" if self.kind == "tanh" else f"max({inner}, in pairs)"
+            lines.append(Equation("u_t", right, self.width, count(self.hidden)))
+            features = "u_t"
+        if self.narrow is not None:
+            lines.append(
+                Equation("n_t", f"P {features}", self.narrow.out_features, count(self.narrow))
+            )
+            features = "n_t"
+        if self.tied:
+            right = f"E {features} / sqrt({self.table_size}) + b, E the table of e"
+            own = count(self.bias)
+        else:
+            right, own = f"W_o {features} + b_o", count(self.output)
+        return [*lines, Equation(self.output_name, right, self.output_size, own)]
 
     def forward(self, features: Tensor, table: Tensor | None = None) -> Tensor:
         """Return the outputs."""

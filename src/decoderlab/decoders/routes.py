@@ -36,6 +36,15 @@ class Combination(nn.Module):
         if kind != "concat":
             self.project = nn.Linear(summary_size, size, bias=False)
 
+    def equation(self, values: str) -> str:
+        """Return what is computed; see `decoderlab.equations`."""
+        match self.kind:
+            case "add":
+                return f"{values} + W_c c"
+            case "mul":
+                return f"{values} * W_c c"
+        return f"[{values.strip('[]')}; c]"
+
     def forward(self, values: Tensor, summary: Tensor) -> Tensor:
         """Return both as one."""
         match self.kind:

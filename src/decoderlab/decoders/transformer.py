@@ -90,7 +90,7 @@ class TransformerDecoder(nn.Module):
         encoder_shape: EncoderShape,
         hidden_size: int,
         num_layers: int = 1,
-        num_heads: int = 4,
+        num_heads: int = 2,
         feedforward_size: int | None = None,
         dropout: float = 0.0,
         norm_first: bool = False,

@@ -9,9 +9,10 @@ from decoderlab import checks
 from decoderlab.cells import RecurrentLayers, in_order, reversed_positions, side_by_side
 from decoderlab.contract import Encoded, EncoderShape, Space, State
 from decoderlab.embedding import build_embedding
-from decoderlab.pooling import masked_max, masked_mean
+from decoderlab.equations import Equation, count, embedding_equation
+from decoderlab.pooling import POOLINGS, length_mask
 
-SUMMARIES = ("last", "backward", "mean", "max")
+SUMMARIES = ("last", "backward", *POOLINGS)
 
 
 class RecurrentEncoder(nn.Module):
@@ -117,8 +118,7 @@ class RecurrentEncoder(nn.Module):
             source = in_order(source, order)
         inputs = self.dropout(self.embedding(source))
         memory, last = self.rnn(inputs, lengths=None if same_length else source_lengths)
-        positions = torch.arange(num_positions, device=source.device)
-        memory_mask = positions < source_lengths.to(source.device).unsqueeze(1)
+        memory_mask = length_mask(source_lengths, num_positions, source.device)
         if order is not None:
             memory = in_order(memory, order)
         directions = self.rnn.num_directions
@@ -128,10 +128,24 @@ class RecurrentEncoder(nn.Module):
                 summary = state.hidden[-1]
             case "backward":
                 summary = last.hidden[-1]
-            case "mean":
-                summary = masked_mean(memory, memory_mask)
-            case "max":
-                summary = masked_max(memory, memory_mask)
+            case pooling:
+                summary = POOLINGS[pooling](memory, memory_mask)
         if self.summarise is not None:
             summary = torch.tanh(self.summarise(summary))
         return Encoded(memory, memory_mask, summary, state)
+
+    def equations(self) -> list[Equation]:
+        """Return what is computed, S being the source's length; see `decoderlab.equations`."""
+        of = "source_{S+1-j}" if self.reverse_source else "source_j"
+        both = self.rnn.num_directions == 2
+        end = "[forward h_S; backward h_1]" if both else "h_S"
+        read = {"last": end, "backward": "backward h_1"}.get(self.summary, f"{self.summary} of m")
+        shape = self.shape
+        if self.summarise is not None:
+            read = f"tanh(V {read} + v)"
+        return [
+            embedding_equation("x_j", of, self.embedding, self.rnn.input_size),
+            *self.rnn.equations("h", "x_j", "j"),
+            Equation("m_j", "[forward h_j; backward h_j]" if both else "h_j", shape.memory_size),
+            Equation("c", read, shape.summary_size, count(self.summarise)),
+        ]

@@ -59,7 +59,7 @@ class TransformerEncoder(nn.Module):
         source_space: Space,
         hidden_size: int,
         num_layers: int = 1,
-        num_heads: int = 4,
+        num_heads: int = 2,
         feedforward_size: int | None = None,
         dropout: float = 0.0,
         summary: str = "mean",

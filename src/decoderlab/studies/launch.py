@@ -9,8 +9,10 @@ from typing import Any
 
 from hydra.core.utils import JobStatus
 from omegaconf import DictConfig
+from rich.markup import escape
+from rich.table import Table
 
-from decoderlab import progress
+from decoderlab import process, progress
 from decoderlab.config import ConfigError
 from decoderlab.progress import say
 from decoderlab.records import RunFolder
@@ -46,6 +48,9 @@ def launch(
             "run would keep all later batches from starting"
         )
     plan, pending, output_dir = make_plan(cells, compose)
+    if process.plan_only:
+        _show(plan, output_dir)
+        return 0
     plan.write(output_dir)
     name = plan.study["name"]
     finished = sum(RunFolder(output_dir / cell.folder).finished() for cell in plan.cells)
@@ -110,6 +115,21 @@ def make_plan(
     if study["baseline"] is not None and study["baseline"] not in rows:
         say(f"note: the baseline {study['baseline']} is not one of {', '.join(sorted(rows))}")
     return Plan(study, tuple(planned.values())), pending, output_dir
+
+
+def _show(plan: Plan, output_dir: Path) -> None:
+    """Print what a study consists of, a line for each row and column of its table."""
+    told: dict[tuple[str, str], list[Cell]] = {}
+    for cell in plan.cells:
+        told.setdefault((cell.variant, cell.task), []).append(cell)
+    table = Table("variant", "task", "parameters", "seeds", "finished", box=None)
+    for (variant, task), cells in told.items():
+        finished = sum(RunFolder(output_dir / cell.folder).finished() for cell in cells)
+        seeds = ", ".join(str(cell.seed) for cell in cells)
+        table.add_row(
+            escape(variant), escape(task), f"{cells[0].parameters:,}", seeds, str(finished)
+        )
+    progress.output().print(table)
 
 
 def _cell(

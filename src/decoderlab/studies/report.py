@@ -13,7 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from decoderlab.metrics import DIRECTIONS
-from decoderlab.progress import say
+from decoderlab.progress import output, say
 from decoderlab.records import Invalid, RunFolder, write_atomic, write_text
 from decoderlab.studies.plan import Cell, Plan
 from decoderlab.studies.statistics import PILOT_SEEDS, Summary, summarise
@@ -374,11 +374,6 @@ def _figure(report: Report, file: Any) -> None:
 
 def print_table(report: Report) -> None:
     """Print the table in the terminal, on standard output."""
-    from rich.console import Console
-
-    output = Console(highlight=False)
-    if not output.is_terminal:  # a file or a pipe has no edge to fold at
-        output.width = 40 + 60 * len(report.tasks)
     table = Table(title=f"{report.plan.study['name']}: test {report.metric.replace('_', ' ')}")
     table.add_column("variant", overflow="fold")
     for task in report.tasks:
@@ -389,7 +384,7 @@ def print_table(report: Report) -> None:
         for task in report.tasks:
             texts += _entry_texts(report.table.get((variant, task)))
         table.add_row(*(text.replace("[", "\\[") for text in [variant, *texts]))
-    output.print(table)
+    output().print(table)
     finished = sum(row.status == "FINISHED" for row in report.rows)
     if finished < len(report.rows):
         say(f"{len(report.rows) - finished} of {len(report.rows)} runs are not finished")

@@ -1,0 +1,68 @@
+"""decoderlab-plan: what decoderlab-train would do with the same settings; nothing is written."""
+
+from __future__ import annotations
+
+import sys
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from decoderlab import process
+from decoderlab.train import guarded, with_hydra
+
+EQUATIONS = "--equations"
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    equations = EQUATIONS in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != EQUATIONS]
+    process.plan_only = True
+    sys.exit(guarded(lambda: with_hydra(lambda config: show(config, equations=equations))))
+
+
+def show(config: DictConfig, *, equations: bool) -> str:
+    """Print one run: where it lies, its data, its parameters and, if asked, its equations.
+
+    Args:
+        config: as composed by Hydra.
+        equations: whether to write the recurrences of the modules, with widths and parameters.
+
+    Raises:
+        ConfigError: if the config is wrong.
+    """
+    import torch
+
+    from decoderlab.assembly import build_networks
+    from decoderlab.equations import as_text, count, equations_of
+    from decoderlab.progress import output
+    from decoderlab.runs import prepare
+
+    prepared = prepare(config, HydraConfig.get().runtime.choices)
+    data, lines = prepared.task.data, [prepared.title]
+    paper = prepared.config.get("paper")
+    if paper:
+        lines += [f"after {paper['authors']} {paper['year']}: {paper['title']}, {paper['url']}"]
+        lines += [f"  differs: {one}" for one in paper.get("differs", [])]
+    lines.append(f"folder: {prepared.folder.path} ({prepared.folder.status()['status'].lower()})")
+    counted = {name: len(split) for name, split in data.splits.items()}
+    lines.append("data: " + ", ".join(f"{number:,} {name}" for name, number in counted.items()))
+    with torch.device("meta"):
+        networks = build_networks(
+            prepared.config, data.source_vocabulary.space, data.target_vocabulary.space
+        )
+    for group, network in zip(("encoder", "decoder"), networks, strict=True):
+        choice = prepared.config["choices"][group]
+        name = type(network).__name__
+        lines.append(f"{group} {choice} ({name}): {count(network):,} trained parameters")
+        if equations:
+            text = as_text(equations_of(network))
+            lines += ["", *(f"  {line}" for line in text.splitlines()), ""]
+    if equations:
+        lines.append("each line: what is computed, its width for one position, its parameters")
+    output().print("\n".join(lines), markup=False)
+    return "FINISHED"
+
+
+if __name__ == "__main__":
+    main()
