@@ -19,11 +19,11 @@ from decoderlab.train import conf_dir
 
 torch.set_num_threads(1)
 
+TASKS = {
+    "echo": ("task=echo", "task.num_values=6", "task.min_length=2", "task.max_length=4"),
+    "shapes": ("task=shapes", "task.num_places=2"),
+}
 TINY = (
-    "task=echo",
-    "task.num_values=6",
-    "task.min_length=2",
-    "task.max_length=4",
     "task.num_train=200",
     "task.num_validation=20",
     "task.num_test=20",
@@ -61,11 +61,11 @@ def composed(*overrides: str):
 def tiny(tmp_path: Path) -> Callable[..., Prepared]:
     """Prepare a run of seconds below a temporary folder."""
 
-    def make(*overrides: str, output_dir: Path = tmp_path) -> Prepared:
+    def make(*overrides: str, output_dir: Path = tmp_path, task: str = "echo") -> Prepared:
         named = {"encoder": "lstm", "decoder": "repeat_vector"}
         named |= dict(one.split("=", 1) for one in overrides if one.split("=")[0] in named)
         sizes = [one for group, name in named.items() for one in small(group, name)]
-        config = composed(*TINY, *sizes, f"run.output_dir={output_dir}", *overrides)
+        config = composed(*TASKS[task], *TINY, *sizes, f"run.output_dir={output_dir}", *overrides)
         return prepare(config, config.hydra.runtime.choices)
 
     return make

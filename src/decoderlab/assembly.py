@@ -73,7 +73,7 @@ def build_model(config: Mapping[str, Any], task: Task) -> EncoderDecoder:
         task: from `build_task`.
     """
     data = task.data
-    source, target = data.source_vocabulary.space, data.target_vocabulary.space
+    source, target = data.source_space, data.target_vocabulary.space
     with torch.random.fork_rng(devices=[]):
         # For the weights of modules that only draw them when they are built; see `initialise`.
         torch.manual_seed(stream_seed(config["seed"], "init"))

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from decoderlab.assembly import build_model, build_task, construct_task
 from decoderlab.config import BUILT, ConfigError
+from decoderlab.contract import ImageSpace
 from decoderlab.module import EncoderDecoder
 from decoderlab.records import Invalid, RunFolder
 from decoderlab.runs import load_best
@@ -85,8 +86,9 @@ def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> Loa
 def _vocabularies_alone(folder: RunFolder) -> TaskData:
     record = json.loads(folder.vocabularies.read_text())
     nothing = Split(Ragged.of([]), Ragged.of([]))
+    images = record["source"] is None
     return TaskData(
-        Vocabulary(record["source"]),
+        ImageSpace(**record["images"]) if images else Vocabulary(record["source"]),
         Vocabulary(record["target"]),
         {"train": nothing},
         record["max_target_length"],
@@ -103,6 +105,11 @@ def predict(run: LoadedRun, lines: list[str]) -> list[str]:
             unknown, with a warning.
     """
     source, target = run.task.data.source_vocabulary, run.task.data.target_vocabulary
+    if isinstance(source, ImageSpace):
+        raise ConfigError(
+            "the sources of this run are images, not lines of text; in Python: "
+            "load_run(RUN).model(images, lengths), with images (B, C, height, width)"
+        )
     rows = [source.encode(run.task.source_tokens(line)) for line in lines]
     unknown = sorted(
         {

@@ -48,9 +48,7 @@ def show(config: DictConfig, *, equations: bool) -> str:
     counted = {name: len(split) for name, split in data.splits.items()}
     lines.append("data: " + ", ".join(f"{number:,} {name}" for name, number in counted.items()))
     with torch.device("meta"):
-        networks = build_networks(
-            prepared.config, data.source_vocabulary.space, data.target_vocabulary.space
-        )
+        networks = build_networks(prepared.config, data.source_space, data.target_vocabulary.space)
     for group, network in zip(("encoder", "decoder"), networks, strict=True):
         choice = prepared.config["choices"][group]
         name = type(network).__name__

@@ -11,7 +11,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from decoderlab import cost
 from decoderlab.assembly import build_model, build_networks, build_task
 from decoderlab.callbacks import Diverged, Interrupted, Interruption, Recorder
 from decoderlab.config import BUILT, ConfigError, resolve, run_id
+from decoderlab.contract import ImageSpace
 from decoderlab.environment import environment
 from decoderlab.metrics import signature
 from decoderlab.module import EncoderDecoder
@@ -38,6 +39,7 @@ from decoderlab.records import (
 )
 from decoderlab.settings import PRECISIONS, Evaluation, Run, Training
 from decoderlab.tasks.task import Task
+from decoderlab.tasks.vocabulary import Vocabulary
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -85,9 +87,7 @@ def prepare(config: DictConfig | Mapping[str, Any], choices: Mapping[str, str]) 
     task = build_task(resolved)
     data = task.data
     with torch.device("meta"):  # sizes are checked, nothing is computed
-        networks = build_networks(
-            resolved, data.source_vocabulary.space, data.target_vocabulary.space
-        )
+        networks = build_networks(resolved, data.source_space, data.target_vocabulary.space)
     identity = run_id(resolved, data.fingerprint)
     return Prepared(
         config=resolved,
@@ -369,12 +369,18 @@ def _describe(prepared: Prepared) -> None:
     write_json(
         prepared.folder.vocabularies,
         {
-            "source": data.source_vocabulary.entries,
+            **_source_record(data.source_vocabulary),
             "target": data.target_vocabulary.entries,
             "max_target_length": data.max_target_length,
             "fingerprint": data.fingerprint,
         },
     )
+
+
+def _source_record(vocabulary: Vocabulary | ImageSpace) -> dict[str, Any]:
+    if isinstance(vocabulary, ImageSpace):
+        return {"source": None, "images": asdict(vocabulary)}
+    return {"source": vocabulary.entries}
 
 
 def _newest_valid(folder: RunFolder) -> Path | None:
@@ -392,10 +398,9 @@ def _write_predictions(folder: RunFolder, task: Task, model: EncoderDecoder) -> 
     split, data = task.data.splits["test"], task.data
     lines = []
     for row, prediction, correct in sorted(model.predictions):
-        source = data.source_vocabulary.decode(split.source[row])
         target = data.target_vocabulary.decode(split.accepted(row, model.tokens.eos_id)[0])
         record = {
-            "source": task.source_text(source),
+            "source": task.shown_source("test", row),
             "target": task.target_text(target),
             "prediction": task.target_text(data.target_vocabulary.decode(prediction)),
             "correct": correct,

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from decoderlab import checks
 from decoderlab.contract import TokenSpace
+from decoderlab.equations import Equation, count
 
 
 class ScaledEmbedding(nn.Module):
@@ -124,6 +125,34 @@ class Residual(nn.Module):
         """Return what the next part gets, from what this one got and made."""
         total = inputs + self.dropout(outputs)
         return total if self.norm_first else self.norm(total)
+
+
+def embedded_equation(left: str, of: str, embedding: nn.Module, size: int) -> Equation:
+    """Return the embedding with its position; see `decoderlab.equations`."""
+    if isinstance(embedding, ScaledEmbedding):
+        right = f"{embedding.scale:.4g} row {of} of a table + p"
+    else:
+        right = f"W_e {of} + b_e + p"
+    return Equation(left, f"{right}, p the sinusoidal positions", size, count(embedding))
+
+
+def part_equation(left: str, of: str, part: str, layers: nn.ModuleList, name: str) -> Equation:
+    """Return one part of every layer with its residual connection.
+
+    Args:
+        left: what the part gives.
+        of: what it gets.
+        part: what it is, with `{}` for what it gets.
+        layers: with the attributes `name` and `name + "_residual"`.
+        name: of the part.
+    """
+    residual = getattr(layers[0], f"{name}_residual")
+    if residual.norm_first:
+        right = f"{of} + {part.format(f'LN({of})')}"
+    else:
+        right = f"LN({of} + {part.format(of)})"
+    parts = [getattr(layer, which) for layer in layers for which in (name, f"{name}_residual")]
+    return Equation(left, right, residual.norm.normalized_shape[0], count(*parts))
 
 
 def feed_forward(size: int, inner_size: int | None) -> nn.Sequential:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from decoderlab import train
-from tests.conftest import TINY, small
+from tests.conftest import TASKS, TINY, small
 
 SIZES = [
     size
@@ -51,4 +51,4 @@ def call(module: str, *arguments: str, stdin: str = "") -> subprocess.CompletedP
 
 def tiny_arguments(output_dir: Path, *more: str) -> Sequence[str]:
     """Return the overrides of a run of seconds."""
-    return (*TINY, *SIZES, f"run.output_dir={output_dir}", *more)
+    return (*TASKS["echo"], *TINY, *SIZES, f"run.output_dir={output_dir}", *more)

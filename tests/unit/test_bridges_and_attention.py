@@ -18,7 +18,14 @@ def encoded(layers: int, size: int, cell: bool) -> Encoded:
 
 
 def bridge(
-    kind: str, layers: int, size: int, from_cell: bool, to_layers: int, to_size: int, to_cell, **more
+    kind: str,
+    layers: int,
+    size: int,
+    from_cell: bool,
+    to_layers: int,
+    to_size: int,
+    to_cell,
+    **more,
 ):
     return Bridge(
         settings=BridgeSettings(kind=kind, **more),

@@ -92,6 +92,7 @@ def test_the_memory_is_the_grid_row_by_row():
     image = torch.arange(24.0).reshape(1, 1, 4, 6).double()
     memory, mask, summary, state = encoder(image, torch.tensor([1]))
     assert memory.flatten().tolist() == [0, 2, 4, 12, 14, 16]  # rows 0 and 2, columns 0, 2 and 4
+    assert (encoder(-image, torch.tensor([1])).memory == 0).all()  # the ReLU
     assert mask.shape == (1, 6)
     assert mask.all()
     assert summary.tolist() == [[8.0]]

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from decoderlab.contract import Encoded, EncoderShape, ImageSpace, TokenSpace, ValueSpace
@@ -15,7 +15,7 @@ from decoderlab.decoders.transformer import TransformerDecoder, TransformerDecod
 from decoderlab.encoders.transformer import TransformerEncoder, TransformerEncoderLayer
 from decoderlab.initialisation import initialise
 from decoderlab.positions import sinusoidal_positions
-from decoderlab.transformer import MultiHeadAttention, ScaledEmbedding
+from decoderlab.transformer import MultiHeadAttention, ScaledEmbedding, feed_forward
 
 NORM_FIRST = pytest.mark.parametrize("norm_first", [False, True])
 LAYER = {"hidden_size": 8, "num_heads": 2, "feedforward_size": 12, "dropout": 0.0}
@@ -96,7 +96,7 @@ def test_equation_one_is_torchs_fused_attention():
     inputs = torch.randn(3, 4, 8).double()
     keys, values = attention.keys_and_values(inputs)
     queries = attention.query(inputs).reshape(3, 4, 2, 4).transpose(1, 2)
-    expected = scaled_dot_product_attention(queries, keys, values, is_causal=True)
+    expected = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
     found = attention(inputs, keys, values, torch.ones(4, 4).bool().tril())
     torch.testing.assert_close(found, expected.transpose(1, 2).flatten(2))
 
@@ -174,6 +174,38 @@ def test_the_cache_may_grow_by_any_number_of_positions(norm_first):
             logits.append(more)
         assert (torch.cat(logits, dim=1) - fused).abs().max() <= 1e-10
     assert state.layers[1].keys.shape == (3, 2, 7, 4)
+
+
+@NORM_FIRST
+def test_the_whole_is_embedding_and_positions_through_the_layers_and_one_last_norm(norm_first):
+    torch.manual_seed(0)
+    settings = {"hidden_size": 8, "num_layers": 2, "norm_first": norm_first}
+    encoder = TransformerEncoder(source_space=TokenSpace(9), **settings).double()
+    decoder = TransformerDecoder(
+        target_space=TokenSpace(9), encoder_shape=encoder.shape, **settings
+    ).double()
+    source, target = torch.randint(4, 9, (2, 5)), torch.randint(4, 9, (2, 3))
+    mask = torch.ones(1, 1, 1, 5).bool()
+    positions = sinusoidal_positions(5, 8, like=encoder.embedding.weight)
+
+    hidden = encoder.embedding(source) + positions
+    for layer in encoder.layers:
+        hidden = layer(hidden, mask)
+    memory = functional.layer_norm(hidden, (8,)) if norm_first else hidden
+    encoded = encoder(source, torch.tensor([5, 5]))
+    torch.testing.assert_close(encoded.memory, memory)
+    torch.testing.assert_close(encoded.summary, memory.mean(1))
+
+    hidden = decoder.embedding(torch.cat([torch.ones(2, 1).long(), target[:, :2]], dim=1))
+    hidden = hidden + positions[:3]
+    for layer in decoder.layers:
+        hidden, _ = layer(hidden, layer.start(memory), torch.ones(3, 3).bool().tril(), mask)
+    hidden = functional.layer_norm(hidden, (8,)) if norm_first else hidden
+    torch.testing.assert_close(decoder(encoded, target), decoder.head(hidden))
+
+
+def test_the_feed_forward_part_is_four_times_as_wide_if_nothing_else_is_said():
+    assert [linear.weight.shape for linear in feed_forward(8, None)[::2]] == [(32, 8), (8, 32)]
 
 
 def test_order_matters_through_the_positions_alone():

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from decoderlab import checks
 from decoderlab.contract import Encoded, EncoderShape, TokenSpace, ValueSpace
 from decoderlab.embedding import build_embedding
+from decoderlab.equations import Equation, concatenation, count, embedding_equation
 from decoderlab.positions import sinusoidal_positions
 
 FEEDBACKS = ("none", "teacher_forcing")
@@ -34,8 +35,8 @@ class FeedforwardDecoder(nn.Module):
     each other. What a recurrent decoder gains over it is the worth of its state.
 
     Paper: the positions are Vaswani et al. 2017, section 3.5 (https://arxiv.org/abs/1706.03762);
-        a network that writes all positions independently is the starting point of Gu et al. 2018,
-        section 3.1 (https://arxiv.org/abs/1711.02281).
+        a network that writes all positions independently is where Gu et al. 2018 begin
+        (https://arxiv.org/abs/1711.02281).
     Differs: it is a baseline of ours and follows no paper as a whole.
 
     Args:
@@ -91,7 +92,7 @@ class FeedforwardDecoder(nn.Module):
         checks.choice("feedback", feedback, FEEDBACKS)
         checks.ratio("dropout", dropout)
         self.bos_id = target_space.bos_id
-        self.position_size = position_size
+        self.position_size, self.summary_size = position_size, encoder_shape.summary_size
         input_size = encoder_shape.summary_size + position_size
         self.embedding = None
         if feedback != "none":
@@ -140,3 +141,26 @@ class FeedforwardDecoder(nn.Module):
         for layer in self.layers:
             hidden = self.dropout(layer(hidden).relu())
         return self.head(hidden), FeedforwardState(summary, num_written + num_new)
+
+    def equations(self) -> list[Equation]:
+        """Return what is computed at step t; see `decoderlab.equations`."""
+        lines, number = [], len(self.layers)
+        seen = "e(y_{t-1})" if self.embedding is not None else None
+        if seen:
+            size = self.layers[0].in_features - self.summary_size - self.position_size
+            lines.append(embedding_equation(seen, "y_{t-1}", self.embedding, size))
+        inputs = concatenation(["c", "p_t", seen])
+        return [
+            *lines,
+            Equation("p_t", "the sinusoidal position t", self.position_size),
+            Equation("h^0_t", inputs, self.layers[0].in_features),
+            Equation(
+                f"h^l_t, l = 1..{number}",
+                "max(0, W_l h^{l-1}_t + b_l)",
+                self.head.in_features,
+                count(self.layers),
+            ),
+            Equation(
+                "logits_t", f"W_o h^{number}_t + b_o", self.head.out_features, count(self.head)
+            ),
+        ]

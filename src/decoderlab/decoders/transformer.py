@@ -9,8 +9,16 @@ from torch import Tensor, nn
 
 from decoderlab import checks
 from decoderlab.contract import Encoded, EncoderShape, TokenSpace, ValueSpace
+from decoderlab.equations import Equation, count
 from decoderlab.positions import sinusoidal_positions
-from decoderlab.transformer import MultiHeadAttention, Residual, ScaledEmbedding, feed_forward
+from decoderlab.transformer import (
+    MultiHeadAttention,
+    Residual,
+    ScaledEmbedding,
+    embedded_equation,
+    feed_forward,
+    part_equation,
+)
 
 
 class LayerCache(NamedTuple):
@@ -167,6 +175,28 @@ class TransformerDecoder(nn.Module):
             hidden, cache = layer(hidden, cache, causal_mask, state.memory_mask[:, None, None])
             layers.append(cache)
         return self.head(self.norm(hidden)), state._replace(layers=tuple(layers))
+
+    def equations(self) -> list[Equation]:
+        """Return what is computed at step t; see `decoderlab.equations`."""
+        size, number = self.head.in_features, len(self.layers)
+        heads = f"attention of {self.layers[0].memory_attention.num_heads} heads"
+        top = f"h^{number}_t"
+        return [
+            embedded_equation("h^0_t", "y_{t-1}", self.embedding, size),
+            part_equation(
+                f"b^l_t, l = 1..{number}",
+                "h^{l-1}_t",
+                heads + "({}, to steps up to t)",
+                self.layers,
+                "self_attention",
+            ),
+            part_equation("a^l_t", "b^l_t", heads + "({}, to m)", self.layers, "memory_attention"),
+            part_equation(
+                "h^l_t", "a^l_t", "V_l max(0, W_l {} + b_l) + d_l", self.layers, "feed_forward"
+            ),
+            Equation("f_t", f"LN({top})" if count(self.norm) else top, size, count(self.norm)),
+            Equation("logits_t", "W_o f_t + b_o", self.head.out_features, count(self.head)),
+        ]
 
 
 class TransformerDecoderLayer(nn.Module):

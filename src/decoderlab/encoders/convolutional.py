@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from decoderlab import checks
 from decoderlab.contract import Encoded, EncoderShape, Space
 from decoderlab.embedding import build_embedding
+from decoderlab.equations import Equation, count, embedding_equation
 from decoderlab.pooling import POOLINGS, length_mask
 
 
@@ -78,6 +79,7 @@ class ConvolutionalEncoder(nn.Module):
         checks.ratio("dropout", dropout)
         checks.choice("summary", summary, list(POOLINGS))
         self.embedding, input_size = build_embedding(source_space, embedding_size)
+        self.input_size = input_size
         self.project = (
             nn.Identity() if input_size == hidden_size else nn.Linear(input_size, hidden_size)
         )
@@ -86,7 +88,7 @@ class ConvolutionalEncoder(nn.Module):
             for _ in range(num_layers)
         )
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.pool = POOLINGS[summary]
+        self.summary, self.pool = summary, POOLINGS[summary]
         self.shape = EncoderShape(memory_size=hidden_size, summary_size=hidden_size)
 
     def forward(self, source: Tensor, source_lengths: Tensor) -> Encoded:
@@ -101,3 +103,18 @@ class ConvolutionalEncoder(nn.Module):
             hidden = hidden + self.dropout(convolution(hidden).relu())
         memory = hidden.masked_fill(padding_mask, 0.0).transpose(1, 2)
         return Encoded(memory, memory_mask, self.pool(memory, memory_mask), None)
+
+    def equations(self) -> list[Equation]:
+        """Return what is computed at position j; see `decoderlab.equations`."""
+        size, around = self.shape.memory_size, self.layers[0].kernel_size[0] // 2
+        lines = [embedding_equation("x_j", "source_j", self.embedding, self.input_size)]
+        first = "x_j"
+        if count(self.project):
+            lines.append(Equation("h^0_j", "P x_j + p", size, count(self.project)))
+            first = "h^0_j"
+        window = f"h^{{l-1}}_{{j-{around}}} .. h^{{l-1}}_{{j+{around}}}"
+        layers = f"h^l_j, l = 1..{len(self.layers)}"
+        right = f"h^{{l-1}}_j + max(0, W_l [{window}] + b_l), {first} below"
+        lines.append(Equation(layers, right, size, count(self.layers)))
+        lines.append(Equation("m_j", f"h^{len(self.layers)}_j", size))
+        return [*lines, Equation("c", f"{self.summary} of m", size)]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from decoderlab import checks
 from decoderlab.contract import Encoded, EncoderShape, ImageSpace, Space
+from decoderlab.equations import Equation, count
 from decoderlab.pooling import POOLINGS
 
 SUMMARIES = (*POOLINGS, "flatten")
@@ -20,7 +21,7 @@ class ImageEncoder(nn.Module):
         2015, section 3.1.1 (https://arxiv.org/abs/1502.03044).
     Differs: the papers take a deep network that was trained on ImageNet; this one is small and
         learns with the decoder. `mean` is the vector from which Xu et al. start their decoder
-        (section 3.1.2), `flatten` the counterpart of the fully connected layer of Vinyals et al.
+        (section 3.1.2); `max` and `flatten` are ours.
 
     Args:
         source_space: images.
@@ -74,7 +75,8 @@ class ImageEncoder(nn.Module):
             layers += [nn.Conv2d(channels, hidden_size, 3, stride=2, padding=1), nn.ReLU()]
             channels, height, width = hidden_size, -(-height // 2), -(-width // 2)
         self.layers = nn.Sequential(*layers)
-        self.pool = POOLINGS.get(summary)
+        self.summary, self.pool = summary, POOLINGS.get(summary)
+        self.grid = (height, width)
         self.flat = None
         if summary == "flatten":
             self.flat = nn.Linear(height * width * hidden_size, hidden_size)
@@ -90,3 +92,22 @@ class ImageEncoder(nn.Module):
         else:
             summary = self.pool(memory, memory_mask)
         return Encoded(memory, memory_mask, summary, None)
+
+    def equations(self) -> list[Equation]:
+        """Return what is computed; see `decoderlab.equations`."""
+        size, number = self.shape.memory_size, len(self.layers) // 2
+        grid = f"{self.grid[0]} x {self.grid[1]}"
+        summary = f"{self.summary} of m"
+        if self.flat is not None:
+            summary = f"W_c m + b_c, all {self.grid[0] * self.grid[1]} places side by side"
+        return [
+            Equation("g^0", "the image"),
+            Equation(
+                f"g^l, l = 1..{number}",
+                "max(0, W_l * g^{l-1} + b_l), 3 x 3, every second place",
+                size,
+                count(self.layers),
+            ),
+            Equation("m_j", f"place j of g^{number}, {grid}", size),
+            Equation("c", summary, self.shape.summary_size, count(self.flat)),
+        ]

@@ -7,9 +7,17 @@ from torch import Tensor, nn
 from decoderlab import checks
 from decoderlab.contract import Encoded, EncoderShape, Space, TokenSpace
 from decoderlab.embedding import build_embedding
+from decoderlab.equations import Equation, count
 from decoderlab.pooling import POOLINGS, length_mask
 from decoderlab.positions import sinusoidal_positions
-from decoderlab.transformer import MultiHeadAttention, Residual, ScaledEmbedding, feed_forward
+from decoderlab.transformer import (
+    MultiHeadAttention,
+    Residual,
+    ScaledEmbedding,
+    embedded_equation,
+    feed_forward,
+    part_equation,
+)
 
 
 class TransformerEncoder(nn.Module):
@@ -86,7 +94,7 @@ class TransformerEncoder(nn.Module):
             for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(hidden_size) if norm_first else nn.Identity()
-        self.pool = POOLINGS[summary]
+        self.summary, self.pool = summary, POOLINGS[summary]
         self.shape = EncoderShape(memory_size=hidden_size, summary_size=hidden_size)
 
     def forward(self, source: Tensor, source_lengths: Tensor) -> Encoded:
@@ -100,6 +108,27 @@ class TransformerEncoder(nn.Module):
             hidden = layer(hidden, memory_mask[:, None, None])
         memory = self.norm(hidden).masked_fill(padding_mask, 0.0)
         return Encoded(memory, memory_mask, self.pool(memory, memory_mask), None)
+
+    def equations(self) -> list[Equation]:
+        """Return what is computed at position j; see `decoderlab.equations`."""
+        size, number = self.shape.memory_size, len(self.layers)
+        heads = f"attention of {self.layers[0].attention.num_heads} heads"
+        top = f"h^{number}_j"
+        return [
+            embedded_equation("h^0_j", "source_j", self.embedding, size),
+            part_equation(
+                f"a^l_j, l = 1..{number}",
+                "h^{l-1}_j",
+                heads + "({}, to all real positions)",
+                self.layers,
+                "attention",
+            ),
+            part_equation(
+                "h^l_j", "a^l_j", "V_l max(0, W_l {} + b_l) + d_l", self.layers, "feed_forward"
+            ),
+            Equation("m_j", f"LN({top})" if count(self.norm) else top, size, count(self.norm)),
+            Equation("c", f"{self.summary} of m", size),
+        ]
 
 
 class TransformerEncoderLayer(nn.Module):

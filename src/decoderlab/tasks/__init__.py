@@ -3,6 +3,7 @@
 from decoderlab.tasks.addition import AdditionTask
 from decoderlab.tasks.echo import EchoTask
 from decoderlab.tasks.g2p import G2PTask
+from decoderlab.tasks.shapes import ShapesTask
 from decoderlab.tasks.tsv import TSVTask
 
-__all__ = ["AdditionTask", "EchoTask", "G2PTask", "TSVTask"]
+__all__ = ["AdditionTask", "EchoTask", "G2PTask", "ShapesTask", "TSVTask"]

@@ -68,6 +68,33 @@ class Ragged:
 
 
 @dataclass(frozen=True)
+class Images:
+    """Images of one size, with the interface of `Ragged`; each counts as one position.
+
+    Args:
+        values: (N, channels, height, width) float32.
+    """
+
+    values: Tensor
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def lengths(self) -> Tensor:
+        """(N,) int64 ones."""
+        return torch.ones(len(self), dtype=torch.int64)
+
+    def take(self, index: Tensor, pad_id: int) -> tuple[Tensor, Tensor]:
+        """Return the images `index` (B,), and their lengths."""
+        return self.values[index], self.lengths[index]
+
+    def update_hash(self, digest: hashlib._Hash) -> None:
+        """Feed the contents to a hash."""
+        digest.update(self.values.numpy().tobytes())
+
+
+@dataclass(frozen=True)
 class Split:
     """The examples of one split.
 
@@ -76,7 +103,7 @@ class Split:
         references: of the rows with several targets that count as right, all of them, without EOS.
     """
 
-    source: Ragged
+    source: Ragged | Images
     target: Ragged
     references: dict[int, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 

@@ -7,9 +7,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
 
-from decoderlab.tasks.batches import EvaluationBatches, Ragged, Split, TrainingBatches
+from decoderlab.contract import ImageSpace, Space
+from decoderlab.tasks.batches import EvaluationBatches, Images, Ragged, Split, TrainingBatches
 from decoderlab.tasks.vocabulary import Vocabulary
 
 SPLITS = ("train", "validation", "test")
@@ -20,12 +23,12 @@ class Example:
     """One example in tokens.
 
     Args:
-        source: the source's tokens, at least one.
+        source: the source's tokens, at least one; or an image, (channels, height, width) float32.
         target: the target's tokens, without EOS.
         references: all targets that count as right; empty where `target` is the only one.
     """
 
-    source: Sequence[str]
+    source: Sequence[str] | np.ndarray
     target: Sequence[str]
     references: Sequence[Sequence[str]] = ()
 
@@ -35,19 +38,26 @@ class TaskData:
     """What a task knows once its data are there.
 
     Args:
-        source_vocabulary, target_vocabulary: from the training split.
+        source_vocabulary: from the training split; the size of the images, where sources are such.
+        target_vocabulary: from the training split.
         splits: by name, see `SPLITS`.
         max_target_length: the longest target of any split, EOS included: generation stops there.
         counts: how many examples were read, kept and dropped, and why.
         fingerprint: sha256 over all ids of all splits; part of the run id.
     """
 
-    source_vocabulary: Vocabulary
+    source_vocabulary: Vocabulary | ImageSpace
     target_vocabulary: Vocabulary
     splits: dict[str, Split]
     max_target_length: int
     counts: dict[str, int] = field(default_factory=dict)
     fingerprint: str = ""
+
+    @property
+    def source_space(self) -> Space:
+        """What an encoder is to read."""
+        vocabulary = self.source_vocabulary
+        return vocabulary if isinstance(vocabulary, ImageSpace) else vocabulary.space
 
 
 class Task(pl.LightningDataModule):
@@ -69,8 +79,11 @@ class Task(pl.LightningDataModule):
         """Return the examples of each split, and counts of what was dropped and why."""
         raise NotImplementedError(f"{type(self).__name__} must implement examples()")
 
-    def vocabularies(self, train: list[Example]) -> tuple[Vocabulary, Vocabulary]:
-        """Return the source and target vocabularies; by default, all tokens seen in training."""
+    def vocabularies(self, train: list[Example]) -> tuple[Vocabulary | ImageSpace, Vocabulary]:
+        """Return the source and target vocabularies; by default, all tokens seen in training.
+
+        Where sources are images, their size stands for the vocabulary.
+        """
         return (
             Vocabulary.of(example.source for example in train),
             Vocabulary.of(example.target for example in train),
@@ -87,6 +100,13 @@ class Task(pl.LightningDataModule):
     def source_text(self, tokens: Sequence[str]) -> str:
         """Join source tokens into a line of text; by default with spaces."""
         return " ".join(tokens)
+
+    def shown_source(self, split: str, row: int) -> str:
+        """Return an example's source as a person wants to see it; images by their number."""
+        vocabulary = self.data.source_vocabulary
+        if isinstance(vocabulary, ImageSpace):
+            return f"image {row} of {split}"
+        return self.source_text(vocabulary.decode(self.data.splits[split].source[row]))
 
     @property
     def data(self) -> TaskData:
@@ -138,11 +158,12 @@ class Task(pl.LightningDataModule):
             for name, rows in examples.items()
         }
         counts = counts | {name: len(rows) for name, rows in splits.items()}
-        unknown = source_vocabulary.space.unk_id
+        unknown = target_vocabulary.space.unk_id
         for name in ("validation", "test"):
-            counts[f"{name}_unknown_source_tokens"] = int(
-                (splits[name].source.values == unknown).sum()
-            )
+            if isinstance(source_vocabulary, Vocabulary):
+                counts[f"{name}_unknown_source_tokens"] = int(
+                    (splits[name].source.values == unknown).sum()
+                )
             counts[f"{name}_unknown_target_tokens"] = int(
                 (splits[name].target.values == unknown).sum()
             )
@@ -157,7 +178,10 @@ class Task(pl.LightningDataModule):
 
 
 def _split(
-    examples: list[Example], source: Vocabulary, target: Vocabulary, append_eos: bool
+    examples: list[Example],
+    source: Vocabulary | ImageSpace,
+    target: Vocabulary,
+    append_eos: bool,
 ) -> Split:
     end = [target.space.eos_id] if append_eos else []
     references = {
@@ -165,14 +189,18 @@ def _split(
         for row, example in enumerate(examples)
         if example.references
     }
+    if isinstance(source, ImageSpace):
+        sources = Images(torch.from_numpy(np.stack([example.source for example in examples])))
+    else:
+        sources = Ragged.of([source.encode(example.source) for example in examples])
     return Split(
-        Ragged.of([source.encode(example.source) for example in examples]),
+        sources,
         Ragged.of([target.encode(example.target) + end for example in examples]),
         references,
     )
 
 
-def _fingerprint(splits: dict[str, Split], *vocabularies: Vocabulary) -> str:
+def _fingerprint(splits: dict[str, Split], *vocabularies: Vocabulary | ImageSpace) -> str:
     digest = hashlib.sha256()
     for name in SPLITS:
         digest.update(name.encode())
@@ -180,5 +208,6 @@ def _fingerprint(splits: dict[str, Split], *vocabularies: Vocabulary) -> str:
         splits[name].target.update_hash(digest)
         digest.update(json.dumps(list(splits[name].references.items())).encode())
     for vocabulary in vocabularies:
-        digest.update(json.dumps(vocabulary.entries).encode())
+        if isinstance(vocabulary, Vocabulary):
+            digest.update(json.dumps(vocabulary.entries).encode())
     return digest.hexdigest()

@@ -1,0 +1,140 @@
+"""Every preset names its paper, says which numbers are whose, has the paper's size, and trains."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from decoderlab.assembly import build_networks
+from decoderlab.config import resolve
+from decoderlab.contract import ImageSpace, TokenSpace
+from decoderlab.equations import count
+from decoderlab.train import conf_dir
+from tests.conftest import composed, run, variants
+
+PRESETS = variants("preset")
+NAMED = {
+    "sutskever2014",
+    "cho2014",
+    "show_and_tell2014",
+    "bahdanau2015",
+    "luong2015",
+    "luong2015_input_feeding",
+    "keras_addition",
+    "brownlee2017_repeat_vector",
+    "lake2018_scan",
+    "yao2015_g2p",
+    "vinyals2015_conversation",
+}
+
+
+def size(name: str, source, target, *overrides: str) -> int:
+    """Return the trained parameters of a preset, without torch's second bias vectors."""
+    config = resolve(composed(f"preset={name}", *overrides))
+    with torch.device("meta"):
+        networks = build_networks(config, source, target)
+    second = sum(
+        parameter.numel()
+        for network in networks
+        for key, parameter in network.named_parameters()
+        if "bias_hh" in key
+    )
+    return count(*networks) - second
+
+
+def test_the_papers_are_all_there():
+    assert set(PRESETS) == NAMED
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_names_its_paper_and_marks_its_numbers(name):
+    config = resolve(composed(f"preset={name}"))
+    paper = config["paper"]
+    assert set(paper) == {"title", "authors", "year", "url", "section", "task", "differs"}
+    assert str(paper["year"])[:2] == "20"
+    assert paper["url"].startswith("https://")
+    assert paper["differs"]
+    text = (conf_dir() / "preset" / f"{name}.yaml").read_text()
+    assert f"preset={name}" in text
+    numbers = text[re.search(r"^(task|encoder|decoder|training):", text, re.M).start() :]
+    for line in numbers.splitlines():
+        if re.search(r": \S", line) and "max_steps: null" not in line:
+            assert re.search(r"# (paper|ours)\b", line), f"whose is it? {line}"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_trains_when_it_is_made_small(tiny, name):
+    task = "shapes" if name == "show_and_tell2014" else "echo"
+    small = ["training.max_epochs=null", "training.max_steps=2", "evaluation.every_steps=2"]
+    settings = composed(f"preset={name}")
+    for group in ("encoder", "decoder"):
+        for key in ("embedding_size", "summary_size"):
+            if settings[group].get(key) is not None:
+                small.append(f"{group}.{key}=4")
+        small.append(f"{group}.hidden_size=8")
+    if name == "bahdanau2015":
+        small.append("encoder.hidden_size=4")
+    prepared = tiny(f"preset={name}", *small, task=task)
+    assert run(prepared) == "FINISHED"
+    assert prepared.config["paper"]["year"]
+
+
+def lstm(inputs: int, hidden: int) -> int:
+    """Return an LSTM layer's parameters as Keras and the papers count them."""
+    return 4 * hidden * (inputs + hidden + 1)
+
+
+def gru(inputs: int, hidden: int) -> int:
+    return 3 * hidden * (inputs + hidden + 1)
+
+
+def test_sutskevers_model_has_384_million_parameters():
+    found = size("sutskever2014", TokenSpace(160_000), TokenSpace(80_000))
+    assert found == pytest.approx(384e6, rel=0.002)  # section 3.4
+
+
+def test_keras_addition_is_as_large_as_in_keras():
+    expected = lstm(12, 128) + lstm(128, 128) + 128 * 12 + 12
+    assert size("keras_addition", TokenSpace(12), TokenSpace(12)) == expected == 205_324
+
+
+def test_brownlees_model_is_as_large_as_in_keras():
+    expected = lstm(12, 100) + lstm(100, 50) + 50 * 12 + 12
+    assert size("brownlee2017_repeat_vector", TokenSpace(12), TokenSpace(12)) == expected
+
+
+def test_chos_model_has_the_matrices_of_appendix_a():
+    vocabulary, h, e = 15_000, 1000, 100
+    encoder = vocabulary * e + gru(e, h) + (h + 1) * h
+    decoder = vocabulary * e + (h + 1) * h + gru(e + h, h)
+    output = (h + h + e + 1) * 2 * 500 + 500 * 100 + (100 + 1) * vocabulary
+    found = size("cho2014", TokenSpace(vocabulary), TokenSpace(vocabulary))
+    assert found == encoder + decoder + output
+
+
+def test_bahdanaus_model_has_the_matrices_of_appendix_a():
+    vocabulary, n, m, align, maxout = 30_000, 1000, 620, 1000, 500
+    encoder = vocabulary * m + 2 * gru(m, n)
+    decoder = vocabulary * m + (n + 1) * n + gru(m + 2 * n, n)
+    alignment = n * align + 2 * n * align + align
+    output = (n + 2 * n + m + 1) * 2 * maxout + (maxout + 1) * vocabulary
+    found = size("bahdanau2015", TokenSpace(vocabulary), TokenSpace(vocabulary))
+    assert found == encoder + decoder + alignment + output
+
+
+def test_luongs_input_feeding_widens_the_first_layer_alone():
+    spaces = TokenSpace(50_000), TokenSpace(50_000)
+    without, with_it = (size(name, *spaces) for name in ("luong2015", "luong2015_input_feeding"))
+    assert with_it - without == 4 * 1000 * 1000
+
+
+def test_show_and_tell_gives_the_image_as_first_input():
+    image, vocabulary = ImageSpace(1, 12, 36), TokenSpace(8)
+    config = resolve(composed("preset=show_and_tell2014"))
+    assert config["decoder"]["routes"] == ["first_input"]
+    assert config["decoder"]["hidden_size"] == config["decoder"]["embedding_size"] == 512
+    encoder, _ = build_networks(config, image, vocabulary)
+    decoder = 8 * 512 + (128 + 1) * 512 + lstm(512, 512) + (512 + 1) * 8
+    assert size("show_and_tell2014", image, vocabulary) == count(encoder) + decoder
