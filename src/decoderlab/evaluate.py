@@ -1,11 +1,11 @@
-"""decoderlab-evaluate: test a finished run again, or on another split."""
+"""decoderlab-evaluate: test a finished run again, with another search or on another split."""
 
 from __future__ import annotations
 
 import json
 import sys
 
-from decoderlab.train import add_to_path, guarded, run_parser
+from decoderlab.train import add_to_path, guarded, run_parser, search_settings
 
 
 def main() -> None:
@@ -21,15 +21,22 @@ def main() -> None:
 
     def run() -> int:
         add_to_path(arguments.config_dir)
-        from decoderlab.loading import load_run
+        from decoderlab.loading import load_run, search_with
         from decoderlab.metrics import signature
         from decoderlab.runs import evaluate
 
         loaded = load_run(arguments.run, trust=arguments.trust)
+        search_with(loaded, **search_settings(arguments))
         scores = evaluate(loaded.model, loaded.task, arguments.split, loaded.config)
         data = loaded.task.data
         size = len(data.splits[arguments.split])
-        measured = signature(arguments.split, size, data.max_target_length, data.fingerprint)
+        measured = signature(
+            arguments.split,
+            size,
+            data.max_target_length,
+            data.fingerprint,
+            loaded.model.search.signature,
+        )
         print(json.dumps({"metrics": scores, "signature": measured}, indent=2))  # noqa: T201
         return 0
 

@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 import torch
 from hydra.utils import get_object
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from decoderlab.assembly import build_model, build_task, construct_task
-from decoderlab.config import BUILT, ConfigError
+from decoderlab.config import BUILT, ConfigError, call
 from decoderlab.contract import ImageSpace
-from decoderlab.module import EncoderDecoder
+from decoderlab.module import EncoderDecoder, strip
 from decoderlab.records import Invalid, RunFolder
 from decoderlab.runs import load_best
+from decoderlab.search import Search, beam
 from decoderlab.tasks.batches import Ragged, Split
 from decoderlab.tasks.task import Task, TaskData
 from decoderlab.tasks.vocabulary import Vocabulary
@@ -96,15 +98,89 @@ def _vocabularies_alone(folder: RunFolder) -> TaskData:
     )
 
 
-def predict(run: LoadedRun, lines: list[str]) -> list[str]:
-    """Return the prediction for each line of source text; an empty line for an empty one.
+def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
+    """Return the run, which generates from now on as `decoderlab.search.Search` is told.
 
     Args:
         run: from `load_run`.
+        settings: of `Search`; with none of them the run generates as it was evaluated, with some
+            the others are at their defaults.
+
+    Raises:
+        ConfigError: for settings out of range, or without effect beside the others.
+    """
+    if settings:
+        run.model.search = call("generation", Search, **settings)
+    return run
+
+
+def predict(run: LoadedRun, lines: list[str], first_row: int = 0) -> list[str]:
+    """Return the prediction for each line of source text; an empty line for an empty one.
+
+    Args:
+        run: from `load_run`; it generates as `run.model.search` says.
         lines: source texts as the task writes them. Tokens that training never saw are read as
             unknown, with a warning.
+        first_row: number of the first line; what sampling draws for a line depends on its number.
+
+    Raises:
+        ConfigError: if the sources of the run are no text.
     """
-    source, target = run.task.data.source_vocabulary, run.task.data.target_vocabulary
+    filled, batch = _batch_of(run, lines)
+    predictions = [""] * len(lines)
+    if filled:
+        rows = torch.tensor(filled) + first_row
+        for place, generated in zip(filled, run.model(*batch, rows), strict=True):
+            predictions[place] = _text(run, generated)
+    return predictions
+
+
+def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[tuple[str, float]]]:
+    """Return the best hypotheses of a beam search for each line, each with its score, best first.
+
+    Args:
+        run: from `load_run`; its `model.search` says how wide the beam is.
+        lines: as for `predict`.
+        num_best: hypotheses at most, 1 to the beam's width.
+
+    Raises:
+        ConfigError: if there are more hypotheses than beams, or the sources are no text.
+    """
+    search = run.model.search
+    if not 1 <= num_best <= search.beam_width:
+        raise ConfigError(
+            f"--num-best is {num_best}, but the beam holds {search.beam_width}; take a beam that "
+            f"is at least as wide: --beam-width {max(num_best, 1)}"
+        )
+    filled, batch = _batch_of(run, lines)
+    best: list[list[tuple[str, float]]] = [[] for _ in lines]
+    if filled:
+        with torch.no_grad():
+            found = beam(
+                run.model.decoder,
+                run.model.encoder(*batch),
+                tokens=run.model.tokens,
+                max_length=run.model.max_target_length,
+                beam_width=search.beam_width,
+                length_penalty=search.length_penalty,
+                num_best=num_best,
+            )
+        for place, rows, scores in zip(filled, found.tokens, found.scores, strict=True):
+            best[place] = [
+                (_text(run, strip(row, run.model.tokens)), score)
+                for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
+                if score > float("-inf")
+            ]
+    return best
+
+
+def _text(run: LoadedRun, generated: list[int]) -> str:
+    return run.task.target_text(run.task.data.target_vocabulary.decode(generated))
+
+
+def _batch_of(run: LoadedRun, lines: list[str]) -> tuple[list[int], tuple[Tensor, Tensor] | None]:
+    """Return the places of the lines that are not empty, and their batch."""
+    source = run.task.data.source_vocabulary
     if isinstance(source, ImageSpace):
         raise ConfigError(
             "the sources of this run are images, not lines of text; in Python: "
@@ -121,13 +197,10 @@ def predict(run: LoadedRun, lines: list[str]) -> list[str]:
     )
     if unknown:
         shown = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
-        warnings.warn(f"never seen in training, read as unknown: {shown}", stacklevel=2)
+        warnings.warn(f"never seen in training, read as unknown: {shown}", stacklevel=3)
     filled = [place for place, row in enumerate(rows) if row]
-    predictions = [""] * len(lines)
-    if filled:
-        batch, lengths = Ragged.of([rows[place] for place in filled]).take(
-            slice(None), source.space.pad_id
-        )
-        for place, generated in zip(filled, run.model(batch, lengths), strict=True):
-            predictions[place] = run.task.target_text(target.decode(generated))
-    return predictions
+    if not filled:
+        return [], None
+    return filled, Ragged.of([rows[place] for place in filled]).take(
+        slice(None), source.space.pad_id
+    )

@@ -59,14 +59,14 @@ class EncoderDecoder(pl.LightningModule):
         self._loss_sum = self._loss_tokens = 0.0
 
     def forward(
-        self, source: Tensor, source_lengths: Tensor, rows: list[int] | None = None
+        self, source: Tensor, source_lengths: Tensor, rows: Tensor | None = None
     ) -> list[list[int]]:
         """Generate target ids, without EOS, as `search` says.
 
         Args:
             source: see `Batch`.
             source_lengths: see `Batch`.
-            rows: numbers of the examples; what sampling draws for one depends on its number alone.
+            rows: (B,) numbers of the examples; what sampling draws for one depends on that alone.
         """
         encoded = self.encoder(source, source_lengths)
         generated = self.search.generate(
@@ -128,8 +128,8 @@ class EncoderDecoder(pl.LightningModule):
         total, num_tokens = self.loss(batch)
         self._loss_sum += float(total)
         self._loss_tokens += float(num_tokens)
+        generated = self(batch.source, batch.source_lengths, batch.index)
         rows = batch.index.tolist()
-        generated = self(batch.source, batch.source_lengths, rows)
         references = [self.accepted(row) for row in rows]
         self.metrics.update(generated, references)
         self.predictions += [

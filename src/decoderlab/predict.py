@@ -6,26 +6,46 @@ import sys
 import warnings
 from itertools import islice
 
-from decoderlab.train import add_to_path, guarded, run_parser
+from decoderlab.train import add_to_path, guarded, run_parser, search_settings
 
 CHUNK = 256
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    arguments = run_parser("decoderlab-predict", __doc__).parse_args()
+    parser = run_parser("decoderlab-predict", __doc__)
+    parser.add_argument(
+        "--num-best",
+        type=int,
+        metavar="N",
+        help="N hypotheses of a beam for each line: line number, score, text, with tabs between",
+    )
+    arguments = parser.parse_args()
 
     def run() -> int:
         add_to_path(arguments.config_dir)
-        from decoderlab.loading import load_run, predict
+        from decoderlab.loading import load_run, predict, predict_best, search_with
 
         warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)  # noqa: T201
         loaded = load_run(arguments.run, data=False, trust=arguments.trust)
+        search_with(loaded, **search_settings(arguments))
         # A person who types wants an answer after each line, a pipe wants speed.
         chunk = 1 if sys.stdin.isatty() else CHUNK
         lines = (line.rstrip("\r\n") for line in sys.stdin)
+        number = 0
         while batch := list(islice(lines, chunk)):
-            sys.stdout.writelines(f"{text}\n" for text in predict(loaded, batch))
+            if arguments.num_best is None:
+                shown = predict(loaded, batch, first_row=number)
+            else:
+                shown = [
+                    f"{place}\t{score:.4f}\t{text}"
+                    for place, best in enumerate(
+                        predict_best(loaded, batch, arguments.num_best), start=number + 1
+                    )
+                    for text, score in best
+                ]
+            number += len(batch)
+            sys.stdout.writelines(f"{line}\n" for line in shown)
             sys.stdout.flush()
         return 0
 

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -41,7 +42,23 @@ def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
         "--trust", action="store_true", help="build classes from outside decoderlab that it names"
     )
     parser.add_argument("--config-dir", help="folder of those classes, as for decoderlab-train")
+    search = parser.add_argument_group("generation (default: as the run was evaluated)")
+    search.add_argument("--beam-width", type=int, metavar="K", help="beam search; 1: greedy")
+    search.add_argument("--length-penalty", type=float, metavar="A", help="of the beam (0: none)")
+    search.add_argument("--temperature", type=float, metavar="T", help="sample, at a temperature")
+    search.add_argument("--top-k", type=int, metavar="K", help="sample from the K most probable")
+    search.add_argument(
+        "--top-p", type=float, metavar="P", help="sample from this much probability"
+    )
+    search.add_argument("--seed", type=int, help="of sampling")
     return parser
+
+
+def search_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the generation settings that were given on the command line of `run_parser`."""
+    names = ("beam_width", "length_penalty", "temperature", "top_k", "top_p", "seed")
+    given = {name: getattr(arguments, name) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def add_to_path(config_dir: str | None) -> str | None:

@@ -232,10 +232,10 @@ from torch import nn
 class Constant(nn.Module):
     """Says the same at every step, whatever the source."""
 
-    def __init__(self, *, tokens, encoder_shape, bias=0.0):
+    def __init__(self, *, target_space, encoder_shape, bias=0.0):
         super().__init__()
-        self.bos_id = tokens.bos_id
-        self.table = nn.Embedding(tokens.size, tokens.size)
+        self.bos_id = target_space.bos_id
+        self.table = nn.Embedding(target_space.size, target_space.size)
         nn.init.constant_(self.table.weight, bias)
 
     def forward(self, encoded, target):
@@ -289,6 +289,10 @@ def test_a_decoder_of_ones_own_needs_no_fork(monkeypatch, capfd, tmp_path):
     assert "No module named 'my_plugin'" in lost
     assert "--config-dir" in lost
     assert lost.count("\n") == 1
+    checked = call("check", "decoder=constant", "--config-dir", str(conf))
+    assert checked.returncode == 1, checked.stderr
+    assert "FAILED the source has influence: no gradient reaches" in checked.stdout
+    assert "ok the future has no influence" in checked.stdout
 
 
 def test_predict_and_evaluate(monkeypatch, tmp_path):

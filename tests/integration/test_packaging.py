@@ -12,8 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from decoderlab.cells import CELLS
+from decoderlab.decoders.attention import MIXINGS, QUERIES, SCORES
+from decoderlab.decoders.bridges import BRIDGES, CELL_STATES
+from decoderlab.decoders.feedback import FEEDBACKS, SCHEDULES, SCOPES
+from decoderlab.decoders.heads import DISTRIBUTIONS, HEADS
+from decoderlab.decoders.routes import COMBINATIONS, ROUTES
+from decoderlab.testing import check_decoder
 from decoderlab.train import conf_dir
-from tests.integration.cli import in_process
+from tests.conftest import variants
+from tests.integration.cli import call, in_process
 
 ROOT = Path(__file__).parents[2]
 CLEAN = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -130,6 +138,7 @@ def test_the_readmes_commands_run(line, monkeypatch, tmp_path, capfd):
     small = [
         "training.max_steps=2",
         "training.max_seconds=null",
+        "training.max_epochs=null",
         "evaluation.every_steps=2",
         "run.tensorboard=false",
         f"run.output_dir={tmp_path / 'outputs'}",
@@ -146,25 +155,21 @@ def write_plugin(folder: Path) -> None:
     (folder / "decoder" / "mine.yaml").write_text(yaml)
 
 
-def test_the_readmes_decoder_keeps_the_contract(monkeypatch, tmp_path):
-    import torch
-
-    from decoderlab.contract import EncoderShape, TokenSpace
-    from decoderlab.encoders import RecurrentEncoder
-
+def test_the_readmes_decoder_passes_the_battery(monkeypatch, tmp_path):
     write_plugin(tmp_path / "my_conf")
+    done = call("check", "decoder=mine", "--config-dir", str(tmp_path / "my_conf"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 failed" in done.stdout
     monkeypatch.syspath_prepend(tmp_path / "my_conf")
     import my_decoder
 
-    tokens = TokenSpace(9)
-    encoder = RecurrentEncoder(tokens=tokens, cell="lstm", hidden_size=4)
-    assert isinstance(encoder.shape, EncoderShape)
-    decoder = my_decoder.MyDecoder(tokens=tokens, encoder_shape=encoder.shape)
-    encoded = encoder(torch.tensor([[4, 5, 6], [7, 8, 4]]), torch.tensor([3, 3]))
-    target = torch.tensor([[4, 5, 2], [6, 2, 0]])
-    logits = decoder(encoded, target)
-    state, token = decoder.start(encoded), torch.tensor([1, 1])
-    for t in range(3):
-        step_logits, state = decoder.step(token, state)
-        torch.testing.assert_close(step_logits, logits[:, t])
-        token = target[:, t]
+    check_decoder(my_decoder.MyDecoder)
+
+
+def test_the_list_of_strategies_is_complete():
+    text = (ROOT / "docs" / "strategies.md").read_text()
+    names = [*ROUTES, *COMBINATIONS, *FEEDBACKS, *SCOPES, *SCHEDULES, *BRIDGES, *CELL_STATES]
+    names += [*SCORES, *QUERIES, *MIXINGS, *HEADS, *DISTRIBUTIONS, *CELLS]
+    names += [name for group in ("encoder", "decoder", "preset") for name in variants(group)]
+    missing = [name for name in names if not re.search(rf"`[^`]*\b{name}\b[^`]*`", text)]
+    assert not missing
