@@ -96,8 +96,8 @@ def as_text(equations: Sequence[Equation]) -> str:
 
     Example:
         >>> print(as_text([Equation("c", "tanh(V h_S)", 8, 72), Equation("s_0", "c", 8)]))
-        c   = tanh(V h_S)     8    72
-        s_0 = c               8
+        c   = tanh(V h_S)  8  72
+        s_0 = c            8
     """
     left = max(len(one.left) for one in equations)
     lines = [f"{one.left:<{left}} = {one.right}" for one in equations]

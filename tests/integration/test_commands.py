@@ -316,6 +316,27 @@ def test_predict_and_evaluate(monkeypatch, tmp_path):
     validation = call("evaluate", str(folder), "--split", "validation")
     scores = json.loads(validation.stdout)["metrics"]
     assert scores == pytest.approx(result["metrics"]["validation"])
+    beam = call("evaluate", str(folder), "--beam-width", "3", "--length-penalty", "1")
+    assert "generation:beam:3|length_penalty:1.0|" in json.loads(beam.stdout)["signature"]
+    best = call(
+        "predict", str(folder), "--beam-width", "3", "--num-best", "3", stdin="1 2\n\n3 4\n"
+    )
+    table = [line.split("\t") for line in best.stdout.splitlines()]
+    assert [row[0] for row in table] == ["1"] * 3 + ["3"] * 3
+    scores = [float(row[1]) for row in table]
+    assert scores[:3] == sorted(scores[:3], reverse=True)
+    assert len({row[2] for row in table[:3]}) == 3
+    alone = call("predict", str(folder), "--beam-width", "3", stdin="1 2\n")
+    assert alone.stdout == table[0][2] + "\n"
+    drawn = [
+        call("predict", str(folder), "--temperature", "2", "--seed", seed, stdin=lines).stdout
+        for seed in ("0", "0", "1")
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+    narrow = call("predict", str(folder), "--num-best", "3", stdin="1 2\n")
+    assert (narrow.returncode, "--beam-width 3" in narrow.stderr) == (2, True)
+    useless = call("evaluate", str(folder), "--top-k", "3")
+    assert (useless.returncode, "only with a temperature" in useless.stderr) == (2, True)
     assert files(folder) == before
     assert call("evaluate", str(tmp_path)).returncode == 2
     assert "does not exist" in call("evaluate", str(tmp_path / "none")).stderr
@@ -358,3 +379,54 @@ def test_a_stopped_sweep_says_so_and_goes_on(monkeypatch, capfd, tmp_path, signu
         for one in (tmp_path / "whole" / "runs").iterdir():
             other = RunFolder(runs / one.name).result()
             assert RunFolder(one).result()["metrics"] == other["metrics"]
+
+
+def test_plan_shows_a_run_and_writes_nothing(tmp_path):
+    given = ("preset=cho2014", "encoder.summary_size=8", "training.max_epochs=null")
+    arguments = tiny_arguments(tmp_path / "outputs", *given)
+    shown = call("plan", *arguments, "--equations")
+    assert shown.returncode == 0, shown.stderr
+    for part in (
+        "after Cho,",
+        "differs: there are biases",
+        "(planned)",
+        "200 train, 20 validation, 20 test",
+        "s_0        = tanh(W_0 c + b_0)",
+        "decoder cho2014 (RecurrentDecoder): ",
+    ):
+        assert part in shown.stdout
+    assert "s_0" not in call("plan", *arguments).stdout
+    assert list(tmp_path.iterdir()) == []
+    wrong = call("plan", "decoder=lunog")
+    assert (wrong.returncode, "Did you mean luong" in wrong.stderr) == (2, True)
+
+
+def test_plan_shows_a_sweep_and_what_is_finished(monkeypatch, tmp_path):
+    sweep = ["-m", *tiny_arguments(tmp_path, "decoder=repeat_vector,luong", "seed=0,1")]
+    assert in_process(monkeypatch, *tiny_arguments(tmp_path, "decoder=luong", "seed=1")) == 0
+    before = files(tmp_path)
+    shown = call("plan", *sweep)
+    assert shown.returncode == 0, shown.stderr
+    rows = [line.split() for line in shown.stdout.splitlines()[1:]]
+    assert [(row[0], *row[-3:]) for row in rows] == [
+        ("repeat_vector", "0,", "1", "0"),
+        ("luong", "0,", "1", "1"),
+    ]
+    assert files(tmp_path) == before
+
+
+def test_check_passes_what_is_right_and_explains_what_cannot_be(tmp_path):
+    done = call("check", "encoder=bilstm", "decoder=luong")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("0 failed") == 2
+    images = call("check", "encoder=image_cnn", "--source", "images")
+    assert (images.returncode, "0 failed" in images.stdout) == (0, True)
+    values = ("decoder=peek", "decoder.head={kind: linear, distribution: gaussian}")
+    assert call("check", *values, "--target", "values").returncode == 0
+    for arguments, message in (
+        (["encoder=image_cnn"], "the encoder reads images"),
+        (["seed=1"], "give decoder=NAME or encoder=NAME"),
+        (["decoder=peek", "--target", "values"], "take head.distribution=point or gaussian"),
+    ):
+        refused = call("check", *arguments)
+        assert (refused.returncode, message in refused.stderr) == (2, True)

@@ -16,6 +16,7 @@ from decoderlab.assembly import build_model
 from decoderlab.callbacks import Interrupted, Interruption, Recorder
 from decoderlab.config import ConfigError
 from decoderlab.decoders import RecurrentDecoder
+from decoderlab.decoders.feedback import Feedback
 from decoderlab.loading import predict
 from decoderlab.module import EncoderDecoder
 from decoderlab.records import Invalid
@@ -64,6 +65,67 @@ def test_a_run_leaves_all_its_records(tiny):
     assert "_hparams_/session_start_info" in events.summary_metadata
     assert "test/predictions/text_summary" in events.summary_metadata
     assert events.Scalars("test/exact_match")[0].value == pytest.approx(share)
+
+
+def test_a_search_is_part_of_the_run_and_of_its_signature(tiny):
+    greedy, beam, sampled = (
+        tiny(*given)
+        for given in (
+            (),
+            ("evaluation.beam_width=3", "evaluation.length_penalty=0.6"),
+            ("evaluation.temperature=0.8", "evaluation.top_k=4"),
+        )
+    )
+    assert len({greedy.run_id, beam.run_id, sampled.run_id}) == 3
+    for prepared, signature in (
+        (greedy, "generation:greedy|"),
+        (beam, "generation:beam:3|length_penalty:0.6|"),
+        (sampled, "generation:sample:temperature:0.8|top_k:4|seed:0|"),
+    ):
+        assert run(prepared) == "FINISHED"
+        assert prepared.folder.result()["signature"].startswith(signature)
+    # What is generated has no part in training.
+    assert same(weights(greedy), weights(beam))
+    # Sampling does not depend on how examples are put into batches.
+    loaded = load_run(sampled.folder.path)
+    loaded.config["run"]["evaluation_batch_size"] = loaded.task.evaluation_batch_size = 3
+    again = evaluate(loaded.model, loaded.task, "test", loaded.config)
+    assert again == pytest.approx(sampled.folder.result()["metrics"]["test"])
+
+
+def test_labels_are_smoothed_in_training_alone(tiny):
+    plain, smooth = tiny(), tiny("training.label_smoothing=0.3")
+    for prepared in (plain, smooth):
+        assert run(prepared) == "FINISHED"
+    first = [
+        json.loads(prepared.folder.metrics.read_text().splitlines()[0])["train/loss"]
+        for prepared in (plain, smooth)
+    ]
+    assert first[0] != first[1]
+    loaded = load_run(smooth.folder.path)
+    batch = loaded.task.data.splits["test"].batch(torch.arange(5))
+    with torch.no_grad():
+        measured = float(loaded.model.loss(batch)[0])
+        loaded.model.label_smoothing = 0.0
+        assert measured == float(loaded.model.loss(batch)[0])
+
+
+def test_the_schedule_of_scheduled_sampling_follows_the_updates(tiny, monkeypatch):
+    seen = []
+    real = Feedback.at_step
+
+    def spy(self, step, seed):
+        real(self, step, seed)
+        seen.append((step, seed, self.teacher_ratio))
+
+    prepared = tiny("decoder=scheduled_sampling", "decoder.feedback.decay_steps=10")
+    monkeypatch.setattr(Feedback, "at_step", spy)
+    assert run(prepared) == "FINISHED"
+    called = seen[-12:]
+    assert [step for step, *_ in called] == list(range(12))
+    assert len({seed for _, seed, _ in called}) == 12
+    expected = [max(1 - step / 10, 0) for step in range(12)]
+    assert [ratio for *_, ratio in called] == pytest.approx(expected)
 
 
 def test_the_step_is_chosen_on_validation(tiny):
@@ -115,12 +177,18 @@ def interrupt_at(monkeypatch, step: int) -> None:
     monkeypatch.setattr(Recorder, "on_train_batch_end", wrapped)
 
 
-@pytest.mark.parametrize("step", [1, 4, 5, 7, 10, 11, 12])
-def test_a_run_interrupted_anywhere_ends_with_the_same_bits(tiny, tmp_path, monkeypatch, step):
+@pytest.mark.parametrize(
+    ("step", "decoder"),
+    [(step, "luong") for step in (1, 4, 5, 7, 10, 11, 12)]
+    + [(7, "scheduled_sampling"), (7, "free_running"), (7, "bahdanau2015")],
+)
+def test_a_run_interrupted_anywhere_ends_with_the_same_bits(
+    tiny, tmp_path, monkeypatch, step, decoder
+):
     settings = (
         "encoder.dropout=0.3",
         "encoder.num_layers=2",
-        "decoder=luong",
+        f"decoder={decoder}",
         "training.schedule=cosine",
         "training.warmup_steps=3",
         "run.log_every_steps=3",

@@ -114,6 +114,23 @@ def test_an_encoder_of_both_directions_is_kerass_bidirectional(cell):
         agree(found, expected, source)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+def test_a_reversed_source_is_kerass_go_backwards(cell):
+    # Keras returns its outputs in the order of reading, we in that of the source.
+    source = normal(4, 5, 3)
+    theirs = CELLS[cell](6, go_backwards=True, return_sequences=True, return_state=True)
+    theirs(source)
+    randomise(theirs)
+    ours = RecurrentEncoder(
+        source_space=ValueSpace(3), cell=cell, hidden_size=6, reverse_source=True
+    )
+    copy(theirs, ours.rnn.layers[0])
+    memory, last, *_ = theirs(source, mask=MASK)
+    encoded = ours(source, LENGTHS)
+    expected = [memory.flip(1) * MASK.unsqueeze(-1), last]
+    agree([encoded.memory, encoded.summary], expected, source)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_input_without_feedback_is_kerass_repeat_vector(cell):
     source, target = normal(4, 5, 3), torch.randint(4, 8, (4, 7))

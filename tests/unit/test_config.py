@@ -95,3 +95,27 @@ def test_a_missing_value_and_a_broken_interpolation_are_named():
     config.decoder.hidden_size = "${encoder.width}"
     with pytest.raises(ConfigError, match="decoder.hidden_size"):
         resolve(config)
+
+
+def test_a_part_is_a_name_or_a_mapping_and_becomes_the_same_settings():
+    def parts(*overrides):
+        return resolve(composed(*overrides))
+
+    named = parts("decoder.bridge=zero")
+    written = parts("decoder.bridge={kind: zero}")
+    full = parts("decoder.bridge={kind: zero, source: state, cell: encoder}")
+    assert named["decoder"] == written["decoder"] == full["decoder"]
+    assert named["decoder"]["bridge"] == {"kind": "zero", "source": "state", "cell": "encoder"}
+    assert len({run_id(one, "data") for one in (named, written, full)}) == 1
+    with pytest.raises(ConfigError, match=r"decoder.bridge.sorce is not a setting.*source"):
+        parts("decoder.bridge={kind: zero, sorce: state}")
+    with pytest.raises(ConfigError, match=r"decoder.attention.input_feeding is 1 .*must be bool"):
+        parts("decoder.attention={score: dot, input_feeding: 1}")
+    with pytest.raises(ConfigError, match=r"decoder.attention.score is missing"):
+        parts("decoder.attention={query: previous}")
+
+
+def test_the_paper_is_no_part_of_the_identity():
+    config = resolve(composed("preset=cho2014"))
+    without = {key: value for key, value in config.items() if key != "paper"}
+    assert run_id(config, "data") == run_id(without, "data")

@@ -3,9 +3,12 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from decoderlab.tasks import AdditionTask, EchoTask, G2PTask, TSVTask
+from decoderlab.contract import ImageSpace
+from decoderlab.tasks import AdditionTask, EchoTask, G2PTask, ShapesTask, TSVTask
 from decoderlab.tasks.g2p import package_file, parse_cmudict
 from decoderlab.tasks.sampling import split_by_source
 from decoderlab.tasks.vocabulary import Vocabulary
@@ -247,3 +250,38 @@ def test_vocabulary_round_trip_and_clashes():
         Vocabulary(["<eos>"])
     with pytest.raises(ValueError, match="twice"):
         Vocabulary(["a", "a"])
+
+
+def test_shapes_are_drawn_where_their_names_say():
+    task = ShapesTask(num_places=3, **SIZES)
+    examples = [row for rows in task.examples()[0].values() for row in rows]
+    assert len({row.source.tobytes() for row in examples}) == len(examples), "no picture twice"
+    areas = {"square": (36, 81), "disc": (24, 69), "cross": (20, 45), "triangle": (21, 45)}
+    for row in examples:
+        assert row.source.shape == (1, 12, 36)
+        drawn = [place for place in np.split(row.source[0], 3, axis=1) if place.any()]
+        assert len(drawn) == len(row.target) > 0
+        for place, name in zip(drawn, row.target, strict=True):
+            low, high = areas[name]
+            assert low <= place.sum() <= high
+            filled = np.argwhere(place)
+            top, left = filled.min(axis=0)
+            height, width = filled.max(axis=0) - filled.min(axis=0) + 1
+            assert height == width
+            corner = bool(place[top, left + width - 1])
+            assert corner == (name == "square")
+
+
+def test_images_are_batched_like_tokens():
+    task = ShapesTask(num_places=2, **SIZES)
+    data = task.data
+    assert data.source_space == ImageSpace(1, 12, 24)
+    batch = data.splits["train"].batch(torch.tensor([5, 3]))
+    assert batch.source.shape == (2, 1, 12, 24)
+    assert batch.source_lengths.tolist() == [1, 1]
+    assert task.shown_source("test", 4) == "image 4 of test"
+    assert data.fingerprint != ShapesTask(num_places=2, data_seed=1, **SIZES).data.fingerprint
+    sizes = [len(one.index) for one in task.evaluation_batches("train")]
+    assert sum(sizes) == 60
+    with pytest.raises(ValueError, match="between 1 and 8"):
+        ShapesTask(num_places=9, **SIZES)

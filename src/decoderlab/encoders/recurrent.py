@@ -48,6 +48,7 @@ class RecurrentEncoder(nn.Module):
         and D is summary_size, M without it, or hidden_size for the summary `backward`.
 
     Example:
+        >>> from decoderlab.contract import TokenSpace
         >>> encoder = RecurrentEncoder(source_space=TokenSpace(10), cell="lstm", hidden_size=5)
         >>> encoded = encoder(torch.tensor([[4, 5], [6, 0]]), torch.tensor([2, 1]))
         >>> encoded.memory.shape, encoded.summary.shape, encoded.memory_mask.tolist()
