@@ -10,7 +10,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -409,6 +409,15 @@ def _write_predictions(folder: RunFolder, task: Task, model: EncoderDecoder) -> 
     write_text(folder.predictions, "".join(lines))
 
 
+def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested mappings under dotted names."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(f"{prefix}.{name}", value)
+        else:
+            yield f"{prefix}.{name}", value
+
+
 def _tensorboard_summary(
     writer: Any,
     config: Mapping[str, Any],
@@ -430,10 +439,10 @@ def _tensorboard_summary(
             )
     writer.add_text("test/predictions", "\n".join(rows))
     plain = {
-        f"{group}.{name}": value if isinstance(value, int | float | str | bool) else str(value)
+        name: value if isinstance(value, int | float | str | bool) else str(value)
         for group in ("task", "encoder", "decoder", "training")
-        for name, value in config[group].items()
-        if name != "_target_"
+        for name, value in _flat(group, config[group])
+        if not name.endswith("._target_")
     }
     names = {group: config["choices"][group] for group in BUILT}
     writer.add_hparams(

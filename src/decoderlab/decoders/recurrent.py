@@ -13,6 +13,7 @@ from decoderlab.cells import RecurrentLayers
 from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace, ValueSpace
 from decoderlab.decoders.attention import Attention, AttentionSettings
 from decoderlab.decoders.bridges import Bridge, BridgeSettings
+from decoderlab.decoders.contradictions import refuse_contradictions
 from decoderlab.decoders.feedback import Feedback, FeedbackSettings
 from decoderlab.decoders.heads import Head, HeadSettings
 from decoderlab.decoders.routes import COMBINATIONS, ROUTES, Combination
@@ -58,7 +59,8 @@ class RecurrentDecoder(nn.Module):
         Vinyals et al. 2015 (https://arxiv.org/abs/1411.4555), eq. 10 to 12; every_input and output,
         Cho et al. 2014 (https://arxiv.org/abs/1406.1078), section 2.2; every_input without
         feedback is Keras's RepeatVector; attention, see `Attention` and `AttentionSettings`.
-    Differs: routes that the papers do not combine can be combined.
+    Differs: routes that the papers do not combine can be combined. The LSTM of Vinyals et al. puts out
+        o * k, without the tanh that ours has.
 
     Each of bridge, feedback, attention and head is a name, or a mapping for more than the name:
     see `BridgeSettings`, `FeedbackSettings`, `AttentionSettings` and `HeadSettings`.
@@ -123,7 +125,15 @@ class RecurrentDecoder(nn.Module):
         self.head_settings = part("head", HeadSettings, head)
         self.target_space = target_space
         self.sees_output = self.feedback.settings.kind != "none"
-        _check_settings(self, bridge, cell, combine)
+        refuse_contradictions(
+            routes=self.routes,
+            sees_output=self.sees_output,
+            cell=cell,
+            combine=combine,
+            bridge=bridge,
+            attends=self.attends,
+            head=self.head_settings,
+        )
 
         self.embedded_size = embedded_size = 0
         if self.sees_output:
@@ -321,12 +331,15 @@ class RecurrentDecoder(nn.Module):
             inputs = [state.summary.new_zeros(num_rows, num_steps, self.blank_size)]
         outputs, recurrent = self.rnn(_concatenate(inputs), state.recurrent)
 
-        before = torch.cat([hidden, outputs[:, :-1]], dim=1)
-        features = before if self.head_settings.state == "previous" else outputs
+        features = outputs
+        asks_before = attends is not None and attends.query == "previous" and context is None
+        if asks_before or self.head_settings.state == "previous":
+            before = torch.cat([hidden, outputs[:, :-1]], dim=1)  # s_{t-1} of each step
+        if self.head_settings.state == "previous":
+            features = before
         if attends is not None:
             if context is None:
-                query = before if attends.query == "previous" else outputs
-                context, weights = self._attend(query, state)
+                context, weights = self._attend(before if asks_before else outputs, state)
             if self.mix is None:
                 features, fed = torch.cat([features, context], dim=-1), context
             else:  # Luong et al. 2015, eq. 5: h~ = tanh(W_c [c; h])
@@ -371,51 +384,3 @@ class RecurrentDecoder(nn.Module):
 
 def _concatenate(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
-
-
-def _check_settings(
-    decoder: RecurrentDecoder, bridge: BridgeSettings, cell: str, combine: str
-) -> None:
-    """Raise ValueError where two settings contradict each other, naming both."""
-    routes, attends, head = decoder.routes, decoder.attends, decoder.head_settings
-    if not routes and attends is None:
-        raise ValueError(
-            "routes is empty and attention is null, so nothing of the source reaches the decoder; "
-            f"name at least one of {', '.join(ROUTES)}, or an attention score"
-        )
-    if "initial_state" in routes and not bridge.carries:
-        raise ValueError(
-            f"routes has initial_state but bridge is {bridge.kind!r}, which carries nothing; "
-            "take bridge=copy, dense, dense_nonlinear or mean, or leave initial_state out"
-        )
-    if "initial_state" not in routes and bridge.carries:
-        raise ValueError(
-            f"bridge is {bridge.kind!r} but routes has no initial_state; "
-            "take bridge=zero or learned, or add initial_state to routes"
-        )
-    if not decoder.sees_output and routes <= {"output"} and attends is None:
-        raise ValueError(
-            "feedback is none and the summary enters at the output only, so every step would "
-            "give the same logits; add another route, or take feedback=teacher_forcing"
-        )
-    if not decoder.sees_output and (head.sees_previous or (attends and attends.mixing == "deep")):
-        raise ValueError(
-            "feedback is none, but head.sees_previous or attention.mixing=deep asks for the "
-            "previous output; take feedback=teacher_forcing, or leave them out"
-        )
-    if head.state == "previous" and attends and attends.mixing != "none":
-        raise ValueError(
-            f"head.state is 'previous', but with attention.mixing={attends.mixing} the head sees "
-            "an attentional vector; take attention.mixing=none, or head.state=current"
-        )
-    fed = decoder.sees_output or bool(attends and attends.input_feeding)
-    if combine != "concat" and "output" not in routes and not ("every_input" in routes and fed):
-        raise ValueError(
-            f"combine is {combine!r}, but the summary stands alone wherever it enters; take "
-            "combine=concat, or the route output"
-        )
-    if cell == "gru_reset_summary" and ("every_input" not in routes or combine != "concat"):
-        raise ValueError(
-            "cell is 'gru_reset_summary', whose reset gate scales the summary at every input; take "
-            "the route every_input with combine=concat, or cell=gru_reset_before"
-        )
