@@ -104,8 +104,8 @@ class LSTMLayerNorm(SteppedCell):
     """LSTM with layer normalisation of both products and of the cell.
 
     Paper: Ba et al. 2016, eq. 20 to 22 (https://arxiv.org/abs/1607.06450).
-    Differs: 1e-5 is added to the variance, as torch does; gates stand in torch's order (input, forget,
-        cell, output).
+    Differs: 1e-5 is added to the variance, as torch does; gates stand in torch's order
+        (input, forget, cell, output).
     """
 
     num_gates = 4

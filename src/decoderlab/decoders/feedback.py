@@ -121,7 +121,8 @@ class Feedback:
     def at_step(self, step: int, seed: int) -> None:
         """Say how many updates are done, and seed the coins of the next one."""
         self.teacher_ratio = self.settings.teacher_ratio(step)
-        self._generator = torch.Generator().manual_seed(seed)
+        if self.settings.samples:
+            self._generator = torch.Generator().manual_seed(seed)
 
     def coins(self, num_rows: int, num_steps: int) -> Tensor:
         """Return (B, T) bool on the CPU: where the previous token is the target's."""

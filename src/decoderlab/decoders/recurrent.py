@@ -59,8 +59,8 @@ class RecurrentDecoder(nn.Module):
         Vinyals et al. 2015 (https://arxiv.org/abs/1411.4555), eq. 10 to 12; every_input and output,
         Cho et al. 2014 (https://arxiv.org/abs/1406.1078), section 2.2; every_input without
         feedback is Keras's RepeatVector; attention, see `Attention` and `AttentionSettings`.
-    Differs: routes that the papers do not combine can be combined. The LSTM of Vinyals et al. puts out
-        o * k, without the tanh that ours has.
+    Differs: routes that the papers do not combine can be combined. The LSTM of Vinyals et al.
+        puts out o * k, without the tanh that ours has.
 
     Each of bridge, feedback, attention and head is a name, or a mapping for more than the name:
     see `BridgeSettings`, `FeedbackSettings`, `AttentionSettings` and `HeadSettings`.
