@@ -199,6 +199,10 @@ class RecurrentDecoder(nn.Module):
             embedding_size=embedding_size if has_table else None,
         )
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        if isinstance(target_space, TokenSpace):  # -inf for what is never generated
+            excluded = torch.zeros(target_space.size)
+            excluded[target_space.never_generated] = float("-inf")
+            self.register_buffer("excluded", excluded, persistent=False)
 
     def forward(self, encoded: Encoded, target: Tensor) -> Tensor:
         """Return the outputs of all steps, given the target before each."""
@@ -378,8 +382,7 @@ class RecurrentDecoder(nn.Module):
         """Return the decoder's own prediction (B, 1) or (B, 1, F) from its outputs."""
         if isinstance(self.target_space, ValueSpace):
             return outputs[..., : self.target_space.size]
-        never = torch.tensor(self.target_space.never_generated, device=outputs.device)
-        return outputs.detach().index_fill(-1, never, float("-inf")).argmax(dim=-1)
+        return (outputs.detach() + self.excluded).argmax(dim=-1)
 
 
 def _concatenate(parts: list[Tensor]) -> Tensor:
