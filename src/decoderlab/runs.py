@@ -10,7 +10,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from decoderlab.records import (
 from decoderlab.settings import PRECISIONS, Evaluation, Run, Training
 from decoderlab.tasks.task import Task
 from decoderlab.tasks.vocabulary import Vocabulary
+from decoderlab.tensorboard import write_summary
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -247,7 +248,7 @@ def _train_and_test(
             raise Diverged(step)
         _write_predictions(folder, task, model)
         if recorder.writer is not None:
-            _tensorboard_summary(recorder.writer, config, task, model, scores, run.num_samples)
+            write_summary(recorder.writer, config, scores, folder.predictions, run.num_samples)
     finally:
         recorder.close()
     memory = recorder.memory
@@ -407,46 +408,3 @@ def _write_predictions(folder: RunFolder, task: Task, model: EncoderDecoder) -> 
         }
         lines.append(json.dumps(record, ensure_ascii=False) + "\n")
     write_text(folder.predictions, "".join(lines))
-
-
-def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the values of nested mappings under dotted names."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(f"{prefix}.{name}", value)
-        else:
-            yield f"{prefix}.{name}", value
-
-
-def _tensorboard_summary(
-    writer: Any,
-    config: Mapping[str, Any],
-    task: Task,
-    model: EncoderDecoder,
-    scores: dict[str, float],
-    num_samples: int,
-) -> None:
-    """Add sample predictions and the HPARAMS entry."""
-    from itertools import islice
-
-    rows = ["| source | target | prediction |", "|---|---|---|"]
-    with (Path(writer.log_dir).parent / "predictions.jsonl").open() as file:
-        for line in islice(file, num_samples):
-            record = json.loads(line)
-            mark = "" if record["correct"] else " ✗"
-            rows.append(
-                f"| {record['source']} | {record['target']} | {record['prediction']}{mark} |"
-            )
-    writer.add_text("test/predictions", "\n".join(rows))
-    plain = {
-        name: value if isinstance(value, int | float | str | bool) else str(value)
-        for group in ("task", "encoder", "decoder", "training")
-        for name, value in _flat(group, config[group])
-        if not name.endswith("._target_")
-    }
-    names = {group: config["choices"][group] for group in BUILT}
-    writer.add_hparams(
-        names | plain | {"seed": config["seed"]},
-        {f"test/{name}": value for name, value in scores.items()},
-        run_name=".",
-    )

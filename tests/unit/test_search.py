@@ -12,7 +12,7 @@ import torch
 from scipy.stats import chisquare
 from torch import nn
 
-from decoderlab import search
+from decoderlab import sampling
 from decoderlab.contract import Encoded, TokenSpace, ValueSpace
 from decoderlab.randomness import numpy_generator
 from decoderlab.search import Search, beam, greedy, roll_forward, sample
@@ -311,7 +311,7 @@ def test_the_extreme_draws_do_not_take_what_has_no_probability(monkeypatch, draw
         def random(self, size):
             return np.full(size, draw)
 
-    monkeypatch.setattr(search, "numpy_generator", lambda *keys: Stream())
+    monkeypatch.setattr(sampling, "numpy_generator", lambda *keys: Stream())
     decoder = Constant(0.0, 0.0, NEVER, 0.0, 1.0, 1.0, NEVER)
     drawn = sample(decoder, encoded(0), tokens=TokenSpace(7), max_length=1, seed=0)
     assert drawn.tolist() == [[expected]]
