@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from decoderlab.cells import SteppedCell
 from decoderlab.randomness import stream_seed, torch_generator
+from decoderlab.stepped import SteppedCell
 
 
 @torch.no_grad()

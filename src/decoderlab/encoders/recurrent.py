@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from decoderlab import checks
-from decoderlab.cells import RecurrentLayers, in_order, reversed_positions, side_by_side
+from decoderlab.cells import RecurrentLayers, side_by_side
 from decoderlab.contract import Encoded, EncoderShape, Space, State
 from decoderlab.embedding import build_embedding
 from decoderlab.equations import Equation, count, embedding_equation
 from decoderlab.pooling import POOLINGS, length_mask
+from decoderlab.stepped import in_order, reversed_positions
 
 SUMMARIES = ("last", "backward", *POOLINGS)
 
