@@ -7,12 +7,12 @@ import os
 os.environ.setdefault("KERAS_BACKEND", "torch")  # before anything imports keras
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from decoderlab.runs import Prepared, execute, prepare
 from decoderlab.train import conf_dir
@@ -43,9 +43,14 @@ def variants(group: str) -> list[str]:
 SMALL = {"embedding_size": 4, "position_size": 4, "num_heads": 2, "summary_size": 8}
 
 
+@cache
+def _composed_group(group: str, name: str):
+    return composed(f"{group}={name}")[group]
+
+
 def small(group: str, name: str) -> list[str]:
     """Return the overrides that make a variant small; the states of all encoders are as wide."""
-    yaml = OmegaConf.load(conf_dir() / group / f"{name}.yaml")
+    yaml = _composed_group(group, name)
     sizes = SMALL | {"hidden_size": 4 if yaml.get("bidirectional") else 8}
     chosen = {key: size for key, size in sizes.items() if yaml.get(key) is not None}
     return [f"{group}={name}"] + [f"{group}.{key}={size}" for key, size in chosen.items()]

@@ -35,7 +35,8 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     """Return a composed config as plain, complete, checked values.
 
     Interpolations are resolved, settings that a YAML leaves out get their constructor's default,
-    and integers given for floats become floats, so that equal settings give equal configs.
+    and integers given for floats become floats, so that equal settings give equal configs. A class
+    with a static method `canonical(settings)` sets back there what has no effect beside the rest.
 
     Raises:
         ConfigError: for anything missing, unknown, of the wrong type or out of range.
@@ -62,6 +63,8 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         target = find_target(group, plain[group]["_target_"])
         settings = {key: value for key, value in plain[group].items() if key != "_target_"}
         settings = complete(group, target, settings, injected=INJECTED[group])
+        if hasattr(target, "canonical"):
+            settings = call(group, target.canonical, settings=settings)
         plain[group] = {"_target_": plain[group]["_target_"], **settings}
     for group, kind in SETTINGS.items():
         if not isinstance(plain.get(group), dict):
@@ -167,7 +170,7 @@ def _hints(target: Callable) -> dict[str, Any]:
 def _expanded(name: str, value: Any, hint: Any) -> Any:
     """Return the settings of a part (see `decoderlab.parts`) in full, anything else as it is."""
     for kind in _kinds(hint):
-        if dataclasses.is_dataclass(kind) and value is not None:
+        if dataclasses.is_dataclass(kind):
             first = dataclasses.fields(kind)[0].name
             return complete(name, kind, value if isinstance(value, Mapping) else {first: value})
     return value

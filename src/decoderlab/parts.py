@@ -40,18 +40,17 @@ def part(name: str, kind: type[T], value: str | Mapping[str, Any] | T) -> T:
     return kind(**settings)
 
 
-def refuse_unused(name: str, settings: Any, used: set[str], reason: str) -> None:
-    """Raise ValueError if a setting that would have no effect is not at its default.
+def keep(settings: T, *used: str) -> T:
+    """Return the settings with every field but the used ones at its default.
 
     Args:
-        name: of the part.
-        settings: a dataclass with a default for each field.
+        settings: a dataclass with a default for each field that may be unused.
         used: the fields that have an effect.
-        reason: why the others have none.
+
+    Example:
+        >>> from decoderlab.decoders.bridges import BridgeSettings
+        >>> keep(BridgeSettings(kind="zero", cell="hidden"), "kind").cell
+        'encoder'
     """
-    for field in dataclasses.fields(settings):
-        given = getattr(settings, field.name)
-        if field.name not in used and given != field.default:
-            raise ValueError(
-                f"{name}.{field.name} is {given!r}, which has no effect {reason}; leave it out"
-            )
+    unused = [field for field in dataclasses.fields(settings) if field.name not in used]
+    return dataclasses.replace(settings, **{field.name: field.default for field in unused})

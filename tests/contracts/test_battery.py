@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -19,6 +21,7 @@ from decoderlab.testing import (
     encoder_failures,
 )
 from decoderlab.testing.decoders import DECODER_CHECKS
+from decoderlab.testing.encoders import ENCODER_CHECKS
 
 BASIS = {"cell": "gru", "hidden_size": 8, "routes": ["initial_state"], "bridge": "copy"}
 ATTENTION = BASIS | {"attention": "dot"}
@@ -80,30 +83,91 @@ class ReorderForgetsTheMemory(RecurrentDecoder):
         return moved._replace(memory=first.memory, keys=first.keys)
 
 
-class CoinPerBatch(RecurrentDecoder):
+class MaskIgnoredInTraining(RecurrentDecoder):
+    def _attend(self, query, state):
+        mask = torch.ones_like(state.memory_mask) if self.training else state.memory_mask
+        return super()._attend(query, state._replace(memory_mask=mask))
+
+
+class RowsSharedInTraining(RecurrentDecoder):
+    def start(self, encoded):
+        if self.training:
+            summary = encoded.summary + encoded.summary.mean(dim=0)
+            encoded = encoded._replace(summary=summary)
+        return super().start(encoded)
+
+
+class Coins(RecurrentDecoder):
+    """Lets a test say how coins fall: `thrown` gets the right ones, and the feedback."""
+
     def __init__(self, **settings):
         super().__init__(**settings)
-        coins = self.feedback.coins
-        self.feedback.coins = lambda rows, steps: coins(1, steps).expand(rows, -1)
+        coins, feedback = self.feedback.coins, self.feedback
+        self.feedback.coins = lambda rows, steps: self.thrown(coins, feedback, rows, steps)
 
 
-class CoinPerSequence(RecurrentDecoder):
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        coins = self.feedback.coins
-        self.feedback.coins = lambda rows, steps: coins(rows, steps)[:, :1].expand(-1, steps)
+class CoinPerBatch(Coins):
+    def thrown(self, coins, feedback, rows, steps):
+        return coins(1, steps).expand(rows, -1)
 
 
-class CoinsTooKind(RecurrentDecoder):
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        coins = self.feedback.coins
-        self.feedback.coins = lambda rows, steps: coins(rows, steps) | coins(rows, steps)
+class CoinPerSequence(Coins):
+    def thrown(self, coins, feedback, rows, steps):
+        return coins(rows, steps)[:, :1].expand(-1, steps)
+
+
+class CoinPerTokenAllTheSame(Coins):
+    def thrown(self, coins, feedback, rows, steps):
+        return coins(rows * steps, 1).view(rows, steps)
+
+
+class CoinsTooKind(Coins):
+    def thrown(self, coins, feedback, rows, steps):
+        return coins(rows, steps) | coins(rows, steps)
+
+
+class RatioFallsWithThePosition(Coins):  # trap T7
+    def thrown(self, coins, feedback, rows, steps):
+        ratios = torch.linspace(1, 0, steps)
+        return torch.rand(rows, steps, generator=feedback._generator) < ratios
+
+
+class RatioStandsStill(Coins):
+    def thrown(self, coins, feedback, rows, steps):
+        return torch.rand(rows, steps, generator=feedback._generator) < 0.5
+
+
+class SameCoinsForEverySeed(RecurrentDecoder):
+    def at_step(self, step, seed):
+        super().at_step(step, 5)
 
 
 class CoinsNotSeeded(RecurrentDecoder):
     def at_step(self, step, seed):
         super().at_step(step, torch.seed())
+
+
+class FeedsBackBOS(RecurrentDecoder):
+    def _own(self, outputs):
+        return torch.full(outputs.shape[:2], self.target_space.bos_id)
+
+
+class FeedsBackTheLeastProbable(RecurrentDecoder):
+    def _own(self, outputs):
+        return super()._own(-outputs)
+
+
+class ReorderDrifts(RecurrentDecoder):
+    def reorder(self, state, index):
+        state = super().reorder(state, index)
+        hidden = -3 * state.recurrent.hidden
+        return state._replace(recurrent=state.recurrent._replace(hidden=hidden))
+
+
+class InitialStateCut(RecurrentDecoder):
+    def start(self, encoded):
+        hidden = torch.zeros_like(encoded.state.hidden)
+        return super().start(encoded._replace(state=encoded.state._replace(hidden=hidden)))
 
 
 class SummaryLeaks(RecurrentDecoder):
@@ -177,65 +241,120 @@ class ComputesInItsConstructor(RecurrentDecoder):
         self.scale = float(self.head.output.weight.abs().mean())
 
 
+PER_SEQUENCE = BASIS | {"feedback": SAMPLING["feedback"] | {"scope": "sequence"}}
+FALLING = BASIS | {"feedback": {"kind": "scheduled_sampling", "decay_steps": 100}}
+EVERY = BASIS | {"routes": ["every_input"]}
+ROUTES_CHECK = "routes_carry_gradient_exactly_when_on"
+REORDER_CHECK = "reorder_moves_everything_a_row_knows"
+# A defect, the settings that show it, the check that must name it, and what that must say.
 DEFECTS = [
-    (MaskIgnored, ATTENTION, "masked_memory_has_no_influence"),
+    (MaskIgnored, ATTENTION, "masked_memory_has_no_influence", "in evaluation"),
+    (MaskIgnoredInTraining, ATTENTION, "masked_memory_has_no_influence", "in training"),
+    (DividedByPaddedLength, EVERY, "padded_length_has_no_influence", "divided by the padded"),
+    (FutureSeen, BASIS, "the_future_has_no_influence", "in evaluation"),
+    (FutureSeenInTraining, BASIS, "the_future_has_no_influence", "in training"),
+    (StateKeptInTheModule, BASIS, "nothing_stays_in_the_module", "for another source"),
+    (StateSharedBetweenRows, EVERY, "batch_mates_have_no_influence", "alone and in its batch"),
+    (RowsSharedInTraining, EVERY, "batch_mates_have_no_influence", "in training"),
+    (ReorderForgotten, BASIS, REORDER_CHECK, "go on differently"),
+    (ReorderForgetsTheMemory, ATTENTION, REORDER_CHECK, "go on differently"),
+    (ReorderDrifts, BASIS, "a_beam_of_one_is_greedy", "a beam of one"),
+    (CoinPerBatch, SAMPLING, "coins_fall_as_declared", "for the whole batch|at position"),
+    (CoinPerSequence, SAMPLING, "coins_fall_as_declared", "per sequence|of the places"),
+    (CoinPerTokenAllTheSame, PER_SEQUENCE, "coins_fall_as_declared", "per token"),
+    (CoinsTooKind, SAMPLING, "coins_fall_as_declared", "declared is 50%"),
+    (CoinsTooKind, PER_SEQUENCE, "coins_fall_as_declared", "declared is 50%"),
+    (RatioFallsWithThePosition, SAMPLING, "coins_fall_as_declared", "at position 1"),
+    (RatioStandsStill, FALLING, "coins_fall_as_declared", "declared is"),
+    (SameCoinsForEverySeed, SAMPLING, "coins_fall_as_declared", "another seed"),
+    (CoinsNotSeeded, SAMPLING, "the_same_seed_gives_the_same_training_step", "same step and seed"),
+    (FeedsBackBOS, SAMPLING, "ones_own_output_is_fed_back", "most probable"),
     (
-        DividedByPaddedLength,
-        BASIS | {"routes": ["every_input"], "bridge": "zero"},
-        "padded_length_has_no_influence",
+        FeedsBackTheLeastProbable,
+        BASIS | {"feedback": "free_running"},
+        "ones_own_output_is_fed_back",
+        "most probable",
     ),
-    (FutureSeen, BASIS, "the_future_has_no_influence"),
-    (FutureSeenInTraining, BASIS, "the_future_has_no_influence"),
-    (StateKeptInTheModule, BASIS, "nothing_stays_in_the_module"),
+    (SummaryLeaks, ATTENTION | {"routes": []}, ROUTES_CHECK, "gradient reaches the summary"),
+    (SummaryLeaks, BASIS, ROUTES_CHECK, "gradient reaches the summary"),
+    (RouteCut, BASIS | {"routes": ["initial_state", "output"]}, ROUTES_CHECK, "no gradient"),
+    (InitialStateCut, BASIS | {"routes": ["initial_state", "output"]}, ROUTES_CHECK, "reads the"),
+    (SourceIgnored, BASIS, "the_source_has_influence", "the source is ignored"),
+    (FirstInputScored, BASIS, "outputs_have_the_promised_shape", "is not scored"),
     (
-        StateSharedBetweenRows,
-        BASIS | {"routes": ["every_input"], "bridge": "zero"},
-        "batch_mates_have_no_influence",
+        FeedbackSwallowed,
+        BASIS,
+        "the_previous_output_has_influence_exactly_with_feedback",
+        "the target changes nothing",
     ),
-    (ReorderForgotten, BASIS, "reorder_moves_everything_a_row_knows"),
-    (ReorderForgetsTheMemory, ATTENTION, "reorder_moves_everything_a_row_knows"),
-    (CoinPerBatch, SAMPLING, "coins_fall_as_declared"),
-    (CoinPerSequence, SAMPLING, "coins_fall_as_declared"),
-    (CoinsTooKind, SAMPLING, "coins_fall_as_declared"),
-    (CoinsNotSeeded, SAMPLING, "the_same_seed_gives_the_same_training_step"),
-    (
-        SummaryLeaks,
-        ATTENTION | {"routes": [], "bridge": "zero"},
-        "routes_carry_gradient_exactly_when_on",
-    ),
-    (
-        RouteCut,
-        BASIS | {"routes": ["initial_state", "output"]},
-        "routes_carry_gradient_exactly_when_on",
-    ),
-    (SourceIgnored, BASIS, "the_source_has_influence"),
-    (FirstInputScored, BASIS, "outputs_have_the_promised_shape"),
-    (FeedbackSwallowed, BASIS, "the_previous_output_has_influence_exactly_with_feedback"),
-    (StepsDiffer, BASIS, "all_steps_at_once_equal_step_by_step"),
-    (UnusedWeights, BASIS, "every_parameter_gets_a_finite_gradient"),
-    (SwallowsSettings, BASIS, "unknown_settings_are_refused"),
-    (WeightsNotSaved, BASIS, "saved_and_loaded_it_is_the_same"),
-    (WrongGradient, BASIS, "gradients_are_right"),
-    (ComputesInItsConstructor, BASIS, "it_is_built_without_computing"),
+    (StepsDiffer, BASIS, "all_steps_at_once_equal_step_by_step", "loop differ by 1.0e-06"),
+    (UnusedWeights, BASIS, "every_parameter_gets_a_finite_gradient", "spare.weight gets no"),
+    (SwallowsSettings, BASIS, "unknown_settings_are_refused", "take no"),
+    (WeightsNotSaved, BASIS, "saved_and_loaded_it_is_the_same", "gives other outputs"),
+    (WrongGradient, BASIS, "gradients_are_right", "is not the derivative"),
+    (ComputesInItsConstructor, BASIS, "it_is_built_without_computing", "meta"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("kind", "chosen", "check"), DEFECTS, ids=lambda one: getattr(one, "__name__", None)
+    ("kind", "chosen", "check", "seen"), DEFECTS, ids=[kind.__name__ for kind, *_ in DEFECTS]
 )
-def test_a_planted_defect_of_a_decoder_is_reported_by_name(kind, chosen, check):
+def test_a_planted_defect_of_a_decoder_is_reported_by_name(kind, chosen, check, seen):
     assert not decoder_failures(RecurrentDecoder, **chosen), "without the defect all is well"
-    failures = decoder_failures(kind, **chosen)
-    assert check in [failure.check for failure in failures]
-    with pytest.raises(
-        ContractViolation, match=f"{kind.__name__} breaks the contract(.|\n)*{check}"
-    ):
+    failures = {one.check: one.seen for one in decoder_failures(kind, **chosen)}
+    assert check in failures
+    assert re.search(seen, failures[check])
+    told = f"{kind.__name__} breaks the contract(.|\\n)*{check}"
+    with pytest.raises(ContractViolation, match=told):
         check_decoder(kind, **chosen)
 
 
 def test_every_check_of_decoders_is_known_to_fail():
-    caught = {check for *_, check in DEFECTS} | {"a_beam_of_one_is_greedy"}
-    assert caught == {check.__name__ for check in DECODER_CHECKS}
+    assert {check for _, _, check, _ in DEFECTS} == {check.__name__ for check in DECODER_CHECKS}
+
+
+class OtherDropout(RecurrentDecoder):
+    """Right, but drops out in ways of its own."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.dropout = nn.AlphaDropout(0.3)
+
+    def start(self, encoded):
+        summary = nn.functional.dropout(encoded.summary, 0.3, self.training)
+        return super().start(encoded._replace(summary=summary))
+
+
+class StateChangedInPlace(RecurrentDecoder):
+    """Right, but each step changes the state that it got."""
+
+    def start(self, encoded):
+        return [super().start(encoded)]
+
+    def step(self, previous, state):
+        outputs, state[0] = super().step(previous, state[0])
+        return outputs, state
+
+    def reorder(self, state, index):
+        state[0] = super().reorder(state[0], index)
+        return state
+
+    def forward(self, encoded, target):
+        outputs, _ = self._advance(self._before(target), RecurrentDecoder.start(self, encoded))
+        return outputs
+
+
+@pytest.mark.parametrize("kind", [OtherDropout, StateChangedInPlace])
+def test_what_is_right_in_its_own_way_passes(kind):
+    check_decoder(kind, **EVERY)
+
+
+def test_the_battery_leaves_the_callers_randomness_alone():
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    check_decoder(RecurrentDecoder, **BASIS)
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_decoder_that_cannot_generate_is_reported():
@@ -302,25 +421,77 @@ class RemembersTheLast(RecurrentEncoder):
         return encoded._replace(summary=encoded.summary + kept)
 
 
-@pytest.mark.parametrize(
-    ("kind", "check"),
-    [
-        (ReadsThePadding, "padding_has_no_influence"),
-        (MemoryNotCleared, "memory_is_zero_at_padding_and_the_mask_says_where"),
-        (MaskInverted, "memory_is_zero_at_padding_and_the_mask_says_where"),
-        (RowsMixed, "encoders_batch_mates_have_no_influence"),
-        (FirstRowIsSpecial, "order_in_the_batch_has_no_influence"),
-        (FirstTokenDropped, "every_position_has_influence"),
-        (WrongSizeStated, "it_returns_the_sizes_that_it_states"),
-        (RemembersTheLast, "nothing_stays_in_the_encoder"),
-    ],
-)  # fmt: skip
-def test_a_planted_defect_of_an_encoder_is_reported_by_name(kind, check):
+class NormalisedOverTheBatch(RecurrentEncoder):
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.norm = nn.BatchNorm1d(8)
+
+    def forward(self, source, source_lengths):
+        encoded = super().forward(source, source_lengths)
+        return encoded._replace(summary=self.norm(encoded.summary))
+
+
+class EncoderSwallowsSettings(RecurrentEncoder):
+    def __init__(self, no_such_setting=None, **settings):
+        super().__init__(**settings)
+
+
+class EncoderComputes(RecurrentEncoder):
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.scale = float(self.rnn.layers[0].weight_ih_l0.abs().mean())
+
+
+class EncoderHasSpareWeights(RecurrentEncoder):
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.spare = nn.Linear(3, 3)
+
+
+class EncoderHalvesItsGradient(RecurrentEncoder):
+    def forward(self, source, source_lengths):
+        encoded = super().forward(source, source_lengths)
+        return encoded._replace(summary=encoded.summary / 2 + encoded.summary.detach() / 2)
+
+
+class EncoderForgetsToSave(RecurrentEncoder):
+    def forward(self, source, source_lengths):
+        encoded = super().forward(source, source_lengths)
+        if not hasattr(self, "noise"):
+            self.noise = torch.randn_like(encoded.summary[:1])
+        return encoded._replace(summary=encoded.summary + self.noise)
+
+
+ENCODER_DEFECTS = [
+    (ReadsThePadding, "padding_has_no_influence", "of padding|of the padding"),
+    (MemoryNotCleared, "memory_is_zero_at_padding_and_the_mask_says_where", "is not zero"),
+    (MaskInverted, "memory_is_zero_at_padding_and_the_mask_says_where", "real positions"),
+    (RowsMixed, "encoders_batch_mates_have_no_influence", "alone and in its batch"),
+    (NormalisedOverTheBatch, "encoders_batch_mates_have_no_influence", "in training"),
+    (FirstRowIsSpecial, "order_in_the_batch_has_no_influence", "another order"),
+    (FirstTokenDropped, "every_position_has_influence", "position 0"),
+    (WrongSizeStated, "it_returns_the_sizes_that_it_states", "stated is"),
+    (RemembersTheLast, "nothing_stays_in_the_encoder", "after another batch"),
+    (EncoderSwallowsSettings, "unknown_settings_are_refused", "take no"),
+    (EncoderComputes, "it_is_built_without_computing", "meta"),
+    (EncoderHasSpareWeights, "every_weight_of_the_encoder_gets_a_finite_gradient", "spare"),
+    (EncoderHalvesItsGradient, "the_encoders_gradients_are_right", "is not the derivative"),
+    (EncoderForgetsToSave, "the_encoder_saved_and_loaded_is_the_same", "gives other outputs"),
+]
+
+
+@pytest.mark.parametrize(("kind", "check", "seen"), ENCODER_DEFECTS)
+def test_a_planted_defect_of_an_encoder_is_reported_by_name(kind, check, seen):
     chosen = {"cell": "lstm", "hidden_size": 8}
     assert not encoder_failures(RecurrentEncoder, **chosen)
-    assert check in [failure.check for failure in encoder_failures(kind, **chosen)]
+    failures = {one.check: one.seen for one in encoder_failures(kind, **chosen)}
+    assert re.search(seen, failures[check])
     with pytest.raises(ContractViolation, match=check):
         check_encoder(kind, **chosen)
+
+
+def test_every_check_of_encoders_is_known_to_fail():
+    assert {check for _, check, _ in ENCODER_DEFECTS} == {one.__name__ for one in ENCODER_CHECKS}
 
 
 def test_a_decoder_of_values_is_checked_too():

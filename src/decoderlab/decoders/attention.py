@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from decoderlab import checks
 from decoderlab.equations import Equation, count
+from decoderlab.parts import keep
 
 SCORES = ("dot", "scaled_dot", "general", "additive", "concat")
 QUERIES = ("current", "previous")
@@ -21,7 +22,8 @@ class AttentionSettings:
     """The four switches of attention, and a width.
 
     Args:
-        score: `dot`, `scaled_dot`, `general`, `additive` or `concat`, see `Attention`.
+        score: `dot`, `scaled_dot`, `general`, `additive` or `concat`, see `Attention`; None for no
+            attention at all.
         query: the state that asks: `current`, s_t (Luong et al. 2015), or `previous`, s_{t-1}
             (Bahdanau et al. 2015).
         input_feeding: whether the cell sees what attention found. With query `current` that is
@@ -32,23 +34,27 @@ class AttentionSettings:
         size: width of the hidden layer of `additive` and `concat`; None for the query's width.
     """
 
-    score: str
+    score: str | None
     query: str = "current"
     input_feeding: bool = False
     mixing: str = "tanh"
     size: int | None = None
 
     def __post_init__(self) -> None:
-        checks.choice("attention.score", self.score, SCORES)
+        if self.score is not None:
+            checks.choice("attention.score", self.score, SCORES)
         checks.choice("attention.query", self.query, QUERIES)
         checks.choice("attention.mixing", self.mixing, MIXINGS)
         if self.size is not None:
             checks.at_least("attention.size", self.size, 1)
-            if self.score not in ("additive", "concat"):
-                raise ValueError(
-                    f"attention.size is {self.size}, but the score {self.score!r} has no hidden "
-                    "layer; leave it out, or take score=additive"
-                )
+
+    def settled(self) -> AttentionSettings:
+        """Return the settings with what has no effect at its default."""
+        if self.score is None:
+            return keep(self, "score")
+        if self.score in ("additive", "concat"):
+            return self
+        return replace(self, size=None)
 
 
 class Attention(nn.Module):

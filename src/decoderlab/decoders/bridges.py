@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from decoderlab import checks
 from decoderlab.contract import Encoded, EncoderShape, State
 from decoderlab.equations import Equation, count
-from decoderlab.parts import refuse_unused
+from decoderlab.parts import keep
 from decoderlab.pooling import masked_mean
 
 BRIDGES = ("zero", "copy", "dense", "dense_nonlinear", "mean", "learned")
@@ -38,12 +38,12 @@ class BridgeSettings:
         checks.choice("bridge.kind", self.kind, BRIDGES)
         checks.choice("bridge.source", self.source, SOURCES)
         checks.choice("bridge.cell", self.cell, CELL_STATES)
-        used = {
-            "zero": {"kind"},
-            "mean": {"kind", "cell"},
-            "learned": {"kind", "cell"},
-        }.get(self.kind, {"kind", "source", "cell"})
-        refuse_unused("bridge", self, used, f"with the bridge {self.kind!r}")
+
+    def settled(self) -> BridgeSettings:
+        """Return the settings with what has no effect at its default."""
+        if self.kind == "zero":
+            return keep(self, "kind")
+        return keep(self, "kind", "cell") if self.kind in ("mean", "learned") else self
 
     @property
     def carries(self) -> bool:
@@ -86,7 +86,7 @@ class Bridge(nn.Module):
         Returns State of (L, B, H) each; the cell is None without `has_cell`.
 
     Raises:
-        ValueError: for `copy` between different widths, or `cell` for a decoder that has none.
+        ValueError: for `copy` between different widths.
     """
 
     def __init__(
@@ -102,8 +102,6 @@ class Bridge(nn.Module):
         self.kind, self.cell_state = settings.kind, settings.cell if has_cell else None
         self.hidden_size, self.num_layers = hidden_size, num_layers
         self.has_cell = has_cell
-        if not has_cell:
-            refuse_unused("bridge", settings, {"kind", "source"}, "for a cell without a cell state")
         self.has_source_cell = encoder_shape.has_cell
         self.from_state = settings.source == "state" and encoder_shape.state_size is not None
         if self.kind == "mean":
@@ -128,6 +126,15 @@ class Bridge(nn.Module):
             shape = (num_layers, 1, hidden_size)
             self.hidden = nn.Parameter(torch.zeros(shape))
             self.cell = nn.Parameter(torch.zeros(shape)) if own_cell else None
+
+    @property
+    def reads(self) -> str | None:
+        """What of the encoder the initial state depends on: state, summary, memory or nothing."""
+        if self.kind in ("zero", "learned"):
+            return None
+        if self.kind == "mean":
+            return "memory"
+        return "state" if self.from_state else "summary"
 
     def forward(self, encoded: Encoded) -> State:
         """Return the decoder's first state."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from decoderlab import checks
-from decoderlab.parts import refuse_unused
+from decoderlab.parts import keep
 
 FEEDBACKS = ("none", "teacher_forcing", "scheduled_sampling", "free_running")
 SCOPES = ("token", "sequence")
@@ -50,16 +50,20 @@ class FeedbackSettings:
         checks.between("feedback.first_ratio", self.first_ratio, 0, 1)
         checks.between("feedback.last_ratio", self.last_ratio, 0, self.first_ratio)
         checks.at_least("feedback.decay_steps", self.decay_steps, 1)
+        constant = self.kind == "scheduled_sampling" and self.schedule == "constant"
+        if constant and self.first_ratio == 1:
+            raise ValueError(
+                "feedback.first_ratio is 1 and the schedule 'constant', which is teacher forcing; "
+                "give feedback.first_ratio=0.5 or another below 1, or take feedback=teacher_forcing"
+            )
+
+    def settled(self) -> FeedbackSettings:
+        """Return the settings with what has no effect at its default."""
         if self.kind != "scheduled_sampling":
-            refuse_unused("feedback", self, {"kind"}, f"with the feedback {self.kind!r}")
-        elif self.schedule == "constant":
-            used = {"kind", "scope", "schedule", "first_ratio"}
-            refuse_unused("feedback", self, used, "with the schedule 'constant'")
-            if self.first_ratio == 1:
-                raise ValueError(
-                    "feedback.first_ratio is 1 and the schedule 'constant', which is teacher "
-                    "forcing; give a first_ratio below 1, or take feedback=teacher_forcing"
-                )
+            return keep(self, "kind")
+        if self.schedule == "constant":
+            return keep(self, "kind", "scope", "schedule", "first_ratio")
+        return self
 
     @property
     def samples(self) -> bool:
@@ -78,7 +82,8 @@ class FeedbackSettings:
             ratio += (
                 f" falling to {self.last_ratio:g} ({self.schedule}, {self.decay_steps} updates)"
             )
-        return f"in training the target's with probability {ratio}, a coin per {self.scope}"
+        coin = f"a coin per {self.scope}"
+        return f"in training the target's with probability {ratio}, {coin}; else what was generated"
 
     def teacher_ratio(self, step: int) -> float:
         """Return the probability of seeing the target after `step` updates.
@@ -107,8 +112,9 @@ class Feedback:
     """The coins of one decoder.
 
     Paper: Bengio et al. 2015, sections 2.3 and 2.4 (https://arxiv.org/abs/1506.03099).
-    Differs: the decoder's own output is its most probable token (the paper draws one); no gradient
-        passes through the choice of a token, as in the paper. Real values do pass it on.
+    Differs: none; of the two choices that the paper names for the decoder's own output, ours is its
+        most probable token. No gradient passes through the choice of a token; real values, of which
+        the paper does not speak, do pass it on.
 
     Args:
         settings: see there.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -102,6 +103,12 @@ class FeedforwardDecoder(nn.Module):
         widths = [input_size] + [hidden_size] * num_layers
         self.layers = nn.ModuleList(map(nn.Linear, widths, widths[1:]))
         self.head = nn.Linear(hidden_size, target_space.size)
+
+    @staticmethod
+    def canonical(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return settings with what has no effect at its default: equal models are one run."""
+        unused = {"embedding_size": None} if settings["feedback"] == "none" else {}
+        return {**settings, **unused}
 
     def forward(self, encoded: Encoded, target: Tensor) -> Tensor:
         """Return the logits of all positions, given the token before each."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -49,16 +49,15 @@ class HeadSettings:
         for name in ("size", "rank"):
             if getattr(self, name) is not None:
                 checks.at_least(f"head.{name}", getattr(self, name), 1)
-        if self.size is not None and self.kind == "linear":
-            raise ValueError(
-                f"head.size is {self.size}, but a linear head has no hidden layer; leave it out, "
-                "or take head.kind=tanh or maxout"
-            )
         if self.tied and self.rank is not None:
             raise ValueError(
                 f"head.tied is true and head.rank is {self.rank}; a tied matrix has the rank of "
                 "the embeddings, so leave head.rank out"
             )
+
+    def settled(self) -> HeadSettings:
+        """Return the settings with what has no effect at its default."""
+        return replace(self, size=None) if self.kind == "linear" else self
 
 
 class Head(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
 import torch
@@ -13,10 +14,10 @@ from decoderlab.cells import RecurrentLayers
 from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace, ValueSpace
 from decoderlab.decoders.attention import Attention, AttentionSettings
 from decoderlab.decoders.bridges import Bridge, BridgeSettings
-from decoderlab.decoders.contradictions import refuse_contradictions
 from decoderlab.decoders.feedback import Feedback, FeedbackSettings
 from decoderlab.decoders.heads import Head, HeadSettings
 from decoderlab.decoders.routes import COMBINATIONS, ROUTES, Combination
+from decoderlab.decoders.settling import Settled, settle
 from decoderlab.embedding import build_embedding
 from decoderlab.equations import Equation, concatenation, count, embedding_equation
 from decoderlab.parts import part
@@ -72,7 +73,8 @@ class RecurrentDecoder(nn.Module):
         hidden_size: width H of each layer, at least 1.
         routes: where the summary enters: any of initial_state, first_input, every_input, output.
         combine: how it is combined with the rest at every_input and output: concat, add or mul.
-        bridge: from the encoder to the initial state; `zero` or `learned` without that route.
+        bridge: from the encoder to the initial state, in force with that route; without it `zero`
+            or `learned`.
         feedback: whether the decoder sees its previous output.
         attention: a score and more, or None.
         head: the output layer.
@@ -115,25 +117,25 @@ class RecurrentDecoder(nn.Module):
     ) -> None:
         super().__init__()
         checks.ratio("dropout", dropout)
-        self.routes = checks.subset("routes", routes, ROUTES)
         checks.choice("combine", combine, COMBINATIONS)
-        bridge = part("bridge", BridgeSettings, bridge)
-        self.feedback = Feedback(part("feedback", FeedbackSettings, feedback))
-        self.attends = (
-            None if attention is None else part("attention", AttentionSettings, attention)
+        settled = settle(
+            Settled(
+                routes=checks.subset("routes", routes, ROUTES),
+                cell=cell,
+                combine=combine,
+                bridge=part("bridge", BridgeSettings, bridge),
+                feedback=part("feedback", FeedbackSettings, feedback),
+                attention=part("attention", AttentionSettings, attention),
+                head=part("head", HeadSettings, head),
+                embedding_size=embedding_size,
+            )
         )
-        self.head_settings = part("head", HeadSettings, head)
+        self.routes, combine = settled.routes, settled.combine
+        self.feedback = Feedback(settled.feedback)
+        self.attends = None if settled.attention.score is None else settled.attention
+        self.head_settings, embedding_size = settled.head, settled.embedding_size
         self.target_space = target_space
-        self.sees_output = self.feedback.settings.kind != "none"
-        refuse_contradictions(
-            routes=self.routes,
-            sees_output=self.sees_output,
-            cell=cell,
-            combine=combine,
-            bridge=bridge,
-            attends=self.attends,
-            head=self.head_settings,
-        )
+        self.sees_output = settled.feedback.kind != "none"
 
         self.embedded_size = embedded_size = 0
         if self.sees_output:
@@ -162,7 +164,7 @@ class RecurrentDecoder(nn.Module):
             gated_size=encoder_shape.summary_size if cell == "gru_reset_summary" else 0,
         )
         self.bridge = Bridge(
-            settings=bridge,
+            settings=settled.bridge,
             encoder_shape=encoder_shape,
             hidden_size=hidden_size,
             num_layers=num_layers,
@@ -190,19 +192,36 @@ class RecurrentDecoder(nn.Module):
             features_size = self.combine_output.size
         if self.head_settings.sees_previous:
             features_size += embedded_size
-        has_table = self.sees_output and embedding_size is not None
         self.head = Head(
             settings=self.head_settings,
             features_size=features_size,
             hidden_size=hidden_size,
             space=target_space,
-            embedding_size=embedding_size if has_table else None,
+            embedding_size=embedding_size,
         )
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         if isinstance(target_space, TokenSpace):  # -inf for what is never generated
             excluded = torch.zeros(target_space.size)
             excluded[target_space.never_generated] = float("-inf")
             self.register_buffer("excluded", excluded, persistent=False)
+
+    @staticmethod
+    def canonical(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return settings with what has no effect at its default: equal models are one run."""
+        names = [field.name for field in fields(Settled)]
+        kinds = {
+            "bridge": BridgeSettings,
+            "feedback": FeedbackSettings,
+            "attention": AttentionSettings,
+            "head": HeadSettings,
+        }
+        parts = {name: part(name, kind, settings[name]) for name, kind in kinds.items()}
+        routes = checks.subset("routes", settings["routes"], ROUTES)
+        chosen = {name: settings[name] for name in names} | parts | {"routes": routes}
+        settled = asdict(settle(Settled(**chosen)))
+        # A set has no order; that of ROUTES is as good as any.
+        settled["routes"] = [route for route in ROUTES if route in routes]
+        return {**settings, **settled}
 
     def forward(self, encoded: Encoded, target: Tensor) -> Tensor:
         """Return the outputs of all steps, given the target before each."""

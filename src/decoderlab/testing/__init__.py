@@ -8,8 +8,10 @@ raises `ContractViolation` with the name of every check that failed and what was
 second at small sizes. What they need to know of a decoder beyond the contract it may declare, as
 ours do:
 
-* `routes`: where the summary enters, a set of names; then gradients are checked route by route.
-* `feedback`: a `decoderlab.decoders.feedback.Feedback`; then its coins are checked.
+* `routes`: where the summary enters, a set of names; then what they say of gradients is checked;
+  `bridge.reads`, one of state, summary and memory, makes that sharper.
+* `feedback`: a `decoderlab.decoders.feedback.Feedback`; then its coins are checked, and that the
+  decoder's own output is its most probable one.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from decoderlab.contract import EncoderShape, Space, TokenSpace, ValueSpace
@@ -118,7 +121,8 @@ def _failures(checks: tuple[Callable, ...], subject: Any) -> list[Failure]:
     failures = []
     for check in checks:
         try:
-            check(subject)
+            with torch.random.fork_rng(devices=[]):
+                check(subject)
         except Seen as seen:
             failures.append(Failure(check.__name__, str(seen)))
         except Exception as error:  # whatever somebody's module raises is what was seen

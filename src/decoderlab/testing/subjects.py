@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.gradcheck import GradcheckError, gradcheck
 
 from decoderlab.contract import (
     Encoded,
@@ -45,8 +46,14 @@ class Subject:
             with torch.no_grad():
                 for parameter in module.parameters():
                     # So that nothing is hidden by weights which begin at zero.
-                    parameter.add_(0.1 * torch.randn_like(parameter))
+                    if parameter.requires_grad:
+                        parameter.add_(0.1 * torch.randn_like(parameter))
         return module.to(dtype).eval()
+
+    def modes(self) -> Iterator[tuple[str, nn.Module]]:
+        """Yield modules in evaluation and in training mode: a leak in either ruins a study."""
+        yield "evaluation", self.build()
+        yield "training", self.build().train()
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,13 @@ class DecoderSubject(Subject):
         value = 0 if isinstance(self.space, ValueSpace) else self.space.bos_id
         return torch.full_like(target[:, 0], value)
 
+    def own(self, outputs: Tensor) -> Tensor:
+        """Return the most probable token (B,), or the mean (B, F), of outputs (B, V)."""
+        if isinstance(self.space, ValueSpace):
+            return outputs[:, : self.space.size]
+        never = torch.tensor(self.space.never_generated)
+        return outputs.index_fill(-1, never, float("-inf")).argmax(dim=-1)
+
     def steps(self, decoder: nn.Module, encoded: Encoded, target: Tensor) -> Tensor:
         """Return the outputs of the step loop that generation uses."""
         state, previous, outputs = decoder.start(encoded), self.begin(target), []
@@ -129,6 +143,16 @@ class EncoderSubject(Subject):
                 return (nn.functional.pad(values, (0, 0, 0, extra)) * real).to(dtype)
         sizes = (self.space.channels, self.space.height, self.space.width)
         return torch.randn(num_rows, *sizes, generator=generator).to(dtype)
+
+    def changed(self, source: Tensor) -> Tensor:
+        """Return sources that differ at every real position; padding stays what it is."""
+        if isinstance(self.space, TokenSpace):
+            other = (source - 4 + 1) % (self.space.size - 4) + 4
+            return torch.where(source == self.space.pad_id, source, other)
+        if isinstance(self.space, ImageSpace):
+            return source + 1
+        real = torch.arange(source.shape[1]) < self.lengths.unsqueeze(1)
+        return source + real.unsqueeze(-1).to(source.dtype)
 
     @property
     def is_padded(self) -> bool:
@@ -200,10 +224,10 @@ def check_gradients(module: nn.Module) -> None:
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
+        if parameter.grad is not None and not parameter.grad.isfinite().all():
+            raise Seen(f"the gradient of {name} is not finite")
         if parameter.grad is None or not parameter.grad.abs().sum() > 0:
             raise Seen(f"{name} gets no gradient; leave it out, or freeze it")
-        if not parameter.grad.isfinite().all():
-            raise Seen(f"the gradient of {name} is not finite")
 
 
 def check_saving(subject: Subject, run: Callable[[nn.Module], Tensor]) -> None:
@@ -220,21 +244,49 @@ def check_saving(subject: Subject, run: Callable[[nn.Module], Tensor]) -> None:
         raise Seen("another module with the saved weights gives other outputs")
 
 
+def choose_rows(mine: Tensor, one: Any, other: Any) -> Any:
+    """Return the rows of `one` where `mine` (B,) is True, those of `other` elsewhere."""
+    if one is None:
+        return None
+    if isinstance(one, State):
+        rows = mine.view(1, -1, 1)
+        return State(
+            *(
+                None if part is None else torch.where(rows, part, another)
+                for part, another in zip(one, other, strict=True)
+            )
+        )
+    rows = mine.view(-1, *[1] * (one.dim() - 1))
+    return torch.where(rows, one, other)
+
+
+def check_derivatives(outputs: Callable[..., Tensor], leaves: tuple[Tensor, ...]) -> None:
+    """Raise Seen unless gradients are what finite differences say."""
+    try:
+        gradcheck(outputs, leaves, fast_mode=True)
+    except GradcheckError as error:
+        raise Seen(f"a gradient is not the derivative: {str(error).splitlines()[0]}") from error
+
+
 def without_dropout(module: nn.Module) -> nn.Module:
-    """Return the module with all its dropout off."""
+    """Return the module with torch's own dropout off."""
     for part in module.modules():
-        if isinstance(part, nn.Dropout):
+        if isinstance(part, nn.modules.dropout._DropoutNd):
             part.p = 0.0
         elif isinstance(getattr(part, "dropout", None), float):
             part.dropout = 0.0
     return module
 
 
-def at_step(decoder: nn.Module, step: int) -> nn.Module:
-    """Return the decoder as it is before the update after `step` others."""
-    if hasattr(decoder, "at_step"):
-        decoder.at_step(step, seed=7)
-    return decoder
+def seeded(module: nn.Module, step: int = 1, seed: int = 7) -> nn.Module:
+    """Return the module as it is before the update after `step` others, its randomness seeded.
+
+    With the same inputs, two calls then drop out the same.
+    """
+    torch.manual_seed(seed)
+    if hasattr(module, "at_step"):
+        module.at_step(step, seed=seed)
+    return module
 
 
 def declared_feedback(decoder: nn.Module) -> Any:
