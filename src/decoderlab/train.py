@@ -117,7 +117,9 @@ def explain(error: Exception) -> str:
     text = "\n".join(lines)
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
-        return _explain_key(unknown[1])
+        # The cause names the very key, where a mapping was given.
+        full = re.search(r"full_key: (\S+)", str(error.__cause__))
+        return _explain_key(full[1] if full else unknown[1])
     choice = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     options = re.search(r"Available options in '[^']+':\n((?:\t.*\n?)+)", text)
     if choice and options:
@@ -143,6 +145,10 @@ def _explain_key(key: str) -> str:
         node, *rest = config, *key.split(".")
         while len(rest) > 1 and rest[0] in node:
             node = node[rest.pop(0)]
+            if not isinstance(node, DictConfig):
+                given = key.removesuffix("." + ".".join(rest))
+                inner = f"{given}={{{rest[0]}: ..., ...}}"
+                return f"{given} is {node!r} there, without settings of its own; write '{inner}'"
         name = rest[0]
         parent = key.removesuffix(".".join(rest)).rstrip(".")
         names = [str(one) for one in node if not str(one).startswith("_")]

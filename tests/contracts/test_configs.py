@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from decoderlab.config import ConfigError
 from decoderlab.loading import load_run, predict
 from decoderlab.train import conf_dir
-from tests.conftest import run, variants
+from tests.conftest import composed, run, variants
 from tests.contracts.pairs import REFUSED, all_pairs, task_of
 from tests.integration.cli import in_process
 
@@ -82,8 +82,12 @@ def test_a_study_declares_its_question_and_plans(monkeypatch, capfd, tmp_path, n
 def test_context_routes_is_the_declared_grid():
     params = OmegaConf.load(conf_dir() / "study" / "context_routes.yaml").hydra.sweeper.params
     decoders = params.decoder.split(",")
-    settings = [OmegaConf.load(conf_dir() / "decoder" / f"{name}.yaml") for name in decoders]
-    cells = {(frozenset(one.routes), one.feedback) for one in settings if one.attention is None}
+    settings = [composed(f"decoder={name}").decoder for name in decoders]
+    cells = {
+        (frozenset(one.routes), one.feedback.kind)
+        for one in settings
+        if one.attention.score is None
+    }
     routes = [{"initial_state"}, {"every_input"}, {"initial_state", "every_input"}]
     assert cells == {
         (frozenset(route), feedback) for route in routes for feedback in ("none", "teacher_forcing")

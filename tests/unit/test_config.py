@@ -108,11 +108,11 @@ def test_a_part_is_a_name_or_a_mapping_and_becomes_the_same_settings():
     assert named["decoder"]["bridge"] == {"kind": "zero", "source": "state", "cell": "encoder"}
     assert len({run_id(one, "data") for one in (named, written, full)}) == 1
     with pytest.raises(ConfigError, match=r"decoder.bridge.sorce is not a setting.*source"):
-        parts("decoder.bridge={kind: zero, sorce: state}")
+        parts("+decoder.bridge.sorce=state")
     with pytest.raises(ConfigError, match=r"decoder.attention.input_feeding is 1 .*must be bool"):
         parts("decoder.attention={score: dot, input_feeding: 1}")
-    with pytest.raises(ConfigError, match=r"decoder.attention.score is missing"):
-        parts("decoder.attention={query: previous}")
+    with pytest.raises(ConfigError, match=r"decoder.bridge.kind is 3 .*must be str"):
+        parts("decoder.bridge=3")
 
 
 def test_the_paper_is_no_part_of_the_identity():

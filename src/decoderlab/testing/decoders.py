@@ -242,7 +242,7 @@ def saved_and_loaded_it_is_the_same(subject: DecoderSubject) -> None:
 
 def coins_fall_as_declared(subject: DecoderSubject) -> None:
     """Scheduled sampling throws a coin per token or per sequence, as often as it says."""
-    decoder = subject.build().train()
+    decoder = without_dropout(subject.build()).train()
     declared = declared_feedback(decoder)
     if declared is None or not declared.samples:
         return
