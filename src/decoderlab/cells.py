@@ -142,7 +142,7 @@ class RecurrentLayers(nn.Module):
             self.layers = nn.ModuleList([stack])
         if input_size == 0:
             for name, parameter in self.layers[0].named_parameters():
-                if "weight_ih" in name and parameter.shape[-1] == 1:
+                if name.endswith(("weight_ih", "weight_ih_l0", "weight_ih_l0_reverse")):
                     parameter.requires_grad_(False)
 
     def forward(
@@ -186,14 +186,19 @@ class RecurrentLayers(nn.Module):
                 for one in lines
             ]
         if self.num_layers > 1:
-            added = f", {inputs} added to its output" if self.residual else ""
+            same = "the same"
+            if self.cell == "gru_reset_summary":  # the summary enters the first layer alone
+                same = "the same with C c = 0"
             lines.append(
                 Equation(
-                    "layers 2.." + str(self.num_layers),
-                    f"the same, the layer below as {inputs}{added}",
+                    f"layers 2..{self.num_layers}",
+                    f"{same}, the layer below as {inputs}",
                     self.hidden_size,
                 )
             )
+        if self.residual:
+            right = f"{inputs} + {letters['n']} of the top layer, and so below it"
+            lines.append(Equation(f"o_{step}", right, self.hidden_size))
         if self.num_directions == 2:
             lines.append(Equation("backward", f"the same, from the end: {step}+1 for {before}", ""))
         lines[0] = lines[0]._replace(parameters=count(self))

@@ -46,11 +46,19 @@ def concatenation(parts: Iterable[str | None]) -> str:
     Example:
         >>> concatenation(["s_t", None, "c"]), concatenation(["s_t"]), concatenation([])
         ('[s_t; c]', 's_t', '0')
+        >>> concatenation(["[s_t; a_t]", "c"]), concatenation(["[s_t; a_t] + W c", "e"])
+        ('[s_t; a_t; c]', '[[s_t; a_t] + W c; e]')
     """
     there = [part for part in parts if part]
     if len(there) < 2:
         return "".join(there) or "0"
-    return f"[{'; '.join(there)}]"
+    # [[a; b]; c] is [a; b; c].
+    opened = [part[1:-1] if _is_list(part) else part for part in there]
+    return f"[{'; '.join(opened)}]"
+
+
+def _is_list(text: str) -> bool:
+    return text.startswith("[") and text.find("]") == len(text) - 1
 
 
 def embedding_equation(left: str, of: str, embedding: nn.Module, size: int) -> Equation:

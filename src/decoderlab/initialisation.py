@@ -46,7 +46,7 @@ def initialise(model: nn.Module, seed: int, uniform_range: float | None = None) 
             bound = _bound(module, name) if uniform_range is None else uniform_range
             generator = torch_generator(seed, "init", f"{module_name}.{name}")
             _fill(parameter, bound, generator)
-        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+        if getattr(module, "padding_idx", None) is not None:  # a table of embeddings
             module.weight[module.padding_idx].zero_()
 
 

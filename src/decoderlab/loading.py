@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,14 +104,26 @@ def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
 
     Args:
         run: from `load_run`.
-        settings: of `Search`; with none of them the run generates as it was evaluated, with some
-            the others are at their defaults.
+        settings: of `Search`; the others stay as the run was evaluated, but that a temperature
+            takes the place of a beam, and a beam that of a temperature.
 
     Raises:
         ConfigError: for settings out of range, or without effect beside the others.
     """
-    if settings:
-        run.model.search = call("generation", Search, **settings)
+    before = asdict(run.model.search)
+    if "temperature" in settings:
+        before |= {"beam_width": 1, "length_penalty": 0.0}
+    elif "beam_width" in settings or "length_penalty" in settings:
+        before |= {"temperature": None, "top_k": None, "top_p": None}
+    if settings.get("beam_width") == 1:
+        before["length_penalty"] = 0.0
+    search = call("generation", Search, **before | settings)
+    if "seed" in settings and search.temperature is None:
+        raise ConfigError(
+            f"--seed is {settings['seed']}, but nothing is drawn without a temperature; give "
+            "--temperature 1.0, or leave --seed out"
+        )
+    run.model.search = search
     return run
 
 
@@ -147,6 +160,10 @@ def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[t
         ConfigError: if there are more hypotheses than beams, or the sources are no text.
     """
     search = run.model.search
+    if search.temperature is not None:
+        raise ConfigError(
+            "--num-best is for a beam search, which draws nothing; leave --temperature out"
+        )
     if not 1 <= num_best <= search.beam_width:
         raise ConfigError(
             f"--num-best is {num_best}, but the beam holds {search.beam_width}; take a beam that "

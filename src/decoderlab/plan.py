@@ -38,12 +38,14 @@ def show(config: DictConfig, *, equations: bool) -> str:
     from decoderlab.progress import output
     from decoderlab.runs import prepare
 
-    prepared = prepare(config, HydraConfig.get().runtime.choices)
+    choices = HydraConfig.get().runtime.choices
+    prepared = prepare(config, choices)
     data, lines = prepared.task.data, [prepared.title]
     paper = prepared.config.get("paper")
     if paper:
         lines += [f"after {paper['authors']} {paper['year']}: {paper['title']}, {paper['url']}"]
         lines += [f"  differs: {one}" for one in paper.get("differs", [])]
+        lines.append(f"  the paper's task: {paper['task']}; this one: {choices['task']}")
     lines.append(f"folder: {prepared.folder.path} ({prepared.folder.status()['status'].lower()})")
     counted = {name: len(split) for name, split in data.splits.items()}
     lines.append("data: " + ", ".join(f"{number:,} {name}" for name, number in counted.items()))

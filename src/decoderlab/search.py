@@ -223,8 +223,13 @@ class Search:
 def _highest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the `count` highest of scores (B, N) and their places, the first of equals first.
 
-    `topk` promises no order of equals, as `max` does; a stable sort takes longer than a few `max`.
+    `topk` is fast but promises no order of equals; where there are any, `max` is asked, which does.
     """
+    if count < scores.shape[-1]:
+        values, places = scores.topk(count + 1, dim=-1)
+        equal = (values[:, 1:] == values[:, :-1]) & values[:, 1:].isfinite()
+        if not equal.any():
+            return values[:, :count], places[:, :count]
     scores, values, places = scores.clone(), [], []
     for _ in range(count):
         value, place = scores.max(dim=-1, keepdim=True)

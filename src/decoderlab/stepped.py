@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from decoderlab.contract import State
+from decoderlab.pooling import length_mask
 
 
 class SteppedCell(nn.Module):
@@ -165,11 +166,13 @@ def _run(
         order = reversed_positions(whole, num_steps).to(inputs.device)
         inputs = in_order(inputs, order)
     outputs = []
+    if lengths is not None:
+        reached = length_mask(lengths, inputs.shape[1], inputs.device)
     for step, projected in enumerate(cell.project(inputs).unbind(dim=1)):
         new = cell.advance(projected, state)
         output = new.hidden
         if lengths is not None:
-            real = (lengths > step).to(inputs.device).unsqueeze(1)
+            real = reached[:, step : step + 1]
             output = output * real
             new = State(
                 *(

@@ -154,6 +154,11 @@ def _explain_key(key: str) -> str:
         names = [str(one) for one in node if not str(one).startswith("_")]
     except Exception:  # only a suggestion: the message below stands without it
         names = []
+    if name in names and parent:
+        return (
+            f"{parent} is given as a bare value too, which has no {name}; give each of its "
+            f"settings by itself: {parent}.{names[0]}=... {key}=..."
+        )
     text = f"{key} is not a setting"
     if names:
         text += f"; {parent or 'the config'} has {', '.join(names)}"
@@ -214,6 +219,11 @@ def train(config: DictConfig) -> str:
     prepared = prepare(config, hydra_config.runtime.choices)
     settings = prepared.config
     sweeping = hydra_config.mode == RunMode.MULTIRUN
+    if settings.get("paper") and not sweeping:
+        paper, task = settings["paper"], settings["choices"]["task"]
+        progress.say(
+            f"after {paper['authors']} {paper['year']}, whose task is {paper['task']}; {task} here"
+        )
     total = Training(**settings["training"]).total_steps(
         prepared.task.train_dataloader().batches_per_epoch
     )

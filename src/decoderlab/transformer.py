@@ -31,7 +31,7 @@ class ScaledEmbedding(nn.Module):
 
     def __init__(self, *, space: TokenSpace, size: int) -> None:
         super().__init__()
-        self.pad_id = space.pad_id
+        self.padding_idx = space.pad_id
         self.scale = math.sqrt(size)
         self.weight = nn.Parameter(torch.empty(space.size, size))
         self.reset_parameters()
@@ -40,11 +40,11 @@ class ScaledEmbedding(nn.Module):
     def reset_parameters(self) -> None:
         """Draw the table anew."""
         self.weight.normal_(std=1 / self.scale)
-        self.weight[self.pad_id].zero_()
+        self.weight[self.padding_idx].zero_()
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Look the vectors up."""
-        return functional.embedding(tokens, self.weight, self.pad_id) * self.scale
+        return functional.embedding(tokens, self.weight, self.padding_idx) * self.scale
 
 
 class MultiHeadAttention(nn.Module):

@@ -12,6 +12,7 @@ from decoderlab.config import resolve
 from decoderlab.contract import ImageSpace, TokenSpace
 from decoderlab.equations import count
 from decoderlab.runs import prepare
+from decoderlab.settings import Training
 from decoderlab.train import conf_dir
 from tests.conftest import composed, run, variants
 
@@ -147,3 +148,28 @@ def test_show_and_tell_gives_the_image_as_first_input():
     encoder, _ = build_networks(config, image, vocabulary)
     decoder = 8 * 512 + (128 + 1) * 512 + lstm(512, 512) + (512 + 1) * 8
     assert size("show_and_tell2014", image, vocabulary) == count(encoder) + decoder
+
+
+def test_the_other_models_have_the_sizes_that_their_papers_imply():
+    tokens = TokenSpace(100)
+    deep = lstm(1000, 1000) * 4
+    expected = 2 * (100 * 1000 + deep) + 1000 * 1000 + 2 * 1000 * 1000 + 1001 * 100
+    assert size("luong2015", tokens, tokens) == expected
+    expected = 2 * (100 * 200 + lstm(200, 200) * 2) + 201 * 100
+    assert size("lake2018_scan", tokens, tokens) == expected
+    expected = 2 * (100 * 500 + lstm(500, 500) * 2) + 501 * 100
+    assert size("yao2015_g2p", tokens, tokens) == expected
+    expected = 2 * (100 * 1024 + lstm(1024, 1024)) + 1025 * 100
+    assert size("vinyals2015_conversation", tokens, tokens) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "whole"), [("luong2015", 12, 8), ("sutskever2014", 7.5, 5)]
+)
+def test_the_rate_is_halved_when_the_paper_says(name, epochs, whole):
+    training = Training(**resolve(composed(f"preset={name}"))["training"])
+    assert training.max_epochs == epochs
+    total = training.total_steps(100)
+    factors = [training.factor(step, total) for step in range(total)]
+    assert factors.count(1.0) == whole * 100, "no update too early and none too late"
+    assert factors[-1] == 0.5 ** (4 if name == "luong2015" else 5)

@@ -335,6 +335,12 @@ def test_predict_and_evaluate(monkeypatch, tmp_path):
     assert drawn[0] == drawn[1] != drawn[2]
     narrow = call("predict", str(folder), "--num-best", "3", stdin="1 2\n")
     assert (narrow.returncode, "--beam-width 3" in narrow.stderr) == (2, True)
+    for given, message in (
+        (["--seed", "3"], "nothing is drawn without a temperature"),
+        (["--num-best", "1", "--temperature", "2"], "leave --temperature out"),
+    ):
+        refused = call("predict", str(folder), *given, stdin="1 2\n")
+        assert (refused.returncode, message in refused.stderr) == (2, True)
     useless = call("evaluate", str(folder), "--top-k", "3")
     assert (useless.returncode, "only with a temperature" in useless.stderr) == (2, True)
     assert files(folder) == before

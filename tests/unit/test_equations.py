@@ -93,3 +93,29 @@ def test_a_class_without_equations_is_shown_by_its_parts():
     equations = equations_of(Own())
     assert [(one.left, one.parameters) for one in equations] == [("Own", 2), ("inner", 8)]
     assert "no equations() of its own" in as_text(equations)
+
+
+def line(equations, left: str) -> str:
+    return next(one.right for one in equations if one.left == left)
+
+
+def test_a_reversed_source_is_said_where_it_is_read_and_where_it_is_kept():
+    target, chosen = settings("encoder", "lstm", "encoder.reverse_source=true")
+    equations = equations_of(target(source_space=TokenSpace(9), **chosen))
+    assert line(equations, "x_j").startswith("row source_{S+1-j}")
+    assert line(equations, "m_j") == "h_{S+1-j}"
+
+
+def test_what_stands_side_by_side_is_bracketed_once():
+    more = {"combine": "add", "head": {"kind": "linear", "sees_previous": True}}
+    more |= {"routes": ["initial_state", "every_input", "output"]}
+    equations = equations_of(decoder("luong", attention={"score": "dot", "mixing": "none"}, **more))
+    assert line(equations, "x_t") == "e(y_{t-1}) + W_i c"
+    assert line(equations, "f_t") == "[[s_t; a_t] + W_f c; e(y_{t-1})]"
+    equations = equations_of(decoder("luong", **more | {"combine": "concat"}))
+    assert line(equations, "f_t") == "[h_t; c; e(y_{t-1})]"
+
+
+def test_upper_layers_of_chos_decoder_have_no_summary():
+    equations = equations_of(decoder("cho2014", num_layers=2))
+    assert "C c = 0" in line(equations, "layers 2..2")

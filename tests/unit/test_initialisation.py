@@ -7,7 +7,10 @@ import torch
 from torch import nn
 
 from decoderlab.assembly import build_model
+from decoderlab.cells import RecurrentLayers
+from decoderlab.contract import TokenSpace
 from decoderlab.initialisation import initialise
+from decoderlab.transformer import ScaledEmbedding
 from tests.conftest import variants
 
 
@@ -92,3 +95,21 @@ def test_unknown_modules_use_their_own_reset():
     initialise(other, 0)
     assert torch.equal(one.weight, other.weight)
     assert one.weight.mean() > 2
+
+
+def test_the_vector_of_padding_stays_zero_in_every_table():
+    for table in (
+        nn.Embedding(9, 4, padding_idx=0),
+        ScaledEmbedding(space=TokenSpace(9), size=4),
+    ):
+        for uniform_range in (None, 0.1):
+            initialise(table, 0, uniform_range)
+            assert (table.weight[0] == 0).all()
+            assert (table.weight[1:].abs().sum(dim=-1) > 0).all()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+def test_without_an_input_only_the_first_layers_input_weights_are_frozen(cell):
+    layers = RecurrentLayers(cell=cell, input_size=0, hidden_size=1, num_layers=2)
+    frozen = [name for name, one in layers.named_parameters() if not one.requires_grad]
+    assert frozen == ["layers.0.weight_ih_l0" if cell == "lstm" else "layers.0.cells.0.weight_ih"]

@@ -150,7 +150,9 @@ class Bridge(nn.Module):
 
     def equations(self) -> list[Equation]:
         """Return the initial state, and an LSTM's initial cell; see `decoderlab.equations`."""
-        read, read_cell = ("h_S", "the encoder's k_S") if self.from_state else ("c", None)
+        read, read_cell = (
+            ("the encoder's last h", "the encoder's last k") if self.from_state else ("c", None)
+        )
         patterns = {
             "zero": "0",
             "learned": "a learned constant",
@@ -162,8 +164,12 @@ class Bridge(nn.Module):
         pattern = patterns[self.kind]
         hidden, cell = getattr(self, "hidden", None), getattr(self, "cell", None)
         lines = [Equation("s_0", pattern.format(read), self.hidden_size, count(hidden))]
-        if self.num_layers > 1:
-            lines.append(Equation("s_0 per layer", f"from the encoder's layers {self.pairing}"))
+        if self.num_layers > 1 and self.reads == "state":
+            lines.append(
+                Equation(
+                    "s_0 per layer", f"of the encoder's layers {[row + 1 for row in self.pairing]}"
+                )
+            )
         match self.cell_state:
             case "hidden":
                 lines.append(Equation("k_0", "s_0", self.hidden_size))

@@ -300,7 +300,7 @@ class RecurrentDecoder(nn.Module):
             fed = "a_t" if attends.query == "previous" else "h_{t-1}" if mixed else "a_{t-1}"
         inputs = concatenation([embedded, fed])
         if self.combine_input is not None:
-            inputs = self.combine_input.equation(inputs)
+            inputs = self.combine_input.equation(inputs, "W_i")
         elif "every_input" in self.routes:
             inputs = "c"
         first, second = (attention, []) if fed == "a_t" else ([], attention)
@@ -317,9 +317,9 @@ class RecurrentDecoder(nn.Module):
             lines.append(Equation("h_t", right, rnn.hidden_size, count(self.mix)))
             features = "h_t"
         if self.combine_output is not None:
-            features = self.combine_output.equation(features)
+            features = self.combine_output.equation(features, "W_f")
         if self.head_settings.sees_previous:
-            features = concatenation([features.strip("[]"), embedded])
+            features = concatenation([features, embedded])
         if features not in ("s_t", "s_{t-1}", "h_t"):
             own = count(self.combine_output)
             lines.append(Equation("f_t", features, self.head.features_size, own))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from decoderlab.equations import concatenation
+
 ROUTES = ("initial_state", "first_input", "every_input", "output")
 COMBINATIONS = ("concat", "add", "mul")
 
@@ -36,14 +38,14 @@ class Combination(nn.Module):
         if kind != "concat":
             self.project = nn.Linear(summary_size, size, bias=False)
 
-    def equation(self, values: str) -> str:
-        """Return what is computed; see `decoderlab.equations`."""
+    def equation(self, values: str, matrix: str) -> str:
+        """Return what is computed, `matrix` being W's name; see `decoderlab.equations`."""
         match self.kind:
             case "add":
-                return f"{values} + W_c c"
+                return f"{values} + {matrix} c"
             case "mul":
-                return f"{values} * W_c c"
-        return f"[{values.strip('[]')}; c]"
+                return f"{values} * {matrix} c"
+        return concatenation([values, "c"])
 
     def forward(self, values: Tensor, summary: Tensor) -> Tensor:
         """Return both as one."""

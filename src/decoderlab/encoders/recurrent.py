@@ -138,8 +138,10 @@ class RecurrentEncoder(nn.Module):
 
     def equations(self) -> list[Equation]:
         """Return what is computed, S being the source's length; see `decoderlab.equations`."""
-        of = "source_{S+1-j}" if self.reverse_source else "source_j"
+        # What is read at step j; the memory is in the source's own order all the same.
+        of, place = ("source_{S+1-j}", "{S+1-j}") if self.reverse_source else ("source_j", "j")
         both = self.rnn.num_directions == 2
+        output = "o" if self.rnn.residual else "h"
         end = "[forward h_S; backward h_1]" if both else "h_S"
         read = {"last": end, "backward": "backward h_1"}.get(self.summary, f"{self.summary} of m")
         shape = self.shape
@@ -148,6 +150,12 @@ class RecurrentEncoder(nn.Module):
         return [
             embedding_equation("x_j", of, self.embedding, self.rnn.input_size),
             *self.rnn.equations("h", "x_j", "j"),
-            Equation("m_j", "[forward h_j; backward h_j]" if both else "h_j", shape.memory_size),
+            Equation(
+                "m_j",
+                f"[forward {output}_{place}; backward {output}_{place}]"
+                if both
+                else f"{output}_{place}",
+                shape.memory_size,
+            ),
             Equation("c", read, shape.summary_size, count(self.summarise)),
         ]
