@@ -118,8 +118,8 @@ def explain(error: Exception) -> str:
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
         # The cause names the very key, where a mapping was given.
-        full = re.search(r"full_key: (\S+)", str(error.__cause__))
-        return _explain_key(full[1] if full else unknown[1])
+        inner = re.search(rf"full_key: ({re.escape(unknown[1])}\.\S+)", str(error.__cause__))
+        return _explain_key(inner[1] if inner else unknown[1])
     choice = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     options = re.search(r"Available options in '[^']+':\n((?:\t.*\n?)+)", text)
     if choice and options:

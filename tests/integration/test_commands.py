@@ -25,7 +25,17 @@ WRONG = [
     (["decoder.routes=every_input"], "decoder.routes is 'every_input' (str)", "must be list"),
     (["decoder.routes=[initial_stat]"], "is 'initial_stat'", "Did you mean initial_state?"),
     (["decoder.routes=[]"], "routes is empty", "name at least one of"),
-    (["decoder.bridge=copy"], "bridge is 'copy' but routes has no initial_state", "bridge=zero"),
+    (["decoder.bridge={kind: zero, sorce: x}"], "decoder.bridge.sorce is not a", "mean source?"),
+    (
+        ["decoder.head=tanh", "decoder.head.size=3"],
+        "head is given as a bare value",
+        "head.kind=...",
+    ),
+    (
+        ["decoder=initial_state", "decoder.bridge=zero"],
+        "bridge is 'zero', which carries",
+        "bridge=copy",
+    ),
     (["encoder.dropout=1.5"], "dropout is 1.5", "at least 0 and below 1"),
     (["training.learning_rate=nan"], "learning_rate is nan", "positive number"),
     (["seed=-1"], "seed is -1", "integer from 0"),
