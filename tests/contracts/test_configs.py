@@ -82,11 +82,11 @@ def test_a_study_declares_its_question_and_plans(monkeypatch, capfd, tmp_path, n
 def test_context_routes_is_the_declared_grid():
     params = OmegaConf.load(conf_dir() / "study" / "context_routes.yaml").hydra.sweeper.params
     decoders = params.decoder.split(",")
-    settings = [composed(f"decoder={name}").decoder for name in decoders]
+    settings = [dict(composed(f"decoder={name}").decoder) for name in decoders]
     cells = {
-        (frozenset(one.routes), one.feedback.kind)
+        (frozenset(one["routes"]), one["feedback"].kind)
         for one in settings
-        if one.attention.score is None
+        if one["attention"].score is None
     }
     routes = [{"initial_state"}, {"every_input"}, {"initial_state", "every_input"}]
     assert cells == {
