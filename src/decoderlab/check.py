@@ -54,14 +54,18 @@ def check(arguments: argparse.Namespace) -> int:
 
     from decoderlab.config import ConfigError, call, find_target, resolve
     from decoderlab.contract import ImageSpace, TokenSpace, ValueSpace
-    from decoderlab.testing import decoder_failures, encoder_failures
     from decoderlab.testing.decoders import DECODER_CHECKS
     from decoderlab.testing.encoders import ENCODER_CHECKS
+    from decoderlab.testing.subjects import DecoderSubject, EncoderSubject
 
     process.user_config_dir = add_to_path(arguments.config_dir)
     named = {setting.split("=")[0] for setting in arguments.settings}
-    if not named & {"encoder", "decoder"}:
-        raise ConfigError("nothing to check is named; give decoder=NAME or encoder=NAME")
+    if not named & {"encoder", "decoder", "preset"}:
+        raise ConfigError(
+            "nothing to check is named; give decoder=NAME, encoder=NAME or preset=NAME"
+        )
+    if "preset" in named:
+        named |= {"encoder", "decoder"}
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = resolve(hydra.compose("train", overrides=arguments.settings))
     spaces: dict[str, Any] = {
@@ -75,28 +79,41 @@ def check(arguments: argparse.Namespace) -> int:
     encoder = call("encoder", classes["encoder"], source_space=source, **settings["encoder"])
     failed = 0
     if "encoder" in named:
-        failures = encoder_failures(classes["encoder"], source_space=source, **settings["encoder"])
-        failed += _tell("encoder", config, ENCODER_CHECKS, failures)
+        subject = EncoderSubject(
+            classes["encoder"], {"source_space": source}, settings["encoder"], source
+        )
+        failed += _tell(config["encoder"], ENCODER_CHECKS, subject)
     if "decoder" in named:
         given = {"target_space": target, "encoder_shape": encoder.shape}
         call("decoder", classes["decoder"], **given, **settings["decoder"])
-        failures = decoder_failures(classes["decoder"], **given, **settings["decoder"])
-        failed += _tell("decoder", config, DECODER_CHECKS, failures)
+        subject = DecoderSubject(
+            classes["decoder"], given, settings["decoder"], target, encoder.shape
+        )
+        failed += _tell(config["decoder"], DECODER_CHECKS, subject)
     return int(failed > 0)
 
 
-def _tell(group: str, config: dict[str, Any], checks: tuple, failures: list) -> int:
-    """Print every check with its verdict; return how many failed."""
+def _tell(config: dict[str, Any], checks: tuple, subject: Any) -> int:
+    """Run checks and print the verdict of each; return how many failed."""
     from decoderlab.progress import output
+    from decoderlab.testing import Failure, run_checks
 
-    seen = {failure.check: failure.seen for failure in failures}
-    lines = [f"{group} {config[group]['_target_']}: {len(checks)} checks, {len(seen)} failed"]
-    for one in checks:
-        name = one.__name__.replace("_", " ")
-        verdict = f"FAILED {name}: {seen[one.__name__]}" if one.__name__ in seen else f"ok {name}"
-        lines.append(f"  {verdict}")
+    outcomes = run_checks(checks, subject)
+    failed = sum(isinstance(one, Failure) for one in outcomes)
+    skipped = sum(one is not None for one in outcomes) - failed
+    told = f"{len(checks)} checks, {failed} failed, {skipped} do not apply"
+    lines = [f"{config['_target_']}: {told}"]
+    for check, outcome in zip(checks, outcomes, strict=True):
+        name = check.__name__.replace("_", " ")
+        match outcome:
+            case None:
+                lines.append(f"  ok {name}")
+            case Failure():
+                lines.append(f"  FAILED {name}: {outcome.seen}")
+            case _:
+                lines.append(f"  does not apply: {name} ({outcome})")
     output().print("\n".join(lines), markup=False)
-    return len(seen)
+    return failed
 
 
 if __name__ == "__main__":

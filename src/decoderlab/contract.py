@@ -7,7 +7,7 @@ V vocabulary, L layers. Masks are True for real tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -87,6 +87,7 @@ class TokenSpace:
         pad_id, bos_id, eos_id, unk_id: the special ids.
     """
 
+    kind: ClassVar[str] = "tokens"
     size: int
     pad_id: int = 0
     bos_id: int = 1
@@ -107,6 +108,7 @@ class ValueSpace:
         size: numbers F per position.
     """
 
+    kind: ClassVar[str] = "real values"
     size: int
 
 
@@ -118,6 +120,7 @@ class ImageSpace:
         channels, height, width: of each image, in pixels.
     """
 
+    kind: ClassVar[str] = "images"
     channels: int
     height: int
     width: int

@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from decoderlab import process
+from decoderlab.config import ConfigError
 from decoderlab.train import guarded, with_hydra
 
 EQUATIONS = "--equations"
@@ -17,8 +18,15 @@ def main() -> None:
     """Run the command line and leave with its exit code."""
     equations = EQUATIONS in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != EQUATIONS]
+    sweeps = any(one in ("-m", "--multirun") or one.startswith("study=") for one in sys.argv)
+    if equations and sweeps:
+        sys.exit(guarded(_one_model_at_a_time))
     process.plan_only = True
     sys.exit(guarded(lambda: with_hydra(lambda config: show(config, equations=equations))))
+
+
+def _one_model_at_a_time() -> int:
+    raise ConfigError(f"{EQUATIONS} is for one model; leave -m and study=... out")
 
 
 def show(config: DictConfig, *, equations: bool) -> str:
@@ -45,6 +53,8 @@ def show(config: DictConfig, *, equations: bool) -> str:
     if paper:
         lines += [f"after {paper['authors']} {paper['year']}: {paper['title']}, {paper['url']}"]
         lines += [f"  differs: {one}" for one in paper.get("differs", [])]
+        given = [one for one in HydraConfig.get().overrides.task if not one.startswith("preset=")]
+        lines += [f"  given besides: {', '.join(given)}"] if given else []
         lines.append(f"  the paper's task: {paper['task']}; this one: {choices['task']}")
     lines.append(f"folder: {prepared.folder.path} ({prepared.folder.status()['status'].lower()})")
     counted = {name: len(split) for name, split in data.splits.items()}
@@ -59,7 +69,10 @@ def show(config: DictConfig, *, equations: bool) -> str:
             text = as_text(equations_of(network))
             lines += ["", *(f"  {line}" for line in text.splitlines()), ""]
     if equations:
-        lines.append("each line: what is computed, its width for one position, its parameters")
+        lines.append(
+            "each line: what is computed, its width for one position, its parameters (torch keeps "
+            "two vectors for a recurrent bias; a cell's weights are counted in its first line)"
+        )
     output().print("\n".join(lines), markup=False)
     return "FINISHED"
 

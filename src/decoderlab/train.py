@@ -45,10 +45,15 @@ def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     search = parser.add_argument_group("generation (default: as the run was evaluated)")
     search.add_argument("--beam-width", type=int, metavar="K", help="beam search; 1: greedy")
     search.add_argument("--length-penalty", type=float, metavar="A", help="of the beam (0: none)")
-    search.add_argument("--temperature", type=float, metavar="T", help="sample, at a temperature")
-    search.add_argument("--top-k", type=int, metavar="K", help="sample from the K most probable")
     search.add_argument(
-        "--top-p", type=float, metavar="P", help="sample from this much probability"
+        "--temperature", type=float, metavar="T", help="sample; wanted by what follows"
+    )
+    search.add_argument("--top-k", type=int, metavar="K", help="of sampling: the K most probable")
+    search.add_argument(
+        "--top-p",
+        type=float,
+        metavar="P",
+        help="of sampling: this much probability",
     )
     search.add_argument("--seed", type=int, help="of sampling")
     return parser
@@ -159,10 +164,17 @@ def _explain_key(key: str) -> str:
             f"{parent} is given as a bare value too, which has no {name}; give each of its "
             f"settings by itself: {parent}.{names[0]}=... {key}=..."
         )
+    elsewhere = [f"{group}.{key}" for group in config if _has(config[group], key)] if names else []
+    if elsewhere:
+        return f"{key} is not a setting by itself; write {' or '.join(elsewhere)}"
     text = f"{key} is not a setting"
     if names:
         text += f"; {parent or 'the config'} has {', '.join(names)}"
     return f"{text}.{checks.did_you_mean(name, names)}"
+
+
+def _has(group: object, name: str) -> bool:
+    return isinstance(group, DictConfig) and name in group
 
 
 def _say(text: str) -> None:
@@ -251,7 +263,8 @@ def _outcome(folder, finished_before: bool) -> str:
     if record["status"] == "INTERRUPTED":
         return f"({folder.path})"
     if record["status"] != "FINISHED":
-        return f"{record.get('reason', '')} ({folder.path})"
+        more = folder.traceback if folder.traceback.exists() else folder.path
+        return f"{record.get('reason', '')} ({more})"
     result = folder.result()
     scores = result["metrics"]["test"]
     shown = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in scores.items())

@@ -146,7 +146,7 @@ def test_every_route_with_every_feedback_and_attention(routes, feedback):
     target = torch.tensor([[4, 5, 4], [5, 5, 2]])
     for attention in ATTENTIONS:
         if not makes_sense(routes, feedback, attention):
-            with pytest.raises(ValueError, match=r"routes is empty|previous output"):
+            with pytest.raises(ValueError, match=r"routes is empty|previous output's embedding"):
                 tiny(routes, feedback, attention)
             continue
         decoder, encoded = tiny(routes, feedback, attention), encoding()
@@ -194,17 +194,20 @@ def test_attention_weights_are_exactly_zero_at_masked_positions():
         ({"routes": ["outptu"]}, "Did you mean output"),
         ({"combine": "max"}, "concat, add, mul"),
         ({"cell": "gru_reset_summary", "routes": ["first_input"]}, "take the route every_input"),
-        ({"head": {"kind": "linear", "sees_previous": True}, "feedback": "none"}, "feedback is"),
+        (
+            {"head": {"kind": "linear", "sees_previous": True}, "feedback": "none"},
+            "sees_previous=true",
+        ),
         ({"head": {"kind": "linear", "distribution": "point"}}, "the targets are tokens"),
-        ({"target_space": ValueSpace(2)}, "take head.distribution=point or gaussian"),
+        ({"target_space": ValueSpace(2)}, "take decoder.head.distribution=point or gaussian"),
         ({"head": {"kind": "linear", "tied": True}}, "no table of embeddings"),
         ({"head": {"kind": "linear", "tied": True, "rank": 2}}, "leave head.rank out"),
         ({"head": {"kind": "linear", "szie": 2}}, "Did you mean size"),
         ({"head": {"kind": "tanh", "state": "previous"}, "attention": "dot"}, "attention.mixing"),
         ({"attention": "dto"}, "Did you mean dot"),
-        ({"attention": "dot", "hidden_size": 5}, "take score=general"),
+        ({"attention": "dot", "hidden_size": 5}, "take decoder.attention.score=general"),
         ({"bridge": {"kind": "dense", "cell": "hiden"}}, "Did you mean hidden"),
-        ({"head": {"kind": "linear", "tied": True}, "feedback": "none"}, "no table"),
+        ({"head": {"kind": "linear", "tied": True}, "feedback": "none"}, "head.tied=true"),
         ({"feedback": {"kind": "scheduled_sampling", "schedule": "constant"}}, "teacher forcing"),
         ({"feedback": {"kind": "scheduled_sampling", "first_ratio": 1.5}}, "between 0 and 1"),
         ({"feedback": {"kind": "scheduled_sampling", "decay_steps": 0}}, "at least 1"),

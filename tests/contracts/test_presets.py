@@ -16,7 +16,7 @@ from decoderlab.settings import Training
 from decoderlab.train import conf_dir
 from tests.conftest import composed, run, variants
 
-PRESETS = variants("preset")
+PRESETS = [name for name in variants("preset") if name != "none"]
 NAMED = {
     "sutskever2014",
     "cho2014",

@@ -34,7 +34,7 @@ WRONG = [
     (
         ["decoder=initial_state", "decoder.bridge=zero"],
         "bridge is 'zero', which carries",
-        "bridge=copy",
+        "bridge.kind=copy",
     ),
     (["encoder.dropout=1.5"], "dropout is 1.5", "at least 0 and below 1"),
     (["training.learning_rate=nan"], "learning_rate is nan", "positive number"),
@@ -42,7 +42,7 @@ WRONG = [
     (["seed=01"], "seed is '01'", "integer from 0"),
     (["task=tsv", "task.num_train=null"], "task.num_train is not a setting", "has path"),
     (["encoder._target_=no.such.Class"], "encoder._target_ is 'no.such.Class'", "imported"),
-    (["decoder=initial_state", "decoder.hidden_size=7"], "hidden_size is 7", "bridge=dense"),
+    (["decoder=initial_state", "decoder.hidden_size=7"], "hidden_size is 7", "bridge.kind=dense"),
     (["study.name=../x"], "name is '../x'", "use letters"),
     (["decoder=[a"], "'decoder=[a' cannot be read", "in quotes"),
     (["training.weight_decay=inf"], "weight_decay is inf", "at least 0"),
@@ -303,6 +303,7 @@ def test_a_decoder_of_ones_own_needs_no_fork(monkeypatch, capfd, tmp_path):
     assert checked.returncode == 1, checked.stderr
     assert "FAILED the source has influence: no gradient reaches" in checked.stdout
     assert "ok the future has no influence" in checked.stdout
+    assert "does not apply: coins fall as declared" in checked.stdout
 
 
 def test_predict_and_evaluate(monkeypatch, tmp_path):
@@ -413,6 +414,8 @@ def test_plan_shows_a_run_and_writes_nothing(tmp_path):
         assert part in shown.stdout
     assert "s_0" not in call("plan", *arguments).stdout
     assert list(tmp_path.iterdir()) == []
+    both = call("plan", "-m", "decoder=luong,peek", "--equations")
+    assert (both.returncode, "--equations is for one model" in both.stderr) == (2, True)
     wrong = call("plan", "decoder=lunog")
     assert (wrong.returncode, "Did you mean luong" in wrong.stderr) == (2, True)
 
@@ -441,8 +444,11 @@ def test_check_passes_what_is_right_and_explains_what_cannot_be(tmp_path):
     assert call("check", *values, "--target", "values").returncode == 0
     for arguments, message in (
         (["encoder=image_cnn"], "the encoder reads images"),
-        (["seed=1"], "give decoder=NAME or encoder=NAME"),
-        (["decoder=peek", "--target", "values"], "take head.distribution=point or gaussian"),
+        (["seed=1"], "give decoder=NAME, encoder=NAME"),
+        (
+            ["decoder=peek", "--target", "values"],
+            "take decoder.head.distribution=point or gaussian",
+        ),
     ):
         refused = call("check", *arguments)
         assert (refused.returncode, message in refused.stderr) == (2, True)

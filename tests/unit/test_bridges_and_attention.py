@@ -131,11 +131,11 @@ def test_an_encoder_without_a_state_gives_its_summary():
 
 
 def test_what_does_not_fit_is_refused_with_the_fix():
-    with pytest.raises(ValueError, match="bridge=dense"):
+    with pytest.raises(ValueError, match="decoder.bridge.kind=dense"):
         bridge("copy", 1, 4, True, 1, 5, True)
     with pytest.raises(ValueError, match="zero, copy, dense, dense_nonlinear"):
         bridge("copi", 1, 4, True, 1, 4, True)
-    with pytest.raises(ValueError, match="score=general"):
+    with pytest.raises(ValueError, match="decoder.attention.score=general"):
         Attention(score="dot", query_size=3, memory_size=4)
 
 

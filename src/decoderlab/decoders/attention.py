@@ -103,7 +103,8 @@ class Attention(nn.Module):
         if score in ("dot", "scaled_dot") and query_size != memory_size:
             raise ValueError(
                 f"attention.score is {score!r}, but the decoder's hidden_size is {query_size} and "
-                f"the encoder's memory is {memory_size} wide; make them equal or take score=general"
+                f"the encoder's memory is {memory_size} wide; make them equal or "
+                "take decoder.attention.score=general"
             )
         self.score, self.query_size, self.memory_size = score, query_size, memory_size
         self.size = size = size or query_size

@@ -115,8 +115,9 @@ class Bridge(nn.Module):
         own_cell = self.cell_state == "encoder"
         if self.kind == "copy" and source_size != hidden_size:
             raise ValueError(
-                f"bridge is 'copy', but the encoder's {settings.source} is {source_size} wide and "
-                f"the decoder's hidden_size is {hidden_size}; make them equal or take bridge=dense"
+                f"bridge is 'copy', but the encoder's {self.reads} is {source_size} wide and "
+                f"the decoder's hidden_size is {hidden_size}; make them equal or take "
+                "decoder.bridge.kind=dense"
             )
         if self.kind in ("dense", "dense_nonlinear", "mean"):
             sizes = [(source_size, hidden_size)] * num_layers

@@ -54,7 +54,8 @@ class FeedbackSettings:
         if constant and self.first_ratio == 1:
             raise ValueError(
                 "feedback.first_ratio is 1 and the schedule 'constant', which is teacher forcing; "
-                "give feedback.first_ratio=0.5 or another below 1, or take feedback=teacher_forcing"
+                "give decoder.feedback.first_ratio=0.5 or another below 1, or take "
+                "decoder.feedback.kind=teacher_forcing"
             )
 
     def settled(self) -> FeedbackSettings:

@@ -84,7 +84,7 @@ class FeedforwardDecoder(nn.Module):
         super().__init__()
         if not isinstance(target_space, TokenSpace):
             raise ValueError(
-                f"the feedforward decoder writes tokens, but the targets are {target_space}; "
+                f"the feedforward decoder writes tokens, but the targets are {target_space.kind}; "
                 "take a task with tokens as targets, or decoder=luong"
             )
         checks.at_least("hidden_size", hidden_size, 1)

@@ -170,8 +170,8 @@ def _check_distribution(distribution: str, space: TokenSpace | ValueSpace) -> No
         raise ValueError(
             f"head.distribution is {distribution!r}, but the targets are "
             + (
-                "tokens; take head.distribution=categorical"
+                "tokens; take decoder.head.distribution=categorical"
                 if over_tokens
-                else "real values; take head.distribution=point or gaussian"
+                else "real values; take decoder.head.distribution=point or gaussian"
             )
         )

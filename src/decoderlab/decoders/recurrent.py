@@ -283,7 +283,13 @@ class RecurrentDecoder(nn.Module):
         if "first_input" in self.routes:
             size = self.first_input.out_features
             lines.append(Equation("x_0", "W_x c + b_x", size, count(self.first_input)))
-            lines.append(Equation("s_0", "a step of the cell from s_0 with x_0", rnn.hidden_size))
+            lines.append(
+                Equation(
+                    "s_0",
+                    "a step of the cell from s_0 with x_0, its output dropped",
+                    rnn.hidden_size,
+                )
+            )
         embedded = "e(y_{t-1})" if self.sees_output else None
         if self.sees_output:
             lines.append(Equation("y_{t-1}", self.feedback.settings.told()))

@@ -64,31 +64,32 @@ def _refuse_contradictions(settled: Settled, sees_output: bool) -> None:
     if not routes and attention.score is None:
         raise ValueError(
             "routes is empty and attention is null, so nothing of the source reaches the decoder; "
-            f"name at least one of {', '.join(ROUTES)}, or an attention score"
+            f"name at least one of {', '.join(ROUTES)}, or a score: decoder.attention.score=general"
         )
     if "initial_state" in routes and not bridge.carries:
         raise ValueError(
             f"routes has initial_state but bridge is {bridge.kind!r}, which carries nothing; "
-            "take bridge=copy, dense, dense_nonlinear or mean, or leave initial_state out"
+            "take decoder.bridge.kind=copy, dense, dense_nonlinear or mean, or leave the route out"
         )
-    if not sees_output and (head.sees_previous or attention.mixing == "deep"):
-        raise ValueError(
-            "feedback is none, but head.sees_previous or attention.mixing=deep asks for the "
-            "previous output; take feedback=teacher_forcing, or leave them out"
-        )
-    if not sees_output and head.tied:
-        raise ValueError(
-            "head.tied is true, but without feedback there is no table of embeddings; take "
-            "feedback=teacher_forcing, or head.tied=false"
-        )
+    for setting, asks in (
+        ("head.sees_previous=true", head.sees_previous),
+        ("head.tied=true", head.tied),
+        ("attention.mixing=deep", attention.mixing == "deep"),
+    ):
+        if asks and not sees_output:
+            raise ValueError(
+                f"feedback is none, but {setting} asks for the previous output's embedding; take "
+                f"decoder.feedback.kind=teacher_forcing, or leave decoder.{setting} out"
+            )
     if head.state == "previous" and attention.score and attention.mixing != "none":
         raise ValueError(
             f"head.state is 'previous', but with attention.mixing={attention.mixing} the head sees "
-            "an attentional vector; take attention.mixing=none, or head.state=current"
+            "an attentional vector; take decoder.attention.mixing=none, or "
+            "decoder.head.state=current"
         )
     gated = settled.cell == "gru_reset_summary"
     if gated and ("every_input" not in routes or settled.combine != "concat"):
         raise ValueError(
             "cell is 'gru_reset_summary', whose reset gate scales the summary at every input; take "
-            "the route every_input with combine=concat, or cell=gru_reset_before"
+            "the route every_input with decoder.combine=concat, or decoder.cell=gru_reset_before"
         )

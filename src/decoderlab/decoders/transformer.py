@@ -106,7 +106,7 @@ class TransformerDecoder(nn.Module):
         super().__init__()
         if not isinstance(target_space, TokenSpace):
             raise ValueError(
-                f"the transformer decoder writes tokens, but the targets are {target_space}; "
+                f"the transformer decoder writes tokens, but the targets are {target_space.kind}; "
                 "take a task with tokens as targets, or decoder=luong"
             )
         checks.at_least("hidden_size", hidden_size, 1)

@@ -57,8 +57,8 @@ class ImageEncoder(nn.Module):
         super().__init__()
         if not isinstance(source_space, ImageSpace):
             raise ValueError(
-                f"the encoder reads images, but the sources are {source_space}; take a task with "
-                "images, or encoder=lstm"
+                f"the encoder reads images, but the sources are {source_space.kind}; take a task "
+                "with images, such as task=shapes, or encoder=lstm"
             )
         checks.at_least("hidden_size", hidden_size, 1)
         checks.at_least("num_layers", num_layers, 1)

@@ -16,7 +16,7 @@ ours do:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from torch import nn
 from decoderlab.contract import EncoderShape, Space, TokenSpace, ValueSpace
 from decoderlab.testing.decoders import DECODER_CHECKS
 from decoderlab.testing.encoders import ENCODER_CHECKS
-from decoderlab.testing.subjects import DecoderSubject, EncoderSubject, Seen
+from decoderlab.testing.subjects import DecoderSubject, EncoderSubject, Seen, Skipped
 
 ENCODER_SHAPE = EncoderShape(8, 8, state_size=8, state_num_layers=1, has_cell=True)
 
@@ -106,7 +106,8 @@ def decoder_failures(
     """Return the checks that a decoder class fails; see `check_decoder`."""
     space, shape = target_space or TokenSpace(9), encoder_shape or ENCODER_SHAPE
     spaces = {"target_space": space, "encoder_shape": shape}
-    return _failures(DECODER_CHECKS, DecoderSubject(make, spaces, settings, space, shape))
+    subject = DecoderSubject(make, spaces, settings, space, shape)
+    return [one for one in run_checks(DECODER_CHECKS, subject) if isinstance(one, Failure)]
 
 
 def encoder_failures(
@@ -114,17 +115,23 @@ def encoder_failures(
 ) -> list[Failure]:
     """Return the checks that an encoder class fails; see `check_encoder`."""
     space = source_space or TokenSpace(11)
-    return _failures(ENCODER_CHECKS, EncoderSubject(make, {"source_space": space}, settings, space))
+    subject = EncoderSubject(make, {"source_space": space}, settings, space)
+    return [one for one in run_checks(ENCODER_CHECKS, subject) if isinstance(one, Failure)]
 
 
-def _failures(checks: tuple[Callable, ...], subject: Any) -> list[Failure]:
-    failures = []
+def run_checks(checks: Sequence[Callable], subject: Any) -> list[Failure | Skipped | None]:
+    """Return for each check why it failed, why it does not apply, or None where all is well."""
+    outcomes: list[Failure | Skipped | None] = []
     for check in checks:
+        outcome = None
         try:
             with torch.random.fork_rng(devices=[]):
                 check(subject)
+        except Skipped as skipped:
+            outcome = skipped
         except Seen as seen:
-            failures.append(Failure(check.__name__, str(seen)))
+            outcome = Failure(check.__name__, str(seen))
         except Exception as error:  # whatever somebody's module raises is what was seen
-            failures.append(Failure(check.__name__, f"{type(error).__name__}: {error}"))
-    return failures
+            outcome = Failure(check.__name__, f"{type(error).__name__}: {error}")
+        outcomes.append(outcome)
+    return outcomes

@@ -13,6 +13,7 @@ from decoderlab.search import beam, greedy, roll_forward
 from decoderlab.testing.subjects import (
     DecoderSubject,
     Seen,
+    Skipped,
     carries,
     check_derivatives,
     check_gradients,
@@ -80,7 +81,7 @@ def the_previous_output_has_influence_exactly_with_feedback(subject: DecoderSubj
     decoder, encoded, target = subject.build(), subject.encoded(), subject.target()
     declared = declared_feedback(decoder)
     if declared is None:
-        return
+        raise Skipped("no feedback is declared")
     gap = gap_between(decoder(encoded, target), decoder(encoded, subject.changed(target)))
     if declared.kind == "none" and gap:
         raise Seen(f"feedback is none, but another target changes the outputs by {gap:.1e}")
@@ -198,7 +199,7 @@ def routes_carry_gradient_exactly_when_on(subject: DecoderSubject) -> None:
     decoder, encoded = subject.build(), subject.encoded()
     routes = getattr(decoder, "routes", None)
     if routes is None:
-        return
+        raise Skipped("no routes are declared")
     scalar(decoder(encoded, subject.target())).backward()
     inner = set(routes) - {"initial_state"}
     state = [part for part in encoded.state or () if part is not None]
@@ -245,7 +246,7 @@ def coins_fall_as_declared(subject: DecoderSubject) -> None:
     decoder = without_dropout(subject.build()).train()
     declared = declared_feedback(decoder)
     if declared is None or not declared.samples:
-        return
+        raise Skipped("no feedback of its own output in training is declared")
     step, later = _telling_steps(declared)
     coins = _coins(subject, decoder, step, seed=7)
     ratio, per_token = declared.teacher_ratio(step), declared.scope == "token"
@@ -273,7 +274,7 @@ def ones_own_output_is_fed_back(subject: DecoderSubject) -> None:
     decoder = without_dropout(subject.build()).train()
     declared = declared_feedback(decoder)
     if declared is None or not declared.samples:
-        return
+        raise Skipped("no feedback of its own output in training is declared")
     step, num_steps = _telling_steps(declared)[0], 6
     coins = _coins(subject, decoder, step, seed=7)[:, : num_steps - 1]
     encoded = subject.encoded(lengths=(4,) * len(coins))
@@ -296,7 +297,7 @@ def the_same_seed_gives_the_same_training_step(subject: DecoderSubject) -> None:
     """The method at_step with one step and seed gives one result."""
     decoder = subject.build().train()
     if not hasattr(decoder, "at_step"):
-        return
+        raise Skipped("there is no at_step")
     encoded, target = subject.encoded(), subject.target()
     if gap_between(*(seeded(decoder, 3)(encoded, target) for _ in range(2))):
         raise Seen("at_step with the same step and seed does not give the same outputs again")

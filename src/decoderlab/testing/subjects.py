@@ -30,6 +30,10 @@ class Seen(Exception):  # noqa: N818 - not an error of the battery
     """What a check saw that must not be."""
 
 
+class Skipped(Exception):  # noqa: N818 - not an error either
+    """Why a check does not apply."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """What is checked, and how to build it anew."""
