@@ -71,7 +71,7 @@ def test_any_length_works_and_steps_count_on():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"target_space": ValueSpace(2)}, r"writes tokens.*ValueSpace.*decoder=luong"),
+        ({"target_space": ValueSpace(2)}, r"writes tokens.*real values.*decoder=luong"),
         ({"feedback": "teacher-forcing"}, r"feedback is .*Did you mean teacher_forcing"),
         ({"num_layers": 0}, r"num_layers is 0"),
         ({"hidden_size": 0}, r"hidden_size is 0"),

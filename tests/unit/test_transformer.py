@@ -273,7 +273,7 @@ def test_what_they_cannot_read_or_write_is_refused():
         TransformerEncoder(source_space=ImageSpace(1, 8, 8), hidden_size=8)
     with pytest.raises(ValueError, match=r"summary is 'first'"):
         TransformerEncoder(source_space=TokenSpace(7), hidden_size=8, summary="first")
-    with pytest.raises(ValueError, match=r"writes tokens.*ValueSpace.*decoder=luong"):
+    with pytest.raises(ValueError, match=r"writes tokens.*real values.*decoder=luong"):
         TransformerDecoder(
             target_space=ValueSpace(2), encoder_shape=EncoderShape(5, 2), hidden_size=8
         )
