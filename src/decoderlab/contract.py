@@ -149,7 +149,8 @@ class Decoder(Protocol):
 
     The constructor takes the keywords `target_space` (`TokenSpace` or `ValueSpace`) and
     `encoder_shape` (`EncoderShape`) besides its own settings. The state is the decoder's own
-    business: generation only passes it on, and reorders it.
+    business: generation only passes it on and reorders it, and it uses each state once, so that a
+    step may change the one that it gets.
 
     Over tokens a position's output is V logits; over values it is F means, or F means followed by
     F logarithms of standard deviations.
