@@ -16,10 +16,11 @@ from decoderlab.decoders.attention import Attention, AttentionSettings
 from decoderlab.decoders.bridges import Bridge, BridgeSettings
 from decoderlab.decoders.feedback import Feedback, FeedbackSettings
 from decoderlab.decoders.heads import Head, HeadSettings
+from decoderlab.decoders.recurrent_equations import recurrent_equations
 from decoderlab.decoders.routes import COMBINATIONS, ROUTES, Combination
 from decoderlab.decoders.settling import Settled, settle
 from decoderlab.embedding import build_embedding
-from decoderlab.equations import Equation, concatenation, count, embedding_equation
+from decoderlab.equations import Equation
 from decoderlab.parts import part
 
 
@@ -279,58 +280,7 @@ class RecurrentDecoder(nn.Module):
 
     def equations(self) -> list[Equation]:
         """Return what is computed at step t, y the target; see `decoderlab.equations`."""
-        attends, rnn, lines = self.attends, self.rnn, self.bridge.equations()
-        if "first_input" in self.routes:
-            size = self.first_input.out_features
-            lines.append(Equation("x_0", "W_x c + b_x", size, count(self.first_input)))
-            lines.append(
-                Equation(
-                    "s_0",
-                    "a step of the cell from s_0 with x_0, its output dropped",
-                    rnn.hidden_size,
-                )
-            )
-        embedded = "e(y_{t-1})" if self.sees_output else None
-        if self.sees_output:
-            lines.append(Equation("y_{t-1}", self.feedback.settings.told()))
-            lines.append(
-                embedding_equation("e(y_{t-1})", "y_{t-1}", self.embedding, self.embedded_size)
-            )
-        attention, context = [], None
-        mixed = self.mix is not None
-        if attends is not None:
-            query = "s_t" if attends.query == "current" else "s_{t-1}"
-            attention, context = self.attention.equations(query), "a_t"
-        fed = None
-        if self.fed_size:
-            fed = "a_t" if attends.query == "previous" else "h_{t-1}" if mixed else "a_{t-1}"
-        inputs = concatenation([embedded, fed])
-        if self.combine_input is not None:
-            inputs = self.combine_input.equation(inputs, "W_i")
-        elif "every_input" in self.routes:
-            inputs = "c"
-        first, second = (attention, []) if fed == "a_t" else ([], attention)
-        lines += first
-        if rnn.input_size:
-            lines.append(Equation("x_t", inputs, rnn.input_size, count(self.combine_input)))
-        lines += rnn.equations("s", "x_t")
-        lines += second
-        state = "s_t" if self.head_settings.state == "current" else "s_{t-1}"
-        features = concatenation([state, context])
-        if mixed:
-            parts = ["a_t", state, embedded if attends.mixing == "deep" else None]
-            right = f"tanh(W_h {concatenation(parts)})"
-            lines.append(Equation("h_t", right, rnn.hidden_size, count(self.mix)))
-            features = "h_t"
-        if self.combine_output is not None:
-            features = self.combine_output.equation(features, "W_f")
-        if self.head_settings.sees_previous:
-            features = concatenation([features, embedded])
-        if features not in ("s_t", "s_{t-1}", "h_t"):
-            own = count(self.combine_output)
-            lines.append(Equation("f_t", features, self.head.features_size, own))
-            features = "f_t"
-        return lines + self.head.equations(features)
+        return recurrent_equations(self)
 
     def _advance(self, previous: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Run T steps at once, or one where a step needs the one before.
