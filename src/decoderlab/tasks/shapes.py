@@ -21,7 +21,7 @@ SIZES = (6, 7, 8, 9)
 class ShapesTask(Task):
     """Pictures of a few places side by side, each empty or with a shape; the target names them.
 
-    The smallest task with images: generated, nothing to download, and learnt in a minute.
+    The smallest task with images: generated, nothing to download.
 
     Source: ours.
 
