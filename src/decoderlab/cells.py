@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +16,10 @@ from decoderlab.equations import Equation, count
 from decoderlab.stepped import GRUResetBefore, GRUResetSummary, LSTMLayerNorm, SteppedLayer
 
 FUSED = {
-    "lstm": lambda *sizes, **options: nn.LSTM(*sizes, **options),
-    "gru": lambda *sizes, **options: nn.GRU(*sizes, **options),
-    "rnn_tanh": lambda *sizes, **options: nn.RNN(*sizes, nonlinearity="tanh", **options),
-    "rnn_relu": lambda *sizes, **options: nn.RNN(*sizes, nonlinearity="relu", **options),
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    "rnn_tanh": partial(nn.RNN, nonlinearity="tanh"),
+    "rnn_relu": partial(nn.RNN, nonlinearity="relu"),
 }
 STEPPED = {
     "gru_reset_before": GRUResetBefore,
@@ -69,7 +70,7 @@ class RecurrentLayers(nn.Module):
         are 4H (LSTM) or 3H (GRU) more numbers per layer and direction; their sum acts as one
         bias. torch's GRU applies the reset gate after the matrix product (as cuDNN does);
         `gru_reset_before` is the papers'. `lstm`, `gru`, `rnn_tanh` and `rnn_relu` are torch's
-        fused kernels, the others a loop over the steps, several times slower.
+        fused kernels, the others a loop over the steps, which is slower.
 
     Args:
         cell: one of `CELLS`.
@@ -131,15 +132,20 @@ class RecurrentLayers(nn.Module):
                 )
                 for level, width in enumerate(widths)
             )
-        elif residual:
-            options = {"batch_first": True, "bidirectional": bidirectional}
+        else:
+            # The kernel knows how to stack layers, but not to add their inputs.
+            depth = 1 if residual else num_layers
             self.layers = nn.ModuleList(
-                FUSED[cell](width, hidden_size, **options) for width in widths
+                FUSED[cell](
+                    width,
+                    hidden_size,
+                    depth,
+                    batch_first=True,
+                    dropout=self.dropout if depth > 1 else 0.0,
+                    bidirectional=bidirectional,
+                )
+                for width in (widths if residual else widths[:1])
             )
-        else:  # the kernel knows how to stack layers
-            options = {"batch_first": True, "bidirectional": bidirectional}
-            stack = FUSED[cell](widths[0], hidden_size, num_layers, dropout=self.dropout, **options)
-            self.layers = nn.ModuleList([stack])
         if input_size == 0:
             for name, parameter in self.layers[0].named_parameters():
                 if name.endswith(("weight_ih", "weight_ih_l0", "weight_ih_l0_reverse")):
@@ -172,10 +178,8 @@ class RecurrentLayers(nn.Module):
     def equations(self, state: str, inputs: str, step: str = "t") -> list[Equation]:
         """Return what a step computes, from the letters of the state, the input and the step."""
         before = f"{step}-1"
-        letters = {"s": f"{state}_{before}", "n": f"{state}_{step}", "x": inputs}
-        letters |= {"k": f"k_{before}", "l": f"k_{step}"}
-        if len(before) > 1:
-            letters |= {key: letters[key].replace(before, f"{{{before}}}") for key in ("s", "k")}
+        letters = {"s": f"{state}_{{{before}}}", "n": f"{state}_{step}", "x": inputs}
+        letters |= {"k": f"k_{{{before}}}", "l": f"k_{step}"}
         lines = [
             Equation(left.format(**letters), right.format(**letters), self.hidden_size)
             for left, right in EQUATIONS[self.cell]

@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from decoderlab.contract import Batch
+from decoderlab.equations import count
 from decoderlab.module import EncoderDecoder
 from decoderlab.tasks.batches import Split, by_length
 
@@ -20,10 +21,7 @@ GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
     """Return the number of trained parameters of each child module, and their `total`."""
-    counts = {
-        name: sum(p.numel() for p in child.parameters() if p.requires_grad)
-        for name, child in model.named_children()
-    }
+    counts = {name: count(child) for name, child in model.named_children()}
     counts = {name: number for name, number in counts.items() if number}
     return counts | {"total": sum(counts.values())}
 

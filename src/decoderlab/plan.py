@@ -39,9 +39,6 @@ def show(config: DictConfig, *, equations: bool) -> str:
     Raises:
         ConfigError: if the config is wrong.
     """
-    import torch
-
-    from decoderlab.assembly import build_networks
     from decoderlab.equations import as_text, count, equations_of
     from decoderlab.progress import output
     from decoderlab.runs import prepare
@@ -59,9 +56,7 @@ def show(config: DictConfig, *, equations: bool) -> str:
     lines.append(f"folder: {prepared.folder.path} ({prepared.folder.status()['status'].lower()})")
     counted = {name: len(split) for name, split in data.splits.items()}
     lines.append("data: " + ", ".join(f"{number:,} {name}" for name, number in counted.items()))
-    with torch.device("meta"):
-        networks = build_networks(prepared.config, data.source_space, data.target_vocabulary.space)
-    for group, network in zip(("encoder", "decoder"), networks, strict=True):
+    for group, network in zip(("encoder", "decoder"), prepared.networks, strict=True):
         choice = prepared.config["choices"][group]
         name = type(network).__name__
         lines.append(f"{group} {choice} ({name}): {count(network):,} trained parameters")

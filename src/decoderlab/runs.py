@@ -18,6 +18,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from decoderlab import cost
 from decoderlab.assembly import build_model, build_networks, build_task
@@ -25,6 +26,7 @@ from decoderlab.callbacks import Diverged, Interrupted, Interruption, Recorder
 from decoderlab.config import BUILT, ConfigError, resolve, run_id
 from decoderlab.contract import ImageSpace
 from decoderlab.environment import environment
+from decoderlab.equations import count
 from decoderlab.metrics import signature
 from decoderlab.module import EncoderDecoder
 from decoderlab.progress import say
@@ -54,14 +56,19 @@ class Prepared:
         run_id: sha256 of the scientific config and the data.
         task: with its data.
         folder: where its records are or will be.
-        num_parameters: trained parameters.
+        networks: encoder and decoder on the meta device, for their sizes.
     """
 
     config: dict[str, Any]
     run_id: str
     task: Task
     folder: RunFolder
-    num_parameters: int
+    networks: tuple[nn.Module, nn.Module]
+
+    @property
+    def num_parameters(self) -> int:
+        """Trained parameters."""
+        return count(*self.networks)
 
     @property
     def title(self) -> str:
@@ -95,9 +102,7 @@ def prepare(config: DictConfig | Mapping[str, Any], choices: Mapping[str, str]) 
         run_id=identity,
         task=task,
         folder=find_folder(Path(resolved["run"]["output_dir"]), resolved, identity),
-        num_parameters=sum(
-            p.numel() for network in networks for p in network.parameters() if p.requires_grad
-        ),
+        networks=networks,
     )
 
 

@@ -13,7 +13,10 @@ from decoderlab.pooling import length_mask
 
 
 class SteppedCell(nn.Module):
-    """Weights of a cell that is run step by step; subclasses say how a step goes.
+    """Weights of a cell that is run step by step.
+
+    Subclasses say how a step goes: `advance(projected, state)` takes a step's part of what
+    `project` returned, (B, ...), and a state of (B, H) each, and returns the next state.
 
     Shapes:
         weight_ih: (gates * H, I), weight_hh: (gates * H, H), bias: (gates * H,).
@@ -38,10 +41,6 @@ class SteppedCell(nn.Module):
     def project(self, inputs: Tensor) -> Tensor:
         """Map the inputs (B, T, I) of all steps at once."""
         return functional.linear(inputs, self.weight_ih, self.bias)
-
-    def advance(self, projected: Tensor, state: State) -> State:
-        """Take one step from `projected` (B, ...) and a state of (B, H) each."""
-        raise NotImplementedError
 
 
 class GRUResetBefore(SteppedCell):

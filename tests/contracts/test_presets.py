@@ -60,6 +60,9 @@ def test_a_preset_names_its_paper_and_marks_its_numbers(name):
     assert paper["differs"]
     text = (conf_dir() / "preset" / f"{name}.yaml").read_text()
     assert f"preset={name}" in text
+    for inherited in re.findall(r"^  - (\w+)$", text, re.M):
+        if inherited in PRESETS:  # its numbers are this one's too
+            text += (conf_dir() / "preset" / f"{inherited}.yaml").read_text()
     numbers = text[re.search(r"^(task|encoder|decoder|training):", text, re.M).start() :]
     for line in numbers.splitlines():
         if re.search(r": \S", line) and "max_steps: null" not in line:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from decoderlab import checks
+from decoderlab.contract import TokenSpace, ValueSpace
 from decoderlab.parts import keep
 
 FEEDBACKS = ("none", "teacher_forcing", "scheduled_sampling", "free_running")
@@ -136,3 +137,15 @@ class Feedback:
         per_token = self.settings.scope == "token"
         drawn = torch.rand(num_rows, num_steps if per_token else 1, generator=self._generator)
         return (drawn < self.teacher_ratio).expand(num_rows, num_steps)
+
+
+def before_each(target: Tensor, space: TokenSpace | ValueSpace) -> Tensor:
+    """Return what comes before each position of a target: BOS or zeros, then the target.
+
+    Example:
+        >>> before_each(torch.tensor([[7, 8, 2]]), TokenSpace(9)).tolist()
+        [[1, 7, 8]]
+    """
+    first = space.bos_id if isinstance(space, TokenSpace) else 0
+    begin = torch.full_like(target[:, :1], first)
+    return torch.cat([begin, target[:, :-1]], dim=1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from decoderlab import checks
 from decoderlab.contract import Encoded, EncoderShape, TokenSpace, ValueSpace
+from decoderlab.decoders.feedback import before_each
 from decoderlab.embedding import build_embedding
 from decoderlab.equations import Equation, concatenation, count, embedding_equation
 from decoderlab.positions import sinusoidal_positions
@@ -92,7 +93,7 @@ class FeedforwardDecoder(nn.Module):
         checks.at_least("position_size", position_size, 1)
         checks.choice("feedback", feedback, FEEDBACKS)
         checks.ratio("dropout", dropout)
-        self.bos_id = target_space.bos_id
+        self.target_space = target_space
         self.position_size, self.summary_size = position_size, encoder_shape.summary_size
         input_size = encoder_shape.summary_size + position_size
         self.embedding = None
@@ -112,8 +113,7 @@ class FeedforwardDecoder(nn.Module):
 
     def forward(self, encoded: Encoded, target: Tensor) -> Tensor:
         """Return the logits of all positions, given the token before each."""
-        begin = target.new_full((target.shape[0], 1), self.bos_id)
-        previous = torch.cat([begin, target[:, :-1]], dim=1)
+        previous = before_each(target, self.target_space)
         return self._advance(previous, self.start(encoded))[0]
 
     def start(self, encoded: Encoded) -> FeedforwardState:

@@ -14,14 +14,13 @@ from decoderlab.cells import RecurrentLayers
 from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace, ValueSpace
 from decoderlab.decoders.attention import Attention, AttentionSettings
 from decoderlab.decoders.bridges import Bridge, BridgeSettings
-from decoderlab.decoders.feedback import Feedback, FeedbackSettings
+from decoderlab.decoders.feedback import Feedback, FeedbackSettings, before_each
 from decoderlab.decoders.heads import Head, HeadSettings
 from decoderlab.decoders.recurrent_equations import recurrent_equations
-from decoderlab.decoders.routes import COMBINATIONS, ROUTES, Combination
+from decoderlab.decoders.routes import ROUTES, Combination
 from decoderlab.decoders.settling import Settled, settle
 from decoderlab.embedding import build_embedding
 from decoderlab.equations import Equation
-from decoderlab.parts import part
 
 
 class DecoderState(NamedTuple):
@@ -118,18 +117,15 @@ class RecurrentDecoder(nn.Module):
     ) -> None:
         super().__init__()
         checks.ratio("dropout", dropout)
-        checks.choice("combine", combine, COMBINATIONS)
         settled = settle(
-            Settled(
-                routes=checks.subset("routes", routes, ROUTES),
-                cell=cell,
-                combine=combine,
-                bridge=part("bridge", BridgeSettings, bridge),
-                feedback=part("feedback", FeedbackSettings, feedback),
-                attention=part("attention", AttentionSettings, attention),
-                head=part("head", HeadSettings, head),
-                embedding_size=embedding_size,
-            )
+            routes=routes,
+            cell=cell,
+            combine=combine,
+            bridge=bridge,
+            feedback=feedback,
+            attention=attention,
+            head=head,
+            embedding_size=embedding_size,
         )
         self.routes, combine = settled.routes, settled.combine
         self.feedback = Feedback(settled.feedback)
@@ -210,18 +206,9 @@ class RecurrentDecoder(nn.Module):
     def canonical(settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return settings with what has no effect at its default: equal models are one run."""
         names = [field.name for field in fields(Settled)]
-        kinds = {
-            "bridge": BridgeSettings,
-            "feedback": FeedbackSettings,
-            "attention": AttentionSettings,
-            "head": HeadSettings,
-        }
-        parts = {name: part(name, kind, settings[name]) for name, kind in kinds.items()}
-        routes = checks.subset("routes", settings["routes"], ROUTES)
-        chosen = {name: settings[name] for name in names} | parts | {"routes": routes}
-        settled = asdict(settle(Settled(**chosen)))
+        settled = asdict(settle(**{name: settings[name] for name in names}))
         # A set has no order; that of ROUTES is as good as any.
-        settled["routes"] = [route for route in ROUTES if route in routes]
+        settled["routes"] = [route for route in ROUTES if route in settled["routes"]]
         return {**settings, **settled}
 
     def forward(self, encoded: Encoded, target: Tensor) -> Tensor:
@@ -347,11 +334,7 @@ class RecurrentDecoder(nn.Module):
         return hidden_size if mixed else memory_size
 
     def _before(self, target: Tensor) -> Tensor:
-        """Return what came before each position: BOS or zeros, then the target."""
-        first = target[:, :1]
-        over_tokens = isinstance(self.target_space, TokenSpace)
-        begin = torch.full_like(first, self.target_space.bos_id if over_tokens else 0)
-        return torch.cat([begin, target[:, :-1]], dim=1)
+        return before_each(target, self.target_space)
 
     def _own(self, outputs: Tensor) -> Tensor:
         """Return the decoder's own prediction (B, 1) or (B, 1, F) from its outputs."""

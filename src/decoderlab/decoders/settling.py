@@ -7,13 +7,17 @@ harm, but two configs that differ in them are one model, and must be one run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from decoderlab import checks
 from decoderlab.decoders.attention import AttentionSettings
 from decoderlab.decoders.bridges import BridgeSettings
 from decoderlab.decoders.feedback import FeedbackSettings
 from decoderlab.decoders.heads import HeadSettings
-from decoderlab.decoders.routes import ROUTES
+from decoderlab.decoders.routes import COMBINATIONS, ROUTES
+from decoderlab.parts import part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,29 +34,43 @@ class Settled:
     embedding_size: int | None
 
 
-def settle(given: Settled) -> Settled:
-    """Return the settings with whatever has no effect at its default.
+def settle(
+    *,
+    routes: Sequence[str],
+    cell: str,
+    combine: str,
+    bridge: Any,
+    feedback: Any,
+    attention: Any,
+    head: Any,
+    embedding_size: int | None,
+) -> Settled:
+    """Return the settings of a `RecurrentDecoder` with whatever has no effect at its default.
 
     Raises:
-        ValueError: where two settings contradict each other, naming both, and what to do.
+        ValueError: for an unknown name, or where two settings contradict each other, naming both,
+            and what to do.
     """
-    attention, routes = given.attention.settled(), given.routes
-    sees_output = given.feedback.kind != "none"
-    bridge = given.bridge
-    if "initial_state" not in routes and bridge.carries:
-        bridge = BridgeSettings(kind="zero")
-    if not given.cell.startswith("lstm"):
-        bridge = replace(bridge, cell="encoder")
-    meets_input = "every_input" in routes and (sees_output or attention.input_feeding)
-    meets = meets_input or "output" in routes
-    settled = replace(
-        given,
-        bridge=bridge.settled(),
-        feedback=given.feedback.settled(),
-        attention=attention,
-        head=given.head.settled(),
-        combine=given.combine if meets else "concat",
-        embedding_size=given.embedding_size if sees_output else None,
+    checks.choice("combine", combine, COMBINATIONS)
+    where = checks.subset("routes", routes, ROUTES)
+    attends = part("attention", AttentionSettings, attention).settled()
+    fed_back = part("feedback", FeedbackSettings, feedback).settled()
+    start = part("bridge", BridgeSettings, bridge)
+    sees_output = fed_back.kind != "none"
+    if "initial_state" not in where and start.carries:
+        start = BridgeSettings(kind="zero")
+    if not cell.startswith("lstm"):
+        start = replace(start, cell="encoder")
+    meets_input = "every_input" in where and (sees_output or attends.input_feeding)
+    settled = Settled(
+        routes=where,
+        cell=cell,
+        combine=combine if meets_input or "output" in where else "concat",
+        bridge=start.settled(),
+        feedback=fed_back,
+        attention=attends,
+        head=part("head", HeadSettings, head).settled(),
+        embedding_size=embedding_size if sees_output else None,
     )
     _refuse_contradictions(settled, sees_output)
     return settled

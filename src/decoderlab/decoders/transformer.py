@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from decoderlab import checks
 from decoderlab.contract import Encoded, EncoderShape, TokenSpace, ValueSpace
+from decoderlab.decoders.feedback import before_each
 from decoderlab.equations import Equation, count
 from decoderlab.positions import sinusoidal_positions
 from decoderlab.transformer import (
@@ -112,7 +113,7 @@ class TransformerDecoder(nn.Module):
         checks.at_least("hidden_size", hidden_size, 1)
         checks.at_least("num_layers", num_layers, 1)
         checks.ratio("dropout", dropout)
-        self.bos_id = target_space.bos_id
+        self.target_space = target_space
         self.embedding = ScaledEmbedding(space=target_space, size=hidden_size)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.layers = nn.ModuleList(
@@ -131,8 +132,7 @@ class TransformerDecoder(nn.Module):
 
     def forward(self, encoded: Encoded, target: Tensor) -> Tensor:
         """Return the logits of all positions, given the target before each."""
-        begin = target.new_full((target.shape[0], 1), self.bos_id)
-        previous = torch.cat([begin, target[:, :-1]], dim=1)
+        previous = before_each(target, self.target_space)
         return self._advance(previous, self.start(encoded))[0]
 
     def start(self, encoded: Encoded) -> TransformerState:

@@ -86,20 +86,26 @@ class DecoderSubject(Subject):
             part.requires_grad_()
         return encoded
 
+    @property
+    def first_real(self) -> int:
+        """The first id after the special ones."""
+        space = self.space
+        return max(space.pad_id, space.bos_id, space.eos_id, space.unk_id) + 1
+
     def target(self, num_rows=NUM_ROWS, num_steps=TARGET_LENGTH, seed=2) -> Tensor:
         """Return targets without special tokens."""
         generator = torch.Generator().manual_seed(seed)
         if isinstance(self.space, ValueSpace):
             sizes = (num_rows, num_steps, self.space.size)
             return torch.randn(*sizes, generator=generator, dtype=torch.float64)
-        first = max(self.space.pad_id, self.space.bos_id, self.space.eos_id, self.space.unk_id) + 1
+        first = self.first_real
         return torch.randint(first, self.space.size, (num_rows, num_steps), generator=generator)
 
     def changed(self, target: Tensor) -> Tensor:
         """Return a target that differs at every position."""
         if isinstance(self.space, ValueSpace):
             return target + 1
-        first = max(self.space.pad_id, self.space.bos_id, self.space.eos_id, self.space.unk_id) + 1
+        first = self.first_real
         return (target - first + 1) % (self.space.size - first) + first
 
     def begin(self, target: Tensor) -> Tensor:
