@@ -39,16 +39,23 @@ class Diverged(Exception):
 class Interruption:
     """Turns SIGINT and SIGTERM into a flag that training looks at between two updates.
 
-    A second signal stops at once. Used as a context manager around everything that may be
-    interrupted; outside the main thread, where Python delivers no signals, it does nothing.
+    A second signal stops at once, unless `patient`. Where a scheduler has put a handler on SIGUSR1
+    or SIGUSR2, which announces that the machine will be taken away, that is a signal to stop too;
+    the scheduler's handler gets it once everything is saved. Used as a context manager around
+    everything that may be interrupted; outside the main thread, where Python delivers no signals,
+    it does nothing.
     """
+
+    # In the workers of a pool, which get the signals of a terminal twice: directly, and passed on.
+    patient = False
 
     def __init__(self) -> None:
         self.signum: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        announced = [s for s in (signal.SIGUSR1, signal.SIGUSR2) if callable(signal.getsignal(s))]
+        for signum in (signal.SIGINT, signal.SIGTERM, *announced):
             try:
                 self._before[signum] = signal.signal(signum, self._handle)
             except ValueError:  # not the main thread
@@ -58,6 +65,8 @@ class Interruption:
     def __exit__(self, *_: object) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
+        if self.signum in (signal.SIGUSR1, signal.SIGUSR2):
+            signal.raise_signal(self.signum)
 
     def check(self) -> None:
         """Raise Interrupted if a signal has come."""
@@ -65,9 +74,9 @@ class Interruption:
             raise Interrupted(self.signum)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum is not None:
+        if self.signum is not None and not self.patient:
             raise Interrupted(signum)
-        self.signum = signum
+        self.signum = self.signum or signum
 
 
 class Recorder(pl.Callback):

@@ -16,12 +16,19 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab import checks
-from decoderlab.settings import Evaluation, Run, Study, Training
+from decoderlab.environment import foreign_code
+from decoderlab.settings import Budget, Evaluation, Run, Study, Training
 
 # What a run's result depends on; everything else in the config is how, where and why.
 SCIENTIFIC = ("task", "encoder", "decoder", "training", "evaluation", "seed")
 BUILT = ("task", "encoder", "decoder")
-SETTINGS = {"training": Training, "evaluation": Evaluation, "run": Run, "study": Study}
+SETTINGS = {
+    "training": Training,
+    "evaluation": Evaluation,
+    "run": Run,
+    "budget": Budget,
+    "study": Study,
+}
 INJECTED = {"task": (), "encoder": ("source_space",), "decoder": ("target_space", "encoder_shape")}
 # Raised when what a run id covers or means changes, so that old runs are not taken for new ones.
 FORMAT = 2
@@ -136,9 +143,10 @@ def complete(
 
 
 def run_id(config: Mapping[str, Any], fingerprint: str) -> str:
-    """Return the sha256 that names a run: its scientific config and its data.
+    """Return the sha256 that names a run: its scientific config, its data, and foreign classes.
 
-    Paths are left out: the same data at another place is the same run.
+    Paths are left out: the same data at another place is the same run. Of a class from outside
+    decoderlab, the source counts: when it is edited, the runs are others.
 
     Args:
         config: from `resolve`.
@@ -151,6 +159,10 @@ def run_id(config: Mapping[str, Any], fingerprint: str) -> str:
         if key != "path" and not key.endswith("_path")
     }
     record = {"format": FORMAT, "data": fingerprint, **scientific}
+    targets = [find_target(group, config[group]["_target_"]) for group in BUILT]
+    foreign = [code for target in targets if (code := foreign_code(target)) is not None]
+    if foreign:
+        record["code"] = foreign
     return hashlib.sha256(canonical(record).encode()).hexdigest()
 
 
@@ -171,8 +183,12 @@ def _expanded(name: str, value: Any, hint: Any) -> Any:
     """Return the settings of a part (see `decoderlab.parts`) in full, anything else as it is."""
     for kind in _kinds(hint):
         if dataclasses.is_dataclass(kind):
-            first = dataclasses.fields(kind)[0].name
-            return complete(name, kind, value if isinstance(value, Mapping) else {first: value})
+            first = dataclasses.fields(kind)[0]
+            if value is None and first.default is not None:
+                return None  # there is no such part at all
+            return complete(
+                name, kind, value if isinstance(value, Mapping) else {first.name: value}
+            )
     return value
 
 

@@ -87,13 +87,18 @@ def flops_per_example(model: EncoderDecoder, split: Split, num_examples: int = 1
     """Return the operations of a forward pass, averaged over the first examples of a split.
 
     Args:
-        model: on the CPU.
+        model: on the CPU, or on the meta device, where nothing is computed.
         split: the same for all variants that are compared.
         num_examples: at most; they are batched by length, so that no padding counts.
     """
     order = np.arange(min(num_examples, len(split)))
     batches = by_length(split.source.lengths.numpy(), num_examples, order)
-    total = sum(count_flops(model, split.batch(torch.from_numpy(batch))) for batch in batches)
+    device = next(model.parameters()).device
+    total = 0
+    for index in batches:
+        batch = split.batch(torch.from_numpy(index))
+        batch = batch._replace(source=batch.source.to(device), target=batch.target.to(device))
+        total += count_flops(model, batch)
     return total / len(order)
 
 

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import platform
 import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
+PACKAGES = ("decoderlab", "torch", "pytorch-lightning", "hydra-core", "numpy")
+# Parts of this package that no result depends on: what plans, shows, launches and checks.
+BESIDE = (
+    "studies",
+    "testing",
+    *(f"{name}.py" for name in ("check", "evaluate", "plan", "predict", "process", "progress")),
+    *(f"{name}.py" for name in ("report", "status", "tensorboard", "train")),
+)
+
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Return versions, code and hardware, so that a number can be traced to what made it."""
-    packages = ("decoderlab", "torch", "pytorch-lightning", "hydra-core", "numpy")
     processor = platform.processor()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -22,8 +35,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         pass
     commit, dirty = _git()
     return {
-        "versions": {"python": platform.python_version()}
-        | {name: metadata.version(name) for name in packages},
+        "versions": versions(),
         "git_commit": commit,
         "git_dirty": dirty,
         "processor": processor,
@@ -33,6 +45,46 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of what results depend on."""
+    return {"python": platform.python_version()} | {
+        name: metadata.version(name) for name in PACKAGES
+    }
+
+
+@cache
+def code_files() -> dict[str, str]:
+    """Return the files of this package that results depend on, each with its sha256."""
+    package = Path(__file__).parent
+    return {
+        str(path.relative_to(package)): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        for path in sorted(package.rglob("*.py"))
+        if path.relative_to(package).parts[0] not in BESIDE
+    }
+
+
+@cache
+def foreign_code(target: Callable) -> str | None:
+    """Return the sha256 of the source of a class from outside this package.
+
+    It covers all files of the package that the class lies in, or its one file; None for a class of
+    ours, or one without a file.
+    """
+    module = inspect.getmodule(target)
+    name = module.__name__.split(".")[0] if module else "decoderlab"
+    source = getattr(sys.modules.get(name), "__file__", None)
+    if name == "decoderlab" or source is None:
+        return None
+    source = Path(source)
+    files = sorted(source.parent.rglob("*.py")) if source.name == "__init__.py" else [source]
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
 def _git() -> tuple[str | None, bool | None]:
     """Return the commit of the code that runs, and whether it was changed since."""
     here = Path(__file__).parent

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 PLAIN_SECONDS = 10.0
+SHOWN_AFTER_SECONDS = 2.0
+T = TypeVar("T")
 
 
 def output() -> Console:
@@ -20,6 +30,33 @@ def output() -> Console:
     if not made.is_terminal:  # a file or a pipe has no edge to fold at
         made.width = 10_000
     return made
+
+
+def track(items: Sequence[T], what: str) -> Iterator[T]:
+    """Yield the items; show how far it is once that takes longer than a few seconds."""
+    started = last = time.perf_counter()
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=10),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=True,
+    )
+    row = bar.add_task(what, total=len(items))
+    try:
+        for place, item in enumerate(items):
+            yield item
+            bar.update(row, completed=place + 1)
+            now = time.perf_counter()
+            if sys.stderr.isatty() and now - started > SHOWN_AFTER_SECONDS:
+                bar.start()
+            elif now - last > PLAIN_SECONDS:
+                last = now
+                say(f"{what}: {place + 1} of {len(items)}")
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 @dataclass

@@ -85,6 +85,8 @@ class RunFolder:
         self.vocabularies = path / "vocabularies.json"
         self.checkpoints = path / "checkpoints"
         self.traceback = path / "traceback.txt"
+        self.made_by = path / "made_by.json"
+        self.log = path / "log.txt"
         self.events = path / "tensorboard"
 
     def set_status(self, status: str, **details: Any) -> None:
@@ -154,6 +156,17 @@ class RunFolder:
                 return False
         except Timeout:
             return True
+
+    def last_metrics(self) -> dict[str, Any]:
+        """Return the last line of the metrics, which says how far training is; {} without any."""
+        try:
+            with self.metrics.open("rb") as file:
+                file.seek(0, os.SEEK_END)
+                file.seek(max(file.tell() - 4096, 0))
+                whole = file.read().split(b"\n")[:-1]  # the last line may be half written
+            return json.loads(whole[-1])
+        except (OSError, IndexError, ValueError):
+            return {}
 
     def resume_checkpoints(self) -> list[Path]:
         """Return the checkpoints to resume from, newest first; damaged ones among them."""

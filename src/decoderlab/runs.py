@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
+import os
 import re
 import tempfile
 import time
@@ -17,6 +19,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from filelock import Timeout
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -25,6 +28,7 @@ from decoderlab.assembly import build_model, build_networks, build_task
 from decoderlab.callbacks import Diverged, Interrupted, Interruption, Recorder
 from decoderlab.config import BUILT, ConfigError, resolve, run_id
 from decoderlab.contract import ImageSpace
+from decoderlab.drift import drift, sign
 from decoderlab.environment import environment
 from decoderlab.equations import count
 from decoderlab.metrics import signature
@@ -88,31 +92,71 @@ def prepare(config: DictConfig | Mapping[str, Any], choices: Mapping[str, str]) 
     Raises:
         ConfigError: if the run cannot work.
     """
+    return prepare_resolved(resolve_chosen(config, choices))
+
+
+def resolve_chosen(
+    config: DictConfig | Mapping[str, Any], choices: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return a resolved config with the names it was composed of; see `prepare`."""
     resolved = resolve(OmegaConf.create(config))
-    resolved["choices"] = {group: choices.get(group, group) for group in BUILT}
-    check_writable(Path(resolved["run"]["output_dir"]))
-    check_precision(resolved["training"]["precision"], resolved["run"]["accelerator"])
-    task = build_task(resolved)
-    data = task.data
-    with torch.device("meta"):  # sizes are checked, nothing is computed
-        networks = build_networks(resolved, data.source_space, data.target_vocabulary.space)
-    identity = run_id(resolved, data.fingerprint)
-    return Prepared(
-        config=resolved,
-        run_id=identity,
-        task=task,
-        folder=find_folder(Path(resolved["run"]["output_dir"]), resolved, identity),
-        networks=networks,
-    )
+    return resolved | {"choices": {group: choices.get(group, group) for group in BUILT}}
 
 
-def find_folder(output_dir: Path, config: Mapping[str, Any], identity: str) -> RunFolder:
-    """Return a run's folder: the one that has its id, whatever its slug, or a new one."""
+def prepare_resolved(config: dict[str, Any], folder: RunFolder | None = None) -> Prepared:
+    """Do what `prepare` does, from a config that is resolved already, as it stands in a plan.
+
+    Args:
+        config: resolved, with `choices`.
+        folder: of the run, where it is known.
+
+    Raises:
+        ConfigError: as `prepare`.
+    """
+    check_machine(config)
+    task = build_task(config)
+    networks = meta_networks(config, task)
+    identity = run_id(config, task.data.fingerprint)
+    if folder is None:
+        output_dir = Path(config["run"]["output_dir"])
+        folder = find_folder(output_dir, config, identity, existing_folders(output_dir))
+    return Prepared(config, identity, task, folder, networks)
+
+
+def check_machine(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError for what this machine cannot do; leaves nothing behind."""
+    check_writable(Path(config["run"]["output_dir"]))
+    check_precision(config["training"]["precision"], config["run"]["accelerator"])
+
+
+def meta_networks(config: Mapping[str, Any], task: Task) -> tuple[nn.Module, nn.Module]:
+    """Return encoder and decoder on the meta device: sizes are checked, nothing is computed."""
+    with torch.device("meta"):
+        return build_networks(config, task.data.source_space, task.data.target_vocabulary.space)
+
+
+def existing_folders(output_dir: Path) -> dict[str, Path]:
+    """Return the folders of all runs by the digits of the run id that end their names."""
     runs = output_dir / "runs"
-    existing = next(iter(sorted(runs.glob(f"*-{identity[:12]}"))), None) if runs.is_dir() else None
-    if existing is not None:
-        return RunFolder(existing)
-    choices = config["choices"]
+    if not runs.is_dir():
+        return {}
+    return {name.rpartition("-")[2]: runs / name for name in sorted(os.listdir(runs), reverse=True)}
+
+
+def find_folder(
+    output_dir: Path, config: Mapping[str, Any], identity: str, existing: Mapping[str, Path]
+) -> RunFolder:
+    """Return a run's folder: the one that has its id, whatever its slug, or a new one.
+
+    Args:
+        output_dir: as in `run.output_dir`.
+        config: resolved, with `choices`.
+        identity: the run id.
+        existing: from `existing_folders`.
+    """
+    if identity[:12] in existing:
+        return RunFolder(existing[identity[:12]])
+    runs, choices = output_dir / "runs", config["choices"]
     words = "-".join(choices[group] for group in BUILT)
     slug = re.sub(r"[^A-Za-z0-9_.]+", "-", words).strip("-.")[:80]
     return RunFolder(runs / f"{slug}-s{config['seed']}-{identity[:12]}")
@@ -143,34 +187,62 @@ def check_writable(output_dir: Path) -> None:
         ) from error
 
 
-def execute(prepared: Prepared, *, report: Report, retry: bool) -> str:
+def execute(
+    prepared: Prepared, *, report: Report, retry: bool, wait: bool = True, allow_drift: bool = False
+) -> str:
     """Bring a run to its end, from wherever it stands, and return its status.
 
-    A finished run is left alone. An interrupted one goes on from its last valid checkpoint. If
-    another process is at it, wait for that.
+    A finished run is left alone. An interrupted one goes on from its last valid checkpoint.
 
     Args:
         prepared: from `prepare`.
         report: called with (step, values) as training goes on.
         retry: whether to go on with a run that failed or diverged before.
+        wait: if another process is at the run, wait for that; else return its status, RUNNING.
+        allow_drift: whether to take over what other code has left.
 
     Raises:
-        Interrupted: by SIGINT or SIGTERM, once the run's state is on the disk.
+        Interrupted: by a signal, once the run's state is on the disk.
+        ConfigError: if other code has left a result or checkpoints, without `allow_drift`.
     """
     folder = prepared.folder
     lock = folder.lock()
-    if folder.locked():
+    if wait and folder.locked():
         say(f"another process trains {folder.path}; waiting for it")
+    try:
+        # Whoever only looks whether the run is locked holds the lock for a moment.
+        lock.acquire(timeout=-1 if wait else 0.5)
+    except Timeout:
+        return "RUNNING"
     with lock, Interruption() as interruption:
-        before = folder.recorded_status()["status"]
-        if before == "FINISHED" and _has_result(folder):
-            return before
-        if before in ("FAILED", "DIVERGED") and not retry:
-            return before
-        status, details = _attempt(prepared, interruption, report)
-        folder.set_status(status, run_id=prepared.run_id, **details)
-        interruption.check()
-        return status
+        lock.release()  # counted: held by the `with` alone from here on
+        return _locked(prepared, interruption, report, retry, allow_drift)
+
+
+def _locked(
+    prepared: Prepared,
+    interruption: Interruption,
+    report: Report,
+    retry: bool,
+    allow_drift: bool,
+) -> str:
+    folder = prepared.folder
+    before = folder.recorded_status()["status"]
+    if before in ("FAILED", "DIVERGED") and not retry:
+        return before
+    changed = drift(folder)
+    if changed and not allow_drift:
+        raise ConfigError(
+            f"{folder.path} was made by other code: {', '.join(changed)}; delete that folder to "
+            "train it anew, give another run.output_dir, or take it as it is with "
+            "study.allow_drift=true, which is recorded"
+        )
+    if before == "FINISHED" and _has_result(folder):
+        return before
+    status, details = _attempt(prepared, interruption, report)
+    folder.set_status(status, run_id=prepared.run_id, **details)
+    interruption.check()
+    return status
 
 
 def _attempt(
@@ -178,10 +250,12 @@ def _attempt(
 ) -> tuple[str, dict[str, Any]]:
     """Train and test; return how it ended, with details. Only the result has been written."""
     folder = prepared.folder
-    folder.set_status("RUNNING", run_id=prepared.run_id)
+    folder.set_status("RUNNING", run_id=prepared.run_id, started=time.time())
     folder.traceback.unlink(missing_ok=True)
+    drifted = sign(folder)
     try:
         result = _train_and_test(prepared, interruption, report)
+        result |= {"drift": drifted, "budget": prepared.config["budget"]}
         write_json(folder.result_file, sealed(result))
     except Interrupted as error:
         interruption.signum = error.signum
@@ -193,8 +267,17 @@ def _attempt(
         if interruption.signum is not None:
             return "INTERRUPTED", {"reason": str(Interrupted(interruption.signum))}
         write_text(folder.traceback, traceback.format_exc())
-        return "FAILED", {"reason": f"{type(error).__name__}: {error}"}
+        return "FAILED", {"reason": f"{type(error).__name__}: {error}{_hint(error)}"}
     return "FINISHED", {}
+
+
+def _hint(error: BaseException) -> str:
+    """Return what may help against an error."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate" in str(error):
+        return "; out of memory: take a smaller training.batch_size or run.evaluation_batch_size"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "; the disk is full: the last checkpoint is whole, make room and run again"
+    return ""
 
 
 def _has_result(folder: RunFolder) -> bool:

@@ -12,6 +12,7 @@ import torch
 
 from decoderlab import checks
 from decoderlab.metrics import DIRECTIONS
+from decoderlab.parts import part
 from decoderlab.search import Search
 
 OPTIMIZERS = {
@@ -223,16 +224,103 @@ class Run:
             raise ValueError("accelerator is 'gpu', but torch sees none; take accelerator=cpu")
 
 
+MATCHES = ("updates", "parameters", "flops", "seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What the variants of a study are given alike; the baseline of the study sets the measure.
+
+    Args:
+        match: `updates`: each variant trains for as many updates as `training` says. `parameters`:
+            besides, the width of each decoder is solved for, so that the model has as many
+            parameters as the baseline's. `flops`: the updates are solved for, so that training
+            takes as many floating-point operations as the baseline's. `seconds`: each variant
+            trains for `training.max_seconds`.
+        width: the setting of the decoder that `parameters` changes.
+        tolerance: largest relative difference that is left in parameters or operations, 0 to 1.
+    """
+
+    match: str
+    width: str
+    tolerance: float
+
+    def __post_init__(self) -> None:
+        checks.choice("match", self.match, MATCHES)
+        checks.ratio("tolerance", self.tolerance)
+        if not self.width.startswith("decoder."):
+            raise ValueError(f"width is {self.width!r}; name a setting of the decoder: decoder.NAME")
+
+
+SAMPLERS = ("random", "tpe")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """A search for the best settings of every variant, before its evaluation seeds are run.
+
+    Args:
+        space: settings, each with a list of values or a range `{low: A, high: B}`, with `log: true`
+            for logarithmic ones; a range between two integers is one of integers.
+        trials: settings tried for each variant on each task, at least 1.
+        seeds: of the trials' runs; none of them is a seed of the study itself.
+        sampler: `random`: every variant is tried with the very same settings. `tpe`: a
+            tree-structured Parzen estimator, which follows each variant's own results.
+    """
+
+    space: dict[str, Any]
+    trials: int
+    seeds: list[int] | str
+    sampler: str = "random"
+
+    def __post_init__(self) -> None:
+        checks.at_least("tuning.trials", self.trials, 1)
+        checks.choice("tuning.sampler", self.sampler, SAMPLERS)
+        if not self.space:
+            raise ValueError("tuning.space is empty; name at least one setting and its values")
+        for key, values in self.space.items():
+            _check_dimension(key, values)
+
+
+def _check_dimension(key: str, values: Any) -> None:
+    if key == "seed":
+        raise ValueError("tuning.space has seed, which is not tuned; give tuning.seeds")
+    if isinstance(values, list) and values:
+        return
+    if isinstance(values, dict) and {"low", "high"} <= set(values) <= {"low", "high", "log"}:
+        low, high = values["low"], values["high"]
+        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (low, high))
+        if numbers and low < high and (low > 0 or not values.get("log")):
+            return
+    raise ValueError(
+        f"tuning.space.{key} is {values!r}; give a list of values, or {{low: A, high: B}} with "
+        "A below B, and above 0 with log: true"
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What a sweep asks, and how its table is made.
+    """What a sweep asks, of which runs it consists, and how its table is made.
+
+    Every combination of a variant, the factors' values and a seed is a run. A setting given on the
+    command line takes the place of the factor or seeds of that name.
 
     Args:
         name: its folder under `outputs/studies`; null lets a sweep be named after its contents.
         question: what the study asks, in a sentence.
         metric: the test metric of the table.
-        baseline: the decoder that the others are to be read against; null for none.
+        baseline: the row that the others are to be read against; null for none.
         retry: `failed` runs failed and diverged runs again; `none` leaves them as they are.
+        seeds: a list, or `range(0,10)`; null for the seed of the config.
+        factors: settings, each with a list of values: a grid.
+        variants: names, each with a bundle of settings: what varies together.
+        exclude: combinations to leave out, each a mapping of a factor (or `variant`) to a value or
+            a list of values.
+        max_runs, max_hours: above so many runs still to do, or so long an estimate, a person is
+            asked first; without a terminal, the sweep is refused.
+        allow_drift: go on with runs made by other code, and with a plan that lacks runs of before;
+            it is recorded.
+        tuning: see `Tuning`; null for none.
     """
 
     name: str | None
@@ -240,10 +328,22 @@ class Study:
     metric: str
     baseline: str | None
     retry: str
+    seeds: list[int] | str | None
+    factors: dict[str, Any] | None
+    variants: dict[str, Any] | None
+    exclude: list[dict] | None
+    max_runs: int
+    max_hours: float
+    allow_drift: bool
+    tuning: Tuning | None
 
     def __post_init__(self) -> None:
         checks.choice("metric", self.metric, list(DIRECTIONS))
         checks.choice("retry", self.retry, ("none", "failed"))
+        checks.at_least("max_runs", self.max_runs, 1)
+        checks.positive("max_hours", self.max_hours)
+        if self.tuning is not None:
+            part("tuning", Tuning, self.tuning)
         if self.name is not None:
             plain = self.name.replace("-", "").replace("_", "").replace(".", "")
             if not plain.isalnum() or not plain.isascii() or self.name[0] in ".-":

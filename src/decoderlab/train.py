@@ -223,15 +223,22 @@ def train(config: DictConfig) -> str:
     Raises:
         ConfigError: if the config is wrong; nothing has been written then.
     """
+    if "cell" in config:  # of a sweep: it was composed when the sweep was planned
+        from decoderlab.studies.launchers import train_cell
+
+        return train_cell(config.cell)
     from decoderlab import progress
     from decoderlab.runs import execute, prepare
     from decoderlab.settings import Training
 
-    hydra_config = HydraConfig.get()
-    prepared = prepare(config, hydra_config.runtime.choices)
+    prepared = prepare(config, HydraConfig.get().runtime.choices)
     settings = prepared.config
-    sweeping = hydra_config.mode == RunMode.MULTIRUN
-    if settings.get("paper") and not sweeping:
+    if settings["budget"]["match"] in ("parameters", "flops"):
+        raise ConfigError(
+            f"budget.match is {settings['budget']['match']!r}, but one run has nothing to be "
+            "matched with; give a sweep with a baseline: -m decoder=... study.baseline=..."
+        )
+    if settings.get("paper"):
         paper, task = settings["paper"], settings["choices"]["task"]
         progress.say(
             f"after {paper['authors']} {paper['year']}, whose task is {paper['task']}; {task} here"
@@ -244,21 +251,25 @@ def train(config: DictConfig) -> str:
     shown = progress.RunProgress(prepared.title, total, settings["training"]["max_seconds"])
     try:
         with shown:
-            status = execute(
-                prepared,
-                report=shown,
-                retry=not sweeping or settings["study"]["retry"] == "failed",
-            )
-    finally:
-        if status is not None and progress.tally is not None:
-            progress.tally.statuses.append(status)
-        now = status or prepared.folder.status()["status"]
-        progress.print_outcome(prepared.title, now, _outcome(prepared.folder, finished_before))
+            drift = settings["study"]["allow_drift"]
+            status = execute(prepared, report=shown, retry=True, allow_drift=drift)
+    except ConfigError:
+        raise
+    except BaseException:
+        now = prepared.folder.status()["status"]
+        progress.print_outcome(prepared.title, now, outcome(prepared.folder))
+        raise
+    again = "before, nothing to do; " if finished_before else ""
+    progress.print_outcome(prepared.title, status, again + outcome(prepared.folder))
     return status
 
 
-def _outcome(folder, finished_before: bool) -> str:
-    """Return what became of a run, in a line."""
+def outcome(folder: Any) -> str:
+    """Return what became of a run, in a line.
+
+    Args:
+        folder: the `RunFolder`.
+    """
     record = folder.status()
     if record["status"] == "INTERRUPTED":
         return f"({folder.path})"
@@ -268,8 +279,7 @@ def _outcome(folder, finished_before: bool) -> str:
     result = folder.result()
     scores = result["metrics"]["test"]
     shown = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in scores.items())
-    again = "before, nothing to do; " if finished_before else ""
-    return f"{again}test: {shown}; {result['train_seconds']:.0f} s of training ({folder.path})"
+    return f"test: {shown}; {result['train_seconds']:.0f} s of training ({folder.path})"
 
 
 if __name__ == "__main__":

@@ -2,153 +2,263 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobStatus
-from omegaconf import DictConfig
 from rich.markup import escape
+from rich.prompt import Confirm
 from rich.table import Table
 
-from decoderlab import process, progress
-from decoderlab.config import ConfigError
-from decoderlab.progress import say
+from decoderlab import progress
+from decoderlab.config import ConfigError, call, complete
+from decoderlab.drift import drift
+from decoderlab.progress import duration, say
 from decoderlab.records import RunFolder
-from decoderlab.runs import Prepared, prepare
-from decoderlab.studies.plan import Cell, Plan, factors, labels
+from decoderlab.settings import Study
+from decoderlab.studies.compose import Composer
+from decoderlab.studies.grid import GridCell, grid
+from decoderlab.studies.plan import (
+    Cell,
+    Plan,
+    configs_file,
+    plan_file,
+    read_configs,
+    read_plan,
+)
+from decoderlab.studies.planning import Planned, is_settled, make_plan
+from decoderlab.studies.pool import Job, give_up
 from decoderlab.studies.report import build_report, print_table
+
+Start = Callable[[Sequence[Job], Path], None]
+LOOK_AGAIN_SECONDS = 1.0
+SHOWN_DRIFTS = 3
 
 
 def launch(
-    cells: Sequence[Sequence[str]],
+    arguments: Sequence[str],
     *,
-    compose: Callable[[Sequence[str]], DictConfig],
-    start: Callable[[Sequence[Sequence[str]]], Sequence[Any]],
-    max_batch_size: int | None,
+    params: Mapping[str, Any],
+    study: Mapping[str, Any],
+    compose: Composer,
+    start: Start,
+    jobs: int,
+    plan_only: bool,
 ) -> int:
     """Plan, run and report a study.
 
     Args:
-        cells: the overrides of each cell.
-        compose: from overrides to a config with its `hydra` node.
-        start: runs cells with the launcher and returns Hydra's job returns.
-        max_batch_size: Hydra's setting, which is refused.
+        arguments: of the command line.
+        params: `hydra.sweeper.params`.
+        study: the settings of the study.
+        compose: from overrides to a config.
+        start: runs jobs with the launcher; given the jobs, and where the plan's configs lie.
+        jobs: how many runs at a time the launcher does, for the estimate.
+        plan_only: show the plan and write nothing.
 
     Returns:
         The exit code: 0 if everything planned is finished, else 1.
 
     Raises:
         ConfigError: if any cell cannot work; nothing has been written then.
+        Interrupted: by a signal.
     """
-    if max_batch_size is not None:
-        raise ConfigError(
-            f"hydra.sweeper.max_batch_size is {max_batch_size}; leave it out: with it, one failed "
-            "run would keep all later batches from starting"
-        )
-    plan, pending, output_dir = make_plan(cells, compose)
-    if process.plan_only:
-        _show(plan, output_dir)
+    study = complete("study", Study, study)
+    call("study", Study, **study)
+    cells = grid(study, params, arguments, compose.parse)
+    planned = make_plan(cells, compose)
+    for note in planned.notes:
+        say(f"note: {note}")
+    if plan_only:
+        show(planned, jobs)
+        planned.demand_possible()
         return 0
-    plan.write(output_dir)
-    name = plan.study["name"]
-    finished = sum(RunFolder(output_dir / cell.folder).finished() for cell in plan.cells)
-    failed = len(plan.cells) - len(pending) - finished
-    told = f"study {name}: {len(plan.cells)} runs planned, {finished} finished before"
-    if failed:
-        told += f", {failed} failed before (study.retry=failed runs them again)"
-    say(told)
-    problems: list[str] = []
-    if pending:
-        progress.tally = progress.Tally(total=len(pending), reused=finished)
-        try:
-            returns = start([cells[place] for place in pending])
-        finally:
-            progress.tally = None
-        problems = [str(one._return_value) for one in returns if one.status != JobStatus.COMPLETED]
-    report = build_report(plan, output_dir)
+    planned.demand_possible()
+    planned = check_drift(planned)
+    confirm(planned, jobs)
+    run(planned, start, jobs)
+    report = build_report(planned.plan, planned.output_dir)
     print_table(report)
-    for problem in problems:
-        say(f"a run could not be started: {problem}")
-    return 0 if report.complete and not problems else 1
+    return 0 if report.complete else 1
 
 
-def make_plan(
-    cells: Sequence[Sequence[str]], compose: Callable[[Sequence[str]], DictConfig]
-) -> tuple[Plan, list[int], Path]:
-    """Check every cell and return the plan, the places of unfinished cells, and the output folder.
+def run(planned: Planned, start: Start, jobs: int) -> None:
+    """Write the plan and do what is pending, with whoever else has launched the same study."""
+    plan, output_dir = planned.plan, planned.output_dir
+    plan.write(output_dir, planned.configs)
+    say(_told(planned, jobs))
+    if not planned.pending:
+        return
+    todo = [Job(cell, planned.configs[cell.run_id]) for cell in planned.pending]
+    retry = plan.study["retry"]
+    progress.tally = progress.Tally(len(todo), reused=len(plan.cells) - len(todo))
+    try:
+        while todo:
+            try:
+                start(todo, configs_file(plan_file(output_dir, plan.study["name"])))
+            except ConfigError:
+                raise
+            except Exception as error:  # whatever a launcher from elsewhere raises
+                say(f"the launcher stopped: {type(error).__name__}: {error}")
+            # What failed in this launch is not tried again in it.
+            left = [job for job in todo if not is_settled(job.folder, "none")]
+            for job in left:
+                record = job.folder.recorded_status()
+                if record["status"] == "RUNNING" and not job.folder.locked():
+                    give_up(job.folder, "its process was killed")
+            left = [job for job in left if not is_settled(job.folder, "none")]
+            elsewhere = [job for job in left if job.folder.locked()]
+            if len(left) == len(todo) and not elsewhere:
+                break  # nothing gets anywhere: the report says what is missing
+            todo = left
+            if elsewhere and len(elsewhere) == len(left):
+                say(f"waiting for {len(elsewhere)} runs that another launch is at")
+                _wait_until_free(elsewhere)
+                todo = [job for job in left if not is_settled(job.folder, retry)]
+    finally:
+        progress.tally = None
+
+
+def _wait_until_free(jobs: Sequence[Job]) -> None:
+    while all(job.folder.locked() for job in jobs):
+        time.sleep(LOOK_AGAIN_SECONDS)
+
+
+def _told(planned: Planned, jobs: int) -> str:
+    """Return what is about to happen, in a line."""
+    cells, pending = planned.plan.cells, planned.pending
+    waiting = {cell.run_id for cell in pending}
+    settled = [cell for cell in cells if cell.run_id not in waiting]
+    finished = sum(RunFolder(planned.output_dir / cell.folder).finished() for cell in settled)
+    text = f"study {planned.plan.study['name']}: {len(cells)} runs planned, {finished} finished before"
+    if len(settled) > finished:
+        text += f", {len(settled) - finished} failed before (study.retry=failed runs them again)"
+    if pending:
+        text += f"; {estimate(planned, jobs)}"
+    return text
+
+
+def estimate(planned: Planned, jobs: int) -> str:
+    """Return how long the pending runs will take, as far as that is known."""
+    if math.isnan(planned.seconds):
+        return "how long it takes is not known"
+    at_a_time = max(min(jobs, len(planned.pending)), 1)
+    return f"about {duration(planned.seconds / at_a_time)} with {at_a_time} at a time"
+
+
+def confirm(planned: Planned, jobs: int) -> None:
+    """Ask a person about a very large sweep.
 
     Raises:
-        ConfigError: naming the first cell that cannot work.
+        ConfigError: if the answer is no, or there is nobody to ask.
     """
-    as_mappings = [dict(override.split("=", 1) for override in cell) for cell in cells]
-    varied = factors(as_mappings)
-    planned: dict[str, Cell] = {}
-    say(f"planning {len(cells)} runs")
-    pending, study, output_dir = [], {}, Path()
-    for place, (cell, mapping) in enumerate(zip(cells, as_mappings, strict=True)):
-        config = compose(cell)
-        choices = dict(config.hydra.runtime.choices)
-        try:
-            prepared = prepare(config, choices)
-        except ConfigError as error:
-            of_cell = " ".join(f"{key}={mapping[key]}" for key in varied)
-            raise ConfigError(f"{error} (in the cell {of_cell or 'of this sweep'})") from error
-        study = prepared.config["study"]
-        output_dir = Path(prepared.config["run"]["output_dir"])
-        row, column = labels(mapping, varied, choices)
-        if prepared.run_id in planned:
-            twin = planned[prepared.run_id]
-            say(
-                f"note: {row}, {column}, seed {prepared.config['seed']} is the same run as "
-                f"{twin.variant}, {twin.task}, seed {twin.seed}; it is planned once"
-            )
-            continue
-        planned[prepared.run_id] = _cell(prepared, row, column, tuple(cell), output_dir)
-        if not _is_settled(prepared):
-            pending.append(place)
-    if study["name"] is None:
-        digest = hashlib.sha256(" ".join(planned).encode()).hexdigest()
-        study = study | {"name": f"sweep-{digest[:8]}"}
-    rows = {cell.variant for cell in planned.values()}
-    if study["baseline"] is not None and study["baseline"] not in rows:
-        say(f"note: the baseline {study['baseline']} is not one of {', '.join(sorted(rows))}")
-    return Plan(study, tuple(planned.values())), pending, output_dir
-
-
-def _show(plan: Plan, output_dir: Path) -> None:
-    """Print what a study consists of, a line for each row and column of its table."""
-    told: dict[tuple[str, str], list[Cell]] = {}
-    for cell in plan.cells:
-        told.setdefault((cell.variant, cell.task), []).append(cell)
-    table = Table("variant", "task", "parameters", "seeds", "finished", box=None)
-    for (variant, task), cells in told.items():
-        finished = sum(RunFolder(output_dir / cell.folder).finished() for cell in cells)
-        seeds = ", ".join(str(cell.seed) for cell in cells)
-        table.add_row(
-            escape(variant), escape(task), f"{cells[0].parameters:,}", seeds, str(finished)
-        )
-    progress.output().print(table)
-
-
-def _cell(
-    prepared: Prepared, row: str, column: str, overrides: tuple[str, ...], output_dir: Path
-) -> Cell:
-    return Cell(
-        run_id=prepared.run_id,
-        folder=str(prepared.folder.path.relative_to(output_dir)),
-        variant=row,
-        task=column,
-        seed=prepared.config["seed"],
-        parameters=prepared.num_parameters,
-        overrides=overrides,
+    study, number = planned.plan.study, len(planned.pending)
+    hours = planned.seconds / 3600 / max(min(jobs, number), 1)
+    too_many = number > study["max_runs"]
+    if not too_many and not hours > study["max_hours"]:
+        return
+    size = f"{number:,} runs are to be done, {estimate(planned, jobs)}"
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        if Confirm.ask(f"{size}. Go on?", console=progress.console, default=False):
+            return
+        raise ConfigError("not confirmed; nothing was started")
+    name, value = ("max_runs", number) if too_many else ("max_hours", math.ceil(hours))
+    raise ConfigError(
+        f"{size}, which is above study.{name}={study[name]:g}; if that is meant, give "
+        f"study.{name}={value}"
     )
 
 
-def _is_settled(prepared: Prepared) -> bool:
-    """Whether a launch leaves this run as it is."""
-    status = prepared.folder.status()["status"]
-    if status in ("FAILED", "DIVERGED"):
-        return prepared.config["study"]["retry"] == "none"
-    return prepared.folder.finished()
+def check_drift(planned: Planned) -> Planned:
+    """Refuse runs of other code, and a plan that loses runs, unless `study.allow_drift`.
+
+    Returns:
+        The same, with the drift that was allowed in its plan.
+    """
+    drifted = [*_other_code(planned), *_other_plan(planned)]
+    if drifted and not planned.plan.study["allow_drift"]:
+        raise ConfigError("\n".join(drifted))
+    plan = replace(planned.plan, drift=tuple(one.split("; ")[0] for one in drifted))
+    return replace(planned, plan=plan)
+
+
+def _other_code(planned: Planned) -> list[str]:
+    found: dict[str, list[Path]] = {}
+    for cell in planned.plan.cells:
+        path = planned.output_dir / cell.folder
+        if path.is_dir() and (changed := drift(RunFolder(path))):
+            found.setdefault(", ".join(changed), []).append(path)
+    return [
+        f"{len(paths)} of {len(planned.plan.cells)} runs were made by other code: {what}; delete "
+        f"their folders ({', '.join(map(str, paths[:SHOWN_DRIFTS]))}"
+        f"{', ...' if len(paths) > SHOWN_DRIFTS else ''}) to train them anew, give another "
+        "run.output_dir, or take them as they are with study.allow_drift=true, which is recorded"
+        for what, paths in found.items()
+    ]
+
+
+def _other_plan(planned: Planned) -> list[str]:
+    name, output_dir = planned.plan.study["name"], planned.output_dir
+    try:
+        before = read_plan(output_dir, name)
+        configs = read_configs(configs_file(plan_file(output_dir, name)))
+    except (ConfigError, OSError, ValueError):
+        return []
+    kept = {cell.run_id for cell in planned.plan.cells}
+    lost = [cell for cell in before.cells if cell.run_id not in kept]
+    if not lost:
+        return []
+    now = {(cell.variant, cell.task, cell.seed): cell for cell in planned.plan.cells}
+    twin = now.get((lost[0].variant, lost[0].task, lost[0].seed))
+    if twin is None or lost[0].run_id not in configs:
+        what = f"such as {lost[0].title}"
+    else:
+        changed = _changed(configs[lost[0].run_id], planned.configs[twin.run_id])
+        what = f"since {changed or 'the data'} changed"
+    return [
+        f"{len(lost)} of {len(before.cells)} runs that study {name} consists of are not in this "
+        f"sweep, {what}; give this one a name of its own (study.name=NAME), or replace the plan "
+        "with study.allow_drift=true (the old one is kept beside it)"
+    ]
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
+    """Return the settings that differ between two configs, with both values."""
+    texts = []
+    for key in dict.fromkeys([*before, *now]):
+        one, other, name = before.get(key), now.get(key), f"{prefix}{key}"
+        if name in ("run", "study", "budget", "choices") or one == other:
+            continue
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            texts.append(_changed(one, other, f"{name}."))
+        else:
+            texts.append(f"{name} {one} -> {other}")
+    return ", ".join(texts)
+
+
+def show(planned: Planned, jobs: int) -> None:
+    """Print what a study consists of, a line for each row and column of its table."""
+    told: dict[tuple[str, str], list[Cell]] = {}
+    for cell in planned.plan.cells:
+        told.setdefault((cell.variant, cell.task), []).append(cell)
+    names = ("variant", "task", "parameters", "operations", "updates", "seeds", "finished")
+    table = Table(*names, box=None)
+    for (variant, task), cells in told.items():
+        finished = sum(RunFolder(planned.output_dir / cell.folder).finished() for cell in cells)
+        first, seeds = cells[0], ", ".join(str(cell.seed) for cell in cells)
+        table.add_row(
+            escape(variant),
+            escape(task),
+            f"{first.parameters:,}",
+            f"{first.flops:,.0f}",
+            f"{first.steps:,}" if first.steps else "by time",
+            seeds,
+            str(finished),
+        )
+    progress.output().print(table)
+    number = len(planned.pending)
+    say(f"{number} of {len(planned.plan.cells)} runs to do" + (f"; {estimate(planned, jobs)}" if number else ""))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from decoderlab.config import ConfigError
-from decoderlab.records import write_json
+from decoderlab.config import ConfigError, canonical
+from decoderlab.records import write_text
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,9 @@ class Cell:
         seed: of the run.
         parameters: trained parameters.
         overrides: what makes this cell, as given on the command line.
+        factors: what varies between the cells, by setting; a bundle by its name, as `variant`.
+        flops: floating-point operations of a forward pass, an example.
+        steps: updates to train for; None for a budget in seconds.
     """
 
     run_id: str
@@ -33,6 +36,14 @@ class Cell:
     seed: int
     parameters: int
     overrides: tuple[str, ...]
+    factors: dict[str, str] = field(default_factory=dict)
+    flops: float = 0.0
+    steps: int | None = None
+
+    @property
+    def title(self) -> str:
+        """What a person calls this run."""
+        return f"{self.task} · {self.variant} · seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -42,20 +53,57 @@ class Plan:
     Args:
         study: the study's settings, its name filled in.
         cells: in the order in which they run, each run once.
+        budget: the settings of `decoderlab.settings.Budget`.
+        drift: what was accepted with `study.allow_drift`.
+        tuning: the settings that were chosen, by row and column, and what they were chosen from.
     """
 
     study: dict[str, Any]
     cells: tuple[Cell, ...]
+    budget: dict[str, Any] = field(default_factory=dict)
+    drift: tuple[str, ...] = ()
+    tuning: dict[str, Any] | None = None
 
-    def write(self, output_dir: Path) -> None:
-        """Write the plan into the study's folder; it is what the report is about."""
+    def write(self, output_dir: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write the plan into the study's folder: what is run and reported.
+
+        A plan that was there before and differs stays, under another name.
+
+        Args:
+            output_dir: as in `run.output_dir`.
+            configs: the resolved config of each run, by run id; a YAML that is edited from now on
+                does not reach these runs.
+        """
+        path = plan_file(output_dir, self.study["name"])
         record = {"study": self.study, "cells": [asdict(cell) for cell in self.cells]}
-        write_json(plan_file(output_dir, self.study["name"]), record)
+        record |= {"budget": self.budget, "drift": list(self.drift), "tuning": self.tuning}
+        lines = [canonical({"run_id": one, "config": config}) for one, config in configs.items()]
+        write_text(configs_file(path), "".join(f"{line}\n" for line in lines))
+        text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+        if path.exists() and path.read_text() != text:
+            number = len(list(path.parent.glob("plan-*.json"))) + 1
+            path.rename(path.with_name(f"plan-{number:03d}.json"))
+        write_text(path, text)
 
 
 def plan_file(output_dir: Path, name: str) -> Path:
     """Return where the plan of a study lies."""
     return output_dir / "studies" / name / "plan.json"
+
+
+def configs_file(plan: Path) -> Path:
+    """Return where the resolved configs of a plan lie, one line each."""
+    return plan.with_name("configs.jsonl")
+
+
+def read_configs(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the resolved config of each run of a plan, by run id.
+
+    Args:
+        path: from `configs_file`.
+    """
+    records = map(json.loads, path.read_text().splitlines())
+    return {record["run_id"]: record["config"] for record in records}
 
 
 def read_plan(output_dir: Path, name: str) -> Plan:
@@ -70,7 +118,9 @@ def read_plan(output_dir: Path, name: str) -> Plan:
         cells = tuple(
             Cell(**{**cell, "overrides": tuple(cell["overrides"])}) for cell in record["cells"]
         )
-        return Plan(record["study"], cells)
+        return Plan(
+            record["study"], cells, record["budget"], tuple(record["drift"]), record["tuning"]
+        )
     except FileNotFoundError as error:
         there = sorted(p.parent.name for p in path.parent.parent.glob("*/plan.json"))
         raise ConfigError(
@@ -97,8 +147,8 @@ def labels(
 ) -> tuple[str, str]:
     """Return the row and the column of a cell.
 
-    The column is the task with whatever of it varies; the row is all else that varies but the
-    seed, or the decoder's name where nothing else does.
+    The column is the task with whatever of it varies; the row is the bundle's name and all else
+    that varies but the seed, or the decoder's name where nothing else does.
 
     Example:
         >>> cell = {"decoder": "luong", "task": "echo", "task.max_length": "9", "seed": "1"}
@@ -108,6 +158,8 @@ def labels(
     about_task = [key for key in varied if key.startswith("task.")]
     column = [choices["task"]] + [f"{key.removeprefix('task.')}={cell[key]}" for key in about_task]
     rest = [key for key in varied if key not in ("task", "seed", *about_task)]
-    groups = ("decoder", "encoder")
-    row = [cell[key] if key in groups else f"{key}={cell[key]}" for key in rest]
+    if "variant" in cell and "variant" not in rest:
+        rest.insert(0, "variant")
+    names = ("variant", "decoder", "encoder")
+    row = [cell[key] if key in names else f"{key}={cell[key]}" for key in rest]
     return " ".join(row) or choices["decoder"], " ".join(column)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
 
 from decoderlab import process
 
@@ -26,21 +28,51 @@ class UserConfigDir(SearchPathPlugin):
 
 
 class StudySweeper(BasicSweeper):
-    """Hydra's basic sweeper, which plans all runs before the first and reports after the last."""
+    """Plans all runs before the first, runs what is not finished with any launcher, reports."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Expand the grid, plan it, run what is not finished with any launcher, report."""
-        from decoderlab.studies.launch import launch
+        """Do a study.
 
-        given = [f"{key}={value}" for key, value in (self.params or {}).items()] + arguments
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        cells = self.split_arguments(parser.parse_overrides(given), None)[0]
+        Raises:
+            ConfigError: if it cannot work; nothing has been written then.
+        """
+        from decoderlab.studies.compose import Composer
+        from decoderlab.studies.launch import launch
+        from decoderlab.studies.launchers import starter
+
+        start, jobs = starter(self.launcher, self.max_batch_size)
         process.sweep_exit_code = launch(
-            cells,
-            compose=lambda cell: self.hydra_context.config_loader.load_sweep_config(
-                self.config, list(cell)
-            ),
-            start=lambda batch: self.launcher.launch(batch, initial_job_idx=0),
-            max_batch_size=self.max_batch_size,
+            arguments,
+            params=self.params or {},
+            study=OmegaConf.to_container(self.config.study, resolve=True),
+            compose=Composer(self.hydra_context.config_loader, self.config),
+            start=start,
+            jobs=jobs,
+            plan_only=process.plan_only,
         )
         return process.sweep_exit_code
+
+
+class PoolLauncher(Launcher):
+    """Each run in a worker process; what happens to one costs only itself.
+
+    Args:
+        jobs: runs at a time; None for as many as there are cores, or GPUs.
+        time_limit_seconds: of one run, None for none.
+    """
+
+    def __init__(self, *, jobs: int | None, time_limit_seconds: float | None) -> None:
+        self.jobs, self.time_limit_seconds = jobs, time_limit_seconds
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
+        """Keep the config (Hydra's hook)."""
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Any:
+        """Refuse Hydra's own sweepers, which do not plan."""
+        from decoderlab.config import ConfigError
+
+        raise ConfigError(
+            "hydra/launcher is pool, which does runs that were planned; leave hydra/sweeper at "
+            "study, or take hydra/launcher=basic"
+        )

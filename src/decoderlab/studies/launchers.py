@@ -1,0 +1,116 @@
+"""How planned runs reach a launcher: our own pool, or any launcher of Hydra's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import loky
+import torch
+from hydra.core.utils import JobStatus
+
+from decoderlab import checks, process, progress
+from decoderlab.config import ConfigError, call
+from decoderlab.progress import say
+from decoderlab.records import RunFolder
+from decoderlab.studies.grid import as_value
+from decoderlab.studies.launch import Start
+from decoderlab.studies.live import LiveTable
+from decoderlab.studies.plan import Cell, read_configs, read_plan
+from decoderlab.studies.pool import Job, bring_to_end, run_all
+from decoderlab.train import outcome
+
+
+def starter(launcher: Any, max_batch_size: int | None) -> tuple[Start, int]:
+    """Return what runs jobs with a launcher, and how many at a time.
+
+    Args:
+        launcher: Hydra's, or our pool.
+        max_batch_size: Hydra's setting, which is refused.
+
+    Raises:
+        ConfigError: for settings that cannot work.
+    """
+    if max_batch_size is not None:
+        raise ConfigError(
+            f"hydra.sweeper.max_batch_size is {max_batch_size}; leave it out: with it, one failed "
+            "run would keep all later batches from starting"
+        )
+    if not hasattr(launcher, "time_limit_seconds"):
+        return lambda jobs, configs: _start_with(launcher, jobs, configs), _guess_jobs(launcher)
+    limit = launcher.time_limit_seconds
+    number = _default_jobs(launcher.config.run) if launcher.jobs is None else launcher.jobs
+    call("hydra.launcher", checks.at_least, name="jobs", value=number, minimum=1)
+    if limit is not None:
+        call("hydra.launcher", checks.positive, name="time_limit_seconds", value=limit)
+
+    def start(jobs: Sequence[Job], configs: Path) -> None:
+        with LiveTable(progress.tally) as table:
+            run_all(
+                jobs,
+                num_workers=number,
+                time_limit_seconds=limit,
+                config_dir=process.user_config_dir,
+                show=table.update,
+            )
+
+    return start, number
+
+
+def _default_jobs(run: Mapping[str, Any]) -> int:
+    """Return how many runs the machine does best at a time."""
+    if run["accelerator"] != "cpu" and torch.cuda.is_available():
+        return torch.cuda.device_count()
+    threads = run["threads"] if isinstance(run["threads"], int) else 1
+    return max(loky.cpu_count() // max(threads, 1), 1)
+
+
+def _guess_jobs(launcher: Any) -> int:
+    """Return how many runs a launcher of Hydra's does at a time, for the estimate alone."""
+    return 1 if type(launcher).__name__ == "BasicLauncher" else loky.cpu_count()
+
+
+def _start_with(launcher: Any, jobs: Sequence[Job], configs: Path) -> None:
+    """Run jobs with a launcher of Hydra's, which starts `train` with a reference to each."""
+    place = {
+        "plan": str(configs.absolute()),
+        "cwd": os.getcwd(),
+        "config_dir": process.user_config_dir,
+    }
+    overrides = [[f"+cell={as_value({'run_id': job.cell.run_id} | place)}"] for job in jobs]
+    for one in launcher.launch(overrides, initial_job_idx=0):
+        if one.status != JobStatus.COMPLETED:
+            say(f"a run could not be started: {one._return_value}")
+
+
+def train_cell(reference: Mapping[str, Any]) -> str:
+    """Bring one planned run to its end, wherever a launcher has put it; return its status.
+
+    Args:
+        reference: `run_id`, `plan` (its configs), `cwd` (where the study was launched, which
+            relative paths are about), `config_dir` (of the user's own classes).
+    """
+    from decoderlab.train import add_to_path
+
+    os.chdir(reference["cwd"])
+    process.user_config_dir = add_to_path(reference["config_dir"])
+    configs = Path(reference["plan"])
+    config = read_configs(configs)[reference["run_id"]]
+    output_dir, name = configs.parents[2], configs.parent.name
+    (cell,) = [one for one in read_plan(output_dir, name).cells if one.run_id == reference["run_id"]]
+    return _shown(cell, config, RunFolder(output_dir / cell.folder))
+
+
+def _shown(cell: Cell, config: dict[str, Any], folder: RunFolder) -> str:
+    status = None
+    shown = progress.RunProgress(cell.title, cell.steps, config["training"]["max_seconds"])
+    try:
+        with shown:
+            status = bring_to_end(config, folder, report=shown)
+    finally:
+        if status is not None and progress.tally is not None:
+            progress.tally.statuses.append(status)
+        progress.print_outcome(cell.title, status or folder.status()["status"], outcome(folder))
+    return status

@@ -1,0 +1,295 @@
+"""Making a plan: every cell composed, checked, counted and timed before the first run begins."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from decoderlab import cost
+from decoderlab.assembly import build_networks, build_task
+from decoderlab.config import BUILT, ConfigError, canonical, run_id
+from decoderlab.equations import count
+from decoderlab.module import EncoderDecoder
+from decoderlab.progress import track
+from decoderlab.records import RunFolder
+from decoderlab.runs import (
+    check_machine,
+    existing_folders,
+    find_folder,
+    meta_networks,
+    resolve_chosen,
+)
+from decoderlab.settings import Training
+from decoderlab.studies.budget import Matcher
+from decoderlab.studies.compose import Composed
+from decoderlab.studies.grid import GridCell
+from decoderlab.studies.plan import Cell, Plan, factors, labels
+from decoderlab.studies.timing import Timer
+from decoderlab.tasks.task import Task
+from decoderlab.train import explain
+
+SMALL_MODEL = 2_000_000  # parameters; below, counting on real tensors is faster than on meta ones
+
+
+@dataclass
+class Draft:
+    """A cell on its way into the plan.
+
+    Args:
+        grid_cell: what makes it.
+        config: resolved, with `choices`.
+        row, column: its place in the table.
+        parameters, flops: of its model, once measured.
+        run_id, steps: once its budget is known.
+    """
+
+    grid_cell: GridCell
+    config: dict[str, Any]
+    row: str
+    column: str
+    parameters: int = 0
+    flops: float = 0.0
+    run_id: str = ""
+    steps: int | None = None
+
+    def cell(self, folder: Path, varied: Sequence[str]) -> Cell:
+        """Return the cell of the plan."""
+        named = self.grid_cell.named
+        return Cell(
+            run_id=self.run_id,
+            folder=str(folder),
+            variant=self.row,
+            task=self.column,
+            seed=self.config["seed"],
+            parameters=self.parameters,
+            overrides=tuple(self.grid_cell.overrides),
+            factors={key: named[key] for key in varied if key != "seed" and key in named},
+            flops=self.flops,
+            steps=self.steps,
+        )
+
+
+@dataclass
+class Planned:
+    """A plan with what is needed to run it.
+
+    Args:
+        plan: what is written.
+        configs: the resolved config of each run, by run id.
+        pending: the cells that are not settled: still to be run.
+        impossible: reasons, each with the cells that it keeps from running.
+        notes: what a person should know: cells that are the same run, and so on.
+        seconds: estimate of the computing that the pending cells take, in all; NaN if there is
+            none.
+        output_dir: of runs and studies.
+    """
+
+    plan: Plan
+    configs: dict[str, dict[str, Any]]
+    pending: list[Cell]
+    impossible: dict[str, list[str]]
+    notes: list[str]
+    seconds: float
+    output_dir: Path
+
+    def demand_possible(self) -> None:
+        """Raise ConfigError naming every cell that cannot run, with the reason."""
+        lines = []
+        for reason, cells in self.impossible.items():
+            shown = "; ".join(cells[:3]) + ("; ..." if len(cells) > 3 else "")
+            where = f"the cell {shown}" if len(cells) == 1 else f"{len(cells)} cells: {shown}"
+            lines.append(f"{reason} (in {where})" if any(cells) else reason)
+        if lines:
+            raise ConfigError("\n".join(lines))
+
+
+def make_plan(
+    cells: Sequence[GridCell],
+    compose: Callable[[Sequence[str]], Composed],
+    tuning: Mapping[str, Any] | None = None,
+) -> Planned:
+    """Compose and check every cell, count its model, and estimate the time.
+
+    Args:
+        cells: of the grid.
+        compose: from overrides to a config.
+        tuning: what was chosen in tuning, for the record.
+
+    Raises:
+        ConfigError: if no cell can run.
+    """
+    maker = _Maker(factors([cell.named for cell in cells]))
+    drafts = maker.composed(cells, compose)
+    drafts = maker.each("counting the models", drafts, maker.measure)
+    drafts = maker.matched(drafts)
+    drafts = maker.each("naming the runs", drafts, maker.identify)
+    if not drafts:
+        Planned(Plan({}, ()), {}, [], maker.impossible, [], 0.0, Path()).demand_possible()
+    return maker.planned(drafts, tuning)
+
+
+class _Maker:
+    """The steps of `make_plan`, and what they find on the way.
+
+    Args:
+        varied: the settings that differ between cells.
+    """
+
+    def __init__(self, varied: Sequence[str]) -> None:
+        self.varied = varied
+        self.impossible: dict[str, list[str]] = {}
+        self.notes: list[str] = []
+        self.models: dict[str, tuple[int, float] | str] = {}
+        self.timer = Timer()
+
+    def refuse(self, cell: GridCell, error: Exception) -> None:
+        """Note that a cell cannot run."""
+        hydras = isinstance(error, HydraException | OmegaConfBaseException)
+        reason = explain(error) if hydras else str(error)
+        self.impossible.setdefault(reason, []).append(cell.text(self.varied))
+
+    def composed(
+        self, cells: Sequence[GridCell], compose: Callable[[Sequence[str]], Composed]
+    ) -> list[Draft]:
+        """Return the cells whose settings are right."""
+        drafts, machine_checked = [], set()
+        for cell in track(cells, "composing the runs"):
+            try:
+                composed = compose(cell.overrides)
+                config = resolve_chosen(composed.config, composed.choices)
+                machine = canonical([config["run"], config["training"]["precision"]])
+                if machine not in machine_checked:
+                    check_machine(config)
+                    machine_checked.add(machine)
+            except (ConfigError, HydraException, OmegaConfBaseException) as error:
+                self.refuse(cell, error)
+                continue
+            row, column = labels(cell.named, self.varied, composed.choices)
+            drafts.append(Draft(cell, config, row, column))
+        return drafts
+
+    def each(
+        self, what: str, drafts: Sequence[Draft], step: Callable[[Draft, Task], None]
+    ) -> list[Draft]:
+        """Take every draft through a step, task by task; return those that pass, in their order."""
+        by_task: dict[str, list[int]] = {}
+        for place, draft in enumerate(drafts):
+            by_task.setdefault(canonical(draft.config["task"]), []).append(place)
+        passed = []
+        for place in track([place for group in by_task.values() for place in group], what):
+            try:
+                step(drafts[place], build_task(drafts[place].config))
+            except ConfigError as error:
+                self.refuse(drafts[place].grid_cell, error)
+            else:
+                passed.append(place)
+        return [drafts[place] for place in sorted(passed)]
+
+    def measure(self, draft: Draft, task: Task) -> None:
+        """Count the model of a draft."""
+        draft.parameters, draft.flops = self.model(draft.config, task)
+
+    def model(self, config: Mapping[str, Any], task: Task) -> tuple[int, float]:
+        """Return trained parameters, and operations an example, of a config's model.
+
+        Raises:
+            ConfigError: if it cannot be built, or cannot read a batch of its task.
+        """
+        key = canonical([config[group] for group in BUILT])
+        if key not in self.models:
+            try:
+                self.models[key] = _count(config, task)
+            except ConfigError as error:
+                self.models[key] = str(error)
+        known = self.models[key]
+        if isinstance(known, str):
+            raise ConfigError(known)
+        return known
+
+    def matched(self, drafts: list[Draft]) -> list[Draft]:
+        """Give every variant the budget of the baseline, as `budget.match` says."""
+        if not drafts or drafts[0].config["budget"]["match"] == "updates":
+            return drafts
+        matcher = Matcher(drafts, self.model)
+        return self.each("matching the budgets", drafts, matcher.match)
+
+    def identify(self, draft: Draft, task: Task) -> None:
+        """Name the run of a draft."""
+        draft.run_id = run_id(draft.config, task.data.fingerprint)
+        batches = task.train_dataloader().batches_per_epoch
+        draft.steps = Training(**draft.config["training"]).total_steps(batches)
+
+    def planned(self, drafts: Sequence[Draft], tuning: Mapping[str, Any] | None) -> Planned:
+        """Leave out what is the same run, look at what is on the disk, and time the rest."""
+        study, budget = drafts[0].config["study"], drafts[0].config["budget"]
+        output_dir = Path(drafts[0].config["run"]["output_dir"])
+        existing = existing_folders(output_dir)
+        cells: dict[str, Cell] = {}
+        pending: dict[str, Draft] = {}
+        for draft in drafts:
+            if draft.run_id in cells:
+                twin = cells[draft.run_id]
+                self.notes.append(
+                    f"{draft.row}, {draft.column}, seed {draft.config['seed']} is the same run as "
+                    f"{twin.variant}, {twin.task}, seed {twin.seed}; it is planned once"
+                )
+                continue
+            folder = find_folder(output_dir, draft.config, draft.run_id, existing)
+            cells[draft.run_id] = draft.cell(folder.path.relative_to(output_dir), self.varied)
+            if not is_settled(folder, study["retry"]):
+                pending[draft.run_id] = draft
+        self.each("timing the models", list(pending.values()), self.timer.add)
+        rows = {cell.variant for cell in cells.values()}
+        if study["baseline"] is not None and study["baseline"] not in rows:
+            self.notes.append(
+                f"the baseline {study['baseline']} is not one of {', '.join(sorted(rows))}"
+            )
+        if study["name"] is None:
+            digest = hashlib.sha256(" ".join(cells).encode()).hexdigest()
+            study = study | {"name": f"sweep-{digest[:8]}"}
+        configs = {draft.run_id: draft.config | {"study": study} for draft in drafts}
+        plan = Plan(study, tuple(cells.values()), budget, tuning=tuning and dict(tuning))
+        todo = [cells[one] for one in pending]
+        return Planned(
+            plan, configs, todo, self.impossible, self.notes, self.timer.seconds, output_dir
+        )
+
+
+def _count(config: Mapping[str, Any], task: Task) -> tuple[int, float]:
+    """Return parameters and operations an example; sends real shapes through the model."""
+    networks = meta_networks(config, task)
+    parameters, data = count(*networks), task.data
+    if parameters < SMALL_MODEL:
+        networks = build_networks(config, data.source_space, data.target_vocabulary.space)
+    model = EncoderDecoder(
+        encoder=networks[0],
+        decoder=networks[1],
+        tokens=data.target_vocabulary.space,
+        max_target_length=data.max_target_length,
+    )
+    try:
+        return parameters, cost.flops_per_example(model, data.splits["validation"])
+    except Exception as error:  # whatever somebody's module raises
+        raise ConfigError(
+            f"the model cannot read a batch of its task ({type(error).__name__}: {error}); "
+            "decoderlab-check says more about encoder and decoder"
+        ) from error
+
+
+def is_settled(folder: RunFolder, retry: str) -> bool:
+    """Whether a launch leaves a run as it is.
+
+    Args:
+        folder: of the run.
+        retry: as in `study.retry`.
+    """
+    status = folder.status()["status"]
+    if status in ("FAILED", "DIVERGED"):
+        return retry == "none"
+    return status == "FINISHED" and folder.finished()

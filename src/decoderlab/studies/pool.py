@@ -1,0 +1,348 @@
+"""Runs in worker processes, each of which can die without harm to the others.
+
+Every worker is an executor of its own (loky, BSD licence): when a worker is killed, an executor
+gives up all of its workers and jobs, which are then this one alone. loky starts workers by exec,
+with an environment of their own, so that torch is never forked and the number of threads is set
+before it is imported; and it says how a worker died. (Pebble, the other library that can do this,
+is LGPL.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import loky
+from filelock import Timeout
+from loky.process_executor import BrokenProcessPool, TerminatedWorkerError
+
+from decoderlab.callbacks import Interruption
+from decoderlab.config import ConfigError
+from decoderlab.records import RunFolder
+from decoderlab.studies.plan import Cell
+
+GRACE_SECONDS = 15.0  # for a run that is told to stop, to save what it has
+MAX_START_FAILURES = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be done.
+
+    Args:
+        cell: as planned.
+        config: resolved.
+    """
+
+    cell: Cell
+    config: dict[str, Any]
+
+    @property
+    def folder(self) -> RunFolder:
+        """Where the run's records are."""
+        return RunFolder(Path(self.config["run"]["output_dir"]) / self.cell.folder)
+
+
+Report = Callable[[int, dict[str, float]], None]
+Show = Callable[[Sequence[Job], Sequence[tuple[Job, str]]], None]
+
+
+def run_all(
+    jobs: Sequence[Job],
+    *,
+    num_workers: int,
+    time_limit_seconds: float | None,
+    config_dir: str | None,
+    show: Show,
+) -> None:
+    """Do all jobs; whatever happens to one is in its run folder, and costs only itself.
+
+    Args:
+        jobs: in the order in which they begin.
+        num_workers: jobs at a time, at least 1.
+        time_limit_seconds: of one job, None for none.
+        config_dir: folder of the user's own classes, None for none.
+        show: called a few times a second with the jobs that are running, and with those that have
+            ended since the last call, each with its status.
+
+    Raises:
+        Interrupted: by SIGINT or SIGTERM, once every running job has saved what it has.
+    """
+    waiting = deque(jobs)
+    workers = [Worker(place, config_dir) for place in range(min(num_workers, len(jobs)))]
+    told = False
+    with Interruption() as interruption:
+        try:
+            while waiting or any(worker.job for worker in workers):
+                stopping = interruption.signum is not None
+                if stopping and not told:
+                    told = True
+                    for worker in workers:
+                        worker.tell_to_stop()
+                if stopping and not any(worker.job for worker in workers):
+                    break
+                for worker in workers:
+                    if waiting and worker.free and not stopping:
+                        if worker.begin(waiting[0], time_limit_seconds):
+                            waiting.popleft()
+                busy = [worker.future for worker in workers if worker.future is not None]
+                wait(busy, timeout=0.25, return_when="FIRST_COMPLETED")
+                ended = [end for worker in workers if (end := worker.poll(stopping)) is not None]
+                show([worker.job for worker in workers if worker.running], ended)
+        finally:
+            for worker in workers:
+                worker.close()
+        interruption.check()
+
+
+class Worker:
+    """One process, started anew whenever it has died.
+
+    Args:
+        place: number of the worker, from 0.
+        config_dir: see `run_all`.
+    """
+
+    def __init__(self, place: int, config_dir: str | None) -> None:
+        self.place, self.config_dir = place, config_dir
+        self.job: Job | None = None
+        self.future: Future | None = None
+        self._limit: float | None = None
+        self._deadline = self._kill_at = float("inf")
+        self._failures = 0
+        self._start()
+
+    def _start(self) -> None:
+        environment = {"OMP_NUM_THREADS": "1"}  # before torch is imported; run.threads sets it then
+        gpus = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = gpus[self.place % len(gpus)]
+        self._executor = loky.ProcessPoolExecutor(
+            max_workers=1, timeout=None, env=environment, initializer=prepare_worker
+        )
+        self.pid: int | None = None
+        self.future = self._executor.submit(warm_up, self.config_dir, os.getpid())
+
+    @property
+    def free(self) -> bool:
+        """Whether the process is there and has nothing to do."""
+        return self.pid is not None and self.job is None
+
+    @property
+    def running(self) -> bool:
+        """Whether it is at a job."""
+        return self.pid is not None and self.job is not None
+
+    def begin(self, job: Job, time_limit_seconds: float | None) -> bool:
+        """Give the process a job; return False if it has died in the meantime."""
+        try:
+            self.future = self._executor.submit(work, job.config, str(job.folder.path))
+        except BrokenProcessPool:
+            self._restart(stopping=False)
+            return False
+        self.job, self._limit = job, time_limit_seconds
+        self._deadline = time.monotonic() + (time_limit_seconds or float("inf"))
+        self._kill_at = float("inf")
+        return True
+
+    def poll(self, stopping: bool) -> tuple[Job, str] | None:
+        """Return the job that has ended, with its status, or None."""
+        if self.future is None:
+            return None
+        if not self.future.done():
+            self._enforce_limits()
+            return None
+        future, self.future = self.future, None
+        error = future.exception()
+        if self.pid is None:  # it has started, or could not
+            if error is None:
+                self.pid = future.result()
+            elif not stopping:
+                self._try_again(error)
+            return None
+        job, self.job = self.job, None
+        if error is not None:
+            self._restart(stopping)
+        over = self._kill_at < float("inf") and not stopping
+        return job, self._settle(job, None if error else future.result(), error, over, stopping)
+
+    def _settle(
+        self, job: Job, status: str | None, error: BaseException | None, over: bool, stopping: bool
+    ) -> str:
+        """Return the status of a job that has ended; write it where its process could not."""
+        if over and status in (None, "INTERRUPTED"):
+            reason = f"took longer than hydra.launcher.time_limit_seconds={self._limit:g}"
+        elif status is not None:
+            return status
+        elif stopping:
+            return job.folder.status()["status"]
+        else:
+            reason = _cause_of_death(error)
+        return give_up(job.folder, reason)
+
+    def tell_to_stop(self) -> None:
+        """Let a running job save what it has and end; it is killed if it does not."""
+        if self.running:
+            self._signal(signal.SIGTERM)
+            self._kill_at = time.monotonic() + GRACE_SECONDS
+
+    def close(self) -> None:
+        """End the process."""
+        self._executor.shutdown(wait=True, kill_workers=True)
+
+    def _enforce_limits(self) -> None:
+        now = time.monotonic()
+        if self.running and now > self._kill_at:
+            self._signal(signal.SIGKILL)
+        elif self.running and now > self._deadline:
+            self._deadline = float("inf")
+            self.tell_to_stop()
+
+    def _signal(self, signum: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signum)
+
+    def _try_again(self, error: BaseException) -> None:
+        self._failures += 1
+        if self._failures == MAX_START_FAILURES:
+            raise ConfigError(f"no worker process can be started: {_cause_of_death(error)}")
+        self._restart(stopping=False)
+
+    def _restart(self, stopping: bool) -> None:
+        self._executor.shutdown(wait=False, kill_workers=True)
+        self.pid = None
+        if not stopping:
+            self._start()
+
+
+def give_up(folder: RunFolder, reason: str) -> str:
+    """Record that a run has failed, unless it has ended otherwise, or another process is at it.
+
+    Returns:
+        The run's status.
+    """
+    lock = folder.lock()
+    try:
+        lock.acquire(timeout=0.5)
+    except Timeout:
+        return "RUNNING"
+    with lock:
+        lock.release()
+        if folder.recorded_status()["status"] not in ("FINISHED", "FAILED", "DIVERGED"):
+            folder.set_status("FAILED", reason=reason)
+        return folder.recorded_status()["status"]
+
+
+def _cause_of_death(error: BaseException | None) -> str:
+    if not isinstance(error, TerminatedWorkerError):
+        return f"{type(error).__name__}: {error}"
+    text = str(error)
+    if "SIGKILL" in text:
+        return "its process was killed (SIGKILL), as the system does when memory is short"
+    codes = text.rpartition("{")[2].partition("}")[0]
+    return f"its process ended with {codes or 'an unknown exit code'}"
+
+
+def prepare_worker() -> None:
+    """Set a new worker process up, before anything heavy is imported."""
+    # The parent passes on what a terminal sends to all.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Interruption.patient = True
+
+
+def warm_up(config_dir: str | None, parent: int) -> int:
+    """Import what a run needs, and return the process's id."""
+    from decoderlab import process, runs  # noqa: F401
+
+    process.user_config_dir = config_dir
+    if config_dir is not None and config_dir not in sys.path:
+        sys.path.insert(0, config_dir)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    return os.getpid()
+
+
+def _end_with(parent: int) -> None:
+    """Wait until the parent is gone, then end this process too, saving the run it is at."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def work(config: dict[str, Any], folder: str) -> str:
+    """Bring one run to its end in a worker process, and return its status.
+
+    What it prints goes into `log.txt` of its folder.
+
+    Args:
+        config: resolved.
+        folder: of the run.
+    """
+    from decoderlab.callbacks import Interrupted
+
+    run_folder = RunFolder(Path(folder))
+    run_folder.path.mkdir(parents=True, exist_ok=True)
+    with run_folder.log.open("a") as log, _printing_to(log):
+        faulthandler.enable(log)
+        try:
+            return bring_to_end(config, run_folder, report=lambda step, values: None)
+        except Interrupted:
+            return "INTERRUPTED"
+        finally:
+            faulthandler.disable()
+
+
+def bring_to_end(config: dict[str, Any], folder: RunFolder, report: Report) -> str:
+    """Bring a planned run to its end and return its status: RUNNING if another process is at it.
+
+    Args:
+        config: resolved.
+        folder: of the run.
+        report: called with (step, values) as training goes on.
+
+    Raises:
+        Interrupted: by a signal.
+    """
+    from decoderlab.runs import execute, prepare_resolved
+
+    study = config["study"]
+    try:
+        return execute(
+            prepare_resolved(config, folder),
+            report=report,
+            retry=study["retry"] == "failed",
+            wait=False,
+            allow_drift=study["allow_drift"],
+        )
+    except ConfigError as error:  # what has changed since it was planned: the data, the disk
+        return give_up(folder, str(error))
+
+
+@contextlib.contextmanager
+def _printing_to(log: Any) -> Iterator[None]:
+    """Send what the process writes, in Python or below it, to a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for place, descriptor in zip((1, 2), kept, strict=True):
+            os.dup2(descriptor, place)
+            os.close(descriptor)
