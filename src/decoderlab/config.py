@@ -48,7 +48,8 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: for anything missing, unknown, of the wrong type or out of range.
     """
-    config = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    if "hydra" in config:
+        config = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:

@@ -99,7 +99,7 @@ def resolve_chosen(
     config: DictConfig | Mapping[str, Any], choices: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return a resolved config with the names it was composed of; see `prepare`."""
-    resolved = resolve(OmegaConf.create(config))
+    resolved = resolve(config if isinstance(config, DictConfig) else OmegaConf.create(config))
     return resolved | {"choices": {group: choices.get(group, group) for group in BUILT}}
 
 

@@ -73,6 +73,7 @@ def test_a_study_declares_its_question_and_plans(monkeypatch, capfd, tmp_path, n
     assert study.name == name
     assert study.question.endswith("?")
     small = ["task=addition_2digits", "seed=0", "training.max_steps=2", "evaluation.every_steps=2"]
+    small.append("hydra/launcher=basic")
     assert in_process(monkeypatch, f"study={name}", f"run.output_dir={tmp_path}", *small) == 0
     report = (tmp_path / "studies" / name / "report.md").read_text()
     assert study.question in report
@@ -80,8 +81,8 @@ def test_a_study_declares_its_question_and_plans(monkeypatch, capfd, tmp_path, n
 
 
 def test_context_routes_is_the_declared_grid():
-    params = OmegaConf.load(conf_dir() / "study" / "context_routes.yaml").hydra.sweeper.params
-    decoders = params.decoder.split(",")
+    study = OmegaConf.load(conf_dir() / "study" / "context_routes.yaml").study
+    decoders = study.factors.decoder
     settings = [dict(composed(f"decoder={name}").decoder) for name in decoders]
     cells = {
         (frozenset(one["routes"]), one["feedback"].kind)
@@ -93,8 +94,8 @@ def test_context_routes_is_the_declared_grid():
         (frozenset(route), feedback) for route in routes for feedback in ("none", "teacher_forcing")
     }
     assert len(decoders) == 7
-    assert params.task.split(",") == ["addition_2digits", "g2p"]
-    assert params.seed == "range(0,5)"
+    assert study.factors.task == ["addition_2digits", "g2p"]
+    assert study.seeds == "range(0,10)"
     # All else is equal between the variants.
     for one in settings:
         for key in ("routes", "feedback", "bridge", "attention"):

@@ -143,6 +143,8 @@ def test_the_readmes_commands_run(line, monkeypatch, tmp_path, capfd):
         "run.tensorboard=false",
         f"run.output_dir={tmp_path / 'outputs'}",
     ]
+    if not any(word.startswith("hydra/launcher=") for word in given):
+        small.append("hydra/launcher=basic")  # faster than to start workers
     assert in_process(monkeypatch, *given, *small) == 0, capfd.readouterr().err
 
 

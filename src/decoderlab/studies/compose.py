@@ -37,6 +37,7 @@ class Composer:
         self.parser = OverridesParser.create(config_loader=loader)
         self._parsed: dict[str, Override] = {}
         self._composed: dict[tuple[str, ...], Composed] = {}
+        self._groups: dict[str, bool] = {}
 
     def parse(self, overrides: Sequence[str]) -> list[Override]:
         """Parse overrides, each text once."""
@@ -68,5 +69,7 @@ class Composer:
     def _is_group(self, override: Override) -> bool:
         if override.is_hydra_override():
             return True
-        exists = bool(self.loader.get_group_options(override.key_or_group))
-        return exists and not isinstance(override.value(), dict)
+        key = override.key_or_group
+        if key not in self._groups:
+            self._groups[key] = bool(self.loader.get_group_options(key))
+        return self._groups[key] and not isinstance(override.value(), dict)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -124,6 +125,7 @@ def make_plan(
     Raises:
         ConfigError: if no cell can run.
     """
+    torch.set_num_threads(1)  # many small models are counted and timed
     maker = _Maker(factors([cell.named for cell in cells]))
     drafts = maker.composed(cells, compose)
     drafts = maker.each("counting the models", drafts, maker.measure)
