@@ -40,8 +40,9 @@ class Interruption:
     """Turns SIGINT and SIGTERM into a flag that training looks at between two updates.
 
     A second signal stops at once, unless `patient`. Where a scheduler has put a handler on SIGUSR1
-    or SIGUSR2, which announces that the machine will be taken away, that is a signal to stop too;
-    the scheduler's handler gets it once everything is saved. Used as a context manager around
+    or SIGUSR2, which announces that the machine will be taken away, that signal means to stop, and
+    SIGTERM is left to the scheduler, who may send it first; its handler gets the announcement once
+    everything is saved. Used as a context manager around
     everything that may be interrupted; outside the main thread, where Python delivers no signals,
     it does nothing.
     """
@@ -55,7 +56,7 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         announced = [s for s in (signal.SIGUSR1, signal.SIGUSR2) if callable(signal.getsignal(s))]
-        for signum in (signal.SIGINT, signal.SIGTERM, *announced):
+        for signum in (signal.SIGINT, *(announced or [signal.SIGTERM])):
             try:
                 self._before[signum] = signal.signal(signum, self._handle)
             except ValueError:  # not the main thread

@@ -249,7 +249,9 @@ class Budget:
         checks.choice("match", self.match, MATCHES)
         checks.ratio("tolerance", self.tolerance)
         if not self.width.startswith("decoder."):
-            raise ValueError(f"width is {self.width!r}; name a setting of the decoder: decoder.NAME")
+            raise ValueError(
+                f"width is {self.width!r}; name a setting of the decoder: decoder.NAME"
+            )
 
 
 SAMPLERS = ("random", "tpe")

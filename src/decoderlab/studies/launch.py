@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +22,9 @@ from decoderlab.progress import duration, say
 from decoderlab.records import RunFolder
 from decoderlab.settings import Study
 from decoderlab.studies.compose import Composer
-from decoderlab.studies.grid import GridCell, grid
+from decoderlab.studies.grid import grid
 from decoderlab.studies.plan import (
     Cell,
-    Plan,
     configs_file,
     plan_file,
     read_configs,
@@ -36,6 +36,7 @@ from decoderlab.studies.report import build_report, print_table
 
 Start = Callable[[Sequence[Job], Path], None]
 LOOK_AGAIN_SECONDS = 1.0
+MAX_DEATHS = 3
 SHOWN_DRIFTS = 3
 
 
@@ -94,38 +95,45 @@ def run(planned: Planned, start: Start, jobs: int) -> None:
     if not planned.pending:
         return
     todo = [Job(cell, planned.configs[cell.run_id]) for cell in planned.pending]
-    retry = plan.study["retry"]
+    configs = configs_file(plan_file(output_dir, plan.study["name"]))
     progress.tally = progress.Tally(len(todo), reused=len(plan.cells) - len(todo))
+    deaths: Counter[str] = Counter()
     try:
         while todo:
             try:
-                start(todo, configs_file(plan_file(output_dir, plan.study["name"])))
+                start(todo, configs)
             except ConfigError:
                 raise
             except Exception as error:  # whatever a launcher from elsewhere raises
                 say(f"the launcher stopped: {type(error).__name__}: {error}")
-            # What failed in this launch is not tried again in it.
-            left = [job for job in todo if not is_settled(job.folder, "none")]
-            for job in left:
-                record = job.folder.recorded_status()
-                if record["status"] == "RUNNING" and not job.folder.locked():
-                    give_up(job.folder, "its process was killed")
-            left = [job for job in left if not is_settled(job.folder, "none")]
-            elsewhere = [job for job in left if job.folder.locked()]
-            if len(left) == len(todo) and not elsewhere:
+            before, todo = todo, _left(todo, deaths)
+            if len(todo) == len(before) and not deaths:
                 break  # nothing gets anywhere: the report says what is missing
-            todo = left
-            if elsewhere and len(elsewhere) == len(left):
-                say(f"waiting for {len(elsewhere)} runs that another launch is at")
-                _wait_until_free(elsewhere)
-                todo = [job for job in left if not is_settled(job.folder, retry)]
     finally:
         progress.tally = None
 
 
-def _wait_until_free(jobs: Sequence[Job]) -> None:
-    while all(job.folder.locked() for job in jobs):
-        time.sleep(LOOK_AGAIN_SECONDS)
+def _left(jobs: Sequence[Job], deaths: Counter[str]) -> list[Job]:
+    """Return the jobs that another round has to do, once there is something to do.
+
+    Args:
+        jobs: of the last round.
+        deaths: how often each run's process has died under a launcher that does not say so.
+    """
+    # What failed in this launch is not tried again in it.
+    left = [job for job in jobs if not is_settled(job.folder, "none")]
+    elsewhere = [job for job in left if job.folder.locked()]
+    if elsewhere and len(elsewhere) == len(left):
+        say(f"waiting for {len(elsewhere)} runs that another launch is at")
+        while all(job.folder.locked() for job in elsewhere):
+            time.sleep(LOOK_AGAIN_SECONDS)
+        return [job for job in elsewhere if not is_settled(job.folder, "none")]
+    for job in left:
+        if job.folder.recorded_status()["status"] == "RUNNING" and not job.folder.locked():
+            deaths[job.cell.run_id] += 1
+            if deaths[job.cell.run_id] == MAX_DEATHS:
+                give_up(job.folder, f"its process died {MAX_DEATHS} times")
+    return [job for job in left if not is_settled(job.folder, "none")]
 
 
 def _told(planned: Planned, jobs: int) -> str:
@@ -134,7 +142,8 @@ def _told(planned: Planned, jobs: int) -> str:
     waiting = {cell.run_id for cell in pending}
     settled = [cell for cell in cells if cell.run_id not in waiting]
     finished = sum(RunFolder(planned.output_dir / cell.folder).finished() for cell in settled)
-    text = f"study {planned.plan.study['name']}: {len(cells)} runs planned, {finished} finished before"
+    name = planned.plan.study["name"]
+    text = f"study {name}: {len(cells)} runs planned, {finished} finished before"
     if len(settled) > finished:
         text += f", {len(settled) - finished} failed before (study.retry=failed runs them again)"
     if pending:
@@ -261,4 +270,5 @@ def show(planned: Planned, jobs: int) -> None:
         )
     progress.output().print(table)
     number = len(planned.pending)
-    say(f"{number} of {len(planned.plan.cells)} runs to do" + (f"; {estimate(planned, jobs)}" if number else ""))
+    left = f"; {estimate(planned, jobs)}" if number else ""
+    say(f"{number} of {len(planned.plan.cells)} runs to do{left}")

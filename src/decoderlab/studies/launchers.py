@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from hydra.core.utils import JobStatus
 
 from decoderlab import checks, process, progress
+from decoderlab.callbacks import Interrupted
 from decoderlab.config import ConfigError, call
 from decoderlab.progress import say
 from decoderlab.records import RunFolder
@@ -80,7 +82,11 @@ def _start_with(launcher: Any, jobs: Sequence[Job], configs: Path) -> None:
         "config_dir": process.user_config_dir,
     }
     overrides = [[f"+cell={as_value({'run_id': job.cell.run_id} | place)}"] for job in jobs]
-    for one in launcher.launch(overrides, initial_job_idx=0):
+    try:
+        returns = launcher.launch(overrides, initial_job_idx=0)
+    except SystemExit as error:  # runs catch theirs: this is how Ray answers a signal
+        raise Interrupted(signal.SIGTERM) from error
+    for one in returns:
         if one.status != JobStatus.COMPLETED:
             say(f"a run could not be started: {one._return_value}")
 
@@ -99,7 +105,8 @@ def train_cell(reference: Mapping[str, Any]) -> str:
     configs = Path(reference["plan"])
     config = read_configs(configs)[reference["run_id"]]
     output_dir, name = configs.parents[2], configs.parent.name
-    (cell,) = [one for one in read_plan(output_dir, name).cells if one.run_id == reference["run_id"]]
+    cells = read_plan(output_dir, name).cells
+    (cell,) = [one for one in cells if one.run_id == reference["run_id"]]
     return _shown(cell, config, RunFolder(output_dir / cell.folder))
 
 
@@ -109,6 +116,10 @@ def _shown(cell: Cell, config: dict[str, Any], folder: RunFolder) -> str:
     try:
         with shown:
             status = bring_to_end(config, folder, report=shown)
+    except Interrupted:
+        if progress.tally is None:  # a process of the launcher's, which wants an ordinary end
+            return "INTERRUPTED"
+        raise
     finally:
         if status is not None and progress.tally is not None:
             progress.tally.statuses.append(status)

@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
@@ -27,6 +28,7 @@ import loky
 from filelock import Timeout
 from loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
+from decoderlab import process
 from decoderlab.callbacks import Interruption
 from decoderlab.config import ConfigError
 from decoderlab.records import RunFolder
@@ -82,6 +84,8 @@ def run_all(
     waiting = deque(jobs)
     workers = [Worker(place, config_dir) for place in range(min(num_workers, len(jobs)))]
     told = False
+    # loky's way to say that it has replaced a worker which had grown.
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
     with Interruption() as interruption:
         try:
             while waiting or any(worker.job for worker in workers):
@@ -129,20 +133,24 @@ class Worker:
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = gpus[self.place % len(gpus)]
         self._executor = loky.ProcessPoolExecutor(
-            max_workers=1, timeout=None, env=environment, initializer=prepare_worker
+            max_workers=1,
+            timeout=None,
+            env=environment,
+            initializer=prepare_worker,
+            initargs=(self.config_dir, os.getpid()),
         )
-        self.pid: int | None = None
-        self.future = self._executor.submit(warm_up, self.config_dir, os.getpid())
+        self._warm = False
+        self.future = self._executor.submit(warm_up)
 
     @property
     def free(self) -> bool:
         """Whether the process is there and has nothing to do."""
-        return self.pid is not None and self.job is None
+        return self._warm and self.job is None
 
     @property
     def running(self) -> bool:
         """Whether it is at a job."""
-        return self.pid is not None and self.job is not None
+        return self._warm and self.job is not None
 
     def begin(self, job: Job, time_limit_seconds: float | None) -> bool:
         """Give the process a job; return False if it has died in the meantime."""
@@ -165,9 +173,9 @@ class Worker:
             return None
         future, self.future = self.future, None
         error = future.exception()
-        if self.pid is None:  # it has started, or could not
+        if not self._warm:  # it has started, or could not
             if error is None:
-                self.pid = future.result()
+                self._warm = True
             elif not stopping:
                 self._try_again(error)
             return None
@@ -210,8 +218,10 @@ class Worker:
             self.tell_to_stop()
 
     def _signal(self, signum: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signum)
+        # Asked for anew: loky replaces a worker that has grown, between two jobs.
+        for pid in list(self._executor._processes):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signum)
 
     def _try_again(self, error: BaseException) -> None:
         self._failures += 1
@@ -221,7 +231,7 @@ class Worker:
 
     def _restart(self, stopping: bool) -> None:
         self._executor.shutdown(wait=False, kill_workers=True)
-        self.pid = None
+        self._warm = False
         if not stopping:
             self._start()
 
@@ -254,22 +264,25 @@ def _cause_of_death(error: BaseException | None) -> str:
     return f"its process ended with {codes or 'an unknown exit code'}"
 
 
-def prepare_worker() -> None:
-    """Set a new worker process up, before anything heavy is imported."""
+def prepare_worker(config_dir: str | None, parent: int) -> None:
+    """Set a new worker process up, before anything heavy is imported.
+
+    Args:
+        config_dir: folder of the user's own classes.
+        parent: the process to end with.
+    """
     # The parent passes on what a terminal sends to all.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Interruption.patient = True
-
-
-def warm_up(config_dir: str | None, parent: int) -> int:
-    """Import what a run needs, and return the process's id."""
-    from decoderlab import process, runs  # noqa: F401
-
     process.user_config_dir = config_dir
     if config_dir is not None and config_dir not in sys.path:
         sys.path.insert(0, config_dir)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    return os.getpid()
+
+
+def warm_up() -> None:
+    """Import what a run needs."""
+    from decoderlab import runs  # noqa: F401
 
 
 def _end_with(parent: int) -> None:

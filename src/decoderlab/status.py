@@ -1,0 +1,119 @@
+"""decoderlab-status: what of a study is planned, running, finished or failed, and why."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from decoderlab.train import guarded
+
+if TYPE_CHECKING:
+    from decoderlab.studies.plan import Cell
+
+WATCH_SECONDS = 2.0
+SHOWN_PROBLEMS = 20
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code: 0 all finished, 1 not all."""
+    parser = argparse.ArgumentParser(prog="decoderlab-status", description=__doc__)
+    parser.add_argument("study", nargs="?", help="the study's name (default: list all studies)")
+    parser.add_argument(
+        "--output-dir", type=Path, default=Path("outputs"), help="as run.output_dir (%(default)s)"
+    )
+    parser.add_argument(
+        "--watch", action="store_true", help=f"again every {WATCH_SECONDS:g} s until all is done"
+    )
+    arguments = parser.parse_args()
+
+    def tell() -> int:
+        from decoderlab.progress import output
+
+        console = output()
+        while True:
+            if arguments.study is None:
+                shown, code = studies(arguments.output_dir)
+            else:
+                shown, code = study(arguments.output_dir, arguments.study)
+            if arguments.watch and console.is_terminal:
+                console.clear()
+            for one in shown:
+                console.print(one)
+            if not arguments.watch or code == 0:
+                return code
+            time.sleep(WATCH_SECONDS)
+
+    sys.exit(guarded(tell))
+
+
+def studies(output_dir: Path) -> tuple[list[Any], int]:
+    """Return a table of all studies of an output folder, and the exit code."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from decoderlab.config import ConfigError
+    from decoderlab.studies.plan import read_plan
+
+    root = output_dir / "studies"
+    names = sorted(str(path.parent.relative_to(root)) for path in root.glob("**/plan.json"))
+    if not names:
+        raise ConfigError(f"there are no studies in {root}; give --output-dir, or launch one")
+    table, complete = Table("study", "runs", "states", box=None), True
+    for name in names:
+        cells = read_plan(output_dir, name).cells
+        counted = Counter(_record(output_dir, cell)["status"].lower() for cell in cells)
+        complete &= set(counted) == {"finished"}
+        states = ", ".join(f"{number} {status}" for status, number in counted.most_common())
+        table.add_row(escape(name), str(len(cells)), states)
+    return [table], int(not complete)
+
+
+def study(output_dir: Path, name: str) -> tuple[list[Any], int]:
+    """Return what is to be shown of a study, and the exit code."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from decoderlab.progress import duration
+    from decoderlab.records import RunFolder
+    from decoderlab.studies.live import progress_of
+    from decoderlab.studies.plan import read_plan
+
+    plan = read_plan(output_dir, name)
+    records = [(cell, _record(output_dir, cell)) for cell in plan.cells]
+    counted = Counter(record["status"] for _, record in records)
+    states = ", ".join(f"{number} {status.lower()}" for status, number in counted.most_common())
+    shown: list[Any] = [escape(f"study {name}: {len(plan.cells)} runs: {states}")]
+    running = [(cell, record) for cell, record in records if record["status"] == "RUNNING"]
+    if running:
+        table = Table("running", "update", "loss", "for", "pid", "host", box=None)
+        for cell, record in running:
+            step, loss = progress_of(cell, RunFolder(output_dir / cell.folder).last_metrics())
+            since = duration(time.time() - record["started"]) if "started" in record else ""
+            who = str(record.get("pid", "")), escape(str(record.get("host", "")))
+            table.add_row(escape(cell.title), step, loss, since, *who)
+        shown.append(table)
+    told = ("FAILED", "DIVERGED", "INTERRUPTED")
+    problems = [(cell, record) for cell, record in records if record["status"] in told]
+    for cell, record in problems[:SHOWN_PROBLEMS]:
+        where = output_dir / cell.folder
+        text = f"{cell.title}: {record['status'].lower()}: {record.get('reason', '')} ({where})"
+        shown.append(escape(text))
+    if len(problems) > SHOWN_PROBLEMS:
+        shown.append(f"... and {len(problems) - SHOWN_PROBLEMS} more")
+    if counted["FAILED"] + counted["DIVERGED"]:
+        shown.append("study.retry=failed runs failed and diverged runs again")
+    return shown, int(set(counted) != {"FINISHED"})
+
+
+def _record(output_dir: Path, cell: Cell) -> dict[str, Any]:
+    from decoderlab.records import RunFolder
+
+    return RunFolder(output_dir / cell.folder).status()
+
+
+if __name__ == "__main__":
+    main()
