@@ -16,6 +16,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from decoderlab.distributed import Ranks
 from decoderlab.records import AtomicCheckpointIO, RunFolder, write_text
 from decoderlab.settings import Evaluation, Run
 
@@ -63,6 +64,11 @@ class Interruption:
                 break
         return self
 
+    def listen(self) -> None:
+        """Take the signals again from whoever took them since."""
+        for signum in self._before:
+            signal.signal(signum, self._handle)
+
     def __exit__(self, *_: object) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
@@ -94,6 +100,7 @@ class Recorder(pl.Callback):
         max_seconds: the budget in seconds of training, or None.
         interruption: asked between two updates.
         report: called with a line of progress as (step, values).
+        ranks: the processes of the run; all but the first keep no records.
     """
 
     def __init__(
@@ -106,7 +113,9 @@ class Recorder(pl.Callback):
         max_seconds: float | None,
         interruption: Interruption,
         report: Callable[[int, dict[str, float]], None],
+        ranks: Ranks,
     ) -> None:
+        self.ranks, self.writes = ranks, ranks.rank == 0
         self.folder, self.run, self.evaluation = folder, run, evaluation
         self.total_steps, self.max_seconds = total_steps, max_seconds
         self.interruption, self.report = interruption, report
@@ -136,6 +145,8 @@ class Recorder(pl.Callback):
 
     def open(self, step: int) -> None:
         """Open the records at a step: what was written later is cut off, and written anew."""
+        if not self.writes:
+            return
         for path in self.folder.checkpoints.glob("*-*.ckpt"):
             if int(path.stem.split("-")[1]) > step:
                 self.checkpoint_io.remove_checkpoint(path)
@@ -157,12 +168,14 @@ class Recorder(pl.Callback):
 
     def close(self) -> None:
         """Close the records."""
-        self._metrics.close()
+        if self.writes:
+            self._metrics.close()
         if self.writer is not None:
             self.writer.close()
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Start the clocks."""
+        self._listen()
         self._clock = self._last_checkpoint = time.perf_counter()
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -183,14 +196,16 @@ class Recorder(pl.Callback):
         self.memory["train_seconds"] += now - self._clock
         self._clock = now
         spent = self.max_seconds is not None and self.memory["train_seconds"] >= self.max_seconds
+        old = now - self._last_checkpoint > self.run.checkpoint_every_seconds
+        spent, old, signum = self.ranks.highest(spent, old, self.interruption.signum or 0)
         if spent or step == self.total_steps:
             self.memory["finished"] = trainer.should_stop = True  # validates once more, then ends
         elif step % self.evaluation.every_steps:
             # Where a validation follows at once, its end is the place to save.
-            old = now - self._last_checkpoint > self.run.checkpoint_every_seconds
-            if old or self.interruption.signum is not None:
+            if old or signum:
                 self._save(trainer)
-            self.interruption.check()
+            if signum:
+                raise Interrupted(signum)
 
     def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Make sure that what is validated has not diverged."""
@@ -209,23 +224,40 @@ class Recorder(pl.Callback):
         best = self.memory["best"]
         if self.evaluation.better(score, best and best["score"]):
             name = f"best-{step:09d}.ckpt"
-            state = {key: value.cpu() for key, value in module.state_dict().items()}
-            self.checkpoint_io.save_checkpoint(
-                {"state_dict": state, "step": step}, self.folder.checkpoints / name
-            )
+            if self.writes:
+                state = {key: value.cpu() for key, value in module.state_dict().items()}
+                self.checkpoint_io.save_checkpoint(
+                    {"state_dict": state, "step": step}, self.folder.checkpoints / name
+                )
             self.memory["best"] = {"step": step, "score": score, "file": name, "metrics": scores}
         self._save(trainer)
         self._clock = time.perf_counter()
-        self.interruption.check()
+        self.check()
+
+    def on_test_start(self, *_: Any) -> None:
+        """Take the signals back."""
+        self._listen()
 
     def on_test_batch_end(self, *_: Any, **__: Any) -> None:
         """Let a signal through."""
-        self.interruption.check()
+        self.check()
+
+    def check(self) -> None:
+        """Raise Interrupted on all ranks if a signal has come to one."""
+        (signum,) = self.ranks.highest(self.interruption.signum or 0)
+        if signum:
+            raise Interrupted(signum)
+
+    def _listen(self) -> None:
+        # Lightning's handler would tell the other ranks at once, by an exchange that meets another
+        # one of theirs: they are told between two updates.
+        if self.ranks.world_size > 1:
+            self.interruption.listen()
 
     def _log_training(self, step: int, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if not self._losses:
             return
-        loss = float(torch.stack(self._losses).mean())
+        loss = float(self.ranks.mean(torch.stack(self._losses)).mean())
         self._losses.clear()
         if not math.isfinite(loss):
             raise Diverged(step)
@@ -236,6 +268,8 @@ class Recorder(pl.Callback):
         self._write(step, values)
 
     def _write(self, step: int, values: dict[str, float]) -> None:
+        if not self.writes:
+            return
         seconds = round(self.memory["train_seconds"], 3)
         self._metrics.write(json.dumps({"step": step, "seconds": seconds, **values}) + "\n")
         self._metrics.flush()
@@ -246,9 +280,15 @@ class Recorder(pl.Callback):
 
     def _save(self, trainer: pl.Trainer) -> None:
         """Save a checkpoint to resume from; the last two stay, in case one is damaged."""
-        os.fsync(self._metrics.fileno())
+        if self.writes:
+            os.fsync(self._metrics.fileno())
+        if self._losses and self.ranks.world_size > 1:  # a checkpoint is all ranks', its losses too
+            self._losses = list(self.ranks.mean(torch.stack(self._losses)))
+        # Called by all ranks, written by the first; the others wait for it.
         trainer.save_checkpoint(self.folder.checkpoints / f"step-{trainer.global_step:09d}.ckpt")
         self._last_checkpoint = time.perf_counter()
+        if not self.writes:
+            return
         for pattern in ("step-*.ckpt", "best-*.ckpt"):
             for path in sorted(self.folder.checkpoints.glob(pattern))[:-2]:
                 self.checkpoint_io.remove_checkpoint(path)

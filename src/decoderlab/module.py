@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from decoderlab.contract import Batch, TokenSpace
+from decoderlab.distributed import Ranks
 from decoderlab.metrics import SequenceMetrics
-from decoderlab.objective import negative_log_likelihood
+from decoderlab.objective import negative_log_likelihood, num_positions
 from decoderlab.randomness import stream_seed
 from decoderlab.search import Search
 
@@ -52,6 +53,7 @@ class EncoderDecoder(pl.LightningModule):
         self.make_optimizer = make_optimizer
         self.gradient_clip_norm, self.label_smoothing = gradient_clip_norm, label_smoothing
         self.search = search or Search()
+        self.ranks = Ranks()
         self.metrics = SequenceMetrics(targets_end=targets_end)
         self.gradient_norm: Tensor | None = None
         self.accepted: Callable[[int], Any] | None = None
@@ -95,20 +97,29 @@ class EncoderDecoder(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Key the step's randomness by (seed, step): a resumed run draws what it would have."""
-        seed = stream_seed(self.seed, "dropout", self.global_step)
+        keys = (self.global_step, *self.ranks.keys)
+        seed = stream_seed(self.seed, "dropout", *keys)
         # torch.manual_seed would note a stack trace for each kind of device that is not there,
         # which takes as long as a small model's update.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
         if hasattr(self.decoder, "at_step"):
-            step = self.global_step
-            self.decoder.at_step(step, stream_seed(self.seed, "feedback", step))
+            self.decoder.at_step(self.global_step, stream_seed(self.seed, "feedback", *keys))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss in nats per target token; 0 for a batch without any."""
-        total, num_tokens = self.loss(batch)
-        return total / num_tokens.clamp(min=1)
+        """Return the loss in nats per target token; 0 for a batch without any.
+
+        Of several ranks each returns its part of it times their number, so that the mean of their
+        gradients is the gradient of the whole batch.
+        """
+        if self.ranks.world_size == 1:
+            total, num_tokens = self.loss(batch)
+            return total / num_tokens.clamp(min=1)
+        share, counts = self.ranks.share(batch)
+        total, _ = self.loss(share)
+        num_tokens = num_positions(batch.target, self.tokens)
+        return total * counts * self.ranks.world_size / num_tokens.clamp(min=1)
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """Clip the gradient's norm, and keep what it was for the records (Lightning's hook)."""
@@ -125,6 +136,9 @@ class EncoderDecoder(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Generate freely, and add the teacher-forced loss beside it."""
+        if not len(batch.index):  # there are fewer batches left than ranks
+            self.metrics.update([], [])
+            return
         total, num_tokens = self.loss(batch)
         self._loss_sum += float(total)
         self._loss_tokens += float(num_tokens)
@@ -137,11 +151,20 @@ class EncoderDecoder(pl.LightningModule):
             for row, prediction, accepted in zip(rows, generated, references, strict=True)
         ]
 
+    def on_validation_epoch_end(self) -> None:
+        """Bring together what the ranks have found."""
+        found = self.ranks.gathered((self._loss_sum, self._loss_tokens, self.predictions))
+        if len(found) > 1:
+            sums, counts, predictions = zip(*found, strict=True)
+            self._loss_sum, self._loss_tokens = sum(sums), sum(counts)
+            self.predictions = [one for part in predictions for one in part]
+
     def evaluated(self) -> dict[str, float]:
         """Return the metrics of the evaluation that has just ended."""
         return self.metrics.compute() | {"loss": self._loss_sum / max(self._loss_tokens, 1.0)}
 
     on_test_epoch_start = on_validation_epoch_start
+    on_test_epoch_end = on_validation_epoch_end
     test_step = validation_step
 
     def configure_optimizers(self) -> Any:

@@ -43,10 +43,22 @@ def negative_log_likelihood(
             reduction="sum",
             label_smoothing=label_smoothing,
         )
-        return total, (target != space.pad_id).sum()
+        return total, num_positions(target, space)
     mean, log_deviation = outputs[..., : space.size], outputs[..., space.size :]
     if not log_deviation.shape[-1]:
         log_deviation = torch.zeros_like(mean)
     standardised = (target - mean) * torch.exp(-log_deviation)
     nats = standardised.square() / 2 + log_deviation + math.log(2 * math.pi) / 2
-    return nats.sum(), torch.tensor(target.shape[0] * target.shape[1], device=target.device)
+    return nats.sum(), num_positions(target, space)
+
+
+def num_positions(target: Tensor, space: TokenSpace | ValueSpace) -> Tensor:
+    """Return the number of positions of a target that count, padding left out.
+
+    Args:
+        target: (B, T) int64 or (B, T, F) floats.
+        space: of the targets.
+    """
+    if isinstance(space, TokenSpace):
+        return (target != space.pad_id).sum()
+    return torch.tensor(target.shape[0] * target.shape[1], device=target.device)

@@ -10,5 +10,7 @@ from __future__ import annotations
 user_config_dir: str | None = None
 # The exit code of the sweep that this process ran; Hydra drops what a sweeper returns.
 sweep_exit_code: int | None = None
+# Whether another process speaks for this one: the first rank of several.
+silent = False
 # Whether sweeps are planned and shown only: decoderlab-plan.
 plan_only = False

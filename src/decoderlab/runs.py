@@ -8,19 +8,22 @@ import logging
 import math
 import os
 import re
+import sys
 import tempfile
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from filelock import Timeout
+from filelock import BaseFileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 
 from decoderlab import cost
@@ -28,6 +31,7 @@ from decoderlab.assembly import build_model, build_networks, build_task
 from decoderlab.callbacks import Diverged, Interrupted, Interruption, Recorder
 from decoderlab.config import BUILT, ConfigError, resolve, run_id
 from decoderlab.contract import ImageSpace
+from decoderlab.distributed import Ranks, check_ranks
 from decoderlab.drift import drift, sign
 from decoderlab.environment import environment
 from decoderlab.equations import count
@@ -123,8 +127,14 @@ def prepare_resolved(config: dict[str, Any], folder: RunFolder | None = None) ->
     return Prepared(config, identity, task, folder, networks)
 
 
-def check_machine(config: Mapping[str, Any]) -> None:
-    """Raise ConfigError for what this machine cannot do; leaves nothing behind."""
+def check_machine(config: Mapping[str, Any], *, sweeping: bool = False) -> None:
+    """Raise ConfigError for what this machine cannot do; leaves nothing behind.
+
+    Args:
+        config: resolved.
+        sweeping: whether the run is one of a sweep.
+    """
+    check_ranks(Run(**config["run"]), sweeping)
     check_writable(Path(config["run"]["output_dir"]))
     check_precision(config["training"]["precision"], config["run"]["accelerator"])
 
@@ -192,7 +202,8 @@ def execute(
 ) -> str:
     """Bring a run to its end, from wherever it stands, and return its status.
 
-    A finished run is left alone. An interrupted one goes on from its last valid checkpoint.
+    A finished run is left alone. An interrupted one goes on from its last valid checkpoint. Of
+    several ranks the first alone writes; the others follow it.
 
     Args:
         prepared: from `prepare`.
@@ -205,58 +216,69 @@ def execute(
         Interrupted: by a signal, once the run's state is on the disk.
         ConfigError: if other code has left a result or checkpoints, without `allow_drift`.
     """
-    folder = prepared.folder
+    ranks = Ranks.of(Run(**prepared.config["run"]))
+    lock = nullcontext() if ranks.rank else _acquired(prepared.folder, wait)
+    if lock is None:
+        return "RUNNING"
+    with lock, Interruption() as interruption, ranks:
+        return _locked(prepared, interruption, ranks, report, retry, allow_drift)
+
+
+def _acquired(folder: RunFolder, wait: bool) -> BaseFileLock | None:
+    """Return the lock of a run, held; None if another process has it and that is not waited for."""
     lock = folder.lock()
     if wait and folder.locked():
         say(f"another process trains {folder.path}; waiting for it")
     try:
         # Whoever only looks whether the run is locked holds the lock for a moment.
-        lock.acquire(timeout=-1 if wait else 0.5)
+        return lock.acquire(timeout=-1 if wait else 0.5)
     except Timeout:
-        return "RUNNING"
-    with lock, Interruption() as interruption:
-        lock.release()  # counted: held by the `with` alone from here on
-        return _locked(prepared, interruption, report, retry, allow_drift)
+        return None
 
 
 def _locked(
     prepared: Prepared,
     interruption: Interruption,
+    ranks: Ranks,
     report: Report,
     retry: bool,
     allow_drift: bool,
 ) -> str:
+    """Do what `execute` does, with the lock held."""
     folder = prepared.folder
     before = folder.recorded_status()["status"]
-    if before in ("FAILED", "DIVERGED") and not retry:
-        return before
-    changed = drift(folder)
+    left = before in ("FAILED", "DIVERGED") and not retry
+    changed = [] if left or ranks.rank else drift(folder)
     if changed and not allow_drift:
         raise ConfigError(
             f"{folder.path} was made by other code: {', '.join(changed)}; delete that folder to "
             "train it anew, give another run.output_dir, or take it as it is with "
             "study.allow_drift=true, which is recorded"
         )
-    if before == "FINISHED" and _has_result(folder):
-        return before
-    status, details = _attempt(prepared, interruption, report)
-    folder.set_status(status, run_id=prepared.run_id, **details)
+    done = before == "FINISHED" and _has_result(folder)
+    if settled := ranks.settled(before if done or left else None):
+        return settled
+    status, details = _attempt(prepared, interruption, report, ranks)
+    if not ranks.rank:
+        folder.set_status(status, run_id=prepared.run_id, **details)
     interruption.check()
     return status
 
 
 def _attempt(
-    prepared: Prepared, interruption: Interruption, report: Report
+    prepared: Prepared, interruption: Interruption, report: Report, ranks: Ranks
 ) -> tuple[str, dict[str, Any]]:
     """Train and test; return how it ended, with details. Only the result has been written."""
     folder = prepared.folder
-    folder.set_status("RUNNING", run_id=prepared.run_id, started=time.time())
-    folder.traceback.unlink(missing_ok=True)
-    drifted = sign(folder)
+    if not ranks.rank:
+        folder.set_status("RUNNING", run_id=prepared.run_id, started=time.time())
+        folder.traceback.unlink(missing_ok=True)
     try:
-        result = _train_and_test(prepared, interruption, report)
+        drifted = [] if ranks.rank else sign(folder)
+        result = _train_and_test(prepared, interruption, report, ranks)
         result |= {"drift": drifted, "budget": prepared.config["budget"]}
-        write_json(folder.result_file, sealed(result))
+        if not ranks.rank:
+            write_json(folder.result_file, sealed(result))
     except Interrupted as error:
         interruption.signum = error.signum
         return "INTERRUPTED", {"reason": str(error)}
@@ -266,7 +288,10 @@ def _attempt(
         # Lightning answers SIGTERM with a SystemExit of its own, wherever it notices it first.
         if interruption.signum is not None:
             return "INTERRUPTED", {"reason": str(Interrupted(interruption.signum))}
-        write_text(folder.traceback, traceback.format_exc())
+        if ranks.rank:
+            sys.stderr.write(f"rank {ranks.rank}: {type(error).__name__}: {error}\n")
+        else:
+            write_text(folder.traceback, traceback.format_exc())
         return "FAILED", {"reason": f"{type(error).__name__}: {error}{_hint(error)}"}
     return "FINISHED", {}
 
@@ -289,7 +314,7 @@ def _has_result(folder: RunFolder) -> bool:
 
 
 def _train_and_test(
-    prepared: Prepared, interruption: Interruption, report: Report
+    prepared: Prepared, interruption: Interruption, report: Report, ranks: Ranks
 ) -> dict[str, Any]:
     config, task, folder = prepared.config, prepared.task, prepared.folder
     training, evaluation = Training(**config["training"]), Evaluation(**config["evaluation"])
@@ -297,8 +322,10 @@ def _train_and_test(
     started = time.time()
     torch.set_num_threads(run.threads)
     cost.reset_peak_memory()
-    _describe(prepared)
+    if not ranks.rank:
+        _describe(prepared)
     model = build_model(config, task)
+    model.ranks = ranks
     batches = task.train_dataloader()
     recorder = Recorder(
         folder=folder,
@@ -308,10 +335,11 @@ def _train_and_test(
         max_seconds=training.max_seconds,
         interruption=interruption,
         report=report,
+        ranks=ranks,
     )
     with quiet():
         trainer = make_trainer(run, training, evaluation, recorder, folder.path)
-    checkpoint = _newest_valid(folder)
+    checkpoint = ranks.told(None if ranks.rank else _newest_valid(folder))
     step = 0
     if checkpoint is not None:
         saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
@@ -327,13 +355,15 @@ def _train_and_test(
             step = recorder.memory["last"]["step"]
             load_best(model, folder, recorder.memory["best"]["file"])
             accept_targets_of(model, task, "test")
-            interruption.check()
+            recorder.check()
             test_started = time.perf_counter()
             trainer.test(model, datamodule=task, verbose=False)
         test_seconds = time.perf_counter() - test_started
         scores = model.evaluated()
         if not all(map(math.isfinite, scores.values())):
             raise Diverged(step)
+        if ranks.rank:
+            return {}
         _write_predictions(folder, task, model)
         if recorder.writer is not None:
             write_summary(recorder.writer, config, scores, folder.predictions, run.num_samples)
@@ -373,7 +403,7 @@ def _train_and_test(
         "started": started,
         "ended": time.time(),
         "data": {"fingerprint": data.fingerprint, "counts": data.counts},
-        "environment": environment(trainer.strategy.root_device),
+        "environment": environment(trainer.strategy.root_device) | {"world_size": ranks.world_size},
     }
 
 
@@ -381,9 +411,13 @@ def make_trainer(
     run: Run, training: Training, evaluation: Evaluation, recorder: Recorder, root: Path
 ) -> pl.Trainer:
     """Return a Trainer that leaves records, progress and checkpoints to the recorder."""
+    ranks = recorder.ranks
+    alone = ranks.world_size == 1
     return pl.Trainer(
         accelerator=run.accelerator,
-        devices=1,
+        devices=run.devices,
+        num_nodes=run.num_nodes,
+        strategy="auto" if alone else run.strategy.replace("auto", "ddp"),
         precision=PRECISIONS[training.precision],
         # The stream of batches is endless; the recorder says when the budget is used up.
         max_epochs=-1,
@@ -395,7 +429,8 @@ def make_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=[recorder],
-        plugins=[AtomicCheckpointIO()],
+        # Alone, it is told so: Lightning would take a cluster's job for one of many processes.
+        plugins=[AtomicCheckpointIO(), ranks.environment or LightningEnvironment()],
         default_root_dir=root,
     )
 

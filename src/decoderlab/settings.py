@@ -24,6 +24,7 @@ OPTIMIZERS = {
     "rmsprop": torch.optim.RMSprop,
 }
 SCHEDULES = ("constant", "linear", "cosine", "exponential", "inverse_sqrt", "halving")
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float64": "64-true"}
 
 
@@ -193,9 +194,18 @@ class Evaluation:
 class Run:
     """Where and how a run is carried out; none of it changes a result on the CPU.
 
+    Several processes divide each batch among them, so that a result is that of one process up to
+    rounding; what dropout and scheduled sampling draw differs too.
+
     Args:
         output_dir: the folder of all runs and studies.
         accelerator: `auto`, `cpu` or `gpu`.
+        devices: processes on each machine that train one model, each with a GPU of its own or on
+            the CPU, at least 1.
+        num_nodes: machines, at least 1; they share `output_dir`.
+        strategy: Lightning's, for several processes: `auto` and `ddp` exchange all gradients;
+            `ddp_find_unused_parameters_true` is for a model that does not use some of its weights
+            in every update.
         threads: threads of torch per process, at least 1; one is fastest for small models.
         evaluation_batch_size: examples to generate for at a time, at least 1.
         log_every_steps: updates between two lines of the training loss, at least 1.
@@ -206,6 +216,9 @@ class Run:
 
     output_dir: str
     accelerator: str
+    devices: int
+    num_nodes: int
+    strategy: str
     threads: int
     evaluation_batch_size: int
     log_every_steps: int
@@ -215,6 +228,9 @@ class Run:
 
     def __post_init__(self) -> None:
         checks.choice("accelerator", self.accelerator, ("auto", "cpu", "gpu"))
+        checks.at_least("devices", self.devices, 1)
+        checks.at_least("num_nodes", self.num_nodes, 1)
+        checks.choice("strategy", self.strategy, STRATEGIES)
         checks.at_least("threads", self.threads, 1)
         checks.at_least("evaluation_batch_size", self.evaluation_batch_size, 1)
         checks.at_least("log_every_steps", self.log_every_steps, 1)
@@ -222,6 +238,9 @@ class Run:
         checks.at_least("num_samples", self.num_samples, 0)
         if self.accelerator == "gpu" and not torch.cuda.is_available():
             raise ValueError("accelerator is 'gpu', but torch sees none; take accelerator=cpu")
+        gpus = torch.cuda.device_count() if self.accelerator != "cpu" else 0
+        if gpus and self.devices > gpus:
+            raise ValueError(f"devices is {self.devices}, but torch sees {gpus} GPUs; take fewer")
 
 
 MATCHES = ("updates", "parameters", "flops", "seconds")

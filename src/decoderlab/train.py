@@ -178,7 +178,8 @@ def _has(group: object, name: str) -> bool:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201
+    if not process.silent:
+        print(text, file=sys.stderr)  # noqa: T201
 
 
 def with_hydra(single: Callable[[DictConfig], str]) -> int:
@@ -228,11 +229,13 @@ def train(config: DictConfig) -> str:
 
         return train_cell(config.cell)
     from decoderlab import progress
+    from decoderlab.distributed import Ranks
     from decoderlab.runs import execute, prepare
-    from decoderlab.settings import Training
+    from decoderlab.settings import Run, Training
 
     prepared = prepare(config, HydraConfig.get().runtime.choices)
     settings = prepared.config
+    process.silent = progress.console.quiet = Ranks.of(Run(**settings["run"])).rank > 0
     if settings["budget"]["match"] in ("parameters", "flops"):
         raise ConfigError(
             f"budget.match is {settings['budget']['match']!r}, but one run has nothing to be "

@@ -167,7 +167,7 @@ class _Maker:
                 config = resolve_chosen(composed.config, composed.choices)
                 machine = canonical([config["run"], config["training"]["precision"]])
                 if machine not in machine_checked:
-                    check_machine(config)
+                    check_machine(config, sweeping=True)
                     machine_checked.add(machine)
             except (ConfigError, HydraException, OmegaConfBaseException) as error:
                 self.refuse(cell, error)

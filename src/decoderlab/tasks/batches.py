@@ -176,12 +176,23 @@ class TrainingBatches:
 
 
 class EvaluationBatches:
-    """All examples of a split once, in batches of one source length, in a fixed order."""
+    """All examples of a split once, in batches of one source length, in a fixed order.
 
-    def __init__(self, split: Split, *, batch_size: int) -> None:
+    Args:
+        split: the examples.
+        batch_size: examples a batch at most.
+        rank, world_size: of the processes that divide the batches; each gets equally many, the
+            last of some without an example.
+    """
+
+    def __init__(
+        self, split: Split, *, batch_size: int, rank: int = 0, world_size: int = 1
+    ) -> None:
         self.split = split
         lengths = split.source.lengths.numpy()
-        self.indices = by_length(lengths, batch_size, np.arange(len(split)))
+        indices = by_length(lengths, batch_size, np.arange(len(split)))
+        indices += [np.arange(0)] * (-len(indices) % world_size)
+        self.indices = indices[rank::world_size]
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -134,15 +134,27 @@ class Task(pl.LightningDataModule):
 
     def val_dataloader(self) -> EvaluationBatches:
         """Return the batches of the validation split."""
-        return self.evaluation_batches("validation")
+        return self._divided("validation")
 
     def test_dataloader(self) -> EvaluationBatches:
         """Return the batches of the test split."""
-        return self.evaluation_batches("test")
+        return self._divided("test")
 
     def evaluation_batches(self, split: str) -> EvaluationBatches:
         """Return all batches of one split, in a fixed order."""
         return EvaluationBatches(self.data.splits[split], batch_size=self.evaluation_batch_size)
+
+    def _divided(self, split: str) -> EvaluationBatches:
+        """Return this process's batches of one split."""
+        rank, world_size = (
+            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        )
+        return EvaluationBatches(
+            self.data.splits[split],
+            batch_size=self.evaluation_batch_size,
+            rank=rank,
+            world_size=world_size,
+        )
 
     def _load(self) -> TaskData:
         examples, counts = self.examples()
