@@ -8,6 +8,7 @@ import torch
 from decoderlab.assembly import build_model
 from decoderlab.config import ConfigError
 from decoderlab.distributed import Ranks
+from decoderlab.runs import check_machine
 from decoderlab.tasks.batches import EvaluationBatches
 from tests.conftest import composed
 
@@ -90,6 +91,7 @@ def test_several_machines_have_to_know_where_to_meet(monkeypatch):
 
 
 def test_the_ranks_of_a_sweep_are_refused(tiny):
+    config = tiny("run.devices=2").config
     with pytest.raises(ConfigError, match="the runs of a sweep have one process each"):
-        tiny("run.devices=2", "hydra.mode=MULTIRUN")
+        check_machine(config, sweeping=True)
     assert composed().run.devices == 1
