@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -356,7 +356,7 @@ class Study:
     max_runs: int
     max_hours: float
     allow_drift: bool
-    tuning: Tuning | None
+    tuning: Mapping[str, Any] | Tuning | None
 
     def __post_init__(self) -> None:
         checks.choice("metric", self.metric, list(DIRECTIONS))

@@ -33,6 +33,7 @@ from decoderlab.studies.plan import (
 from decoderlab.studies.planning import Planned, is_settled, make_plan
 from decoderlab.studies.pool import Job, give_up
 from decoderlab.studies.report import build_report, print_table
+from decoderlab.studies.tuning import Tuner
 
 Start = Callable[[Sequence[Job], Path], None]
 LOOK_AGAIN_SECONDS = 1.0
@@ -57,7 +58,7 @@ def launch(
         params: `hydra.sweeper.params`.
         study: the settings of the study.
         compose: from overrides to a config.
-        start: runs jobs with the launcher; given the jobs, and where the plan's configs lie.
+        start: runs jobs with the launcher; given the jobs, and where the plan lies.
         jobs: how many runs at a time the launcher does, for the estimate.
         plan_only: show the plan and write nothing.
 
@@ -74,13 +75,25 @@ def launch(
     planned = make_plan(cells, compose)
     for note in planned.notes:
         say(f"note: {note}")
+    tuner = Tuner(cells, planned, compose) if study["tuning"] else None
+    times = 1 if tuner is None else 1 + tuner.num_runs / len(planned.plan.cells)
     if plan_only:
         show(planned, jobs)
+        if tuner is not None:
+            say(f"before them, {tuner.num_runs} runs of tuning; all in {times:.1f} times that")
         planned.demand_possible()
         return 0
     planned.demand_possible()
+
+    def do(one: Planned) -> None:
+        run(check_drift(one), start, jobs)
+
+    confirm(planned, jobs, times)
+    if tuner is not None:
+        tuned, record = tuner.tune(planned.output_dir, do)
+        planned = make_plan(tuned, compose, record)
+        planned.demand_possible()
     planned = check_drift(planned)
-    confirm(planned, jobs)
     run(planned, start, jobs)
     report = build_report(planned.plan, planned.output_dir)
     print_table(report)
@@ -95,13 +108,13 @@ def run(planned: Planned, start: Start, jobs: int) -> None:
     if not planned.pending:
         return
     todo = [Job(cell, planned.configs[cell.run_id]) for cell in planned.pending]
-    configs = configs_file(plan_file(output_dir, plan.study["name"]))
+    path = plan_file(output_dir, plan.study["name"])
     progress.tally = progress.Tally(len(todo), reused=len(plan.cells) - len(todo))
     deaths: Counter[str] = Counter()
     try:
         while todo:
             try:
-                start(todo, configs)
+                start(todo, path)
             except ConfigError:
                 raise
             except Exception as error:  # whatever a launcher from elsewhere raises
@@ -159,13 +172,20 @@ def estimate(planned: Planned, jobs: int) -> str:
     return f"about {duration(planned.seconds / at_a_time)} with {at_a_time} at a time"
 
 
-def confirm(planned: Planned, jobs: int) -> None:
+def confirm(planned: Planned, jobs: int, times: float) -> None:
     """Ask a person about a very large sweep.
+
+    Args:
+        planned: what is to be done.
+        jobs: runs at a time.
+        times: how much more there is, with tuning.
 
     Raises:
         ConfigError: if the answer is no, or there is nobody to ask.
     """
     study, number = planned.plan.study, len(planned.pending)
+    planned = replace(planned, seconds=planned.seconds * times)
+    number = round(number * times)
     hours = planned.seconds / 3600 / max(min(jobs, number), 1)
     too_many = number > study["max_runs"]
     if not too_many and not hours > study["max_hours"]:

@@ -16,11 +16,10 @@ from decoderlab import checks, process, progress
 from decoderlab.callbacks import Interrupted
 from decoderlab.config import ConfigError, call
 from decoderlab.progress import say
-from decoderlab.records import RunFolder
 from decoderlab.studies.grid import as_value
 from decoderlab.studies.launch import Start
 from decoderlab.studies.live import LiveTable
-from decoderlab.studies.plan import Cell, read_configs, read_plan
+from decoderlab.studies.plan import configs_file, load_plan, read_configs
 from decoderlab.studies.pool import Job, bring_to_end, run_all
 from decoderlab.train import outcome
 
@@ -41,14 +40,14 @@ def starter(launcher: Any, max_batch_size: int | None) -> tuple[Start, int]:
             "run would keep all later batches from starting"
         )
     if not hasattr(launcher, "time_limit_seconds"):
-        return lambda jobs, configs: _start_with(launcher, jobs, configs), _guess_jobs(launcher)
+        return lambda jobs, plan: _start_with(launcher, jobs, plan), _guess_jobs(launcher)
     limit = launcher.time_limit_seconds
     number = _default_jobs(launcher.config.run) if launcher.jobs is None else launcher.jobs
     call("hydra.launcher", checks.at_least, name="jobs", value=number, minimum=1)
     if limit is not None:
         call("hydra.launcher", checks.positive, name="time_limit_seconds", value=limit)
 
-    def start(jobs: Sequence[Job], configs: Path) -> None:
+    def start(jobs: Sequence[Job], plan: Path) -> None:
         with LiveTable(progress.tally) as table:
             run_all(
                 jobs,
@@ -74,10 +73,10 @@ def _guess_jobs(launcher: Any) -> int:
     return 1 if type(launcher).__name__ == "BasicLauncher" else loky.cpu_count()
 
 
-def _start_with(launcher: Any, jobs: Sequence[Job], configs: Path) -> None:
+def _start_with(launcher: Any, jobs: Sequence[Job], plan: Path) -> None:
     """Run jobs with a launcher of Hydra's, which starts `train` with a reference to each."""
     place = {
-        "plan": str(configs.absolute()),
+        "plan": str(plan.absolute()),
         "cwd": os.getcwd(),
         "config_dir": process.user_config_dir,
     }
@@ -95,23 +94,22 @@ def train_cell(reference: Mapping[str, Any]) -> str:
     """Bring one planned run to its end, wherever a launcher has put it; return its status.
 
     Args:
-        reference: `run_id`, `plan` (its configs), `cwd` (where the study was launched, which
+        reference: `run_id`, `plan` (its file), `cwd` (where the study was launched, which
             relative paths are about), `config_dir` (of the user's own classes).
     """
     from decoderlab.train import add_to_path
 
     os.chdir(reference["cwd"])
     process.user_config_dir = add_to_path(reference["config_dir"])
-    configs = Path(reference["plan"])
-    config = read_configs(configs)[reference["run_id"]]
-    output_dir, name = configs.parents[2], configs.parent.name
-    cells = read_plan(output_dir, name).cells
-    (cell,) = [one for one in cells if one.run_id == reference["run_id"]]
-    return _shown(cell, config, RunFolder(output_dir / cell.folder))
+    plan, identity = Path(reference["plan"]), reference["run_id"]
+    config = read_configs(configs_file(plan))[identity]
+    (cell,) = [one for one in load_plan(plan).cells if one.run_id == identity]
+    return _shown(Job(cell, config))
 
 
-def _shown(cell: Cell, config: dict[str, Any], folder: RunFolder) -> str:
-    status = None
+def _shown(job: Job) -> str:
+    """Bring a run to its end and show it."""
+    cell, config, folder, status = job.cell, job.config, job.folder, None
     shown = progress.RunProgress(cell.title, cell.steps, config["training"]["max_seconds"])
     try:
         with shown:

@@ -106,6 +106,15 @@ def read_configs(path: Path) -> dict[str, dict[str, Any]]:
     return {record["run_id"]: record["config"] for record in records}
 
 
+def load_plan(path: Path) -> Plan:
+    """Read a plan from its file; raises whatever a missing or damaged one does."""
+    record = json.loads(path.read_text())
+    cells = tuple(
+        Cell(**{**cell, "overrides": tuple(cell["overrides"])}) for cell in record["cells"]
+    )
+    return Plan(record["study"], cells, record["budget"], tuple(record["drift"]), record["tuning"])
+
+
 def read_plan(output_dir: Path, name: str) -> Plan:
     """Read a study's plan.
 
@@ -114,17 +123,12 @@ def read_plan(output_dir: Path, name: str) -> Plan:
     """
     path = plan_file(output_dir, name)
     try:
-        record = json.loads(path.read_text())
-        cells = tuple(
-            Cell(**{**cell, "overrides": tuple(cell["overrides"])}) for cell in record["cells"]
-        )
-        return Plan(
-            record["study"], cells, record["budget"], tuple(record["drift"]), record["tuning"]
-        )
+        return load_plan(path)
     except FileNotFoundError as error:
-        there = sorted(p.parent.name for p in path.parent.parent.glob("*/plan.json"))
+        root = output_dir / "studies"
+        there = sorted(str(one.parent.relative_to(root)) for one in root.glob("**/plan.json"))
         raise ConfigError(
-            f"there is no study {name!r} in {output_dir / 'studies'}; there "
+            f"there is no study {name!r} in {root}; there "
             + (f"are: {', '.join(there)}" if there else "are none yet")
         ) from error
     except (ValueError, KeyError, TypeError) as error:

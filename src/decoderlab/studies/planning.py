@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,11 @@ class Planned:
     notes: list[str]
     seconds: float
     output_dir: Path
+
+    def named(self, name: str) -> Planned:
+        """Return the same plan under another name."""
+        study = self.plan.study | {"name": name}
+        return replace(self, plan=replace(self.plan, study=study))
 
     def demand_possible(self) -> None:
         """Raise ConfigError naming every cell that cannot run, with the reason."""

@@ -267,6 +267,7 @@ def _provenance(report: Report, results: Sequence[dict[str, Any]]) -> list[str]:
         f" chosen by validation {distinct([r['selected_by'] for r in results])}",
         "* varied between seeds: initial weights, order of examples, dropout; fixed: the data",
         *(f"* measured as: `{signature}`" for signature in signatures),
+        *_fairness(report.plan),
         f"* code: {distinct(commits)}",
         f"* versions: {distinct([_pairs(one['versions']) for one in environments])}",
         f"* hardware: {distinct([_hardware(one) for one in environments])}",
@@ -284,6 +285,26 @@ def _provenance(report: Report, results: Sequence[dict[str, Any]]) -> list[str]:
         if len(found) > 1:
             lines.append(f"* **{task}: the runs were not all measured in the same way**")
     return lines
+
+
+def _fairness(plan: Plan) -> list[str]:
+    """Return what the variants were given alike, and what was accepted that is not."""
+    match = plan.budget.get("match", "updates")
+    lines = [f"* budget: equal {match}" + ("" if match == "updates" else " (`budget.match`)")]
+    tuning = plan.tuning
+    if tuning is None:
+        lines.append("* tuning: none, all variants have the same settings")
+    else:
+        lines.append(
+            f"* tuning: {tuning['trials']} trials ({tuning['sampler']}) of each variant on each "
+            f"task, over {', '.join(map(_escape, tuning['space']))}, on seeds "
+            f"{', '.join(map(str, tuning['seeds']))}, by {_escape(tuning['metric'])}: "
+            f"{tuning['runs']} runs; chosen:"
+        )
+        for name, chosen in tuning["chosen"].items():
+            settings = ", ".join(f"{key}={value}" for key, value in chosen["settings"].items())
+            lines.append(f"    * {_escape(name)}: {_escape(settings)} ({chosen['score']:.3f})")
+    return lines + [f"* **accepted drift**: {_escape(one)}" for one in plan.drift]
 
 
 def _pairs(values: dict[str, str]) -> str:
