@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -99,4 +100,13 @@ def build_model(config: Mapping[str, Any], task: Task) -> EncoderDecoder:
 def _build(group: str, settings: Mapping[str, Any], **injected: Any) -> Any:
     settings = dict(settings)
     target = find_target(group, settings.pop("_target_"))
-    return call(group, target, **settings, **injected)
+    try:
+        return call(group, target, **settings, **injected)
+    except ConfigError:
+        raise
+    except Exception as error:  # a mistake in somebody's class: its author wants the place
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise ConfigError(
+            f"{group}: {target.__name__} cannot be built: {type(error).__name__}: {error} "
+            f"({place.filename}, line {place.lineno})"
+        ) from error

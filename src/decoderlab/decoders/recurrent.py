@@ -206,6 +206,8 @@ class RecurrentDecoder(nn.Module):
     def canonical(settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return settings with what has no effect at its default: equal models are one run."""
         names = [field.name for field in fields(Settled)]
+        if not settings.keys() >= set(names):  # somebody's subclass, with a constructor of its own
+            return dict(settings)
         settled = asdict(settle(**{name: settings[name] for name in names}))
         # A set has no order; that of ROUTES is as good as any.
         settled["routes"] = [route for route in ROUTES if route in settled["routes"]]

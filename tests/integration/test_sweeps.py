@@ -1,0 +1,225 @@
+"""Sweeps in the pool, through the real commands: what happens to one run costs only itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from decoderlab.records import RunFolder
+from tests.integration.cli import call, start, tiny_arguments
+
+ROOT = Path(__file__).parents[2]
+
+# A decoder that does what its setting says once training has begun.
+MISBEHAVING = """
+import os, signal, time
+from decoderlab.decoders import RecurrentDecoder
+
+
+class Misbehaving(RecurrentDecoder):
+    def __init__(self, *, target_space, encoder_shape, what: str):
+        super().__init__(
+            target_space=target_space,
+            encoder_shape=encoder_shape,
+            routes=["every_input"],
+            feedback="none",
+            hidden_size=8,
+            cell="lstm",
+        )
+        self.what, self.calls = what, 0
+
+    def forward(self, encoded, target):
+        # Planning trains three updates for its estimate.
+        self.calls += self.training
+        if self.calls > 4:
+            if self.what == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.what == "exits":
+                exit(0)
+            if self.what == "exits hard":
+                os._exit(3)
+            if self.what == "raises":
+                raise RuntimeError("of its own")
+            if self.what == "memory":
+                raise MemoryError
+            if self.what == "hangs":
+                time.sleep(3600)
+        return super().forward(encoded, target)
+"""
+WHATS = ("killed", "exits", "exits hard", "raises", "memory", "hangs", "nothing")
+
+
+@pytest.fixture
+def misbehaving(tmp_path: Path) -> list[str]:
+    """Return the arguments that sweep over decoders which misbehave."""
+    conf = tmp_path / "conf"
+    (conf / "decoder").mkdir(parents=True)
+    (conf / "misbehaving.py").write_text(MISBEHAVING)
+    yaml = "_target_: misbehaving.Misbehaving\nwhat: nothing\n"
+    (conf / "decoder" / "misbehaving.yaml").write_text(yaml)
+    names = ",".join(f"'{what}'" for what in WHATS)
+    shape = [one for one in tiny_arguments(tmp_path / "o") if not one.startswith("decoder.")]
+    sweep = ["-m", *shape, "decoder=misbehaving", f"decoder.what={names}", "study.name=s"]
+    return ["--config-dir", str(conf), *sweep, "training.max_steps=40", "evaluation.every_steps=20"]
+
+
+def statuses(folder: Path, what: str = "decoder.what=") -> dict[str, tuple[str, str]]:
+    """Return status and reason of each run of the study, by row of the table."""
+    cells = json.loads((folder / "studies" / "s" / "plan.json").read_text())["cells"]
+    records = {cell["variant"]: RunFolder(folder / cell["folder"]).status() for cell in cells}
+    return {
+        name.removeprefix(what).strip("'"): (record["status"], record.get("reason", ""))
+        for name, record in records.items()
+    }
+
+
+def test_whatever_happens_to_a_run_costs_only_itself(tmp_path, misbehaving):
+    done = call("train", *misbehaving, "hydra.launcher.time_limit_seconds=6")
+    assert done.returncode == 1, done.stderr
+    seen = statuses(tmp_path / "o")
+    assert {what: status for what, (status, _) in seen.items()} == dict.fromkeys(
+        WHATS, "FAILED"
+    ) | {"nothing": "FINISHED"}
+    for what, reason in (
+        ("killed", "its process was killed (SIGKILL)"),
+        ("exits", "SystemExit: 0"),
+        ("exits hard", "its process ended with EXIT(3)"),
+        ("raises", "RuntimeError: of its own"),
+        ("memory", "smaller training.batch_size"),
+        ("hangs", "took longer than hydra.launcher.time_limit_seconds=6"),
+    ):
+        assert reason in seen[what][1]
+    assert "7 of 7 done, 6 failed" in done.stderr
+    assert done.stderr.count("RuntimeError: of its own") == 1
+    # What failed stays as it is; decoderlab-status says why.
+    again = call("train", *misbehaving)
+    assert again.returncode == 1
+    assert "1 finished before, 6 failed before (study.retry=failed" in again.stderr
+    told = call("status", "s", "--output-dir", str(tmp_path / "o"))
+    assert told.returncode == 1
+    assert "7 runs: 6 failed, 1 finished" in told.stdout
+    assert "killed' · seed 0: failed: its process was killed" in told.stdout
+    assert "study.retry=failed" in told.stdout
+
+
+def sweep(folder: Path, *more: str) -> list[str]:
+    sizes = ("training.max_steps=600", "evaluation.every_steps=60")
+    return ["-m", *tiny_arguments(folder, *sizes), "seed=range(0,6)", "study.name=s", *more]
+
+
+def wait_for(condition, process: subprocess.Popen, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.02)
+
+
+def test_two_launches_of_a_study_share_its_runs(tmp_path):
+    both = [start("train", *sweep(tmp_path, "hydra.launcher.jobs=1")) for _ in range(2)]
+    outputs = [process.communicate(timeout=240)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    trained = [re.findall(r"seed (\d): finished test", output) for output in outputs]
+    # Each run was begun once: its status was RUNNING for one process alone.
+    for folder in (tmp_path / "runs").iterdir():
+        records = (folder / "metrics.jsonl").read_text().splitlines()
+        lines = [json.loads(line)["step"] for line in records]
+        assert lines == sorted(lines)
+        assert RunFolder(folder).result()["restarts"] == 0
+    assert all(trained), "both had a share"
+    counted = Counter(trained[0] + trained[1])
+    assert set(counted) == set("012345")
+
+
+def test_status_shows_what_runs_and_a_killed_launch_ends_its_workers(tmp_path):
+    process = start("train", *sweep(tmp_path, "training.max_steps=100000"))
+    runs = tmp_path / "runs"
+    wait_for(lambda: list(runs.glob("*/checkpoints/step-*.ckpt.sha256")), process)
+    told = call("status", "s", "--output-dir", str(tmp_path))
+    assert told.returncode == 1
+    assert re.search(r"study s: 6 runs: .*[12] running", told.stdout)
+    pid = re.search(r"of 100,000 +\d\.\d+ +\d+ s +(\d+) ", told.stdout)
+    assert pid, told.stdout
+    workers = [RunFolder(folder).status().get("pid") for folder in runs.iterdir()]
+    assert int(pid[1]) in workers
+    # Only the launching process dies: its workers save what they have, and end.
+    process.kill()
+    process.communicate(timeout=60)
+    end = time.monotonic() + 30
+    while any(RunFolder(folder).locked() for folder in runs.iterdir()):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    for folder in runs.iterdir():
+        record = RunFolder(folder).recorded_status()
+        assert (record["status"], record["reason"]) == ("INTERRUPTED", "interrupted by SIGTERM")
+    listed = call("status", "--output-dir", str(tmp_path)).stdout
+    assert re.search(r"^ ?s +6 +.*interrupted", listed, flags=re.MULTILINE)
+
+
+def test_an_edited_yaml_does_not_reach_a_running_sweep(tmp_path):
+    conf = tmp_path / "conf"
+    (conf / "training").mkdir(parents=True)
+    ours = (ROOT / "conf" / "training" / "default.yaml").read_text()
+    yaml = conf / "training" / "mine.yaml"
+    yaml.write_text(ours.replace("label_smoothing: 0.0", "label_smoothing: 0.1"))
+    given = ("training=mine", "hydra.launcher.jobs=1")
+    process = start("train", "--config-dir", str(conf), *sweep(tmp_path / "o", *given))
+    wait_for(lambda: list((tmp_path / "o").glob("runs/*/config.yaml")), process)
+    yaml.write_text("broken: [")
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, output
+    configs = [path.read_text() for path in (tmp_path / "o" / "runs").glob("*/config.yaml")]
+    assert len(configs) == 6
+    assert all("label_smoothing: 0.1" in text for text in configs)
+
+
+def test_data_that_change_under_a_sweep_fail_its_runs(tmp_path):
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("source\ttarget\n" + "".join(f"word{n}\tdrow{n}\n" for n in range(60)))
+    arguments = ["-m", "task=tsv", f"task.path={pairs}", "seed=0,1,2", "study.name=s"]
+    sizes = ("training.max_steps=300", "evaluation.every_steps=50", f"run.output_dir={tmp_path}")
+    process = start("train", *arguments, *sizes, "hydra.launcher.jobs=1")
+    wait_for(lambda: list(tmp_path.glob("runs/*/config.yaml")), process)
+    pairs.write_text("source\ttarget\n" + "".join(f"x{n}\ty{n}\n" for n in range(60)))
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, output  # the data of a worker are read once
+    again = start("train", *arguments, *sizes)
+    output = again.communicate(timeout=240)[0]
+    assert again.returncode == 2, output
+    assert "since the data changed" in output
+
+
+def test_killed_again_and_again_a_sweep_ends_as_if_nothing_had_happened(tmp_path):
+    tool = [sys.executable, str(ROOT / "scripts" / "kill_sweep.py"), "--folder", str(tmp_path)]
+    done = subprocess.run(
+        [*tool, "--runs=4", "--kills=3", "--steps=1500"],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("\nkill ") + done.stdout.startswith("kill ") == 3
+    assert "weights are equal, bit for bit" in done.stdout
+
+
+def test_a_second_signal_stops_a_sweep_at_once(tmp_path):
+    process = start("train", *sweep(tmp_path, "training.max_steps=100000"))
+    wait_for(lambda: list(tmp_path.glob("runs/*/checkpoints/step-*.ckpt.sha256")), process)
+    pids = [RunFolder(folder).status()["pid"] for folder in (tmp_path / "runs").iterdir()]
+    os.killpg(process.pid, signal.SIGINT)
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    time.sleep(0.5)
+    for pid in pids:
+        assert not Path(f"/proc/{pid}").exists()

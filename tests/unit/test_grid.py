@@ -1,0 +1,127 @@
+"""Which cells a study consists of, and that composing them fast changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from decoderlab.config import ConfigError
+from decoderlab.studies.compose import Composer
+from decoderlab.studies.grid import as_value, grid
+from decoderlab.train import conf_dir
+
+
+def parse(overrides: list[str]):
+    return OverridesParser.create().parse_overrides(overrides)
+
+
+def cells(*arguments: str, params: dict | None = None, **study):
+    return grid(study, params or {}, arguments, parse)
+
+
+def test_factors_and_seeds_make_a_grid():
+    made = cells(factors={"decoder": ["luong", "peek"], "task": "echo,g2p"}, seeds=[0, 1])
+    assert [cell.given for cell in made] == [
+        {"decoder": decoder, "task": task, "seed": seed}
+        for decoder in ("luong", "peek")
+        for task in ("echo", "g2p")
+        for seed in ("0", "1")
+    ]
+
+
+def test_the_command_line_takes_the_place_of_what_the_study_says():
+    study = {"factors": {"decoder": ["luong", "peek"]}, "seeds": "range(0,3)"}
+    made = cells("seed=7,8", "decoder=output", "training.max_steps=5", **study)
+    assert [cell.overrides for cell in made] == [
+        ["decoder=output", f"seed={seed}", "training.max_steps=5"] for seed in (7, 8)
+    ]
+    swept = cells("seed=1", params={"decoder": "a,b"})
+    assert [cell.given["decoder"] for cell in swept] == ["a", "b"]
+
+
+def test_a_variant_is_a_bundle_and_goes_by_its_name():
+    variants = {
+        "small": {"decoder": "luong", "decoder.hidden_size": 8},
+        "wide": {"decoder": "peek", "decoder.routes": ["initial_state", "output"]},
+    }
+    made = cells("training.max_steps=5,6", variants=variants, seeds=[0])
+    assert len(made) == 4
+    assert made[0].named == {"variant": "small", "seed": "0", "training.max_steps": "5"}
+    assert made[2].overrides == [
+        *("seed=0", "training.max_steps=5"),
+        *("decoder=peek", "decoder.routes=[initial_state,output]"),
+    ]
+    # What is given on the command line holds for all bundles.
+    same = cells("decoder.hidden_size=9", variants=variants, seeds=[0])
+    assert [cell.given["decoder.hidden_size"] for cell in same] == ["9", "9"]
+
+
+def test_exclusions_leave_combinations_out():
+    study = {"factors": {"decoder": ["a", "b"], "task": ["x", "y"]}, "seeds": [0, 1]}
+    made = cells(exclude=[{"decoder": "a", "task": "x"}, {"decoder": "b", "seed": [0, 1]}], **study)
+    assert {tuple(cell.given.values()) for cell in made} == {("a", "y", "0"), ("a", "y", "1")}
+    variants = {"one": {"decoder": "a"}, "two": {"decoder": "b"}}
+    left = cells(variants=variants, exclude=[{"variant": "one"}], seeds=[0])
+    assert [cell.variant for cell in left] == ["two"]
+    for exclude, message in (
+        ([{"decodr": "a"}], "Did you mean decoder"),
+        ([{"decoder": "c"}], "which is no cell of this study"),
+        ([{"decoder": ["a", "b"]}], "leaves no run"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            cells(exclude=exclude, **study)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "study", "message"),
+    [
+        (["study.name=a,b"], {}, "a sweep is one study"),
+        (["budget.match=updates,flops"], {}, "a sweep is one study"),
+        (["study=a,b"], {}, "a sweep is one study"),
+        (["x=interval(0,1)"], {}, "has no list of values"),
+        ([], {"seeds": []}, "is an empty list"),
+        ([], {"variants": {"a": {"seed": 1}}}, "without seed"),
+        ([], {"variants": {"a": "luong"}}, "give a mapping"),
+    ],
+)
+def test_what_is_no_grid_is_refused(arguments, study, message):
+    with pytest.raises(ConfigError, match=message):
+        cells(*arguments, **study)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 3, 0.001, 1e-7, "luong", "a b", "it's", "1", "null", [1, ["a,b"]], {"a": "b=c"}],
+)
+def test_a_value_means_on_the_command_line_what_it_means_in_yaml(value):
+    (override,) = parse([f"key={as_value(value)}"])
+    assert override.value() == value
+
+
+CELLS = [
+    ["decoder=luong", "seed=3"],
+    ["decoder=luong", "seed=4", "training.learning_rate=0.1"],
+    ["preset=bahdanau2015", "encoder.hidden_size=8", "decoder.attention.size=4"],
+    ["encoder=bilstm", "decoder={hidden_size: 7}", "++decoder.attention.input_feeding=true"],
+    ["study=context_routes", "debug=fast", "~training.weight_decay"],
+]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=" ".join)
+def test_fast_composing_gives_what_hydra_gives(cell):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("train", ["+x=1,2"], run_mode=RunMode.MULTIRUN)
+        compose = Composer(loader, master)
+        for _ in range(2):  # the second time from what was kept
+            composed = compose(cell)
+        whole = loader.load_sweep_config(master, cell)
+    assert composed.choices == dict(whole.hydra.runtime.choices)
+    names = [name for name in whole if name != "hydra"]
+    assert OmegaConf.to_container(composed.config) == OmegaConf.to_container(
+        OmegaConf.masked_copy(whole, names)
+    )

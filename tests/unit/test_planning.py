@@ -1,0 +1,267 @@
+"""Plans: what is counted, matched, estimated and refused before the first run."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+
+from decoderlab.config import ConfigError
+from decoderlab.drift import maker
+from decoderlab.records import write_json
+from decoderlab.runs import prepare, prepare_resolved
+from decoderlab.studies.compose import Composer
+from decoderlab.studies.grid import grid
+from decoderlab.studies.launch import check_drift, confirm
+from decoderlab.studies.plan import plan_file, read_configs, read_plan
+from decoderlab.studies.planning import Planned, make_plan
+from decoderlab.train import conf_dir
+from tests.conftest import TASKS, TINY, composed, run
+
+BASE = (*TASKS["echo"], *TINY, "encoder.hidden_size=8", "decoder.hidden_size=8")
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """Plan a sweep of tiny models below a temporary folder."""
+
+    def make(*arguments: str, **study) -> Planned:
+        given = [*BASE, f"run.output_dir={tmp_path}", "study.name=s", *arguments]
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            loader = GlobalHydra.instance().config_loader()
+            master = loader.load_configuration("train", ["+x=1,2"], run_mode=RunMode.MULTIRUN)
+            compose = Composer(loader, master)
+            return make_plan(grid(study, {}, given, compose.parse), compose)
+
+    return make
+
+
+def test_a_plan_says_of_each_run_what_the_run_says_itself(planned, tmp_path):
+    plan = planned("decoder=luong,bahdanau2015,transformer,feedforward").plan
+    assert [cell.steps for cell in plan.cells] == [12] * 4
+    for cell in plan.cells:
+        config = composed(*cell.overrides)
+        prepared = prepare(config, config.hydra.runtime.choices)
+        assert cell.run_id == prepared.run_id
+        assert tmp_path / cell.folder == prepared.folder.path
+        run(prepared)
+        result = prepared.folder.result()
+        assert cell.parameters == result["parameters"]["total"]
+        assert cell.flops == result["flops_per_example"]
+    assert not (tmp_path / "studies").exists()
+
+
+def test_models_too_large_for_real_tensors_are_counted_the_same(planned, monkeypatch):
+    before = planned("decoder=luong,peek").plan.cells
+    monkeypatch.setattr("decoderlab.studies.planning.SMALL_MODEL", 0)
+    assert planned("decoder=luong,peek").plan.cells == before
+
+
+def test_all_impossible_cells_are_named_with_their_reasons(planned):
+    plan = planned("decoder=initial_state,every_input", "encoder.hidden_size=8,6,0", "seed=0,1")
+    assert len(plan.plan.cells) == 2 + 4  # only a state that is copied has to be as wide
+    with pytest.raises(ConfigError) as error:
+        plan.demand_possible()
+    lines = str(error.value).splitlines()
+    cells = "4 cells: encoder.hidden_size=0 decoder=initial_state seed=0; "
+    assert len(lines) == 2
+    for reason, where in (("hidden_size is 0", cells), ("bridge is 'copy'", "in 2 cells")):
+        assert any(reason in line and where in line for line in lines)
+    with pytest.raises(ConfigError, match="hidden_size is 0"):
+        planned("encoder.hidden_size=0")
+
+
+def test_a_model_that_cannot_read_its_batches_is_refused(planned, monkeypatch):
+    from decoderlab.decoders.recurrent import RecurrentDecoder
+
+    monkeypatch.setattr(RecurrentDecoder, "forward", lambda *_: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(ConfigError, match=r"cannot read a batch of its task \(RuntimeError"):
+        planned("decoder=luong")
+
+
+def test_cells_that_are_the_same_run_are_planned_once(planned):
+    plan = planned("training.learning_rate=1e-3,0.001", "seed=0,1")
+    assert len(plan.plan.cells) == 2
+    assert len(plan.notes) == 2
+    assert "is the same run as" in plan.notes[0]
+
+
+def test_variants_are_the_rows_of_the_table(planned):
+    variants = {"a": {"decoder": "luong"}, "b": {"decoder": "luong", "decoder.num_layers": 2}}
+    cells = planned("seed=0,1", "encoder.num_layers=2", variants=variants).plan.cells
+    assert [(cell.variant, cell.seed) for cell in cells] == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert cells[0].parameters < cells[2].parameters
+    assert cells[0].factors == {"variant": "a"}
+
+
+def test_a_plan_keeps_the_configs_and_the_plans_before_it(planned, tmp_path):
+    first = planned("seed=0")
+    first.plan.write(tmp_path, first.configs)
+    second = planned("seed=0,1")
+    second.plan.write(tmp_path, second.configs)
+    second.plan.write(tmp_path, second.configs)
+    assert read_plan(tmp_path, "s") == second.plan
+    folder = plan_file(tmp_path, "s").parent
+    assert sorted(path.name for path in folder.glob("plan*")) == ["plan-001.json", "plan.json"]
+    configs = read_configs(folder / "configs.jsonl")
+    assert configs == second.configs
+    assert configs[second.plan.cells[1].run_id]["seed"] == 1
+
+
+def test_the_estimate_is_that_of_pending_runs(planned):
+    plan = planned("seed=0,1")
+    assert 0 < plan.seconds < 60
+    longer = planned("seed=0,1", "training.max_steps=120000")
+    assert longer.seconds > 20 * plan.seconds
+    by_time = ("training.max_steps=null", "training.max_seconds=7", "evaluation.every_steps=99999")
+    timed = planned("seed=0,1", *by_time)
+    assert timed.seconds == pytest.approx(14, rel=0.5)
+    for one in plan.plan.cells:
+        config = composed(*one.overrides)
+        run(prepare(config, config.hydra.runtime.choices))
+    done = planned("seed=0,1")
+    assert (done.pending, done.seconds) == ([], 0.0)
+
+
+def test_large_models_are_estimated_from_small_ones(planned, monkeypatch):
+    from decoderlab.studies import timing
+
+    whole = planned("decoder.hidden_size=8,64", "decoder=every_input").seconds
+    small = planned("decoder.hidden_size=8", "decoder=every_input")
+    monkeypatch.setattr(timing, "LARGE_MODEL", small.plan.cells[0].parameters + 1)
+    scaled = planned("decoder.hidden_size=8,64", "decoder=every_input")
+    ratio = scaled.plan.cells[1].flops / scaled.plan.cells[0].flops
+    assert scaled.seconds == pytest.approx(small.seconds * (1 + ratio), rel=0.7)
+    assert whole > 0
+    monkeypatch.setattr(timing, "LARGE_MODEL", 0)
+    assert math.isnan(planned("decoder=every_input").seconds)
+
+
+@pytest.mark.parametrize(
+    ("limit", "name"), [("study.max_runs=1", "max_runs"), ("study.max_hours=1e-9", "max_hours")]
+)
+def test_too_large_a_sweep_is_asked_about(planned, monkeypatch, limit, name):
+    plan = planned("seed=0,1", limit)
+    with pytest.raises(ConfigError, match=rf"2 runs are to be done.*study.{name}="):
+        confirm(plan, jobs=1, times=1)
+    confirm(planned("seed=0,1"), jobs=1, times=1)
+    for stream in ("stdin", "stderr"):
+        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True)
+    monkeypatch.setattr("rich.console.Console.input", lambda *_, **__: "y")
+    confirm(plan, jobs=1, times=1)
+    monkeypatch.setattr("rich.console.Console.input", lambda *_, **__: "n")
+    with pytest.raises(ConfigError, match="nothing was started"):
+        confirm(plan, jobs=1, times=1)
+
+
+def matched(planned, match: str, *arguments: str):
+    given = (f"budget.match={match}", "study.baseline=repeat_vector")
+    return planned("decoder=repeat_vector,output,every_input", *given, *arguments)
+
+
+def test_parameters_are_matched_by_the_decoders_width(planned):
+    sizes = ("encoder.hidden_size=64", "decoder.hidden_size=64", "seed=0,1")
+    plain = planned("decoder=repeat_vector,output,every_input", *sizes).plan.cells
+    assert max(cell.parameters for cell in plain) > 1.05 * plain[0].parameters
+    plan = matched(planned, "parameters", *sizes)
+    plan.demand_possible()
+    for cell in plan.plan.cells:
+        assert cell.parameters == pytest.approx(plain[0].parameters, rel=0.01)
+        config = plan.configs[cell.run_id]
+        assert config["budget"]["match"] == "parameters"
+        assert prepare_resolved(config).num_parameters == cell.parameters
+    widths = {plan.configs[cell.run_id]["decoder"]["hidden_size"] for cell in plan.plan.cells}
+    assert len(widths) == 3
+    # The baseline is what it was, and so are its runs.
+    assert [cell.run_id for cell in plan.plan.cells[:2]] == [cell.run_id for cell in plain[:2]]
+
+
+def test_widths_that_cannot_be_built_are_passed_over(planned):
+    plan = planned(
+        *("decoder=repeat_vector,transformer", "encoder.hidden_size=64", "decoder.hidden_size=64"),
+        *("budget.match=parameters", "budget.tolerance=0.2", "study.baseline=repeat_vector"),
+    )
+    plan.demand_possible()
+    (_, transformer) = plan.plan.cells
+    decoder = plan.configs[transformer.run_id]["decoder"]
+    assert decoder["hidden_size"] % decoder["num_heads"] == 0
+    assert decoder["num_heads"] > 1
+
+
+def test_parameters_that_cannot_be_matched_are_impossible_cells(planned):
+    plan = planned(
+        *("decoder=repeat_vector,initial_state", "budget.match=parameters"),
+        "study.baseline=repeat_vector",
+    )
+    with pytest.raises(ConfigError, match=r"no decoder.hidden_size gives .*bridge.kind=dense"):
+        plan.demand_possible()
+
+
+def test_operations_are_matched_by_the_updates(planned):
+    plan = matched(planned, "flops", "training.max_steps=1000")
+    plan.demand_possible()
+    first = plan.plan.cells[0]
+    assert first.steps == 1000
+    for cell in plan.plan.cells:
+        assert cell.steps * cell.flops == pytest.approx(first.steps * first.flops, rel=0.01)
+        assert plan.configs[cell.run_id]["training"]["max_steps"] == cell.steps
+    assert len({cell.steps for cell in plan.plan.cells}) == 3
+    with pytest.raises(ConfigError, match="give a larger training.max_steps"):
+        matched(planned, "flops", "training.max_steps=3").demand_possible()
+    with pytest.raises(ConfigError, match="wants a budget in updates or epochs"):
+        matched(
+            planned, "flops", "training.max_steps=null", "training.max_seconds=3"
+        ).demand_possible()
+
+
+def test_seconds_are_matched_where_they_are_given(planned):
+    given = ("training.max_steps=null", "training.max_seconds=3")
+    plan = matched(planned, "seconds", *given)
+    plan.demand_possible()
+    assert {cell.steps for cell in plan.plan.cells} == {None}
+    with pytest.raises(ConfigError, match="training.max_seconds=60"):
+        matched(planned, "seconds").demand_possible()
+
+
+def test_a_budget_needs_a_baseline_to_match(planned):
+    with pytest.raises(ConfigError, match="no baseline to match"):
+        planned("decoder=luong,peek", "budget.match=parameters")
+    with pytest.raises(ConfigError, match="which has no run on echo"):
+        planned("decoder=luong,peek", "budget.match=flops", "study.baseline=x")
+
+
+def test_runs_of_other_code_are_refused_and_recorded(planned, tmp_path):
+    plan = planned("seed=0,1")
+    config = composed(*plan.plan.cells[0].overrides)
+    prepared = prepare(config, config.hydra.runtime.choices)
+    run(prepared)
+    assert check_drift(plan).plan.drift == ()
+    (made,) = json.loads(prepared.folder.made_by.read_text())
+    assert made == maker()
+    made["files"]["module.py"] = "x"
+    made["versions"]["torch"] = "0.1"
+    write_json(prepared.folder.made_by, [made])
+    with pytest.raises(ConfigError, match=r"1 of 2 runs .* other code: module.py, torch 0.1 -> "):
+        check_drift(plan)
+    with pytest.raises(ConfigError, match="study.allow_drift=true"):
+        run(prepared)
+    allowed = check_drift(planned("seed=0,1", "study.allow_drift=true"))
+    assert "1 of 2 runs were made by other code: module.py" in allowed.plan.drift[0]
+
+
+def test_a_plan_that_loses_runs_is_refused(planned, tmp_path):
+    plan = planned("seed=0,1")
+    plan.plan.write(tmp_path, plan.configs)
+    check_drift(planned("seed=0,1,2"))
+    with pytest.raises(ConfigError, match="1 of 2 runs that study s consists of .* such as echo"):
+        check_drift(planned("seed=0"))
+    changed = planned("seed=0,1", "training.max_steps=13")
+    with pytest.raises(ConfigError, match="since training.max_steps 12 -> 13 changed"):
+        check_drift(changed)
+    allowed = check_drift(planned("seed=0", "study.allow_drift=true"))
+    assert "1 of 2 runs" in allowed.plan.drift[0]
