@@ -97,8 +97,6 @@ class Tuner:
                 f"study.tuning.seeds has {', '.join(both)}, which the study evaluates with; take "
                 "other seeds for tuning, such as range(1000,1003)"
             )
-        if self.study["name"] is None:
-            raise ConfigError("a study that tunes needs a name; give study.name=NAME")
         fixed = {key for cell in self.cells for key in cell.given}
         for key in self.tuning["space"]:
             if key in fixed:
@@ -263,12 +261,12 @@ def _searches(folder: Path, arms: Sequence[Arm], study: Mapping[str, Any]) -> di
     tuning, metric = study["tuning"], study["metric"]
     about = canonical([tuning[key] for key in ("space", "sampler", "seeds")] + [metric])
     direction = "maximize" if DIRECTIONS[metric] == "max" else "minimize"
-    made = {}
+    made, there = {}, optuna.get_all_study_names(storage)
     for arm in arms:
         name = hashlib.sha256(f"{arm.key} {about}".encode()).hexdigest()[:16]
-        opened = optuna.create_study(
-            storage=storage, study_name=name, direction=direction, load_if_exists=True
-        )
+        if name not in there:
+            optuna.create_study(storage=storage, study_name=name, direction=direction)
+        opened = optuna.load_study(storage=storage, study_name=name)
         made[arm.name] = Search(opened, tuning)
     return made
 

@@ -1,0 +1,151 @@
+"""Equal tuning: the same trials for every variant, on seeds and a split of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from decoderlab.records import RunFolder
+from decoderlab.studies.plan import read_configs, read_plan
+from decoderlab.studies.tuning import Search
+from tests.integration.cli import in_process, tiny_arguments
+
+SPACE = "training.learning_rate: {low: 1e-4, high: 1e-1, log: true}, encoder.dropout: [0.0, 0.3]"
+
+
+def tuned(folder: Path, *more: str, sampler: str = "random", trials: int = 3) -> list[str]:
+    tuning = f"{{space: {{{SPACE}}}, trials: {trials}, seeds: [100, 101], sampler: {sampler}}}"
+    return [
+        *("-m", *tiny_arguments(folder), "decoder=repeat_vector,luong", "seed=0,1"),
+        *("study.name=s", f"study.tuning={tuning}", "study.metric=token_accuracy"),
+        *("hydra/launcher=basic", *more),
+    ]
+
+
+def runs_of(folder: Path, name: str) -> list[tuple[dict, RunFolder]]:
+    configs = read_configs(folder / "studies" / name / "configs.jsonl")
+    cells = read_plan(folder, name).cells
+    return [(configs[cell.run_id], RunFolder(folder / cell.folder)) for cell in cells]
+
+
+def settings(config: dict) -> tuple[float, float]:
+    return config["training"]["learning_rate"], config["encoder"]["dropout"]
+
+
+def test_every_variant_gets_the_same_trials_and_its_best_is_frozen(monkeypatch, capfd, tmp_path):
+    assert in_process(monkeypatch, *tuned(tmp_path)) == 0
+    trials = runs_of(tmp_path, "s/tuning")
+    assert {config["seed"] for config, _ in trials} == {100, 101}
+    tried = {
+        name: [settings(config) for config, _ in trials if config["choices"]["decoder"] == name]
+        for name in ("repeat_vector", "luong")
+    }
+    assert tried["repeat_vector"] == tried["luong"]
+    assert len(set(tried["luong"])) == 3
+
+    record = read_plan(tmp_path, "s").tuning
+    assert (record["trials"], record["runs"], record["seeds"]) == (3, 12, [100, 101])
+    evaluated = runs_of(tmp_path, "s")
+    assert {config["seed"] for config, _ in evaluated} == {0, 1}
+    for name in ("repeat_vector", "luong"):
+        scores: dict[tuple, list[float]] = {}
+        for config, folder in trials:
+            if config["choices"]["decoder"] == name:
+                score = folder.result()["metrics"]["validation"]["token_accuracy"]
+                scores.setdefault(settings(config), []).append(score)
+        best = max(scores, key=lambda key: sum(scores[key]))
+        used = {settings(c) for c, _ in evaluated if c["choices"]["decoder"] == name}
+        assert used == {best}
+        chosen = record["chosen"][f"decoder={name}"]
+        assert tuple(chosen["settings"].values()) == best
+        assert chosen["score"] == pytest.approx(sum(scores[best]) / 2)
+    report = (tmp_path / "studies/s/report.md").read_text()
+    assert "tuning: 3 trials (random) of each variant on each task" in report
+    assert "| luong | " in report  # a tuned variant goes by its own name
+
+    # Given again, nothing is tried or trained anew.
+    capfd.readouterr()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert in_process(monkeypatch, *tuned(tmp_path)) == 0
+    assert "4 finished before" in capfd.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_search_that_was_interrupted_goes_on_as_it_would_have(monkeypatch, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    given = {"sampler": "tpe", "trials": 12}  # the first ten of tpe are random
+    assert in_process(monkeypatch, *tuned(whole, **given)) == 0
+    real, calls = Search.tell, []
+
+    def stop(self, number, scores):
+        calls.append(number)
+        if len(calls) == 15:
+            raise KeyboardInterrupt
+        real(self, number, scores)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Search, "tell", stop)
+        assert in_process(monkeypatch, *tuned(broken, **given)) == 130
+    assert in_process(monkeypatch, *tuned(broken, **given)) == 0
+    records = [read_plan(folder, "s").tuning for folder in (whole, broken)]
+    assert records[0] == records[1]
+    ids = [{c.run_id for c in read_plan(folder, "s/tuning").cells} for folder in (whole, broken)]
+    assert ids[0] == ids[1]
+
+
+def test_a_failed_trial_counts_with_the_worst_score(monkeypatch, tmp_path):
+    space = "training.learning_rate: [1e38, 1e-2]"
+    tuning = f"{{space: {{{space}}}, trials: 4, seeds: [100]}}"
+    arguments = [one for one in tuned(tmp_path) if not one.startswith("study.tuning=")]
+    broken = ("training.gradient_clip_norm=null", f"study.tuning={tuning}")
+    assert in_process(monkeypatch, *arguments, *broken) == 0
+    chosen = read_plan(tmp_path, "s").tuning["chosen"].values()
+    assert {one["settings"]["training.learning_rate"] for one in chosen} == {1e-2}
+    statuses = {folder.status()["status"] for _, folder in runs_of(tmp_path, "s/tuning")}
+    assert statuses == {"DIVERGED", "FINISHED"}
+    # Trials that repeat an earlier one cost nothing, and are trials all the same.
+    assert len(runs_of(tmp_path, "s/tuning")) == 4
+    assert all(len({settings(c) for c, _ in runs_of(tmp_path, "s/tuning")}) == 2 for _ in chosen)
+
+
+WRONG = [
+    (["seed=100,0"], "study.tuning.seeds has 100, which the study evaluates with"),
+    (["study.name=null"], "give study.name=NAME"),
+    (["encoder.dropout=0.1"], "space has encoder.dropout, which the study sets itself"),
+    (["budget.match=flops", "study.baseline=luong"], "tune settings of training alone"),
+    (["study.tuning={space: {seed: [1]}, trials: 1, seeds: [9]}"], "which is not tuned"),
+    (["study.tuning={space: {x: {low: 2, high: 1}}, trials: 1, seeds: [9]}"], "A below B"),
+    (["study.tuning={space: {}, trials: 1, seeds: [9]}"], "space is empty"),
+    (["study.tuning={space: {x: [1]}, trials: 0, seeds: [9]}"], "trials is 0"),
+    (["study.tuning={space: {x: [1]}, trials: 1}"], "study.tuning.seeds is missing"),
+    (["study.tuning={space: {x: [1]}, trials: 1, seeds: [9]}"], "x is not a setting"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=lambda value: str(value)[:40])
+def test_an_unfair_search_is_refused(monkeypatch, capfd, tmp_path, arguments, message):
+    given = [
+        one for one in tuned(tmp_path / "o") if one.split("=")[0] != arguments[0].split("=")[0]
+    ]
+    assert in_process(monkeypatch, *given, *arguments) == 2
+    assert message in capfd.readouterr().err
+    assert not list((tmp_path / "o").glob("runs/*"))
+
+
+def test_the_plan_counts_the_tuning_and_writes_nothing(monkeypatch, capfd, tmp_path):
+    from decoderlab import process
+
+    monkeypatch.setattr(process, "plan_only", True)
+    assert in_process(monkeypatch, *tuned(tmp_path / "o")) == 0
+    assert "12 runs of tuning" in capfd.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_missing_optuna_is_named(monkeypatch, capfd, tmp_path):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert in_process(monkeypatch, *tuned(tmp_path / "o")) == 2
+    assert "pip install 'decoderlab[tuning]'" in capfd.readouterr().err
+    assert not (tmp_path / "o").exists()
