@@ -187,7 +187,8 @@ class Ranks:
         process, be it in the middle of a record, once one of them ends with an exit code.
         """
         arguments = sys.argv[1:]
-        if sys.orig_argv[len(sys.orig_argv) - len(arguments) :] != arguments:
+        given = sys.orig_argv[len(sys.orig_argv) - len(arguments) :]
+        if sorted(given) != sorted(arguments):
             raise ConfigError(
                 f"run.devices is {self.devices}, but the command that started this process is not "
                 "the run's own, so no other can be started with it; use decoderlab-train or "

@@ -194,6 +194,10 @@ def with_hydra(single: Callable[[DictConfig], str]) -> int:
     # Hydra would turn every exception into exit code 1 and a cut traceback.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.captureWarnings(True)
+    # Hydra's parser wants all flags on one side of the settings.
+    words = sys.argv[1:]
+    settings = [word for word in words if re.match(r"[~+]*[A-Za-z_][\w./@]*=", word)]
+    sys.argv[1:] = [word for word in words if word not in settings] + settings
     arguments = get_args_parser().parse_args()
     process.user_config_dir = add_to_path(arguments.config_dir)
     process.sweep_exit_code = None

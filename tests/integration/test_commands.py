@@ -280,13 +280,17 @@ def test_a_decoder_of_ones_own_needs_no_fork(monkeypatch, capfd, tmp_path):
     output_dir = tmp_path / "outputs"
     shape = [one for one in tiny_arguments(output_dir) if not one.startswith("decoder.")]
     shape = [one for one in shape if not one.startswith("training.batch_size")]
-    arguments = ["--config-dir", str(conf), *shape, "decoder=constant"]
+    arguments = [*shape, "--config-dir", str(conf), "decoder=constant"]
     finished = call("train", *arguments)
     assert finished.returncode == 0, finished.stderr
     (folder,) = (output_dir / "runs").iterdir()
     assert folder.name.startswith("echo-lstm-constant-s0-")
     assert "batch_size: 7" in (folder / "config.yaml").read_text()
     assert "bias: 1.0" not in (folder / "config.yaml").read_text()  # no annotation, taken as it is
+    assert "(finished)" in call("plan", *arguments).stdout
+    (conf / "my_plugin.py").write_text(PLUGIN.replace("bias=0.0", "bias=0.5"))
+    assert "(planned)" in call("plan", *arguments).stdout  # other code, another run
+    (conf / "my_plugin.py").write_text(PLUGIN)
     wrong = call("train", *arguments, "+decoder.bais=2")
     assert wrong.returncode == 2
     assert "Did you mean bias?" in wrong.stderr

@@ -234,6 +234,36 @@ def test_a_signal_during_validation_or_test_is_an_interruption(tiny, monkeypatch
     assert run(prepared) == "FINISHED"
 
 
+def test_a_schedulers_announcement_saves_the_run_and_then_reaches_the_scheduler(
+    tiny, tmp_path, monkeypatch
+):
+    prepared, whole = tiny(), tiny(output_dir=tmp_path / "whole")
+    real, seen = Recorder.on_train_batch_end, []
+
+    def announced(self, trainer, *args):
+        if trainer.global_step == 7:
+            signal.raise_signal(signal.SIGTERM)  # comes first, and is the scheduler's
+            signal.raise_signal(signal.SIGUSR2)
+        real(self, trainer, *args)
+
+    def scheduler(signum, frame):
+        seen.append((signum, prepared.folder.status()["status"]))
+
+    handlers = {one: signal.signal(one, scheduler) for one in (signal.SIGTERM, signal.SIGUSR2)}
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Recorder, "on_train_batch_end", announced)
+            with pytest.raises(Interrupted, match="SIGUSR2"):
+                run(prepared)
+    finally:
+        for one, handler in handlers.items():
+            signal.signal(one, handler)
+    assert seen == [(signal.SIGTERM, "RUNNING"), (signal.SIGUSR2, "INTERRUPTED")]
+    assert run(prepared) == run(whole) == "FINISHED"
+    assert prepared.folder.result()["restarts"] == 1
+    assert same(weights(prepared), weights(whole))
+
+
 def test_a_signal_after_the_test_lets_the_run_finish_and_goes_on(tiny, monkeypatch):
     prepared = tiny()
     real = runs.environment

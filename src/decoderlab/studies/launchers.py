@@ -12,9 +12,9 @@ import loky
 import torch
 from hydra.core.utils import JobStatus
 
-from decoderlab import checks, process, progress
+from decoderlab import process, progress
 from decoderlab.callbacks import Interrupted
-from decoderlab.config import ConfigError, call
+from decoderlab.config import ConfigError
 from decoderlab.progress import say
 from decoderlab.studies.grid import as_value
 from decoderlab.studies.launch import Start
@@ -42,10 +42,12 @@ def starter(launcher: Any, max_batch_size: int | None) -> tuple[Start, int]:
     if not hasattr(launcher, "time_limit_seconds"):
         return lambda jobs, plan: _start_with(launcher, jobs, plan), _guess_jobs(launcher)
     limit = launcher.time_limit_seconds
-    number = _default_jobs(launcher.config.run) if launcher.jobs is None else launcher.jobs
-    call("hydra.launcher", checks.at_least, name="jobs", value=number, minimum=1)
-    if limit is not None:
-        call("hydra.launcher", checks.positive, name="time_limit_seconds", value=limit)
+    number, gpus = launcher.jobs, visible_gpus(launcher.config.run)
+    if number is None:
+        number = len(gpus) or _cores(launcher.config.run)
+    for name, value, kinds in (("jobs", number, int), ("time_limit_seconds", limit, int | float)):
+        if value is not None and (not isinstance(value, kinds) or not value > 0):
+            raise ConfigError(f"hydra.launcher.{name} is {value!r}; it must be a number above 0")
 
     def start(jobs: Sequence[Job], plan: Path) -> None:
         with LiveTable(progress.tally) as table:
@@ -54,16 +56,23 @@ def starter(launcher: Any, max_batch_size: int | None) -> tuple[Start, int]:
                 num_workers=number,
                 time_limit_seconds=limit,
                 config_dir=process.user_config_dir,
+                gpus=gpus,
                 show=table.update,
             )
 
     return start, number
 
 
-def _default_jobs(run: Mapping[str, Any]) -> int:
-    """Return how many runs the machine does best at a time."""
-    if run["accelerator"] != "cpu" and torch.cuda.is_available():
-        return torch.cuda.device_count()
+def visible_gpus(run: Mapping[str, Any]) -> list[str]:
+    """Return what to set CUDA_VISIBLE_DEVICES to for each GPU; [] for runs on the CPU."""
+    if run["accelerator"] == "cpu" or not torch.cuda.is_available():
+        return []
+    given = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+    return given or [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _cores(run: Mapping[str, Any]) -> int:
+    """Return how many runs the cores do best at a time."""
     threads = run["threads"] if isinstance(run["threads"], int) else 1
     return max(loky.cpu_count() // max(threads, 1), 1)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import itertools
 import os
 import signal
 import sys
@@ -66,6 +67,7 @@ def run_all(
     num_workers: int,
     time_limit_seconds: float | None,
     config_dir: str | None,
+    gpus: Sequence[str],
     show: Show,
 ) -> None:
     """Do all jobs; whatever happens to one is in its run folder, and costs only itself.
@@ -75,6 +77,7 @@ def run_all(
         num_workers: jobs at a time, at least 1.
         time_limit_seconds: of one job, None for none.
         config_dir: folder of the user's own classes, None for none.
+        gpus: which the workers share, one each as long as they go round; [] for none.
         show: called a few times a second with the jobs that are running, and with those that have
             ended since the last call, each with its status.
 
@@ -82,7 +85,9 @@ def run_all(
         Interrupted: by SIGINT or SIGTERM, once every running job has saved what it has.
     """
     waiting = deque(jobs)
-    workers = [Worker(place, config_dir) for place in range(min(num_workers, len(jobs)))]
+    num_workers = min(num_workers, len(jobs))
+    shares = itertools.islice(itertools.cycle(gpus or [None]), num_workers)
+    workers = [Worker(config_dir, gpu) for gpu in shares]
     told = False
     # loky's way to say that it has replaced a worker which had grown.
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
@@ -114,12 +119,12 @@ class Worker:
     """One process, started anew whenever it has died.
 
     Args:
-        place: number of the worker, from 0.
         config_dir: see `run_all`.
+        gpu: the one that it sees, None for whatever there is.
     """
 
-    def __init__(self, place: int, config_dir: str | None) -> None:
-        self.place, self.config_dir = place, config_dir
+    def __init__(self, config_dir: str | None, gpu: str | None) -> None:
+        self.config_dir, self.gpu = config_dir, gpu
         self.job: Job | None = None
         self.future: Future | None = None
         self._limit: float | None = None
@@ -129,9 +134,8 @@ class Worker:
 
     def _start(self) -> None:
         environment = {"OMP_NUM_THREADS": "1"}  # before torch is imported; run.threads sets it then
-        gpus = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
-        if gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = gpus[self.place % len(gpus)]
+        if self.gpu is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpu
         self._executor = loky.ProcessPoolExecutor(
             max_workers=1,
             timeout=None,
