@@ -77,7 +77,7 @@ class LiveTable:
             table.add_row(escape(job.cell.title), step, loss, duration(seconds))
         failed = sum(status != "FINISHED" for status in self.tally.statuses)
         head = f"[{'red' if failed else 'green'}]{escape(self.tally.line())}[/]"
-        return Group(head, table)
+        return Group(head, table if running else "starting the workers")
 
 
 def progress_of(cell: Cell, line: dict) -> tuple[str, str]:
