@@ -54,6 +54,7 @@ class Interruption:
     def __init__(self) -> None:
         self.signum: int | None = None
         self._before: dict[int, Any] = {}
+        self.left: dict[int, Any] = {}  # to the scheduler, with its handlers
 
     def __enter__(self) -> Interruption:
         announced = [s for s in (signal.SIGUSR1, signal.SIGUSR2) if callable(signal.getsignal(s))]
@@ -62,12 +63,17 @@ class Interruption:
                 self._before[signum] = signal.signal(signum, self._handle)
             except ValueError:  # not the main thread
                 break
+        else:
+            if announced:
+                self.left[signal.SIGTERM] = signal.getsignal(signal.SIGTERM)
         return self
 
     def listen(self) -> None:
         """Take the signals again from whoever took them since."""
         for signum in self._before:
             signal.signal(signum, self._handle)
+        for signum, handler in self.left.items():
+            signal.signal(signum, handler)
 
     def __exit__(self, *_: object) -> None:
         for signum, handler in self._before.items():
@@ -249,9 +255,10 @@ class Recorder(pl.Callback):
             raise Interrupted(signum)
 
     def _listen(self) -> None:
-        # Lightning's handler would tell the other ranks at once, by an exchange that meets another
-        # one of theirs: they are told between two updates.
-        if self.ranks.world_size > 1:
+        # Lightning's handler of SIGTERM would tell the other ranks at once, by an exchange that
+        # meets another one of theirs: they are told between two updates. And it would end a run
+        # of which the scheduler says more later.
+        if self.ranks.world_size > 1 or self.interruption.left:
             self.interruption.listen()
 
     def _log_training(self, step: int, trainer: pl.Trainer, module: pl.LightningModule) -> None:

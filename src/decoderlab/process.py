@@ -6,6 +6,12 @@ it scans for them, which would forget it.
 
 from __future__ import annotations
 
+import warnings
+
+# The YAMLs of conf/hydra/launcher are named as the launchers' own schemas, so Hydra checks them
+# against those, and says in each of their processes that it will not do so for ever.
+warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against")
+
 # The user's own --config-dir, set before Hydra starts.
 user_config_dir: str | None = None
 # The exit code of the sweep that this process ran; Hydra drops what a sweeper returns.

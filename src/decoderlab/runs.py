@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 import pytorch_lightning as pl
@@ -24,6 +25,7 @@ import torch
 from filelock import BaseFileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from decoderlab import cost
@@ -286,8 +288,8 @@ def _attempt(
         return "DIVERGED", {"reason": str(error), "step": error.step}
     except (Exception, SystemExit) as error:
         # Lightning answers SIGTERM with a SystemExit of its own, wherever it notices it first.
-        if interruption.signum is not None:
-            return "INTERRUPTED", {"reason": str(Interrupted(interruption.signum))}
+        if interruption.signum is not None or isinstance(error, SIGTERMException):
+            return "INTERRUPTED", {"reason": str(Interrupted(interruption.signum or SIGTERM))}
         if ranks.rank:
             sys.stderr.write(f"rank {ranks.rank}: {type(error).__name__}: {error}\n")
         else:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from decoderlab import train
@@ -52,3 +53,14 @@ def call(module: str, *arguments: str, stdin: str = "") -> subprocess.CompletedP
 def tiny_arguments(output_dir: Path, *more: str) -> Sequence[str]:
     """Return the overrides of a run of seconds."""
     return (*TASKS["echo"], *TINY, *SIZES, f"run.output_dir={output_dir}", *more)
+
+
+def wait_for(
+    condition: Callable[[], object], process: subprocess.Popen, seconds: float = 120
+) -> None:
+    """Wait for something that a running process brings about."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.02)

@@ -6,13 +6,12 @@ import json
 import os
 import re
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from decoderlab.records import RunFolder
-from tests.integration.cli import call, in_process, start, tiny_arguments
+from tests.integration.cli import call, in_process, start, tiny_arguments, wait_for
 
 WRONG = [
     (["decoder.hiden_size=4"], "decoder.hiden_size is not a setting", "Did you mean hidden_size?"),
@@ -364,14 +363,6 @@ def test_predict_and_evaluate(monkeypatch, tmp_path):
     assert files(folder) == before
     assert call("evaluate", str(tmp_path)).returncode == 2
     assert "does not exist" in call("evaluate", str(tmp_path / "none")).stderr
-
-
-def wait_for(condition, process, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +38,8 @@ from decoderlab.studies.tuning import Tuner
 Start = Callable[[Sequence[Job], Path], None]
 LOOK_AGAIN_SECONDS = 1.0
 MAX_DEATHS = 3
+# When the processes that died were started, by run and newest checkpoint.
+Deaths = defaultdict[tuple[str, str], set[float]]
 SHOWN_DRIFTS = 3
 
 
@@ -110,28 +112,40 @@ def run(planned: Planned, start: Start, jobs: int) -> None:
     todo = [Job(cell, planned.configs[cell.run_id]) for cell in planned.pending]
     path = plan_file(output_dir, plan.study["name"])
     progress.tally = progress.Tally(len(todo), reused=len(plan.cells) - len(todo))
-    deaths: Counter[str] = Counter()
+    deaths: Deaths = defaultdict(set)
     try:
         while todo:
+            before = _standing(todo, deaths)
             try:
                 start(todo, path)
             except ConfigError:
                 raise
             except Exception as error:  # whatever a launcher from elsewhere raises
                 say(f"the launcher stopped: {type(error).__name__}: {error}")
-            before, todo = todo, _left(todo, deaths)
-            if len(todo) == len(before) and not deaths:
+            todo = _left(todo, deaths)
+            if _standing(todo, deaths) == before:
                 break  # nothing gets anywhere: the report says what is missing
     finally:
         progress.tally = None
 
 
-def _left(jobs: Sequence[Job], deaths: Counter[str]) -> list[Job]:
+def _standing(jobs: Sequence[Job], deaths: Deaths) -> tuple[list[tuple[str, str]], int]:
+    """Return what changes in a round that gets anywhere; it cannot do so for ever."""
+    where = [(job.cell.run_id, _newest_checkpoint(job.folder)) for job in jobs]
+    return where, sum(map(len, deaths.values()))
+
+
+def _newest_checkpoint(folder: RunFolder) -> str:
+    return next((path.name for path in folder.resume_checkpoints()), "")
+
+
+def _left(jobs: Sequence[Job], deaths: Deaths) -> list[Job]:
     """Return the jobs that another round has to do, once there is something to do.
 
     Args:
         jobs: of the last round.
-        deaths: how often each run's process has died under a launcher that does not say so.
+        deaths: those of runs under a launcher that does not say so are added. Only a run that dies
+            where it died before is given up: it may have gone down with another one.
     """
     # What failed in this launch is not tried again in it.
     left = [job for job in jobs if not is_settled(job.folder, "none")]
@@ -140,12 +154,13 @@ def _left(jobs: Sequence[Job], deaths: Counter[str]) -> list[Job]:
         say(f"waiting for {len(elsewhere)} runs that another launch is at")
         while all(job.folder.locked() for job in elsewhere):
             time.sleep(LOOK_AGAIN_SECONDS)
-        return [job for job in elsewhere if not is_settled(job.folder, "none")]
     for job in left:
-        if job.folder.recorded_status()["status"] == "RUNNING" and not job.folder.locked():
-            deaths[job.cell.run_id] += 1
-            if deaths[job.cell.run_id] == MAX_DEATHS:
-                give_up(job.folder, f"its process died {MAX_DEATHS} times")
+        record = job.folder.recorded_status()
+        if record["status"] == "RUNNING" and not job.folder.locked():
+            died = deaths[job.cell.run_id, _newest_checkpoint(job.folder)]
+            died.add(record["started"])
+            if len(died) == MAX_DEATHS:
+                give_up(job.folder, f"its process died {MAX_DEATHS} times at the same place")
     return [job for job in left if not is_settled(job.folder, "none")]
 
 

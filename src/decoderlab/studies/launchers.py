@@ -89,14 +89,24 @@ def _start_with(launcher: Any, jobs: Sequence[Job], plan: Path) -> None:
         "cwd": os.getcwd(),
         "config_dir": process.user_config_dir,
     }
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers unasked
     overrides = [[f"+cell={as_value({'run_id': job.cell.run_id} | place)}"] for job in jobs]
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         returns = launcher.launch(overrides, initial_job_idx=0)
     except SystemExit as error:  # runs catch theirs: this is how Ray answers a signal
         raise Interrupted(signal.SIGTERM) from error
+    except KeyboardInterrupt as error:
+        raise Interrupted(signal.SIGINT) from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
     for one in returns:
         if one.status != JobStatus.COMPLETED:
-            say(f"a run could not be started: {one._return_value}")
+            say(f"a run was not brought to its end: {one._return_value}")
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise Interrupted(signum)
 
 
 def train_cell(reference: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,27 @@ class UserConfigDir(SearchPathPlugin):
 
 class StudySweeper(BasicSweeper):
     """Plans all runs before the first, runs what is not finished with any launcher, reports."""
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
+        """Find the launcher (Hydra's hook).
+
+        Raises:
+            ConfigError: if its package is not installed.
+        """
+        from decoderlab.config import ConfigError
+
+        try:
+            super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        except RuntimeError as error:  # an unknown plug-in
+            extra = re.search(r"hydra_plugins\.hydra_([a-z]+)_launcher", str(error))
+            if extra is None:
+                raise
+            name = config.hydra.runtime.choices["hydra/launcher"]
+            raise ConfigError(
+                f"hydra/launcher is {name}, whose package is not installed; "
+                f"pip install 'decoderlab[{extra[1]}]', or leave hydra/launcher out for pool, the "
+                "processes of this machine"
+            ) from error
 
     def sweep(self, arguments: list[str]) -> Any:
         """Do a study.
