@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from decoderlab.records import RunFolder
-from tests.integration.cli import call, start, tiny_arguments
+from tests.integration.cli import call, start, tiny_arguments, wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,14 +114,6 @@ def test_whatever_happens_to_a_run_costs_only_itself(tmp_path, misbehaving):
 def sweep(folder: Path, *more: str) -> list[str]:
     sizes = ("training.max_steps=600", "evaluation.every_steps=60")
     return ["-m", *tiny_arguments(folder, *sizes), "seed=range(0,6)", "study.name=s", *more]
-
-
-def wait_for(condition, process: subprocess.Popen, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.02)
 
 
 def test_two_launches_of_a_study_share_its_runs(tmp_path):

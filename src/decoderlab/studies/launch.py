@@ -116,12 +116,7 @@ def run(planned: Planned, start: Start, jobs: int) -> None:
     try:
         while todo:
             before = _standing(todo, deaths)
-            try:
-                start(todo, path)
-            except ConfigError:
-                raise
-            except Exception as error:  # whatever a launcher from elsewhere raises
-                say(f"the launcher stopped: {type(error).__name__}: {error}")
+            start(todo, path)
             todo = _left(todo, deaths)
             if _standing(todo, deaths) == before:
                 break  # nothing gets anywhere: the report says what is missing

@@ -98,6 +98,11 @@ def _start_with(launcher: Any, jobs: Sequence[Job], plan: Path) -> None:
         raise Interrupted(signal.SIGTERM) from error
     except KeyboardInterrupt as error:
         raise Interrupted(signal.SIGINT) from error
+    except ConfigError:
+        raise
+    except Exception as error:  # what is left to do stands in the run folders
+        say(f"the launcher stopped: {type(error).__name__}: {error}")
+        return
     finally:
         signal.signal(signal.SIGTERM, before)
     for one in returns:

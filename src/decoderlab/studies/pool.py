@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +33,7 @@ from loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 from decoderlab import process
 from decoderlab.callbacks import Interruption
 from decoderlab.config import ConfigError
-from decoderlab.records import RunFolder
+from decoderlab.records import RunFolder, write_text
 from decoderlab.studies.plan import Cell
 
 GRACE_SECONDS = 15.0  # for a run that is told to stop, to save what it has
@@ -107,6 +108,8 @@ def run_all(
                             waiting.popleft()
                 busy = [worker.future for worker in workers if worker.future is not None]
                 wait(busy, timeout=0.25, return_when="FIRST_COMPLETED")
+                # Asked again: what a signal to all has killed is no failure.
+                stopping = interruption.signum is not None
                 ended = [end for worker in workers if (end := worker.poll(stopping)) is not None]
                 show([worker.job for worker in workers if worker.running], ended)
         finally:
@@ -345,6 +348,9 @@ def bring_to_end(config: dict[str, Any], folder: RunFolder, report: Report) -> s
         )
     except ConfigError as error:  # what has changed since it was planned: the data, the disk
         return give_up(folder, str(error))
+    except Exception as error:  # before or after training, which has a handler of its own
+        write_text(folder.traceback, traceback.format_exc())
+        return give_up(folder, f"{type(error).__name__}: {error}")
 
 
 @contextlib.contextmanager
