@@ -157,6 +157,18 @@ def test_the_readmes_commands_run(line, monkeypatch, tmp_path, capfd):
     assert in_process(monkeypatch, *given, *small) == 0, capfd.readouterr().err
 
 
+SCALING = (ROOT / "docs" / "scaling.md").read_text()
+
+
+@pytest.mark.parametrize("line", commands(SCALING))
+@pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher/\w+' is validated against")
+def test_the_commands_for_many_machines_plan(line, monkeypatch, tmp_path):
+    monkeypatch.setattr("decoderlab.process.plan_only", True)
+    given = shlex.split(line)[1:]
+    assert in_process(monkeypatch, *given, f"run.output_dir={tmp_path / 'outputs'}") == 0
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_readmes_study_plans(tmp_path):
     yaml = re.search(r"```yaml\n(study:\n.*?)```", README, flags=re.DOTALL)[1]
     head = "# @package _global_\ndefaults:\n  - adhoc@study\n  - _self_\nhydra:\n  mode: MULTIRUN\n"
