@@ -2,6 +2,8 @@
 # make test       set up .venv, run the tests (make test-all: the slow ones too)
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests run in so many processes.
+WORKERS ?= 2
 
 # One thread per process: two threads on two busy cores stall small models.
 export OMP_NUM_THREADS := 1
@@ -13,10 +15,10 @@ ablation: .venv/installed
 	$(BIN)/decoderlab-train study=context_routes
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 
 test-all: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 lint: .venv/installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
