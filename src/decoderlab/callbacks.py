@@ -217,6 +217,10 @@ class Recorder(pl.Callback):
         """Make sure that what is validated has not diverged."""
         self._log_training(trainer.global_step, trainer, module)
 
+    def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
+        """Let a signal through: the run goes on from the checkpoint before this validation."""
+        self.check()
+
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Record the scores, keep the best weights, and save."""
         step, scores = trainer.global_step, module.evaluated()

@@ -38,6 +38,10 @@ class ConfigError(ValueError):
     """A config that cannot run. The message names field, value, what is allowed and the fix."""
 
 
+class LaunchError(Exception):
+    """A sweep that cannot go on, with a config that is right; the same command may help."""
+
+
 def resolve(config: DictConfig) -> dict[str, Any]:
     """Return a composed config as plain, complete, checked values.
 

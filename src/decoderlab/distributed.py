@@ -24,6 +24,7 @@ from pytorch_lightning.plugins.environments import (
 from torch import Tensor
 from torch import distributed as dist
 
+from decoderlab import process
 from decoderlab.config import ConfigError
 from decoderlab.contract import Batch
 from decoderlab.settings import Run
@@ -144,7 +145,8 @@ class Ranks:
     def _meet(self) -> None:
         """Start the other ranks of this node unless somebody else does, and connect to all."""
         if PARENT in os.environ:
-            threading.Thread(target=_end_with, args=(os.environ[PARENT],), daemon=True).start()
+            parent = int(os.environ[PARENT])
+            threading.Thread(target=process.end_with, args=(parent, 0.0), daemon=True).start()
         own = isinstance(self.environment, LightningEnvironment)
         missing = [name for name in MEETING if name not in os.environ]
         if own and self.num_nodes > 1 and missing:
@@ -232,10 +234,3 @@ def _environment(world_size: int) -> ClusterEnvironment:
     if SLURMEnvironment.detect() and os.environ["SLURM_NTASKS"] == str(world_size):
         return SLURMEnvironment(auto_requeue=False)
     return LightningEnvironment()
-
-
-def _end_with(parent: str) -> None:
-    """End this process when the one that started it is gone, whatever it is waiting for."""
-    while os.getppid() == int(parent):
-        time.sleep(1.0)
-    os._exit(1)

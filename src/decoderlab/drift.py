@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from decoderlab.config import canonical
 from decoderlab.environment import code_files, versions
 from decoderlab.records import RunFolder, write_json
 
@@ -16,9 +18,17 @@ def maker() -> dict[str, Any]:
     return {"files": code_files(), "versions": ours}
 
 
+def code_digest() -> str:
+    """Return the sha256 of what makes runs here."""
+    return hashlib.sha256(canonical(maker()).encode()).hexdigest()
+
+
 def sign(folder: RunFolder) -> list[str]:
-    """Record in a run's folder who goes on with it; return how that differs from those before."""
-    makers, now = _makers(folder), maker()
+    """Record in a run's folder who goes on with it; return how that differs from those before.
+
+    Whoever left nothing to go on from does not count.
+    """
+    makers, now = (_makers(folder) if folder.has_work() else []), maker()
     if not makers or makers[-1] != now:
         write_json(folder.made_by, [*makers, now])
     return list(dict.fromkeys(one for before in makers for one in changes(before, now)))
@@ -26,9 +36,10 @@ def sign(folder: RunFolder) -> list[str]:
 
 def drift(folder: RunFolder) -> list[str]:
     """Return what has changed since a run was made or begun; nothing if it left nothing to keep."""
-    if folder.result_file.exists() or folder.resume_checkpoints():
-        return [one for before in _makers(folder)[-1:] for one in changes(before, maker())]
-    return []
+    if not folder.has_work():
+        return []
+    makers = _makers(folder)
+    return changes(makers[-1], maker()) if makers else ["its code, which is not recorded"]
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

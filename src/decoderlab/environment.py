@@ -15,13 +15,15 @@ from typing import Any
 
 import torch
 
+from decoderlab import process
+
 PACKAGES = ("decoderlab", "torch", "pytorch-lightning", "hydra-core", "numpy")
 # Parts of this package that no result depends on: what plans, shows, launches and checks.
 BESIDE = (
     "studies",
     "testing",
-    *(f"{name}.py" for name in ("check", "evaluate", "plan", "predict", "process", "progress")),
-    *(f"{name}.py" for name in ("report", "status", "tensorboard", "train")),
+    *(f"{name}.py" for name in ("check", "commands", "evaluate", "plan", "predict", "process")),
+    *(f"{name}.py" for name in ("progress", "report", "status", "tensorboard", "train")),
 )
 
 
@@ -68,16 +70,19 @@ def code_files() -> dict[str, str]:
 def foreign_code(target: Callable) -> str | None:
     """Return the sha256 of the source of a class from outside this package.
 
-    It covers all files of the package that the class lies in, or its one file; None for a class of
-    ours, or one without a file.
+    It covers the whole `--config-dir` that the class lies in, else all files of its package, else
+    its one file; None for a class of ours, or one without a file.
     """
     module = inspect.getmodule(target)
     name = module.__name__.split(".")[0] if module else "decoderlab"
     source = getattr(sys.modules.get(name), "__file__", None)
     if name == "decoderlab" or source is None:
         return None
-    source = Path(source)
+    source = Path(source).resolve()
     files = sorted(source.parent.rglob("*.py")) if source.name == "__init__.py" else [source]
+    own = process.user_config_dir and Path(process.user_config_dir).resolve()
+    if own and source.is_relative_to(own):
+        files = sorted(own.rglob("*.py"))
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.name.encode() + path.read_bytes())

@@ -6,6 +6,9 @@ it scans for them, which would forget it.
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 import warnings
 
 # The YAMLs of conf/hydra/launcher are named as the launchers' own schemas, so Hydra checks them
@@ -20,3 +23,17 @@ sweep_exit_code: int | None = None
 silent = False
 # Whether sweeps are planned and shown only: decoderlab-plan.
 plan_only = False
+
+
+def end_with(parent: int, grace_seconds: float) -> None:
+    """Wait until a parent process is gone, then end this one too, whatever it is at.
+
+    Args:
+        parent: its id.
+        grace_seconds: between SIGTERM, which lets a run save what it has, and SIGKILL.
+    """
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(grace_seconds)
+    os.kill(os.getpid(), signal.SIGKILL)

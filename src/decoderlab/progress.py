@@ -65,22 +65,30 @@ class Tally:
 
     Args:
         total: runs that this launch has to do.
-        reused: runs that were finished before.
+        reused: runs that were settled before.
+        failed_before: of them, those that failed.
+        ended: statuses of the runs that have ended since, by run id.
     """
 
     total: int
     reused: int
-    statuses: list[str] = field(default_factory=list)
+    failed_before: int = 0
+    ended: dict[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
     def line(self) -> str:
         """Return done, failed, and the time left at the pace so far."""
-        done = len(self.statuses)
+        done = len(self.ended)
         all_done, total = done + self.reused, self.total + self.reused
-        failed = sum(status != "FINISHED" for status in self.statuses)
+        failed = self.failed
         left = (time.perf_counter() - self.started) / max(done, 1) * (self.total - done)
         text = f"{all_done} of {total} done, {failed} failed"
         return text + (f", about {duration(left)} left" if 0 < done < self.total else "")
+
+    @property
+    def failed(self) -> int:
+        """Runs that have failed, before and since."""
+        return self.failed_before + sum(one != "FINISHED" for one in self.ended.values())
 
 
 # Set by a sweep for the runs of its own process.

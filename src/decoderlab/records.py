@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +18,8 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from decoderlab.config import canonical
 
 STATUSES = ("PLANNED", "RUNNING", "FINISHED", "FAILED", "INTERRUPTED", "DIVERGED")
+
+SETTLED = ("FINISHED", "FAILED", "DIVERGED")
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
@@ -94,7 +97,7 @@ class RunFolder:
         if status not in STATUSES:
             raise ValueError(f"status is {status!r}; it must be one of {', '.join(STATUSES)}")
         who = {"pid": os.getpid(), "host": socket.gethostname()}
-        write_json(self.status_file, {"status": status, **who, **details})
+        write_json(self.status_file, {"status": status, "at": time.time(), **who, **details})
 
     def status(self) -> dict[str, Any]:
         """Return what the run is doing; PLANNED for one that has not begun.
@@ -103,6 +106,10 @@ class RunFolder:
         """
         record = self.recorded_status()
         if record["status"] == "RUNNING" and not self.locked():
+            # It may have ended between the two looks.
+            again = self.recorded_status()
+            if again != record:
+                return again
             return record | {"status": "INTERRUPTED", "reason": "the process was killed"}
         return record
 
@@ -112,7 +119,7 @@ class RunFolder:
             record = json.loads(self.status_file.read_text())
             if record["status"] in STATUSES:
                 return record
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {"status": "PLANNED"}
         except (ValueError, KeyError, TypeError):
             pass
@@ -156,6 +163,10 @@ class RunFolder:
                 return False
         except Timeout:
             return True
+
+    def has_work(self) -> bool:
+        """Whether there is a result, or a checkpoint to go on from."""
+        return self.result_file.exists() or bool(self.resume_checkpoints())
 
     def last_metrics(self) -> dict[str, Any]:
         """Return the last line of the metrics, which says how far training is; {} without any."""

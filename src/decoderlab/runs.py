@@ -252,6 +252,7 @@ def _locked(
     left = before in ("FAILED", "DIVERGED") and not retry
     changed = [] if left or ranks.rank else drift(folder)
     if changed and not allow_drift:
+        ranks.settled("FAILED")  # lets go of ranks that wait to be told
         raise ConfigError(
             f"{folder.path} was made by other code: {', '.join(changed)}; delete that folder to "
             "train it anew, give another run.output_dir, or take it as it is with "

@@ -255,7 +255,8 @@ class Budget:
             besides, the width of each decoder is solved for, so that the model has as many
             parameters as the baseline's. `flops`: the updates are solved for, so that training
             takes as many floating-point operations as the baseline's. `seconds`: each variant
-            trains for `training.max_seconds`.
+            trains for `training.max_seconds`. Validations stay `evaluation.every_steps` apart, so
+            that a variant with more updates is validated more often.
         width: the setting of the decoder that `parameters` changes.
         tolerance: largest relative difference that is left in parameters or operations, 0 to 1.
     """
@@ -311,7 +312,8 @@ def _check_dimension(key: str, values: Any) -> None:
     if isinstance(values, dict) and {"low", "high"} <= set(values) <= {"low", "high", "log"}:
         low, high = values["low"], values["high"]
         numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (low, high))
-        if numbers and low < high and (low > 0 or not values.get("log")):
+        finite = numbers and math.isfinite(low) and math.isfinite(high)
+        if finite and low < high and (low > 0 or not values.get("log")):
             return
     raise ValueError(
         f"tuning.space.{key} is {values!r}; give a list of values, or {{low: A, high: B}} with "

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 WATCH_SECONDS = 2.0
 SHOWN_PROBLEMS = 20
+GOING_ON = {"PLANNED", "RUNNING", "INTERRUPTED"}
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
         "--output-dir", type=Path, default=Path("outputs"), help="as run.output_dir (%(default)s)"
     )
     parser.add_argument(
-        "--watch", action="store_true", help=f"again every {WATCH_SECONDS:g} s until all is done"
+        "--watch", action="store_true", help=f"again every {WATCH_SECONDS:g} s until all has ended"
     )
     arguments = parser.parse_args()
 
@@ -36,22 +37,22 @@ def main() -> None:
         console = output()
         while True:
             if arguments.study is None:
-                shown, code = studies(arguments.output_dir)
+                shown, code, waits = studies(arguments.output_dir)
             else:
-                shown, code = study(arguments.output_dir, arguments.study)
+                shown, code, waits = study(arguments.output_dir, arguments.study)
             if arguments.watch and console.is_terminal:
                 console.clear()
             for one in shown:
                 console.print(one)
-            if not arguments.watch or code == 0:
+            if not arguments.watch or not waits:
                 return code
             time.sleep(WATCH_SECONDS)
 
     sys.exit(guarded(tell))
 
 
-def studies(output_dir: Path) -> tuple[list[Any], int]:
-    """Return a table of all studies of an output folder, and the exit code."""
+def studies(output_dir: Path) -> tuple[list[Any], int, bool]:
+    """Return a table of all studies of a folder, the exit code, and whether anything goes on."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -62,18 +63,22 @@ def studies(output_dir: Path) -> tuple[list[Any], int]:
     names = sorted(str(path.parent.relative_to(root)) for path in root.glob("**/plan.json"))
     if not names:
         raise ConfigError(f"there are no studies in {root}; give --output-dir, or launch one")
-    table, complete = Table("study", "runs", "states", box=None), True
+    table, seen = Table("study", "runs", "states", box=None), set()
     for name in names:
-        cells = read_plan(output_dir, name).cells
-        counted = Counter(_record(output_dir, cell)["status"].lower() for cell in cells)
-        complete &= set(counted) == {"finished"}
-        states = ", ".join(f"{number} {status}" for status, number in counted.most_common())
-        table.add_row(escape(name), str(len(cells)), states)
-    return [table], int(not complete)
+        try:
+            cells = read_plan(output_dir, name).cells
+        except ConfigError as error:
+            table.add_row(escape(name), "", escape(str(error)))
+            seen.add("INVALID")
+            continue
+        counted = Counter(_record(output_dir, cell)["status"] for cell in cells)
+        seen |= set(counted)
+        table.add_row(escape(name), str(len(cells)), _states(counted))
+    return [table], int(seen != {"FINISHED"}), bool(seen & GOING_ON)
 
 
-def study(output_dir: Path, name: str) -> tuple[list[Any], int]:
-    """Return what is to be shown of a study, and the exit code."""
+def study(output_dir: Path, name: str) -> tuple[list[Any], int, bool]:
+    """Return what is to be shown of a study, the exit code, and whether anything goes on."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -85,8 +90,7 @@ def study(output_dir: Path, name: str) -> tuple[list[Any], int]:
     plan = read_plan(output_dir, name)
     records = [(cell, _record(output_dir, cell)) for cell in plan.cells]
     counted = Counter(record["status"] for _, record in records)
-    states = ", ".join(f"{number} {status.lower()}" for status, number in counted.most_common())
-    shown: list[Any] = [escape(f"study {name}: {len(plan.cells)} runs: {states}")]
+    shown: list[Any] = [escape(f"study {name}: {len(plan.cells)} runs: {_states(counted)}")]
     running = [(cell, record) for cell, record in records if record["status"] == "RUNNING"]
     if running:
         table = Table("running", "update", "loss", "for", "pid", "host", box=None)
@@ -96,7 +100,7 @@ def study(output_dir: Path, name: str) -> tuple[list[Any], int]:
             who = str(record.get("pid", "")), escape(str(record.get("host", "")))
             table.add_row(escape(cell.title), step, loss, since, *who)
         shown.append(table)
-    told = ("FAILED", "DIVERGED", "INTERRUPTED")
+    told = ("FAILED", "DIVERGED", "INTERRUPTED", "INVALID")
     problems = [(cell, record) for cell, record in records if record["status"] in told]
     for cell, record in problems[:SHOWN_PROBLEMS]:
         where = output_dir / cell.folder
@@ -106,13 +110,21 @@ def study(output_dir: Path, name: str) -> tuple[list[Any], int]:
         shown.append(f"... and {len(problems) - SHOWN_PROBLEMS} more")
     if counted["FAILED"] + counted["DIVERGED"]:
         shown.append("study.retry=failed runs failed and diverged runs again")
-    return shown, int(set(counted) != {"FINISHED"})
+    return shown, int(set(counted) != {"FINISHED"}), bool(set(counted) & GOING_ON)
+
+
+def _states(counted: Counter[str]) -> str:
+    return ", ".join(f"{number} {status.lower()}" for status, number in counted.most_common())
 
 
 def _record(output_dir: Path, cell: Cell) -> dict[str, Any]:
     from decoderlab.records import RunFolder
 
-    return RunFolder(output_dir / cell.folder).status()
+    folder = RunFolder(output_dir / cell.folder)
+    record = folder.status()
+    if record["status"] == "FINISHED" and not folder.finished():
+        return record | {"status": "INVALID", "reason": "result.json is missing or damaged"}
+    return record
 
 
 if __name__ == "__main__":

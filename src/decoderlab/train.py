@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab import checks, process
-from decoderlab.config import ConfigError
+from decoderlab.config import ConfigError, LaunchError
 
 
 def conf_dir() -> Path:
@@ -71,7 +71,8 @@ def add_to_path(config_dir: str | None) -> str | None:
     if config_dir is None:
         return None
     folder = os.path.abspath(config_dir)
-    sys.path.insert(0, folder)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     return folder
 
 
@@ -94,6 +95,9 @@ def guarded(command: Callable[[], int]) -> int:
         return 130
     except ConfigError as error:
         _say(f"error: {error}")
+    except LaunchError as error:
+        _say(f"error: {error}")
+        return 1
     except (HydraException, OmegaConfBaseException) as error:
         _say(f"error: {explain(error)}")
     except OSError as error:

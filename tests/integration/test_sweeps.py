@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -116,20 +115,50 @@ def sweep(folder: Path, *more: str) -> list[str]:
     return ["-m", *tiny_arguments(folder, *sizes), "seed=range(0,6)", "study.name=s", *more]
 
 
+COUNTING = """
+import os
+from decoderlab.decoders import RecurrentDecoder
+
+
+class Counting(RecurrentDecoder):
+    def __init__(self, *, target_space, encoder_shape, folder: str):
+        self.folder, self.calls = folder, 0
+        super().__init__(
+            target_space=target_space,
+            encoder_shape=encoder_shape,
+            cell="lstm",
+            routes=["every_input"],
+            feedback="none",
+            hidden_size=8,
+        )
+
+    def forward(self, encoded, target):
+        self.calls += self.training
+        if self.training and self.calls == 500:  # one line for each training that gets here
+            with open(os.path.join(self.folder, f"{os.getpid()}.log"), "a") as file:
+                file.write("trained\\n")
+        return super().forward(encoded, target)
+"""
+
+
 def test_two_launches_of_a_study_share_its_runs(tmp_path):
-    both = [start("train", *sweep(tmp_path, "hydra.launcher.jobs=1")) for _ in range(2)]
+    conf, logs = tmp_path / "conf", tmp_path / "logs"
+    (conf / "decoder").mkdir(parents=True)
+    logs.mkdir()
+    (conf / "counting.py").write_text(COUNTING)
+    (conf / "decoder" / "counting.yaml").write_text(
+        f"_target_: counting.Counting\nfolder: {logs}\n"
+    )
+    shape = [one for one in sweep(tmp_path) if not one.startswith("decoder.")]
+    given = ("--config-dir", str(conf), *shape, "decoder=counting", "hydra.launcher.jobs=1")
+    both = [start("train", *given) for _ in range(2)]
     outputs = [process.communicate(timeout=240)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
-    trained = [re.findall(r"seed (\d): finished test", output) for output in outputs]
-    # Each run was begun once: its status was RUNNING for one process alone.
-    for folder in (tmp_path / "runs").iterdir():
-        records = (folder / "metrics.jsonl").read_text().splitlines()
-        lines = [json.loads(line)["step"] for line in records]
-        assert lines == sorted(lines)
-        assert RunFolder(folder).result()["restarts"] == 0
-    assert all(trained), "both had a share"
-    counted = Counter(trained[0] + trained[1])
-    assert set(counted) == set("012345")
+    # Each of the six runs was trained once, by one of the two workers.
+    counts = [path.read_text().count("trained") for path in logs.iterdir()]
+    assert sum(counts) == 6
+    assert len(list((tmp_path / "runs").glob("*/result.json"))) == 6
+    assert all("6 of 6 done, 0 failed" in output for output in outputs)
 
 
 def test_status_shows_what_runs_and_a_killed_launch_ends_its_workers(tmp_path):
@@ -174,20 +203,58 @@ def test_an_edited_yaml_does_not_reach_a_running_sweep(tmp_path):
     assert all("label_smoothing: 0.1" in text for text in configs)
 
 
+def pairs(path: Path, letter: str) -> None:
+    lines = [f"{letter}{n}\t{n}{letter}\n" for n in range(60)]
+    path.write_text("source\ttarget\n" + "".join(lines))
+
+
 def test_data_that_change_under_a_sweep_fail_its_runs(tmp_path):
-    pairs = tmp_path / "pairs.tsv"
-    pairs.write_text("source\ttarget\n" + "".join(f"word{n}\tdrow{n}\n" for n in range(60)))
-    arguments = ["-m", "task=tsv", f"task.path={pairs}", "seed=0,1,2", "study.name=s"]
-    sizes = ("training.max_steps=300", "evaluation.every_steps=50", f"run.output_dir={tmp_path}")
+    files = [tmp_path / "a.tsv", tmp_path / "b.tsv"]
+    for path, letter in zip(files, "ab", strict=True):
+        pairs(path, letter)
+    arguments = ["-m", "task=tsv", f"task.path={files[0]},{files[1]}", "study.name=s"]
+    sizes = ("training.max_steps=400", "evaluation.every_steps=100", f"run.output_dir={tmp_path}")
     process = start("train", *arguments, *sizes, "hydra.launcher.jobs=1")
     wait_for(lambda: list(tmp_path.glob("runs/*/config.yaml")), process)
-    pairs.write_text("source\ttarget\n" + "".join(f"x{n}\ty{n}\n" for n in range(60)))
+    pairs(files[1], "c")
     output = process.communicate(timeout=240)[0]
-    assert process.returncode == 0, output  # the data of a worker are read once
+    assert process.returncode == 1, output
+    assert "the data, or a class of yours, changed after the study was planned" in output
+    assert len(list(tmp_path.glob("runs/*/result.json"))) == 1
     again = start("train", *arguments, *sizes)
     output = again.communicate(timeout=240)[0]
     assert again.returncode == 2, output
-    assert "since the data changed" in output
+    assert "since the data, or the source of a class of yours, changed" in output
+    # With the data of before, the run is what was planned, and can be tried again.
+    pairs(files[1], "b")
+    done = call("train", *arguments, *sizes, "study.retry=failed")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_that_cannot_be_made_costs_one_run(tmp_path):
+    planned = call("plan", *sweep(tmp_path)[:-1], "study.name=s", "seed=0")
+    assert planned.returncode == 0
+    process = start("train", *sweep(tmp_path, "hydra.launcher.jobs=1"))
+    wait_for(lambda: (tmp_path / "studies" / "s" / "plan.json").exists(), process)
+    cells = json.loads((tmp_path / "studies" / "s" / "plan.json").read_text())["cells"]
+    (tmp_path / "runs").mkdir(exist_ok=True)
+    (tmp_path / cells[3]["folder"]).write_text("in the way")
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 1, output
+    assert len(list(tmp_path.glob("runs/*/result.json"))) == 5
+    assert "File exists" in output
+
+
+def test_a_module_that_exits_while_it_is_planned_is_refused(tmp_path):
+    conf = tmp_path / "conf"
+    (conf / "decoder").mkdir(parents=True)
+    (conf / "exits.py").write_text(MISBEHAVING.replace("self.calls > 4", "True"))
+    (conf / "decoder" / "exits.yaml").write_text("_target_: exits.Misbehaving\nwhat: exits\n")
+    shape = [one for one in sweep(tmp_path / "o") if not one.startswith("decoder.")]
+    done = call("train", "--config-dir", str(conf), *shape, "decoder=exits")
+    assert done.returncode == 2
+    assert "cannot read a batch of its task (SystemExit" in done.stderr
+    assert not (tmp_path / "o").exists()
 
 
 def test_killed_again_and_again_a_sweep_ends_as_if_nothing_had_happened(tmp_path):

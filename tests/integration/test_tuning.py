@@ -24,7 +24,7 @@ def tuned(folder: Path, *more: str, sampler: str = "random", trials: int = 3) ->
 
 
 def runs_of(folder: Path, name: str) -> list[tuple[dict, RunFolder]]:
-    configs = read_configs(folder / "studies" / name / "configs.jsonl")
+    configs = read_configs(folder / "studies" / name / "plan.json")
     cells = read_plan(folder, name).cells
     return [(configs[cell.run_id], RunFolder(folder / cell.folder)) for cell in cells]
 
@@ -78,11 +78,11 @@ def test_a_search_that_was_interrupted_goes_on_as_it_would_have(monkeypatch, tmp
     assert in_process(monkeypatch, *tuned(whole, **given)) == 0
     real, calls = Search.tell, []
 
-    def stop(self, number, scores):
-        calls.append(number)
+    def stop(self, scores):
+        calls.append(scores)
         if len(calls) == 15:
             raise KeyboardInterrupt
-        real(self, number, scores)
+        real(self, scores)
 
     with monkeypatch.context() as patch:
         patch.setattr(Search, "tell", stop)
@@ -112,6 +112,10 @@ def test_a_failed_trial_counts_with_the_worst_score(monkeypatch, tmp_path):
 WRONG = [
     (["seed=100,0"], "study.tuning.seeds has 100, which the study evaluates with"),
     (["study.name=null"], "give study.name=NAME"),
+    (["study.tuning={space: {evaluation.beam_width: [1]}, trials: 1, seeds: [9]}"], "have alike"),
+    (["study.tuning={space: {training.max_steps: [1]}, trials: 1, seeds: [9]}"], "have alike"),
+    (["study.tuning={space: {encoder.x: {low: 1, high: inf}}, trials: 1, seeds: [9]}"], "A below"),
+    (["study.tuning={space: {encoder.dropout: [0.1]}, trials: 1, seeds: [a]}"], "seeds is"),
     (["encoder.dropout=0.1"], "space has encoder.dropout, which the study sets itself"),
     (["budget.match=flops", "study.baseline=luong"], "tune settings of training alone"),
     (["study.tuning={space: {seed: [1]}, trials: 1, seeds: [9]}"], "which is not tuned"),
@@ -119,7 +123,7 @@ WRONG = [
     (["study.tuning={space: {}, trials: 1, seeds: [9]}"], "space is empty"),
     (["study.tuning={space: {x: [1]}, trials: 0, seeds: [9]}"], "trials is 0"),
     (["study.tuning={space: {x: [1]}, trials: 1}"], "study.tuning.seeds is missing"),
-    (["study.tuning={space: {x: [1]}, trials: 1, seeds: [9]}"], "x is not a setting"),
+    (["study.tuning={space: {encoder.x: [1]}, trials: 1, seeds: [9]}"], "x is not a setting"),
 ]
 
 
@@ -131,6 +135,31 @@ def test_an_unfair_search_is_refused(monkeypatch, capfd, tmp_path, arguments, me
     assert in_process(monkeypatch, *given, *arguments) == 2
     assert message in capfd.readouterr().err
     assert not list((tmp_path / "o").glob("runs/*"))
+
+
+def test_a_seed_of_the_config_stays_the_seed(monkeypatch, tmp_path):
+    given = [one for one in tuned(tmp_path) if not one.startswith("seed=")]
+    conf = tmp_path / "conf" / "study"
+    conf.mkdir(parents=True)
+    (conf / "seven.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - adhoc@study\n  - _self_\nseed: 7\n"
+    )
+    command = ["--config-dir", str(tmp_path / "conf"), *given, "study=seven"]
+    assert in_process(monkeypatch, *command) == 0
+    assert {config["seed"] for config, _ in runs_of(tmp_path, "s")} == {7}
+
+
+def test_a_failed_trial_can_be_tried_again(monkeypatch, tmp_path):
+    assert in_process(monkeypatch, *tuned(tmp_path)) == 0
+    before = read_plan(tmp_path, "s").tuning["chosen"]
+    config, folder = runs_of(tmp_path, "s/tuning")[0]
+    folder.result_file.unlink()
+    folder.set_status("FAILED", reason="its process was killed")
+    assert in_process(monkeypatch, *tuned(tmp_path, "study.allow_drift=true")) == 0
+    assert folder.status()["status"] == "FAILED"
+    assert in_process(monkeypatch, *tuned(tmp_path, "study.retry=failed")) == 0
+    assert folder.status()["status"] == "FINISHED"
+    assert read_plan(tmp_path, "s").tuning["chosen"] == before
 
 
 def test_the_plan_counts_the_tuning_and_writes_nothing(monkeypatch, capfd, tmp_path):

@@ -60,6 +60,14 @@ def test_a_variant_is_a_bundle_and_goes_by_its_name():
     assert [cell.given["decoder.hidden_size"] for cell in same] == ["9", "9"]
 
 
+def test_names_may_be_numbers_and_settings_may_be_forced():
+    made = cells("++seed=0,1", variants={64: {"a": 1, "seed2": 3}})
+    assert [cell.named for cell in made] == [{"variant": "64", "seed": seed} for seed in "01"]
+    assert made[0].overrides == ["++seed=0", "a=1", "seed2=3"]
+    forced = cells("++decoder.hidden_size=9", variants={"b": {"decoder.hidden_size": 8}})
+    assert forced[0].overrides == ["++decoder.hidden_size=9"]
+
+
 def test_exclusions_leave_combinations_out():
     study = {"factors": {"decoder": ["a", "b"], "task": ["x", "y"]}, "seeds": [0, 1]}
     made = cells(exclude=[{"decoder": "a", "task": "x"}, {"decoder": "b", "seed": [0, 1]}], **study)
@@ -67,9 +75,14 @@ def test_exclusions_leave_combinations_out():
     variants = {"one": {"decoder": "a"}, "two": {"decoder": "b"}}
     left = cells(variants=variants, exclude=[{"variant": "one"}], seeds=[0])
     assert [cell.variant for cell in left] == ["two"]
+    # A sweep that is narrowed on the command line need not have what is excluded.
+    narrow = cells("task=y", exclude=[{"decoder": "a", "task": "x"}], **study)
+    assert {cell.given["task"] for cell in narrow} == {"y"}
     for exclude, message in (
         ([{"decodr": "a"}], "Did you mean decoder"),
-        ([{"decoder": "c"}], "which is no cell of this study"),
+        ([{"decoder": ["a", "c"]}], "has c, which is none of a, b"),
+        (["a"], "give a mapping"),
+        ([{}], "give a mapping"),
         ([{"decoder": ["a", "b"]}], "leaves no run"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -83,7 +96,10 @@ def test_exclusions_leave_combinations_out():
         (["budget.match=updates,flops"], {}, "a sweep is one study"),
         (["study=a,b"], {}, "a sweep is one study"),
         (["x=interval(0,1)"], {}, "has no list of values"),
+        (["run.output_dir=a,b"], {}, "varies run"),
         ([], {"seeds": []}, "is an empty list"),
+        ([], {"seeds": "range(0,0)"}, "has no values"),
+        ([], {"variants": {"a": {"run.output_dir": "x"}}}, "varies run"),
         ([], {"variants": {"a": {"seed": 1}}}, "without seed"),
         ([], {"variants": {"a": "luong"}}, "give a mapping"),
     ],

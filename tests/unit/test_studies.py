@@ -128,7 +128,7 @@ def test_names_cannot_break_the_views(tmp_path):
 
 def test_a_plan_is_read_as_it_was_written(tmp_path):
     plan = study(tmp_path, {"a": [0.5]})
-    plan.write(tmp_path, {})
+    plan.write(tmp_path, {cell.run_id: {} for cell in plan.cells})
     assert read_plan(tmp_path, "s") == plan
     (tmp_path / "studies/s/plan.json").write_text("{}")
     with pytest.raises(ConfigError, match="damaged"):

@@ -37,6 +37,7 @@ class Matcher:
         self.model = model
         self.budget = drafts[0].config["budget"]
         self.solved: dict[tuple[str, str], int] = {}
+        self.seconds: dict[str, float] = {}
         baseline, match = drafts[0].config["study"]["baseline"], self.budget["match"]
         self.baselines = {draft.column: draft for draft in drafts if draft.row == baseline}
         if match != "seconds" and baseline is None:
@@ -62,11 +63,22 @@ class Matcher:
                 self._parameters(draft, task)
             case "flops":
                 self._flops(draft, task)
-            case "seconds" if draft.config["training"]["max_seconds"] is None:
-                raise ConfigError(
-                    "budget.match is 'seconds', but training.max_seconds is null; give the time "
-                    "of each run: training.max_seconds=60 training.max_steps=null"
-                )
+            case "seconds":
+                self._seconds(draft)
+
+    def _seconds(self, draft: Draft) -> None:
+        own = draft.config["training"]["max_seconds"]
+        if own is None:
+            raise ConfigError(
+                "budget.match is 'seconds', but training.max_seconds is null; give the time of "
+                "each run: training.max_seconds=60 training.max_steps=null"
+            )
+        first = self.seconds.setdefault(draft.column, own)
+        if own != first:
+            raise ConfigError(
+                f"budget.match is 'seconds', but training.max_seconds is {own:g} here and "
+                f"{first:g} before; give all runs of a task one training.max_seconds"
+            )
 
     def _parameters(self, draft: Draft, task: Task) -> None:
         wanted = self.baselines[draft.column].parameters
@@ -131,6 +143,8 @@ class Matcher:
 
     def _flops(self, draft: Draft, task: Task) -> None:
         baseline = self.baselines[draft.column]
+        if draft.row == baseline.row:
+            return
         batches = task.train_dataloader().batches_per_epoch
         steps = Training(**baseline.config["training"]).total_steps(batches)
         sizes = {one.config["training"]["batch_size"] for one in (draft, baseline)}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from hydra.core.override_parser.types import Override
 
@@ -24,16 +24,18 @@ class GridCell:
         variant: name of the bundle, None without bundles.
         given: setting to value as text, as on the command line: what makes this cell.
         bundled: the settings among them that the variant's name stands for.
+        prefixes: of settings that were given with Hydra's `+`, `++` or `~`.
     """
 
     variant: str | None
     given: dict[str, str]
     bundled: frozenset[str] = frozenset()
+    prefixes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def overrides(self) -> list[str]:
         """The cell as a command line."""
-        return [f"{key}={value}" for key, value in self.given.items()]
+        return [f"{self.prefixes.get(key, '')}{key}={value}" for key, value in self.given.items()]
 
     @property
     def named(self) -> dict[str, str]:
@@ -64,19 +66,27 @@ def grid(
     if study.get("seeds") is not None:
         declared["seed"] = study["seeds"]
     lines = [f"{key}={as_sweep(f'study.factors.{key}', value)}" for key, value in declared.items()]
-    axes = _axes(parse([*lines, *arguments]))
-    on_command_line = set(_axes(parse(list(arguments))))
+    own, given = _axes(parse(lines)), _axes(parse(list(arguments)))
+    axes = {name: axis.values for name, axis in (own | given).items()}
+    prefixes = {name: axis.prefix for name, axis in (own | given).items() if axis.prefix}
     bundles: dict[str | None, dict[str, str]] = {None: {}}
     if study.get("variants"):
-        bundles = {name: _bundle(name, value) for name, value in study["variants"].items()}
+        bundles = {str(name): _bundle(name, value) for name, value in study["variants"].items()}
     cells = []
     for (name, bundle), values in itertools.product(
         bundles.items(), itertools.product(*axes.values())
     ):
         swept = dict(zip(axes, values, strict=True))
-        bundled = {key: value for key, value in bundle.items() if key not in on_command_line}
-        cells.append(GridCell(name, swept | bundled, frozenset(bundled)))
-    return _without(cells, study.get("exclude") or [])
+        # What is given on the command line holds for all bundles.
+        bundled = {key: value for key, value in bundle.items() if key not in given}
+        cells.append(GridCell(name, swept | bundled, frozenset(bundled), prefixes))
+    known = {name: {*axis.values} for name, axis in own.items()}
+    for name, values in axes.items():
+        known.setdefault(name, set()).update(values)
+    for name, value in itertools.chain.from_iterable(one.items() for one in bundles.values()):
+        known.setdefault(name, set()).add(value)
+    known["variant"] = {name for name in bundles if name is not None}
+    return _without(cells, study.get("exclude") or [], known)
 
 
 def as_sweep(name: str, values: Any) -> str:
@@ -115,54 +125,85 @@ def as_value(value: Any) -> str:
     return "[" + ",".join(map(as_value, value)) + "]"
 
 
-def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
-    """Return each setting with its values as text, a later one in the place of an earlier."""
-    axes: dict[str, list[str]] = {}
+class Axis(NamedTuple):
+    """The values of a setting as text, and the prefix that it was given with."""
+
+    values: list[str]
+    prefix: str
+
+
+def _axes(overrides: Sequence[Override]) -> dict[str, Axis]:
+    """Return each setting with its values, a later one in the place of an earlier."""
+    axes: dict[str, Axis] = {}
     for override in overrides:
-        key = override.get_key_element()
+        element = override.get_key_element()
+        name = element.lstrip("+~")
+        prefix = element.removesuffix(name)
         if not override.is_sweep_override():
-            axes[key] = [override.get_value_element_as_str()]
+            axes[name] = Axis([override.get_value_element_as_str()], prefix)
             continue
         if not override.is_discrete_sweep():
             raise ConfigError(f"{override.input_line} has no list of values; give key=a,b,c")
-        if re.split(r"[./@]", key)[0] in ("study", "budget"):
-            raise ConfigError(
-                f"{override.input_line} has several values, but a sweep is one study with one "
-                "budget; launch one after the other, each with a study.name of its own"
-            )
-        axes[key] = list(override.sweep_string_iterator())
+        _demand_scientific(name, override.input_line)
+        axes[name] = Axis(list(override.sweep_string_iterator()), prefix)
+        if not axes[name].values:
+            raise ConfigError(f"{override.input_line} has no values; give at least one")
     return axes
 
 
-def _bundle(name: str, settings: Any) -> dict[str, str]:
+def _demand_scientific(name: str, text: str) -> None:
+    """Raise ConfigError for a setting that is the sweep's, not a run's."""
+    group = re.split(r"[./@]", name)[0]
+    if group in ("study", "budget", "run", "hydra"):
+        raise ConfigError(
+            f"{text} varies {group}, but a sweep is one study, with one budget, in one place; "
+            "launch one after the other, each with a study.name of its own"
+        )
+
+
+def _bundle(name: Any, settings: Any) -> dict[str, str]:
     if not isinstance(settings, Mapping) or "seed" in settings:
         raise ConfigError(
             f"study.variants.{name} is {settings!r}; give a mapping of settings to values, without "
             "seed"
         )
-    return {key: as_value(value) for key, value in settings.items()}
+    for key in settings:
+        _demand_scientific(str(key), f"study.variants.{name}.{key}")
+    return {str(key): as_value(value) for key, value in settings.items()}
 
 
-def _without(cells: list[GridCell], exclude: Sequence[Mapping[str, Any]]) -> list[GridCell]:
+def _without(
+    cells: list[GridCell], exclude: Sequence[Mapping[str, Any]], known: Mapping[str, set[str]]
+) -> list[GridCell]:
+    """Return the cells that no exclusion names.
+
+    Args:
+        cells: of the grid, as narrowed on the command line.
+        exclude: see `decoderlab.settings.Study`.
+        known: the values of each setting, declared or given.
+    """
     for place, combination in enumerate(exclude):
+        where = f"study.exclude[{place}]"
+        if not isinstance(combination, Mapping) or not combination:
+            raise ConfigError(
+                f"{where} is {combination!r}; give a mapping, as in {{decoder: luong, task: echo}}"
+            )
         wanted = {
             key: {as_value(one) for one in (values if isinstance(values, list) else [values])}
             for key, values in combination.items()
         }
-        known = {key for cell in cells for key in (*cell.given, *cell.named)}
-        for key in wanted:
+        for key, values in wanted.items():
             if key not in known:
                 raise ConfigError(
-                    f"study.exclude[{place}] names {key}, which is none of this study's: "
+                    f"{where} names {key}, which is none of this study's: "
                     f"{', '.join(sorted(known))}.{checks.did_you_mean(key, known)}"
                 )
-        kept = [cell for cell in cells if not _matches(cell, wanted)]
-        if len(kept) == len(cells):
-            raise ConfigError(
-                f"study.exclude[{place}] is {dict(combination)}, which is no cell of this study; "
-                "correct it, or leave it out"
-            )
-        cells = kept
+            for value in sorted(values - known[key]):
+                raise ConfigError(
+                    f"{where}.{key} has {value}, which is none of "
+                    f"{', '.join(sorted(known[key]))}.{checks.did_you_mean(value, known[key])}"
+                )
+        cells = [cell for cell in cells if not _matches(cell, wanted)]
     if not cells:
         raise ConfigError("study.exclude leaves no run; exclude less")
     return cells

@@ -16,10 +16,11 @@ from decoderlab import process, progress
 from decoderlab.callbacks import Interrupted
 from decoderlab.config import ConfigError
 from decoderlab.progress import say
+from decoderlab.records import SETTLED
 from decoderlab.studies.grid import as_value
 from decoderlab.studies.launch import Start
 from decoderlab.studies.live import LiveTable
-from decoderlab.studies.plan import configs_file, load_plan, read_configs
+from decoderlab.studies.plan import read_job
 from decoderlab.studies.pool import Job, bring_to_end, run_all
 from decoderlab.train import outcome
 
@@ -46,7 +47,8 @@ def starter(launcher: Any, max_batch_size: int | None) -> tuple[Start, int]:
     if number is None:
         number = len(gpus) or _cores(launcher.config.run)
     for name, value, kinds in (("jobs", number, int), ("time_limit_seconds", limit, int | float)):
-        if value is not None and (not isinstance(value, kinds) or not value > 0):
+        right = isinstance(value, kinds) and not isinstance(value, bool) and value > 0
+        if value is not None and not right:
             raise ConfigError(f"hydra.launcher.{name} is {value!r}; it must be a number above 0")
 
     def start(jobs: Sequence[Job], plan: Path) -> None:
@@ -84,13 +86,15 @@ def _guess_jobs(launcher: Any) -> int:
 
 def _start_with(launcher: Any, jobs: Sequence[Job], plan: Path) -> None:
     """Run jobs with a launcher of Hydra's, which starts `train` with a reference to each."""
-    place = {
+    shared = {
         "plan": str(plan.absolute()),
         "cwd": os.getcwd(),
         "config_dir": process.user_config_dir,
+        "code": jobs[0].code,
+        "launched": jobs[0].launched,
     }
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers unasked
-    overrides = [[f"+cell={as_value({'run_id': job.cell.run_id} | place)}"] for job in jobs]
+    overrides = [[f"+cell={as_value({'run_id': job.cell.run_id} | shared)}"] for job in jobs]
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         returns = launcher.launch(overrides, initial_job_idx=0)
@@ -118,17 +122,16 @@ def train_cell(reference: Mapping[str, Any]) -> str:
     """Bring one planned run to its end, wherever a launcher has put it; return its status.
 
     Args:
-        reference: `run_id`, `plan` (its file), `cwd` (where the study was launched, which
-            relative paths are about), `config_dir` (of the user's own classes).
+        reference: `run_id`, `plan` (its file), `code` and `launched` (see `Job`), `cwd` (where the
+            study was launched, which relative paths are about), `config_dir` (of the user's own
+            classes).
     """
     from decoderlab.train import add_to_path
 
     os.chdir(reference["cwd"])
     process.user_config_dir = add_to_path(reference["config_dir"])
-    plan, identity = Path(reference["plan"]), reference["run_id"]
-    config = read_configs(configs_file(plan))[identity]
-    (cell,) = [one for one in load_plan(plan).cells if one.run_id == identity]
-    return _shown(Job(cell, config))
+    cell, config = read_job(Path(reference["plan"]), reference["run_id"])
+    return _shown(Job(cell, config, reference["code"], reference["launched"]))
 
 
 def _shown(job: Job) -> str:
@@ -137,13 +140,13 @@ def _shown(job: Job) -> str:
     shown = progress.RunProgress(cell.title, cell.steps, config["training"]["max_seconds"])
     try:
         with shown:
-            status = bring_to_end(config, folder, report=shown)
+            status = bring_to_end(job, report=shown)
     except Interrupted:
         if progress.tally is None:  # a process of the launcher's, which wants an ordinary end
             return "INTERRUPTED"
         raise
     finally:
-        if status is not None and progress.tally is not None:
-            progress.tally.statuses.append(status)
+        if status in SETTLED and progress.tally is not None:
+            progress.tally.ended[cell.run_id] = status
         progress.print_outcome(cell.title, status or folder.status()["status"], outcome(folder))
     return status

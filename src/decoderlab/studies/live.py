@@ -13,12 +13,12 @@ from rich.table import Table
 
 from decoderlab import progress
 from decoderlab.progress import PLAIN_SECONDS, duration, say
+from decoderlab.records import SETTLED
 from decoderlab.studies.plan import Cell
 from decoderlab.studies.pool import Job
 from decoderlab.train import outcome
 
 LOOK_SECONDS = 1.0
-ENDED = ("FINISHED", "FAILED", "DIVERGED")
 
 
 class LiveTable:
@@ -53,8 +53,8 @@ class LiveTable:
                 who = f"pid {record.get('pid')} on {record.get('host')}"
                 say(f"{job.cell.title}: another launch is at it ({who})")
                 continue
-            if status in ENDED:
-                self.tally.statuses.append(status)
+            if status in SETTLED:
+                self.tally.ended[job.cell.run_id] = status
             progress.print_outcome(job.cell.title, status, outcome(job.folder))
         now = time.monotonic()
         for job in running:
@@ -75,8 +75,7 @@ class LiveTable:
             step, loss = progress_of(job.cell, job.folder.last_metrics())
             seconds = time.monotonic() - self._began[job.cell.run_id]
             table.add_row(escape(job.cell.title), step, loss, duration(seconds))
-        failed = sum(status != "FINISHED" for status in self.tally.statuses)
-        head = f"[{'red' if failed else 'green'}]{escape(self.tally.line())}[/]"
+        head = f"[{'red' if self.tally.failed else 'green'}]{escape(self.tally.line())}[/]"
         return Group(head, table if running else "starting the workers")
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from decoderlab.config import ConfigError, canonical
 from decoderlab.records import write_text
@@ -67,7 +70,8 @@ class Plan:
     def write(self, output_dir: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
         """Write the plan into the study's folder: what is run and reported.
 
-        A plan that was there before and differs stays, under another name.
+        A plan that was there before and differs stays beside it, and so do its configs, which jobs
+        in the queue of a cluster may still want.
 
         Args:
             output_dir: as in `run.output_dir`.
@@ -77,13 +81,27 @@ class Plan:
         path = plan_file(output_dir, self.study["name"])
         record = {"study": self.study, "cells": [asdict(cell) for cell in self.cells]}
         record |= {"budget": self.budget, "drift": list(self.drift), "tuning": self.tuning}
-        lines = [canonical({"run_id": one, "config": config}) for one, config in configs.items()]
-        write_text(configs_file(path), "".join(f"{line}\n" for line in lines))
         text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-        if path.exists() and path.read_text() != text:
-            number = len(list(path.parent.glob("plan-*.json"))) + 1
-            path.rename(path.with_name(f"plan-{number:03d}.json"))
-        write_text(path, text)
+        jobs = {
+            cell.run_id: {"cell": asdict(cell), "config": configs[cell.run_id]}
+            for cell in self.cells
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(".lock")):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                jobs = _read_jobs(path) | jobs
+            lines = [canonical({"run_id": identity, **job}) for identity, job in jobs.items()]
+            write_text(_jobs_file(path), "".join(f"{line}\n" for line in lines))
+            if path.exists() and path.read_text() != text and self.kept:
+                numbers = [int(one.stem[5:]) for one in path.parent.glob("plan-[0-9]*.json")]
+                older = path.with_name(f"plan-{max(numbers, default=0) + 1:03d}.json")
+                write_text(older, path.read_text())
+            write_text(path, text)
+
+    @property
+    def kept(self) -> bool:
+        """Whether older plans are: those of a tuning only grow, trial by trial."""
+        return "/" not in self.study["name"]
 
 
 def plan_file(output_dir: Path, name: str) -> Path:
@@ -91,27 +109,43 @@ def plan_file(output_dir: Path, name: str) -> Path:
     return output_dir / "studies" / name / "plan.json"
 
 
-def configs_file(plan: Path) -> Path:
-    """Return where the resolved configs of a plan lie, one line each."""
+def _jobs_file(plan: Path) -> Path:
     return plan.with_name("configs.jsonl")
 
 
-def read_configs(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the resolved config of each run of a plan, by run id.
+def _read_jobs(plan: Path) -> dict[str, dict[str, Any]]:
+    records = map(json.loads, _jobs_file(plan).read_text().splitlines())
+    return {record["run_id"]: record for record in records}
+
+
+def read_configs(plan: Path) -> dict[str, dict[str, Any]]:
+    """Return the resolved config of each run of a plan, and of those before it, by run id.
 
     Args:
-        path: from `configs_file`.
+        plan: from `plan_file`.
     """
-    records = map(json.loads, path.read_text().splitlines())
-    return {record["run_id"]: record["config"] for record in records}
+    return {identity: job["config"] for identity, job in _read_jobs(plan).items()}
+
+
+def read_job(plan: Path, identity: str) -> tuple[Cell, dict[str, Any]]:
+    """Return one run of a plan, or of one before it, and its resolved config.
+
+    Args:
+        plan: from `plan_file`.
+        identity: the run id.
+    """
+    job = _read_jobs(plan)[identity]
+    return _cell(job["cell"]), job["config"]
+
+
+def _cell(record: Mapping[str, Any]) -> Cell:
+    return Cell(**{**record, "overrides": tuple(record["overrides"])})
 
 
 def load_plan(path: Path) -> Plan:
     """Read a plan from its file; raises whatever a missing or damaged one does."""
     record = json.loads(path.read_text())
-    cells = tuple(
-        Cell(**{**cell, "overrides": tuple(cell["overrides"])}) for cell in record["cells"]
-    )
+    cells = tuple(map(_cell, record["cells"]))
     return Plan(record["study"], cells, record["budget"], tuple(record["drift"]), record["tuning"])
 
 

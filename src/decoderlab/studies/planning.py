@@ -86,6 +86,7 @@ class Planned:
         pending: the cells that are not settled: still to be run.
         impossible: reasons, each with the cells that it keeps from running.
         notes: what a person should know: cells that are the same run, and so on.
+        run_ids: of all cells, by their overrides: cells that are the same run among them.
         seconds: estimate of the computing that the pending cells take, in all; NaN if there is
             none.
         output_dir: of runs and studies.
@@ -96,6 +97,7 @@ class Planned:
     pending: list[Cell]
     impossible: dict[str, list[str]]
     notes: list[str]
+    run_ids: dict[tuple[str, ...], str]
     seconds: float
     output_dir: Path
 
@@ -118,14 +120,12 @@ class Planned:
 def make_plan(
     cells: Sequence[GridCell],
     compose: Callable[[Sequence[str]], Composed],
-    tuning: Mapping[str, Any] | None = None,
 ) -> Planned:
     """Compose and check every cell, count its model, and estimate the time.
 
     Args:
         cells: of the grid.
         compose: from overrides to a config.
-        tuning: what was chosen in tuning, for the record.
 
     Raises:
         ConfigError: if no cell can run.
@@ -137,8 +137,9 @@ def make_plan(
     drafts = maker.matched(drafts)
     drafts = maker.each("naming the runs", drafts, maker.identify)
     if not drafts:
-        Planned(Plan({}, ()), {}, [], maker.impossible, [], 0.0, Path()).demand_possible()
-    return maker.planned(drafts, tuning)
+        nothing = Planned(Plan({}, ()), {}, [], maker.impossible, [], {}, 0.0, Path())
+        nothing.demand_possible()
+    return maker.planned(drafts)
 
 
 class _Maker:
@@ -232,7 +233,7 @@ class _Maker:
         batches = task.train_dataloader().batches_per_epoch
         draft.steps = Training(**draft.config["training"]).total_steps(batches)
 
-    def planned(self, drafts: Sequence[Draft], tuning: Mapping[str, Any] | None) -> Planned:
+    def planned(self, drafts: Sequence[Draft]) -> Planned:
         """Leave out what is the same run, look at what is on the disk, and time the rest."""
         study, budget = drafts[0].config["study"], drafts[0].config["budget"]
         output_dir = Path(drafts[0].config["run"]["output_dir"])
@@ -261,10 +262,15 @@ class _Maker:
             digest = hashlib.sha256(" ".join(cells).encode()).hexdigest()
             study = study | {"name": f"sweep-{digest[:8]}"}
         configs = {draft.run_id: draft.config | {"study": study} for draft in drafts}
-        plan = Plan(study, tuple(cells.values()), budget, tuning=tuning and dict(tuning))
-        todo = [cells[one] for one in pending]
         return Planned(
-            plan, configs, todo, self.impossible, self.notes, self.timer.seconds, output_dir
+            plan=Plan(study, tuple(cells.values()), budget),
+            configs=configs,
+            pending=[cells[one] for one in pending],
+            impossible=self.impossible,
+            notes=self.notes,
+            run_ids={tuple(one.grid_cell.overrides): one.run_id for one in drafts},
+            seconds=self.timer.seconds,
+            output_dir=output_dir,
         )
 
 
@@ -282,7 +288,7 @@ def _count(config: Mapping[str, Any], task: Task) -> tuple[int, float]:
     )
     try:
         return parameters, cost.flops_per_example(model, data.splits["validation"])
-    except Exception as error:  # whatever somebody's module raises
+    except (Exception, SystemExit) as error:  # whatever somebody's module does
         raise ConfigError(
             f"the model cannot read a batch of its task ({type(error).__name__}: {error}); "
             "decoderlab-check says more about encoder and decoder"

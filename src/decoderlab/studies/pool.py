@@ -22,7 +22,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,16 @@ from filelock import Timeout
 from loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
 from decoderlab import process
-from decoderlab.callbacks import Interruption
-from decoderlab.config import ConfigError
-from decoderlab.records import RunFolder, write_text
+from decoderlab.callbacks import Interrupted, Interruption
+from decoderlab.config import ConfigError, LaunchError
+from decoderlab.drift import code_digest
+from decoderlab.progress import say
+from decoderlab.records import SETTLED, RunFolder, write_text
 from decoderlab.studies.plan import Cell
 
 GRACE_SECONDS = 15.0  # for a run that is told to stop, to save what it has
 MAX_START_FAILURES = 3
+NOT_BEGUN = "NOT BEGUN"
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,16 @@ class Job:
     Args:
         cell: as planned.
         config: resolved.
+        code: what the code was when the run was planned, see `decoderlab.drift.code_digest`.
+        launched: when the sweep was launched, in seconds since the epoch.
+        starts: how often it was given to a process that died before it began.
     """
 
     cell: Cell
     config: dict[str, Any]
+    code: str
+    launched: float
+    starts: int = 0
 
     @property
     def folder(self) -> RunFolder:
@@ -90,9 +99,9 @@ def run_all(
     shares = itertools.islice(itertools.cycle(gpus or [None]), num_workers)
     workers = [Worker(config_dir, gpu) for gpu in shares]
     told = False
-    # loky's way to say that it has replaced a worker which had grown.
-    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
-    with Interruption() as interruption:
+    with Interruption() as interruption, warnings.catch_warnings():
+        # loky's way to say that it has replaced a worker which had grown.
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
         try:
             while waiting or any(worker.job for worker in workers):
                 stopping = interruption.signum is not None
@@ -108,10 +117,16 @@ def run_all(
                             waiting.popleft()
                 busy = [worker.future for worker in workers if worker.future is not None]
                 wait(busy, timeout=0.25, return_when="FIRST_COMPLETED")
-                # Asked again: what a signal to all has killed is no failure.
-                stopping = interruption.signum is not None
-                ended = [end for worker in workers if (end := worker.poll(stopping)) is not None]
+                ended = []
+                for worker in workers:
+                    job, status = worker.poll(lambda: interruption.signum is not None)
+                    if status == NOT_BEGUN:
+                        waiting.appendleft(replace(job, starts=job.starts + 1))
+                    elif job is not None:
+                        ended.append((job, status))
                 show([worker.job for worker in workers if worker.running], ended)
+                if all(worker.lost for worker in workers):
+                    raise LaunchError("no worker process can be started; see the messages above")
         finally:
             for worker in workers:
                 worker.close()
@@ -133,6 +148,7 @@ class Worker:
         self._limit: float | None = None
         self._deadline = self._kill_at = float("inf")
         self._failures = 0
+        self.lost = False
         self._start()
 
     def _start(self) -> None:
@@ -162,7 +178,7 @@ class Worker:
     def begin(self, job: Job, time_limit_seconds: float | None) -> bool:
         """Give the process a job; return False if it has died in the meantime."""
         try:
-            self.future = self._executor.submit(work, job.config, str(job.folder.path))
+            self.future = self._executor.submit(work, job)
         except BrokenProcessPool:
             self._restart(stopping=False)
             return False
@@ -171,40 +187,59 @@ class Worker:
         self._kill_at = float("inf")
         return True
 
-    def poll(self, stopping: bool) -> tuple[Job, str] | None:
-        """Return the job that has ended, with its status, or None."""
+    def poll(self, stopping: Callable[[], bool]) -> tuple[Job | None, str]:
+        """Return the job that has ended, with its status; None if none has.
+
+        Args:
+            stopping: whether the sweep was told to stop.
+        """
         if self.future is None:
-            return None
+            return None, ""
         if not self.future.done():
             self._enforce_limits()
-            return None
+            return None, ""
         future, self.future = self.future, None
         error = future.exception()
+        if error is not None:
+            time.sleep(0.1)  # a signal to all may have reached the worker first
         if not self._warm:  # it has started, or could not
             if error is None:
-                self._warm = True
-            elif not stopping:
+                self._warm, self._failures = True, 0
+            elif not stopping():
                 self._try_again(error)
-            return None
+            return None, ""
         job, self.job = self.job, None
         if error is not None:
-            self._restart(stopping)
-        over = self._kill_at < float("inf") and not stopping
-        return job, self._settle(job, None if error else future.result(), error, over, stopping)
+            self._restart(stopping())
+        over = self._kill_at < float("inf") and not stopping()
+        status = None if error else future.result()
+        try:
+            return job, self._settle(job, status, error, over, stopping())
+        except OSError as problem:  # the disk is full, say: nothing can be written about it either
+            say(f"{job.cell.title}: {problem}")
+            return job, "FAILED"
 
     def _settle(
-        self, job: Job, status: str | None, error: BaseException | None, over: bool, stopping: bool
+        self,
+        job: Job,
+        status: str | None,
+        error: BaseException | None,
+        over: bool,
+        stopping: bool,
     ) -> str:
         """Return the status of a job that has ended; write it where its process could not."""
         if over and status in (None, "INTERRUPTED"):
             reason = f"took longer than hydra.launcher.time_limit_seconds={self._limit:g}"
-        elif status is not None:
+            return give_up(job.folder, reason)
+        if status is not None:
             return status
-        elif stopping:
+        record = job.folder.recorded_status()
+        if stopping:
             return job.folder.status()["status"]
-        else:
-            reason = _cause_of_death(error)
-        return give_up(job.folder, reason)
+        began = record["status"] == "RUNNING" and record["at"] >= job.launched
+        if isinstance(error, BrokenProcessPool) and not began and job.starts < MAX_START_FAILURES:
+            return NOT_BEGUN
+        return give_up(job.folder, _cause_of_death(error))
 
     def tell_to_stop(self) -> None:
         """Let a running job save what it has and end; it is killed if it does not."""
@@ -233,8 +268,10 @@ class Worker:
     def _try_again(self, error: BaseException) -> None:
         self._failures += 1
         if self._failures == MAX_START_FAILURES:
-            raise ConfigError(f"no worker process can be started: {_cause_of_death(error)}")
-        self._restart(stopping=False)
+            say(f"a worker process cannot be started: {_cause_of_death(error)}")
+            self.lost = True
+        else:
+            self._restart(stopping=False)
 
     def _restart(self, stopping: bool) -> None:
         self._executor.shutdown(wait=False, kill_workers=True)
@@ -249,16 +286,13 @@ def give_up(folder: RunFolder, reason: str) -> str:
     Returns:
         The run's status.
     """
-    lock = folder.lock()
     try:
-        lock.acquire(timeout=0.5)
+        with folder.lock().acquire(timeout=0.5):
+            if folder.recorded_status()["status"] not in SETTLED:
+                folder.set_status("FAILED", reason=reason)
+            return folder.recorded_status()["status"]
     except Timeout:
         return "RUNNING"
-    with lock:
-        lock.release()
-        if folder.recorded_status()["status"] not in ("FINISHED", "FAILED", "DIVERGED"):
-            folder.set_status("FAILED", reason=reason)
-        return folder.recorded_status()["status"]
 
 
 def _cause_of_death(error: BaseException | None) -> str:
@@ -272,7 +306,7 @@ def _cause_of_death(error: BaseException | None) -> str:
 
 
 def prepare_worker(config_dir: str | None, parent: int) -> None:
-    """Set a new worker process up, before anything heavy is imported.
+    """Set a new worker process up.
 
     Args:
         config_dir: folder of the user's own classes.
@@ -284,7 +318,8 @@ def prepare_worker(config_dir: str | None, parent: int) -> None:
     process.user_config_dir = config_dir
     if config_dir is not None and config_dir not in sys.path:
         sys.path.insert(0, config_dir)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    watch = threading.Thread(target=process.end_with, args=(parent, GRACE_SECONDS), daemon=True)
+    watch.start()
 
 
 def warm_up() -> None:
@@ -292,44 +327,27 @@ def warm_up() -> None:
     from decoderlab import runs  # noqa: F401
 
 
-def _end_with(parent: int) -> None:
-    """Wait until the parent is gone, then end this process too, saving the run it is at."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(GRACE_SECONDS)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def work(config: dict[str, Any], folder: str) -> str:
+def work(job: Job) -> str:
     """Bring one run to its end in a worker process, and return its status.
 
     What it prints goes into `log.txt` of its folder.
-
-    Args:
-        config: resolved.
-        folder: of the run.
     """
-    from decoderlab.callbacks import Interrupted
-
-    run_folder = RunFolder(Path(folder))
-    run_folder.path.mkdir(parents=True, exist_ok=True)
-    with run_folder.log.open("a") as log, _printing_to(log):
+    job.folder.path.mkdir(parents=True, exist_ok=True)
+    with job.folder.log.open("a") as log, _printing_to(log):
         faulthandler.enable(log)
         try:
-            return bring_to_end(config, run_folder, report=lambda step, values: None)
+            return bring_to_end(job, report=lambda step, values: None)
         except Interrupted:
             return "INTERRUPTED"
         finally:
             faulthandler.disable()
 
 
-def bring_to_end(config: dict[str, Any], folder: RunFolder, report: Report) -> str:
+def bring_to_end(job: Job, report: Report) -> str:
     """Bring a planned run to its end and return its status: RUNNING if another process is at it.
 
     Args:
-        config: resolved.
-        folder: of the run.
+        job: what was planned; what is not what was planned is given up.
         report: called with (step, values) as training goes on.
 
     Raises:
@@ -337,16 +355,25 @@ def bring_to_end(config: dict[str, Any], folder: RunFolder, report: Report) -> s
     """
     from decoderlab.runs import execute, prepare_resolved
 
-    study = config["study"]
+    folder, study = job.folder, job.config["study"]
+    again = "; give the same command again, with study.retry=failed"
     try:
+        prepared = prepare_resolved(job.config, folder)
+        if prepared.run_id != job.cell.run_id:
+            what = "the data, or a class of yours,"
+            return give_up(folder, f"{what} changed after the study was planned{again}")
+        if job.code != code_digest() and not study["allow_drift"]:
+            return give_up(folder, f"the code changed after the study was planned{again}")
+        # What failed in this launch, here or in another one, is not tried again in it.
+        older = folder.recorded_status().get("at", 0.0) < job.launched
         return execute(
-            prepare_resolved(config, folder),
+            prepared,
             report=report,
-            retry=study["retry"] == "failed",
+            retry=study["retry"] == "failed" and older,
             wait=False,
             allow_drift=study["allow_drift"],
         )
-    except ConfigError as error:  # what has changed since it was planned: the data, the disk
+    except ConfigError as error:  # the disk, or a folder that another version has made
         return give_up(folder, str(error))
     except Exception as error:  # before or after training, which has a handler of its own
         write_text(folder.traceback, traceback.format_exc())

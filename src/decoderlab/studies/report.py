@@ -273,6 +273,11 @@ def _provenance(report: Report, results: Sequence[dict[str, Any]]) -> list[str]:
         f"* hardware: {distinct([_hardware(one) for one in environments])}",
         f"* computing: {compute:.0f} s of training and evaluation in all",
     ]
+    drifted = [one for result in results for one in result.get("drift", [])]
+    if drifted:
+        number = sum(bool(result.get("drift")) for result in results)
+        what = ", ".join(_escape(one) for one in dict.fromkeys(drifted))
+        lines.append(f"* **{number} runs went on with other code** than they began with: {what}")
     for key, what in (("git_commit", "code"), ("versions", "versions"), ("processor", "hardware")):
         if len({str(one[key]) for one in environments}) > 1:
             lines.append(f"* **mixed {what}**: not all runs were made with the same")
@@ -290,10 +295,20 @@ def _provenance(report: Report, results: Sequence[dict[str, Any]]) -> list[str]:
 def _fairness(plan: Plan) -> list[str]:
     """Return what the variants were given alike, and what was accepted that is not."""
     match = plan.budget.get("match", "updates")
-    lines = [f"* budget: equal {match}" + ("" if match == "updates" else " (`budget.match`)")]
+    updates: dict[str, set[int | None]] = {}
+    for cell in plan.cells:
+        updates.setdefault(cell.task, set()).add(cell.steps)
+    unequal = [task for task, steps in updates.items() if len(steps) > 1]
+    if match != "updates":
+        lines = [f"* budget: equal {match} (`budget.match`)"]
+    elif unequal:
+        lines = [f"* budget: **the variants have different updates** on {', '.join(unequal)}"]
+    else:
+        by_time = all(steps == {None} for steps in updates.values())
+        lines = [f"* budget: {'seconds, as each run was given' if by_time else 'equal updates'}"]
     tuning = plan.tuning
     if tuning is None:
-        lines.append("* tuning: none, all variants have the same settings")
+        lines.append("* tuning: none")
     else:
         lines.append(
             f"* tuning: {tuning['trials']} trials ({tuning['sampler']}) of each variant on each "

@@ -102,5 +102,5 @@ def _time(config: Mapping[str, Any], task: Task, flops: float) -> Times | None:
         with torch.no_grad():
             model(batch.source, batch.source_lengths, batch.index)
         return Times(min(updates[1:]), (time.perf_counter() - started) / len(batch.index), flops)
-    except Exception:  # whatever somebody's module raises
+    except (Exception, SystemExit):  # whatever somebody's module does
         return None

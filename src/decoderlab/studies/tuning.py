@@ -15,7 +15,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from decoderlab.config import ConfigError, canonical
+from filelock import FileLock
+
+from decoderlab.config import ConfigError, LaunchError, canonical
 from decoderlab.metrics import DIRECTIONS
 from decoderlab.progress import say
 from decoderlab.randomness import stream_seed
@@ -26,7 +28,9 @@ from decoderlab.studies.plan import Cell, factors
 from decoderlab.studies.planning import Planned, make_plan
 from decoderlab.studies.report import WORST
 
-Do = Callable[[Planned], None]
+Do = Callable[[Planned], Planned]
+# Of training, what every variant has alike whatever is tuned.
+ALIKE = ("max_steps", "max_epochs", "max_seconds", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,11 @@ class Arm:
     cell: GridCell
 
 
-def with_settings(cell: GridCell, settings: Mapping[str, Any], seed: str) -> GridCell:
-    """Return a cell with tuned settings, which its name does not show."""
+def with_settings(cell: GridCell, settings: Mapping[str, Any], seed: int | None) -> GridCell:
+    """Return a cell with tuned settings, which its name does not show, and a seed if given."""
     tuned = {key: as_value(value) for key, value in settings.items()}
-    given = cell.given | {"seed": seed} | tuned
-    return replace(cell, given=given, bundled=cell.bundled | set(tuned))
+    seeded = {} if seed is None else {"seed": str(seed)}
+    return replace(cell, given=cell.given | seeded | tuned, bundled=cell.bundled | set(tuned))
 
 
 class Tuner:
@@ -67,18 +71,12 @@ class Tuner:
         self.cells, self.compose = cells, compose
         self.study, self.budget = planned.plan.study, planned.plan.budget
         self.tuning = self.study["tuning"]
-        seeds = compose.parse([f"seed={as_sweep('study.tuning.seeds', self.tuning['seeds'])}"])[0]
-        swept = seeds.is_sweep_override()
-        self.seeds = (
-            list(seeds.sweep_string_iterator()) if swept else [seeds.get_value_element_as_str()]
-        )
-        self._check()
+        self.seeds = _seeds(self.tuning["seeds"], compose)
+        self._check({cell.seed for cell in planned.plan.cells})
         self.varied = [key for key in factors([cell.named for cell in cells]) if key != "seed"]
-        identities = {cell.overrides: cell.run_id for cell in planned.plan.cells}
         self.arms: dict[str, Arm] = {}
         for cell in cells:
-            # Of cells that are the same run only one is planned.
-            key = identities.get(tuple(cell.overrides), " ".join(cell.overrides))
+            key = planned.run_ids.get(tuple(cell.overrides), " ".join(cell.overrides))
             self.arms.setdefault(self.name(cell), Arm(self.name(cell), key, cell))
 
     def name(self, cell: GridCell) -> str:
@@ -90,12 +88,12 @@ class Tuner:
         """Runs that tuning takes."""
         return len(self.arms) * self.tuning["trials"] * len(self.seeds)
 
-    def _check(self) -> None:
-        both = sorted(set(self.seeds) & {cell.given.get("seed", "0") for cell in self.cells})
+    def _check(self, evaluated: set[int]) -> None:
+        both = sorted(set(self.seeds) & evaluated)
         if both:
             raise ConfigError(
-                f"study.tuning.seeds has {', '.join(both)}, which the study evaluates with; take "
-                "other seeds for tuning, such as range(1000,1003)"
+                f"study.tuning.seeds has {', '.join(map(str, both))}, which the study evaluates "
+                "with; take other seeds for tuning, such as range(1000,1003)"
             )
         fixed = {key for cell in self.cells for key in cell.given}
         for key in self.tuning["space"]:
@@ -104,90 +102,103 @@ class Tuner:
                     f"study.tuning.space has {key}, which the study sets itself; leave it out of "
                     "one of them"
                 )
+            group, _, name = key.partition(".")
+            if group not in ("training", "encoder", "decoder") or name in ALIKE:
+                raise ConfigError(
+                    f"study.tuning.space has {key}, which all variants have alike; tune settings "
+                    f"of encoder, decoder and training, other than {', '.join(ALIKE)}"
+                )
             match = self.budget["match"]
-            if match in ("parameters", "flops") and not key.startswith("training."):
+            if match in ("parameters", "flops") and group != "training":
                 raise ConfigError(
                     f"study.tuning.space has {key}, but budget.match is {match!r}, which a tuned "
                     "model would not keep to; tune settings of training alone"
                 )
 
-    def trial_cells(self, settings: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[GridCell]:
-        """Return the cells of trials, by arm."""
-        return [
-            with_settings(arm.cell, one, seed)
-            for arm in self.arms.values()
-            for one in settings[arm.name]
-            for seed in self.seeds
-        ]
-
-    def tune(self, output_dir: Path, do: Do) -> tuple[list[GridCell], dict[str, Any]]:
-        """Run the trials, and return the study's cells with the best settings, and the record.
+    def tune(
+        self, output_dir: Path, do: Do
+    ) -> tuple[list[GridCell], dict[str, Any], tuple[str, ...]]:
+        """Run the trials; return the study's cells with the best settings, the record, the drift.
 
         Args:
             output_dir: as in `run.output_dir`.
-            do: runs what is planned.
+            do: runs what is planned, and returns it with the drift that was accepted.
 
         Raises:
-            ConfigError: if a trial cannot run, or no trial of an arm has finished.
+            ConfigError: if a trial cannot run.
+            LaunchError: if a trial has not ended, or no trial of an arm has finished.
         """
         folder = output_dir / "studies" / self.study["name"] / "tuning"
         searches = _searches(folder, list(self.arms.values()), self.study)
         trials, at_once = self.tuning["trials"], self.tuning["sampler"] == "random"
         for wanted in [trials] if at_once else range(1, trials + 1):
             settings = {name: search.settings(wanted) for name, search in searches.items()}
-            planned = make_plan(self.trial_cells(settings), self.compose)
+            cells = [
+                with_settings(arm.cell, one, seed)
+                for arm in self.arms.values()
+                for one in settings[arm.name]
+                for seed in self.seeds
+            ]
+            planned = make_plan(cells, self.compose)
             planned.demand_possible()
-            name = f"{self.study['name']}/tuning"
-            planned = planned.named(name)
+            planned = planned.named(f"{self.study['name']}/tuning")
             if planned.pending:
                 say(f"tuning: {wanted} of {trials} trials for each of {len(self.arms)} variants")
-                do(planned)
-            self._tell(searches, settings, planned)
-        chosen = {name: search.best() for name, search in searches.items()}
-        cells = [
-            with_settings(cell, chosen[self.name(cell)]["settings"], cell.given.get("seed", "0"))
-            for cell in self.cells
+            planned = do(planned)
+            scores = self._scores(settings, planned)
+            for name, search in searches.items():
+                search.tell(scores[name])
+        chosen = {name: self._best(name, settings[name], scores[name]) for name in self.arms}
+        tuned = [
+            with_settings(cell, chosen[self.name(cell)]["settings"], None) for cell in self.cells
         ]
-        kept = ("space", "trials", "sampler")
-        record = {key: self.tuning[key] for key in kept} | {
-            "seeds": [int(seed) for seed in self.seeds],
+        record = {key: self.tuning[key] for key in ("space", "trials", "sampler")} | {
+            "seeds": self.seeds,
             "metric": f"validation {self.study['metric']}",
             "runs": self.num_runs,
             "chosen": chosen,
         }
-        return cells, record
+        return tuned, record, planned.plan.drift
 
-    def _tell(
-        self,
-        searches: Mapping[str, Search],
-        settings: Mapping[str, Sequence[Mapping[str, Any]]],
-        planned: Planned,
-    ) -> None:
-        """Hand the validation scores of finished trials to the searches."""
-        by_cell = {cell.overrides: cell for cell in planned.plan.cells}
+    def _scores(
+        self, settings: Mapping[str, Sequence[Mapping[str, Any]]], planned: Planned
+    ) -> dict[str, list[float | None]]:
+        """Return the validation score of each trial, the mean over seeds, by arm."""
+        cells = {cell.run_id: cell for cell in planned.plan.cells}
+        found: dict[str, list[float | None]] = {}
         for arm in self.arms.values():
-            for number, one in enumerate(settings[arm.name]):
-                cells = [
-                    by_cell.get(tuple(with_settings(arm.cell, one, seed).overrides))
-                    for seed in self.seeds
+            found[arm.name] = []
+            for one in settings[arm.name]:
+                trial = [with_settings(arm.cell, one, seed) for seed in self.seeds]
+                of_seeds = [
+                    self._score(planned.output_dir, cells[planned.run_ids[tuple(cell.overrides)]])
+                    for cell in trial
                 ]
-                if None not in cells:  # a trial that repeats another one has no cells of its own
-                    scores = [self._score(planned.output_dir, cell) for cell in cells]
-                    searches[arm.name].tell(number, scores)
-        for search in searches.values():
-            search.settle_repeats()
+                found[arm.name].append(None if None in of_seeds else fmean(of_seeds))
+        return found
 
     def _score(self, output_dir: Path, cell: Cell) -> float | None:
-        """Return the validation score of a run; the worst for a failed one, None without any."""
+        """Return the validation score of a run; the worst if it failed, None without a worst."""
         folder, metric = RunFolder(output_dir / cell.folder), self.study["metric"]
         if folder.finished():
             return folder.result()["metrics"]["validation"][metric]
         if folder.status()["status"] in ("FAILED", "DIVERGED"):
             return WORST.get(metric)
-        raise ConfigError(
+        raise LaunchError(
             f"a run of the tuning, {cell.title}, is not finished ({output_dir / cell.folder}); "
             "give the same command again"
         )
+
+    def _best(
+        self, name: str, settings: Sequence[Mapping[str, Any]], scores: Sequence[float | None]
+    ) -> dict[str, Any]:
+        """Return the best settings of an arm, the first among equals."""
+        ended = [number for number, score in enumerate(scores) if score is not None]
+        if not ended:
+            raise LaunchError(f"no trial of {name} has a score; decoderlab-status says why")
+        sign = 1 if DIRECTIONS[self.study["metric"]] == "max" else -1
+        best = max(ended, key=lambda number: (sign * scores[number], -number))
+        return {"settings": dict(settings[best]), "score": scores[best], "trial": best}
 
 
 class Search:
@@ -196,10 +207,11 @@ class Search:
     Args:
         study: Optuna's.
         tuning: settings of the search.
+        lock: held while the search goes on, since two launches of a study share it.
     """
 
-    def __init__(self, study: Any, tuning: Mapping[str, Any]) -> None:
-        self.study, self.tuning = study, tuning
+    def __init__(self, study: Any, tuning: Mapping[str, Any], lock: FileLock) -> None:
+        self.study, self.tuning, self.lock = study, tuning, lock
 
     def settings(self, wanted: int) -> list[dict[str, Any]]:
         """Return the settings of the first trials, asking for those that are not there yet.
@@ -207,47 +219,40 @@ class Search:
         A trial depends on its number and, with `tpe`, on the results before it, so that a search
         that was interrupted goes on as it would have.
         """
-        for number in range(len(self.study.get_trials(deepcopy=False)), wanted):
-            self.study.sampler = _sampler(self.tuning["sampler"], number)
-            self.study.ask(_distributions(self.tuning["space"]))
-        trials = self.study.get_trials(deepcopy=False)[:wanted]
         space = self.tuning["space"]
+        with self.lock:
+            for number in range(len(self.study.get_trials(deepcopy=False)), wanted):
+                self.study.sampler = _sampler(self.tuning["sampler"], number)
+                self.study.ask(_distributions(space))
+            trials = self.study.get_trials(deepcopy=False)[:wanted]
         return [{key: _value(space[key], trial.params[key]) for key in space} for trial in trials]
 
-    def tell(self, number: int, scores: Sequence[float | None]) -> None:
-        """Record the scores of a trial, one for each seed; None for one without a worst value."""
-        trial = self.study.get_trials(deepcopy=False)[number]
-        if trial.state.is_finished():
-            return
-        if None in scores:
-            self.study.tell(number, state=_failed())
-        else:
-            self.study.tell(number, fmean(scores))
+    def tell(self, scores: Sequence[float | None]) -> None:
+        """Record the scores of the first trials; None for one that failed without a worst score."""
+        from optuna.trial import TrialState
 
-    def settle_repeats(self) -> None:
-        """Give a trial that repeats an earlier one the score of that."""
-        known = {}
-        for trial in self.study.get_trials(deepcopy=False):
-            key = canonical(trial.params)
-            if trial.state.is_finished():
-                known.setdefault(key, trial.value)
-            elif key in known and known[key] is not None:
-                self.study.tell(trial.number, known[key])
+        with self.lock:
+            trials = self.study.get_trials(deepcopy=False)
+            for trial, score in zip(trials, scores, strict=False):
+                if trial.state.is_finished():
+                    continue
+                if score is None:
+                    self.study.tell(trial.number, state=TrialState.FAIL)
+                else:
+                    self.study.tell(trial.number, score)
 
-    def best(self) -> dict[str, Any]:
-        """Return the best settings, their score, and the number of their trial."""
-        try:
-            best = self.study.best_trial
-        except ValueError as error:
-            raise ConfigError(
-                "no trial of the tuning has finished; see decoderlab-status"
-            ) from error
-        space = self.tuning["space"]
-        return {
-            "settings": {key: _value(space[key], best.params[key]) for key in space},
-            "score": best.value,
-            "trial": best.number,
-        }
+
+def _seeds(given: Any, compose: Composer) -> list[int]:
+    """Return the seeds of a list or a range."""
+    (override,) = compose.parse([f"seed={as_sweep('study.tuning.seeds', given)}"])
+    swept = override.is_sweep_override()
+    texts = list(override.sweep_string_iterator()) if swept else [override.value()]
+    try:
+        return [int(text) for text in texts]
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"study.tuning.seeds is {given!r}; give a list of whole numbers, or range(1000,1003)"
+        ) from error
 
 
 def _searches(folder: Path, arms: Sequence[Arm], study: Mapping[str, Any]) -> dict[str, Search]:
@@ -261,13 +266,15 @@ def _searches(folder: Path, arms: Sequence[Arm], study: Mapping[str, Any]) -> di
     tuning, metric = study["tuning"], study["metric"]
     about = canonical([tuning[key] for key in ("space", "sampler", "seeds")] + [metric])
     direction = "maximize" if DIRECTIONS[metric] == "max" else "minimize"
-    made, there = {}, optuna.get_all_study_names(storage)
-    for arm in arms:
-        name = hashlib.sha256(f"{arm.key} {about}".encode()).hexdigest()[:16]
-        if name not in there:
-            optuna.create_study(storage=storage, study_name=name, direction=direction)
-        opened = optuna.load_study(storage=storage, study_name=name)
-        made[arm.name] = Search(opened, tuning)
+    made, lock = {}, FileLock(folder / ".lock")
+    with lock:
+        there = optuna.get_all_study_names(storage)
+        for arm in arms:
+            name = hashlib.sha256(f"{arm.key} {about}".encode()).hexdigest()[:16]
+            if name not in there:
+                optuna.create_study(storage=storage, study_name=name, direction=direction)
+            opened = optuna.load_study(storage=storage, study_name=name)
+            made[arm.name] = Search(opened, tuning, lock)
     return made
 
 
@@ -280,12 +287,6 @@ def _optuna() -> Any:
         ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
-
-
-def _failed() -> Any:
-    from optuna.trial import TrialState
-
-    return TrialState.FAIL
 
 
 def _sampler(kind: str, number: int) -> Any:
