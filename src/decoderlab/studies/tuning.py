@@ -97,16 +97,16 @@ class Tuner:
             )
         fixed = {key for cell in self.cells for key in cell.given}
         for key in self.tuning["space"]:
-            if key in fixed:
-                raise ConfigError(
-                    f"study.tuning.space has {key}, which the study sets itself; leave it out of "
-                    "one of them"
-                )
             group, _, name = key.partition(".")
             if group not in ("training", "encoder", "decoder") or name in ALIKE:
                 raise ConfigError(
                     f"study.tuning.space has {key}, which all variants have alike; tune settings "
                     f"of encoder, decoder and training, other than {', '.join(ALIKE)}"
+                )
+            if key in fixed:
+                raise ConfigError(
+                    f"study.tuning.space has {key}, which the study sets itself; leave it out of "
+                    "one of them"
                 )
             match = self.budget["match"]
             if match in ("parameters", "flops") and group != "training":
@@ -131,7 +131,9 @@ class Tuner:
         folder = output_dir / "studies" / self.study["name"] / "tuning"
         searches = _searches(folder, list(self.arms.values()), self.study)
         trials, at_once = self.tuning["trials"], self.tuning["sampler"] == "random"
-        for wanted in [trials] if at_once else range(1, trials + 1):
+        # A search that was interrupted goes on where it was: its plan has those trials already.
+        first = trials if at_once else max(1, *(one.num_asked for one in searches.values()))
+        for wanted in range(first, trials + 1):
             settings = {name: search.settings(wanted) for name, search in searches.items()}
             cells = [
                 with_settings(arm.cell, one, seed)
@@ -213,6 +215,11 @@ class Search:
     def __init__(self, study: Any, tuning: Mapping[str, Any], lock: FileLock) -> None:
         self.study, self.tuning, self.lock = study, tuning, lock
 
+    @property
+    def num_asked(self) -> int:
+        """Trials that there are."""
+        return len(self.study.get_trials(deepcopy=False))
+
     def settings(self, wanted: int) -> list[dict[str, Any]]:
         """Return the settings of the first trials, asking for those that are not there yet.
 
@@ -221,7 +228,7 @@ class Search:
         """
         space = self.tuning["space"]
         with self.lock:
-            for number in range(len(self.study.get_trials(deepcopy=False)), wanted):
+            for number in range(self.num_asked, wanted):
                 self.study.sampler = _sampler(self.tuning["sampler"], number)
                 self.study.ask(_distributions(space))
             trials = self.study.get_trials(deepcopy=False)[:wanted]
