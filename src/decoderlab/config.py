@@ -131,9 +131,12 @@ def complete(
     }
     for key in settings:
         if key not in named and not open_ended:
+            hint = checks.did_you_mean(key, named)
+            if key == group:
+                hint = " A YAML of several groups begins with the line '# @package _global_'."
             raise ConfigError(
                 f"{group}.{key} is not a setting of {target.__name__}; it has "
-                f"{', '.join(named) or 'none'}.{checks.did_you_mean(key, named)}"
+                f"{', '.join(named) or 'none'}.{hint}"
             )
     hints = _hints(target)
     completed = {}

@@ -98,7 +98,14 @@ def prepare(config: DictConfig | Mapping[str, Any], choices: Mapping[str, str]) 
     Raises:
         ConfigError: if the run cannot work.
     """
-    return prepare_resolved(resolve_chosen(config, choices))
+    resolved = resolve_chosen(config, choices)
+    for name in ("factors", "variants", "seeds", "tuning"):
+        if resolved["study"][name] is not None:
+            raise ConfigError(
+                f"study.{name} is given, which makes a sweep, but this is one run; give -m, or put "
+                "hydra: {mode: MULTIRUN} into the study's YAML"
+            )
+    return prepare_resolved(resolved)
 
 
 def resolve_chosen(

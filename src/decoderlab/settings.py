@@ -367,8 +367,6 @@ class Study:
         checks.positive("max_hours", self.max_hours)
         if self.tuning is not None:
             part("tuning", Tuning, self.tuning)
-            if self.name is None:
-                raise ValueError("tuning needs a study with a name; give study.name=NAME")
         if self.name is not None:
             plain = self.name.replace("-", "").replace("_", "").replace(".", "")
             if not plain.isalnum() or not plain.isascii() or self.name[0] in ".-":

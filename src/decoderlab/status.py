@@ -21,7 +21,11 @@ GOING_ON = {"PLANNED", "RUNNING", "INTERRUPTED"}
 
 def main() -> None:
     """Run the command line and leave with its exit code: 0 all finished, 1 not all."""
-    parser = argparse.ArgumentParser(prog="decoderlab-status", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="decoderlab-status",
+        description=__doc__,
+        epilog="Exit codes: 0 all is finished, 1 not all, 2 there is no such study.",
+    )
     parser.add_argument("study", nargs="?", help="the study's name (default: list all studies)")
     parser.add_argument(
         "--output-dir", type=Path, default=Path("outputs"), help="as run.output_dir (%(default)s)"
@@ -108,6 +112,8 @@ def study(output_dir: Path, name: str) -> tuple[list[Any], int, bool]:
         shown.append(escape(text))
     if len(problems) > SHOWN_PROBLEMS:
         shown.append(f"... and {len(problems) - SHOWN_PROBLEMS} more")
+    if not running and set(counted) & GOING_ON:
+        shown.append("no launch is at it; the command that started it goes on")
     if counted["FAILED"] + counted["DIVERGED"]:
         shown.append("study.retry=failed runs failed and diverged runs again")
     return shown, int(set(counted) != {"FINISHED"}), bool(set(counted) & GOING_ON)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import re
@@ -13,11 +14,13 @@ from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from decoderlab import checks, process
 from decoderlab.config import ConfigError, LaunchError
@@ -98,6 +101,8 @@ def guarded(command: Callable[[], int]) -> int:
     except LaunchError as error:
         _say(f"error: {error}")
         return 1
+    except YAMLError as error:
+        _say(f"error: a YAML cannot be read: {' '.join(str(error).split())}")
     except (HydraException, OmegaConfBaseException) as error:
         _say(f"error: {explain(error)}")
     except OSError as error:
@@ -147,9 +152,14 @@ def _explain_key(key: str) -> str:
     ]
     parent, _, name = key.rpartition(".")
     try:
-        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            groups = [argument for argument in arguments if "." not in argument.split("=")[0]]
-            known = [one for one in groups if "," not in one and one.split("=")[0] != key]
+        groups = [argument for argument in arguments if "." not in argument.split("=")[0]]
+        known = [one for one in groups if "," not in one and one.split("=")[0] != key]
+        running = GlobalHydra.instance().is_initialized()  # in the midst of a sweep
+        with (
+            contextlib.nullcontext()
+            if running
+            else hydra.initialize_config_dir(str(conf_dir()), version_base="1.3")
+        ):
             config = hydra.compose("train", overrides=known)
         node, *rest = config, *key.split(".")
         while len(rest) > 1 and rest[0] in node:

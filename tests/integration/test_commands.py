@@ -51,6 +51,10 @@ WRONG = [
     (["seed=0,1"], "'seed=0,1' has several values", "decoderlab-train -m"),
     (["~training"], "training is missing", "leave it in"),
     (["~seed"], "seed is None", "integer from 0"),
+    (["study.seeds=[0,1]"], "study.seeds is given, which makes a sweep", "give -m"),
+    (["study.variants={a: {decoder: luong}}"], "study.variants is given", "MULTIRUN"),
+    (["-m", "training.max_stepz=1,2"], "training.max_stepz is not a", "Did you mean max_steps?"),
+    (["-m", "study.study=1", "seed=0"], "study.study is not a setting", "study"),
 ]
 
 
@@ -95,6 +99,17 @@ def test_an_output_folder_that_cannot_be_written_is_one_message(
         error = capfd.readouterr().err
         assert "run.output_dir is" in error
         assert "run.output_dir=FOLDER" in error
+
+
+def test_a_yaml_that_cannot_be_read_is_one_message(monkeypatch, capfd, tmp_path):
+    (tmp_path / "conf" / "study").mkdir(parents=True)
+    (tmp_path / "conf" / "study" / "bad.yaml").write_text("study:\n  seeds: [0,1\n")
+    given = ["study=bad", "--config-dir", str(tmp_path / "conf"), *tiny_arguments(tmp_path / "o")]
+    assert in_process(monkeypatch, *given) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("error: a YAML cannot be read: ")
+    assert "bad.yaml" in error
+    assert error.count("\n") == 1
 
 
 def test_a_sweep_with_one_wrong_cell_starts_nothing(monkeypatch, capfd, tmp_path):

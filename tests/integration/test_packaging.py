@@ -170,11 +170,10 @@ def test_the_commands_for_many_machines_plan(line, monkeypatch, tmp_path):
 
 
 def test_the_readmes_study_plans(tmp_path):
-    yaml = re.search(r"```yaml\n(study:\n.*?)```", README, flags=re.DOTALL)[1]
-    head = "# @package _global_\ndefaults:\n  - adhoc@study\n  - _self_\nhydra:\n  mode: MULTIRUN\n"
+    yaml = re.search(r"```yaml\n(# @package _global_\n.*?)```", README, flags=re.DOTALL)[1]
     (tmp_path / "study").mkdir()
-    (tmp_path / "study" / "mine.yaml").write_text(head + yaml)
-    given = ("study=mine", "study.name=mine", f"run.output_dir={tmp_path / 'outputs'}")
+    (tmp_path / "study" / "mine.yaml").write_text(yaml)
+    given = ("study=mine", f"run.output_dir={tmp_path / 'outputs'}")
     done = call("plan", "--config-dir", str(tmp_path), *given)
     assert done.returncode == 0, done.stderr
     assert "50 of 50 runs to do" in done.stderr

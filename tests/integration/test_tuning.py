@@ -123,7 +123,10 @@ WRONG = [
     (["study.tuning={space: {}, trials: 1, seeds: [9]}"], "space is empty"),
     (["study.tuning={space: {x: [1]}, trials: 0, seeds: [9]}"], "trials is 0"),
     (["study.tuning={space: {x: [1]}, trials: 1}"], "study.tuning.seeds is missing"),
-    (["study.tuning={space: {encoder.x: [1]}, trials: 1, seeds: [9]}"], "x is not a setting"),
+    (
+        ["study.tuning={space: {encoder.x: [1]}, trials: 1, seeds: [9]}"],
+        "study.tuning.space: encoder.x is not a setting",
+    ),
 ]
 
 

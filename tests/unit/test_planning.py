@@ -72,7 +72,8 @@ def test_all_impossible_cells_are_named_with_their_reasons(planned):
         plan.demand_possible()
     lines = str(error.value).splitlines()
     cells = "4 cells: encoder.hidden_size=0 decoder=initial_state seed=0; "
-    assert len(lines) == 2
+    assert len(lines) == 3
+    assert "study.exclude" in lines[2]
     for reason, where in (("hidden_size is 0", cells), ("bridge is 'copy'", "in 2 cells")):
         assert any(reason in line and where in line for line in lines)
     with pytest.raises(ConfigError, match="hidden_size is 0"):
@@ -85,6 +86,13 @@ def test_a_model_that_cannot_read_its_batches_is_refused(planned, monkeypatch):
     monkeypatch.setattr(RecurrentDecoder, "forward", lambda *_: torch.ones(2) @ torch.ones(3))
     with pytest.raises(ConfigError, match=r"cannot read a batch of its task \(RuntimeError"):
         planned("decoder=luong")
+
+
+def test_a_misspelt_baseline_is_refused_and_a_missing_one_noted(planned):
+    with pytest.raises(ConfigError, match="Did you mean luong"):
+        planned("decoder=luong,peek", "study.baseline=lunog")
+    (note,) = planned("decoder=luong,peek", "study.baseline=repeat_vector").notes
+    assert "none of the rows: luong, peek" in note
 
 
 def test_cells_that_are_the_same_run_are_planned_once(planned):

@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import Override
 from decoderlab import checks
 from decoderlab.config import ConfigError
 
+OF_THE_SWEEP = ("study", "budget", "run", "hydra")
 Parse = Callable[[list[str]], list[Override]]
 
 
@@ -85,7 +86,9 @@ def grid(
         known.setdefault(name, set()).update(values)
     for name, value in itertools.chain.from_iterable(one.items() for one in bundles.values()):
         known.setdefault(name, set()).add(value)
-    known["variant"] = {name for name in bundles if name is not None}
+    known = {name: one for name, one in known.items() if _group(name) not in OF_THE_SWEEP}
+    if study.get("variants"):
+        known["variant"] = set(bundles)
     return _without(cells, study.get("exclude") or [], known)
 
 
@@ -153,12 +156,16 @@ def _axes(overrides: Sequence[Override]) -> dict[str, Axis]:
 
 def _demand_scientific(name: str, text: str) -> None:
     """Raise ConfigError for a setting that is the sweep's, not a run's."""
-    group = re.split(r"[./@]", name)[0]
-    if group in ("study", "budget", "run", "hydra"):
+    group = _group(name)
+    if group in OF_THE_SWEEP:
         raise ConfigError(
             f"{text} varies {group}, but a sweep is one study, with one budget, in one place; "
             "launch one after the other, each with a study.name of its own"
         )
+
+
+def _group(name: str) -> str:
+    return re.split(r"[./@]", name)[0]
 
 
 def _bundle(name: Any, settings: Any) -> dict[str, str]:

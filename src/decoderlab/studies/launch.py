@@ -69,7 +69,11 @@ def launch(
     study = complete("study", Study, study)
     call("study", Study, **study)
     cells = grid(study, params, arguments, compose.parse)
-    planned = make_plan(cells, compose)
+    chosen = compose.master.hydra.runtime.choices.get("study", "adhoc")
+    default_name = None if chosen == "adhoc" else chosen
+    if study["tuning"] and not (study["name"] or default_name):
+        raise ConfigError("a study that tunes needs a name; give study.name=NAME")
+    planned = make_plan(cells, compose, default_name)
     for note in planned.notes:
         say(f"note: {note}")
     tuner = Tuner(cells, planned, compose) if study["tuning"] else None
@@ -94,7 +98,7 @@ def launch(
             return trials
 
         tuned, record, drifted = tuner.tune(planned.output_dir, do)
-        planned = make_plan(tuned, compose)
+        planned = make_plan(tuned, compose, default_name)
         planned.demand_possible()
         plan = replace(planned.plan, tuning=record, drift=drifted)
         planned = replace(planned, plan=plan)

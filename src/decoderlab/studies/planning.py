@@ -12,7 +12,7 @@ import torch
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from decoderlab import cost
+from decoderlab import checks, cost
 from decoderlab.assembly import build_networks, build_task
 from decoderlab.config import BUILT, ConfigError, canonical, run_id
 from decoderlab.equations import count
@@ -113,6 +113,8 @@ class Planned:
             shown = "; ".join(cells[:3]) + ("; ..." if len(cells) > 3 else "")
             where = f"the cell {shown}" if len(cells) == 1 else f"{len(cells)} cells: {shown}"
             lines.append(f"{reason} (in {where})" if any(cells) else reason)
+        if lines and self.plan.cells:
+            lines.append("nothing was started; correct them, or leave them out by study.exclude")
         if lines:
             raise ConfigError("\n".join(lines))
 
@@ -120,18 +122,20 @@ class Planned:
 def make_plan(
     cells: Sequence[GridCell],
     compose: Callable[[Sequence[str]], Composed],
+    default_name: str | None = None,
 ) -> Planned:
     """Compose and check every cell, count its model, and estimate the time.
 
     Args:
         cells: of the grid.
         compose: from overrides to a config.
+        default_name: of the study, where its settings give none; None for a hash of its runs.
 
     Raises:
         ConfigError: if no cell can run.
     """
     torch.set_num_threads(1)  # many small models are counted and timed
-    maker = _Maker(factors([cell.named for cell in cells]))
+    maker = _Maker(factors([cell.named for cell in cells]), default_name)
     drafts = maker.composed(cells, compose)
     drafts = maker.each("counting the models", drafts, maker.measure)
     drafts = maker.matched(drafts)
@@ -147,10 +151,11 @@ class _Maker:
 
     Args:
         varied: the settings that differ between cells.
+        default_name: see `make_plan`.
     """
 
-    def __init__(self, varied: Sequence[str]) -> None:
-        self.varied = varied
+    def __init__(self, varied: Sequence[str], default_name: str | None) -> None:
+        self.varied, self.default_name = varied, default_name
         self.impossible: dict[str, list[str]] = {}
         self.notes: list[str] = []
         self.models: dict[str, tuple[int, float] | str] = {}
@@ -255,12 +260,14 @@ class _Maker:
         self.each("timing the models", list(pending.values()), self.timer.add)
         rows = {cell.variant for cell in cells.values()}
         if study["baseline"] is not None and study["baseline"] not in rows:
-            self.notes.append(
-                f"the baseline {study['baseline']} is not one of {', '.join(sorted(rows))}"
-            )
+            told = f"study.baseline is {study['baseline']}, which is none of the rows: "
+            told += ", ".join(sorted(rows))
+            if meant := checks.did_you_mean(study["baseline"], rows):
+                raise ConfigError(f"{told}.{meant}")
+            self.notes.append(told)
         if study["name"] is None:
             digest = hashlib.sha256(" ".join(cells).encode()).hexdigest()
-            study = study | {"name": f"sweep-{digest[:8]}"}
+            study = study | {"name": self.default_name or f"sweep-{digest[:8]}"}
         configs = {draft.run_id: draft.config | {"study": study} for draft in drafts}
         return Planned(
             plan=Plan(study, tuple(cells.values()), budget),

@@ -107,6 +107,7 @@ def run_all(
                 stopping = interruption.signum is not None
                 if stopping and not told:
                     told = True
+                    say("stopping: the runs save what they have; a second time stops them at once")
                     for worker in workers:
                         worker.tell_to_stop()
                 if stopping and not any(worker.job for worker in workers):

@@ -421,6 +421,8 @@ def print_table(report: Report) -> None:
             texts += _entry_texts(report.table.get((variant, task)))
         table.add_row(*(text.replace("[", "\\[") for text in [variant, *texts]))
     output().print(table)
+    if report.metric in WORST and any(entry.failed for entry in report.table.values()):
+        say(f"a run that failed counts with the score {WORST[report.metric]:g}")
     finished = sum(row.status == "FINISHED" for row in report.rows)
     if finished < len(report.rows):
         say(f"{len(report.rows) - finished} of {len(report.rows)} runs are not finished")

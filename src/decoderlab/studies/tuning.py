@@ -16,8 +16,10 @@ from statistics import fmean
 from typing import Any
 
 from filelock import FileLock
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
-from decoderlab.config import ConfigError, LaunchError, canonical
+from decoderlab.config import ConfigError, LaunchError, canonical, resolve
 from decoderlab.metrics import DIRECTIONS
 from decoderlab.progress import say
 from decoderlab.randomness import stream_seed
@@ -27,6 +29,7 @@ from decoderlab.studies.grid import GridCell, as_sweep, as_value
 from decoderlab.studies.plan import Cell, factors
 from decoderlab.studies.planning import Planned, make_plan
 from decoderlab.studies.report import WORST
+from decoderlab.train import explain
 
 Do = Callable[[Planned], Planned]
 # Of training, what every variant has alike whatever is tuned.
@@ -73,6 +76,7 @@ class Tuner:
         self.tuning = self.study["tuning"]
         self.seeds = _seeds(self.tuning["seeds"], compose)
         self._check({cell.seed for cell in planned.plan.cells})
+        self._try_space()
         self.varied = [key for key in factors([cell.named for cell in cells]) if key != "seed"]
         self.arms: dict[str, Arm] = {}
         for cell in cells:
@@ -114,6 +118,20 @@ class Tuner:
                     f"study.tuning.space has {key}, but budget.match is {match!r}, which a tuned "
                     "model would not keep to; tune settings of training alone"
                 )
+
+    def _try_space(self) -> None:
+        """Raise ConfigError for a setting of the space that some variant does not have."""
+        space = self.tuning["space"]
+        first = {key: one[0] if isinstance(one, list) else one["low"] for key, one in space.items()}
+        for cell in {
+            cell.variant or cell.given.get("decoder"): cell for cell in self.cells
+        }.values():
+            try:
+                resolve(self.compose(with_settings(cell, first, None).overrides).config)
+            except ConfigError as error:
+                raise ConfigError(f"study.tuning.space: {error}") from error
+            except (HydraException, OmegaConfBaseException) as error:
+                raise ConfigError(f"study.tuning.space: {explain(error)}") from error
 
     def tune(
         self, output_dir: Path, do: Do
