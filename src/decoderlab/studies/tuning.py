@@ -123,9 +123,8 @@ class Tuner:
         """Raise ConfigError for a setting of the space that some variant does not have."""
         space = self.tuning["space"]
         first = {key: one[0] if isinstance(one, list) else one["low"] for key, one in space.items()}
-        for cell in {
-            cell.variant or cell.given.get("decoder"): cell for cell in self.cells
-        }.values():
+        variants = {cell.variant or cell.given.get("decoder"): cell for cell in self.cells}
+        for cell in variants.values():
             try:
                 resolve(self.compose(with_settings(cell, first, None).overrides).config)
             except ConfigError as error:
@@ -150,8 +149,8 @@ class Tuner:
         searches = _searches(folder, list(self.arms.values()), self.study)
         trials, at_once = self.tuning["trials"], self.tuning["sampler"] == "random"
         # A search that was interrupted goes on where it was: its plan has those trials already.
-        first = trials if at_once else max(1, *(one.num_asked for one in searches.values()))
-        for wanted in range(first, trials + 1):
+        asked = trials if at_once else max(one.num_asked for one in searches.values())
+        for wanted in range(min(max(asked, 1), trials), trials + 1):
             settings = {name: search.settings(wanted) for name, search in searches.items()}
             cells = [
                 with_settings(arm.cell, one, seed)
