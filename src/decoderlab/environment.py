@@ -22,7 +22,7 @@ PACKAGES = ("decoderlab", "torch", "pytorch-lightning", "hydra-core", "numpy")
 BESIDE = (
     "studies",
     "testing",
-    *(f"{name}.py" for name in ("check", "commands", "evaluate", "plan", "predict", "process")),
+    *(f"{name}.py" for name in ("check", "evaluate", "plan", "predict", "process")),
     *(f"{name}.py" for name in ("progress", "report", "status", "tensorboard", "train")),
 )
 

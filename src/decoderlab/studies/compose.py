@@ -61,7 +61,7 @@ class Composer:
             names = [name for name in config if name != "hydra"]
             self._composed[key] = Composed(OmegaConf.masked_copy(config, names), choices)
         config, choices = copy.deepcopy(self._composed[key].config), self._composed[key].choices
-        values = [one for one in parsed if not any(one is group for group in groups)]
+        values = [one for one in parsed if not self._is_group(one)]
         OmegaConf.set_struct(config, True)
         ConfigLoaderImpl._apply_overrides_to_config(values, config)
         return Composed(config, choices)

@@ -22,7 +22,7 @@ from decoderlab.studies.launch import Start
 from decoderlab.studies.live import LiveTable
 from decoderlab.studies.plan import read_job
 from decoderlab.studies.pool import Job, bring_to_end, run_all
-from decoderlab.train import outcome
+from decoderlab.train import add_to_path, outcome
 
 
 def starter(launcher: Any, max_batch_size: int | None) -> tuple[Start, int]:
@@ -126,8 +126,6 @@ def train_cell(reference: Mapping[str, Any]) -> str:
             study was launched, which relative paths are about), `config_dir` (of the user's own
             classes).
     """
-    from decoderlab.train import add_to_path
-
     os.chdir(reference["cwd"])
     process.user_config_dir = add_to_path(reference["config_dir"])
     cell, config = read_job(Path(reference["plan"]), reference["run_id"])

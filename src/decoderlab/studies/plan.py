@@ -142,13 +142,6 @@ def _cell(record: Mapping[str, Any]) -> Cell:
     return Cell(**{**record, "overrides": tuple(record["overrides"])})
 
 
-def load_plan(path: Path) -> Plan:
-    """Read a plan from its file; raises whatever a missing or damaged one does."""
-    record = json.loads(path.read_text())
-    cells = tuple(map(_cell, record["cells"]))
-    return Plan(record["study"], cells, record["budget"], tuple(record["drift"]), record["tuning"])
-
-
 def read_plan(output_dir: Path, name: str) -> Plan:
     """Read a study's plan.
 
@@ -157,7 +150,9 @@ def read_plan(output_dir: Path, name: str) -> Plan:
     """
     path = plan_file(output_dir, name)
     try:
-        return load_plan(path)
+        record = json.loads(path.read_text())
+        cells, drift = tuple(map(_cell, record["cells"])), tuple(record["drift"])
+        return Plan(record["study"], cells, record["budget"], drift, record["tuning"])
     except FileNotFoundError as error:
         root = output_dir / "studies"
         there = sorted(str(one.parent.relative_to(root)) for one in root.glob("**/plan.json"))

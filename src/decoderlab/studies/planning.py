@@ -309,7 +309,6 @@ def is_settled(folder: RunFolder, retry: str) -> bool:
         folder: of the run.
         retry: as in `study.retry`.
     """
-    status = folder.status()["status"]
-    if status in ("FAILED", "DIVERGED"):
+    if folder.status()["status"] in ("FAILED", "DIVERGED"):
         return retry == "none"
-    return status == "FINISHED" and folder.finished()
+    return folder.finished()

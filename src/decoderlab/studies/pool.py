@@ -37,6 +37,7 @@ from decoderlab.drift import code_digest
 from decoderlab.progress import say
 from decoderlab.records import SETTLED, RunFolder, write_text
 from decoderlab.studies.plan import Cell
+from decoderlab.train import add_to_path
 
 GRACE_SECONDS = 15.0  # for a run that is told to stop, to save what it has
 MAX_START_FAILURES = 3
@@ -234,10 +235,10 @@ class Worker:
             return give_up(job.folder, reason)
         if status is not None:
             return status
-        record = job.folder.recorded_status()
         if stopping:
             return job.folder.status()["status"]
-        began = record["status"] == "RUNNING" and record["at"] >= job.launched
+        record = job.folder.recorded_status()
+        began = record["status"] == "RUNNING" and record.get("at", 0.0) >= job.launched
         if isinstance(error, BrokenProcessPool) and not began and job.starts < MAX_START_FAILURES:
             return NOT_BEGUN
         return give_up(job.folder, _cause_of_death(error))
@@ -316,9 +317,7 @@ def prepare_worker(config_dir: str | None, parent: int) -> None:
     # The parent passes on what a terminal sends to all.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Interruption.patient = True
-    process.user_config_dir = config_dir
-    if config_dir is not None and config_dir not in sys.path:
-        sys.path.insert(0, config_dir)
+    process.user_config_dir = add_to_path(config_dir)
     watch = threading.Thread(target=process.end_with, args=(parent, GRACE_SECONDS), daemon=True)
     watch.start()
 
