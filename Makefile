@@ -1,4 +1,4 @@
-# make ablation   set up .venv, run the study context_routes, print its table
+# make ablation   set up .venv, run the study first_look, print its table
 # make test       set up .venv, run the tests (make test-all: the slow ones too)
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,7 +12,7 @@ export PYTHONHASHSEED := 0
 .PHONY: ablation test test-all lint clean
 
 ablation: .venv/installed
-	$(BIN)/decoderlab-train study=context_routes
+	$(BIN)/decoderlab-train study=first_look
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"

@@ -93,7 +93,7 @@ def build_model(config: Mapping[str, Any], task: Task) -> EncoderDecoder:
         label_smoothing=training.label_smoothing,
         search=Evaluation(**config["evaluation"]).search(config["seed"]),
     )
-    initialise(model, config["seed"], training.uniform_range)
+    initialise(model, config["seed"], training.uniform_range, training.initial_weights)
     return model.double() if training.precision == "float64" else model
 
 

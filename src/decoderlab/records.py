@@ -85,6 +85,7 @@ class RunFolder:
         self.result_file = path / "result.json"
         self.metrics = path / "metrics.jsonl"
         self.predictions = path / "predictions.jsonl"
+        self.probes = path / "probes.npz"
         self.vocabularies = path / "vocabularies.json"
         self.checkpoints = path / "checkpoints"
         self.traceback = path / "traceback.txt"

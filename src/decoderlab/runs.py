@@ -36,9 +36,10 @@ from decoderlab.contract import ImageSpace
 from decoderlab.distributed import Ranks, check_ranks
 from decoderlab.drift import drift, sign
 from decoderlab.environment import environment
-from decoderlab.equations import count
+from decoderlab.equations import as_text, count, equations_of
 from decoderlab.metrics import signature
 from decoderlab.module import EncoderDecoder
+from decoderlab.probes import probe
 from decoderlab.progress import say
 from decoderlab.records import (
     AtomicCheckpointIO,
@@ -375,6 +376,7 @@ def _train_and_test(
         if ranks.rank:
             return {}
         _write_predictions(folder, task, model)
+        probed = _probed(folder, task, model)
         if recorder.writer is not None:
             write_summary(recorder.writer, config, scores, folder.predictions, run.num_samples)
     finally:
@@ -404,6 +406,11 @@ def _train_and_test(
         "examples_seen": memory["examples_seen"],
         "tokens_seen": memory["tokens_seen"],
         "batches_per_epoch": batches.batches_per_epoch,
+        "probes": probed,
+        "equations": {
+            name: as_text(equations_of(one))
+            for name, one in (("encoder", model.encoder), ("decoder", model.decoder))
+        },
         "parameters": cost.count_parameters(model),
         "flops_per_example": cost.flops_per_example(model.cpu(), data.splits["validation"]),
         "train_seconds": memory["train_seconds"],
@@ -526,6 +533,17 @@ def _newest_valid(folder: RunFolder) -> Path | None:
         except Invalid as error:
             say(f"{error}; falling back to the one before")
     return None
+
+
+def _probed(folder: RunFolder, task: Task, model: EncoderDecoder) -> dict[str, Any] | None:
+    """Write what the report's pictures show; the scores stand without it, if it cannot be had."""
+    try:
+        probes = probe(model, task)
+    except Exception as error:  # whatever somebody's module does
+        say(f"no pictures of this run: {type(error).__name__}: {error}")
+        return None
+    probes.write(folder.probes)
+    return probes.counts
 
 
 def _write_predictions(folder: RunFolder, task: Task, model: EncoderDecoder) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from decoderlab import checks
+from decoderlab.initialisation import SCHEMES
 from decoderlab.metrics import DIRECTIONS
 from decoderlab.parts import part
 from decoderlab.search import Search
@@ -50,7 +51,9 @@ class Training:
         num_decays: at least 1, with schedule `halving`.
         warmup_steps: updates over which the learning rate rises linearly, at least 0.
         label_smoothing: share of a target's probability spread over all tokens in training, 0 to 1.
-        uniform_range: initial weights from U(-range, range); null for torch's own distributions.
+        initial_weights: from the distributions of `torch` or `keras`, see
+            `decoderlab.initialisation`.
+        uniform_range: initial weights from U(-range, range) instead; null for none.
         precision: `float32`, `bfloat16` (mixed: weights stay float32) or `float64`.
     """
 
@@ -68,6 +71,7 @@ class Training:
     num_decays: int
     warmup_steps: int
     label_smoothing: float
+    initial_weights: str
     uniform_range: float | None
     precision: str
 
@@ -77,6 +81,7 @@ class Training:
         checks.positive("learning_rate", self.learning_rate)
         checks.at_least("weight_decay", self.weight_decay, 0)
         checks.choice("schedule", self.schedule, SCHEDULES)
+        checks.choice("initial_weights", self.initial_weights, SCHEMES)
         checks.choice("precision", self.precision, list(PRECISIONS))
         checks.positive("decay_ratio", self.decay_ratio)
         checks.ratio("decay_start_ratio", self.decay_start_ratio)
@@ -86,6 +91,11 @@ class Training:
         for name in ("gradient_clip_norm", "uniform_range"):
             if getattr(self, name) is not None:
                 checks.positive(name, getattr(self, name))
+        if self.uniform_range is not None and self.initial_weights != "torch":
+            raise ValueError(
+                f"initial_weights is {self.initial_weights!r} and uniform_range "
+                f"{self.uniform_range}, but weights are drawn once; leave one of them out"
+            )
         budgets = {
             name: getattr(self, name)
             for name in ("max_steps", "max_epochs", "max_seconds")
@@ -321,6 +331,34 @@ def _check_dimension(key: str, values: Any) -> None:
     )
 
 
+FAMILIES = ("task", "study")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A published value that a study is to reproduce, with the tolerance stated before.
+
+    Args:
+        row: of the table.
+        value: what was published, in the study's metric; of the difference to the row `against`,
+            where that is given.
+        tolerance: how far from it counts as reproduced, above 0.
+        source: where it was published.
+        task: column of the table; null where there is only one.
+        against: another row; null for the value of the row itself.
+    """
+
+    row: str
+    value: float
+    tolerance: float
+    source: str
+    task: str | None = None
+    against: str | None = None
+
+    def __post_init__(self) -> None:
+        checks.positive("published.tolerance", self.tolerance)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """What a sweep asks, of which runs it consists, and how its table is made.
@@ -332,11 +370,20 @@ class Study:
         name: its folder under `outputs/studies`; null lets a sweep be named after its contents.
         question: what the study asks, in a sentence.
         metric: the test metric of the table.
+        minimum_effect: the smallest difference in that metric that anybody would care about, above
+            0; a variant is called better only if its interval lies above it, and no different only
+            if the interval lies within it. null: better than nothing at all is better, and nothing
+            is called no different.
         baseline: the row that the others are to be read against; null for none.
+        family: which comparisons Holm's correction takes together: those on each `task`, or those
+            of the whole `study`.
         retry: `failed` runs failed and diverged runs again; `none` leaves them as they are.
         seeds: a list, or `range(0,10)`; null for the seed of the config.
-        factors: settings, each with a list of values: a grid.
+        factors: settings, each with a list of values: a grid. Or a name of your own, with the
+            levels of the factor by name, each a bundle of settings.
         variants: names, each with a bundle of settings: what varies together.
+        references: names, each with a bundle of settings: rows that stand beside the named factors
+            and variants, and are no part of their grid.
         exclude: combinations to leave out, each a mapping of a factor (or `variant`) to a value or
             a list of values.
         max_runs, max_hours: above so many runs still to do, or so long an estimate, a person is
@@ -344,25 +391,35 @@ class Study:
         allow_drift: go on with runs made by other code, and with a plan that lacks runs of before;
             it is recorded.
         tuning: see `Tuning`; null for none.
+        published: values to stand beside ours, each a mapping as in `Published`.
     """
 
     name: str | None
     question: str | None
     metric: str
+    minimum_effect: float | None
     baseline: str | None
+    family: str
     retry: str
     seeds: list[int] | str | None
     factors: dict[str, Any] | None
     variants: dict[str, Any] | None
+    references: dict[str, Any] | None
     exclude: list[dict] | None
     max_runs: int
     max_hours: float
     allow_drift: bool
     tuning: Mapping[str, Any] | Tuning | None
+    published: list[dict] | None
 
     def __post_init__(self) -> None:
         checks.choice("metric", self.metric, list(DIRECTIONS))
         checks.choice("retry", self.retry, ("none", "failed"))
+        checks.choice("family", self.family, FAMILIES)
+        if self.minimum_effect is not None:
+            checks.positive("minimum_effect", self.minimum_effect)
+        for place, one in enumerate(self.published or []):
+            part(f"published[{place}]", Published, one)
         checks.at_least("max_runs", self.max_runs, 1)
         checks.positive("max_hours", self.max_hours)
         if self.tuning is not None:

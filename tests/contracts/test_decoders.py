@@ -82,8 +82,11 @@ def test_scheduled_sampling_passes_it(schedule, scope, space):
     recurrent(routes=["every_input"], target_space=space, feedback=feedback, head=head, dropout=0.3)
 
 
+OF_VALUES = [feedback for feedback in FEEDBACKS if feedback != "softmax"]
+
+
 @pytest.mark.parametrize("distribution", ["point", "gaussian"])
-@pytest.mark.parametrize("feedback", FEEDBACKS)
+@pytest.mark.parametrize("feedback", OF_VALUES)
 @pytest.mark.parametrize("embedding_size", [None, 4])
 @pytest.mark.parametrize("attention", [None, "additive", {"score": "dot", "input_feeding": True}])
 def test_values_are_written_like_tokens(distribution, feedback, embedding_size, attention):
@@ -96,6 +99,39 @@ def test_values_are_written_like_tokens(distribution, feedback, embedding_size, 
         head={"kind": "tanh", "distribution": distribution},
         embedding_size=embedding_size,
     )
+
+
+def test_values_have_no_softmax_to_feed_back():
+    with pytest.raises(ValueError, match="real values, which have none; take .*free_running"):
+        RecurrentDecoder(
+            target_space=ValueSpace(2),
+            encoder_shape=EncoderShape(3, 3),
+            cell="lstm",
+            hidden_size=3,
+            routes=["every_input"],
+            feedback="softmax",
+            head={"kind": "linear", "distribution": "point"},
+        )
+
+
+@pytest.mark.parametrize("embedding_size", [None, 2])
+def test_softmax_feedback_is_the_distribution_before_and_passes_the_gradient(embedding_size):
+    decoder, encoded = tiny(["every_input"], "softmax", None, embedding_size), encoding()
+    target = torch.tensor([[4, 5, 4], [5, 5, 2]])
+    outputs = decoder(encoded, target)
+    table = torch.eye(6).double() if embedding_size is None else decoder.embedding.weight
+    state, seen = decoder.start(encoded).recurrent, torch.zeros(2, 6).double()
+    for t in range(3):
+        inputs = torch.cat([seen @ table, encoded.summary], dim=-1).unsqueeze(1)
+        features, state = decoder.rnn(inputs, state)
+        logits = decoder.head(features, None).squeeze(1)
+        assert torch.allclose(logits, outputs[:, t])
+        seen = (logits + decoder.excluded).softmax(dim=-1)
+    # The logit of one token at the third step depends on the head's bias for another at the first.
+    bias = dict(decoder.head.named_parameters())
+    (name,) = (one for one in bias if one.endswith("bias"))
+    (gradient,) = torch.autograd.grad(outputs[:, 2, 4].sum(), bias[name])
+    assert gradient[5] != 0
 
 
 ATTENTIONS = [None] + [
@@ -111,14 +147,14 @@ def makes_sense(routes, feedback, attention) -> bool:
     return attention is not None or bool(routes)
 
 
-def tiny(routes, feedback, attention) -> RecurrentDecoder:
+def tiny(routes, feedback, attention, embedding_size=2) -> RecurrentDecoder:
     torch.manual_seed(0)
     return RecurrentDecoder(
         target_space=TokenSpace(6),
         encoder_shape=EncoderShape(3, 3, state_size=3, state_num_layers=1, has_cell=True),
         cell="lstm",
         hidden_size=3,
-        embedding_size=2,
+        embedding_size=embedding_size,
         routes=routes,
         feedback=feedback,
         bridge="dense" if "initial_state" in routes else "zero",

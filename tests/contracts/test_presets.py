@@ -26,6 +26,7 @@ NAMED = {
     "luong2015_input_feeding",
     "keras_addition",
     "brownlee2017_repeat_vector",
+    "brownlee2017_attention",
     "lake2018_scan",
     "yao2015_g2p",
     "vinyals2015_conversation",
@@ -116,6 +117,16 @@ def test_keras_addition_is_as_large_as_in_keras():
 def test_brownlees_model_is_as_large_as_in_keras():
     expected = lstm(12, 100) + lstm(100, 50) + 50 * 12 + 12
     assert size("brownlee2017_repeat_vector", TokenSpace(12), TokenSpace(12)) == expected
+
+
+def test_the_articles_attention_decoder_has_its_matrices():
+    values, h = 50, 150
+    encoder = lstm(values, h)
+    cell = gru(values + h, h)  # it sees its own softmax and the context
+    start, scores = (h + 1) * h, h * h + h * h + h
+    output = (values + h + h + 1) * values
+    found = size("brownlee2017_attention", TokenSpace(values), TokenSpace(values))
+    assert found == encoder + cell + start + scores + output
 
 
 def test_chos_model_has_the_matrices_of_appendix_a():

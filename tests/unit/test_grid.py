@@ -141,3 +141,48 @@ def test_fast_composing_gives_what_hydra_gives(cell):
     assert OmegaConf.to_container(composed.config) == OmegaConf.to_container(
         OmegaConf.masked_copy(whole, names)
     )
+
+
+def test_levels_with_names_are_a_grid_beside_which_references_stand():
+    made = cells(
+        factors={
+            "route": {"every": {"a.routes": ["x"]}, "first": {"a.routes": ["y"]}},
+            "feedback": {"without": {"a.feedback": "none"}, "with": {}},
+            "task": ["one", "two"],
+        },
+        references={"attention": {"decoder": "luong"}},
+        seeds=[0, 1],
+        exclude=[{"route": "first", "task": "two"}],
+    )
+    assert len(made) == 2 * 2 * 2 * 2 + 2 * 2 - 2 * 2
+    assert made[0].named == {"route": "every", "feedback": "without", "task": "one", "seed": "0"}
+    assert made[0].given["a.routes"] == "[x]"
+    beside = [cell for cell in made if cell.variant == "attention"]
+    assert [cell.named["task"] for cell in beside] == ["one", "one", "two", "two"]
+    assert all(cell.given["decoder"] == "luong" and not cell.levels for cell in beside)
+    assert not any(
+        cell.levels.get("route") == "first" for cell in made if cell.given["task"] == "two"
+    )
+    given = cells("a.feedback=other", factors={"feedback": {"without": {"a.feedback": "none"}}})
+    assert given[0].given["a.feedback"] == "other", "the command line holds for all levels"
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [
+        (
+            {"factors": {"one": {"x": {"a": 1}}, "two": {"y": {"a": 2}}}},
+            "study.factors.two.y sets a, which another factor",
+        ),
+        ({"factors": {"one": {}}}, "at least one level by name"),
+        ({"factors": {"a.b": {"x": {"a": 1}}}}, "under a name of its own"),
+        ({"factors": {"one": {"x": 3}}}, "study.factors.one.x is 3; give a mapping"),
+        (
+            {"variants": {"same": {"a": 1}}, "references": {"same": {"a": 2}}},
+            "study.references and study.variants both have",
+        ),
+    ],
+)
+def test_levels_and_references_that_make_no_sense_are_refused(study, message):
+    with pytest.raises(ConfigError, match=message):
+        cells(**study)

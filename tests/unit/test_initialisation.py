@@ -113,3 +113,25 @@ def test_without_an_input_only_the_first_layers_input_weights_are_frozen(cell):
     layers = RecurrentLayers(cell=cell, input_size=0, hidden_size=1, num_layers=2)
     frozen = [name for name, one in layers.named_parameters() if not one.requires_grad]
     assert frozen == ["layers.0.weight_ih_l0" if cell == "lstm" else "layers.0.cells.0.weight_ih"]
+
+
+def test_kerass_scheme_is_kerass():
+    """Each distribution beside what Keras 3 says of its own layers' defaults."""
+    lstm, dense, table = nn.LSTM(7, 60), nn.Linear(40, 50), nn.Embedding(9, 5, padding_idx=0)
+    for module in (lstm, dense, table):
+        initialise(module.requires_grad_(False), 0, scheme="keras")
+    limit = math.sqrt(6 / (7 + 4 * 60))  # Keras's kernel has the shape (7, 240)
+    assert 0.98 * limit < lstm.weight_ih_l0.abs().max() <= limit
+    square = lstm.weight_hh_l0.T @ lstm.weight_hh_l0
+    assert torch.allclose(square, torch.eye(60), atol=1e-5)
+    bias = lstm.bias_ih_l0 + lstm.bias_hh_l0
+    assert bias.tolist() == [0.0] * 60 + [1.0] * 60 + [0.0] * 120
+    assert dense.weight.abs().max() <= math.sqrt(6 / 90)
+    assert dense.weight.std() == pytest.approx(math.sqrt(2 / 90), rel=0.05)
+    assert not dense.bias.any()
+    assert 0 < table.weight[1:].abs().max() <= 0.05
+    gru = nn.GRU(3, 4)
+    initialise(gru, 0, scheme="keras")
+    assert not gru.bias_ih_l0.any()
+    with pytest.raises(ValueError, match="scheme is 'kears'.*Did you mean keras"):
+        initialise(dense, 0, scheme="kears")

@@ -14,7 +14,7 @@ from decoderlab.parts import keep
 from decoderlab.pooling import masked_mean
 
 BRIDGES = ("zero", "copy", "dense", "dense_nonlinear", "mean", "learned")
-SOURCES = ("state", "summary")
+SOURCES = ("state", "summary", "first")
 CELL_STATES = ("encoder", "zero", "hidden")
 
 
@@ -25,7 +25,8 @@ class BridgeSettings:
     Args:
         kind: see `Bridge`.
         source: what copy, dense and dense_nonlinear read: the encoder's `state`, layer by layer,
-            or its `summary`.
+            its `summary`, or the `first` vector of its memory. The last is no encoding of the
+            whole source, and so needs no route.
         cell: where a decoder's LSTM cell state comes from: `encoder` (treated like the hidden
             state), `zero`, or `hidden` (the same numbers as the hidden state).
     """
@@ -50,6 +51,11 @@ class BridgeSettings:
         """Whether anything of the source passes."""
         return self.kind not in ("zero", "learned")
 
+    @property
+    def needs_route(self) -> bool:
+        """Whether it is in force with the route initial_state alone."""
+        return self.carries and (self.source != "first" or self.kind == "mean")
+
 
 class Bridge(nn.Module):
     """Makes the decoder's initial state, for any two depths, widths, directions and cells.
@@ -64,14 +70,16 @@ class Bridge(nn.Module):
     h is the encoder's last hidden state. Layers are paired from the top: a decoder with fewer
     layers takes the encoder's topmost ones, one with more repeats the encoder's top layer in its
     own upper layers. An encoder without a recurrent state, and `source: summary`, count as one
-    layer whose hidden state is the summary.
+    layer whose hidden state is the summary; `source: first` as one of m_1.
 
     The LSTM's cell state with `cell: encoder`: `copy` copies it, zeros where there is none; the
     other maps have weights of their own for it, and read the encoder's cell, or what the hidden
     state reads where there is none.
 
     Paper: copy, Sutskever et al. 2014; dense_nonlinear, tanh(V' c), Cho et al. 2014, section 2.2
-        (there with `source: summary`); mean, Sennrich et al. 2017 (https://arxiv.org/abs/1703.04357,
+        (there with `source: summary`); tanh(W h_1), Bahdanau et al. 2015, A.2.2, where h_1 is that
+        of the backward pass, and the article's AttentionDecoder (2017), where it is the forward
+        one's (`source: first`); mean, Sennrich et al. 2017 (https://arxiv.org/abs/1703.04357,
         section 2).
     Differs: with several layers, each has weights of its own; there is a bias.
 
@@ -104,7 +112,8 @@ class Bridge(nn.Module):
         self.has_cell = has_cell
         self.has_source_cell = encoder_shape.has_cell
         self.from_state = settings.source == "state" and encoder_shape.state_size is not None
-        if self.kind == "mean":
+        self.from_first = settings.source == "first"
+        if self.kind == "mean" or self.from_first:
             source_size, source_layers = encoder_shape.memory_size, 1
         elif self.from_state:
             source_size, source_layers = encoder_shape.state_size, encoder_shape.state_num_layers
@@ -135,6 +144,8 @@ class Bridge(nn.Module):
             return None
         if self.kind == "mean":
             return "memory"
+        if self.from_first:
+            return "first position"
         return "state" if self.from_state else "summary"
 
     def forward(self, encoded: Encoded) -> State:
@@ -152,7 +163,9 @@ class Bridge(nn.Module):
     def equations(self) -> list[Equation]:
         """Return the initial state, and an LSTM's initial cell; see `decoderlab.equations`."""
         read, read_cell = (
-            ("the encoder's last h", "the encoder's last k") if self.from_state else ("c", None)
+            ("the encoder's last h", "the encoder's last k")
+            if self.from_state
+            else ("m_1" if self.from_first else "c", None)
         )
         patterns = {
             "zero": "0",
@@ -178,7 +191,7 @@ class Bridge(nn.Module):
                 lines.append(Equation("k_0", "0", self.hidden_size))
             case "encoder":
                 copied = self.kind == "copy" and not (self.from_state and self.has_source_cell)
-                read_cell = read_cell if self.has_source_cell else read
+                read_cell = read_cell if self.has_source_cell and self.from_state else read
                 right = "0" if copied else pattern.format(read_cell).replace("_0", "_k")
                 lines.append(Equation("k_0", right, self.hidden_size, count(cell)))
         return lines
@@ -206,6 +219,8 @@ class Bridge(nn.Module):
     def _read(self, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
         if self.kind == "mean":
             return masked_mean(encoded.memory, encoded.memory_mask).unsqueeze(0), None
+        if self.from_first:
+            return encoded.memory[:, 0].unsqueeze(0), None
         if self.from_state:
             return encoded.state
         return encoded.summary.unsqueeze(0), None

@@ -12,7 +12,7 @@ from decoderlab import checks
 from decoderlab.contract import TokenSpace, ValueSpace
 from decoderlab.parts import keep
 
-FEEDBACKS = ("none", "teacher_forcing", "scheduled_sampling", "free_running")
+FEEDBACKS = ("none", "teacher_forcing", "scheduled_sampling", "free_running", "softmax")
 SCOPES = ("token", "sequence")
 SCHEDULES = ("constant", "linear", "exponential", "inverse_sigmoid")
 
@@ -25,7 +25,9 @@ class FeedbackSettings:
         kind: `none`: never, neither in training nor in generation. The others see the previous
             output when generating; in training `teacher_forcing` sees the target's previous
             token, `free_running` its own previous prediction, and `scheduled_sampling` one of the
-            two, as a coin falls.
+            two, as a coin falls. `softmax` sees no token at all, but its own previous distribution
+            over tokens (zeros before the first), in training and in generation alike, and passes
+            the gradient on through it.
         scope: whether a coin is thrown per `token` (Bengio et al. 2015) or per `sequence`.
         schedule: of the teacher ratio, the probability of seeing the target, by the number i of
             training updates done, with n = decay_steps: `constant`, first_ratio; `linear`,
@@ -69,8 +71,13 @@ class FeedbackSettings:
 
     @property
     def samples(self) -> bool:
-        """Whether training sees the decoder's own predictions."""
+        """Whether training sees tokens or values that the decoder itself has chosen."""
         return self.kind in ("scheduled_sampling", "free_running")
+
+    @property
+    def sees_target(self) -> bool:
+        """Whether the target before a position reaches it, at least in evaluation."""
+        return self.kind not in ("none", "softmax")
 
     def told(self) -> str:
         """Return in words what stands for y_{t-1}."""
@@ -79,6 +86,8 @@ class FeedbackSettings:
                 return "in training the target's, in generation what was generated"
             case "free_running":
                 return "what was generated, in training too"
+            case "softmax":
+                return "softmax(o_{t-1}), in training too; 0 before the first"
         ratio = f"{self.first_ratio:g}"
         if self.schedule != "constant":
             ratio += (
@@ -96,7 +105,7 @@ class FeedbackSettings:
             (0.75, 0.0)
         """
         if self.kind != "scheduled_sampling":
-            return 0.0 if self.kind in ("free_running", "none") else 1.0
+            return 1.0 if self.kind == "teacher_forcing" else 0.0
         done = step / self.decay_steps
         match self.schedule:
             case "constant":
@@ -113,7 +122,8 @@ class FeedbackSettings:
 class Feedback:
     """The coins of one decoder.
 
-    Paper: Bengio et al. 2015, sections 2.3 and 2.4 (https://arxiv.org/abs/1506.03099).
+    Paper: Bengio et al. 2015, sections 2.3 and 2.4 (https://arxiv.org/abs/1506.03099). `softmax`
+        is the feedback of the article's AttentionDecoder (machinelearningmastery.com, 2017).
     Differs: none; of the two choices that the paper names for the decoder's own output, ours is its
         most probable token. No gradient passes through the choice of a token; real values, of which
         the paper does not speak, do pass it on.

@@ -31,6 +31,8 @@ class DecoderState(NamedTuple):
         keys: (B, S, K), what attention compares a query with, None without attention.
         fed: (B, F), the vector that input feeding hands to the next step, else None.
         attention_weights: (B, S) of the step before, None before the first and without attention.
+        distribution: (B, V) over tokens at the step before, what `softmax` feedback sees, else
+            None.
     """
 
     recurrent: State
@@ -40,6 +42,7 @@ class DecoderState(NamedTuple):
     keys: Tensor | None = None
     fed: Tensor | None = None
     attention_weights: Tensor | None = None
+    distribution: Tensor | None = None
 
 
 class RecurrentDecoder(nn.Module):
@@ -133,6 +136,12 @@ class RecurrentDecoder(nn.Module):
         self.head_settings, embedding_size = settled.head, settled.embedding_size
         self.target_space = target_space
         self.sees_output = settled.feedback.kind != "none"
+        self.sees_softmax = settled.feedback.kind == "softmax"
+        if self.sees_softmax and not isinstance(target_space, TokenSpace):
+            raise ValueError(
+                "feedback is 'softmax', but the targets are real values, which have none; take "
+                "decoder.feedback.kind=free_running"
+            )
 
         self.embedded_size = embedded_size = 0
         if self.sees_output:
@@ -218,7 +227,7 @@ class RecurrentDecoder(nn.Module):
         previous = self._before(target)
         state = self.start(encoded)
         samples = self.training and self.feedback.settings.samples
-        if not samples and not self.fed_size:
+        if not (samples or self.fed_size or self.sees_softmax):
             return self._advance(previous, state)[0]
         # A step needs what the step before it produced: no way around a loop.
         if samples:
@@ -251,6 +260,7 @@ class RecurrentDecoder(nn.Module):
             encoded.memory_mask,
             None if self.attention is None else self.attention.keys(encoded.memory),
             fed if self.fed_size else None,
+            distribution=self._nothing_yet(encoded) if self.sees_softmax else None,
         )
 
     def step(self, previous: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
@@ -281,7 +291,7 @@ class RecurrentDecoder(nn.Module):
         attends, context, weights = self.attends, None, None
         summary = state.summary.unsqueeze(1).expand(-1, num_steps, -1)
         hidden = state.recurrent.hidden[-1].unsqueeze(1)  # the top layer's s_{t-1}
-        embedded = self.dropout(self.embedding(previous)) if self.sees_output else None
+        embedded = self._embed(previous, state) if self.sees_output else None
         fed = state.fed
         if fed is not None and attends.query == "previous":
             context, weights = self._attend(hidden, state)  # Bahdanau: the cell sees this context
@@ -320,11 +330,25 @@ class RecurrentDecoder(nn.Module):
         if self.head_settings.sees_previous:
             features = torch.cat([features, embedded], dim=-1)
         table = self.embedding.weight if self.head_settings.tied else None
-        return self.head(features, table), state._replace(
+        outputs = self.head(features, table)
+        if self.sees_softmax:
+            distribution = torch.softmax(outputs[:, -1] + self.excluded, dim=-1)
+            state = state._replace(distribution=distribution)
+        return outputs, state._replace(
             recurrent=recurrent,
             fed=fed[:, -1] if self.fed_size and attends.query == "current" else state.fed,
             attention_weights=weights,
         )
+
+    def _embed(self, previous: Tensor, state: DecoderState) -> Tensor:
+        if state.distribution is None:
+            return self.dropout(self.embedding(previous))
+        table = self.embedding.weight if hasattr(self.embedding, "weight") else None
+        expected = state.distribution if table is None else state.distribution @ table
+        return self.dropout(expected.unsqueeze(1))
+
+    def _nothing_yet(self, encoded: Encoded) -> Tensor:
+        return encoded.summary.new_zeros(encoded.summary.shape[0], self.target_space.size)
 
     def _attend(self, query: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
         return self.attention(query, state.memory, state.keys, state.memory_mask)

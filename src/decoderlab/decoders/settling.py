@@ -57,7 +57,7 @@ def settle(
     fed_back = part("feedback", FeedbackSettings, feedback).settled()
     start = part("bridge", BridgeSettings, bridge)
     sees_output = fed_back.kind != "none"
-    if "initial_state" not in where and start.carries:
+    if "initial_state" not in where and start.needs_route:
         start = BridgeSettings(kind="zero")
     if not cell.startswith("lstm"):
         start = replace(start, cell="encoder")
@@ -84,10 +84,11 @@ def _refuse_contradictions(settled: Settled, sees_output: bool) -> None:
             "routes is empty and attention is null, so nothing of the source reaches the decoder; "
             f"name at least one of {', '.join(ROUTES)}, or a score: decoder.attention.score=general"
         )
-    if "initial_state" in routes and not bridge.carries:
+    if "initial_state" in routes and not bridge.needs_route:
         raise ValueError(
-            f"routes has initial_state but bridge is {bridge.kind!r}, which carries nothing; "
-            "take decoder.bridge.kind=copy, dense, dense_nonlinear or mean, or leave the route out"
+            f"routes has initial_state but bridge is {bridge.kind!r}, which carries nothing of "
+            "the summary; take decoder.bridge.kind=copy, dense, dense_nonlinear or mean, with "
+            "decoder.bridge.source=state or summary, or leave the route out"
         )
     for setting, asks in (
         ("head.sees_previous=true", head.sees_previous),

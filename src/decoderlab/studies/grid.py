@@ -22,16 +22,18 @@ class GridCell:
     """One combination, before it is composed.
 
     Args:
-        variant: name of the bundle, None without bundles.
+        variant: name of the bundle, or of the reference; None without.
         given: setting to value as text, as on the command line: what makes this cell.
         bundled: the settings among them that the variant's name stands for.
         prefixes: of settings that were given with Hydra's `+`, `++` or `~`.
+        levels: of the factors whose values have names: which of them.
     """
 
     variant: str | None
     given: dict[str, str]
     bundled: frozenset[str] = frozenset()
     prefixes: Mapping[str, str] = field(default_factory=dict)
+    levels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def overrides(self) -> list[str]:
@@ -40,9 +42,10 @@ class GridCell:
 
     @property
     def named(self) -> dict[str, str]:
-        """The cell as a person tells it from the others: the variant's name for its bundle."""
+        """The cell as a person tells it from the others: names for what they stand for."""
         own = {key: value for key, value in self.given.items() if key not in self.bundled}
-        return own if self.variant is None else {"variant": self.variant} | own
+        names = {} if self.variant is None else {"variant": self.variant}
+        return names | self.levels | own
 
     def text(self, varied: Sequence[str]) -> str:
         """Return how to find the cell in the sweep, by the settings that vary in it."""
@@ -63,33 +66,86 @@ def grid(
     Raises:
         ConfigError: for axes without values, or exclusions that exclude nothing.
     """
-    declared = dict(params) | dict(study.get("factors") or {})
+    factors = dict(study.get("factors") or {})
+    named = {key: value for key, value in factors.items() if isinstance(value, Mapping)}
+    declared = dict(params) | {key: one for key, one in factors.items() if key not in named}
     if study.get("seeds") is not None:
         declared["seed"] = study["seeds"]
     lines = [f"{key}={as_sweep(f'study.factors.{key}', value)}" for key, value in declared.items()]
     own, given = _axes(parse(lines)), _axes(parse(list(arguments)))
     axes = {name: axis.values for name, axis in (own | given).items()}
     prefixes = {name: axis.prefix for name, axis in (own | given).items() if axis.prefix}
-    bundles: dict[str | None, dict[str, str]] = {None: {}}
-    if study.get("variants"):
-        bundles = {str(name): _bundle(name, value) for name, value in study["variants"].items()}
+    rows = _rows(study, named)
     cells = []
-    for (name, bundle), values in itertools.product(
-        bundles.items(), itertools.product(*axes.values())
-    ):
+    for row, values in itertools.product(rows, itertools.product(*axes.values())):
         swept = dict(zip(axes, values, strict=True))
         # What is given on the command line holds for all bundles.
-        bundled = {key: value for key, value in bundle.items() if key not in given}
-        cells.append(GridCell(name, swept | bundled, frozenset(bundled), prefixes))
+        bundled = {key: value for key, value in row.settings.items() if key not in given}
+        cell = GridCell(row.variant, swept | bundled, frozenset(bundled), prefixes, row.levels)
+        cells.append(cell)
     known = {name: {*axis.values} for name, axis in own.items()}
     for name, values in axes.items():
         known.setdefault(name, set()).update(values)
-    for name, value in itertools.chain.from_iterable(one.items() for one in bundles.values()):
+    for name, value in itertools.chain.from_iterable(one.settings.items() for one in rows):
         known.setdefault(name, set()).add(value)
     known = {name: one for name, one in known.items() if _group(name) not in OF_THE_SWEEP}
-    if study.get("variants"):
-        known["variant"] = set(bundles)
+    for row in rows:
+        if row.variant is not None:
+            known.setdefault("variant", set()).add(row.variant)
+        for factor, level in row.levels.items():
+            known.setdefault(factor, set()).add(level)
     return _without(cells, study.get("exclude") or [], known)
+
+
+class _Row(NamedTuple):
+    """What a row of the table sets, and the names that say so."""
+
+    variant: str | None
+    levels: dict[str, str]
+    settings: dict[str, str]
+
+
+def _rows(study: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> list[_Row]:
+    """Return every variant with every level of the named factors, then the references."""
+    variants = {None: {}} if not study.get("variants") else _bundles("variants", study)
+    levels = [
+        [
+            (factor, str(name), _bundle(f"factors.{factor}.{name}", one))
+            for name, one in all_.items()
+        ]
+        for factor, all_ in named.items()
+    ]
+    for factor, all_ in named.items():
+        if not all_ or not str(factor).isidentifier() or factor in ("variant", "seed"):
+            raise ConfigError(
+                f"study.factors.{factor} is {dict(all_)!r}; give a list of values, or, under a "
+                "name of its own, at least one level by name: {level: {setting: value}}"
+            )
+    rows = []
+    for (name, bundle), combination in itertools.product(
+        variants.items(), itertools.product(*levels)
+    ):
+        settings = dict(bundle)
+        for factor, level, own in combination:
+            if twice := settings.keys() & own.keys():
+                raise ConfigError(
+                    f"study.factors.{factor}.{level} sets {', '.join(sorted(twice))}, which "
+                    "another factor or the variant sets too; one of them must leave it alone"
+                )
+            settings |= own
+        rows.append(_Row(name, {factor: level for factor, level, _ in combination}, settings))
+    if study.get("references"):
+        references = _bundles("references", study)
+        if both := references.keys() & variants.keys():
+            raise ConfigError(f"study.references and study.variants both have {sorted(both)}")
+        rows += [_Row(name, {}, bundle) for name, bundle in references.items()]
+    return rows
+
+
+def _bundles(field_name: str, study: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    return {
+        str(name): _bundle(f"{field_name}.{name}", one) for name, one in study[field_name].items()
+    }
 
 
 def as_sweep(name: str, values: Any) -> str:
@@ -168,14 +224,13 @@ def _group(name: str) -> str:
     return re.split(r"[./@]", name)[0]
 
 
-def _bundle(name: Any, settings: Any) -> dict[str, str]:
+def _bundle(name: str, settings: Any) -> dict[str, str]:
     if not isinstance(settings, Mapping) or "seed" in settings:
         raise ConfigError(
-            f"study.variants.{name} is {settings!r}; give a mapping of settings to values, without "
-            "seed"
+            f"study.{name} is {settings!r}; give a mapping of settings to values, without seed"
         )
     for key in settings:
-        _demand_scientific(str(key), f"study.variants.{name}.{key}")
+        _demand_scientific(str(key), f"study.{name}.{key}")
     return {str(key): as_value(value) for key, value in settings.items()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -176,23 +176,28 @@ def factors(overrides: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def labels(
-    cell: Mapping[str, str], varied: Sequence[str], choices: Mapping[str, str]
+    cell: Mapping[str, str],
+    varied: Sequence[str],
+    choices: Mapping[str, str],
+    named: Collection[str] = (),
 ) -> tuple[str, str]:
     """Return the row and the column of a cell.
 
     The column is the task with whatever of it varies; the row is the bundle's name and all else
-    that varies but the seed, or the decoder's name where nothing else does.
+    that varies but the seed, or the decoder's name where nothing else does. `named` are the
+    factors whose values have names, which say enough alone.
 
     Example:
         >>> cell = {"decoder": "luong", "task": "echo", "task.max_length": "9", "seed": "1"}
         >>> labels(cell, list(cell), {"task": "echo", "decoder": "luong"})
         ('luong', 'echo max_length=9')
     """
+    varied = [key for key in varied if key in cell]
     about_task = [key for key in varied if key.startswith("task.")]
     column = [choices["task"]] + [f"{key.removeprefix('task.')}={cell[key]}" for key in about_task]
     rest = [key for key in varied if key not in ("task", "seed", *about_task)]
     if "variant" in cell and "variant" not in rest:
         rest.insert(0, "variant")
-    names = ("variant", "decoder", "encoder")
-    row = [cell[key] if key in names else f"{key}={cell[key]}" for key in rest]
+    alone = {"variant", "decoder", "encoder", *named}
+    row = [cell[key] if key in alone else f"{key}={cell[key]}" for key in rest]
     return " ".join(row) or choices["decoder"], " ".join(column)

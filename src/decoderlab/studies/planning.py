@@ -183,7 +183,7 @@ class _Maker:
             except (ConfigError, HydraException, OmegaConfBaseException) as error:
                 self.refuse(cell, error)
                 continue
-            row, column = labels(cell.named, self.varied, composed.choices)
+            row, column = labels(cell.named, self.varied, composed.choices, cell.levels)
             drafts.append(Draft(cell, config, row, column))
         return drafts
 

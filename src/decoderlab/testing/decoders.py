@@ -77,15 +77,16 @@ def the_future_has_no_influence(subject: DecoderSubject) -> None:
 
 
 def the_previous_output_has_influence_exactly_with_feedback(subject: DecoderSubject) -> None:
-    """With a declared feedback, the target matters if that is not none."""
+    """With a declared feedback, the target matters exactly if that sees it."""
     decoder, encoded, target = subject.build(), subject.encoded(), subject.target()
     declared = declared_feedback(decoder)
     if declared is None:
         raise Skipped("no feedback is declared")
     gap = gap_between(decoder(encoded, target), decoder(encoded, subject.changed(target)))
-    if declared.kind == "none" and gap:
-        raise Seen(f"feedback is none, but another target changes the outputs by {gap:.1e}")
-    if declared.kind != "none" and not gap:
+    if not declared.sees_target and gap:
+        kind = declared.kind
+        raise Seen(f"feedback is {kind}, but another target changes the outputs by {gap:.1e}")
+    if declared.sees_target and not gap:
         raise Seen(f"feedback is {declared.kind}, but the target changes nothing")
 
 
