@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["load_run"]
+__all__ = ["load_run", "results"]
 
 
 def __getattr__(name: str) -> Any:
@@ -14,4 +14,8 @@ def __getattr__(name: str) -> Any:
         from decoderlab.loading import load_run
 
         return load_run
+    if name == "results":
+        from decoderlab.studies.rows import results
+
+        return results
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -33,9 +33,10 @@ class Probes:
             [examples, correct ones]. `by_position`: for each position of the listed target, EOS
             counted, how many targets reach it (`number`), and how many predictions have its token
             there: generated freely (`free`), and each token predicted from the true ones before it
-            (`forced`). `summary_influence`: by position, the mean total variation distance, 0 to
-            1, between the decoder's distribution and the one that it has when summary and state
-            are another example's; [] where they cannot be exchanged.
+            (`forced`); nothing is right after an end that was predicted. `summary_influence`: by
+            position, the mean total variation distance, 0 to 1, between the decoder's distribution
+            and the one that it has when summary and state are another example's; [] where they
+            cannot be exchanged.
         arrays: for `probes.npz`. `summaries`: (N, D) of the first test examples, `lengths` and
             `first`: their target's length and first token. `attention`: (K, T, S) weights of the
             first K examples while they generated; `attention_source` and `attention_target`: their
@@ -78,9 +79,9 @@ def probe(model: EncoderDecoder, task: Task) -> Probes:
                 summaries[row] = summary
         outputs = model.decoder(encoded, batch.target)
         real = batch.target != model.tokens.pad_id
-        forced = allowed(outputs, model.tokens).argmax(dim=-1) == batch.target
+        forced = _until_end(allowed(outputs, model.tokens).argmax(dim=-1), model.tokens)
         free = _as_targets(model, [predictions[row] for row in rows], batch.target, task.append_eos)
-        positions.add(real, free == batch.target, forced)
+        positions.add(real, free == batch.target, forced == batch.target)
         influence.add(model, encoded, batch, outputs, real)
     kept, vocabulary, eos = sorted(summaries), task.data.target_vocabulary, model.tokens.eos_id
     arrays = {
@@ -171,6 +172,15 @@ def _total_variation(one: Tensor, other: Tensor, tokens: TokenSpace) -> Tensor:
 def _batches(model: EncoderDecoder, task: Task) -> Iterator[Batch]:
     for batch in task.evaluation_batches("test"):
         yield model.transfer_batch_to_device(batch, model.device, 0)
+
+
+def _until_end(predicted: Tensor, tokens: TokenSpace) -> Tensor:
+    """Return predictions (B, T) with padding after the first EOS, as generation would write it.
+
+    Without it a decoder that sees no token would seem to do better with the true ones before it.
+    """
+    ends = (predicted == tokens.eos_id).long()
+    return predicted.masked_fill(ends.cumsum(dim=1) - ends > 0, tokens.pad_id)
 
 
 def _as_targets(

@@ -14,6 +14,9 @@ from filelock import FileLock
 from decoderlab.config import ConfigError, canonical
 from decoderlab.records import write_text
 
+# What a study declares before its first run, and what would be moving the goal posts after it.
+DECLARED = ("question", "metric", "minimum_effect", "baseline", "family", "published")
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -162,6 +165,34 @@ def read_plan(output_dir: Path, name: str) -> Plan:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is damaged ({error}); launch the study again") from error
+
+
+def amendments(output_dir: Path, name: str) -> list[str]:
+    """Return how the plan of a study has changed since its first one, a line each time.
+
+    Args:
+        output_dir: as in `run.output_dir`.
+        name: of the study.
+    """
+    path = plan_file(output_dir, name)
+    lines = []
+    try:
+        plans = [*sorted(path.parent.glob("plan-[0-9]*.json")), path]
+        records = [json.loads(one.read_text()) for one in plans]
+        for older, before, after in zip(plans, records, records[1:], strict=False):
+            had, has = ({cell["run_id"] for cell in one["cells"]} for one in (before, after))
+            changed = [
+                key for key in DECLARED if before["study"].get(key) != after["study"].get(key)
+            ]
+            if had != has or changed:
+                lines.append(
+                    f"amended after {older.name}: {len(has - had)} runs added, {len(had - has)} "
+                    f"left out{''.join(f', {key} changed' for key in changed)}; what was added "
+                    "after a look at results is exploratory"
+                )
+    except (OSError, ValueError, KeyError):
+        pass  # an older plan is a note beside the report, not its source
+    return lines
 
 
 def factors(overrides: Sequence[Mapping[str, str]]) -> list[str]:

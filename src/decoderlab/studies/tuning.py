@@ -28,7 +28,7 @@ from decoderlab.studies.compose import Composer
 from decoderlab.studies.grid import GridCell, as_sweep, as_value
 from decoderlab.studies.plan import Cell, factors
 from decoderlab.studies.planning import Planned, make_plan
-from decoderlab.studies.report import WORST
+from decoderlab.studies.rows import WORST
 from decoderlab.train import explain
 
 Do = Callable[[Planned], Planned]

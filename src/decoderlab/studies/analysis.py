@@ -1,0 +1,435 @@
+"""What a study's runs say: cells, comparisons, factors and verdicts, by the declared protocol."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from decoderlab.metrics import DIRECTIONS
+from decoderlab.settings import Published
+from decoderlab.studies.factorial import Factorial, analyse
+from decoderlab.studies.plan import Plan
+from decoderlab.studies.rows import Row, num_examples
+from decoderlab.studies.statistics import (
+    ALPHA,
+    NONE,
+    PILOT_SEEDS,
+    Interval,
+    Paired,
+    Summary,
+    across_datasets,
+    crossed_bootstrap,
+    detectable_effect,
+    equivalence,
+    exact_mcnemar,
+    holm,
+    outlying,
+    paired,
+    summarise,
+    wilson,
+)
+
+BOUNDS = {
+    "exact_match": (0.0, 1.0),
+    "token_accuracy": (0.0, 1.0),
+    "symbol_error_rate": (0.0, math.inf),
+    "loss": (0.0, math.inf),
+}
+# The spread that a cell without any is taken to have, when a seed is looked for that lies apart.
+SPREAD = 0.01
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell of the table: one variant on one task, over seeds.
+
+    Args:
+        scores: by seed, failures with the worst score among them.
+        summary: of the scores.
+        pooled: Wilson's interval over all test examples, where every seed scores the same or one is
+            perfect, and a t interval would say too much; else NaN.
+        solved: seeds with a perfect score, counted where that is an exact match of 1.
+        planned, finished, failed: numbers of runs.
+        completed: summary of the finished runs alone, None where no run failed.
+        apart: seeds that lie far from the others of the cell.
+        parameters, flops, steps: of the model and its training; None if they differ between runs.
+        seconds: mean training time of the finished runs, NaN without any.
+        mixed: whether the runs were not all measured in the same way.
+    """
+
+    scores: dict[int, float]
+    summary: Summary
+    pooled: Interval
+    solved: int
+    planned: int
+    finished: int
+    failed: int
+    completed: Summary | None
+    apart: tuple[int, ...]
+    parameters: int | None
+    flops: float | None
+    steps: int | None
+    seconds: float
+    mixed: bool
+
+    @property
+    def interval(self) -> Interval:
+        """The interval that belongs to the mean: pooled where that is the honest one."""
+        if not math.isnan(self.pooled.low):
+            return self.pooled
+        return Interval(self.summary.low, self.summary.high)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One variant against another on one task, over the seeds that both have.
+
+    Args:
+        paired: the differences, variant minus other; None without a common comparable seed.
+        p_holm: adjusted within the family.
+        p_equivalent: of two one-sided tests against the minimum effect; NaN without one.
+        crossed: interval over seeds and test examples alike; NaN where examples are not shared.
+        detectable: smallest difference that so many seeds would find with power 0.8.
+        p_models: McNemar's, where there is one seed: of the two trained models.
+        verdict: better, worse, no difference, tie, inconclusive, pilot or not comparable.
+    """
+
+    variant: str
+    task: str
+    against: str
+    paired: Paired | None
+    p_holm: float = math.nan
+    p_equivalent: float = math.nan
+    crossed: Interval = NONE
+    detectable: float = math.nan
+    p_models: float = math.nan
+    verdict: str = "not comparable"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A published value beside ours.
+
+    Args:
+        published: as declared.
+        mean, interval: ours, of the row or of its difference to the other.
+        n: seeds.
+        word: reproduced, direction agrees, contradicts, inconclusive or not run.
+    """
+
+    published: Published
+    mean: float
+    interval: Interval
+    n: int
+    word: str
+
+
+class Analysis:
+    """All that the views of a study show, computed when asked for.
+
+    Args:
+        plan: of the study.
+        rows: its runs.
+        configs: the resolved config of each run, by run id.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        rows: Sequence[Row],
+        configs: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.plan, self.rows, self.configs = plan, tuple(rows), dict(configs or {})
+        self.metric: str = plan.study["metric"]
+        self.baseline: str | None = plan.study["baseline"]
+        self.margin: float | None = plan.study.get("minimum_effect")
+        self.sign = 1.0 if DIRECTIONS[self.metric] == "max" else -1.0
+        self.variants = list(dict.fromkeys(row.cell.variant for row in rows))
+        self.tasks = list(dict.fromkeys(row.cell.task for row in rows))
+        self.by_cell: dict[tuple[str, str], list[Row]] = {}
+        for row in rows:
+            self.by_cell.setdefault((row.cell.variant, row.cell.task), []).append(row)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned run is finished."""
+        return all(row.status == "FINISHED" for row in self.rows)
+
+    @cached_property
+    def entries(self) -> dict[tuple[str, str], Entry]:
+        """The cells of the table, by variant and task."""
+        return {key: self._entry(rows) for key, rows in self.by_cell.items()}
+
+    @cached_property
+    def pilot(self) -> bool:
+        """Whether some cell has too few seeds for any claim."""
+        return min(entry.planned for entry in self.entries.values()) < PILOT_SEEDS
+
+    def _entry(self, rows: Sequence[Row]) -> Entry:
+        metric = self.metric
+        scores = {row.cell.seed: score for row in rows if (score := row.score(metric)) is not None}
+        finished = [row for row in rows if row.result is not None]
+        of_finished = [row.score(metric) for row in finished]
+        values = list(scores.values())
+        failed = sum(row.failed for row in rows)
+        seeds = list(scores)
+        seconds = [row.result["train_seconds"] for row in finished]
+        return Entry(
+            scores=scores,
+            summary=summarise(values, bounds=BOUNDS[metric]),
+            pooled=self._pooled(values, finished),
+            solved=sum(value == 1.0 for value in values) if metric == "exact_match" else 0,
+            planned=len(rows),
+            finished=len(finished),
+            failed=failed,
+            completed=summarise(of_finished, bounds=BOUNDS[metric]) if failed else None,
+            apart=tuple(seeds[place] for place in outlying(values, SPREAD)),
+            parameters=_one([row.cell.parameters for row in rows]),
+            flops=_one([row.cell.flops for row in rows]),
+            steps=_one([row.cell.steps for row in rows]),
+            seconds=fmean(seconds) if seconds else math.nan,
+            mixed=len({_without_data(row.signature) for row in finished}) > 1,
+        )
+
+    def _pooled(self, values: Sequence[float], finished: Sequence[Row]) -> Interval:
+        at_an_end = len(values) > 1 and (max(values) == 1.0 or min(values) == max(values))
+        if self.metric != "exact_match" or not at_an_end or len(finished) < len(values):
+            return NONE
+        numbers = [num_examples(row.signature) for row in finished]
+        right = sum(round(v * n) for v, n in zip(values, numbers, strict=True))
+        return wilson(right, sum(numbers))
+
+    @cached_property
+    def comparisons(self) -> dict[tuple[str, str], Comparison]:
+        """Each variant against the baseline, by variant and task; {} without a baseline."""
+        if self.baseline not in self.variants:
+            return {}
+        keys = [key for key in self.by_cell if key[0] != self.baseline]
+        made = {key: self.compare(key[0], self.baseline, key[1]) for key in keys}
+        families: dict[str, list[tuple[str, str]]] = {}
+        for key in made:
+            families.setdefault(key[1] if self._by_task else "", []).append(key)
+        for keys in families.values():
+            raw = [made[key].paired.p if made[key].paired else math.nan for key in keys]
+            number = sum(not math.isnan(p) for p in raw)
+            for key, p in zip(keys, holm(raw), strict=True):
+                made[key] = self._judged(replace(made[key], p_holm=p), number)
+        for task in self.tasks:
+            self._add_crossed(made, task)
+        return made
+
+    @property
+    def _by_task(self) -> bool:
+        return self.plan.study.get("family", "task") == "task"
+
+    def compare(self, variant: str, against: str, task: str) -> Comparison:
+        """Compare two variants over the seeds in which both were measured in the same way."""
+        pairs = self._pairs(variant, against, task)
+        if not pairs:
+            return Comparison(variant, task, against, None)
+        differences = [one.score(self.metric) - other.score(self.metric) for one, other in pairs]
+        found = paired([self.sign * difference for difference in differences])
+        if self.sign < 0:  # the table shows the metric as it is; wins stay wins
+            mean, low, high = -found.mean, -found.high, -found.low
+            found = replace(found, mean=mean, low=low, high=high, dz=-found.dz)
+        equivalent = equivalence(differences, self.margin) if self.margin else math.nan
+        p_models = math.nan
+        if len(pairs) == 1:
+            one, other = (row.correct() for row in pairs[0])
+            if one is not None and other is not None:
+                p_models = exact_mcnemar(one, other)
+        return Comparison(variant, task, against, found, p_equivalent=equivalent, p_models=p_models)
+
+    def _pairs(self, variant: str, against: str, task: str) -> list[tuple[Row, Row]]:
+        """Return rows of the same seed that may be compared; a failure may with anything."""
+        others = {row.cell.seed: row for row in self.by_cell.get((against, task), [])}
+        pairs = []
+        for row in self.by_cell.get((variant, task), []):
+            other = others.get(row.cell.seed)
+            if other is None or row.score(self.metric) is None or other.score(self.metric) is None:
+                continue
+            if None in (row.signature, other.signature) or row.signature == other.signature:
+                pairs.append((row, other))
+        return pairs
+
+    def _judged(self, comparison: Comparison, number: int) -> Comparison:
+        """Return the comparison with its verdict; the protocol's words, and no others."""
+        found = comparison.paired
+        if found is None:
+            return comparison
+        needed = detectable_effect(found.n, max(number, 1)) * found.deviation
+        comparison = replace(comparison, detectable=needed)
+        if found.n < PILOT_SEEDS:
+            return replace(comparison, verdict="pilot")
+        if found.equal:
+            return replace(comparison, verdict="tie")
+        low, high = sorted((self.sign * found.low, self.sign * found.high))
+        if found.low != found.low:  # the same difference in every seed
+            low = high = self.sign * found.mean
+        margin = self.margin or 0.0
+        if comparison.p_holm < ALPHA and low >= margin and low > 0:
+            return replace(comparison, verdict="better")
+        if comparison.p_holm < ALPHA and high <= -margin and high < 0:
+            return replace(comparison, verdict="worse")
+        if comparison.p_equivalent < ALPHA:
+            return replace(comparison, verdict="no difference")
+        return replace(comparison, verdict="inconclusive")
+
+    def _add_crossed(self, made: dict[tuple[str, str], Comparison], task: str) -> None:
+        """Add the intervals over seeds and examples; the same resamples serve a whole task."""
+        if self.metric != "exact_match":
+            return
+        by_size: dict[int, dict[tuple[str, str], np.ndarray]] = {}
+        for key, comparison in made.items():
+            if key[1] != task or comparison.paired is None or comparison.paired.n < 2:
+                continue
+            pairs = self._pairs(comparison.variant, comparison.against, task)
+            signatures = {row.signature for pair in pairs for row in pair}
+            # Seeds with data of their own share no examples.
+            if len(signatures - {None}) != 1:
+                continue
+            number = num_examples(next(iter(signatures - {None})))
+            bits = [[row.correct(number) for row in pair] for pair in pairs]
+            if all(one is not None for pair in bits for one in pair):
+                matrix = np.stack([one.astype(np.int8) - other for one, other in bits])
+                by_size.setdefault(number, {})[key] = matrix
+        for matrices in by_size.values():
+            for key, interval in zip(
+                matrices, crossed_bootstrap(list(matrices.values())), strict=True
+            ):
+                made[key] = replace(made[key], crossed=interval)
+
+    @cached_property
+    def overall(self) -> dict[str, Paired]:
+        """Each variant against the baseline over all tasks: the mean difference of a seed.
+
+        Of several tasks with the same seeds. A t interval over seeds, which covers better at ten
+        seeds than the stratified bootstrap does.
+        """
+        if self.baseline not in self.variants or len(self.tasks) < 2:
+            return {}
+        found = {}
+        for variant in self.variants:
+            by_seed: dict[int, list[float]] = {}
+            for task in self.tasks:
+                for one, other in self._pairs(variant, self.baseline, task):
+                    difference = one.score(self.metric) - other.score(self.metric)
+                    by_seed.setdefault(one.cell.seed, []).append(difference)
+            whole = [fmean(some) for some in by_seed.values() if len(some) == len(self.tasks)]
+            if variant != self.baseline and len(whole) >= 2:
+                found[variant] = paired(whole)
+        return found
+
+    @cached_property
+    def over_tasks(self) -> dict[str, Any] | None:
+        """Friedman's and Wilcoxon's tests, with five tasks or more that all variants did."""
+        variants = [self.baseline, *(one for one in self.variants if one != self.baseline)]
+        if self.baseline is None or len(self.tasks) < 5 or len(variants) < 3:
+            return None
+        entries = [[self.entries.get((one, task)) for task in self.tasks] for one in variants]
+        if any(entry is None or entry.summary.n == 0 for row in entries for entry in row):
+            return None
+        means = np.array([[entry.summary.mean for entry in row] for row in entries])
+        found = across_datasets(means)
+        return found | {"variants": dict(zip(variants[1:], found["p_holm"], strict=True))}
+
+    @cached_property
+    def factorials(self) -> dict[str, Factorial | str]:
+        """The analysis of the factors on each task, or why there is none."""
+        return {task: self._factorial(task) for task in self.tasks}
+
+    def _factorial(self, task: str) -> Factorial | str:
+        rows = [row for row in self.rows if row.cell.task == task]
+        levels = factor_levels(rows)
+        if not levels:
+            return "no factor with two levels or more"
+        scores: dict[tuple[str, ...], dict[int, float]] = {}
+        for row in rows:
+            if levels.keys() <= row.cell.factors.keys():
+                score = row.score(self.metric)
+                if score is not None:
+                    key = tuple(row.cell.factors[name] for name in levels)
+                    scores.setdefault(key, {})[row.cell.seed] = score
+        try:
+            found = analyse(scores, levels)
+        except ValueError as error:
+            return f"not a full grid: {error}"
+        return found or f"a pilot: fewer than {PILOT_SEEDS} seeds that all cells have"
+
+    @cached_property
+    def published(self) -> list[Verdict]:
+        """The published values beside ours."""
+        declared = self.plan.study.get("published") or []
+        return [self._verdict(Published(**one)) for one in declared]
+
+    def _verdict(self, published: Published) -> Verdict:
+        task = published.task or self.tasks[0]
+        if published.against is None:
+            entry = self.entries.get((published.row, task))
+            if entry is None or entry.summary.n == 0:
+                return Verdict(published, math.nan, NONE, 0, "not run")
+            mean, interval, n = entry.summary.mean, entry.interval, entry.summary.n
+        else:
+            found = self.compare(published.row, published.against, task).paired
+            if found is None:
+                return Verdict(published, math.nan, NONE, 0, "not run")
+            mean, interval, n = found.mean, Interval(found.low, found.high), found.n
+        word = judge_published(published, interval)
+        return Verdict(published, mean, interval, n, "pilot" if n < PILOT_SEEDS else word)
+
+
+def judge_published(published: Published, interval: Interval) -> str:
+    """Return whether an interval of ours reproduces a published value.
+
+    `reproduced`: the interval lies within the tolerance that was stated beforehand; `direction
+    agrees`: it does not, but ours is a difference that is certainly on the same side of 0;
+    `contradicts`: it lies outside the tolerance altogether, or on the other side of 0; else
+    `inconclusive`.
+
+    Example:
+        >>> value = Published(row="a", value=0.9, tolerance=0.05, source="somebody")
+        >>> ours = [Interval(0.88, 0.93), Interval(0.8, 0.9), Interval(0.0, 0.1)]
+        >>> [judge_published(value, one) for one in ours]
+        ['reproduced', 'inconclusive', 'contradicts']
+    """
+    low, high = interval
+    floor, ceiling = published.value - published.tolerance, published.value + published.tolerance
+    if math.isnan(low):
+        return "inconclusive"
+    if floor <= low and high <= ceiling:
+        return "reproduced"
+    if published.against is not None:
+        if low > 0 or high < 0:
+            return "direction agrees" if (low > 0) == (published.value > 0) else "contradicts"
+        return "inconclusive"
+    return "contradicts" if high < floor or low > ceiling else "inconclusive"
+
+
+def factor_levels(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Return the factors that span the table's rows, each with its levels, two or more.
+
+    References stand beside the grid and lack its factors; where there are none, all that varies
+    spans it.
+    """
+    names = dict.fromkeys(
+        name for row in rows for name in row.cell.factors if name.split(".")[0] != "task"
+    )
+    if len(names) > 1 and any("variant" not in row.cell.factors for row in rows):
+        names.pop("variant", None)
+    inside = [row for row in rows if all(name in row.cell.factors for name in names)]
+    levels = {name: list(dict.fromkeys(row.cell.factors[name] for row in inside)) for name in names}
+    return {name: some for name, some in levels.items() if len(some) > 1}
+
+
+def _one(values: Sequence[Any]) -> Any:
+    return values[0] if len(set(values)) == 1 else None
+
+
+def _without_data(signature: str) -> str:
+    return "|".join(part for part in signature.split("|") if not part.startswith("data:"))

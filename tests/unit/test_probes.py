@@ -1,0 +1,145 @@
+"""What is looked at after a run's test, against the run's own predictions and by hand."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from decoderlab import probes
+from decoderlab.loading import load_run
+from decoderlab.probes import exchanged, probe, unpack
+from decoderlab.runs import evaluate
+from tests.conftest import run
+
+
+def looked_at(prepared):
+    """Return a finished run's probes, result, predictions and loaded model."""
+    assert run(prepared) == "FINISHED"
+    lines = list(map(json.loads, prepared.folder.predictions.read_text().splitlines()))
+    result = prepared.folder.result()
+    return result["probes"], result, lines, load_run(prepared.folder.path)
+
+
+@pytest.mark.parametrize("task", ["echo", "shapes"])
+def test_the_counts_are_those_of_the_predictions(tiny, task):
+    encoder = "image_cnn" if task == "shapes" else "lstm"
+    prepared = tiny(f"encoder={encoder}", "decoder=cho2014", task=task)
+    counts, result, lines, loaded = looked_at(prepared)
+    bits = unpack(counts, len(lines))
+    assert bits.tolist() == [line["correct"] for line in lines]
+    assert bits.mean() == result["metrics"]["test"]["exact_match"]
+    of_length: dict[str, list[int]] = {}
+    for line in lines:
+        pair = of_length.setdefault(str(len(line["target"].split())), [0, 0])
+        pair[0] += 1
+        pair[1] += line["correct"]
+    assert counts["by_length"] == of_length
+    end = ["<eos>"]
+    places = counts["by_position"]
+    for place, (number, free) in enumerate(zip(places["number"], places["free"], strict=True)):
+        pairs = [(line["target"].split() + end, line["prediction"].split() + end) for line in lines]
+        reached = [(target, made) for target, made in pairs if len(target) > place]
+        assert number == len(reached)
+        right = [target[place] == made[place] for target, made in reached if len(made) > place]
+        assert free == sum(right)
+
+
+def test_teacher_forced_positions_are_the_most_probable_tokens(tiny):
+    counts, _, lines, loaded = looked_at(tiny("decoder=initial_state"))
+    split = loaded.task.data.splits["test"]
+    forced = np.zeros(len(counts["by_position"]["number"]), dtype=int)
+    for row in range(len(lines)):
+        batch = split.batch(torch.tensor([row]))
+        with torch.no_grad():
+            encoded = loaded.model.encoder(batch.source, batch.source_lengths)
+            logits = loaded.model.decoder(encoded, batch.target)
+        logits[..., loaded.model.tokens.never_generated] = -torch.inf
+        ended = False
+        for place, (logit, token) in enumerate(zip(logits[0], batch.target[0], strict=True)):
+            predicted = int(logit.argmax())
+            forced[place] += predicted == int(token) and not ended
+            ended = ended or predicted == loaded.model.tokens.eos_id
+    assert counts["by_position"]["forced"] == forced.tolist()
+
+
+def test_a_decoder_that_sees_no_token_has_no_exposure_bias(tiny):
+    counts, *_ = looked_at(tiny("decoder=repeat_vector"))
+    assert counts["by_position"]["forced"] == counts["by_position"]["free"]
+
+
+def test_the_influence_of_the_summary_is_the_distance_to_anothers(tiny):
+    counts, _, lines, loaded = looked_at(tiny("decoder=all_routes", "run.evaluation_batch_size=7"))
+    sums = np.zeros((2, len(counts["summary_influence"])))
+    for batch in loaded.task.evaluation_batches("test"):
+        if len(batch.index) < 2:
+            continue
+        with torch.no_grad():
+            encoded = loaded.model.encoder(batch.source, batch.source_lengths)
+            order = torch.arange(len(batch.index)).roll(1)
+            other = loaded.model.encoder(batch.source[order], batch.source_lengths[order])
+            swapped = encoded._replace(summary=other.summary, state=other.state)
+            never = loaded.model.tokens.never_generated
+            one, two = (
+                loaded.model.decoder(each, batch.target).index_fill(-1, torch.tensor(never), -99)
+                for each in (encoded, swapped)
+            )
+        distance = (one.softmax(-1) - two.softmax(-1)).abs().sum(-1) / 2
+        real = batch.target != 0
+        for place in range(batch.target.shape[1]):
+            sums[0, place] += float(distance[:, place][real[:, place]].sum())
+            sums[1, place] += int(real[:, place].sum())
+    assert counts["summary_influence"] == pytest.approx((sums[0] / sums[1]).tolist(), abs=2e-5)
+    assert max(counts["summary_influence"]) > 0
+
+
+def test_exchanging_touches_summary_and_state_alone(tiny):
+    *_, loaded = looked_at(tiny("decoder=luong"))
+    batch = next(iter(loaded.task.evaluation_batches("test")))
+    encoded = loaded.model.encoder(batch.source, batch.source_lengths)
+    other = exchanged(encoded)
+    assert torch.equal(other.memory, encoded.memory)
+    assert torch.equal(other.summary[1:], encoded.summary[:-1])
+    assert torch.equal(other.state.hidden[:, 0], encoded.state.hidden[:, -1])
+
+
+def test_attention_maps_and_summaries_are_kept(tiny):
+    prepared = tiny("decoder=luong")
+    _, _, lines, loaded = looked_at(prepared)
+    arrays = probes.read(prepared.folder.probes)
+    assert arrays["summaries"].shape == (len(lines), 8)
+    assert arrays["lengths"].tolist() == [len(line["target"].split()) for line in lines]
+    assert arrays["first"].tolist() == [line["target"].split()[0] for line in lines]
+    for place, weights in enumerate(arrays["attention"]):
+        source = json.loads(str(arrays["attention_source"][place]))
+        target = json.loads(str(arrays["attention_target"][place]))
+        assert source == lines[place]["source"].split()
+        assert target == [*lines[place]["prediction"].split(), "<eos>"]
+        kept = weights[: len(target), : len(source)].astype(float)
+        assert kept.sum(axis=1) == pytest.approx(1, abs=2e-3)
+        assert not weights[len(target) :].any()
+    again = probe_again(loaded)
+    prepared.folder.probes.unlink()
+    again.write(prepared.folder.probes)
+    written = prepared.folder.probes.read_bytes()
+    again.write(prepared.folder.probes)
+    assert prepared.folder.probes.read_bytes() == written
+    assert "attention" not in probes.read(prepared.folder.path / "none.npz")
+
+
+def probe_again(loaded):
+    evaluate(loaded.model, loaded.task, "test", loaded.config)
+    return probe(loaded.model, loaded.task)
+
+
+def test_a_module_that_cannot_be_probed_keeps_its_scores(tiny, monkeypatch, capsys):
+    def broken(*_):
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr("decoderlab.runs.probe", broken)
+    prepared = tiny("decoder=luong")
+    assert run(prepared) == "FINISHED"
+    assert prepared.folder.result()["probes"] is None
+    assert "no pictures of this run: RuntimeError: no such thing" in capsys.readouterr().err
