@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -265,6 +265,7 @@ class _Maker:
             if meant := checks.did_you_mean(study["baseline"], rows):
                 raise ConfigError(f"{told}.{meant}")
             self.notes.append(told)
+        self.check_published(study, cells.values())
         if study["name"] is None:
             digest = hashlib.sha256(" ".join(cells).encode()).hexdigest()
             study = study | {"name": self.default_name or f"sweep-{digest[:8]}"}
@@ -279,6 +280,27 @@ class _Maker:
             seconds=self.timer.seconds,
             output_dir=output_dir,
         )
+
+    def check_published(self, study: Mapping[str, Any], cells: Collection[Cell]) -> None:
+        """Say which published values stand beside no row; refuse what is misspelt."""
+        there = {"row": {cell.variant for cell in cells}, "task": {cell.task for cell in cells}}
+        for place, one in enumerate(study["published"] or []):
+            for key in ("row", "against", "task"):
+                known = there["task" if key == "task" else "row"]
+                if one.get(key) is None or one[key] in known:
+                    continue
+                told = (
+                    f"study.published[{place}].{key} is {one[key]}, which is none of "
+                    f"{', '.join(sorted(known))}"
+                )
+                if meant := checks.did_you_mean(one[key], known):
+                    raise ConfigError(f"{told}.{meant}")
+                self.notes.append(told)
+            if one.get("task") is None and len(there["task"]) > 1:
+                raise ConfigError(
+                    f"study.published[{place}] names no task, but there are "
+                    f"{', '.join(sorted(there['task']))}; add task: NAME"
+                )
 
 
 def _count(config: Mapping[str, Any], task: Task) -> tuple[int, float]:
