@@ -1,5 +1,6 @@
-# make ablation   set up .venv, run the study first_look, print its table
-# make test       set up .venv, run the tests (make test-all: the slow ones too)
+# make ablation       set up .venv, run the study first_look, print its table
+# make test           set up .venv, run the tests (make test-all: the slow ones too)
+# make test-browser   set up .venv, look at reports and TensorBoard in Chromium, compile the LaTeX
 PYTHON ?= python3
 BIN := .venv/bin
 # Tests run in so many processes.
@@ -9,16 +10,20 @@ WORKERS ?= 2
 export OMP_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
 
-.PHONY: ablation test test-all lint clean
+.PHONY: ablation test test-all test-browser lint clean
 
 ablation: .venv/installed
 	$(BIN)/decoderlab-train study=first_look
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not browser"
 
 test-all: .venv/installed
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not browser"
+
+# In one process: the tests share a study, a browser and a TensorBoard.
+test-browser: .venv/installed
+	$(BIN)/python -m pytest -m browser
 
 lint: .venv/installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

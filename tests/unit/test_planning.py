@@ -312,7 +312,7 @@ def test_a_run_that_went_on_with_other_code_says_so_in_the_report(planned, tmp_p
     assert prepared.folder.result()["drift"] == ["module.py"]
     build_report(check_drift(plan).plan, tmp_path)
     text = (tmp_path / "studies/s/report.md").read_text()
-    assert "**1 runs went on with other code** than they began with: module.py" in text
+    assert "accepted: 1 runs went on with other code than they began with: module.py" in text
 
 
 def test_a_plan_that_loses_runs_is_refused(planned, tmp_path):

@@ -1,129 +1,212 @@
+"""Plans, and what a report says of runs: tables, verdicts, warnings, files."""
+
 from __future__ import annotations
 
 import csv
 import io
+import json
 import math
+import re
 
 import pytest
 
+import decoderlab
 from decoderlab.config import ConfigError
 from decoderlab.records import RunFolder, sealed, write_json
-from decoderlab.studies.plan import Cell, Plan, factors, labels, read_plan
+from decoderlab.studies.analysis import Analysis
+from decoderlab.studies.plan import factors, labels, read_plan
 from decoderlab.studies.report import build_report
+from decoderlab.studies.rows import read_rows
+from tests.unit.studies import ENVIRONMENT, result, signature, study, write_run
 
-ENVIRONMENT = {
-    "versions": {"python": "3"},
-    "git_commit": "abc",
-    "git_dirty": False,
-    "processor": "a CPU",
-    "device": "cpu",
-    "capability": "AVX2",
-    "threads": 1,
-}
+A = [0.50, 0.52, 0.48, 0.51, 0.49, 0.50, 0.53, 0.47]
 
 
-def result(score: float, **changes) -> dict:
-    scores = {
-        "exact_match": score,
-        "token_accuracy": score,
-        "symbol_error_rate": 1 - score,
-        "loss": 1 - score,
-    }
-    return {
-        "metrics": {"test": scores, "validation": scores},
-        "signature": "exact",
-        "selected_by": "exact_match",
-        "best_step": 5,
-        "steps": 10,
-        "flops_per_example": 1.0,
-        "train_seconds": 2.0,
-        "evaluation_seconds": 1.0,
-        "environment": ENVIRONMENT,
-    } | changes
+def read_analysis(plan, output_dir) -> Analysis:
+    return Analysis(plan, read_rows(plan, output_dir))
 
 
-def study(tmp_path, scores: dict[str, list[float | str]], metric="exact_match", **changes) -> Plan:
-    """Write runs with given scores, or a status in place of one, and return their plan."""
-    cells = []
-    for variant, seeds in scores.items():
-        for seed, score in enumerate(seeds):
-            name = f"runs/{len(cells)}"
-            cells.append(Cell(f"id{len(cells)}", name, variant, "echo", seed, 100, ()))
-            folder = RunFolder(tmp_path / name)
-            if isinstance(score, str):
-                if score != "PLANNED":
-                    folder.set_status(score, reason="because")
-                continue
-            folder.set_status("FINISHED")
-            write_json(folder.result_file, sealed(result(score, **changes)))
-    settings = {"name": "s", "question": "Which?", "metric": metric, "baseline": "a"}
-    return Plan(settings, tuple(cells))
-
-
-def test_the_table_is_the_mean_over_seeds_with_failures_as_the_worst_score(tmp_path):
-    plan = study(tmp_path, {"a": [0.5, 0.7, 0.6], "b": [0.9, "FAILED", "DIVERGED"]})
-    report = build_report(plan, tmp_path)
-    entries = report.table
-    assert entries["a", "echo"].summary.mean == pytest.approx(0.6)
-    assert (entries["a", "echo"].finished, entries["a", "echo"].failed) == (3, 0)
-    assert entries["b", "echo"].summary.mean == pytest.approx(0.3)
-    assert (entries["b", "echo"].finished, entries["b", "echo"].failed) == (1, 2)
-    assert not report.complete
-
-
-def test_a_failure_has_no_worst_loss(tmp_path):
-    plan = study(tmp_path, {"b": [0.9, "FAILED"]}, metric="loss")
-    report = build_report(plan, tmp_path)
-    assert report.table["b", "echo"].summary.n == 1
-    assert "left out of the mean" in (tmp_path / "studies/s/report.md").read_text()
+def report_text(tmp_path, plan, name="report.md") -> str:
+    plan.write(tmp_path, {cell.run_id: {"decoder": {"of": cell.variant}} for cell in plan.cells})
+    build_report(plan, tmp_path)
+    return (tmp_path / "studies/s" / name).read_text()
 
 
 def test_runs_not_done_yet_are_missing_and_damaged_ones_are_named(tmp_path):
     plan = study(tmp_path, {"a": [0.5, "PLANNED"], "b": [0.5, 0.6]})
-    RunFolder(tmp_path / "runs/3").result_file.write_text("{}")
-    report = build_report(plan, tmp_path)
-    assert report.table["a", "echo"].summary.n == 1
+    RunFolder(tmp_path / "runs/s3").result_file.write_text("{}")
+    text = report_text(tmp_path, plan)
+    entries = read_analysis(plan, tmp_path).entries
+    assert entries["a", "echo"].summary.n == 1
     # A damaged file says nothing about the method: no score, not the worst one.
-    assert report.table["b", "echo"].summary.mean == 0.5
-    assert report.table["b", "echo"].failed == 0
-    text = (tmp_path / "studies/s/report.md").read_text()
+    assert entries["b", "echo"].summary.mean == 0.5
+    assert entries["b", "echo"].failed == 0
     assert "a, echo, seed 1: PLANNED" in text
     assert "b, echo, seed 1: INVALID" in text
+    assert "**Incomplete:** 2 of 4 runs are not finished" in text
 
 
 def test_the_same_runs_give_the_same_bytes(tmp_path):
-    plan = study(tmp_path, {"a": [0.5, 0.7], "b": [0.9, 0.8]})
-    files = ["report.md", "results.csv", "figures/exact_match.png"]
+    plan = study(tmp_path, {"a": A, "b": [one + 0.1 for one in A]}, minimum_effect=0.02)
+    files = ["report.md", "report.tex", "report.html", "results.csv", "figures/exact_match.png"]
+    report_text(tmp_path, plan)
+    first = {name: (tmp_path / "studies/s" / name).read_bytes() for name in files}
     build_report(plan, tmp_path)
-    first = [(tmp_path / "studies/s" / name).read_bytes() for name in files]
-    build_report(plan, tmp_path)
-    assert [(tmp_path / "studies/s" / name).read_bytes() for name in files] == first
-    assert first[2].startswith(b"\x89PNG")
+    for name in files:
+        assert (tmp_path / "studies/s" / name).read_bytes() == first[name], name
+    assert first["figures/exact_match.png"].startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(("seeds", "pilot"), [(5, True), (6, False)])
-def test_under_six_seeds_it_is_a_pilot(tmp_path, seeds, pilot):
-    build_report(study(tmp_path, {"a": [0.1 * n for n in range(seeds)]}), tmp_path)
-    assert ("**Pilot**" in (tmp_path / "studies/s/report.md").read_text()) == pilot
+def test_under_six_seeds_it_is_a_pilot_and_claims_nothing(tmp_path, seeds, pilot):
+    plan = study(tmp_path, {"a": A[:seeds], "b": [one + 0.1 for one in A[:seeds]]})
+    text = report_text(tmp_path, plan)
+    assert ("**Pilot:**" in text) == pilot
+    assert ("This is a pilot" in text) == pilot
+    assert ("Better than a: b" in text) == (not pilot)
+    assert ("| better |" in text) == (not pilot)
+    if pilot:
+        assert re.search(r"\| – \| – \| .* \| pilot \|", text), "no p of a pilot"
 
 
-def test_runs_measured_in_different_ways_are_flagged(tmp_path):
-    plan = study(tmp_path, {"a": [0.5, 0.7]})
-    other = result(0.7, signature="other", environment=ENVIRONMENT | {"git_commit": "def"})
-    write_json(RunFolder(tmp_path / "runs/1").result_file, sealed(other))
-    build_report(plan, tmp_path)
-    text = (tmp_path / "studies/s/report.md").read_text()
-    assert "not all measured in the same way" in text
+def test_the_answer_says_what_the_intervals_carry(tmp_path):
+    plan = study(
+        tmp_path,
+        {
+            "a": A,
+            "up": [one + 0.1 + place / 100 for place, one in enumerate(A)],
+            "down": [one - 0.2 - place / 100 for place, one in enumerate(A)],
+            "same": [one + (-1) ** place / 1000 for place, one in enumerate(A)],
+            "open": [one + (-1) ** place * 0.1 for place, one in enumerate(A)],
+            "tie": A,
+        },
+        minimum_effect=0.02,
+    )
+    text = report_text(tmp_path, plan)
+    assert "echo: the highest mean exact match has up, 0.635 [0.611, 0.659]." in text
+    assert "Better than a by 0.02 or more: up (+0.135 [+0.115, +0.155])." in text
+    assert "Worse than a by 0.02 or more: down (-0.235" in text
+    assert "Different from it by less than 0.02: same (" in text
+    assert "Inconclusive: open (" in text
+    assert "The same in every seed: tie (+0.000 [n/a])." in text
+    assert re.search(r"open .*inconclusive \(n=8, MDE 0\.1\d\d\)", text)
+
+
+def test_runs_measured_in_different_ways_are_flagged_and_not_compared(tmp_path):
+    plan = study(tmp_path, {"a": A, "b": A, "c": A})
+    other = result(0.7, signature=signature("other"), environment=ENVIRONMENT)
+    for place in range(8, 16):  # all of b, on other data
+        write_json(RunFolder(tmp_path / f"runs/s{place}").result_file, sealed(other))
+    wider = signature(number=50)
+    one = result(0.7, signature=wider, environment=ENVIRONMENT | {"git_commit": "def"})
+    write_json(RunFolder(tmp_path / "runs/s17").result_file, sealed(one))
+    text = report_text(tmp_path, plan)
+    assert "Not comparable, since measured in another way: b (–)." in text
+    assert re.search(r"\| c \| .* mixed \|", text)
+    comparisons = read_analysis(plan, tmp_path).comparisons
+    assert comparisons["b", "echo"].paired is None
+    assert comparisons["b", "echo"].verdict == "not comparable"
+    assert comparisons["c", "echo"].paired.n == 7, "the seed that differs is left out"
     assert "mixed code" in text
 
 
 def test_names_cannot_break_the_views(tmp_path):
-    plan = study(tmp_path, {"=a|b<c>": [0.5, 0.6]})
-    build_report(plan, tmp_path)
-    assert r"| =a\|b\<c\> |" in (tmp_path / "studies/s/report.md").read_text()
+    name = "=a|b<script>alert(1)</script>&_%#$^~\\{}é漢"
+    plan = study(tmp_path, {name: [0.5, 0.6], "b": [0.5, 0.6]}, baseline=None)
+    text = report_text(tmp_path, plan)
+    assert r"| =a\|b\<script\>" in text
+    html = (tmp_path / "studies/s/report.html").read_text()
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert" in html
+    tex = (tmp_path / "studies/s/report.tex").read_text()
+    assert r"\textless{}script\textgreater{}" in tex
+    assert r"\_\%\#\$\textasciicircum{}" in tex
+    assert r"é\texttt{U+6F22}" in tex
     rows = list(csv.DictReader(io.StringIO((tmp_path / "studies/s/results.csv").read_text())))
-    assert rows[0]["variant"] == "'=a|b<c>"
+    assert rows[0]["variant"] == f"'{name}"
     assert float(rows[1]["test_exact_match"]) == 0.6
+
+
+def test_the_html_needs_nothing_but_itself(tmp_path):
+    plan = study(tmp_path, {"a": A, "b": [one + 0.1 for one in A]})
+    html = report_text(tmp_path, plan, "report.html")
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", html)
+    assert "http:" not in html
+    assert "https:" not in html
+    assert html.count("data:image/png;base64,") == len(
+        list((tmp_path / "studies/s/figures").iterdir())
+    )
+    for said in ("Which?", "Better than a: b", "decoder.of: &#34;b&#34;", "x_t = c", "1 | 2 ✗"):
+        assert said in html, said
+    assert "Sample predictions" not in (tmp_path / "studies/s/report.md").read_text()
+
+
+def test_the_footer_says_where_numbers_come_from(tmp_path):
+    plan = study(tmp_path, {"a": [0.5, 0.7], "b": [0.6, "FAILED"]})
+    RunFolder(tmp_path / "runs/s3").metrics.write_text('{"step": 3, "seconds": 7.5}\n')
+    text = report_text(tmp_path, plan)
+    for said in (
+        "protocol 1; 4 runs planned, 3 finished; seeds 0, 1",
+        "budget: equal updates",
+        "tuning: none",
+        "measured as generation:greedy",
+        "code: abc",
+        "hardware: a CPU (AVX2), cpu, 1 thread(s)",
+        "computing: 16 s of training and evaluation in all, 8 s of them in runs without a result",
+        "made by decoderlab-report s",
+        "fixed: the data",
+    ):
+        assert said in text.replace("\\", ""), said
+
+
+def test_a_plan_that_changed_says_so_in_the_footer(tmp_path):
+    plan = study(tmp_path, {"a": A[:6], "b": A[:6]})
+    plan.write(tmp_path, {cell.run_id: {} for cell in plan.cells})
+    wider = study(tmp_path, {"a": A, "b": A}, minimum_effect=0.1)
+    text = report_text(tmp_path, wider).replace("\\", "")
+    assert "amended after plan-001.json:" in text
+    assert "minimum_effect changed" in text
+
+
+def test_a_failure_shows_with_both_views(tmp_path):
+    plan = study(tmp_path, {"a": A, "b": [*(one + 0.2 for one in A[:7]), "DIVERGED"]})
+    text = report_text(tmp_path, plan)
+    assert "| 7/8, 1 failed |" in text
+    found = read_analysis(plan, tmp_path).entries["b", "echo"]
+    assert found.summary.mean == pytest.approx((sum(A[:7]) + 1.4) / 8)
+    assert found.completed.mean == pytest.approx(sum(A[:7]) / 7 + 0.2)
+    assert f"{found.completed.mean:.3f}" in text
+    assert "A run that failed counts with the score 0." in text
+    assert "b, echo, seed 7: DIVERGED because" in text
+
+
+def test_a_failure_has_no_worst_loss(tmp_path):
+    plan = study(tmp_path, {"b": [0.9, "FAILED"]}, metric="loss", baseline=None)
+    text = report_text(tmp_path, plan)
+    assert read_analysis(plan, tmp_path).entries["b", "echo"].summary.n == 1
+    assert "has no worst loss and is left out of the mean" in text
+
+
+def test_a_planted_collapsed_seed_shows(tmp_path):
+    plan = study(tmp_path, {"a": A, "b": [0.9, 0.91, 0.9, 0.03, 0.92, 0.9, 0.91, 0.9]})
+    assert "b on echo, seed 3: 0.030, median 0.900" in report_text(tmp_path, plan)
+
+
+def test_at_the_ceiling_the_interval_is_wilsons_over_examples(tmp_path):
+    plan = study(tmp_path, {"a": A, "b": [1.0, 1.0, 0.99, 1.0, 1.0, 1.0, 1.0, 1.0]})
+    text = report_text(tmp_path, plan)
+    assert re.search(r"\| b \| 0\.999 \[0\.993, 1\.000\] pooled, 7/8 solved \|", text)
+    assert "Wilson's interval over all test examples" in text
+
+
+def test_a_study_without_any_run_says_so(tmp_path):
+    plan = study(tmp_path, {"a": ["PLANNED", "PLANNED"]})
+    text = report_text(tmp_path, plan)
+    entry = read_analysis(plan, tmp_path).entries["a", "echo"]
+    assert entry.summary.n == 0
+    assert math.isnan(entry.seconds)
+    assert "| – | 0/2 |" in text
+    assert "No run is finished yet." in text
 
 
 def test_a_plan_is_read_as_it_was_written(tmp_path):
@@ -137,6 +220,21 @@ def test_a_plan_is_read_as_it_was_written(tmp_path):
         read_plan(tmp_path / "empty", "s")
 
 
+def test_results_are_a_data_frame_with_a_row_a_run(tmp_path):
+    levels = {"a": {"route": "x"}, "b": {"route": "y"}}
+    plan = study(tmp_path, {"a": [0.5, "FAILED"], "b": [0.7, "PLANNED"]}, factors=levels)
+    plan.write(tmp_path, {cell.run_id: {} for cell in plan.cells})
+    table = decoderlab.results("s", tmp_path)
+    assert table["status"].tolist() == ["FINISHED", "FAILED", "FINISHED", "PLANNED"]
+    assert table["factor_route"].tolist() == ["x", "x", "y", "y"]
+    assert table["test_exact_match"].dropna().tolist() == [0.5, 0.7]
+    assert table["seed"].tolist() == [0, 1, 0, 1]
+    assert table["reason"].tolist() == ["", "because", "", ""]
+    build_report(plan, tmp_path)
+    written = list(csv.DictReader((tmp_path / "studies/s/results.csv").read_text().splitlines()))
+    assert [one["steps"] for one in written] == ["10", "", "10", ""]
+
+
 def test_factors_and_labels():
     cells = [
         {"decoder": "a", "task.max_length": "3", "training.max_steps": "5", "seed": str(seed)}
@@ -147,11 +245,20 @@ def test_factors_and_labels():
     choices = {"task": "echo", "decoder": "a"}
     assert labels(cells[0], varied, choices) == ("a training.max_steps=5", "echo max_length=3")
     assert labels(cells[0], [], choices) == ("a", "echo")
+    cell = {"route": "every_input", "task": "echo"}
+    assert labels(cell, ["variant", "route"], choices, ["route"]) == ("every_input", "echo")
 
 
-def test_a_study_without_any_run_says_so(tmp_path):
-    report = build_report(study(tmp_path, {"a": ["PLANNED", "PLANNED"]}), tmp_path)
-    entry = report.table["a", "echo"]
-    assert entry.summary.n == 0
-    assert math.isnan(entry.seconds)
-    assert "| – | 0/2 |" in (tmp_path / "studies/s/report.md").read_text()
+def test_a_result_without_probes_still_has_its_scores(tmp_path):
+    plan = study(tmp_path, {"a": A, "b": [one + 0.1 for one in A]}, result_changes={"probes": None})
+    text = report_text(tmp_path, plan)
+    assert "Better than a: b" in text
+    assert not (tmp_path / "studies/s/figures/memory.png").exists()
+    assert "over seeds and examples" not in text
+
+
+def test_a_run_whose_folder_is_another_runs_is_not_mixed_in(tmp_path):
+    plan = study(tmp_path, {"a": [0.5]})
+    write_run(RunFolder(tmp_path / "runs/foreign"), 0.9, 0)
+    assert read_analysis(plan, tmp_path).entries["a", "echo"].scores == {0: 0.5}
+    assert json.loads((tmp_path / "runs/s0/result.json").read_text())["steps"] == 10

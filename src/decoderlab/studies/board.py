@@ -26,7 +26,7 @@ from decoderlab.records import RunFolder
 from decoderlab.studies.analysis import Analysis
 from decoderlab.studies.document import samples
 from decoderlab.studies.figures import shown_variants
-from decoderlab.studies.profiles import learning_curve
+from decoderlab.studies.profiles import Profile, learning_curve
 from decoderlab.studies.rows import Row
 
 NUM_SAMPLES = 10
@@ -37,7 +37,8 @@ def write_board(analysis: Analysis, output_dir: Path) -> Path:
     """Write the TensorBoard events of a study, in place of those written before.
 
     HPARAMS lists every finished run; Custom Scalars shows the validation scores of each variant
-    with their 95 % interval; Images, Text and Projector show what the first seed's models do.
+    with their 95 % interval; Images, Text and Projector show what the first seed's models do. Of
+    more than 40 runs TensorBoard selects none by itself: `^mean/` in its filter finds the means.
 
     Args:
         analysis: of the study.
@@ -53,6 +54,7 @@ def write_board(analysis: Analysis, output_dir: Path) -> Path:
         for left_over in (new, old):  # of a process that was killed
             shutil.rmtree(left_over, ignore_errors=True)
         try:
+            new.mkdir()
             _write(analysis, output_dir, new)
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
@@ -65,34 +67,41 @@ def write_board(analysis: Analysis, output_dir: Path) -> Path:
 
 
 def _write(analysis: Analysis, output_dir: Path, folder: Path) -> None:
+    # TensorBoard lists runs as they were written: the few means come before the many seeds.
     shown = set(shown_variants(analysis))
-    by_cell = {key: rows for key, rows in analysis.by_cell.items() if key[0] in shown}
+    cells = [(key, rows) for key, rows in analysis.by_cell.items() if key[0] in shown]
+    charts: dict[str, Sequence[Any]] = {}
+    for (variant, task), rows in track(cells, "averaging the runs"):
+        place = folder / "mean" / _safe(task) / _safe(variant)
+        profile = learning_curve(rows, output_dir, analysis.metric)
+        if tags := _add_means(place, _safe(task), analysis.metric, profile):
+            charts[task] = ["Margin", tags]
+    if charts:
+        metric = analysis.metric.replace("_", " ")
+        with SummaryWriter(str(folder)) as writer:
+            writer.add_custom_scalars({f"Validation {metric}: mean, 95 % interval": charts})
+    _write_runs(analysis, output_dir, folder, shown)
+
+
+def _write_runs(analysis: Analysis, output_dir: Path, folder: Path, shown: set[str]) -> None:
     done = [row for row in analysis.rows if row.result is not None]
     firsts = {(row.cell.variant, row.cell.task): row for row in reversed(done)}
+    examples = {row.cell.run_id for (variant, _), row in firsts.items() if variant in shown}
     projector = ProjectorConfig()
-    for row, hyperparameters in track(
-        list(zip(done, _hyperparameters(done), strict=True)), "writing the runs"
-    ):
-        key = row.cell.variant, row.cell.task
-        run = RunFolder(output_dir / row.cell.folder)
-        name = _safe(row.cell.task), _safe(row.cell.variant)
-        with SummaryWriter(str(folder.joinpath(*name, f"seed {row.cell.seed}"))) as writer:
+    runs = list(zip(done, _hyperparameters(done), strict=True))
+    for row, hyperparameters in track(runs, "writing the runs"):
+        name = Path(_safe(row.cell.task), _safe(row.cell.variant))
+        with SummaryWriter(str(folder / name / f"seed {row.cell.seed}")) as writer:
             _add_session(writer, row, hyperparameters)
-            if key in by_cell and firsts[key] is row:
+            if row.cell.run_id in examples:
+                run = RunFolder(output_dir / row.cell.folder)
                 arrays = probes.read(run.probes)
-                _add_attention(writer, name[0], arrays)
-                _add_samples(writer, name[0], samples(run, NUM_SAMPLES))
+                _add_attention(writer, name.parts[0], arrays)
+                _add_samples(writer, name.parts[0], samples(run, NUM_SAMPLES))
                 _add_summaries(projector, folder, name, run, arrays)
     if projector.embeddings:
-        (folder / "projector_config.pbtxt").write_text(text_format.MessageToString(projector))
-    charts: dict[str, Sequence[Any]] = {}
-    for (variant, task), rows in track(list(by_cell.items()), "averaging the runs"):
-        if tags := _add_means(analysis.metric, rows, output_dir, folder, (task, variant)):
-            charts[task] = ["Margin", tags]
-    with SummaryWriter(str(folder)) as writer:
-        if charts:
-            title = f"Validation {analysis.metric.replace('_', ' ')}: mean over seeds, 95 % interval"
-            writer.add_custom_scalars({title: charts})
+        config = text_format.MessageToString(projector)
+        (folder / "projector_config.pbtxt").write_text(config, encoding="utf-8")
 
 
 def _hyperparameters(rows: Sequence[Row]) -> list[dict[str, str | float]]:
@@ -102,18 +111,14 @@ def _hyperparameters(rows: Sequence[Row]) -> list[dict[str, str | float]]:
         for name, value in row.cell.factors.items():
             values.setdefault(name, []).append(value)
     numbers = {name for name, some in values.items() if all(map(_is_number, some))}
-    return [
-        {
-            **{
-                name: float(value) if name in numbers else value
-                for name, value in row.cell.factors.items()
-            },
-            "variant": row.cell.variant,
-            "task": row.cell.task,
-            "seed": row.cell.seed,
-        }
-        for row in rows
-    ]
+    found: list[dict[str, str | float]] = []
+    for row in rows:
+        factors = row.cell.factors.items()
+        typed = {name: float(value) if name in numbers else value for name, value in factors}
+        found.append(
+            typed | {name: getattr(row.cell, name) for name in ("variant", "task", "seed")}
+        )
+    return found
 
 
 def _is_number(text: str) -> bool:
@@ -133,7 +138,7 @@ def _add_session(writer: SummaryWriter, row: Row, hyperparameters: dict[str, Any
         writer.file_writer.add_summary(summary)
     scores = {f"test/{name}": value for name, value in row.result["metrics"]["test"].items()}
     for name, value in (scores | {"parameters": row.cell.parameters}).items():
-        writer.add_scalar(name, value, new_style=True, double_precision=True)
+        writer.add_scalar(name, value)
 
 
 def _add_attention(writer: SummaryWriter, task: str, arrays: dict[str, np.ndarray]) -> None:
@@ -169,10 +174,10 @@ def _plain(text: str) -> str:
     """Return a text in which nothing is Markdown or HTML.
 
     Example:
-        >>> _plain("a|b *")
-        'a&#124;b &#42;'
+        >>> _plain("a|b _c_")
+        'a&#124;b &#95;c&#95;'
     """
-    return re.sub(r"[^\w ]", lambda found: f"&#{ord(found[0])};", _one_line(text))
+    return re.sub(r"[^\w ]|_", lambda found: f"&#{ord(found[0])};", _one_line(text))
 
 
 def _one_line(text: str) -> str:
@@ -182,20 +187,20 @@ def _one_line(text: str) -> str:
 def _add_summaries(
     projector: ProjectorConfig,
     folder: Path,
-    name: tuple[str, str],
+    name: Path,
     run: RunFolder,
     arrays: dict[str, np.ndarray],
 ) -> None:
     """Write the summaries of a run's test examples where the projector finds them.
 
-    Differs from `SummaryWriter.add_embedding`, which lets a tab in a label shift the columns.
+    In place of `SummaryWriter.add_embedding`, in which a tab in a label shifts the columns.
     """
     records = samples(run, len(arrays.get("summaries", ())))
     if not records or len(records) < len(arrays["summaries"]):
         return
-    place = Path("projector", *name)
+    place = "projector" / name
     (folder / place).mkdir(parents=True)
-    vectors = np.nan_to_num(arrays["summaries"].astype(float))
+    vectors = np.nan_to_num(arrays["summaries"]).astype(float)
     np.savetxt(folder / place / "tensors.tsv", vectors, fmt="%.6g", delimiter="\t")
     lines = [["source", "target", "length", "first token", "correct"]]
     for one, length, first in zip(records, arrays["lengths"], arrays["first"], strict=True):
@@ -204,29 +209,25 @@ def _add_summaries(
     text = "".join("\t".join(map(_one_line, line)) + "\n" for line in lines)
     (folder / place / "metadata.tsv").write_text(text, encoding="utf-8")
     projector.embeddings.add(
-        tensor_name="/".join(name),
-        tensor_path=str(place / "tensors.tsv"),
-        metadata_path=str(place / "metadata.tsv"),
+        tensor_name=name.as_posix(),
+        tensor_path=(place / "tensors.tsv").as_posix(),
+        metadata_path=(place / "metadata.tsv").as_posix(),
     )
 
 
-def _add_means(
-    metric: str, rows: Sequence[Row], output_dir: Path, folder: Path, of: tuple[str, str]
-) -> list[str]:
-    """Add a variant's mean validation scores on a task, and return their tags; [] without any.
+def _add_means(folder: Path, task: str, metric: str, profile: Profile) -> list[str]:
+    """Write a mean and its interval as a run of their own; return their tags, [] without any.
 
     A margin chart shows all runs that have its tags: the task is in them, so that each has its own.
     """
-    profile = learning_curve(rows, output_dir, metric)
     if not len(profile.places):
         return []
-    task, variant = map(_safe, of)
     ends = {"mean": profile.mean, "low": profile.low, "high": profile.high}
     tags = {end: f"{task}/validation {metric}, {end}" for end in ends}
-    with SummaryWriter(str(folder / "mean" / task / variant)) as writer:
+    with SummaryWriter(str(folder)) as writer:
         for end, values in ends.items():
             for step, value in zip(profile.places.tolist(), values.tolist(), strict=True):
-                writer.add_scalar(tags[end], value, step, new_style=True, double_precision=True)
+                writer.add_scalar(tags[end], value, step)
     return list(tags.values())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,7 +120,9 @@ def pictures(analysis: Analysis, output_dir: Path) -> list[Picture]:
         ),
     ]
     made = []
-    with matplotlib.rc_context({"font.size": 9, "axes.titlesize": 9, "svg.hashsalt": "decoderlab"}):
+    with matplotlib.rc_context({"font.size": 9, "axes.titlesize": 9}), warnings.catch_warnings():
+        # Scripts that matplotlib's own font lacks are drawn as boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         for name, title, caption, draw in drawn:
             figure = draw()
             if figure is not None:

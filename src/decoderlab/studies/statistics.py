@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
@@ -148,10 +147,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
         >>> holm([0.01, 0.04, math.nan])
         [0.02, 0.04, nan]
     """
-    values = np.asarray(p_values, dtype=float)
-    known = ~np.isnan(values)
-    if known.any():
-        values[known] = multipletests(values[known], method="holm")[1]
+    values = np.array(p_values, dtype=float)
+    known = np.flatnonzero(~np.isnan(values))
+    order = known[np.argsort(values[known], kind="stable")]
+    # statsmodels has it too, but collects all garbage at each call, which takes 0.3 s here.
+    steps = values[order] * np.arange(len(order), 0, -1)
+    values[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return values.tolist()
 
 

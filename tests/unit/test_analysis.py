@@ -1,0 +1,258 @@
+"""Verdicts and families; the pipeline of a study as a whole, on studies that are simulated."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from decoderlab.config import ConfigError
+from decoderlab.settings import Published
+from decoderlab.studies.analysis import Analysis, factor_levels, judge_published
+from decoderlab.studies.compare import compare_studies
+from decoderlab.studies.factorial import Factorial
+from decoderlab.studies.plan import Cell, Plan
+from decoderlab.studies.rows import Row
+from decoderlab.studies.statistics import Interval
+from tests.unit.studies import analysis, bits, signature, study
+
+A = [0.50, 0.52, 0.48, 0.51, 0.49, 0.50, 0.53, 0.47]
+UP = [one + 0.1 + place / 100 for place, one in enumerate(A)]
+
+
+def simulated(scores: dict[str, np.ndarray], **settings) -> Analysis:
+    """Return the analysis of scores by variant, without any file."""
+    rows = [
+        Row(
+            Cell("", "", variant, "echo", seed, 1, (), {"decoder": variant}),
+            "FINISHED",
+            {
+                "metrics": {"test": {"loss": score}},
+                "signature": signature(),
+                "train_seconds": 1.0,
+            },
+            "",
+        )
+        for variant, values in scores.items()
+        for seed, score in enumerate(values)
+    ]
+    declared = {"name": "s", "question": None, "metric": "loss", "baseline": "a"} | settings
+    return Analysis(Plan(declared, tuple(row.cell for row in rows)), rows)
+
+
+def verdicts(found: Analysis) -> list[str]:
+    return [one.verdict for one in found.comparisons.values()]
+
+
+def test_two_labels_of_one_method_differ_in_few_of_a_thousand_studies():
+    """An A/A study: seven labels of one method, skewed scores with a seed in common."""
+    generator, wrong = np.random.default_rng(0), 0
+    for _ in range(1000):
+        common = generator.normal(0, 0.1, size=10)
+        scores = {name: generator.beta(8, 1, size=10) + common for name in "abcdefg"}
+        wrong += any(one in ("better", "worse") for one in verdicts(simulated(scores)))
+    assert wrong <= stats.binom.ppf(0.9995, 1000, 0.05)
+    alone, generator = 0, np.random.default_rng(1)
+    for _ in range(1000):
+        common = generator.normal(0, 0.1, size=10)
+        pair = {name: generator.beta(8, 1, size=10) + common for name in "ab"}
+        alone += verdicts(simulated(pair))[0] != "inconclusive"
+    low, high = stats.binom.interval(0.999, 1000, 0.05)
+    assert low <= alone <= high
+
+
+def test_a_known_effect_is_found_as_often_as_its_power_says():
+    generator, found = np.random.default_rng(0), 0
+    for _ in range(1000):
+        base = generator.normal(0, 1, size=10)
+        study_ = simulated({"a": base, "b": base + generator.normal(-1, 1, size=10)})
+        found += verdicts(study_) == ["better"]
+    critical = stats.t.ppf(0.975, 9)
+    power = stats.nct.sf(critical, 9, np.sqrt(10)) + stats.nct.cdf(-critical, 9, np.sqrt(10))
+    low, high = stats.binom.interval(0.999, 1000, power)
+    # The sign-flip test gives away a little against the t test, and the interval must agree too.
+    assert low - 30 <= found <= high
+
+
+def test_a_difference_below_the_minimum_effect_is_not_called_better(tmp_path):
+    small = [one + 0.03 + (-1) ** place * 0.005 for place, one in enumerate(A)]
+    for margin, word in ((None, "better"), (0.02, "better"), (0.029, "inconclusive")):
+        found = analysis(tmp_path, {"a": A, "b": small}, minimum_effect=margin)
+        assert found.comparisons["b", "echo"].verdict == word, margin
+    found = analysis(tmp_path, {"a": A, "b": small}, minimum_effect=0.05)
+    assert found.comparisons["b", "echo"].verdict == "no difference"
+
+
+@pytest.mark.parametrize(("metric", "word"), [("exact_match", "better"), ("loss", "better")])
+def test_better_follows_the_direction_of_the_metric(tmp_path, metric, word):
+    found = analysis(tmp_path, {"a": A, "b": UP}, metric=metric).comparisons["b", "echo"]
+    assert found.verdict == word, "a loss of 1 - score falls"
+    sign = 1 if metric == "exact_match" else -1
+    assert np.sign(found.paired.mean) == sign
+    assert found.paired.low < found.paired.mean < found.paired.high
+    assert found.paired.wins == 1.0
+
+
+def test_the_family_is_a_task_or_the_whole_study(tmp_path):
+    scores = {(v, t): A if v == "a" else UP for v in ("a", "b", "c") for t in ("one", "two")}
+    by_task = analysis(tmp_path, scores).comparisons["b", "one"]
+    whole = analysis(tmp_path, scores, family="study").comparisons["b", "one"]
+    assert by_task.paired.p == 2 / 2**8
+    assert by_task.p_holm == pytest.approx(2 * by_task.paired.p)
+    assert whole.p_holm == pytest.approx(4 * by_task.paired.p)
+
+
+def test_the_crossed_interval_counts_examples_and_failures(tmp_path):
+    found = analysis(tmp_path, {"a": A, "b": UP, "c": [*UP[:7], "FAILED"]})
+    crossed = found.comparisons["b", "echo"].crossed
+    means = [
+        bits(up, seed).mean() - bits(a, seed).mean()
+        for seed, (a, up) in enumerate(zip(A, UP, strict=True))
+    ]
+    assert crossed.low < np.mean(means) < crossed.high
+    seeds_alone = found.comparisons["b", "echo"].paired
+    assert crossed.high - crossed.low > 0
+    assert seeds_alone.n == 8
+    assert found.comparisons["c", "echo"].crossed.low < crossed.low, "a failure has all wrong"
+    own_data = analysis(tmp_path / "other", {"a": A, "b": UP}, result_changes={})
+    for place, row in enumerate(own_data.rows):
+        row.result["signature"] = signature(f"d{place % 8}")
+    comparison = own_data.comparisons["b", "echo"]
+    assert comparison.paired.n == 8, "each seed has data of its own, the same for both"
+    assert np.isnan(comparison.crossed.low)
+
+
+def test_one_seed_compares_two_models_and_no_methods(tmp_path):
+    comparison = analysis(tmp_path, {"a": [0.5], "b": [0.7]}).comparisons["b", "echo"]
+    assert comparison.verdict == "pilot"
+    assert comparison.p_models == pytest.approx(stats.binomtest(20, 20).pvalue)
+
+
+def test_over_tasks_a_seeds_differences_are_averaged(tmp_path):
+    scores = {("a", "one"): A, ("a", "two"): A, ("b", "one"): UP, ("b", "two"): A}
+    overall = analysis(tmp_path, scores).overall["b"]
+    assert overall.mean == pytest.approx(np.mean(np.array(UP) - A) / 2)
+    assert analysis(tmp_path, scores).over_tasks is None
+    many = {
+        (variant, str(task)): [one + 0.1 * place + 0.01 * task for one in A]
+        for place, variant in enumerate("abc")
+        for task in range(6)
+    }
+    found = analysis(tmp_path / "many", many).over_tasks
+    assert found["friedman_p"] < 0.01
+    assert set(found["variants"]) == {"b", "c"}
+
+
+def grid_scores(interaction: float) -> dict[str, list[float]]:
+    generator = np.random.default_rng(3)
+    return {
+        f"{route} {feedback}": (
+            np.array(A)
+            + 0.05 * (route == "y")
+            + 0.1 * (feedback == "with")
+            + interaction * (route == "y") * (feedback == "with")
+            + generator.normal(0, 0.005, size=8)
+        ).tolist()
+        for route in "xy"
+        for feedback in ("without", "with")
+    }
+
+
+@pytest.mark.parametrize("interaction", [0.0, 0.1])
+def test_factors_are_analysed_as_a_grid_and_references_stand_beside(tmp_path, interaction):
+    scores = grid_scores(interaction) | {"reference": A}
+    factors = {
+        name: dict(zip(("route", "feedback"), name.split(), strict=False)) for name in scores
+    }
+    factors["reference"] = {"variant": "reference"}
+    found = analysis(tmp_path, scores, factors=factors, baseline="x without")
+    assert factor_levels(found.rows) == {"route": ["x", "y"], "feedback": ["without", "with"]}
+    factorial = found.factorials["echo"]
+    assert isinstance(factorial, Factorial)
+    real = {one.factors for one in factorial.effects if one.real}
+    assert {("route",), ("feedback",)} <= real
+    assert (("route", "feedback") in real) == bool(interaction)
+    assert bool(factorial.interactions) == bool(interaction)
+    held = {one.held["route"]: one for one in factorial.simple if one.factor == "feedback"}
+    assert held["y"].difference.mean == pytest.approx(0.1 + interaction, abs=0.01)
+
+
+def test_a_grid_with_holes_is_not_analysed(tmp_path):
+    scores = grid_scores(0.0)
+    scores.pop("y with")
+    factors = {
+        name: dict(zip(("route", "feedback"), name.split(), strict=False)) for name in scores
+    }
+    found = analysis(tmp_path, scores, factors=factors, baseline=None)
+    assert found.factorials["echo"].startswith("not a full grid: the grid of route, feedback lacks")
+    pilot = {name: values[:5] for name, values in grid_scores(0.0).items()}
+    factors = {name: dict(zip(("route", "feedback"), name.split(), strict=False)) for name in pilot}
+    assert (
+        "fewer than 6"
+        in analysis(tmp_path / "pilot", pilot, factors=factors, baseline=None).factorials["echo"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("against", "value", "interval", "word"),
+    [
+        (None, 0.9, (0.87, 0.93), "reproduced"),
+        (None, 0.9, (0.84, 0.93), "inconclusive"),
+        (None, 0.9, (0.5, 0.7), "contradicts"),
+        (None, 0.9, (np.nan, np.nan), "inconclusive"),
+        ("b", 0.7, (0.68, 0.72), "reproduced"),
+        ("b", 0.7, (0.1, 0.3), "direction agrees"),
+        ("b", 0.7, (-0.1, 0.3), "inconclusive"),
+        ("b", 0.7, (-0.3, -0.1), "contradicts"),
+        ("b", -0.7, (-0.3, -0.1), "direction agrees"),
+    ],
+)
+def test_a_published_value_is_judged_by_our_interval(against, value, interval, word):
+    published = Published(row="a", against=against, value=value, tolerance=0.05, source="x")
+    assert judge_published(published, Interval(*interval)) == word
+
+
+def test_published_values_stand_beside_ours(tmp_path):
+    published = [
+        {"row": "a", "value": 0.5, "tolerance": 0.1, "source": "x"},
+        {"row": "b", "against": "a", "value": 0.3, "tolerance": 0.01, "source": "x"},
+        {"row": "gone", "value": 0.3, "tolerance": 0.01, "source": "x"},
+    ]
+    found = analysis(tmp_path, {"a": A, "b": UP}, published=published)
+    assert [one.word for one in found.published] == ["reproduced", "direction agrees", "not run"]
+    pilot = analysis(tmp_path / "p", {"a": A[:5], "b": UP[:5]}, published=published[:1])
+    assert [one.word for one in pilot.published] == ["pilot"]
+
+
+def test_two_studies_are_compared_row_by_row(tmp_path):
+    for name, scores in (("s", {"a": A, "b": A, "c": A}), ("t", {"a": A, "b": UP, "d": A})):
+        plan = study(tmp_path, scores, name=name)
+        plan.write(tmp_path, {cell.run_id: {} for cell in plan.cells})
+    grid, path = compare_studies("s", "t", tmp_path)
+    rows = {row[0]: row for row in grid.rows}
+    assert set(rows) == {"a", "b"}
+    assert rows["a"][-1] == "tie"
+    assert rows["b"][-1] == "better"
+    assert rows["b"][4].startswith("+0.135")
+    assert float(rows["b"][6]) == pytest.approx(2 * 2 / 2**8, abs=1e-4)
+    text = path.read_text()
+    assert "only in s: c, echo" in text
+    assert "only in t: d, echo" in text
+
+
+@pytest.mark.parametrize(
+    ("second", "settings", "message"),
+    [
+        ("s", {}, "both studies are s"),
+        ("none", {}, "there is no study 'none'"),
+        ("t", {"metric": "loss"}, "s is about exact_match, t about loss"),
+        ("t", {"variant": "z"}, "no row in common; s has a, t z"),
+    ],
+)
+def test_studies_that_cannot_be_compared_are_refused(tmp_path, second, settings, message):
+    for name, variant in (("s", "a"), ("t", settings.pop("variant", "a"))):
+        more = settings if name == "t" else {}
+        plan = study(tmp_path, {variant: A}, name=name, **more)
+        plan.write(tmp_path, {cell.run_id: {} for cell in plan.cells})
+    with pytest.raises(ConfigError, match=message):
+        compare_studies("s", second, tmp_path)
