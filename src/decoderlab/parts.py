@@ -20,7 +20,7 @@ def part(name: str, kind: type[T], value: str | Mapping[str, Any] | T) -> T:
         value: a name, a mapping, or the settings themselves.
 
     Raises:
-        ValueError: for an unknown key, or whatever the settings refuse.
+        ValueError: for a key that is unknown or missing, or whatever the settings refuse.
 
     Example:
         >>> from decoderlab.decoders.bridges import BridgeSettings
@@ -37,6 +37,14 @@ def part(name: str, kind: type[T], value: str | Mapping[str, Any] | T) -> T:
                 f"{name}.{key} is not a setting; {name} has {', '.join(fields)}."
                 + checks.did_you_mean(key, fields)
             )
+    lacking = [
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.default is field.default_factory is dataclasses.MISSING
+        and field.name not in settings
+    ]
+    if lacking:
+        raise ValueError(f"{name} is {value!r}, which lacks {', '.join(lacking)}; add it")
     return kind(**settings)
 
 

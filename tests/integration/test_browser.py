@@ -64,7 +64,8 @@ def board(studied) -> Path:
 def opened() -> Iterator[webdriver.Chrome]:
     """Open the browser once for all tests."""
     driver, browser = (
-        found_program(name, "chromium and chromium-driver") for name in ("chromedriver", "chromium")
+        found_program(name, "packages chromium and chromium-driver")
+        for name in ("chromedriver", "chromium")
     )
     options = webdriver.ChromeOptions()
     options.binary_location = browser
@@ -119,7 +120,7 @@ def served(board, tmp_path_factory) -> Iterator[str]:
 def found_program(name: str, packages: str) -> str:
     path = shutil.which(name)
     if path is None:
-        pytest.fail(f"there is no {name}: install the Debian packages {packages}")
+        pytest.fail(f"there is no {name}: install the Debian {packages}")
     return path
 
 
@@ -227,7 +228,7 @@ def test_a_click_on_a_heading_sorts_the_table_by_value(page, studied):
 
 
 def test_the_latex_report_compiles(studied, tmp_path):
-    found_program("pdflatex", "texlive-latex-recommended")
+    found_program("pdflatex", "package texlive-latex-recommended")
     folder = tmp_path / "s"
     shutil.copytree(studied[0] / "studies/s", folder, ignore=shutil.ignore_patterns("tensorboard"))
     done = subprocess.run(

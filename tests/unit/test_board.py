@@ -20,7 +20,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from decoderlab.probes import Probes
 from decoderlab.records import RunFolder, sealed, write_json
-from decoderlab.studies import board, figures
+from decoderlab.studies import board
 from decoderlab.studies.analysis import Analysis
 from decoderlab.studies.plan import Cell, Plan
 from decoderlab.studies.profiles import learning_curve
@@ -250,7 +250,7 @@ def test_a_second_call_replaces_the_first_and_a_failed_one_changes_nothing(tmp_p
 
 
 def test_variants_that_no_figure_has_room_for_are_in_hparams_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "MAX_SHOWN", 1)
+    monkeypatch.setattr(board, "shown_variants", lambda analysis: ["a"])
     folder = board.write_board(study(tmp_path), tmp_path)
     assert runs(folder) == [
         ".",

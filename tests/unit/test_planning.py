@@ -18,7 +18,7 @@ from decoderlab.records import write_json
 from decoderlab.runs import execute, prepare, prepare_resolved
 from decoderlab.studies.changes import check_drift
 from decoderlab.studies.compose import Composer
-from decoderlab.studies.grid import grid
+from decoderlab.studies.grid import as_value, grid
 from decoderlab.studies.launch import confirm
 from decoderlab.studies.plan import plan_file, read_configs, read_job, read_plan
 from decoderlab.studies.planning import Planned, make_plan
@@ -93,6 +93,26 @@ def test_a_misspelt_baseline_is_refused_and_a_missing_one_noted(planned):
         planned("decoder=luong,peek", "study.baseline=lunog")
     (note,) = planned("decoder=luong,peek", "study.baseline=repeat_vector").notes
     assert "none of the rows: luong, peek" in note
+
+
+def test_published_values_stand_beside_rows_that_there_are(planned):
+    value = {"value": 0.5, "tolerance": 0.1, "source": "x"}
+
+    def plan(*published, decoders="luong,peek"):
+        return planned(f"decoder={decoders}", f"study.published={as_value(list(published))}")
+
+    assert not plan({"row": "luong", **value}).notes
+    with pytest.raises(ConfigError, match=r"published\[1\].row is lunog, .*Did you mean luong"):
+        plan({"row": "luong", **value}, {"row": "lunog", **value})
+    (note,) = plan({"row": "luong", "against": "output", **value}).notes
+    assert "study.published[0].against is output, which is none of luong, peek" in note
+    for wrong, message in (
+        ({"row": "luong", **value, "tolerance": 0}, "published.tolerance is 0"),
+        ({"row": "luong", **value, "vaule": 1}, "published.*vaule is not a setting.*value"),
+        ({"row": "luong"}, "which lacks value, tolerance, source; add it"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            plan(wrong)
 
 
 def test_cells_that_are_the_same_run_are_planned_once(planned):

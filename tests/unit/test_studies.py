@@ -9,13 +9,15 @@ import math
 import re
 
 import pytest
+from rich.console import Console
 
 import decoderlab
 from decoderlab.config import ConfigError
 from decoderlab.records import RunFolder, sealed, write_json
 from decoderlab.studies.analysis import Analysis
+from decoderlab.studies.figures import shown_variants
 from decoderlab.studies.plan import factors, labels, read_plan
-from decoderlab.studies.report import build_report
+from decoderlab.studies.report import build_report, print_table
 from decoderlab.studies.rows import read_rows
 from tests.unit.studies import ENVIRONMENT, result, signature, study, write_run
 
@@ -255,6 +257,45 @@ def test_a_result_without_probes_still_has_its_scores(tmp_path):
     assert "Better than a: b" in text
     assert not (tmp_path / "studies/s/figures/memory.png").exists()
     assert "over seeds and examples" not in text
+
+
+@pytest.mark.parametrize("width", [44, 80, 200])
+def test_the_table_in_the_terminal_fits_any_width(tmp_path, monkeypatch, width):
+    plan = study(
+        tmp_path,
+        {
+            "a": A,
+            "a_rather_long_name_of_a_variant": [one + 0.2 for one in A],
+            "c": [*A[:7], "FAILED"],
+        },
+    )
+    plan.write(tmp_path, {cell.run_id: {} for cell in plan.cells})
+    report = build_report(plan, tmp_path)
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=width, force_terminal=True)
+    monkeypatch.setattr("decoderlab.studies.report.output", lambda: console)
+    print_table(report)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", buffer.getvalue())
+    assert max(map(len, plain.splitlines())) <= width
+    assert "…" not in plain
+    assert "0.500" in plain
+    if width >= 80:
+        assert "a (baseline)" in plain
+    assert ("better" in plain) == (width >= 200)
+    if width >= 200:
+        assert "\x1b[32mbetter" in buffer.getvalue(), "in colour"
+
+
+def test_only_the_best_of_very_many_rows_are_drawn(tmp_path):
+    scores = {f"v{place}": [place / 100, place / 100 + 0.01] for place in range(30)}
+    plan = study(tmp_path, scores, baseline="v0")
+    assert set(shown_variants(read_analysis(plan, tmp_path), 5)) == {
+        "v0",
+        "v26",
+        "v27",
+        "v28",
+        "v29",
+    }
 
 
 def test_a_run_whose_folder_is_another_runs_is_not_mixed_in(tmp_path):

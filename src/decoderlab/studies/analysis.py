@@ -18,6 +18,7 @@ from decoderlab.studies.plan import Plan
 from decoderlab.studies.rows import Row, num_examples
 from decoderlab.studies.statistics import (
     ALPHA,
+    BOOTSTRAP_DRAWS,
     NONE,
     PILOT_SEEDS,
     Interval,
@@ -43,6 +44,7 @@ BOUNDS = {
 }
 # The spread that a cell without any is taken to have, when a seed is looked for that lies apart.
 SPREAD = 0.01
+MANY_CELLS = 200
 
 
 @dataclass(frozen=True)
@@ -220,9 +222,13 @@ class Analysis:
             number = sum(not math.isnan(p) for p in raw)
             for key, p in zip(keys, holm(raw), strict=True):
                 made[key] = self._judged(replace(made[key], p_holm=p), number)
-        for task in self.tasks:
-            self._add_crossed(made, task)
+        self._add_crossed(made)
         return made
+
+    @property
+    def draws(self) -> int:
+        """Resamples of the crossed bootstrap; fewer where there are very many comparisons."""
+        return BOOTSTRAP_DRAWS if len(self.by_cell) <= MANY_CELLS else BOOTSTRAP_DRAWS // 5
 
     @property
     def _by_task(self) -> bool:
@@ -281,15 +287,15 @@ class Analysis:
             return replace(comparison, verdict="no difference")
         return replace(comparison, verdict="inconclusive")
 
-    def _add_crossed(self, made: dict[tuple[str, str], Comparison], task: str) -> None:
-        """Add the intervals over seeds and examples; the same resamples serve a whole task."""
+    def _add_crossed(self, made: dict[tuple[str, str], Comparison]) -> None:
+        """Add the intervals over seeds and examples; the same resamples serve all of one size."""
         if self.metric != "exact_match":
             return
         by_size: dict[int, dict[tuple[str, str], np.ndarray]] = {}
         for key, comparison in made.items():
-            if key[1] != task or comparison.paired is None or comparison.paired.n < 2:
+            if comparison.paired is None or comparison.paired.n < 2:
                 continue
-            pairs = self._pairs(comparison.variant, comparison.against, task)
+            pairs = self._pairs(comparison.variant, comparison.against, comparison.task)
             signatures = {row.signature for pair in pairs for row in pair}
             # Seeds with data of their own share no examples.
             if len(signatures - {None}) != 1:
@@ -300,9 +306,8 @@ class Analysis:
                 matrix = np.stack([one.astype(np.int8) - other for one, other in bits])
                 by_size.setdefault(number, {})[key] = matrix
         for matrices in by_size.values():
-            for key, interval in zip(
-                matrices, crossed_bootstrap(list(matrices.values())), strict=True
-            ):
+            intervals = crossed_bootstrap(list(matrices.values()), draws=self.draws)
+            for key, interval in zip(matrices, intervals, strict=True):
                 made[key] = replace(made[key], crossed=interval)
 
     @cached_property

@@ -360,7 +360,7 @@ def _legend(analysis: Analysis) -> str:
     if any(not math.isnan(one.crossed.low) for one in analysis.comparisons.values()):
         text += (
             " over seeds and examples: 95 % interval of the difference when both are resampled "
-            "(crossed bootstrap)."
+            f"(crossed bootstrap, {analysis.draws:,} draws)."
         )
     if any(not math.isnan(one.p_models) for one in analysis.comparisons.values()):
         text += (

@@ -27,7 +27,7 @@ from decoderlab.studies.rows import Row
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINES = ("-", "--", ":", "-.")
 MARKS = ("o", "s", "^", "D", "v", "P")
-MAX_SHOWN = 24
+MAX_SHOWN = 16
 MAX_PANELS = 6
 DPI = 100
 
@@ -132,9 +132,9 @@ def pictures(analysis: Analysis, output_dir: Path) -> list[Picture]:
     return made
 
 
-def shown_variants(analysis: Analysis) -> list[str]:
-    """Return the variants that a figure has room for: the baseline and the best."""
-    if len(analysis.variants) <= MAX_SHOWN:
+def shown_variants(analysis: Analysis, room: int = MAX_SHOWN) -> list[str]:
+    """Return the variants that there is room for: the baseline and the best."""
+    if len(analysis.variants) <= room:
         return analysis.variants
 
     def worth(variant: str) -> float:
@@ -145,7 +145,7 @@ def shown_variants(analysis: Analysis) -> list[str]:
         ]
         return math.inf if variant == analysis.baseline else max(means, default=-math.inf)
 
-    best = set(sorted(analysis.variants, key=worth, reverse=True)[:MAX_SHOWN])
+    best = set(sorted(analysis.variants, key=worth, reverse=True)[:room])
     return [variant for variant in analysis.variants if variant in best]
 
 

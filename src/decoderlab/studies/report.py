@@ -23,10 +23,11 @@ from decoderlab.studies.document import (
     score_text,
     sections,
 )
-from decoderlab.studies.figures import pictures
+from decoderlab.studies.figures import pictures, shown_variants
 from decoderlab.studies.plan import Plan, plan_file, read_configs
 from decoderlab.studies.rows import WORST, as_csv, frame, read_rows
 
+MAX_ROWS = 60
 VERDICT_STYLES = {"better": "green", "worse": "red", "no difference": "cyan", "tie": "cyan"}
 
 
@@ -97,6 +98,8 @@ def print_table(report: Report) -> None:
             if table.__rich_measure__(console, console.options).minimum <= console.width:
                 break
         console.print(table)
+    if len(analysis.variants) > MAX_ROWS:
+        say(f"the {MAX_ROWS} best of {len(analysis.variants)} rows; the report has them all")
     failed = sum(row.failed for row in analysis.rows)
     if failed and analysis.metric in WORST:
         say(f"{failed} runs failed; each counts with the score {WORST[analysis.metric]:g}")
@@ -121,8 +124,8 @@ def _terminal_table(analysis: Analysis, task: str, columns: int) -> Table:
     if columns < 9:
         names = names[: columns - 1]
     for name in names:
-        table.add_column(escape(name), justify="right", no_wrap=columns > 4)
-    for variant in analysis.variants:
+        table.add_column(escape(name), justify="right", overflow="fold", no_wrap=columns > 4)
+    for variant in shown_variants(analysis, MAX_ROWS):
         entry = analysis.entries.get((variant, task))
         name = escape(variant)
         if variant == analysis.baseline:

@@ -89,8 +89,13 @@ def _t_interval(values: np.ndarray, confidence: float) -> tuple[float, float, fl
     mean = float(values.mean())
     if values.min() == values.max():  # the spread itself may differ from 0 by rounding
         return mean, math.nan, math.nan
-    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values))
+    half = _t_quantile(confidence, len(values)) * float(values.std(ddof=1)) / math.sqrt(len(values))
     return mean, mean - half, mean + half
+
+
+@cache
+def _t_quantile(confidence: float, n: int) -> float:
+    return float(stats.t.ppf((1 + confidence) / 2, n - 1))
 
 
 def wilson(successes: float, number: float, confidence: float = 0.95) -> Interval:
