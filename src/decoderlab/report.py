@@ -57,7 +57,7 @@ def build(study: str, output_dir: Path, tensorboard: bool) -> int:
         from decoderlab.studies.board import write_board
 
         folder = write_board(report.analysis, output_dir)
-        say(f"show them with: tensorboard --logdir {folder}")
+        say(f"show it with: tensorboard --logdir {folder}   (in its filter of runs: ^mean/)")
     return 0 if report.complete else 1
 
 

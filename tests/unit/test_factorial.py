@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import itertools
 import math
 from dataclasses import replace
@@ -22,14 +21,6 @@ COMBINATIONS = list(itertools.product(*LEVELS.values()))
 SIZES = {"route": 2, "feedback": 3}
 RANDOM = st.integers(0, 2**32 - 1)
 quick = settings(deadline=None, max_examples=30)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def fast_holm():
-    """Keep statsmodels from collecting garbage in each multipletests, 0.2 s beside torch."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gc, "collect", lambda *_: 0)
-        yield
 
 
 def simulated(sizes, random=0, n=8):

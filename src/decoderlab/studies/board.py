@@ -18,7 +18,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
 
 from decoderlab import probes
 from decoderlab.progress import track
@@ -28,6 +27,7 @@ from decoderlab.studies.document import samples
 from decoderlab.studies.figures import shown_variants
 from decoderlab.studies.profiles import Profile, learning_curve
 from decoderlab.studies.rows import Row
+from decoderlab.tensorboard import add_samples, add_session
 
 NUM_SAMPLES = 10
 MAX_INCHES = 12.0
@@ -92,12 +92,14 @@ def _write_runs(analysis: Analysis, output_dir: Path, folder: Path, shown: set[s
     for row, hyperparameters in track(runs, "writing the runs"):
         name = Path(_safe(row.cell.task), _safe(row.cell.variant))
         with SummaryWriter(str(folder / name / f"seed {row.cell.seed}")) as writer:
-            _add_session(writer, row, hyperparameters)
+            scores = row.result["metrics"]["test"].items()
+            metrics = {f"test/{one}": value for one, value in scores}
+            add_session(writer, hyperparameters, metrics | {"parameters": row.cell.parameters})
             if row.cell.run_id in examples:
                 run = RunFolder(output_dir / row.cell.folder)
                 arrays = probes.read(run.probes)
                 _add_attention(writer, name.parts[0], arrays)
-                _add_samples(writer, name.parts[0], samples(run, NUM_SAMPLES))
+                add_samples(writer, f"{name.parts[0]}/predictions", samples(run, NUM_SAMPLES))
                 _add_summaries(projector, folder, name, run, arrays)
     if projector.embeddings:
         config = text_format.MessageToString(projector)
@@ -128,19 +130,6 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _add_session(writer: SummaryWriter, row: Row, hyperparameters: dict[str, Any]) -> None:
-    """Add a run's line in HPARAMS.
-
-    Without torch's summary of the experiment: TensorBoard would believe the first that it finds,
-    and show no column that this one run lacks.
-    """
-    for summary in hparams(hyperparameters, {})[1:]:
-        writer.file_writer.add_summary(summary)
-    scores = {f"test/{name}": value for name, value in row.result["metrics"]["test"].items()}
-    for name, value in (scores | {"parameters": row.cell.parameters}).items():
-        writer.add_scalar(name, value)
-
-
 def _add_attention(writer: SummaryWriter, task: str, arrays: dict[str, np.ndarray]) -> None:
     """Add an image for each example: a row is a generated token, dark is 1."""
     for place, weights in enumerate(arrays.get("attention", ())):
@@ -159,25 +148,6 @@ def _add_attention(writer: SummaryWriter, task: str, arrays: dict[str, np.ndarra
         canvas.draw()
         picture = np.asarray(canvas.buffer_rgba())[..., :3]
         writer.add_image(f"{task}/attention, example {place + 1}", picture, dataformats="HWC")
-
-
-def _add_samples(writer: SummaryWriter, task: str, records: Sequence[dict[str, Any]]) -> None:
-    lines = ["| source | target | prediction |", "|---|---|---|"]
-    for one in records:
-        cells = [_plain(one[name]) for name in ("source", "target", "prediction")]
-        lines.append(f"| {' | '.join(cells)}{'' if one['correct'] else ' ✗'} |")
-    if records:
-        writer.add_text(f"{task}/predictions", "\n".join(lines))
-
-
-def _plain(text: str) -> str:
-    """Return a text in which nothing is Markdown or HTML.
-
-    Example:
-        >>> _plain("a|b _c_")
-        'a&#124;b &#95;c&#95;'
-    """
-    return re.sub(r"[^\w ]|_", lambda found: f"&#{ord(found[0])};", _one_line(text))
 
 
 def _one_line(text: str) -> str:

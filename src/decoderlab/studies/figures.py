@@ -120,7 +120,9 @@ def pictures(analysis: Analysis, output_dir: Path) -> list[Picture]:
         ),
     ]
     made = []
-    with matplotlib.rc_context({"font.size": 9, "axes.titlesize": 9}), warnings.catch_warnings():
+    # A token or a name such as $x$ is no formula.
+    looks = {"font.size": 9, "axes.titlesize": 9, "text.parse_math": False}
+    with matplotlib.rc_context(looks), warnings.catch_warnings():
         # Scripts that matplotlib's own font lacks are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         for name, title, caption, draw in drawn:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from decoderlab.studies.document import Grid, Items, Listing, Section, Shown, Text
 
+WIDE = 9  # columns
 MARKDOWN_SPECIAL = "\\|<>`*_"
 LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -73,15 +74,15 @@ def _md(text: str) -> str:
 def latex(title: str, question: str | None, parts: Sequence[Section]) -> str:
     """Return the report as a LaTeX document with booktabs tables, to be compiled in its folder.
 
-    It needs booktabs, graphicx and longtable, which every TeX distribution has, and compiles with
-    pdflatex; letters beyond Latin-1 are written as their code points.
+    It needs booktabs, graphicx, longtable and pdflscape, which every TeX distribution has, and
+    compiles with pdflatex; letters beyond Latin-1 are written as their code points.
     """
     lines = [
         r"\documentclass[10pt,a4paper]{article}",
         r"\usepackage[T1]{fontenc}",
         r"\usepackage[utf8]{inputenc}",
         r"\usepackage[margin=20mm]{geometry}",
-        r"\usepackage{booktabs,graphicx,longtable}",
+        r"\usepackage{booktabs,graphicx,longtable,pdflscape}",
         r"\setlength{\parindent}{0pt}\setlength{\parskip}{4pt}",
         r"\begin{document}",
         rf"\section*{{{_tex(title)}}}",
@@ -114,9 +115,10 @@ def latex(title: str, question: str | None, parts: Sequence[Section]) -> str:
 
 
 def _latex_table(grid: Grid) -> list[str]:
-    """Return a table that may go on over pages; wide ones are set in small type."""
+    """Return a table that may go on over pages; a wide one has pages of its own, laid across."""
     columns = "l" + "r" * (len(grid.header) - 1)
-    size = r"\scriptsize" if len(grid.header) < 9 else r"\tiny"
+    wide = len(grid.header) >= WIDE
+    size = r"\tiny" if wide else r"\scriptsize"
     header = " & ".join(_tex(one) for one in grid.header) + r" \\"
     lines = [
         "{" + size + r"\setlength{\tabcolsep}{2pt}",
@@ -133,7 +135,8 @@ def _latex_table(grid: Grid) -> list[str]:
             cells[0] = rf"\textbf{{{cells[0]}}}"
         # A bracket at the beginning of a line would be taken for an argument of the break before.
         lines.append(" & ".join(cells).replace("[", "{[}") + r" \\")
-    return [*lines, r"\end{longtable}}", ""]
+    lines.append(r"\end{longtable}}")
+    return [r"\begin{landscape}", *lines, r"\end{landscape}", ""] if wide else [*lines, ""]
 
 
 def _tex(text: str) -> str:
