@@ -108,6 +108,13 @@ def test_the_benchmark_of_sweeps_prints_seconds(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_benchmark_of_reports_prints_time_and_memory(tmp_path):
+    tool = ROOT / "scripts" / "benchmark_report.py"
+    printed = checked(sys.executable, tool, "--runs=80", cwd=tmp_path)
+    assert re.search(r"80 runs: \d+\.\d s, \d\.\d\d GB, report.html \d+\.\d MB", printed)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_benchmark_prints_a_ratio(tmp_path):
     printed = checked(
         sys.executable,
