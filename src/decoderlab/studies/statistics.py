@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
+from scipy.optimize import brentq
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
 PILOT_SEEDS = 6  # 2/2^5 is above 0.05: below six pairs no exact test can be significant
@@ -116,7 +116,8 @@ def sign_flip(differences: Sequence[float] | np.ndarray, seed: int = 0) -> float
 
     Under that hypothesis each difference is as likely as its negative. Exact for up to 20 pairs:
     the share of all 2^n sign patterns whose sum is at least as far from 0. Above, 100,000 patterns
-    are drawn, and p = (b + 1) / (m + 1) (Phipson and Smyth 2010).
+    are drawn, and p = (b + 1) / (m + 1) (Phipson and Smyth 2010). NaN without differences, and
+    where one of them is NaN.
 
     Args:
         differences: (n,), or (n, q) for n vectors that are flipped as a whole, where the length of
@@ -127,9 +128,10 @@ def sign_flip(differences: Sequence[float] | np.ndarray, seed: int = 0) -> float
         >>> sign_flip([0.1, 0.2, 0.15, 0.3, 0.1, 0.2]) == 2 / 2**6
         True
     """
-    values = np.asarray(differences, dtype=float).reshape(len(differences), -1)
-    if len(values) == 0:
+    values = np.asarray(differences, dtype=float)
+    if len(values) == 0 or np.isnan(values).any():
         return math.nan
+    values = values.reshape(len(values), -1)
     observed = np.square(values.sum(axis=0)).sum()
     # What differs by rounding alone is a tie, and ties count.
     needed = observed - 1e-9 * np.square(np.abs(values).sum(axis=0)).sum()
@@ -192,8 +194,16 @@ def detectable_effect(n: int, comparisons: int = 1) -> float:
     """
     if n < 2:
         return math.nan
-    found = TTestPower().solve_power(nobs=n, alpha=ALPHA / comparisons, power=POWER)
-    return float(np.squeeze(found))
+    critical, high = stats.t.ppf(1 - ALPHA / comparisons / 2, n - 1), 1.0
+
+    def missing(effect: float) -> float:
+        # The wrong tail, below 1e-6 at this power, is left out: it is where SciPy returns NaN. And
+        # statsmodels' solve_power returns the bounds of its search for few pairs.
+        return stats.nct.sf(critical, n - 1, effect * math.sqrt(n)) - POWER
+
+    while missing(high) < 0:
+        high *= 2
+    return float(brentq(missing, 0, high))
 
 
 @dataclass(frozen=True)
