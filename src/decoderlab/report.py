@@ -34,6 +34,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if (arguments.study is None) == (arguments.compare is None):
         parser.error("give the name of a study, or --compare STUDY_A STUDY_B")
+    if arguments.compare and arguments.tensorboard:
+        parser.error("--tensorboard shows one study: leave --compare out")
     if arguments.compare:
         sys.exit(guarded(lambda: compare(*arguments.compare, arguments.output_dir)))
     sys.exit(guarded(lambda: build(arguments.study, arguments.output_dir, arguments.tensorboard)))

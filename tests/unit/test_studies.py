@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+import sys
 
 import pytest
 from rich.console import Console
@@ -14,8 +15,9 @@ from rich.console import Console
 import decoderlab
 from decoderlab.config import ConfigError
 from decoderlab.records import RunFolder, sealed, write_json
+from decoderlab.report import main
 from decoderlab.studies.analysis import Analysis
-from decoderlab.studies.figures import shown_variants
+from decoderlab.studies.figures import shown_variants, styles
 from decoderlab.studies.plan import factors, labels, read_plan
 from decoderlab.studies.report import build_report, print_table
 from decoderlab.studies.rows import read_rows
@@ -85,7 +87,7 @@ def test_the_answer_says_what_the_intervals_carry(tmp_path):
         minimum_effect=0.02,
     )
     text = report_text(tmp_path, plan)
-    assert "echo: the highest mean exact match has up, 0.635 [0.611, 0.659]." in text
+    assert "echo: up has the highest mean exact match, 0.635 [0.611, 0.659]." in text
     assert "Better than a by 0.02 or more: up (+0.135 [+0.115, +0.155])." in text
     assert "Worse than a by 0.02 or more: down (-0.235" in text
     assert "Different from it by less than 0.02: same (" in text
@@ -303,3 +305,67 @@ def test_a_run_whose_folder_is_another_runs_is_not_mixed_in(tmp_path):
     write_run(RunFolder(tmp_path / "runs/foreign"), 0.9, 0)
     assert read_analysis(plan, tmp_path).entries["a", "echo"].scores == {0: 0.5}
     assert json.loads((tmp_path / "runs/s0/result.json").read_text())["steps"] == 10
+
+
+def command(monkeypatch, output_dir, *arguments):
+    """Run decoderlab-report here and return its exit code."""
+    monkeypatch.setattr(
+        sys, "argv", ["decoderlab-report", *arguments, "--output-dir", str(output_dir)]
+    )
+    with pytest.raises(SystemExit) as left:
+        main()
+    return left.value.code
+
+
+def written(output_dir, name="s", scores=(A, A)):
+    plan = study(output_dir, dict(zip("ab", scores, strict=True)), name=name)
+    plan.write(output_dir, {cell.run_id: {} for cell in plan.cells})
+    return output_dir / "studies" / name
+
+
+def test_the_command_writes_a_report_and_for_tensorboard(tmp_path, monkeypatch, capfd):
+    folder = written(tmp_path)
+    assert command(monkeypatch, tmp_path, "s", "--tensorboard") == 0
+    printed = capfd.readouterr()
+    (board,) = re.findall(r"tensorboard --logdir (\S+)", printed.out + printed.err)
+    assert board == str(folder / "tensorboard")
+    assert list((folder / "tensorboard").rglob("events.out.tfevents.*"))
+    assert (folder / "report.html").is_file()
+
+
+def test_the_command_compares_two_studies(tmp_path, monkeypatch, capfd):
+    written(tmp_path)
+    written(tmp_path, "t", (A, [one + 0.1 for one in A]))
+    assert command(monkeypatch, tmp_path, "--compare", "s", "t") == 0
+    assert "+0.100" in capfd.readouterr().out
+    assert len(list((tmp_path / "studies").rglob("*compare*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give the name of a study, or --compare STUDY_A STUDY_B"),
+        (["s", "--compare", "s", "t"], "give the name of a study, or --compare"),
+        (["--compare", "s"], "expected 2 arguments"),
+        (["--compare", "s", "--tensorboard"], "expected 2 arguments"),
+        (["--compare", "s", "t", "--tensorboard"], "--tensorboard shows one study"),
+        (["x"], "there is no study 'x'"),
+    ],
+)
+def test_the_command_says_what_is_wrong_and_writes_nothing(
+    tmp_path, monkeypatch, capfd, arguments, message
+):
+    folder = written(tmp_path)
+    before = sorted(folder.iterdir())
+    assert command(monkeypatch, tmp_path, *arguments) == 2
+    assert message in capfd.readouterr().err
+    assert sorted(folder.iterdir()) == before
+
+
+def test_no_two_variants_are_drawn_alike(tmp_path):
+    names = [f"v{number}" for number in range(16)]
+    plan = study(tmp_path, {name: [0.5, 0.6] for name in names}, baseline="v0")
+    found = styles(read_analysis(plan, tmp_path), names)
+    assert len({style["color"] for style in found.values()}) == 6
+    for keys in (("color", "linestyle"), ("color", "marker")):
+        assert len({tuple(found[name][key] for key in keys) for name in names}) == 16

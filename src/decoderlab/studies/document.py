@@ -150,7 +150,7 @@ def _best(analysis: Analysis, task: str) -> str:
     best = max(entries, key=lambda one: analysis.sign * entries[one].summary.mean)
     word = "highest" if analysis.sign > 0 else "lowest"
     metric = analysis.metric.replace("_", " ")
-    return f"{task}: the {word} mean {metric} has {best}, {score_text(entries[best])}."
+    return f"{task}: {best} has the {word} mean {metric}, {score_text(entries[best])}."
 
 
 def _against_baseline(analysis: Analysis, task: str) -> list[str]:

@@ -165,15 +165,19 @@ def styles(analysis: Analysis, shown: Sequence[str]) -> dict[str, dict[str, Any]
                     line = levels[line_of].index(factors[line_of])
                     found[row.cell.variant] = _style(COLOURS[colour], LINES[line], MARKS[line])
     rest = [variant for variant in shown if variant not in found]
+    beside_a_grid = bool(found) and len(rest) <= len(LINES)
     for place, variant in enumerate(rest):
-        if found and len(rest) <= len(LINES):
+        if beside_a_grid:
             found[variant] = _style("black", LINES[place], MARKS[-1 - place])
             continue
-        round_, colour = divmod(place, len(COLOURS))
-        found[variant] = _style(
-            COLOURS[colour], LINES[round_ % len(LINES)], MARKS[round_ % len(MARKS)]
-        )
+        found[variant] = _style_of(place)
     return found
+
+
+def _style_of(place: int) -> dict[str, Any]:
+    """Return a style that differs from that of other places in print too, for 24 of them."""
+    mark = MARKS[(place + place // len(COLOURS)) % len(MARKS)]
+    return _style(COLOURS[place % len(COLOURS)], LINES[(place + place // 12) % len(LINES)], mark)
 
 
 def _style(colour: str, line: str, mark: str) -> dict[str, Any]:
@@ -246,14 +250,13 @@ class _Artist:
                         ]
                     )
                 steps = np.arange(len(heights)) + 0.04 * (place - 0.5)
-                round_, colour = divmod(place, len(COLOURS))
                 axis.errorbar(
                     steps,
                     heights,
                     yerr=np.nan_to_num(np.clip(np.array(ends).T, 0, None)),
                     label=", ".join(others.values()),
                     capsize=2,
-                    **_style(COLOURS[colour], LINES[round_ % 4], MARKS[place % len(MARKS)]),
+                    **_style_of(place),
                 )
             axis.set_xticks(range(len(names[along])), names[along], rotation=20, ha="right")
             axis.set_title(task)
