@@ -224,8 +224,8 @@ def test_simple_effects_compare_the_columns_that_hold_all_else():
         for held in LEVELS["feedback"]
     ] + [
         ("feedback", level, "own", {"route": held}, (held, level), (held, "own"))
-        for held in LEVELS["route"]
         for level in ("forced", "mixed")
+        for held in LEVELS["route"]
     ]
     found = analyse(grid(table), LEVELS).simple
     assert len(found) == len(expected)
@@ -234,6 +234,26 @@ def test_simple_effects_compare_the_columns_that_hold_all_else():
         assert one.difference == paired(scores[here] - scores[there])
     p_values = [paired(scores[here] - scores[there]).p for *_, here, there in expected]
     assert [one.p_holm for one in found] == holm(p_values)
+
+
+def test_main_effects_in_size_are_means_over_all_else():
+    table = simulated(SIZES)
+    cube = table.reshape(len(table), *SIZES.values())
+    own, forced, mixed = cube.mean(axis=1).T
+    state, attention = cube.mean(axis=2).T
+    expected = [
+        ("route", "attention", "state", paired(attention - state)),
+        ("feedback", "forced", "own", paired(forced - own)),
+        ("feedback", "mixed", "own", paired(mixed - own)),
+    ]
+    found = analyse(grid(table), LEVELS).main
+    assert [(one.factor, one.level, one.against) for one in found] == [one[:3] for one in expected]
+    for one, (*_, difference) in zip(found, expected, strict=True):
+        assert one.held == {}
+        assert one.difference.mean == pytest.approx(difference.mean)
+        assert one.difference.low == pytest.approx(difference.low)
+        assert one.difference.p == difference.p
+    assert [one.p_holm for one in found] == holm([one.p for *_, one in expected])
 
 
 @pytest.mark.parametrize(

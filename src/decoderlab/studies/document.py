@@ -13,7 +13,7 @@ from decoderlab.config import ConfigError
 from decoderlab.metrics import DIRECTIONS
 from decoderlab.records import RunFolder
 from decoderlab.studies.analysis import Analysis, Comparison, Entry
-from decoderlab.studies.factorial import Factorial
+from decoderlab.studies.factorial import Factorial, Step
 from decoderlab.studies.figures import Picture, shown_variants
 from decoderlab.studies.plan import Plan, amendments, read_plan
 from decoderlab.studies.rows import WORST, read_rows
@@ -21,7 +21,7 @@ from decoderlab.studies.statistics import ALPHA, PILOT_SEEDS, Interval, Paired, 
 
 PROTOCOL = "1"
 NUM_SAMPLES = 5
-MAX_SIMPLE_EFFECTS = 60
+MAX_STEPS = 60
 
 
 @dataclass(frozen=True)
@@ -435,8 +435,9 @@ def _factors(analysis: Analysis, picture: Picture | None) -> Section | None:
             "Repeated-measures analysis of variance with the seed as block; p with Greenhouse and "
             "Geisser's correction, adjusted by Holm over the effects of the task; beside it the "
             "exact test that flips the signs of each seed's contrasts. An effect is certain if "
-            "both are below 0.05. Simple effects: one level against the first, seed by seed, all "
-            "else held, Holm over those of the task."
+            "both are below 0.05. In size: one level of a factor against its first, seed by seed, "
+            "over the mean of all else (main effects) or with all else held (simple effects), "
+            "Holm over those of the task."
         )
     )
     return Section("Factors", blocks)
@@ -460,23 +461,29 @@ def _factorial(task: str, found: Factorial) -> list[Block]:
     blocks: list[Block] = [Grid(header, effects, f"{task}: effects")]
     if found.left_out:
         blocks.append(Text(f"Seeds left out: {', '.join(map(str, found.left_out))}.", ""))
-    if len(found.levels) > 1 and found.interactions:
-        simple = [
-            [
-                one.factor,
-                f"{one.level} against {one.against}",
-                ", ".join(one.held.values()),
-                difference_text(one.difference),
-                p_text(one.difference.p, bare=True),
-                p_text(one.p_holm, bare=True),
-            ]
-            for one in found.simple[:MAX_SIMPLE_EFFECTS]
+    if len(found.levels) > 1:
+        blocks += _steps(found.main, f"{task}: main effects in size")
+        if found.interactions:
+            blocks += _steps(found.simple, f"{task}: simple effects")
+    return blocks
+
+
+def _steps(steps: Sequence[Step], title: str) -> list[Block]:
+    rows = [
+        [
+            one.factor,
+            f"{one.level} against {one.against}",
+            ", ".join(one.held.values()) or "mean over all",
+            difference_text(one.difference),
+            p_text(one.difference.p, bare=True),
+            p_text(one.p_holm, bare=True),
         ]
-        header = ["factor", "level", "held", "difference [95 % CI]", "p", "p Holm"]
-        blocks.append(Grid(header, simple, f"{task}: simple effects"))
-        if len(found.simple) > MAX_SIMPLE_EFFECTS:
-            rest = len(found.simple) - MAX_SIMPLE_EFFECTS
-            blocks.append(Text(f"{rest} more simple effects are not shown."))
+        for one in steps[:MAX_STEPS]
+    ]
+    header = ["factor", "level", "held", "difference [95 % CI]", "p", "p Holm"]
+    blocks: list[Block] = [Grid(header, rows, title)]
+    if len(steps) > MAX_STEPS:
+        blocks.append(Text(f"{len(steps) - MAX_STEPS} more are not shown."))
     return blocks
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,15 +46,15 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class SimpleEffect:
-    """One level of a factor against its first, where the other factors are held.
+class Step:
+    """One level of a factor against its first.
 
     Args:
         factor: the one that changes.
         level, against: of it.
-        held: the levels of the other factors.
+        held: the levels of the other factors; empty for the mean over all of them.
         difference: of the scores, seed by seed.
-        p_holm: adjusted over all simple effects of the analysis.
+        p_holm: adjusted over all main, or all simple, effects of the analysis.
     """
 
     factor: str
@@ -75,7 +75,8 @@ class Factorial:
         left_out: seeds that some cell lacks.
         means: of each combination of levels.
         effects: main effects first.
-        simple: the simple effects, those of all factors.
+        main: the main effects in size: the other factors averaged over.
+        simple: the simple effects, those of all factors: the others held.
     """
 
     levels: dict[str, list[str]]
@@ -83,7 +84,8 @@ class Factorial:
     left_out: tuple[int, ...]
     means: dict[tuple[str, ...], float]
     effects: tuple[Effect, ...]
-    simple: tuple[SimpleEffect, ...]
+    main: tuple[Step, ...]
+    simple: tuple[Step, ...]
 
     @property
     def interactions(self) -> list[Effect]:
@@ -120,7 +122,8 @@ def analyse(
         left_out=tuple(sorted(anywhere - everywhere)),
         means=dict(zip(combinations, table.mean(axis=0).tolist(), strict=True)),
         effects=effects,
-        simple=_simple_effects(table, levels, combinations),
+        main=_main_effects(table, levels),
+        simple=_simple_effects(table, levels),
     )
 
 
@@ -187,23 +190,38 @@ def _epsilon(scores: np.ndarray) -> float:
     return min(max(found, 1 / len(covariance)), 1.0)
 
 
-def _simple_effects(
-    table: np.ndarray, levels: Mapping[str, Sequence[str]], combinations: Sequence[tuple[str, ...]]
-) -> tuple[SimpleEffect, ...]:
-    columns = {one: place for place, one in enumerate(combinations)}
-    names, effects = list(levels), []
-    for place, name in enumerate(names):
-        first, *rest = levels[name]
-        others = [one for number, one in enumerate(levels.values()) if number != place]
-        for held in itertools.product(*others):
+def _main_effects(table: np.ndarray, levels: Mapping[str, Sequence[str]]) -> tuple[Step, ...]:
+    return _adjusted(
+        Step(name, level, first, {}, paired(change.reshape(len(table), -1).mean(axis=1)), math.nan)
+        for name, first, level, change in _changes(table, levels)
+    )
 
-            def column(level: str, held: tuple = held, place: int = place) -> np.ndarray:
-                return table[:, columns[(*held[:place], level, *held[place:])]]
 
-            kept = dict(zip((one for one in names if one != name), held, strict=True))
-            effects += [
-                SimpleEffect(name, level, first, kept, paired(column(level) - column(first)), 0.0)
-                for level in rest
-            ]
-    adjusted = holm([one.difference.p for one in effects])
-    return tuple(replace(one, p_holm=p) for one, p in zip(effects, adjusted, strict=True))
+def _simple_effects(table: np.ndarray, levels: Mapping[str, Sequence[str]]) -> tuple[Step, ...]:
+    steps = []
+    for name, first, level, change in _changes(table, levels):
+        others = {other: some for other, some in levels.items() if other != name}
+        for place in np.ndindex(change.shape[1:]):
+            held = {
+                other: some[at] for (other, some), at in zip(others.items(), place, strict=True)
+            }
+            difference = paired(change[:, *place])
+            steps.append(Step(name, level, first, held, difference, math.nan))
+    return _adjusted(steps)
+
+
+def _changes(
+    table: np.ndarray, levels: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, str, str, np.ndarray]]:
+    """Yield a factor, its first level, another, and the change (n, *levels of the others)."""
+    cube = table.reshape(len(table), *map(len, levels.values()))
+    for axis, (name, (first, *rest)) in enumerate(levels.items(), start=1):
+        by_level = np.moveaxis(cube, axis, 0)
+        for place, level in enumerate(rest, start=1):
+            yield name, first, level, by_level[place] - by_level[0]
+
+
+def _adjusted(steps: Iterable[Step]) -> tuple[Step, ...]:
+    steps = list(steps)
+    adjusted = holm([one.difference.p for one in steps])
+    return tuple(replace(one, p_holm=p) for one, p in zip(steps, adjusted, strict=True))

@@ -10,12 +10,15 @@ from typing import NamedTuple
 import numpy as np
 
 from decoderlab.records import RunFolder
+from decoderlab.studies.analysis import BOUNDS
 from decoderlab.studies.rows import Row
-from decoderlab.studies.statistics import summarise
+from decoderlab.studies.statistics import Bounds, summarise
+
+SHARE = 0.0, 1.0
 
 
 class Profile(NamedTuple):
-    """A mean over seeds with its Student-t interval, place by place.
+    """A mean over seeds with its Student-t interval, cut at what can be, place by place.
 
     Shapes:
         places, mean, low, high: (P,); the ends equal the mean where there is no interval.
@@ -34,7 +37,7 @@ def learning_curve(rows: Iterable[Row], output_dir: Path, metric: str) -> Profil
         if row.result is not None:
             curves.append(validations(RunFolder(output_dir / row.cell.folder), metric))
     common = set.intersection(*(set(one) for one in curves)) if curves else set()
-    return _profile({step: [one[step] for one in curves] for step in common})
+    return _profile({step: [one[step] for one in curves] for step in common}, BOUNDS[metric])
 
 
 def validations(folder: RunFolder, metric: str) -> dict[int, float]:
@@ -76,7 +79,7 @@ def by_position(rows: Iterable[Row], how: str) -> Profile:
                 free, forced = (counts[name][place - 1] / number for name in ("free", "forced"))
                 share = {"free": free, "forced": forced, "bias": forced - free}[how]
                 values.setdefault(place, []).append(share)
-    return _profile(values)
+    return _profile(values, (-1.0, 1.0) if how == "bias" else SHARE)
 
 
 def summary_influence(rows: Iterable[Row]) -> Profile:
@@ -113,9 +116,9 @@ def _probes(rows: Iterable[Row]) -> list[dict]:
     return [row.result["probes"] for row in rows if row.result and row.result.get("probes")]
 
 
-def _profile(values: dict[int, Sequence[float]]) -> Profile:
+def _profile(values: dict[int, Sequence[float]], bounds: Bounds = SHARE) -> Profile:
     places = sorted(values)
-    summaries = [summarise(values[place]) for place in places]
+    summaries = [summarise(values[place], bounds=bounds) for place in places]
     mean = np.array([one.mean for one in summaries])
     low, high = (np.array([getattr(one, end) for one in summaries]) for end in ("low", "high"))
     low, high = (np.where(np.isnan(end), mean, end) for end in (low, high))
