@@ -372,8 +372,8 @@ class Study:
         metric: the test metric of the table.
         minimum_effect: the smallest difference in that metric that anybody would care about, above
             0; a variant is called better only if its interval lies above it, and no different only
-            if the interval lies within it. null: better than nothing at all is better, and nothing
-            is called no different.
+            by two one-sided tests against it. null: better than nothing at all is better, and
+            nothing is called no different.
         baseline: the row that the others are to be read against; null for none.
         family: which comparisons Holm's correction takes together: those on each `task`, or those
             of the whole `study`.

@@ -164,9 +164,12 @@ def test_factors_are_analysed_as_a_grid_and_references_stand_beside(tmp_path, in
     factors = {
         name: dict(zip(("route", "feedback"), name.split(), strict=False)) for name in scores
     }
-    factors["reference"] = {"variant": "reference"}
+    # It has a route too, by a setting of its own; it is no part of the grid for that.
+    factors["reference"] = {"variant": "reference", "route": "y", "feedback": "with"}
     found = analysis(tmp_path, scores, factors=factors, baseline="x without")
-    assert factor_levels(found.rows) == {"route": ["x", "y"], "feedback": ["without", "with"]}
+    inside, levels = factor_levels(found.rows)
+    assert levels == {"route": ["x", "y"], "feedback": ["without", "with"]}
+    assert {row.cell.variant for row in inside} == set(scores) - {"reference"}
     factorial = found.factorials["echo"]
     assert isinstance(factorial, Factorial)
     real = {one.factors for one in factorial.effects if one.real}
@@ -205,6 +208,10 @@ def test_a_grid_with_holes_is_not_analysed(tmp_path):
         ("b", 0.7, (-0.1, 0.3), "inconclusive"),
         ("b", 0.7, (-0.3, -0.1), "contradicts"),
         ("b", -0.7, (-0.3, -0.1), "direction agrees"),
+        ("b", 0.0, (-0.04, 0.03), "reproduced"),
+        ("b", 0.0, (0.03, 0.08), "inconclusive"),
+        ("b", 0.0, (0.1, 0.3), "contradicts"),
+        ("b", 0.0, (-0.3, -0.1), "contradicts"),
     ],
 )
 def test_a_published_value_is_judged_by_our_interval(against, value, interval, word):

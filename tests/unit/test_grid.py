@@ -176,6 +176,7 @@ def test_levels_with_names_are_a_grid_beside_which_references_stand():
         ),
         ({"factors": {"one": {}}}, "at least one level by name"),
         ({"factors": {"a.b": {"x": {"a": 1}}}}, "under a name of its own"),
+        ({"factors": {"task": {"x": {"a": 1}}}}, "under a name of its own"),
         ({"factors": {"one": {"x": 3}}}, "study.factors.one.x is 3; give a mapping"),
         (
             {"variants": {"same": {"a": 1}}, "references": {"same": {"a": 2}}},

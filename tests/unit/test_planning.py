@@ -95,6 +95,28 @@ def test_a_misspelt_baseline_is_refused_and_a_missing_one_noted(planned):
     assert "none of the rows: luong, peek" in note
 
 
+@pytest.mark.parametrize(
+    ("seeds", "decoders", "said"),
+    [
+        ("range(0,5)", "luong,peek", "echo: fewer than 6 seeds, a pilot"),
+        ("range(0,6)", "luong,peek", None),
+        ("range(0,6)", "luong,peek,every_input", "with 6 seeds none of 2 comparisons can be"),
+    ],
+)
+def test_too_few_seeds_for_a_claim_are_noted_before_the_runs(planned, seeds, decoders, said):
+    notes = planned(f"decoder={decoders}", f"seed={seeds}", "study.baseline=luong").notes
+    assert len(notes) == (said is not None)
+    assert said is None or said in notes[0]
+
+
+def test_rows_of_one_name_are_refused(planned):
+    with pytest.raises(ConfigError, match="two runs that differ are both called a b c, echo"):
+        planned(
+            variants={"a b": {"decoder": "peek"}, "a": {"decoder.dropout": 0.1}},
+            factors={"x": {"c": {"encoder.dropout": 0.1}, "b c": {"encoder.dropout": 0.2}}},
+        )
+
+
 def test_published_values_stand_beside_rows_that_there_are(planned):
     value = {"value": 0.5, "tolerance": 0.1, "source": "x"}
 

@@ -15,6 +15,7 @@ from statsmodels.stats.weightstats import DescrStatsW
 
 from decoderlab.studies.statistics import (
     across_datasets,
+    attainable,
     crossed_bootstrap,
     detectable_effect,
     equivalence,
@@ -244,6 +245,25 @@ def test_holm_keeps_the_order_of_p_values_and_never_lowers_one(p_values, random)
     assert [q for _, q in sorted(zip(p_values, adjusted, strict=True))] == sorted(adjusted)
     places = random.sample(range(len(p_values)), len(p_values))
     assert holm([p_values[place] for place in places]) == [adjusted[place] for place in places]
+
+
+@pytest.mark.parametrize(("value", "p"), [(1 / 64, 0), (-1 / 64, 0), (0.02, 1), (-0.3, 1), (0, 0)])
+def test_one_difference_in_every_seed_lies_within_the_margin_or_not(value, p):
+    assert equivalence([value] * 8, 0.02) == p
+
+
+def test_what_differs_by_rounding_alone_has_no_spread():
+    found = paired([0.3, 0.1 + 0.2, 0.3, 0.1 + 0.2, 0.3, 0.3])
+    assert math.isnan(found.dz)
+    assert math.isnan(found.low)
+    assert equivalence([0.3, 0.1 + 0.2, 0.3], 0.02) == 1
+
+
+@pytest.mark.parametrize("n", [6, 8, 10, 20])
+def test_what_is_attainable_is_what_the_best_of_all_studies_reaches(n):
+    best = sign_flip([0.1] * n)
+    for number in (1, 2, 4, 25, 26):
+        assert attainable(n, number) == (holm([best] * number)[0] < 0.05)
 
 
 @given(DIFFERENCES, st.floats(0.01, 2))

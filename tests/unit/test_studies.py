@@ -8,6 +8,7 @@ import json
 import math
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -17,6 +18,7 @@ from decoderlab.config import ConfigError
 from decoderlab.records import RunFolder, sealed, write_json
 from decoderlab.report import main
 from decoderlab.studies.analysis import Analysis
+from decoderlab.studies.factorial import Factorial
 from decoderlab.studies.figures import shown_variants, styles
 from decoderlab.studies.plan import factors, labels, read_plan
 from decoderlab.studies.report import build_report, print_table
@@ -105,12 +107,12 @@ def test_runs_measured_in_different_ways_are_flagged_and_not_compared(tmp_path):
     one = result(0.7, signature=wider, environment=ENVIRONMENT | {"git_commit": "def"})
     write_json(RunFolder(tmp_path / "runs/s17").result_file, sealed(one))
     text = report_text(tmp_path, plan)
-    assert "Not comparable, since measured in another way: b (–)." in text
+    assert "Not comparable, since measured in another way: b; c." in text
     assert re.search(r"\| c \| .* mixed \|", text)
     comparisons = read_analysis(plan, tmp_path).comparisons
-    assert comparisons["b", "echo"].paired is None
-    assert comparisons["b", "echo"].verdict == "not comparable"
-    assert comparisons["c", "echo"].paired.n == 7, "the seed that differs is left out"
+    for variant in "bc":  # a single seed is enough: what else differs is not known
+        assert comparisons[variant, "echo"].paired is None
+        assert comparisons[variant, "echo"].verdict == "not comparable"
     assert "mixed code" in text
 
 
@@ -188,7 +190,115 @@ def test_a_failure_has_no_worst_loss(tmp_path):
     plan = study(tmp_path, {"b": [0.9, "FAILED"]}, metric="loss", baseline=None)
     text = report_text(tmp_path, plan)
     assert read_analysis(plan, tmp_path).entries["b", "echo"].summary.n == 1
-    assert "has no worst loss and is left out of the mean" in text
+    assert "A failed run has no worst loss: it is left out of the mean" in text
+    assert "1 of 2 runs failed or diverged. They have no score." in text
+
+
+def test_nothing_is_claimed_of_a_loss_where_failures_are_lost(tmp_path):
+    plan = study(
+        tmp_path,
+        {"a": [*A, 0.5, 0.5], "b": [*(one - 0.3 for one in A), "FAILED", "DIVERGED"]},
+        metric="loss",
+    )
+    text = report_text(tmp_path, plan)
+    comparison = read_analysis(plan, tmp_path).comparisons["b", "echo"]
+    assert (comparison.paired.n, comparison.lost) == (8, 2)
+    assert comparison.p_holm < 0.05
+    assert "inconclusive (2 seeds lost to failures)" in text
+    assert "Better" not in text
+    assert "each token given the true ones before it" in text
+
+
+def test_a_failure_is_no_better_than_what_a_finished_run_found_worse(tmp_path):
+    # An error rate can be above 1, which a failure is otherwise given.
+    scores = {"a": [one - 0.9 for one in A], "b": ["FAILED"] * 8}
+    plan = study(tmp_path, scores, metric="symbol_error_rate")
+    text = report_text(tmp_path, plan)
+    found = read_analysis(plan, tmp_path)
+    assert found.worst["echo"] == pytest.approx(1.43)
+    assert set(found.entries["b", "echo"].scores.values()) == {found.worst["echo"]}
+    assert "echo: a has the lowest mean symbol error rate" in text
+    assert "A run that failed counts with the score 1.43." in text
+
+
+def test_failures_alone_are_no_tie_and_no_best(tmp_path):
+    plan = study(tmp_path, {"a": ["FAILED"] * 8, "b": ["FAILED"] * 8, "c": A})
+    found = read_analysis(plan, tmp_path)
+    assert found.comparisons["b", "echo"].verdict == "not run"
+    assert found.comparisons["c", "echo"].verdict == "better"
+    text = report_text(tmp_path, plan)
+    assert "Not run on both sides: b." in text
+    assert "16 of 24 runs failed or diverged. They count with the worst score." in text
+
+
+def test_a_failure_does_not_hide_that_the_rest_was_measured_in_another_way(tmp_path):
+    plan = study(tmp_path, {"a": A, "b": [0.9, 0.9, *["FAILED"] * 6]})
+    other = result(0.9, signature=signature("other"))
+    write_json(RunFolder(tmp_path / "runs/s8").result_file, sealed(other))
+    assert read_analysis(plan, tmp_path).comparisons["b", "echo"].verdict == "not comparable"
+
+
+def test_the_best_of_equals_are_all_named(tmp_path):
+    plan = study(tmp_path, {"a": [1.0] * 6, "b": [1.0] * 6, "c": A[:6]})
+    assert "echo: a and b have the highest mean exact match, 1.000." in report_text(tmp_path, plan)
+
+
+def test_what_has_no_p_yet_counts_in_the_family(tmp_path):
+    scores = {"a": A, "b": [one + 0.2 for one in A[:6]] + ["PLANNED"] * 2}
+    waiting = {name: ["PLANNED"] * 8 for name in "cdefghijk"}
+    comparison = read_analysis(study(tmp_path, scores | waiting), tmp_path).comparisons["b", "echo"]
+    assert comparison.paired.p == 2 / 2**6
+    assert comparison.p_holm == pytest.approx(10 * 2 / 2**6)
+
+
+def test_a_design_that_can_show_nothing_says_so(tmp_path):
+    shifted = {name: [one + 0.2 for one in A[:6]] for name in "bc"}
+    text = report_text(tmp_path, study(tmp_path, {"a": A[:6]} | shifted))
+    assert "inconclusive (n=6: too few for so many comparisons)" in text
+
+
+def test_a_row_with_few_seeds_is_a_pilot_among_others_that_are_not(tmp_path):
+    plan = study(tmp_path, {"a": A, "b": [one + 0.2 for one in A], "c": A[:5]})
+    text = report_text(tmp_path, plan)
+    assert "This is a pilot" not in text
+    assert "Better than a: b" in text
+    assert "A pilot, with fewer than 6 seeds of both: c" in text
+
+
+def test_cells_measured_in_different_ways_are_not_analysed_as_a_grid(tmp_path):
+    plan = study(tmp_path, {"a": A, "b": A, "c": A, "d": A})
+    cells = [
+        replace(one, factors={"x": one.variant in "ab", "y": one.variant in "ac"} | one.factors)
+        for one in plan.cells
+    ]
+    plan = replace(plan, cells=tuple(replace(one, factors=_texts(one.factors)) for one in cells))
+    assert isinstance(read_analysis(plan, tmp_path).factorials["echo"], Factorial)
+    other = result(0.7, signature=signature("other"))
+    write_json(RunFolder(tmp_path / "runs/s9").result_file, sealed(other))
+    assert "echo is not analysed: its cells were not measured in the same way." in report_text(
+        tmp_path, plan
+    )
+
+
+def _texts(factors):
+    return {key: str(value) for key, value in factors.items() if key not in ("task", "decoder")}
+
+
+def test_tasks_may_have_different_levels(tmp_path):
+    rows = [
+        (f"{decoder} {feedback}", task, decoder, feedback)
+        for task, decoders in (("echo", "abc"), ("g2p", "ab"))
+        for decoder in decoders
+        for feedback in ("with", "without")
+    ]
+    plan = study(tmp_path, {(variant, task): A for variant, task, *_ in rows}, baseline=None)
+    levels = {(variant, task): {"decoder": d, "feedback": f} for variant, task, d, f in rows}
+    plan = replace(
+        plan,
+        cells=tuple(replace(one, factors=levels[one.variant, one.task]) for one in plan.cells),
+    )
+    report_text(tmp_path, plan)
+    assert (tmp_path / "studies/s/figures/interaction.png").exists()
 
 
 def test_a_planted_collapsed_seed_shows(tmp_path):
@@ -197,9 +307,12 @@ def test_a_planted_collapsed_seed_shows(tmp_path):
 
 
 def test_at_the_ceiling_the_interval_is_wilsons_over_examples(tmp_path):
-    plan = study(tmp_path, {"a": A, "b": [1.0, 1.0, 0.99, 1.0, 1.0, 1.0, 1.0, 1.0]})
+    plan = study(tmp_path, {"a": A, "b": [1.0] * 8, "c": [1.0, *A[1:]]})
     text = report_text(tmp_path, plan)
-    assert re.search(r"\| b \| 0\.999 \[0\.993, 1\.000\] pooled, 7/8 solved \|", text)
+    assert re.search(r"\| b \| 1\.000 \[0\.995, 1\.000\] pooled, 8/8 solved \|", text)
+    # Seeds that differ are not one sample of examples, be one of them perfect or not.
+    c = read_analysis(plan, tmp_path).entries["c", "echo"]
+    assert c.interval == (c.summary.low, c.summary.high)
     assert "Wilson's interval over all test examples" in text
 
 

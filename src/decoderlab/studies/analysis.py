@@ -15,7 +15,7 @@ from decoderlab.metrics import DIRECTIONS
 from decoderlab.settings import Published
 from decoderlab.studies.factorial import Factorial, analyse
 from decoderlab.studies.plan import Plan
-from decoderlab.studies.rows import Row, num_examples
+from decoderlab.studies.rows import WORST, Row, num_examples
 from decoderlab.studies.statistics import (
     ALPHA,
     BOOTSTRAP_DRAWS,
@@ -25,6 +25,7 @@ from decoderlab.studies.statistics import (
     Paired,
     Summary,
     across_datasets,
+    attainable,
     crossed_bootstrap,
     detectable_effect,
     equivalence,
@@ -54,8 +55,8 @@ class Entry:
     Args:
         scores: by seed, failures with the worst score among them.
         summary: of the scores.
-        pooled: Wilson's interval over all test examples, where every seed scores the same or one is
-            perfect, and a t interval would say too much; else NaN.
+        pooled: Wilson's interval over all test examples, where every seed scores the same and there
+            is no t interval; else NaN.
         solved: seeds with a perfect score, counted where that is an exact match of 1.
         planned, finished, failed: numbers of runs.
         completed: summary of the finished runs alone, None where no run failed.
@@ -93,13 +94,16 @@ class Comparison:
     """One variant against another on one task, over the seeds that both have.
 
     Args:
-        paired: the differences, variant minus other; None without a common comparable seed.
+        paired: the differences, variant minus other; None without a seed that both have, and where
+            they were measured in different ways.
         p_holm: adjusted within the family.
         p_equivalent: of two one-sided tests against the minimum effect; NaN without one.
         crossed: interval over seeds and test examples alike; NaN where examples are not shared.
         detectable: smallest difference that so many seeds would find with power 0.8.
         p_models: McNemar's, where there is one seed: of the two trained models.
-        verdict: better, worse, no difference, tie, inconclusive, pilot or not comparable.
+        lost: seeds that are no pairs because a failed run has no score.
+        verdict: better, worse, no difference, tie, inconclusive, pilot, not comparable (measured in
+            different ways) or not run.
     """
 
     variant: str
@@ -111,7 +115,8 @@ class Comparison:
     crossed: Interval = NONE
     detectable: float = math.nan
     p_models: float = math.nan
-    verdict: str = "not comparable"
+    lost: int = 0
+    verdict: str = "not run"
 
 
 @dataclass(frozen=True)
@@ -170,12 +175,28 @@ class Analysis:
 
     @cached_property
     def pilot(self) -> bool:
-        """Whether some cell has too few seeds for any claim."""
-        return min(entry.planned for entry in self.entries.values()) < PILOT_SEEDS
+        """Whether every cell has too few seeds for any claim."""
+        return max(entry.planned for entry in self.entries.values()) < PILOT_SEEDS
+
+    @cached_property
+    def worst(self) -> dict[str, float]:
+        """What a failure scores on each task: the metric's worst, or what a run found worse."""
+        if self.metric not in WORST:
+            return {}
+        found = {task: [WORST[self.metric]] for task in self.tasks}
+        for row in self.rows:
+            if row.result is not None:
+                found[row.cell.task].append(row.score(self.metric))
+        pick = min if self.sign > 0 else max
+        return {task: pick(some) for task, some in found.items()}
+
+    def score(self, row: Row) -> float | None:
+        """Return a run's score, the worst one for a failure; None if it has none."""
+        return self.worst.get(row.cell.task) if row.failed else row.score(self.metric)
 
     def _entry(self, rows: Sequence[Row]) -> Entry:
         metric = self.metric
-        scores = {row.cell.seed: score for row in rows if (score := row.score(metric)) is not None}
+        scores = {row.cell.seed: score for row in rows if (score := self.score(row)) is not None}
         finished = [row for row in rows if row.result is not None]
         of_finished = [row.score(metric) for row in finished]
         values = list(scores.values())
@@ -200,8 +221,8 @@ class Analysis:
         )
 
     def _pooled(self, values: Sequence[float], finished: Sequence[Row]) -> Interval:
-        at_an_end = len(values) > 1 and (max(values) == 1.0 or min(values) == max(values))
-        if self.metric != "exact_match" or not at_an_end or len(finished) < len(values):
+        alike = len(values) > 1 and min(values) == max(values)
+        if self.metric != "exact_match" or not alike or len(finished) < len(values):
             return NONE
         numbers = [num_examples(row.signature) for row in finished]
         right = sum(round(v * n) for v, n in zip(values, numbers, strict=True))
@@ -219,9 +240,11 @@ class Analysis:
             families.setdefault(key[1] if self._by_task else "", []).append(key)
         for keys in families.values():
             raw = [made[key].paired.p if made[key].paired else math.nan for key in keys]
-            number = sum(not math.isnan(p) for p in raw)
-            for key, p in zip(keys, holm(raw), strict=True):
-                made[key] = self._judged(replace(made[key], p_holm=p), number)
+            # What has no p yet counts as well: the family is the one that was declared.
+            adjusted = holm([1.0 if math.isnan(p) else p for p in raw])
+            for key, p, own in zip(keys, adjusted, raw, strict=True):
+                p = math.nan if math.isnan(own) else p
+                made[key] = self._judged(replace(made[key], p_holm=p), len(keys))
         self._add_crossed(made)
         return made
 
@@ -235,11 +258,15 @@ class Analysis:
         return self.plan.study.get("family", "task") == "task"
 
     def compare(self, variant: str, against: str, task: str) -> Comparison:
-        """Compare two variants over the seeds in which both were measured in the same way."""
+        """Compare two variants over the seeds that both have."""
         pairs = self._pairs(variant, against, task)
-        if not pairs:
-            return Comparison(variant, task, against, None)
-        differences = [one.score(self.metric) - other.score(self.metric) for one, other in pairs]
+        if mixed(pairs):
+            return Comparison(variant, task, against, None, verdict="not comparable")
+        lost = sum(None in map(self.score, pair) for pair in pairs)
+        pairs = [pair for pair in pairs if None not in map(self.score, pair)]
+        if all(row.result is None for pair in pairs for row in pair):
+            return Comparison(variant, task, against, None, lost=lost)
+        differences = [self.score(one) - self.score(other) for one, other in pairs]
         found = paired([self.sign * difference for difference in differences])
         if self.sign < 0:  # the table shows the metric as it is; wins stay wins
             mean, low, high = -found.mean, -found.high, -found.low
@@ -250,29 +277,33 @@ class Analysis:
             one, other = (row.correct() for row in pairs[0])
             if one is not None and other is not None:
                 p_models = exact_mcnemar(one, other)
-        return Comparison(variant, task, against, found, p_equivalent=equivalent, p_models=p_models)
+        return Comparison(
+            variant, task, against, found, p_equivalent=equivalent, p_models=p_models, lost=lost
+        )
 
     def _pairs(self, variant: str, against: str, task: str) -> list[tuple[Row, Row]]:
-        """Return rows of the same seed that may be compared; a failure may with anything."""
+        """Return rows of the same seed of which each is finished, or failed."""
         others = {row.cell.seed: row for row in self.by_cell.get((against, task), [])}
-        pairs = []
-        for row in self.by_cell.get((variant, task), []):
-            other = others.get(row.cell.seed)
-            if other is None or row.score(self.metric) is None or other.score(self.metric) is None:
-                continue
-            if None in (row.signature, other.signature) or row.signature == other.signature:
-                pairs.append((row, other))
-        return pairs
+        pairs = [
+            (row, others[row.cell.seed])
+            for row in self.by_cell.get((variant, task), [])
+            if row.cell.seed in others
+        ]
+        return [pair for pair in pairs if all(row.failed or row.result for row in pair)]
 
     def _judged(self, comparison: Comparison, number: int) -> Comparison:
         """Return the comparison with its verdict; the protocol's words, and no others."""
         found = comparison.paired
         if found is None:
             return comparison
-        needed = detectable_effect(found.n, max(number, 1)) * found.deviation
+        needed = math.inf
+        if attainable(found.n, number):
+            needed = detectable_effect(found.n, number) * found.deviation
         comparison = replace(comparison, detectable=needed)
         if found.n < PILOT_SEEDS:
             return replace(comparison, verdict="pilot")
+        if comparison.lost:
+            return replace(comparison, verdict="inconclusive")
         if found.equal:
             return replace(comparison, verdict="tie")
         low, high = sorted((self.sign * found.low, self.sign * found.high))
@@ -323,9 +354,12 @@ class Analysis:
         for variant in self.variants:
             by_seed: dict[int, list[float]] = {}
             for task in self.tasks:
-                for one, other in self._pairs(variant, self.baseline, task):
-                    difference = one.score(self.metric) - other.score(self.metric)
-                    by_seed.setdefault(one.cell.seed, []).append(difference)
+                pairs = self._pairs(variant, self.baseline, task)
+                if mixed(pairs):
+                    continue
+                for one, other in pairs:
+                    if None not in (mine := self.score(one), theirs := self.score(other)):
+                        by_seed.setdefault(one.cell.seed, []).append(mine - theirs)
             whole = [fmean(some) for some in by_seed.values() if len(some) == len(self.tasks)]
             if variant != self.baseline and len(whole) >= 2:
                 found[variant] = paired(whole)
@@ -338,7 +372,9 @@ class Analysis:
         if self.baseline is None or len(self.tasks) < 5 or len(variants) < 3:
             return None
         entries = [[self.entries.get((one, task)) for task in self.tasks] for one in variants]
-        if any(entry is None or entry.summary.n == 0 for row in entries for entry in row):
+        if any(entry is None or entry.summary.n < PILOT_SEEDS for row in entries for entry in row):
+            return None
+        if any(one.verdict == "not comparable" for one in self.comparisons.values()):
             return None
         means = np.array([[entry.summary.mean for entry in row] for row in entries])
         found = across_datasets(means)
@@ -350,17 +386,19 @@ class Analysis:
         return {task: self._factorial(task) for task in self.tasks}
 
     def _factorial(self, task: str) -> Factorial | str:
-        rows = [row for row in self.rows if row.cell.task == task]
-        levels = factor_levels(rows)
+        rows, levels = factor_levels([row for row in self.rows if row.cell.task == task])
         if not levels:
             return "no factor with two levels or more"
+        by_seed: dict[int, set[str]] = {}
         scores: dict[tuple[str, ...], dict[int, float]] = {}
         for row in rows:
-            if levels.keys() <= row.cell.factors.keys():
-                score = row.score(self.metric)
-                if score is not None:
-                    key = tuple(row.cell.factors[name] for name in levels)
-                    scores.setdefault(key, {})[row.cell.seed] = score
+            if row.signature is not None:
+                by_seed.setdefault(row.cell.seed, set()).add(row.signature)
+            if (score := self.score(row)) is not None:
+                key = tuple(row.cell.factors[name] for name in levels)
+                scores.setdefault(key, {})[row.cell.seed] = score
+        if any(len(signatures) > 1 for signatures in by_seed.values()):
+            return "its cells were not measured in the same way"
         try:
             found = analyse(scores, levels)
         except ValueError as error:
@@ -394,8 +432,8 @@ def judge_published(published: Published, interval: Interval) -> str:
 
     `reproduced`: the interval lies within the tolerance that was stated beforehand; `direction
     agrees`: it does not, but ours is a difference that is certainly on the same side of 0;
-    `contradicts`: it lies outside the tolerance altogether, or on the other side of 0; else
-    `inconclusive`.
+    `contradicts`: it lies on the other side of 0 or, where the value is no difference, or one of 0,
+    outside the tolerance altogether; else `inconclusive`.
 
     Example:
         >>> value = Published(row="a", value=0.9, tolerance=0.05, source="somebody")
@@ -409,27 +447,34 @@ def judge_published(published: Published, interval: Interval) -> str:
         return "inconclusive"
     if floor <= low and high <= ceiling:
         return "reproduced"
-    if published.against is not None:
+    if published.against is not None and published.value:
         if low > 0 or high < 0:
             return "direction agrees" if (low > 0) == (published.value > 0) else "contradicts"
         return "inconclusive"
     return "contradicts" if high < floor or low > ceiling else "inconclusive"
 
 
-def factor_levels(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """Return the factors that span the table's rows, each with its levels, two or more.
+def mixed(pairs: Sequence[tuple[Row, Row]]) -> bool:
+    """Whether a pair was not measured in the same way; a failure was not measured at all."""
+    signatures = [[row.signature for row in pair] for pair in pairs]
+    return any(None not in pair and pair[0] != pair[1] for pair in signatures)
 
-    References stand beside the grid and lack its factors; where there are none, all that varies
-    spans it.
+
+def factor_levels(rows: Sequence[Row]) -> tuple[list[Row], dict[str, list[str]]]:
+    """Return the rows of the grid, and the factors that span it with their levels, two or more.
+
+    References stand beside the grid: they have a name, the others none. Where there are none, all
+    that varies spans it.
     """
     names = dict.fromkeys(
         name for row in rows for name in row.cell.factors if name.split(".")[0] != "task"
     )
     if len(names) > 1 and any("variant" not in row.cell.factors for row in rows):
         names.pop("variant", None)
+        rows = [row for row in rows if "variant" not in row.cell.factors]
     inside = [row for row in rows if all(name in row.cell.factors for name in names)]
     levels = {name: list(dict.fromkeys(row.cell.factors[name] for row in inside)) for name in names}
-    return {name: some for name, some in levels.items() if len(some) > 1}
+    return inside, {name: some for name, some in levels.items() if len(some) > 1}
 
 
 def _one(values: Sequence[Any]) -> Any:

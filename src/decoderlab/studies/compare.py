@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, Pa
             f"{', '.join(dict.fromkeys(variant for variant, _ in keys[first]))}, {second} "
             f"{', '.join(dict.fromkeys(variant for variant, _ in keys[second]))}"
         )
-    analysis = _side_by_side(plans, output_dir)
+    analysis = _side_by_side(plans, common, output_dir)
     rows = [
         [
             variant,
@@ -80,8 +81,8 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, Pa
     ]
     explained = Text(
         f"Difference: {second} minus {first}, seed by seed, with its t interval; exact sign-flip "
-        "test, Holm over all rows of this table. not comparable: no seed was measured on the same "
-        "data in the same way in both."
+        "test, Holm over all rows of this table. not comparable: a seed was measured on other "
+        "data, or in another way."
     )
     path = output_dir / "studies" / first / f"compared_with_{second}.md"
     title = f"{first} and {second}"
@@ -94,11 +95,14 @@ def _place(variant: str, task: str) -> str:
     return f"{variant}\0{task}"
 
 
-def _side_by_side(plans: dict[str, Plan], output_dir: Path) -> Analysis:
+def _side_by_side(
+    plans: dict[str, Plan], common: Sequence[tuple[str, str]], output_dir: Path
+) -> Analysis:
     """Return an analysis whose variants are the studies, and whose tasks their rows."""
     rows = []
     for name, plan in plans.items():
-        for row in read_rows(plan, output_dir):
+        shared = [cell for cell in plan.cells if (cell.variant, cell.task) in common]
+        for row in read_rows(replace(plan, cells=tuple(shared)), output_dir):
             place = _place(row.cell.variant, row.cell.task)
             rows.append(replace(row, cell=replace(row.cell, variant=name, task=place, factors={})))
     first, *_ = plans.values()

@@ -12,12 +12,19 @@ from typing import Any
 from decoderlab.config import ConfigError
 from decoderlab.metrics import DIRECTIONS
 from decoderlab.records import RunFolder
-from decoderlab.studies.analysis import Analysis, Comparison, Entry
+from decoderlab.studies.analysis import Analysis, Comparison, Entry, factor_levels
 from decoderlab.studies.factorial import Factorial, Step
 from decoderlab.studies.figures import Picture, shown_variants
 from decoderlab.studies.plan import Plan, amendments, read_plan
-from decoderlab.studies.rows import WORST, read_rows
-from decoderlab.studies.statistics import ALPHA, PILOT_SEEDS, Interval, Paired, Summary
+from decoderlab.studies.rows import read_rows
+from decoderlab.studies.statistics import (
+    ALPHA,
+    EXACT_SEEDS,
+    PILOT_SEEDS,
+    Interval,
+    Paired,
+    Summary,
+)
 
 PROTOCOL = "1"
 NUM_SAMPLES = 5
@@ -121,9 +128,12 @@ def sections(analysis: Analysis, drawn: Sequence[Picture], output_dir: Path) -> 
 
 def answer(analysis: Analysis) -> list[str]:
     """Return what the study found, in sentences; nothing that its intervals do not carry."""
-    if not any(entry.summary.n for entry in analysis.entries.values()):
+    if not any(entry.finished for entry in analysis.entries.values()):
         return ["No run is finished yet."]
     lines = []
+    if failed := sum(row.failed for row in analysis.rows):
+        how = "They count with the worst score." if analysis.worst else "They have no score."
+        lines.append(f"{failed} of {len(analysis.rows)} runs failed or diverged. {how}")
     if analysis.pilot:
         lines.append(
             f"This is a pilot: with fewer than {PILOT_SEEDS} seeds no exact paired test can reach "
@@ -143,13 +153,17 @@ def _best(analysis: Analysis, task: str) -> str:
     entries = {
         variant: analysis.entries[variant, task]
         for variant in analysis.variants
-        if (variant, task) in analysis.entries and analysis.entries[variant, task].summary.n
+        if (variant, task) in analysis.entries and analysis.entries[variant, task].finished
     }
     if not entries:
-        return f"{task}: no run is finished yet."
+        return f"{task}: no run is finished."
     best = max(entries, key=lambda one: analysis.sign * entries[one].summary.mean)
     word = "highest" if analysis.sign > 0 else "lowest"
     metric = analysis.metric.replace("_", " ")
+    mean = entries[best].summary.mean
+    if others := [one for one in entries if one != best and entries[one].summary.mean == mean]:
+        names = " and ".join([best, *others] if len(others) < 8 else [best, f"{len(others)} more"])
+        return f"{task}: {names} have the {word} mean {metric}, {mean:.3f}."
     return f"{task}: {best} has the {word} mean {metric}, {score_text(entries[best])}."
 
 
@@ -165,13 +179,18 @@ def _against_baseline(analysis: Analysis, task: str) -> list[str]:
         "no difference": f"Different from it by less than {analysis.margin or 0:g}",
         "tie": "The same in every seed",
         "inconclusive": "Inconclusive",
+        "pilot": f"A pilot, with fewer than {PILOT_SEEDS} seeds of both",
         "not comparable": "Not comparable, since measured in another way",
+        "not run": "Not run on both sides",
     }
     parts = []
     for verdict, words in said.items():
         if found := by_verdict.get(verdict):
             order = sorted(found, key=lambda one: -abs(one.paired.mean) if one.paired else 0.0)
-            shown = [f"{one.variant} ({difference_text(one.paired)})" for one in order[:8]]
+            shown = [
+                one.variant + (f" ({difference_text(one.paired)})" if one.paired else "")
+                for one in order[:8]
+            ]
             more = f" and {len(order) - 8} more" if len(order) > 8 else ""
             parts.append(f"{words}: {'; '.join(shown)}{more}.")
     return [f"{task}: {' '.join(parts)}"] if parts else []
@@ -260,8 +279,12 @@ def _cost_texts(entry: Entry) -> list[str]:
 
 def verdict_text(comparison: Comparison) -> str:
     """Return the verdict; where it is open, with what would have been seen."""
-    if comparison.verdict != "inconclusive" or math.isnan(comparison.detectable):
+    if comparison.verdict != "inconclusive":
         return comparison.verdict
+    if comparison.lost:
+        return f"inconclusive ({comparison.lost} seeds lost to failures)"
+    if math.isinf(comparison.detectable):
+        return f"inconclusive (n={comparison.paired.n}: too few for so many comparisons)"
     return f"inconclusive (n={comparison.paired.n}, MDE {comparison.detectable:.3f})"
 
 
@@ -313,7 +336,7 @@ def p_text(p: float, bare: bool = False) -> str:
     """Return a p-value.
 
     Example:
-        >>> p_text(0.00195), p_text(0.2, bare=True), p_text(float("nan"), bare=True)
+        >>> p_text(2 / 2**10), p_text(0.2, bare=True), p_text(float("nan"), bare=True)
         ('p = 0.0020', '0.2000', '–')
     """
     if math.isnan(p):
@@ -332,17 +355,19 @@ def _legend(analysis: Analysis) -> str:
         for row in analysis.rows
         if row.signature
     }
+    way = f"from free-running generation ({', '.join(sorted(search)) or 'none yet'})"
+    if analysis.metric == "loss":
+        way = "each token given the true ones before it"
     text = (
-        f"Test {metric} ({better} is better), from free-running generation "
-        f"({', '.join(sorted(search)) or 'none yet'}), at the update chosen on validation: mean "
+        f"Test {metric} ({better} is better), {way}, at the update chosen on validation: mean "
         "over seeds with the Student-t 95 % interval. n: runs finished of planned. operations: "
         "floating-point operations of a forward pass, an example. seconds: mean training time of "
         "a run."
     )
     if any(not math.isnan(entry.pooled.low) for entry in analysis.entries.values()):
         text += (
-            " pooled: a seed is perfect or all score the same, so that a t interval would say too "
-            "much; Wilson's interval over all test examples in its place."
+            " pooled: all seeds score the same, so that there is no t interval; Wilson's interval "
+            "over all test examples in its place."
         )
     if not analysis.comparisons:
         return text + (
@@ -353,7 +378,8 @@ def _legend(analysis: Analysis) -> str:
     family = "task" if analysis.plan.study.get("family", "task") == "task" else "study"
     text += (
         f" difference: to {analysis.baseline}, seed by seed, with its t interval; p: exact "
-        f"sign-flip test, Holm: adjusted over all comparisons of the {family}; dz: mean over "
+        f"sign-flip test (100,000 drawn patterns above {EXACT_SEEDS} seeds), Holm: adjusted over "
+        f"all comparisons of the {family}; dz: mean over "
         "standard deviation of the differences; P(better): share of seeds, ties half, with "
         "Wilson's interval."
     )
@@ -397,7 +423,7 @@ def _warnings(analysis: Analysis) -> list[Block]:
             blocks.append(
                 Text(
                     f"on {task} the runs were not all measured in the same way; cells that mix "
-                    "ways are marked, and seeds that differ between two rows are not compared.",
+                    "ways are marked, and rows that differ in a seed are not compared.",
                     "Mixed: ",
                 )
             )
@@ -426,8 +452,13 @@ def _factors(analysis: Analysis, picture: Picture | None) -> Section | None:
     for task, found in analysis.factorials.items():
         if isinstance(found, Factorial):
             blocks += _factorial(task, found)
-    if not blocks:
+    if not blocks and len(factor_levels(analysis.rows)[1]) < 2:
         return None
+    blocks += [
+        Text(f"{task} is not analysed: {reason}.")
+        for task, reason in analysis.factorials.items()
+        if isinstance(reason, str)
+    ]
     if picture is not None:
         blocks = [Shown(picture), Text(picture.caption), *blocks]
     blocks.append(
@@ -436,8 +467,8 @@ def _factors(analysis: Analysis, picture: Picture | None) -> Section | None:
             "Geisser's correction, adjusted by Holm over the effects of the task; beside it the "
             "exact test that flips the signs of each seed's contrasts. An effect is certain if "
             "both are below 0.05. In size: one level of a factor against its first, seed by seed, "
-            "over the mean of all else (main effects) or with all else held (simple effects), "
-            "Holm over those of the task."
+            "over the mean of all else (main effects; Holm over those of the task) or with all "
+            "else held (simple effects; Holm over those of the factor)."
         )
     )
     return Section("Factors", blocks)
@@ -539,7 +570,8 @@ def _published(analysis: Analysis) -> Section | None:
             Text(
                 "reproduced: our interval lies within the tolerance, which was stated beforehand; "
                 "direction agrees: a difference is certainly on the published side of 0; "
-                "contradicts: the interval lies outside the tolerance, or on the other side of 0."
+                "contradicts: it is on the other side of 0 or, where the value is no difference, "
+                "the interval lies outside the tolerance."
             ),
         ],
     )
@@ -549,10 +581,12 @@ def _failures(analysis: Analysis) -> Section | None:
     unfinished = [row for row in analysis.rows if row.status != "FINISHED"]
     if not unfinished:
         return None
+    scores = ", ".join(dict.fromkeys(f"{one:g}" for one in analysis.worst.values()))
     worst = (
-        f"A run that failed counts with the score {WORST[analysis.metric]:g}"
-        if analysis.metric in WORST
-        else "A failed run has no worst loss and is left out of the mean"
+        f"A run that failed counts with the score {scores}"
+        if analysis.worst
+        else "A failed run has no worst loss: it is left out of the mean, and nothing is claimed "
+        "of a row against another where a seed is lost so"
     )
     items = [
         f"{row.cell.variant}, {row.cell.task}, seed {row.cell.seed}: {row.status} {row.reason}"
@@ -659,15 +693,12 @@ def _provenance(analysis: Analysis, output_dir: Path) -> list[str]:
     commits = [
         f"{one['git_commit']}{' with changes' if one['git_dirty'] else ''}" for one in environments
     ]
-    by_seed = {
-        task: {
-            row.result["data"]["fingerprint"]
-            for row in rows
-            if row.cell.task == task and row.result and "data" in row.result
-        }
-        for task in analysis.tasks
-    }
-    varied = [task for task, data in by_seed.items() if len(data) > 1]
+    data: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        if row.result and "data" in row.result:
+            key = row.cell.task, row.cell.variant
+            data.setdefault(key, set()).add(row.result["data"]["fingerprint"])
+    varied = list(dict.fromkeys(task for (task, _), some in data.items() if len(some) > 1))
     also = f"; on {', '.join(varied)} the data too" if varied else "; fixed: the data"
     signatures = sorted({result["signature"] for result in results})
     spent = sum(row.seconds for row in rows)

@@ -54,7 +54,7 @@ class Step:
         level, against: of it.
         held: the levels of the other factors; empty for the mean over all of them.
         difference: of the scores, seed by seed.
-        p_holm: adjusted over all main, or all simple, effects of the analysis.
+        p_holm: adjusted over all main effects, or over the simple effects of the factor.
     """
 
     factor: str
@@ -198,7 +198,7 @@ def _main_effects(table: np.ndarray, levels: Mapping[str, Sequence[str]]) -> tup
 
 
 def _simple_effects(table: np.ndarray, levels: Mapping[str, Sequence[str]]) -> tuple[Step, ...]:
-    steps = []
+    steps: dict[str, list[Step]] = {}
     for name, first, level, change in _changes(table, levels):
         others = {other: some for other, some in levels.items() if other != name}
         for place in np.ndindex(change.shape[1:]):
@@ -206,8 +206,9 @@ def _simple_effects(table: np.ndarray, levels: Mapping[str, Sequence[str]]) -> t
                 other: some[at] for (other, some), at in zip(others.items(), place, strict=True)
             }
             difference = paired(change[:, *place])
-            steps.append(Step(name, level, first, held, difference, math.nan))
-    return _adjusted(steps)
+            step = Step(name, level, first, held, difference, math.nan)
+            steps.setdefault(name, []).append(step)
+    return tuple(one for some in steps.values() for one in _adjusted(some))
 
 
 def _changes(

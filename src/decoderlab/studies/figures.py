@@ -59,7 +59,7 @@ def pictures(analysis: Analysis, output_dir: Path) -> list[Picture]:
     few = ""
     if len(artist.shown) < len(analysis.variants):
         few = f" Shown are the {len(artist.shown)} best variants, the baseline among them."
-    band = "Line: mean over seeds; band: its 95 % interval."
+    band = "Line: mean over the seeds that finished; band: its 95 % interval."
     drawn: list[tuple[str, str, str, Callable[[], Figure | None]]] = [
         (
             analysis.metric,
@@ -153,17 +153,15 @@ def shown_variants(analysis: Analysis, room: int = MAX_SHOWN) -> list[str]:
 
 def styles(analysis: Analysis, shown: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return how each variant is drawn; two factors are told apart by colour and by line."""
-    levels = factor_levels(analysis.rows)
+    inside, levels = factor_levels(analysis.rows)
     found: dict[str, dict[str, Any]] = {}
     if len(levels) == 2:
         colour_of, line_of = sorted(levels, key=lambda name: -len(levels[name]))
         if len(levels[colour_of]) <= len(COLOURS) and len(levels[line_of]) <= len(LINES):
-            for row in analysis.rows:
-                factors = row.cell.factors
-                if levels.keys() <= factors.keys():
-                    colour = levels[colour_of].index(factors[colour_of])
-                    line = levels[line_of].index(factors[line_of])
-                    found[row.cell.variant] = _style(COLOURS[colour], LINES[line], MARKS[line])
+            for row in inside:
+                colour = levels[colour_of].index(row.cell.factors[colour_of])
+                line = levels[line_of].index(row.cell.factors[line_of])
+                found[row.cell.variant] = _style(COLOURS[colour], LINES[line], MARKS[line])
     rest = [variant for variant in shown if variant not in found]
     beside_a_grid = bool(found) and len(rest) <= len(LINES)
     for place, variant in enumerate(rest):
@@ -234,10 +232,10 @@ class _Artist:
         if not found:
             return None
         figure, axes = self._panels(1, 3.4, columns=len(found))
-        names = next(iter(found.values())).levels
-        along = max(names, key=lambda name: len(names[name]))
-        beside = [name for name in names if name != along]
-        for axis, task in zip(axes[0], found, strict=True):
+        for axis, (task, one) in zip(axes[0], found.items(), strict=True):
+            names = one.levels
+            along = max(names, key=lambda name: len(names[name]))
+            beside = [name for name in names if name != along]
             for place, others in enumerate(_combinations(names, beside)):
                 heights, ends = [], []
                 for level in names[along]:
@@ -268,7 +266,7 @@ class _Artist:
     def _entry_at(self, task: str, levels: dict[str, str]) -> Any:
         variant = next(
             row.cell.variant
-            for row in self.analysis.rows
+            for row in factor_levels(self.analysis.rows)[0]
             if row.cell.task == task and levels.items() <= row.cell.factors.items()
         )
         return self.analysis.entries[variant, task]

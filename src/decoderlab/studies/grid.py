@@ -116,7 +116,7 @@ def _rows(study: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> l
         for factor, all_ in named.items()
     ]
     for factor, all_ in named.items():
-        if not all_ or not str(factor).isidentifier() or factor in ("variant", "seed"):
+        if not all_ or not str(factor).isidentifier() or factor in ("variant", "task", "seed"):
             raise ConfigError(
                 f"study.factors.{factor} is {dict(all_)!r}; give a list of values, or, under a "
                 "name of its own, at least one level by name: {level: {setting: value}}"

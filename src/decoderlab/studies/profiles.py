@@ -101,7 +101,8 @@ def plane(summaries: np.ndarray) -> tuple[np.ndarray, float]:
         >>> points.shape, round(share, 3)
         ((3, 2), 1.0)
     """
-    centred = summaries.astype(float) - summaries.mean(axis=0, dtype=float)
+    summaries = np.nan_to_num(summaries.astype(float), posinf=0.0, neginf=0.0)
+    centred = summaries - summaries.mean(axis=0)
     left, sizes, right = np.linalg.svd(centred, full_matrices=False)
     points = np.zeros((len(centred), 2))
     axes = min(2, len(sizes))

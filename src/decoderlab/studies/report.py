@@ -25,7 +25,7 @@ from decoderlab.studies.document import (
 )
 from decoderlab.studies.figures import pictures, shown_variants
 from decoderlab.studies.plan import Plan, plan_file, read_configs
-from decoderlab.studies.rows import WORST, as_csv, frame, read_rows
+from decoderlab.studies.rows import as_csv, frame, read_rows
 
 MAX_ROWS = 60
 VERDICT_STYLES = {"better": "green", "worse": "red", "no difference": "cyan", "tie": "cyan"}
@@ -101,10 +101,9 @@ def print_table(report: Report) -> None:
     if len(analysis.variants) > MAX_ROWS:
         say(f"the {MAX_ROWS} best of {len(analysis.variants)} rows; the report has them all")
     failed = sum(row.failed for row in analysis.rows)
-    if failed and analysis.metric in WORST:
-        say(f"{failed} runs failed; each counts with the score {WORST[analysis.metric]:g}")
-    elif failed:
-        say(f"{failed} runs failed; a failed run has no worst loss and is left out of the mean")
+    if failed:
+        counts = "they count with the worst score" if analysis.worst else "they have no score"
+        say(f"{failed} runs failed; {counts}")
     open_ = sum(row.status != "FINISHED" and not row.failed for row in analysis.rows)
     if open_:
         say(f"{open_} of {len(analysis.rows)} runs are not finished")

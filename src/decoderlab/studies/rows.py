@@ -17,7 +17,8 @@ from decoderlab.progress import track
 from decoderlab.records import Invalid, RunFolder
 from decoderlab.studies.plan import Cell, Plan, read_plan
 
-# What a run that failed or diverged scores; a loss has no worst value, so there it is left out.
+# What a run that failed or diverged scores, if none that finished is worse still; a loss has no
+# worst value.
 WORST = {"exact_match": 0.0, "token_accuracy": 0.0, "symbol_error_rate": 1.0}
 FAILURES = ("FAILED", "DIVERGED")
 
@@ -51,10 +52,8 @@ class Row:
         return None if self.result is None else self.result["signature"]
 
     def score(self, metric: str) -> float | None:
-        """Return the test score; the worst one for a failure, None for a run not done yet."""
-        if self.result is not None:
-            return self.result["metrics"]["test"][metric]
-        return WORST.get(metric) if self.failed else None
+        """Return the test score, None without a result."""
+        return None if self.result is None else self.result["metrics"]["test"][metric]
 
     def correct(self, number: int = 0) -> np.ndarray | None:
         """Return which test examples were right, (N,) bool; None where that is not known.

@@ -85,9 +85,14 @@ def summarise(
     )
 
 
+def _alike(values: np.ndarray) -> bool:
+    """Whether all values are one but for rounding."""
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
+
+
 def _t_interval(values: np.ndarray, confidence: float) -> tuple[float, float, float]:
     mean = float(values.mean())
-    if values.min() == values.max():  # the spread itself may differ from 0 by rounding
+    if _alike(values):
         return mean, math.nan, math.nan
     half = _t_quantile(confidence, len(values)) * float(values.std(ddof=1)) / math.sqrt(len(values))
     return mean, mean - half, mean + half
@@ -166,19 +171,35 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def equivalence(differences: Sequence[float], margin: float) -> float:
     """Return the p of two one-sided t tests that the mean lies within (-margin, margin).
 
-    Source: Schuirmann 1987. Below 0.05 exactly if the 90 % t interval lies within the margin.
+    Source: Schuirmann 1987. Below 0.05 exactly if the 90 % t interval lies within the margin; 0 or
+    1 where all differences are one.
 
     Example:
         >>> equivalence([0.001, -0.001, 0.002, 0.0], 0.02) < 0.05
         True
     """
     values = np.asarray(differences, dtype=float)
-    if len(values) < 2 or values.min() == values.max():
+    if len(values) < 2:
         return math.nan
+    if _alike(values):
+        return float(abs(values[0]) >= margin)
     error, freedom = stats.sem(values), len(values) - 1
     above = stats.t.sf((values.mean() + margin) / error, freedom)
     below = stats.t.cdf((values.mean() - margin) / error, freedom)
     return float(max(above, below))
+
+
+def attainable(n: int, comparisons: int) -> bool:
+    """Whether any of so many comparisons could be certain with n pairs.
+
+    The sign-flip test cannot go below 2 / 2^n, which Holm's first step multiplies.
+
+    Example:
+        >>> attainable(6, 1), attainable(6, 2), attainable(10, 25), attainable(10, 26)
+        (True, False, True, False)
+    """
+    patterns = 2 ** (n - 1) if n <= EXACT_SEEDS else MONTE_CARLO_DRAWS + 1
+    return comparisons / patterns < ALPHA
 
 
 @cache
@@ -245,7 +266,7 @@ def paired(differences: Sequence[float]) -> Paired:
     values = np.asarray(differences, dtype=float)
     n = len(values)
     summary = summarise(values)
-    spread = n > 1 and values.min() < values.max()
+    spread = n > 1 and not _alike(values)
     won = float((values > 0).sum() + (values == 0).sum() / 2)
     chance = wilson(won, n)
     return Paired(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from decoderlab.studies.document import Grid, Items, Listing, Section, Shown, Text
+from decoderlab.studies.document import Grid, Items, Section, Shown, Text
 
 WIDE = 9  # columns
 MARKDOWN_SPECIAL = "\\|<>`*_"
@@ -25,7 +25,6 @@ LATEX_SPECIAL = {
     '"': r"\textquotedbl{}",
     "–": "--",
     "·": r"\textperiodcentered{}",
-    "✗": r"$\times$",
 }
 
 
@@ -48,8 +47,6 @@ def markdown(title: str, question: str | None, parts: Sequence[Section]) -> str:
                     lines += [*_markdown_table(block), ""]
                 case Shown(picture):
                     lines += [f"![{_md(picture.title)}](figures/{picture.name}.png)", ""]
-                case Listing(heading, text):
-                    lines += [f"### {_md(heading)}", "", "```", text, "```", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
