@@ -189,6 +189,7 @@ class _Artist:
         self.analysis, self.output_dir = analysis, output_dir
         self.shown = shown_variants(analysis)
         self.styles = styles(analysis, self.shown)
+        self.inside, _ = factor_levels(analysis.rows)
         self.label = analysis.metric.replace("_", " ")
 
     def scores(self) -> Figure:
@@ -266,7 +267,7 @@ class _Artist:
     def _entry_at(self, task: str, levels: dict[str, str]) -> Any:
         variant = next(
             row.cell.variant
-            for row in factor_levels(self.analysis.rows)[0]
+            for row in self.inside
             if row.cell.task == task and levels.items() <= row.cell.factors.items()
         )
         return self.analysis.entries[variant, task]
