@@ -227,20 +227,25 @@ def test_a_click_on_a_heading_sorts_the_table_by_value(page, studied):
     assert problems(page) == []
 
 
-def test_the_latex_report_compiles(studied, tmp_path):
+PAPER = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{table}\end{document}"
+
+
+@pytest.mark.parametrize("document", ["report", "paper"])
+def test_the_latex_compiles(studied, tmp_path, document):
     found_program("pdflatex", "package texlive-latex-recommended")
     folder = tmp_path / "s"
     shutil.copytree(studied[0] / "studies/s", folder, ignore=shutil.ignore_patterns("tensorboard"))
+    (folder / "paper.tex").write_text(PAPER)
     done = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"],
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{document}.tex"],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=300,
     )
-    log = (folder / "report.log").read_text(encoding="utf-8", errors="replace")
+    log = (folder / f"{document}.log").read_text(encoding="utf-8", errors="replace")
     assert done.returncode == 0, log[-3000:]
-    assert (folder / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert (folder / f"{document}.pdf").read_bytes().startswith(b"%PDF")
     overfull = re.findall(r"Overfull \\hbox \(([\d.]+)pt too wide\).*", log)
     assert [width for width in map(float, overfull) if width > 40] == []
 

@@ -54,7 +54,8 @@ def test_runs_not_done_yet_are_missing_and_damaged_ones_are_named(tmp_path):
 
 def test_the_same_runs_give_the_same_bytes(tmp_path):
     plan = study(tmp_path, {"a": A, "b": [one + 0.1 for one in A]}, minimum_effect=0.02)
-    files = ["report.md", "report.tex", "report.html", "results.csv", "figures/exact_match.png"]
+    files = ["report.md", "report.tex", "table.tex", "report.html", "results.csv"]
+    files.append("figures/exact_match.png")
     report_text(tmp_path, plan)
     first = {name: (tmp_path / "studies/s" / name).read_bytes() for name in files}
     build_report(plan, tmp_path)
@@ -131,6 +132,17 @@ def test_names_cannot_break_the_views(tmp_path):
     rows = list(csv.DictReader(io.StringIO((tmp_path / "studies/s/results.csv").read_text())))
     assert rows[0]["variant"] == f"'{name}"
     assert float(rows[1]["test_exact_match"]) == 0.6
+
+
+def test_the_short_table_has_what_a_paper_has_room_for(tmp_path):
+    plan = study(tmp_path, {"a": A, "b": [one + 0.1 for one in A]})
+    text = report_text(tmp_path, plan, "table.tex")
+    assert text.count(r"\begin{tabular}") == 1
+    header, _, *rows = text.split(r"\toprule")[1].split("\n")[1:5]
+    assert header == (
+        r"variant & exact match {[}95 \% CI] & n & difference {[}95 \% CI] & p Holm & verdict \\"
+    )
+    assert rows[1] == r"b & 0.600 {[}0.583, 0.617] & 8/8 & +0.100 {[}n/a] & 0.0078 & better \\"
 
 
 def test_the_html_needs_nothing_but_itself(tmp_path):

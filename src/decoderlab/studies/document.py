@@ -200,9 +200,9 @@ def _factor_words(factorial: Factorial) -> str:
     real = [one for one in factorial.effects if one.real]
     if not real:
         return "no effect of any factor, and no interaction, is certain."
-    named = ", ".join(f"{_named(one.factors)} ({p_text(one.p_holm)})" for one in real)
+    named = ", ".join(f"{_named(one.factors)} ({p_text(one.p_holm)} after Holm)" for one in real)
     if not factorial.interactions:
-        return f"certain effects: {named}; no interaction is."
+        return f"certain effects: {named}; no interaction is certain."
     return (
         f"certain effects: {named}. As factors interact, no main effect holds by itself: what "
         "each does under each condition is in the table of simple effects."
@@ -244,6 +244,19 @@ def _table(analysis: Analysis, task: str) -> Grid:
             cells += _comparison_texts(analysis.comparisons.get((variant, task)), crossed, models)
         rows.append([*cells, *_cost_texts(entry)])
     return Grid(header, rows, task, strong)
+
+
+def short_tables(analysis: Analysis) -> list[Grid]:
+    """Return what a paper has room for, a table a task: score, difference, p, verdict."""
+    header = ["variant", f"{analysis.metric.replace('_', ' ')} [95 % CI]", "n"]
+    header += ["difference [95 % CI]", "p Holm", "verdict"] if analysis.comparisons else []
+    short = []
+    for task in analysis.tasks:
+        table = _table(analysis, task)
+        columns = [table.header.index(name) for name in header]
+        rows = [[row[place] for place in columns] for row in table.rows]
+        short.append(Grid(header, rows, task, table.strong))
+    return short
 
 
 def _comparison_texts(comparison: Comparison | None, crossed: bool, models: bool) -> list[str]:
@@ -361,8 +374,8 @@ def _legend(analysis: Analysis) -> str:
     text = (
         f"Test {metric} ({better} is better), {way}, at the update chosen on validation: mean "
         "over seeds with the Student-t 95 % interval. n: runs finished of planned. operations: "
-        "floating-point operations of a forward pass, an example. seconds: mean training time of "
-        "a run."
+        "floating-point operations of one forward pass, per example. seconds: mean training time "
+        "of a run."
     )
     if any(not math.isnan(entry.pooled.low) for entry in analysis.entries.values()):
         text += (
@@ -618,6 +631,9 @@ def _models(analysis: Analysis) -> Section | None:
             for part, text in done[0].result["equations"].items():
                 lines += ["", f"{part} on {done[0].cell.task}", text]
         blocks.append(Listing(variant, "\n".join(lines)))
+    if len(flat) > 1:
+        lines = [f"{key}: {value}" for key, value in sorted(shared)]
+        blocks.append(Listing("All variants alike", "\n".join(lines)))
     return Section("Settings that differ, and equations", blocks, appendix=True)
 
 

@@ -84,9 +84,9 @@ def pictures(analysis: Analysis, output_dir: Path) -> list[Picture]:
         (
             "positions",
             "By position, and the exposure bias",
-            "Above: share of right tokens by position in free-running generation; after its end "
-            "nothing is right. Below: how much larger it is when the true tokens before are given "
-            f"(the exposure bias). {band}{few}",
+            "Above: share of right tokens by position in free-running generation; positions after "
+            "its end count as wrong. Below: how much larger it is when the true tokens before are "
+            f"given (the exposure bias). {band}{few}",
             artist.positions,
         ),
         (
@@ -101,7 +101,7 @@ def pictures(analysis: Analysis, output_dir: Path) -> list[Picture]:
             "cost",
             "Cost against quality",
             f"Mean test {metric} with its 95 % interval, by trained parameters and by "
-            "floating-point operations of a forward pass, an example.",
+            "floating-point operations of one forward pass, per example.",
             artist.cost,
         ),
         (

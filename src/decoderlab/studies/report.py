@@ -22,6 +22,7 @@ from decoderlab.studies.document import (
     p_text,
     score_text,
     sections,
+    short_tables,
 )
 from decoderlab.studies.figures import pictures, shown_variants
 from decoderlab.studies.plan import Plan, plan_file, read_configs
@@ -72,6 +73,7 @@ def build_report(plan: Plan, output_dir: Path) -> Report:
     write_text(folder / "results.csv", as_csv(frame(plan, rows)))
     write_text(folder / "report.md", views.markdown(title, question, parts))
     write_text(folder / "report.tex", views.latex(title, question, parts))
+    write_text(folder / "table.tex", views.short_tables(short_tables(analysis)))
     write_text(folder / "report.html", html(title, question, parts))
     return Report(analysis, folder)
 

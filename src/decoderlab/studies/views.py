@@ -130,8 +130,7 @@ def _latex_table(grid: Grid) -> list[str]:
         cells = [_tex(cell) for cell in row]
         if number in grid.strong:
             cells[0] = rf"\textbf{{{cells[0]}}}"
-        # A bracket at the beginning of a line would be taken for an argument of the break before.
-        lines.append(" & ".join(cells).replace("[", "{[}") + r" \\")
+        lines.append(_brackets(" & ".join(cells)) + r" \\")
     lines.append(r"\end{longtable}}")
     return [r"\begin{landscape}", *lines, r"\end{landscape}", ""] if wide else [*lines, ""]
 
@@ -146,3 +145,24 @@ def _tex(text: str) -> str:
         return character if known else rf"\texttt{{U+{ord(character):04X}}}"
 
     return "".join(map(one, text))
+
+
+def short_tables(grids: Sequence[Grid]) -> str:
+    r"""Return tables to be put into somebody's own paper by \input; they need booktabs alone."""
+    lines = []
+    for grid in grids:
+        columns = "l" + "r" * (len(grid.header) - 2) + ("l" if len(grid.header) > 3 else "r")
+        lines += [f"% {_tex(grid.title)}", rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}"]
+        lines += [r"\toprule", _tex_row(grid.header), r"\midrule"]
+        lines += [_tex_row(row) for row in grid.rows]
+        lines += [r"\bottomrule", r"\end{tabular}", ""]
+    return "\n".join(lines)
+
+
+def _tex_row(cells: Sequence[str]) -> str:
+    return _brackets(" & ".join(_tex(cell) for cell in cells)) + r" \\"
+
+
+def _brackets(text: str) -> str:
+    # One at the beginning of a line would be taken for an argument of the break before.
+    return text.replace("[", "{[}")
