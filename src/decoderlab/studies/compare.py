@@ -60,16 +60,18 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, Pa
             f"{', '.join(dict.fromkeys(variant for variant, _ in keys[first]))}, {second} "
             f"{', '.join(dict.fromkeys(variant for variant, _ in keys[second]))}"
         )
-    analysis = _side_by_side(plans, common, output_dir)
-    rows = [
-        [
-            variant,
-            task,
-            *(score_text(analysis.entries[name, _place(variant, task)]) for name in plans),
-            *_compared(analysis, second, _place(variant, task)),
-        ]
-        for variant, task in common
-    ]
+    by_task = plans[first].study.get("family", "task") == "task"
+    families: dict[str, list[tuple[str, str]]] = {}
+    for variant, task in common:
+        families.setdefault(task if by_task else "", []).append((variant, task))
+    found: dict[tuple[str, str], list[str]] = {}
+    for family in families.values():
+        analysis = _side_by_side(plans, family, output_dir)
+        for key in family:
+            place = "\0".join(key)
+            scores = (score_text(analysis.entries[name, place]) for name in plans)
+            found[key] = [*key, *scores, *_compared(analysis, second, place)]
+    rows = [found[key] for key in common]
     metric = metrics[first].replace("_", " ")
     header = ["variant", "task", f"{first}: {metric} [95 % CI]", second]
     grid = Grid([*header, "difference [95 % CI]", "p", "p Holm", "verdict"], rows)
@@ -81,18 +83,14 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, Pa
     ]
     explained = Text(
         f"Difference: {second} minus {first}, seed by seed, with its t interval; exact sign-flip "
-        "test, Holm over all rows of this table. not comparable: a seed was measured on other "
-        "data, or in another way."
+        f"test, Holm over the rows of {'a task' if by_task else 'this table'}. not comparable: a "
+        "seed was measured on other data, or in another way."
     )
     path = output_dir / "studies" / first / f"compared_with_{second}.md"
     title = f"{first} and {second}"
     blocks = [grid, explained, *([Items(alone)] if alone else [])]
     write_text(path, views.markdown(title, None, [Section("Row by row", blocks)]))
     return grid, path
-
-
-def _place(variant: str, task: str) -> str:
-    return f"{variant}\0{task}"
 
 
 def _side_by_side(
@@ -103,7 +101,7 @@ def _side_by_side(
     for name, plan in plans.items():
         shared = [cell for cell in plan.cells if (cell.variant, cell.task) in common]
         for row in read_rows(replace(plan, cells=tuple(shared)), output_dir):
-            place = _place(row.cell.variant, row.cell.task)
+            place = f"{row.cell.variant}\0{row.cell.task}"
             rows.append(replace(row, cell=replace(row.cell, variant=name, task=place, factors={})))
     first, *_ = plans.values()
     study = first.study | {"baseline": first.study["name"], "family": "study", "published": None}
