@@ -104,7 +104,8 @@ def test_a_misspelt_baseline_is_refused_and_a_missing_one_noted(planned):
     ],
 )
 def test_too_few_seeds_for_a_claim_are_noted_before_the_runs(planned, seeds, decoders, said):
-    notes = planned(f"decoder={decoders}", f"seed={seeds}", "study.baseline=luong").notes
+    plan = planned(f"decoder={decoders}", f"seed={seeds}", "study.baseline=luong")
+    notes = plan.check_seeds()
     assert len(notes) == (said is not None)
     assert said is None or said in notes[0]
 
@@ -114,7 +115,7 @@ def test_rows_of_one_name_are_refused(planned):
         planned(
             variants={"a b": {"decoder": "peek"}, "a": {"decoder.dropout": 0.1}},
             factors={"x": {"c": {"encoder.dropout": 0.1}, "b c": {"encoder.dropout": 0.2}}},
-        )
+        ).check_seeds()
 
 
 def test_published_values_stand_beside_rows_that_there_are(planned):

@@ -74,7 +74,7 @@ def launch(
     if study["tuning"] and not (study["name"] or default_name):
         raise ConfigError("a study that tunes needs a name; give study.name=NAME")
     planned = make_plan(cells, compose, default_name)
-    for note in planned.notes:
+    for note in [*planned.notes, *planned.check_seeds()]:
         say(f"note: {note}")
     tuner = Tuner(cells, planned, compose) if study["tuning"] else None
     if plan_only:

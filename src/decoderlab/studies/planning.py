@@ -107,6 +107,41 @@ class Planned:
         study = self.plan.study | {"name": name}
         return replace(self, plan=replace(self.plan, study=study))
 
+    def check_seeds(self) -> list[str]:
+        """Refuse two runs of one row, task and seed; say if the seeds are too few for a claim.
+
+        Not of the trials of tuning, which are no rows.
+
+        Raises:
+            ConfigError: naming the row.
+        """
+        study, notes = self.plan.study, []
+        seeds: dict[tuple[str, str], set[int]] = {}
+        for cell in self.plan.cells:
+            found = seeds.setdefault((cell.variant, cell.task), set())
+            if cell.seed in found:
+                raise ConfigError(
+                    f"two runs that differ are both called {cell.variant}, {cell.task}, seed "
+                    f"{cell.seed}; give the variants or levels that they come from other names"
+                )
+            found.add(cell.seed)
+        families: dict[str, list[int]] = {}
+        for (variant, task), found in seeds.items():
+            both = found & seeds.get((study["baseline"], task), set())
+            if variant != study["baseline"] and both:
+                family = task if study["family"] == "task" else "the study"
+                families.setdefault(family, []).append(len(both))
+        for family, numbers in families.items():
+            number, n = len(numbers), max(numbers)
+            if n < PILOT_SEEDS:
+                notes.append(f"{family}: fewer than {PILOT_SEEDS} seeds, a pilot")
+            elif not attainable(n, number):
+                notes.append(
+                    f"{family}: with {n} seeds none of {number} comparisons can be certain after "
+                    "Holm's correction; give more seeds or fewer rows"
+                )
+        return notes
+
     def demand_possible(self) -> None:
         """Raise ConfigError naming every cell that cannot run, with the reason."""
         lines = []
@@ -267,7 +302,6 @@ class _Maker:
                 raise ConfigError(f"{told}.{meant}")
             self.notes.append(told)
         self.check_published(study, cells.values())
-        self.check_seeds(study, cells.values())
         if study["name"] is None:
             digest = hashlib.sha256(" ".join(cells).encode()).hexdigest()
             study = study | {"name": self.default_name or f"sweep-{digest[:8]}"}
@@ -282,33 +316,6 @@ class _Maker:
             seconds=self.timer.seconds,
             output_dir=output_dir,
         )
-
-    def check_seeds(self, study: Mapping[str, Any], cells: Collection[Cell]) -> None:
-        """Refuse two runs of one row, task and seed; say if the seeds are too few for a claim."""
-        seeds: dict[tuple[str, str], set[int]] = {}
-        for cell in cells:
-            found = seeds.setdefault((cell.variant, cell.task), set())
-            if cell.seed in found:
-                raise ConfigError(
-                    f"two runs that differ are both called {cell.variant}, {cell.task}, seed "
-                    f"{cell.seed}; give the variants or levels that they come from other names"
-                )
-            found.add(cell.seed)
-        families: dict[str, list[int]] = {}
-        for (variant, task), found in seeds.items():
-            both = found & seeds.get((study["baseline"], task), set())
-            if variant != study["baseline"] and both:
-                family = task if study["family"] == "task" else "the study"
-                families.setdefault(family, []).append(len(both))
-        for family, numbers in families.items():
-            number, n = len(numbers), max(numbers)
-            if n < PILOT_SEEDS:
-                self.notes.append(f"{family}: fewer than {PILOT_SEEDS} seeds, a pilot")
-            elif not attainable(n, number):
-                self.notes.append(
-                    f"{family}: with {n} seeds none of {number} comparisons can be certain after "
-                    "Holm's correction; give more seeds or fewer rows"
-                )
 
     def check_published(self, study: Mapping[str, Any], cells: Collection[Cell]) -> None:
         """Say which published values stand beside no row; refuse what is misspelt."""
