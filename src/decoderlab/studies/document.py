@@ -255,6 +255,10 @@ def short_tables(analysis: Analysis) -> list[Grid]:
         table = _table(analysis, task)
         columns = [table.header.index(name) for name in header]
         rows = [[row[place] for place in columns] for row in table.rows]
+        # Scores without how many seeds solved the task, verdicts without their reasons.
+        rows = [[cell.partition(" pooled")[0] for cell in row] for row in rows]
+        if analysis.comparisons:
+            rows = [[*row[:-1], row[-1].partition(" (")[0]] for row in rows]
         short.append(Grid(header, rows, task, table.strong))
     return short
 
