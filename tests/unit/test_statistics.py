@@ -238,6 +238,12 @@ def test_holm_is_his_formula_and_leaves_out_what_is_unknown(p_values):
             assert adjusted == pytest.approx(max(steps[:last]), abs=1e-15)
 
 
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.integers(0, 4))
+def test_tests_not_done_yet_count_as_if_their_p_were_one(p_values, waiting):
+    number = len(p_values) + waiting
+    assert holm(p_values, number) == holm(p_values + [1.0] * waiting)[: len(p_values)]
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.randoms(use_true_random=False))
 def test_holm_keeps_the_order_of_p_values_and_never_lowers_one(p_values, random):
     adjusted = holm(p_values)

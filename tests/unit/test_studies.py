@@ -145,6 +145,14 @@ def test_the_short_table_has_what_a_paper_has_room_for(tmp_path):
     assert rows[1] == r"b & 0.600 {[}0.583, 0.617] & 8/8 & +0.100 {[}n/a] & 0.0078 & better \\"
 
 
+def test_the_short_table_leaves_names_whole(tmp_path):
+    names = {"a": [1.0] * 8, "mean pooled (x)": [one + (-1) ** n / 10 for n, one in enumerate(A)]}
+    text = report_text(tmp_path, study(tmp_path, names), "table.tex")
+    assert "mean pooled (x) & 0.500 " in text
+    assert "1.000 {[}0.995, 1.000] & 8/8" in text
+    assert "solved" not in text
+
+
 def test_the_html_needs_nothing_but_itself(tmp_path):
     plan = study(tmp_path, {"a": A, "b": [one + 0.1 for one in A]})
     html = report_text(tmp_path, plan, "report.html")

@@ -237,13 +237,11 @@ class Analysis:
         made = {key: self.compare(key[0], self.baseline, key[1]) for key in keys}
         families: dict[str, list[tuple[str, str]]] = {}
         for key in made:
-            families.setdefault(key[1] if self._by_task else "", []).append(key)
+            families.setdefault(key[1] if self.by_task else "", []).append(key)
         for keys in families.values():
             raw = [made[key].paired.p if made[key].paired else math.nan for key in keys]
             # What has no p yet counts as well: the family is the one that was declared.
-            adjusted = holm([1.0 if math.isnan(p) else p for p in raw])
-            for key, p, own in zip(keys, adjusted, raw, strict=True):
-                p = math.nan if math.isnan(own) else p
+            for key, p in zip(keys, holm(raw, len(keys)), strict=True):
                 made[key] = self._judged(replace(made[key], p_holm=p), len(keys))
         self._add_crossed(made)
         return made
@@ -254,7 +252,8 @@ class Analysis:
         return BOOTSTRAP_DRAWS if len(self.by_cell) <= MANY_CELLS else BOOTSTRAP_DRAWS // 5
 
     @property
-    def _by_task(self) -> bool:
+    def by_task(self) -> bool:
+        """Whether a family of comparisons is a task, not the study."""
         return self.plan.study.get("family", "task") == "task"
 
     def compare(self, variant: str, against: str, task: str) -> Comparison:
@@ -379,6 +378,11 @@ class Analysis:
         means = np.array([[entry.summary.mean for entry in row] for row in entries])
         found = across_datasets(means)
         return found | {"variants": dict(zip(variants[1:], found["p_holm"], strict=True))}
+
+    @cached_property
+    def grid(self) -> tuple[list[Row], dict[str, list[str]]]:
+        """The rows of the grid, on all tasks, and its factors; see `factor_levels`."""
+        return factor_levels(self.rows)
 
     @cached_property
     def factorials(self) -> dict[str, Factorial | str]:

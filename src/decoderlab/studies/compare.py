@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,12 +94,12 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, Pa
 
 
 def _side_by_side(
-    plans: dict[str, Plan], common: Sequence[tuple[str, str]], output_dir: Path
+    plans: dict[str, Plan], common: Iterable[tuple[str, str]], output_dir: Path
 ) -> Analysis:
     """Return an analysis whose variants are the studies, and whose tasks their rows."""
-    rows = []
+    rows, wanted = [], set(common)
     for name, plan in plans.items():
-        shared = [cell for cell in plan.cells if (cell.variant, cell.task) in common]
+        shared = [cell for cell in plan.cells if (cell.variant, cell.task) in wanted]
         for row in read_rows(replace(plan, cells=tuple(shared)), output_dir):
             place = f"{row.cell.variant}\0{row.cell.task}"
             rows.append(replace(row, cell=replace(row.cell, variant=name, task=place, factors={})))

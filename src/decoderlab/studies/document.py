@@ -12,7 +12,7 @@ from typing import Any
 from decoderlab.config import ConfigError
 from decoderlab.metrics import DIRECTIONS
 from decoderlab.records import RunFolder
-from decoderlab.studies.analysis import Analysis, Comparison, Entry, factor_levels
+from decoderlab.studies.analysis import Analysis, Comparison, Entry
 from decoderlab.studies.factorial import Factorial, Step
 from decoderlab.studies.figures import Picture, shown_variants
 from decoderlab.studies.plan import Plan, amendments, read_plan
@@ -231,10 +231,9 @@ def _table(analysis: Analysis, task: str) -> Grid:
     rows, strong = [], []
     for variant in analysis.variants:
         entry = analysis.entries.get((variant, task))
-        name = variant
+        name = _row_name(analysis, variant)
         if variant == analysis.baseline:
             strong.append(len(rows))
-            name += " (baseline)"
         if entry is None:
             rows.append([name, "not planned", *[""] * (len(header) - 2)])
             continue
@@ -250,17 +249,34 @@ def short_tables(analysis: Analysis) -> list[Grid]:
     """Return what a paper has room for, a table a task: score, difference, p, verdict."""
     header = ["variant", f"{analysis.metric.replace('_', ' ')} [95 % CI]", "n"]
     header += ["difference [95 % CI]", "p Holm", "verdict"] if analysis.comparisons else []
-    short = []
-    for task in analysis.tasks:
-        table = _table(analysis, task)
-        columns = [table.header.index(name) for name in header]
-        rows = [[row[place] for place in columns] for row in table.rows]
-        # Scores without how many seeds solved the task, verdicts without their reasons.
-        rows = [[cell.partition(" pooled")[0] for cell in row] for row in rows]
-        if analysis.comparisons:
-            rows = [[*row[:-1], row[-1].partition(" (")[0]] for row in rows]
-        short.append(Grid(header, rows, task, table.strong))
-    return short
+    return [
+        Grid(
+            header,
+            [_short_row(analysis, one, task, len(header)) for one in analysis.variants],
+            task,
+        )
+        for task in analysis.tasks
+    ]
+
+
+def _short_row(analysis: Analysis, variant: str, task: str, width: int) -> list[str]:
+    """Return a score without how many seeds solved the task, a verdict without its reasons."""
+    entry, name = analysis.entries.get((variant, task)), _row_name(analysis, variant)
+    cells = [name, "not planned"]
+    if entry is not None:
+        cells = [name, mean_text(entry), count_text(entry)]
+    comparison = analysis.comparisons.get((variant, task))
+    if comparison is not None:
+        found = comparison.paired
+        tested = (
+            [difference_text(found), p_text(comparison.p_holm, bare=True)] if found else ["", ""]
+        )
+        cells += [*tested, comparison.verdict]
+    return cells + [""] * (width - len(cells))
+
+
+def _row_name(analysis: Analysis, variant: str) -> str:
+    return variant + (" (baseline)" if variant == analysis.baseline else "")
 
 
 def _comparison_texts(comparison: Comparison | None, crossed: bool, models: bool) -> list[str]:
@@ -324,11 +340,16 @@ def summary_text(summary: Summary | None) -> str:
     return f"{summary.mean:.3f} {interval_text(Interval(summary.low, summary.high))}"
 
 
-def score_text(entry: Entry) -> str:
-    """Return a cell's mean with its interval, and how many seeds solved the task."""
+def mean_text(entry: Entry) -> str:
+    """Return a cell's mean with its interval."""
     if entry.summary.n == 0:
         return "–"
-    text = f"{entry.summary.mean:.3f} {interval_text(entry.interval)}"
+    return f"{entry.summary.mean:.3f} {interval_text(entry.interval)}"
+
+
+def score_text(entry: Entry) -> str:
+    """Return a cell's mean with its interval, and how many seeds solved the task."""
+    text = mean_text(entry)
     if not math.isnan(entry.pooled.low):
         text += f" pooled, {entry.solved}/{entry.summary.n} solved"
     return text + (" mixed" if entry.mixed else "")
@@ -392,7 +413,7 @@ def _legend(analysis: Analysis) -> str:
             if len(analysis.variants) > 1
             else ""
         )
-    family = "task" if analysis.plan.study.get("family", "task") == "task" else "study"
+    family = "task" if analysis.by_task else "study"
     text += (
         f" difference: to {analysis.baseline}, seed by seed, with its t interval; p: exact "
         f"sign-flip test (100,000 drawn patterns above {EXACT_SEEDS} seeds), Holm: adjusted over "
@@ -469,7 +490,7 @@ def _factors(analysis: Analysis, picture: Picture | None) -> Section | None:
     for task, found in analysis.factorials.items():
         if isinstance(found, Factorial):
             blocks += _factorial(task, found)
-    if not blocks and len(factor_levels(analysis.rows)[1]) < 2:
+    if not blocks and len(analysis.grid[1]) < 2:
         return None
     blocks += [
         Text(f"{task} is not analysed: {reason}.")

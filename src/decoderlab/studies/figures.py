@@ -18,7 +18,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from decoderlab import probes
 from decoderlab.records import RunFolder
 from decoderlab.studies import profiles
-from decoderlab.studies.analysis import Analysis, factor_levels
+from decoderlab.studies.analysis import Analysis
 from decoderlab.studies.factorial import Factorial
 from decoderlab.studies.profiles import Profile
 from decoderlab.studies.rows import Row
@@ -153,7 +153,7 @@ def shown_variants(analysis: Analysis, room: int = MAX_SHOWN) -> list[str]:
 
 def styles(analysis: Analysis, shown: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return how each variant is drawn; two factors are told apart by colour and by line."""
-    inside, levels = factor_levels(analysis.rows)
+    inside, levels = analysis.grid
     found: dict[str, dict[str, Any]] = {}
     if len(levels) == 2:
         colour_of, line_of = sorted(levels, key=lambda name: -len(levels[name]))
@@ -189,7 +189,6 @@ class _Artist:
         self.analysis, self.output_dir = analysis, output_dir
         self.shown = shown_variants(analysis)
         self.styles = styles(analysis, self.shown)
-        self.inside, _ = factor_levels(analysis.rows)
         self.label = analysis.metric.replace("_", " ")
 
     def scores(self) -> Figure:
@@ -267,7 +266,7 @@ class _Artist:
     def _entry_at(self, task: str, levels: dict[str, str]) -> Any:
         variant = next(
             row.cell.variant
-            for row in self.inside
+            for row in self.analysis.grid[0]
             if row.cell.task == task and levels.items() <= row.cell.factors.items()
         )
         return self.analysis.entries[variant, task]

@@ -152,8 +152,12 @@ def sign_flip(differences: Sequence[float] | np.ndarray, seed: int = 0) -> float
     return (hits + 1) / (MONTE_CARLO_DRAWS + 1)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float], number: int | None = None) -> list[float]:
     """Return Holm's adjusted p-values (Holm 1979); NaN stays NaN and counts for nothing.
+
+    Args:
+        p_values: of the tests that are done.
+        number: of tests in the family, where some are not done yet; None if all are.
 
     Example:
         >>> holm([0.01, 0.04, math.nan])
@@ -163,7 +167,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     known = np.flatnonzero(~np.isnan(values))
     order = known[np.argsort(values[known], kind="stable")]
     # statsmodels has it too, but collects all garbage at each call, which takes 0.3 s here.
-    steps = values[order] * np.arange(len(order), 0, -1)
+    family = len(order) if number is None else number
+    steps = values[order] * np.arange(family, family - len(order), -1)
     values[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return values.tolist()
 
