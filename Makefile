@@ -1,5 +1,5 @@
 # make ablation       set up .venv, run the study first_look, print its table
-# make test           set up .venv, run the tests (make test-all: the slow ones too)
+# make test           set up .venv, run the tests (make test-slow: those that take long, test-all: both)
 # make test-browser   set up .venv, look at reports and TensorBoard in Chromium, compile the LaTeX
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,13 +10,16 @@ WORKERS ?= 2
 export OMP_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
 
-.PHONY: ablation test test-all test-browser lint clean
+.PHONY: ablation test test-slow test-all test-browser lint clean
 
 ablation: .venv/installed
 	$(BIN)/decoderlab-train study=first_look
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not browser"
+
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -n $(WORKERS) -m "slow and not browser"
 
 test-all: .venv/installed
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not browser"

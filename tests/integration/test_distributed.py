@@ -85,6 +85,7 @@ def test_two_processes_end_as_one_does(tiny, tmp_path):
     assert len(list(two.events.glob("events*"))) == len(list(one.events.glob("events*")))
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_of_two_ends_with_the_same_bits_as_one_under_torchrun(tmp_path):
     def arguments(folder: Path) -> list[str]:
         return [*tiny_arguments(folder, *MORE), "run.devices=2"]

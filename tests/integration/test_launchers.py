@@ -135,6 +135,7 @@ def cluster(monkeypatch) -> Iterator[tuple[str, Callable[[], None]]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_ray_does_the_runs_of_a_lost_node_elsewhere(begin, cluster, whole, tmp_path):
     address, remove_node = cluster
     given = f"hydra.launcher.ray.init.address={address}"
@@ -147,6 +148,7 @@ def test_ray_does_the_runs_of_a_lost_node_elsewhere(begin, cluster, whole, tmp_p
     assert moved.status()["pid"] != before[moved.path]
 
 
+@pytest.mark.slow
 def test_a_job_that_slurm_preempts_is_queued_again_and_goes_on(begin, whole, tmp_path):
     pytest.importorskip("submitit")
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
@@ -162,6 +164,7 @@ def test_a_job_that_slurm_preempts_is_queued_again_and_goes_on(begin, whole, tmp
     assert folder.status()["pid"] != job
 
 
+@pytest.mark.slow
 def test_a_worker_of_joblib_that_dies_costs_nothing(begin, whole, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     process = begin(*sweep(tmp_path, "joblib", "hydra.launcher.n_jobs=2", seeds=2))

@@ -257,6 +257,7 @@ def test_a_module_that_exits_while_it_is_planned_is_refused(tmp_path):
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_a_sweep_ends_as_if_nothing_had_happened(tmp_path):
     tool = [sys.executable, str(ROOT / "scripts" / "kill_sweep.py"), "--folder", str(tmp_path)]
     done = subprocess.run(

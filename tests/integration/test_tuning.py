@@ -72,6 +72,7 @@ def test_every_variant_gets_the_same_trials_and_its_best_is_frozen(monkeypatch, 
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_search_that_was_interrupted_goes_on_as_it_would_have(monkeypatch, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     given = {"sampler": "tpe", "trials": 12}  # the first ten of tpe are random
