@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from decoderlab.config import ConfigError, call, canonical, find_target
-from decoderlab.contract import Space
+from decoderlab.contract import Space, ValueSpace
 from decoderlab.initialisation import initialise
 from decoderlab.module import EncoderDecoder
 from decoderlab.randomness import stream_seed
@@ -36,6 +36,14 @@ def build_task(config: Mapping[str, Any]) -> Task:
         except ValueError as error:
             raise ConfigError(f"task: {error}") from error
     task.adopt(_DATA[key])
+    for name in ("evaluation.select", "study.metric"):
+        group, key = name.split(".")
+        with_it = task.score_names
+        if config[group][key] not in with_it:
+            raise ConfigError(
+                f"{name} is {config[group][key]}, which this task does not measure; take one of "
+                f"{', '.join(with_it)}, or null for {task.metric}"
+            )
     return task
 
 
@@ -61,6 +69,8 @@ def build_networks(
     Raises:
         ConfigError: if the settings contradict each other.
     """
+    if isinstance(target, ValueSpace):
+        _check_values(config)
     encoder = _build("encoder", config["encoder"], source_space=source)
     decoder = _build("decoder", config["decoder"], target_space=target, encoder_shape=encoder.shape)
     return encoder, decoder
@@ -74,7 +84,7 @@ def build_model(config: Mapping[str, Any], task: Task) -> EncoderDecoder:
         task: from `build_task`.
     """
     data = task.data
-    source, target = data.source_space, data.target_vocabulary.space
+    source, target = data.source_space, data.target_space
     with torch.random.fork_rng(devices=[]):
         # For the weights of modules that only draw them when they are built; see `initialise`.
         torch.manual_seed(stream_seed(config["seed"], "init"))
@@ -84,17 +94,32 @@ def build_model(config: Mapping[str, Any], task: Task) -> EncoderDecoder:
     model = EncoderDecoder(
         encoder=encoder,
         decoder=decoder,
-        tokens=target,
+        target_space=target,
         max_target_length=data.max_target_length,
+        metrics=task.measure(),
         seed=config["seed"],
         make_optimizer=lambda parameters: training.make_optimizer(parameters, steps),
-        targets_end=task.append_eos,
         gradient_clip_norm=training.gradient_clip_norm,
         label_smoothing=training.label_smoothing,
         search=Evaluation(**config["evaluation"]).search(config["seed"]),
     )
     initialise(model, config["seed"], training.uniform_range, training.initial_weights)
     return model.double() if training.precision == "float64" else model
+
+
+def _check_values(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError for settings that are about tokens."""
+    for name, neutral in (
+        ("evaluation.beam_width", 1),
+        ("evaluation.temperature", None),
+        ("training.label_smoothing", 0),
+    ):
+        group, key = name.split(".")
+        if config[group][key] != neutral:
+            raise ConfigError(
+                f"{name} is {config[group][key]}, but the targets are real values, of which there "
+                f"is no list; leave it at {'null' if neutral is None else neutral}"
+            )
 
 
 def _build(group: str, settings: Mapping[str, Any], **injected: Any) -> Any:

@@ -21,6 +21,24 @@ def choice(name: str, value: object, allowed: Sequence[str]) -> None:
         )
 
 
+def shares(**values: float) -> tuple[float, ...]:
+    """Return shares; raise ValueError unless each is above 0 and their sum below 1.
+
+    Example:
+        >>> shares(validation_share=0.5, test_share=0.5)
+        Traceback (most recent call last):
+        ValueError: validation_share + test_share is 1.0; keep it below 1, so that something is ...
+    """
+    for name, value in values.items():
+        positive(name, value)
+    if sum(values.values()) >= 1:
+        raise ValueError(
+            f"{' + '.join(values)} is {sum(values.values())}; keep it below 1, so that something "
+            "is left to train on"
+        )
+    return tuple(values.values())
+
+
 def subset(name: str, values: Iterable[str], allowed: Sequence[str]) -> frozenset[str]:
     """Return `values` as a set; raise ValueError if one is not allowed or stands twice."""
     values = list(values)

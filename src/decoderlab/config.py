@@ -8,7 +8,7 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.utils import get_object
@@ -78,6 +78,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         if hasattr(target, "canonical"):
             settings = call(group, target.canonical, settings=settings)
         plain[group] = {"_target_": plain[group]["_target_"], **settings}
+        _fill(plain)  # once the task is there, and again what a name alone has become
     for group, kind in SETTINGS.items():
         if not isinstance(plain.get(group), dict):
             raise ConfigError(f"{group} is missing; leave it in the config")
@@ -87,6 +88,27 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ConfigError(f"seed is {seed!r}; it must be an integer from 0 to {2**32 - 1}")
     return plain
+
+
+def _fill(plain: dict[str, Any]) -> None:
+    """Put in what null stands for with the config's task, which is resolved already."""
+    task = find_target("task", plain["task"]["_target_"])
+    for name, value in getattr(task, "fills", lambda settings: {})(plain["task"]).items():
+        *groups, key = name.split(".")
+        place: Any = plain
+        for group in groups:
+            place = place.get(group) if isinstance(place, dict) else None
+        if isinstance(place, dict) and key in place and place[key] is None:
+            place[key] = value
+
+
+def targets_in(config: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every `_target_` in a config, with its dotted name."""
+    for key, value in config.items():
+        if key == "_target_":
+            yield f"{name}_target_", str(value)
+        elif isinstance(value, Mapping):
+            yield from targets_in(value, f"{name}{key}.")
 
 
 def find_target(group: str, name: str) -> Callable:
@@ -161,17 +183,21 @@ def run_id(config: Mapping[str, Any], fingerprint: str) -> str:
         fingerprint: of the data, see `TaskData`.
     """
     scientific = {key: config[key] for key in SCIENTIFIC}
-    scientific["task"] = {
-        key: value
-        for key, value in config["task"].items()
-        if key != "path" and not key.endswith("_path")
-    }
+    scientific["task"] = _without_paths(config["task"])
     record = {"format": FORMAT, "data": fingerprint, **scientific}
-    targets = [find_target(group, config[group]["_target_"]) for group in BUILT]
+    targets = [find_target(group, name) for group in BUILT for _, name in targets_in(config[group])]
     foreign = [code for target in targets if (code := foreign_code(target)) is not None]
     if foreign:
         record["code"] = foreign
     return hashlib.sha256(canonical(record).encode()).hexdigest()
+
+
+def _without_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_paths(value) if isinstance(value, Mapping) else value
+        for key, value in settings.items()
+        if key != "path" and not key.endswith("_path")
+    }
 
 
 def canonical(value: Any) -> str:

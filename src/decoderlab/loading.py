@@ -15,15 +15,15 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from decoderlab.assembly import build_model, build_task, construct_task
-from decoderlab.config import BUILT, ConfigError, call
+from decoderlab.config import ConfigError, call, targets_in
 from decoderlab.contract import ImageSpace
 from decoderlab.module import EncoderDecoder, strip
 from decoderlab.records import Invalid, RunFolder
 from decoderlab.runs import load_best
 from decoderlab.search import Search, beam
-from decoderlab.tasks.batches import Ragged, Split
+from decoderlab.tasks.batches import Ragged
 from decoderlab.tasks.task import Task, TaskData
-from decoderlab.tasks.vocabulary import Vocabulary
+from decoderlab.tasks.values import Values
 
 
 class LoadedRun(NamedTuple):
@@ -61,13 +61,12 @@ def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> Loa
         raise ConfigError(f"{path} is not the folder of a finished run (its status is {status})")
     config = OmegaConf.to_container(OmegaConf.load(folder.config))
     if not trust:
-        for group in BUILT:
-            target = str(config[group]["_target_"])
+        for name, target in targets_in(config):
             # The name alone proves nothing: decoderlab.records.os.system begins like one of ours.
             ours = target.startswith("decoderlab.") and inspect.isclass(get_object(target))
             if not ours or get_object(target).__module__.split(".")[0] != "decoderlab":
                 raise ConfigError(
-                    f"{folder.config} names {group}._target_ {target!r}, which is no class of "
+                    f"{folder.config} names {name} {target!r}, which is no class of "
                     "decoderlab; pass --trust (in Python: trust=True) if that code is yours"
                 )
     if data:
@@ -76,7 +75,7 @@ def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> Loa
             raise ConfigError(f"the data of {path} have changed since it was trained")
     else:
         task = construct_task(config)
-        task.adopt(_vocabularies_alone(folder))
+        task.adopt(TaskData.recorded(json.loads(folder.vocabularies.read_text())))
     torch.set_num_threads(config["run"]["threads"])
     model = build_model(config, task)
     try:
@@ -84,19 +83,6 @@ def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> Loa
     except Invalid as error:
         raise ConfigError(str(error)) from error
     return LoadedRun(model.eval(), task, config, result)
-
-
-def _vocabularies_alone(folder: RunFolder) -> TaskData:
-    record = json.loads(folder.vocabularies.read_text())
-    nothing = Split(Ragged.of([]), Ragged.of([]))
-    images = record["source"] is None
-    return TaskData(
-        ImageSpace(**record["images"]) if images else Vocabulary(record["source"]),
-        Vocabulary(record["target"]),
-        {"train": nothing},
-        record["max_target_length"],
-        fingerprint=record["fingerprint"],
-    )
 
 
 def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
@@ -110,6 +96,11 @@ def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
     Raises:
         ConfigError: for settings out of range, or without effect beside the others.
     """
+    if settings and run.model.writes_values:
+        raise ConfigError(
+            f"{', '.join(settings)} say how to search among tokens, but this run writes real "
+            "values, which are rolled forward; leave them out"
+        )
     before = asdict(run.model.search)
     if "temperature" in settings:
         before |= {"beam_width": 1, "length_penalty": 0.0}
@@ -132,19 +123,22 @@ def predict(run: LoadedRun, lines: list[str], first_row: int = 0) -> list[str]:
 
     Args:
         run: from `load_run`; it generates as `run.model.search` says.
-        lines: source texts as the task writes them. Tokens that training never saw are read as
-            unknown, with a warning.
+        lines: source texts as the task writes them; of real values, see `Values.parse`. Tokens
+            that training never saw are read as unknown, with a warning.
         first_row: number of the first line; what sampling draws for a line depends on its number.
 
     Raises:
-        ConfigError: if the sources of the run are no text.
+        ConfigError: if the sources of the run are images, or a line of numbers is none.
     """
     filled, batch = _batch_of(run, lines)
     predictions = [""] * len(lines)
     if filled:
-        rows = torch.tensor(filled) + first_row
-        for place, generated in zip(filled, run.model(*batch, rows), strict=True):
-            predictions[place] = _text(run, generated)
+        found = run.model(*batch, torch.tensor(filled) + first_row)
+        if run.model.writes_values:
+            lengths = map(run.task.target_length, batch[1].tolist())
+            found = [one[:length] for one, length in zip(found, lengths, strict=True)]
+        for place, generated in zip(filled, found, strict=True):
+            predictions[place] = run.task.text_of(generated)
     return predictions
 
 
@@ -160,6 +154,8 @@ def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[t
         ConfigError: if there are more hypotheses than beams, or the sources are no text.
     """
     search = run.model.search
+    if run.model.writes_values:
+        raise ConfigError("--num-best is for tokens, but this run writes real values; leave it out")
     if search.temperature is not None:
         raise ConfigError(
             "--num-best is for a beam search, which draws nothing; leave --temperature out"
@@ -176,7 +172,7 @@ def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[t
             found = beam(
                 run.model.decoder,
                 run.model.encoder(*batch),
-                tokens=run.model.tokens,
+                tokens=run.model.target_space,
                 max_length=run.model.max_target_length,
                 beam_width=search.beam_width,
                 length_penalty=search.length_penalty,
@@ -184,15 +180,11 @@ def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[t
             )
         for place, rows, scores in zip(filled, found.tokens, found.scores, strict=True):
             best[place] = [
-                (_text(run, strip(row, run.model.tokens)), score)
+                (run.task.text_of(strip(row, run.model.target_space)), score)
                 for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
                 if score > float("-inf")
             ]
     return best
-
-
-def _text(run: LoadedRun, generated: list[int]) -> str:
-    return run.task.target_text(run.task.data.target_vocabulary.decode(generated))
 
 
 def _batch_of(run: LoadedRun, lines: list[str]) -> tuple[list[int], tuple[Tensor, Tensor] | None]:
@@ -203,6 +195,13 @@ def _batch_of(run: LoadedRun, lines: list[str]) -> tuple[list[int], tuple[Tensor
             "the sources of this run are images, not lines of text; in Python: "
             "load_run(RUN).model(images, lengths), with images (B, C, height, width)"
         )
+    if isinstance(source, Values):
+        rows = [call("standard input", source.parse, text=line) for line in lines]
+        filled = [place for place, row in enumerate(rows) if len(row)]
+        if not filled:
+            return [], None
+        read = Ragged.of_values([source.encode(rows[place]) for place in filled])
+        return filled, read.take(slice(None), 0)
     rows = [source.encode(run.task.source_tokens(line)) for line in lines]
     unknown = sorted(
         {

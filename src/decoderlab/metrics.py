@@ -2,17 +2,53 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torchmetrics import Metric
 
 VERSION = "1"
-DIRECTIONS = {
-    "exact_match": "max",
-    "token_accuracy": "max",
-    "symbol_error_rate": "min",
-    "loss": "min",
+
+
+class Scale(NamedTuple):
+    """What the numbers of a metric mean.
+
+    Args:
+        better: `max` or `min`.
+        low, high: the least and the greatest that it can be.
+        worst: what a run that failed scores, if none that finished is worse still; None for a
+            metric without a worst value.
+    """
+
+    better: str
+    low: float
+    high: float
+    worst: float | None = None
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Least and greatest value."""
+        return self.low, self.high
+
+
+SCALES = {
+    "exact_match": Scale("max", 0.0, 1.0, 0.0),
+    "token_accuracy": Scale("max", 0.0, 1.0, 0.0),
+    "symbol_error_rate": Scale("min", 0.0, math.inf, 1.0),
+    "loss": Scale("min", -math.inf, math.inf),  # a density can be above 1
+    "word_error_rate": Scale("min", 0.0, 1.0, 1.0),
+    "perplexity": Scale("min", 1.0, math.inf),
+    "bleu": Scale("max", 0.0, 100.0, 0.0),
+    "chrf": Scale("max", 0.0, 100.0, 0.0),
+    "distinct_1": Scale("max", 0.0, 1.0, 0.0),
+    "distinct_2": Scale("max", 0.0, 1.0, 0.0),
+    "mean_absolute_error": Scale("min", 0.0, math.inf),
+    "root_mean_squared_error": Scale("min", 0.0, math.inf),
+    "mean_absolute_scaled_error": Scale("min", 0.0, math.inf),
 }
 
 
@@ -57,6 +93,7 @@ class SequenceMetrics(Metric):
     """
 
     full_state_update = False
+    scores = ("exact_match", "token_accuracy", "symbol_error_rate")
 
     def __init__(self, *, targets_end: bool = True) -> None:
         super().__init__()
@@ -96,6 +133,83 @@ class SequenceMetrics(Metric):
             "token_accuracy": float(self.matches / self.tokens),
             "symbol_error_rate": float(self.edits / self.symbols.clamp(min=1)),
         }
+
+
+class ValueMetrics(Metric):
+    """Errors of generated real values, in the data's units.
+
+    * mean_absolute_error, root_mean_squared_error: over all positions and numbers.
+    * mean_absolute_scaled_error, where `naive_error` is given: the mean of |error| / naive_error;
+      below 1 is better than the naive forecast was in training.
+
+    Paper: mean absolute scaled error, Hyndman and Koehler 2006, eq. 5
+        (https://doi.org/10.1016/j.ijforecast.2006.03.001).
+    Differs: the denominator may be a seasonal naive forecast's error, as has become usual since.
+
+    Args:
+        deviation: (F,) by which the network's values are to be multiplied; see `Values`.
+        naive_error: (F,) mean absolute error of a naive forecast in training, in the data's units.
+
+    Example:
+        >>> metrics = ValueMetrics(deviation=[2.0], naive_error=[4.0])
+        >>> metrics.update(torch.tensor([[[1.0], [2.0]]]), torch.tensor([[[0.0], [5.0]]]))
+        >>> {name: round(value, 3) for name, value in metrics.compute().items()}
+        ... # doctest: +NORMALIZE_WHITESPACE
+        {'mean_absolute_error': 4.0, 'root_mean_squared_error': 4.472,
+         'mean_absolute_scaled_error': 1.0}
+    """
+
+    full_state_update = False
+
+    def __init__(
+        self, *, deviation: Sequence[float], naive_error: Sequence[float] | None = None
+    ) -> None:
+        super().__init__()
+        self.deviation = torch.tensor(deviation, dtype=torch.float64)
+        self.naive_error = None
+        self.scores = ("mean_absolute_error", "root_mean_squared_error")
+        if naive_error is not None:
+            self.scores += ("mean_absolute_scaled_error",)
+            self.naive_error = torch.tensor(naive_error, dtype=torch.float64)
+        for name in ("number", "absolute", "squared", "scaled"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        """Add a batch of predictions and targets, (B, T, F) each, as the network has them."""
+        errors = (predictions - targets).double().cpu().abs() * self.deviation
+        self.number += errors.numel()
+        self.absolute += errors.sum()
+        self.squared += errors.square().sum()
+        if self.naive_error is not None:
+            self.scaled += (errors / self.naive_error).sum()
+
+    def compute(self) -> dict[str, float]:
+        """Return the metrics over everything added so far."""
+        scores = {
+            "mean_absolute_error": float(self.absolute / self.number),
+            "root_mean_squared_error": float((self.squared / self.number).sqrt()),
+        }
+        if self.naive_error is not None:
+            scores["mean_absolute_scaled_error"] = float(self.scaled / self.number)
+        return scores
+
+
+def distinct(texts: Sequence[Sequence[str]], n: int) -> float:
+    """Return the share of different n-grams among all those of the texts: how varied they are.
+
+    Paper: Li et al. 2016, section 5.2 (https://arxiv.org/abs/1510.03055).
+    Differs: over the number of n-grams, where the paper divides by that of tokens.
+
+    Args:
+        texts: tokens of each.
+        n: tokens of an n-gram, at least 1.
+
+    Example:
+        >>> distinct([["i", "do"], ["i", "do"], ["no"]], 1)
+        0.6
+    """
+    grams = Counter(tuple(one[i : i + n]) for one in texts for i in range(len(one) - n + 1))
+    return len(grams) / max(grams.total(), 1)
 
 
 def signature(

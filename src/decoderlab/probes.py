@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decoderlab.contract import Batch, Encoded, ImageSpace, State, TokenSpace
+from decoderlab.contract import Batch, Encoded, State, TokenSpace
 from decoderlab.generation import allowed
 from decoderlab.module import EncoderDecoder
 from decoderlab.records import write_atomic
 from decoderlab.tasks.task import Task
+from decoderlab.tasks.vocabulary import Vocabulary
 
 NUM_SUMMARIES = 256
 NUM_SWAPPED = 1024
@@ -38,9 +39,13 @@ class Probes:
             (`forced`); nothing is right after an end that was predicted. `summary_influence`: by
             position, the mean total variation distance, 0 to 1, between the decoder's distribution
             and the one that it has when summary and state are another example's; [] where they
-            cannot be exchanged.
+            cannot be exchanged. Of real values nothing is `correct` and there is no `by_length`;
+            `free` and `forced` are sums of absolute errors in the data's units, and the influence
+            is the mean absolute change of the output, in standard deviations of the target.
         arrays: for `probes.npz`. `summaries`: (N, D) of the first test examples, `lengths` and
-            `first`: their target's length and first token. `attention`: (K, T, S) weights of the
+            `first`: their target's length and first token. Of real values, besides, `level`: the
+            mean of their target's first number, and of the first K examples that number in `truth`
+            and `forecast`, (K, T). `attention`: (K, T, S) weights of the
             first K examples while they generated; `attention_source` and `attention_target`: their
             tokens, as JSON lists.
     """
@@ -66,10 +71,9 @@ def probe(model: EncoderDecoder, task: Task) -> Probes:
         task: with its data.
     """
     model.eval()
-    split = task.data.splits["test"]
+    split, values = task.data.splits["test"], model.writes_values
     predictions = {row: prediction for row, prediction, _ in model.predictions}
-    correct = np.array([right for _, _, right in sorted(model.predictions)])
-    lengths = split.target.lengths.numpy() - task.append_eos
+    lengths = split.target.lengths.numpy() - (task.append_eos and not values)
     positions = _Positions(task.data.max_target_length)
     influence = _Influence(task.data.max_target_length)
     summaries: dict[int, np.ndarray] = {}
@@ -80,29 +84,53 @@ def probe(model: EncoderDecoder, task: Task) -> Probes:
             if row < NUM_SUMMARIES:
                 summaries[row] = summary
         outputs = model.decoder(encoded, batch.target)
-        real = batch.target != model.tokens.pad_id
-        forced = _until_end(allowed(outputs, model.tokens).argmax(dim=-1), model.tokens)
-        free = _as_targets(model, [predictions[row] for row in rows], batch.target, task.append_eos)
-        positions.add(real, free == batch.target, forced == batch.target)
+        made = [predictions[row] for row in rows]
+        if values:
+            means = outputs[..., : model.target_space.size]
+            deviation = torch.tensor(task.data.target_vocabulary.deviation)
+            real = torch.ones(batch.target.shape[:2], dtype=torch.bool, device=outputs.device)
+            free = torch.tensor(np.stack(made), device=outputs.device)
+            right = [
+                ((one - batch.target).abs().double().cpu() * deviation).mean(dim=-1)
+                for one in (free, means)
+            ]
+        else:
+            real = batch.target != model.target_space.pad_id
+            forced = allowed(outputs, model.target_space).argmax(dim=-1)
+            forced = _until_end(forced, model.target_space)
+            free = _as_targets(model, made, batch.target, task.append_eos)
+            right = [free == batch.target, forced == batch.target]
+        positions.add(real, *right)
         influence.add(model, encoded, batch, outputs, real)
-    kept, vocabulary, eos = sorted(summaries), task.data.target_vocabulary, model.tokens.eos_id
+    kept = sorted(summaries)
+    counts: dict[str, Any] = {"by_position": positions.counts()}
+    counts["summary_influence"] = influence.means()
     arrays = {
         "summaries": np.stack([summaries[row] for row in kept]).astype(np.float16),
         "lengths": lengths[kept],
-        "first": np.array([vocabulary.decode(split.target[row][:1] or [eos])[0] for row in kept]),
     }
-    return Probes(
-        {
-            "correct": np.packbits(correct).tobytes().hex(),
-            "by_length": {
-                str(length): [int((lengths == length).sum()), int(correct[lengths == length].sum())]
-                for length in np.unique(lengths).tolist()
-            },
-            "by_position": positions.counts(),
-            "summary_influence": influence.means(),
-        },
-        arrays | _attention(model, task, predictions),
+    vocabulary = task.data.target_vocabulary
+    if values:
+        told = [vocabulary.decode(split.target[row])[:, 0] for row in kept]
+        arrays["first"] = np.array([f"{one[0]:.6g}" for one in told])
+        arrays["level"] = np.array([one.mean() for one in told])
+        if len({len(one) for one in told[:NUM_MAPS]}) == 1:
+            made = [vocabulary.decode(predictions[row])[:, 0] for row in kept[:NUM_MAPS]]
+            arrays |= {"truth": np.stack(told[:NUM_MAPS]), "forecast": np.stack(made)}
+        return Probes(counts, arrays | _attention(model, task, predictions))
+    eos = model.target_space.eos_id
+    arrays["first"] = np.array(
+        [vocabulary.decode(split.target[row][:1] or [eos])[0] for row in kept]
     )
+    correct = np.array([right for _, _, right in sorted(model.predictions)])
+    counts = {
+        "correct": np.packbits(correct).tobytes().hex(),
+        "by_length": {
+            str(length): [int((lengths == length).sum()), int(correct[lengths == length].sum())]
+            for length in np.unique(lengths).tolist()
+        },
+    } | counts
+    return Probes(counts, arrays | _attention(model, task, predictions))
 
 
 def unpack(counts: Mapping[str, Any], number: int) -> np.ndarray:
@@ -121,18 +149,22 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 class _Positions:
-    """Counts of right tokens by position."""
+    """Counts of right tokens, or sums of errors, by position."""
 
     def __init__(self, longest: int) -> None:
-        self.rows = np.zeros((3, longest), dtype=np.int64)
+        self.rows = np.zeros((3, longest))
 
     def add(self, real: Tensor, *right: Tensor) -> None:
-        for row, one in zip(self.rows, (real, *(real & one for one in right)), strict=True):
-            row[: one.shape[1]] += one.sum(dim=0).cpu().numpy()
+        real = real.cpu()
+        for row, one in zip(self.rows, (real, *(real * one.cpu() for one in right)), strict=True):
+            row[: one.shape[1]] += one.sum(dim=0).numpy()
 
-    def counts(self) -> dict[str, list[int]]:
+    def counts(self) -> dict[str, list[float]]:
         names = ("number", "free", "forced")
-        return {name: row.tolist() for name, row in zip(names, self.rows, strict=True)}
+        return {
+            name: [int(one) if one == int(one) else round(one, 6) for one in row.tolist()]
+            for name, row in zip(names, self.rows, strict=True)
+        }
 
 
 class _Influence:
@@ -149,7 +181,12 @@ class _Influence:
             return
         self.seen += len(real)
         swapped = model.decoder(exchanged(encoded), batch.target)
-        distance = _total_variation(outputs, swapped, model.tokens).masked_fill(~real, 0.0)
+        if model.writes_values:
+            size = model.target_space.size
+            distance = (outputs - swapped)[..., :size].abs().mean(dim=-1)
+        else:
+            distance = _total_variation(outputs, swapped, model.target_space)
+        distance = distance.masked_fill(~real, 0.0)
         self.sums[: real.shape[1]] += distance.sum(dim=0).double().cpu().numpy()
         self.numbers[: real.shape[1]] += real.sum(dim=0).cpu().numpy()
 
@@ -189,7 +226,7 @@ def _as_targets(
     model: EncoderDecoder, predictions: Sequence[list[int]], target: Tensor, append_eos: bool
 ) -> Tensor:
     """Return predictions as (B, T) ids, cut and padded to the width of the targets."""
-    width, tokens = target.shape[1], model.tokens
+    width, tokens = target.shape[1], model.target_space
     end = [tokens.eos_id] if append_eos else []
     rows = [([*one, *end] + [tokens.pad_id] * width)[:width] for one in predictions]
     return torch.tensor(rows, device=target.device)
@@ -199,15 +236,22 @@ def _attention(
     model: EncoderDecoder, task: Task, predictions: Mapping[int, list[int]]
 ) -> dict[str, np.ndarray]:
     """Return the weights of the first examples, {} of a decoder that shows none."""
-    split, tokens = task.data.splits["test"], model.tokens
+    split, tokens = task.data.splits["test"], model.target_space
     maps, sources, targets = [], [], []
     for row in range(min(NUM_MAPS, len(split))):
         batch = model.transfer_batch_to_device(split.batch(torch.tensor([row])), model.device, 0)
         state = model.decoder.start(model.encoder(batch.source, batch.source_lengths))
-        written = predictions[row] + ([tokens.eos_id] if task.append_eos else [])
+        if model.writes_values:
+            written = predictions[row]
+            seen_before = np.concatenate([np.zeros_like(written[:1]), written[:-1]])
+            shown = [str(place) for place in range(1, len(written) + 1)]
+        else:
+            written = predictions[row] + ([tokens.eos_id] if task.append_eos else [])
+            seen_before = [tokens.bos_id, *written[:-1]] if written else []
+            shown = task.data.target_vocabulary.decode(written)
         weights = []
-        for before in [tokens.bos_id, *written[:-1]] if written else []:
-            _, state = model.decoder.step(torch.tensor([before], device=model.device), state)
+        for before in np.asarray(seen_before):
+            _, state = model.decoder.step(torch.tensor(before[None], device=model.device), state)
             seen = getattr(state, "attention_weights", None)
             if seen is None:
                 return {}
@@ -215,7 +259,7 @@ def _attention(
         if weights:
             maps.append(np.stack(weights))
             sources.append(_source_tokens(task, row, maps[-1].shape[1]))
-            targets.append(task.data.target_vocabulary.decode(written))
+            targets.append(shown)
     if not maps:
         return {}
     attention = np.zeros((len(maps), *np.max([one.shape for one in maps], axis=0)), np.float16)
@@ -230,6 +274,6 @@ def _attention(
 
 def _source_tokens(task: Task, row: int, number: int) -> list[str]:
     vocabulary = task.data.source_vocabulary
-    if isinstance(vocabulary, ImageSpace):  # regions of an image
+    if not isinstance(vocabulary, Vocabulary):  # regions of an image, positions of a series
         return [str(place) for place in range(number)]
     return vocabulary.decode(task.data.splits["test"].source[row])

@@ -161,9 +161,10 @@ class RunProgress:
         names = {
             "train/loss": "loss",
             "validation/exact_match": "exact match",
+            "validation/mean_absolute_error": "mean absolute error",
         }
         return ", ".join(
-            f"{label} {self.values[name]:.3f}"
+            f"{label} {self.values[name]:.4g}"
             for name, label in names.items()
             if name in self.values
         )

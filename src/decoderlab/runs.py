@@ -15,7 +15,8 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any
@@ -32,7 +33,6 @@ from decoderlab import cost
 from decoderlab.assembly import build_model, build_networks, build_task
 from decoderlab.callbacks import Diverged, Interrupted, Interruption, Recorder
 from decoderlab.config import BUILT, ConfigError, resolve, run_id
-from decoderlab.contract import ImageSpace
 from decoderlab.distributed import Ranks, check_ranks
 from decoderlab.drift import drift, sign
 from decoderlab.environment import environment
@@ -52,7 +52,6 @@ from decoderlab.records import (
 )
 from decoderlab.settings import PRECISIONS, Evaluation, Run, Training
 from decoderlab.tasks.task import Task
-from decoderlab.tasks.vocabulary import Vocabulary
 from decoderlab.tensorboard import write_summary
 
 Report = Callable[[int, dict[str, float]], None]
@@ -152,7 +151,7 @@ def check_machine(config: Mapping[str, Any], *, sweeping: bool = False) -> None:
 def meta_networks(config: Mapping[str, Any], task: Task) -> tuple[nn.Module, nn.Module]:
     """Return encoder and decoder on the meta device: sizes are checked, nothing is computed."""
     with torch.device("meta"):
-        return build_networks(config, task.data.source_space, task.data.target_vocabulary.space)
+        return build_networks(config, task.data.source_space, task.data.target_space)
 
 
 def existing_folders(output_dir: Path) -> dict[str, Path]:
@@ -361,11 +360,11 @@ def _train_and_test(
     try:
         with quiet():
             if not recorder.memory["finished"]:
-                accept_targets_of(model, task, "validation")
+                measure_on(model, task, "validation")
                 trainer.fit(model, datamodule=task, ckpt_path=checkpoint, weights_only=True)
             step = recorder.memory["last"]["step"]
             load_best(model, folder, recorder.memory["best"]["file"])
-            accept_targets_of(model, task, "test")
+            measure_on(model, task, "test")
             recorder.check()
             test_started = time.perf_counter()
             trainer.test(model, datamodule=task, verbose=False)
@@ -419,7 +418,11 @@ def _train_and_test(
         "restarts": memory["restarts"],
         "started": started,
         "ended": time.time(),
-        "data": {"fingerprint": data.fingerprint, "counts": data.counts},
+        "data": {
+            "fingerprint": data.fingerprint,
+            "counts": data.counts,
+            "baselines": task.baselines(),
+        },
         "environment": environment(trainer.strategy.root_device) | {"world_size": ranks.world_size},
     }
 
@@ -463,7 +466,7 @@ def evaluate(
         split: `train`, `validation` or `test`.
         config: resolved; accelerator and precision are taken from it.
     """
-    accept_targets_of(model, task, split)
+    measure_on(model, task, split)
     with quiet():
         trainer = pl.Trainer(
             accelerator=config["run"]["accelerator"],
@@ -478,10 +481,10 @@ def evaluate(
     return model.evaluated()
 
 
-def accept_targets_of(model: EncoderDecoder, task: Task, split: str) -> None:
-    """Tell a model which targets of a split count as right."""
-    examples, eos_id = task.data.splits[split], model.tokens.eos_id
-    model.accepted = lambda row: examples.accepted(row, eos_id)
+def measure_on(model: EncoderDecoder, task: Task, split: str) -> None:
+    """Tell a model which targets of a split count as right, and how else to score them."""
+    model.accepted = partial(task.accepted, split)
+    model.scores_beside = partial(task.scores_beside, split)
 
 
 def load_best(model: EncoderDecoder, folder: RunFolder, name: str) -> None:
@@ -505,23 +508,8 @@ class quiet(warnings.catch_warnings):  # noqa: N801 - used like the context mana
 
 def _describe(prepared: Prepared) -> None:
     """Write what is needed to use the run later, before anything can go wrong."""
-    data = prepared.task.data
     write_text(prepared.folder.config, OmegaConf.to_yaml(OmegaConf.create(prepared.config)))
-    write_json(
-        prepared.folder.vocabularies,
-        {
-            **_source_record(data.source_vocabulary),
-            "target": data.target_vocabulary.entries,
-            "max_target_length": data.max_target_length,
-            "fingerprint": data.fingerprint,
-        },
-    )
-
-
-def _source_record(vocabulary: Vocabulary | ImageSpace) -> dict[str, Any]:
-    if isinstance(vocabulary, ImageSpace):
-        return {"source": None, "images": asdict(vocabulary)}
-    return {"source": vocabulary.entries}
+    write_json(prepared.folder.vocabularies, prepared.task.data.record())
 
 
 def _newest_valid(folder: RunFolder) -> Path | None:
@@ -547,14 +535,12 @@ def _probed(folder: RunFolder, task: Task, model: EncoderDecoder) -> dict[str, A
 
 
 def _write_predictions(folder: RunFolder, task: Task, model: EncoderDecoder) -> None:
-    split, data = task.data.splits["test"], task.data
     lines = []
-    for row, prediction, correct in sorted(model.predictions):
-        target = data.target_vocabulary.decode(split.accepted(row, model.tokens.eos_id)[0])
+    for row, prediction, correct in sorted(model.predictions, key=lambda one: one[0]):
         record = {
             "source": task.shown_source("test", row),
-            "target": task.target_text(target),
-            "prediction": task.target_text(data.target_vocabulary.decode(prediction)),
+            "target": task.text_of(task.accepted("test", row)[0]),
+            "prediction": task.text_of(prediction),
             "correct": correct,
         }
         lines.append(json.dumps(record, ensure_ascii=False) + "\n")

@@ -12,7 +12,7 @@ import torch
 
 from decoderlab import checks
 from decoderlab.initialisation import SCHEMES
-from decoderlab.metrics import DIRECTIONS
+from decoderlab.metrics import SCALES
 from decoderlab.parts import part
 from decoderlab.search import Search
 
@@ -163,8 +163,9 @@ class Evaluation:
 
     Args:
         every_steps: updates between two validations, at least 1; there is always one at the end.
-        select: the metric that chooses the step on validation: exact_match, token_accuracy,
-            symbol_error_rate or loss (teacher-forced).
+        select: the metric that chooses the step on validation, one that the task has: exact_match,
+            token_accuracy, symbol_error_rate, loss (teacher-forced), or another of
+            `decoderlab.metrics.SCALES`. In a config, null is the task's own.
         beam_width, length_penalty, temperature, top_k, top_p: how to generate, see
             `decoderlab.search.Search`; a beam of 1 without a temperature is greedy.
     """
@@ -180,7 +181,7 @@ class Evaluation:
     def __post_init__(self) -> None:
         self.search(0)
         checks.at_least("every_steps", self.every_steps, 1)
-        checks.choice("select", self.select, list(DIRECTIONS))
+        checks.choice("select", self.select, list(SCALES))
 
     def search(self, seed: int) -> Search:
         """Return how to generate; `seed` is that of sampling."""
@@ -197,7 +198,7 @@ class Evaluation:
         """Whether a score beats the best so far; the earlier one wins among equals."""
         if best is None:
             return True
-        return score > best if DIRECTIONS[self.select] == "max" else score < best
+        return score > best if SCALES[self.select].better == "max" else score < best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -369,7 +370,8 @@ class Study:
     Args:
         name: its folder under `outputs/studies`; null lets a sweep be named after its contents.
         question: what the study asks, in a sentence.
-        metric: the test metric of the table.
+        metric: the test metric of the table, one that its tasks have; in a config, null is the
+            task's own.
         minimum_effect: the smallest difference in that metric that anybody would care about, above
             0; a variant is called better only if its interval lies above it, and no different only
             by two one-sided tests against it. null: better than nothing at all is better, and
@@ -396,7 +398,7 @@ class Study:
 
     name: str | None
     question: str | None
-    metric: str
+    metric: str | None
     minimum_effect: float | None
     baseline: str | None
     family: str
@@ -413,7 +415,8 @@ class Study:
     published: list[dict] | None
 
     def __post_init__(self) -> None:
-        checks.choice("metric", self.metric, list(DIRECTIONS))
+        if self.metric is not None:
+            checks.choice("metric", self.metric, list(SCALES))
         checks.choice("retry", self.retry, ("none", "failed"))
         checks.choice("family", self.family, FAMILIES)
         if self.minimum_effect is not None:

@@ -55,7 +55,7 @@ def add_samples(writer: Any, tag: str, records: Sequence[Mapping[str, Any]]) -> 
     lines = ["| source | target | prediction |", "|---|---|---|"]
     for one in records:
         cells = [_plain(one[name]) for name in ("source", "target", "prediction")]
-        lines.append(f"| {' | '.join(cells)}{'' if one['correct'] else ' ✗'} |")
+        lines.append(f"| {' | '.join(cells)}{' ✗' if one['correct'] is False else ''} |")
     if records:
         writer.add_text(tag, "\n".join(lines))
 

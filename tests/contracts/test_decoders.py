@@ -235,7 +235,13 @@ def test_attention_weights_are_exactly_zero_at_masked_positions():
             "sees_previous=true",
         ),
         ({"head": {"kind": "linear", "distribution": "point"}}, "the targets are tokens"),
-        ({"target_space": ValueSpace(2)}, "take decoder.head.distribution=point or gaussian"),
+        (
+            {
+                "target_space": ValueSpace(2),
+                "head": {"kind": "linear", "distribution": "categorical"},
+            },
+            "take decoder.head.distribution=point or gaussian",
+        ),
         ({"head": {"kind": "linear", "tied": True}}, "no table of embeddings"),
         ({"head": {"kind": "linear", "tied": True, "rank": 2}}, "leave head.rank out"),
         ({"head": {"kind": "linear", "szie": 2}}, "Did you mean size"),

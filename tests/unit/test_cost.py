@@ -27,7 +27,7 @@ def test_operations_of_a_model_are_the_sum_of_its_parts(tiny):
     model = build_model(prepared.config, prepared.task)
     batch = prepared.task.data.splits["train"].batch(torch.arange(5))
     rows, source, target = 5, batch.source.shape[1], batch.target.shape[1]
-    hidden, vocabulary = 8, model.tokens.size
+    hidden, vocabulary = 8, model.target_space.size
     general = 2 * rows * target * hidden * hidden
     scores_and_context = 2 * 2 * rows * target * source * hidden
     mix = 2 * rows * target * 2 * hidden * hidden

@@ -56,12 +56,12 @@ def test_teacher_forced_positions_are_the_most_probable_tokens(tiny):
         with torch.no_grad():
             encoded = loaded.model.encoder(batch.source, batch.source_lengths)
             logits = loaded.model.decoder(encoded, batch.target)
-        logits[..., loaded.model.tokens.never_generated] = -torch.inf
+        logits[..., loaded.model.target_space.never_generated] = -torch.inf
         ended = False
         for place, (logit, token) in enumerate(zip(logits[0], batch.target[0], strict=True)):
             predicted = int(logit.argmax())
             forced[place] += predicted == int(token) and not ended
-            ended = ended or predicted == loaded.model.tokens.eos_id
+            ended = ended or predicted == loaded.model.target_space.eos_id
     assert counts["by_position"]["forced"] == forced.tolist()
 
 
@@ -81,7 +81,7 @@ def test_the_influence_of_the_summary_is_the_distance_to_anothers(tiny):
             order = torch.arange(len(batch.index)).roll(1)
             other = loaded.model.encoder(batch.source[order], batch.source_lengths[order])
             swapped = encoded._replace(summary=other.summary, state=other.state)
-            never = loaded.model.tokens.never_generated
+            never = loaded.model.target_space.never_generated
             one, two = (
                 loaded.model.decoder(each, batch.target).index_fill(-1, torch.tensor(never), -99)
                 for each in (encoded, swapped)

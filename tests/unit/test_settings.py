@@ -43,7 +43,7 @@ def config():
         ("run", Run, {"threads": 0}, "at least 1"),
         ("study", Study, {"name": "../x"}, "use letters"),
         ("study", Study, {"name": "a" * 81}, "between 1 and 80"),
-        ("study", Study, {"metric": "bleu"}, "must be one of"),
+        ("study", Study, {"metric": "blue"}, "must be one of"),
     ],
 )
 def test_bad_values_are_refused(config, group, kind, change, message):

@@ -31,7 +31,8 @@ class HeadSettings:
         rank: of the output matrix, written as the product of two; None for a full matrix.
         tied: whether the output matrix is the table of embeddings.
         distribution: `categorical` for tokens; for values `point` (the mean alone) or `gaussian`
-            (means, then logarithms of standard deviations).
+            (means, then logarithms of standard deviations); None for `categorical` or `point`,
+            whichever fits.
     """
 
     kind: str
@@ -40,12 +41,13 @@ class HeadSettings:
     state: str = "current"
     rank: int | None = None
     tied: bool = False
-    distribution: str = "categorical"
+    distribution: str | None = None
 
     def __post_init__(self) -> None:
         checks.choice("head.kind", self.kind, HEADS)
         checks.choice("head.state", self.state, ("current", "previous"))
-        checks.choice("head.distribution", self.distribution, DISTRIBUTIONS)
+        if self.distribution is not None:
+            checks.choice("head.distribution", self.distribution, DISTRIBUTIONS)
         for name in ("size", "rank"):
             if getattr(self, name) is not None:
                 checks.at_least(f"head.{name}", getattr(self, name), 1)
@@ -102,7 +104,10 @@ class Head(nn.Module):
         embedding_size: int | None,
     ) -> None:
         super().__init__()
-        _check_distribution(settings.distribution, space)
+        distribution = settings.distribution
+        if distribution is None:
+            distribution = "categorical" if isinstance(space, TokenSpace) else "point"
+        _check_distribution(distribution, space)
         if settings.tied and embedding_size is None:
             raise ValueError(
                 "head.tied is true, but there is no table of embeddings; give an embedding_size "
@@ -115,14 +120,14 @@ class Head(nn.Module):
             size = settings.size or hidden_size
             self.hidden = nn.Linear(width, size if self.kind == "tanh" else 2 * size)
             width = size
-        output_size = space.size * (2 if settings.distribution == "gaussian" else 1)
+        output_size = space.size * (2 if distribution == "gaussian" else 1)
         narrow = embedding_size if self.tied else settings.rank
         self.width, self.table_size, self.output_size = width, embedding_size, output_size
         self.output_name = {
             "categorical": "logits_t",
             "point": "mean_t",
             "gaussian": "[mean_t; log deviation_t]",
-        }[settings.distribution]
+        }[distribution]
         self.narrow = None
         if narrow is not None and not (self.tied and narrow == width):
             self.narrow = nn.Linear(width, narrow, bias=False)

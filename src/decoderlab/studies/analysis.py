@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from decoderlab.metrics import DIRECTIONS
+from decoderlab.metrics import SCALES
 from decoderlab.settings import Published
 from decoderlab.studies.factorial import Factorial, analyse
 from decoderlab.studies.plan import Plan
-from decoderlab.studies.rows import WORST, Row, num_examples
+from decoderlab.studies.rows import Row, num_examples
 from decoderlab.studies.statistics import (
     ALPHA,
     BOOTSTRAP_DRAWS,
@@ -37,12 +37,6 @@ from decoderlab.studies.statistics import (
     wilson,
 )
 
-BOUNDS = {
-    "exact_match": (0.0, 1.0),
-    "token_accuracy": (0.0, 1.0),
-    "symbol_error_rate": (0.0, math.inf),
-    "loss": (0.0, math.inf),
-}
 # The spread that a cell without any is taken to have, when a seed is looked for that lies apart.
 SPREAD = 0.01
 MANY_CELLS = 200
@@ -154,9 +148,10 @@ class Analysis:
     ) -> None:
         self.plan, self.rows, self.configs = plan, tuple(rows), dict(configs or {})
         self.metric: str = plan.study["metric"]
+        self.scale = SCALES[self.metric]
         self.baseline: str | None = plan.study["baseline"]
         self.margin: float | None = plan.study.get("minimum_effect")
-        self.sign = 1.0 if DIRECTIONS[self.metric] == "max" else -1.0
+        self.sign = 1.0 if self.scale.better == "max" else -1.0
         self.variants = list(dict.fromkeys(row.cell.variant for row in rows))
         self.tasks = list(dict.fromkeys(row.cell.task for row in rows))
         self.by_cell: dict[tuple[str, str], list[Row]] = {}
@@ -173,6 +168,14 @@ class Analysis:
         """The cells of the table, by variant and task."""
         return {key: self._entry(rows) for key, rows in self.by_cell.items()}
 
+    def baselines(self, task: str) -> dict[str, float]:
+        """Return what rules without trained weights score on a task, by their names."""
+        for row in self.rows:
+            if row.cell.task == task and row.result is not None:
+                rules = row.result["data"].get("baselines", {})
+                return {n: one[self.metric] for n, one in rules.items() if self.metric in one}
+        return {}
+
     @cached_property
     def pilot(self) -> bool:
         """Whether every cell has too few seeds for any claim."""
@@ -181,9 +184,9 @@ class Analysis:
     @cached_property
     def worst(self) -> dict[str, float]:
         """What a failure scores on each task: the metric's worst, or what a run found worse."""
-        if self.metric not in WORST:
+        if self.scale.worst is None:
             return {}
-        found = {task: [WORST[self.metric]] for task in self.tasks}
+        found = {task: [self.scale.worst] for task in self.tasks}
         for row in self.rows:
             if row.result is not None:
                 found[row.cell.task].append(row.score(self.metric))
@@ -205,13 +208,13 @@ class Analysis:
         seconds = [row.result["train_seconds"] for row in finished]
         return Entry(
             scores=scores,
-            summary=summarise(values, bounds=BOUNDS[metric]),
+            summary=summarise(values, bounds=self.scale.bounds),
             pooled=self._pooled(values, finished),
             solved=sum(value == 1.0 for value in values) if metric == "exact_match" else 0,
             planned=len(rows),
             finished=len(finished),
             failed=failed,
-            completed=summarise(of_finished, bounds=BOUNDS[metric]) if failed else None,
+            completed=summarise(of_finished, bounds=self.scale.bounds) if failed else None,
             apart=tuple(seeds[place] for place in outlying(values, SPREAD)),
             parameters=_one([row.cell.parameters for row in rows]),
             flops=_one([row.cell.flops for row in rows]),

@@ -174,7 +174,7 @@ def _add_summaries(
     np.savetxt(folder / place / "tensors.tsv", vectors, fmt="%.6g", delimiter="\t")
     lines = [["source", "target", "length", "first token", "correct"]]
     for one, length, first in zip(records, arrays["lengths"], arrays["first"], strict=True):
-        right = "yes" if one["correct"] else "no"
+        right = {True: "yes", False: "no"}.get(one["correct"], "")
         lines.append([one["source"], one["target"], str(length), str(first), right])
     text = "".join("\t".join(map(_one_line, line)) + "\n" for line in lines)
     (folder / place / "metadata.tsv").write_text(text, encoding="utf-8")

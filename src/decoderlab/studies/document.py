@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from decoderlab.config import ConfigError
-from decoderlab.metrics import DIRECTIONS
 from decoderlab.records import RunFolder
 from decoderlab.studies.analysis import Analysis, Comparison, Entry
 from decoderlab.studies.factorial import Factorial, Step
@@ -213,7 +212,13 @@ def _factor_words(factorial: Factorial) -> str:
 
 
 def _tables(analysis: Analysis) -> list[Block]:
-    return [_table(analysis, task) for task in analysis.tasks]
+    blocks: list[Block] = []
+    for task in analysis.tasks:
+        blocks.append(_table(analysis, task))
+        if rules := analysis.baselines(task):
+            told = "; ".join(f"{name} {score:.3f}" for name, score in rules.items())
+            blocks.append(Text(f"Rules without trained weights, on {task}: {told}."))
+    return blocks
 
 
 def _table(analysis: Analysis, task: str) -> Grid:
@@ -385,7 +390,7 @@ def p_text(p: float, bare: bool = False) -> str:
 
 def _legend(analysis: Analysis) -> str:
     metric = analysis.metric.replace("_", " ")
-    better = "higher" if DIRECTIONS[analysis.metric] == "max" else "lower"
+    better = "higher" if analysis.scale.better == "max" else "lower"
     search = {
         dict(part.split(":", 1) for part in row.signature.split("|") if ":" in part).get(
             "generation", "?"
@@ -693,7 +698,7 @@ def _samples(analysis: Analysis, output_dir: Path) -> Section | None:
                 one["source"],
                 one["target"],
                 *(
-                    lines[place]["prediction"] + ("" if lines[place]["correct"] else " ✗")
+                    lines[place]["prediction"] + (" ✗" if lines[place]["correct"] is False else "")
                     if place < len(lines) and lines[place]["source"] == one["source"]
                     else "(other data)"
                     for lines in columns.values()

@@ -29,6 +29,7 @@ LINES = ("-", "--", ":", "-.")
 MARKS = ("o", "s", "^", "D", "v", "P")
 MAX_SHOWN = 16
 MAX_PANELS = 6
+MAX_TICKS = 24  # labels beside an attention map
 DPI = 100
 
 
@@ -64,7 +65,8 @@ def pictures(analysis: Analysis, output_dir: Path) -> list[Picture]:
         (
             analysis.metric,
             "Every seed",
-            f"Each dot is a seed, the bar the 95 % interval of the mean of the test {metric}.{few}",
+            f"Each dot is a seed, the bar the 95 % interval of the mean of the test {metric}; "
+            f"dotted: the best rule without trained weights.{few}",
             artist.scores,
         ),
         (
@@ -84,17 +86,13 @@ def pictures(analysis: Analysis, output_dir: Path) -> list[Picture]:
         (
             "positions",
             "By position, and the exposure bias",
-            "Above: share of right tokens by position in free-running generation; positions after "
-            "its end count as wrong. Below: how much larger it is when the true tokens before are "
-            f"given (the exposure bias). {band}{few}",
+            f"{artist.positions_caption} {band}{few}",
             artist.positions,
         ),
         (
             "memory",
             "How long the decoder remembers the summary",
-            "Total variation distance (0 to 1) between the decoder's distribution at a position "
-            "and the one it has when summary and state are those of another example, the true "
-            f"tokens before and the memory staying as they are. {band}{few}",
+            f"{artist.memory_caption} {band}{few}",
             artist.memory,
         ),
         (
@@ -112,10 +110,17 @@ def pictures(analysis: Analysis, output_dir: Path) -> list[Picture]:
             artist.attention,
         ),
         (
+            "forecasts",
+            "Some predictions",
+            "The first number of the first test examples (black) and what the first seed's model "
+            "of each variant generates, in the data's units.",
+            artist.forecasts,
+        ),
+        (
             "summaries",
             "The summaries in two dimensions",
             "The encoder's summaries of test examples on their two principal axes, first seed; "
-            "coloured by target length. In brackets the share of their variance.",
+            f"coloured by {artist.coloured_by}. In brackets the share of their variance.",
             artist.summaries,
         ),
     ]
@@ -190,6 +195,37 @@ class _Artist:
         self.shown = shown_variants(analysis)
         self.styles = styles(analysis, self.shown)
         self.label = analysis.metric.replace("_", " ")
+        # Whether targets are real values.
+        self.values = any(
+            "correct" not in row.result["probes"]
+            for row in analysis.rows
+            if row.result and row.result.get("probes")
+        )
+        self.coloured_by = "mean target" if self.values else "target length"
+
+    @property
+    def positions_caption(self) -> str:
+        if self.values:
+            return (
+                "Above: mean absolute error by position in free-running generation. Below: how "
+                "much it changes when the true values before are given (the exposure bias)."
+            )
+        return (
+            "Above: share of right tokens by position in free-running generation; positions after "
+            "its end count as wrong. Below: how much larger it is when the true tokens before are "
+            "given (the exposure bias)."
+        )
+
+    @property
+    def memory_caption(self) -> str:
+        if self.values:
+            between = "Mean absolute difference, in standard deviations, between the output"
+        else:
+            between = "Total variation distance (0 to 1) between the decoder's distribution"
+        return (
+            f"{between} at a position and the one it has when summary and state are those of "
+            "another example, what the target has before and the memory staying as they are."
+        )
 
     def scores(self) -> Figure:
         tasks, analysis = self.analysis.tasks, self.analysis
@@ -216,6 +252,9 @@ class _Artist:
                 if not math.isnan(low):
                     axis.plot([low, high], [place, place], "-", color="black", linewidth=1.6)
                 axis.plot([entry.summary.mean], [place], "|", color="black", markersize=13)
+            if rules := analysis.baselines(task).values():
+                best = max(rules) if analysis.sign > 0 else min(rules)
+                axis.axvline(best, color="black", linestyle=":", linewidth=1)
             axis.set_title(task)
             axis.set_xlabel(f"test {self.label}")
             axis.grid(axis="x", alpha=0.3)
@@ -289,7 +328,9 @@ class _Artist:
                 lambda rows: profiles.by_position(rows, "bias"),
             ],
             "position in the target",
-            ["right, free-running", "given the true tokens:\nmore right by"],
+            ["absolute error,\nfree-running", "given the true values:\nerror changes by"]
+            if self.values
+            else ["right, free-running", "given the true tokens:\nmore right by"],
         )
 
     def memory(self) -> Figure | None:
@@ -381,9 +422,40 @@ class _Artist:
                 weights = arrays["attention"][place][: len(target), : len(source)]
                 axis.set_axis_on()
                 axis.imshow(weights.astype(float), cmap="Greys", vmin=0, vmax=1, aspect="auto")
-                axis.set_xticks(range(len(source)), source, fontsize=7)
-                axis.set_yticks(range(len(target)), target, fontsize=7)
+                if len(source) <= MAX_TICKS:
+                    axis.set_xticks(range(len(source)), source, fontsize=7)
+                if len(target) <= MAX_TICKS:
+                    axis.set_yticks(range(len(target)), target, fontsize=7)
             row[0].set_title(f"{task}: {variant}", loc="left")
+        return figure
+
+    def forecasts(self) -> Figure | None:
+        series = {
+            (variant, task): arrays
+            for task in self.analysis.tasks
+            for variant in self.shown
+            if "forecast" in (arrays := self._first_probes(variant, task))
+        }
+        if not series:
+            return None
+        tasks = list(dict.fromkeys(task for _, task in series))
+        columns = max(len(arrays["forecast"]) for arrays in series.values())
+        figure, axes = self._panels(len(tasks), 2.6 * len(tasks) + 0.4, columns=columns)
+        for row, task in zip(axes, tasks, strict=True):
+            for (variant, of), arrays in series.items():
+                for place, axis in enumerate(row[: len(arrays["forecast"]) if of == task else 0]):
+                    steps = np.arange(1, len(arrays["truth"][place]) + 1)
+                    if not axis.lines:
+                        axis.plot(steps, arrays["truth"][place], color="black", label="target")
+                        axis.set_title(f"{task}, example {place + 1}")
+                        axis.grid(alpha=0.3)
+                    style = self.styles[variant] | {"marker": None}
+                    axis.plot(
+                        steps, arrays["forecast"][place], label=variant, linewidth=1.2, **style
+                    )
+        for axis in axes[-1]:
+            axis.set_xlabel("position in the target")
+        self._legend(figure, axes)
         return figure
 
     def summaries(self) -> Figure | None:
@@ -410,14 +482,13 @@ class _Artist:
                     continue
                 arrays = found[variant, task]
                 points, share = profiles.plane(arrays["summaries"])
-                scatter = axis.scatter(
-                    *points.T, c=arrays["lengths"], s=6, cmap="viridis", linewidths=0
-                )
+                colours = arrays.get("level", arrays["lengths"])
+                scatter = axis.scatter(*points.T, c=colours, s=6, cmap="viridis", linewidths=0)
                 axis.set_title(f"{variant}\n({share:.0%})", fontsize=7)
             row[0].set_ylabel(task)
             if scatter is not None:
                 ticks = MaxNLocator(nbins=5, integer=True)
-                figure.colorbar(scatter, ax=row, label="target length", ticks=ticks)
+                figure.colorbar(scatter, ax=row, label=self.coloured_by, ticks=ticks)
         return figure
 
     def _first_probes(self, variant: str, task: str) -> dict[str, np.ndarray]:

@@ -277,6 +277,13 @@ class _Maker:
     def planned(self, drafts: Sequence[Draft]) -> Planned:
         """Leave out what is the same run, look at what is on the disk, and time the rest."""
         study, budget = drafts[0].config["study"], drafts[0].config["budget"]
+        metrics = {draft.config["study"]["metric"]: draft.column for draft in drafts}
+        if len(metrics) > 1:
+            told = ", ".join(f"{name} for {task}" for name, task in metrics.items())
+            raise ConfigError(
+                f"study.metric is not given, and each task would have its own: {told}; give one "
+                "that they share as study.metric=NAME, such as loss, or one task only"
+            )
         output_dir = Path(drafts[0].config["run"]["output_dir"])
         existing = existing_folders(output_dir)
         cells: dict[str, Cell] = {}
@@ -344,11 +351,11 @@ def _count(config: Mapping[str, Any], task: Task) -> tuple[int, float]:
     networks = meta_networks(config, task)
     parameters, data = count(*networks), task.data
     if parameters < SMALL_MODEL:
-        networks = build_networks(config, data.source_space, data.target_vocabulary.space)
+        networks = build_networks(config, data.source_space, data.target_space)
     model = EncoderDecoder(
         encoder=networks[0],
         decoder=networks[1],
-        tokens=data.target_vocabulary.space,
+        target_space=data.target_space,
         max_target_length=data.max_target_length,
     )
     try:

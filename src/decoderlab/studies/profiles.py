@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from decoderlab.metrics import SCALES
 from decoderlab.records import RunFolder
-from decoderlab.studies.analysis import BOUNDS
 from decoderlab.studies.rows import Row
 from decoderlab.studies.statistics import Bounds, summarise
 
@@ -37,7 +38,7 @@ def learning_curve(rows: Iterable[Row], output_dir: Path, metric: str) -> Profil
         if row.result is not None:
             curves.append(validations(RunFolder(output_dir / row.cell.folder), metric))
     common = set.intersection(*(set(one) for one in curves)) if curves else set()
-    return _profile({step: [one[step] for one in curves] for step in common}, BOUNDS[metric])
+    return _profile({step: [one[step] for one in curves] for step in common}, SCALES[metric].bounds)
 
 
 def validations(folder: RunFolder, metric: str) -> dict[int, float]:
@@ -57,7 +58,7 @@ def by_length(rows: Iterable[Row]) -> Profile:
     """Return the share of correct test examples by target length in tokens."""
     values: dict[int, list[float]] = {}
     for probes in _probes(rows):
-        for length, (number, correct) in probes["by_length"].items():
+        for length, (number, correct) in probes.get("by_length", {}).items():
             values.setdefault(int(length), []).append(correct / number)
     return _profile(values)
 
@@ -65,21 +66,26 @@ def by_length(rows: Iterable[Row]) -> Profile:
 def by_position(rows: Iterable[Row], how: str) -> Profile:
     """Return the share of right tokens by target position, counted from 1.
 
+    Of real values it is the mean absolute error, in the data's units.
+
     Args:
         rows: of one cell.
         how: `free` for free-running generation, `forced` for each token given the true ones before
             it, `bias` for the difference forced minus free, the exposure bias.
     """
     values: dict[int, list[float]] = {}
+    low, high = (-1.0, 1.0) if how == "bias" else SHARE
     for probes in _probes(rows):
         counts = probes["by_position"]
+        if "correct" not in probes:
+            low, high = low * math.inf if low else 0.0, math.inf
         for place, number in enumerate(counts["number"], start=1):
             # A handful of very long targets says nothing but noise.
             if number >= max(0.01 * counts["number"][0], 1):
                 free, forced = (counts[name][place - 1] / number for name in ("free", "forced"))
                 share = {"free": free, "forced": forced, "bias": forced - free}[how]
                 values.setdefault(place, []).append(share)
-    return _profile(values, (-1.0, 1.0) if how == "bias" else SHARE)
+    return _profile(values, (low, high))
 
 
 def summary_influence(rows: Iterable[Row]) -> Profile:
@@ -90,7 +96,7 @@ def summary_influence(rows: Iterable[Row]) -> Profile:
         for place, distance in enumerate(probes["summary_influence"], start=1):
             if counts[place - 1] >= max(0.01 * counts[0], 1):
                 values.setdefault(place, []).append(distance)
-    return _profile(values)
+    return _profile(values, (0.0, math.inf))
 
 
 def plane(summaries: np.ndarray) -> tuple[np.ndarray, float]:

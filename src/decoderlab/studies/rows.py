@@ -11,15 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from decoderlab.metrics import DIRECTIONS
+from decoderlab.metrics import SCALES
 from decoderlab.probes import unpack
 from decoderlab.progress import track
 from decoderlab.records import Invalid, RunFolder
 from decoderlab.studies.plan import Cell, Plan, read_plan
 
-# What a run that failed or diverged scores, if none that finished is worse still; a loss has no
-# worst value.
-WORST = {"exact_match": 0.0, "token_accuracy": 0.0, "symbol_error_rate": 1.0}
 FAILURES = ("FAILED", "DIVERGED")
 
 
@@ -62,7 +59,7 @@ class Row:
         """
         if self.failed and number:
             return np.zeros(number, dtype=bool)
-        if self.result is None or not self.result.get("probes"):
+        if self.result is None or "correct" not in (self.result.get("probes") or {}):
             return None
         return unpack(self.result["probes"], num_examples(self.result["signature"]))
 
@@ -137,12 +134,18 @@ def results(study: str, output_dir: str | Path = "outputs") -> pd.DataFrame:
 def frame(plan: Plan, rows: Sequence[Row]) -> pd.DataFrame:
     """Return rows as a data frame; see `results`."""
     factors = dict.fromkeys(key for row in rows for key in row.cell.factors if key != "task")
-    return pd.DataFrame([_record(plan, row, factors) for row in rows])
+    there = {name for row in rows if row.result for name in row.result["metrics"]["test"]} | {
+        plan.study["metric"]
+    }
+    metrics = [name for name in SCALES if name in there]
+    return pd.DataFrame([_record(plan, row, factors, metrics) for row in rows])
 
 
-def _record(plan: Plan, row: Row, factors: Mapping[str, None]) -> dict[str, Any]:
+def _record(
+    plan: Plan, row: Row, factors: Mapping[str, None], metrics: Sequence[str]
+) -> dict[str, Any]:
     cell, result = row.cell, row.result or {}
-    metrics = result.get("metrics", {})
+    scores = result.get("metrics", {})
     return {
         "study": plan.study["name"],
         "variant": cell.variant,
@@ -151,9 +154,9 @@ def _record(plan: Plan, row: Row, factors: Mapping[str, None]) -> dict[str, Any]
         "status": row.status,
         **{f"factor_{name}": cell.factors.get(name, "") for name in factors},
         **{
-            f"{split}_{name}": metrics.get(split, {}).get(name, np.nan)
+            f"{split}_{name}": scores.get(split, {}).get(name, np.nan)
             for split in ("test", "validation")
-            for name in DIRECTIONS
+            for name in metrics
         },
         "parameters": cell.parameters,
         "flops_per_example": result.get("flops_per_example", np.nan),

@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab.config import ConfigError, LaunchError, canonical, resolve
-from decoderlab.metrics import DIRECTIONS
+from decoderlab.metrics import SCALES
 from decoderlab.progress import say
 from decoderlab.randomness import stream_seed
 from decoderlab.records import RunFolder
@@ -28,7 +28,6 @@ from decoderlab.studies.compose import Composer
 from decoderlab.studies.grid import GridCell, as_sweep, as_value
 from decoderlab.studies.plan import Cell, factors
 from decoderlab.studies.planning import Planned, make_plan
-from decoderlab.studies.rows import WORST
 from decoderlab.train import explain
 
 Do = Callable[[Planned], Planned]
@@ -202,7 +201,7 @@ class Tuner:
         if folder.finished():
             return folder.result()["metrics"]["validation"][metric]
         if folder.status()["status"] in ("FAILED", "DIVERGED"):
-            return WORST.get(metric)
+            return SCALES[metric].worst
         raise LaunchError(
             f"a run of the tuning, {cell.title}, is not finished ({output_dir / cell.folder}); "
             "give the same command again"
@@ -215,7 +214,7 @@ class Tuner:
         ended = [number for number, score in enumerate(scores) if score is not None]
         if not ended:
             raise LaunchError(f"no trial of {name} has a score; decoderlab-status says why")
-        sign = 1 if DIRECTIONS[self.study["metric"]] == "max" else -1
+        sign = 1 if SCALES[self.study["metric"]].better == "max" else -1
         best = max(ended, key=lambda number: (sign * scores[number], -number))
         return {"settings": dict(settings[best]), "score": scores[best], "trial": best}
 
@@ -289,7 +288,7 @@ def _searches(folder: Path, arms: Sequence[Arm], study: Mapping[str, Any]) -> di
     storage = JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
     tuning, metric = study["tuning"], study["metric"]
     about = canonical([tuning[key] for key in ("space", "sampler", "seeds")] + [metric])
-    direction = "maximize" if DIRECTIONS[metric] == "max" else "minimize"
+    direction = "maximize" if SCALES[metric].better == "max" else "minimize"
     made, lock = {}, FileLock(folder / ".lock")
     with lock:
         there = optuna.get_all_study_names(storage)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +20,7 @@ class Ragged:
     """Sequences of different lengths in one flat tensor: memory in proportion to the data.
 
     Args:
-        values: (total,) int32, all sequences one after the other.
+        values: (total,) int32 ids or (total, F) float32, all sequences one after the other.
         lengths: (N,) int64.
         starts: (N,) int64, where each sequence begins in `values`.
     """
@@ -29,23 +30,38 @@ class Ragged:
     starts: Tensor
 
     @classmethod
-    def of(cls, sequences: Sequence[Sequence[int]]) -> Ragged:
-        """Store sequences of ids."""
+    def of(cls, sequences: Iterable[Iterable[int]]) -> Ragged:
+        """Store sequences of ids; they are taken one at a time, and need not be in memory."""
+        values, lengths = array("i"), array("q")
+        for sequence in sequences:
+            before = len(values)
+            values.extend(sequence)
+            lengths.append(len(values) - before)
+        return cls._of(np.array(values, dtype=np.int32), np.array(lengths, dtype=np.int64))
+
+    @classmethod
+    def of_values(cls, sequences: Sequence[np.ndarray]) -> Ragged:
+        """Store sequences of real values, (length, F) each."""
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-        flat = (token for sequence in sequences for token in sequence)
-        values = np.fromiter(flat, dtype=np.int32, count=int(lengths.sum()))
-        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(lengths) else lengths
-        return cls(torch.from_numpy(values), torch.from_numpy(lengths), torch.from_numpy(starts))
+        return cls._of(np.concatenate(sequences).astype(np.float32), lengths)
+
+    @classmethod
+    def _of(cls, values: np.ndarray, lengths: np.ndarray) -> Ragged:
+        starts = np.cumsum(lengths) - lengths
+        return cls(*map(torch.from_numpy, (values, lengths, starts)))
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def __getitem__(self, row: int) -> list[int]:
+    def __getitem__(self, row: int) -> list:
+        """Return one sequence: its ids, or its positions as lists of F numbers."""
         start = int(self.starts[row])
         return self.values[start : start + int(self.lengths[row])].tolist()
 
     def take(self, index: Tensor, pad_id: int) -> tuple[Tensor, Tensor]:
-        """Return the rows `index` (B,) as a padded (B, longest) int64 tensor, and their lengths.
+        """Return the rows `index` (B,), padded to the longest, and their lengths.
+
+        Ids are (B, longest) int64, padded with `pad_id`; values (B, longest, F), with zeros.
 
         Example:
             >>> Ragged.of([[5, 6], [7]]).take(torch.tensor([1, 0]), pad_id=0)
@@ -56,15 +72,17 @@ class Ragged:
         positions = torch.arange(int(lengths.max()) if len(lengths) else 0)
         places = self.starts[index].unsqueeze(1) + positions
         real = positions < lengths.unsqueeze(1)
-        if real.all():
-            return self.values[places].long(), lengths
-        padded = self.values[places.clamp_(max=len(self.values) - 1)].long()
-        return padded.masked_fill_(~real, pad_id), lengths
+        whole = bool(real.all())
+        taken = self.values[places if whole else places.clamp_(max=len(self.values) - 1)]
+        if taken.is_floating_point():
+            return (taken if whole else taken.masked_fill_(~real.unsqueeze(2), 0.0)), lengths
+        taken = taken.long()
+        return (taken if whole else taken.masked_fill_(~real, pad_id)), lengths
 
     def update_hash(self, digest: hashlib._Hash) -> None:
         """Feed the contents to a hash."""
-        digest.update(self.lengths.numpy().tobytes())
-        digest.update(self.values.numpy().tobytes())
+        digest.update(self.lengths.numpy())
+        digest.update(self.values.numpy())
 
 
 @dataclass(frozen=True)
@@ -91,7 +109,7 @@ class Images:
 
     def update_hash(self, digest: hashlib._Hash) -> None:
         """Feed the contents to a hash."""
-        digest.update(self.values.numpy().tobytes())
+        digest.update(np.ascontiguousarray(self.values.numpy()))
 
 
 @dataclass(frozen=True)

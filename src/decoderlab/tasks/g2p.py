@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from importlib import metadata
-from pathlib import Path
 
 from decoderlab import checks
+from decoderlab.tasks.reading import package_file
 from decoderlab.tasks.sampling import split_by_source
 from decoderlab.tasks.task import Example, Task
 
@@ -113,21 +112,3 @@ def parse_cmudict(
         if tuple(phones) not in known:
             known.append(tuple(phones))
     return pronunciations, counts
-
-
-def package_file(distribution: str, relative: str) -> Path:
-    """Return where a file of an installed package lies, without importing the package.
-
-    Raises:
-        ValueError: if the package or the file is not there; the message says how to get it.
-    """
-    try:
-        path = Path(str(metadata.distribution(distribution).locate_file(relative)))
-    except metadata.PackageNotFoundError:
-        path = None
-    if path is None or not path.is_file():
-        raise ValueError(
-            f"this task reads the package {distribution!r}, which is not installed (or lacks "
-            f"{relative}); run: pip install 'decoderlab[data]'"
-        )
-    return path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -62,13 +62,55 @@ def check_split_sizes(num_train: int, num_validation: int, num_test: int) -> tup
     return num_train, num_validation, num_test
 
 
-def split_by_source(
-    targets: dict[tuple[str, ...], list[Sequence[str]]],
+def split_by_group(
+    groups: Mapping[Hashable, Mapping[str, Sequence[str]]],
     *,
-    num_train: int | None,
     num_validation: int,
     num_test: int,
     data_seed: int,
+) -> dict[str, list[Example]]:
+    """Split pairs so that no group stands in two splits; each pair is an example.
+
+    Args:
+        groups: of each group the sources, with the targets of each.
+        num_validation: groups to validate on, at least 1.
+        num_test: groups to test on, at least 1.
+        data_seed: seed of the shuffle.
+
+    Raises:
+        ValueError: if there are fewer groups than asked for.
+    """
+    _check_enough(num_validation + num_test + 1, len(groups), "groups")
+    names = list(groups)
+    order = numpy_generator(data_seed, "data", "split").permutation(len(names)).tolist()
+    edges = {"validation": (0, num_validation), "test": (num_validation, num_validation + num_test)}
+    edges["train"] = (num_validation + num_test, len(names))
+    return {
+        split: [
+            Example(source, target, (), names[place])
+            for place in order[first:last]
+            for source, targets in groups[names[place]].items()
+            for target in targets
+        ]
+        for split, (first, last) in edges.items()
+    }
+
+
+def _check_enough(needed: int, there: int, what: str) -> None:
+    if needed > there:
+        raise ValueError(
+            f"the three splits need {needed} different {what} but the data have {there}; "
+            "make the splits smaller"
+        )
+
+
+def split_by_source(
+    targets: Mapping[Sequence[str], Sequence[Sequence[str]]],
+    *,
+    num_validation: int,
+    num_test: int,
+    data_seed: int,
+    num_train: int | None = None,
 ) -> dict[str, list[Example]]:
     """Split pairs so that no source stands in two splits.
 
@@ -78,28 +120,23 @@ def split_by_source(
 
     Args:
         targets: all targets of each source.
-        num_train: sources to train on, None for all that the other two leave.
         num_validation: sources to validate on, at least 1.
         num_test: sources to test on, at least 1.
         data_seed: seed of the shuffle.
+        num_train: sources to train on, None for all that the other two leave.
 
     Raises:
         ValueError: if there are fewer sources than asked for.
     """
     held_out = num_validation + num_test
-    needed = held_out + (num_train or 1)
-    if needed > len(targets):
-        raise ValueError(
-            f"the three splits need {needed} different sources but the data have {len(targets)}; "
-            "make the splits smaller"
-        )
+    _check_enough(held_out + (num_train or 1), len(targets), "sources")
     sources = list(targets)
     order = numpy_generator(data_seed, "data", "split").permutation(len(sources)).tolist()
     # The held-out sources come first, so that they stay the same when num_train changes.
     last = len(sources) if num_train is None else held_out + num_train
     chosen = [sources[place] for place in order[:last]]
 
-    def example(source: tuple[str, ...], target: Sequence[str]) -> Example:
+    def example(source: Sequence[str], target: Sequence[str]) -> Example:
         several = targets[source] if len(targets[source]) > 1 else ()
         return Example(source, target, tuple(several))
 

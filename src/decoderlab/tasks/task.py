@@ -1,36 +1,50 @@
-"""The base of all tasks: splits, vocabularies, batches and how text becomes tokens."""
+"""The base of all tasks: splits, vocabularies, batches, metrics, and how text becomes tokens."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from torchmetrics import Metric
 
-from decoderlab.contract import ImageSpace, Space
+from decoderlab.contract import ImageSpace, Space, TokenSpace, ValueSpace
+from decoderlab.metrics import SequenceMetrics, ValueMetrics
 from decoderlab.tasks.batches import EvaluationBatches, Images, Ragged, Split, TrainingBatches
+from decoderlab.tasks.values import Values
 from decoderlab.tasks.vocabulary import Vocabulary
 
 SPLITS = ("train", "validation", "test")
+COUNTED = 100_000  # training targets among which the most frequent one is sought
+SHOWN = 64  # numbers of a real-valued source that are shown
+
+Kind = Vocabulary | Values | ImageSpace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
-    """One example in tokens.
+    """One example, in tokens or numbers.
 
     Args:
-        source: the source's tokens, at least one; or an image, (channels, height, width) float32.
-        target: the target's tokens, without EOS.
+        source: the source's tokens, at least one; or real values, (length, F) in the data's units;
+            or an image, (channels, height, width) float32.
+        target: the target's tokens, without EOS; or real values, (length, F).
         references: all targets that count as right; empty where `target` is the only one.
+        group: what must not stand in two splits, as a conversation or a person; None for the
+            source itself.
     """
 
     source: Sequence[str] | np.ndarray
-    target: Sequence[str]
+    target: Sequence[str] | np.ndarray
     references: Sequence[Sequence[str]] = ()
+    group: Hashable = None
 
 
 @dataclass(frozen=True)
@@ -43,15 +57,17 @@ class TaskData:
         splits: by name, see `SPLITS`.
         max_target_length: the longest target of any split, EOS included: generation stops there.
         counts: how many examples were read, kept and dropped, and why.
-        fingerprint: sha256 over all ids of all splits; part of the run id.
+        fingerprint: sha256 over all ids and values of all splits; part of the run id.
+        baselines: see `Task.baselines`, once that was called.
     """
 
-    source_vocabulary: Vocabulary | ImageSpace
-    target_vocabulary: Vocabulary
+    source_vocabulary: Kind
+    target_vocabulary: Vocabulary | Values
     splits: dict[str, Split]
     max_target_length: int
     counts: dict[str, int] = field(default_factory=dict)
     fingerprint: str = ""
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def source_space(self) -> Space:
@@ -59,13 +75,44 @@ class TaskData:
         vocabulary = self.source_vocabulary
         return vocabulary if isinstance(vocabulary, ImageSpace) else vocabulary.space
 
+    @property
+    def target_space(self) -> TokenSpace | ValueSpace:
+        """What a decoder is to write."""
+        return self.target_vocabulary.space
+
+    def record(self) -> dict[str, Any]:
+        """Return what is needed to predict without the data, for JSON; see `recorded`."""
+        return {
+            "source": _described(self.source_vocabulary),
+            "target": _described(self.target_vocabulary),
+            "max_target_length": self.max_target_length,
+            "fingerprint": self.fingerprint,
+        }
+
+    @classmethod
+    def recorded(cls, record: Mapping[str, Any]) -> TaskData:
+        """Return data without examples from what `record` returned."""
+        return cls(
+            _of_description(record["source"]),
+            _of_description(record["target"]),
+            {"train": Split(Ragged.of([]), Ragged.of([]))},
+            record["max_target_length"],
+            fingerprint=record["fingerprint"],
+        )
+
 
 class Task(pl.LightningDataModule):
     """A data set with vocabularies. Subclasses implement `examples`, and tell text from tokens.
 
     Args:
-        append_eos: whether targets end in EOS; without it all targets have one length.
+        append_eos: whether targets end in EOS; without it all targets have one length. Real-valued
+            targets never do.
     """
+
+    # What a step is selected by and a table shows, where the config leaves it open.
+    metric = "exact_match"
+    # The names of what `further_scores` returns.
+    further: tuple[str, ...] = ()
 
     def __init__(self, *, append_eos: bool = True) -> None:
         super().__init__()
@@ -75,21 +122,44 @@ class Task(pl.LightningDataModule):
         self.seed = 0
         self._data: TaskData | None = None
 
+    @classmethod
+    def fills(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what null stands for in a config with this task, by dotted name of the setting.
+
+        Args:
+            settings: of the task.
+        """
+        return {
+            "evaluation.select": cls.metric,
+            "study.metric": cls.metric,
+            "decoder.head.distribution": "categorical",
+        }
+
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
         """Return the examples of each split, and counts of what was dropped and why."""
         raise NotImplementedError(f"{type(self).__name__} must implement examples()")
 
-    def vocabularies(self, train: list[Example]) -> tuple[Vocabulary | ImageSpace, Vocabulary]:
+    def vocabularies(self, train: list[Example]) -> tuple[Kind, Vocabulary | Values]:
         """Return the source and target vocabularies; by default, all tokens seen in training.
 
-        Where sources are images, their size stands for the vocabulary.
+        Where sources are images, their size stands for the vocabulary; for real values, their mean
+        and deviation in training do.
         """
         return (
-            Vocabulary.of(example.source for example in train),
-            Vocabulary.of(example.target for example in train),
+            _vocabulary([example.source for example in train]),
+            _vocabulary([example.target for example in train]),
         )
 
-    def source_tokens(self, text: str) -> list[str]:
+    def pieces(self, side: str, sequence: Any) -> Any:
+        """Return the source or target of an example in tokens; it is that already by default.
+
+        Args:
+            side: `source` or `target`.
+            sequence: as it stands in an `Example`. A task of many texts keeps them whole there.
+        """
+        return sequence
+
+    def source_tokens(self, text: str) -> Sequence[str]:
         """Split a line of source text into tokens; by default at white space."""
         return text.split()
 
@@ -101,12 +171,122 @@ class Task(pl.LightningDataModule):
         """Join source tokens into a line of text; by default with spaces."""
         return " ".join(tokens)
 
+    def further_scores(
+        self, predictions: Sequence[str], references: Sequence[Sequence[str]], loss: float
+    ) -> dict[str, float]:
+        """Return scores beside those of `measure`; none by default.
+
+        Args:
+            predictions: texts of what was generated.
+            references: texts of the targets that count as right, of each.
+            loss: teacher-forced, in nats per target token; NaN for a baseline, which has none.
+
+        Returns:
+            By their names in `decoderlab.metrics.SCALES`; NaN for what cannot be told.
+        """
+        return {}
+
+    def baseline_predictions(self) -> dict[str, Sequence[Any]]:
+        """Return what rules without trained weights predict for the test split, by their names.
+
+        Returns:
+            Ids without EOS, or standardised values, of each test example. By default the most
+            frequent training target, whatever the source.
+        """
+        if isinstance(self.data.target_vocabulary, Values):
+            return {}
+        train, test = self.data.splits["train"], self.data.splits["test"]
+        targets = (tuple(train.target[row]) for row in range(min(len(train), COUNTED)))
+        most = [one for one in Counter(targets).most_common(1)[0][0] if one != self._eos_id]
+        return {"the most frequent target": [most] * len(test)}
+
+    def naive_error(self) -> np.ndarray | None:
+        """Return what scales the error of real values, (F,) in their units; None for nothing."""
+        return None
+
+    def target_length(self, source_length: int) -> int:
+        """Return how many positions of real values to generate for a source."""
+        return self.data.max_target_length
+
     def shown_source(self, split: str, row: int) -> str:
         """Return an example's source as a person wants to see it; images by their number."""
         vocabulary = self.data.source_vocabulary
         if isinstance(vocabulary, ImageSpace):
             return f"image {row} of {split}"
-        return self.source_text(vocabulary.decode(self.data.splits[split].source[row]))
+        source = self.data.splits[split].source[row]
+        if isinstance(vocabulary, Vocabulary):
+            return self.source_text(vocabulary.decode(source))
+        if len(source) * vocabulary.space.size <= SHOWN:
+            return vocabulary.text(source)
+        return f"{vocabulary.text(source[:2])} ... ({len(source)} positions)"
+
+    # What follows is the same for all tasks.
+
+    def text_of(self, generated: Sequence[Any]) -> str:
+        """Return what a network generated as text: ids without EOS, or values."""
+        vocabulary = self.data.target_vocabulary
+        if isinstance(vocabulary, Values):
+            return vocabulary.text(generated)
+        return self.target_text(vocabulary.decode(generated))
+
+    def accepted(self, split: str, row: int) -> tuple:
+        """Return the targets of an example that count as right, ids without EOS or values."""
+        examples = self.data.splits[split]
+        if isinstance(self.data.target_vocabulary, Values):
+            return (examples.target[row],)
+        return examples.accepted(row, self._eos_id)
+
+    def measure(self) -> Metric:
+        """Return what measures predictions."""
+        vocabulary = self.data.target_vocabulary
+        if isinstance(vocabulary, Values):
+            return ValueMetrics(deviation=vocabulary.deviation, naive_error=self.naive_error())
+        return SequenceMetrics(targets_end=self.append_eos)
+
+    @property
+    def score_names(self) -> list[str]:
+        """The names of all scores of a run."""
+        return [*self.measure().scores, "loss", *self.further]
+
+    def scores_beside(
+        self, split: str, predictions: Iterable[tuple[int, Sequence[Any]]], loss: float
+    ) -> dict[str, float]:
+        """Return `further_scores` of predictions, given as (row of the split, what was generated).
+
+        Args:
+            split: whose examples they are.
+            predictions: of some or all examples.
+            loss: see `further_scores`.
+        """
+        if not self.further:
+            return {}
+        texts, references = [], []
+        for row, generated in sorted(predictions, key=lambda one: one[0]):
+            texts.append(self.text_of(generated))
+            references.append([self.text_of(one) for one in self.accepted(split, row)])
+        return self.further_scores(texts, references, loss)
+
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Return the test scores of rules without trained weights, by their names."""
+        if not self.data.baselines:
+            for name, predictions in self.baseline_predictions().items():
+                self.data.baselines[name] = self._scores(predictions)
+        return self.data.baselines
+
+    def _scores(self, predictions: Sequence[Any]) -> dict[str, float]:
+        rows, metrics = range(len(predictions)), self.measure()
+        accepted = [self.accepted("test", row) for row in rows]
+        if isinstance(metrics, ValueMetrics):
+            for prediction, (target,) in zip(predictions, accepted, strict=True):
+                metrics.update(torch.tensor(np.asarray(prediction)), torch.tensor(target))
+        else:
+            metrics.update(predictions, accepted)
+        beside = self.scores_beside("test", zip(rows, predictions, strict=True), math.nan)
+        return {k: v for k, v in (metrics.compute() | beside).items() if not math.isnan(v)}
+
+    @property
+    def _eos_id(self) -> int:
+        return self.data.target_vocabulary.space.eos_id
 
     @property
     def data(self) -> TaskData:
@@ -164,21 +344,19 @@ class Task(pl.LightningDataModule):
                     f"the {name} split is empty ({counts}); give the task more data or another "
                     "share to that split"
                 )
+        counts |= _check_disjoint(examples)
         source_vocabulary, target_vocabulary = self.vocabularies(examples["train"])
         splits = {
-            name: _split(rows, source_vocabulary, target_vocabulary, self.append_eos)
-            for name, rows in examples.items()
+            name: self._split(examples.pop(name), source_vocabulary, target_vocabulary)
+            for name in SPLITS
         }
-        counts = counts | {name: len(rows) for name, rows in splits.items()}
-        unknown = target_vocabulary.space.unk_id
+        counts |= {name: len(rows) for name, rows in splits.items()}
         for name in ("validation", "test"):
-            if isinstance(source_vocabulary, Vocabulary):
-                counts[f"{name}_unknown_source_tokens"] = int(
-                    (splits[name].source.values == unknown).sum()
-                )
-            counts[f"{name}_unknown_target_tokens"] = int(
-                (splits[name].target.values == unknown).sum()
-            )
+            for side, vocabulary in (("source", source_vocabulary), ("target", target_vocabulary)):
+                if isinstance(vocabulary, Vocabulary):
+                    ids = getattr(splits[name], side).values
+                    unknown = int((ids == vocabulary.space.unk_id).sum())
+                    counts[f"{name}_unknown_{side}_tokens"] = unknown
         return TaskData(
             source_vocabulary,
             target_vocabulary,
@@ -188,31 +366,91 @@ class Task(pl.LightningDataModule):
             _fingerprint(splits, source_vocabulary, target_vocabulary),
         )
 
+    def _split(self, examples: list[Example], source: Kind, target: Vocabulary | Values) -> Split:
+        references = {
+            row: tuple(tuple(target.encode(self.pieces("target", one))) for one in several)
+            for row, example in enumerate(examples)
+            if (several := example.references)
+        }
+        sources = self._stored("source", [example.source for example in examples], source)
+        targets = self._stored("target", [example.target for example in examples], target)
+        if isinstance(target, Values):
+            pairs = np.unique(np.stack([sources.lengths, targets.lengths]), axis=1)
+            if len(np.unique(pairs[0])) < pairs.shape[1]:
+                raise ValueError(
+                    "real-valued targets of different lengths follow sources of one length; give "
+                    "all of them one length, since they have no end of their own"
+                )
+        return Split(sources, targets, references)
 
-def _split(
-    examples: list[Example],
-    source: Vocabulary | ImageSpace,
-    target: Vocabulary,
-    append_eos: bool,
-) -> Split:
-    end = [target.space.eos_id] if append_eos else []
-    references = {
-        row: tuple(tuple(target.encode(one)) for one in example.references)
-        for row, example in enumerate(examples)
-        if example.references
-    }
-    if isinstance(source, ImageSpace):
-        sources = Images(torch.from_numpy(np.stack([example.source for example in examples])))
-    else:
-        sources = Ragged.of([source.encode(example.source) for example in examples])
-    return Split(
-        sources,
-        Ragged.of([target.encode(example.target) + end for example in examples]),
-        references,
-    )
+    def _stored(self, side: str, sequences: list[Any], kind: Kind) -> Ragged | Images:
+        match kind:
+            case ImageSpace():
+                return Images(torch.from_numpy(np.stack(sequences)))
+            case Values():
+                return Ragged.of_values([kind.encode(one) for one in sequences])
+        end = [kind.space.eos_id] if self.append_eos and side == "target" else []
+        return Ragged.of(kind.encode(self.pieces(side, one)) + end for one in sequences)
 
 
-def _fingerprint(splits: dict[str, Split], *vocabularies: Vocabulary | ImageSpace) -> str:
+def _check_disjoint(examples: dict[str, list[Example]]) -> dict[str, int]:
+    """Raise ValueError if two splits share a group.
+
+    Where groups are not the sources themselves, sources can stand on both sides, as "hello" does in
+    many conversations: returned is how many test examples have a source that training has too.
+    """
+    held_out: dict[Hashable, str] = {}
+    for name in ("test", "validation", "train"):
+        for example in examples[name]:
+            key = example.group
+            if key is None:
+                key = _key(example.source)
+            other = held_out.get(key, name) if name == "train" else held_out.setdefault(key, name)
+            if other != name:
+                raise ValueError(
+                    f"{str(key)[:60]!r} stands both in the {other} and the {name} split; what is "
+                    "tested must not be trained on, so the task has to keep them apart"
+                )
+    if all(example.group is None for name in SPLITS for example in examples[name][:1]):
+        return {}
+    test = Counter(_key(example.source) for example in examples["test"])
+    seen = {key for example in examples["train"] if (key := _key(example.source)) in test}
+    return {"test_sources_seen_in_training": sum(test[key] for key in seen)}
+
+
+def _key(source: Sequence[str] | np.ndarray) -> Hashable:
+    if isinstance(source, np.ndarray):
+        return source.tobytes()
+    return source if isinstance(source, str) else tuple(source)
+
+
+def _vocabulary(sequences: list[Sequence[str] | np.ndarray]) -> Kind:
+    first = sequences[0]
+    if not isinstance(first, np.ndarray):
+        return Vocabulary.of(sequences)
+    return ImageSpace(*first.shape) if first.ndim == 3 else Values.of(sequences)
+
+
+def _described(vocabulary: Kind) -> Any:
+    match vocabulary:
+        case ImageSpace():
+            return {"images": asdict(vocabulary)}
+        case Values():
+            scale = {"mean": vocabulary.mean.tolist(), "deviation": vocabulary.deviation.tolist()}
+            return {"values": scale}
+    return vocabulary.entries
+
+
+def _of_description(description: Any) -> Kind:
+    match description:
+        case {"images": size}:
+            return ImageSpace(**size)
+        case {"values": scale}:
+            return Values(**scale)
+    return Vocabulary(description)
+
+
+def _fingerprint(splits: dict[str, Split], *vocabularies: Kind) -> str:
     digest = hashlib.sha256()
     for name in SPLITS:
         digest.update(name.encode())
@@ -220,6 +458,6 @@ def _fingerprint(splits: dict[str, Split], *vocabularies: Vocabulary | ImageSpac
         splits[name].target.update_hash(digest)
         digest.update(json.dumps(list(splits[name].references.items())).encode())
     for vocabulary in vocabularies:
-        if isinstance(vocabulary, Vocabulary):
-            digest.update(json.dumps(vocabulary.entries).encode())
+        if not isinstance(vocabulary, ImageSpace):
+            digest.update(json.dumps(_described(vocabulary)).encode())
     return digest.hexdigest()

@@ -1,0 +1,73 @@
+"""Real-valued sequences: between the data's units, what a network gets, and lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from decoderlab.contract import ValueSpace
+
+
+class Values:
+    """What a `Vocabulary` is to tokens: positions of F numbers, standardised for the network.
+
+    Args:
+        mean, deviation: (F,) of each number, in the data's units; a deviation is above 0.
+
+    Raises:
+        ValueError: for a deviation that is not above 0.
+
+    Example:
+        >>> values = Values([10.0], [2.0])
+        >>> values.encode([[12.0], [9.0]]).tolist(), values.text([[1.0], [-0.5]])
+        ([[1.0], [-0.5]], '12 9')
+    """
+
+    def __init__(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
+        self.mean = np.asarray(mean, dtype=np.float64)
+        self.deviation = np.asarray(deviation, dtype=np.float64)
+        if not (self.deviation > 0).all():
+            raise ValueError(
+                f"the standard deviations are {self.deviation.tolist()}; a number that is constant "
+                "in training tells nothing, so leave it out of the data"
+            )
+        self.space = ValueSpace(size=len(self.mean))
+
+    @classmethod
+    def of(cls, sequences: Iterable[np.ndarray]) -> Values:
+        """Take mean and deviation of each number over all positions of `sequences` (length, F)."""
+        positions = np.concatenate(list(sequences)).astype(np.float64)
+        return cls(positions.mean(axis=0), positions.std(axis=0))
+
+    def encode(self, sequence: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
+        """Return values (length, F) as the network gets them, float32."""
+        return ((np.asarray(sequence) - self.mean) / self.deviation).astype(np.float32)
+
+    def decode(self, sequence: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
+        """Return what the network gave (length, F) in the data's units, float64."""
+        return np.asarray(sequence, dtype=np.float64) * self.deviation + self.mean
+
+    def text(self, sequence: Sequence[Sequence[float]] | np.ndarray) -> str:
+        """Return what the network got or gave as text in the data's units; see `parse`."""
+        return " ".join(",".join(f"{one:.6g}" for one in row) for row in self.decode(sequence))
+
+    def parse(self, text: str) -> np.ndarray:
+        """Return a line of text in the data's units (length, F), as the data have it.
+
+        Positions are separated by spaces, the F numbers of one by commas.
+
+        Raises:
+            ValueError: if that is not what the line holds.
+        """
+        size = self.space.size
+        try:
+            rows = [[float(one) for one in position.split(",")] for position in text.split()]
+        except ValueError as error:
+            raise ValueError(f"the line {text[:40]!r} is not all numbers ({error})") from error
+        if any(len(row) != size or not np.isfinite(row).all() for row in rows):
+            raise ValueError(
+                f"the line {text[:40]!r} must hold {size} finite number(s) a position, with commas "
+                "between them, and spaces between positions"
+            )
+        return np.array(rows, dtype=np.float64).reshape(-1, size)
