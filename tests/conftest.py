@@ -23,10 +23,9 @@ TASKS = {
     "echo": ("task=echo", "task.num_values=6", "task.min_length=2", "task.max_length=4"),
     "shapes": ("task=shapes", "task.num_places=2"),
 }
+DRAWN = ("task.num_train=200", "task.num_validation=20", "task.num_test=20")
 TINY = (
-    "task.num_train=200",
-    "task.num_validation=20",
-    "task.num_test=20",
+    *DRAWN,
     "training.batch_size=16",
     "training.max_steps=12",
     "evaluation.every_steps=5",
@@ -70,7 +69,8 @@ def tiny(tmp_path: Path) -> Callable[..., Prepared]:
         named = {"encoder": "lstm", "decoder": "repeat_vector"}
         named |= dict(one.split("=", 1) for one in overrides if one.split("=")[0] in named)
         sizes = [one for group, name in named.items() for one in small(group, name)]
-        config = composed(*TASKS[task], *TINY, *sizes, f"run.output_dir={output_dir}", *overrides)
+        settings = TASKS[task] + TINY if task in TASKS else (f"task={task}", *TINY[len(DRAWN) :])
+        config = composed(*settings, *sizes, f"run.output_dir={output_dir}", *overrides)
         return prepare(config, config.hydra.runtime.choices)
 
     return make

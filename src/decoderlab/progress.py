@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -57,6 +57,16 @@ def track(items: Sequence[T], what: str) -> Iterator[T]:
     finally:
         if bar.live.is_started:
             bar.stop()
+
+
+def counted(items: Iterable[T], what: str) -> Iterator[T]:
+    """Yield items of which nobody knows the number; say every few seconds how many there were."""
+    last = time.perf_counter()
+    for place, item in enumerate(items, start=1):
+        yield item
+        if place % 10_000 == 0 and time.perf_counter() - last > SHOWN_AFTER_SECONDS:
+            last = time.perf_counter()
+            say(f"{what}: {place:,} so far")
 
 
 @dataclass

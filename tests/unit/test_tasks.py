@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import codecs
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from decoderlab.tasks import AdditionTask, EchoTask, G2PTask, ShapesTask, TSVTas
 from decoderlab.tasks.g2p import parse_cmudict
 from decoderlab.tasks.reading import package_file
 from decoderlab.tasks.sampling import split_by_source
+from decoderlab.tasks.task import Example
 from decoderlab.tasks.vocabulary import Vocabulary
 
 SIZES = {"num_train": 60, "num_validation": 20, "num_test": 20}
@@ -287,3 +290,83 @@ def test_images_are_batched_like_tokens():
     assert sum(sizes) == 60
     with pytest.raises(ValueError, match="between 1 and 8"):
         ShapesTask(num_places=9, **SIZES)
+
+
+def test_tsv_keeps_groups_apart(tmp_path):
+    lines = "".join(f"hi\tx{n}\tspeaker {n}\nyou\ty{n}\tspeaker {n}\n" for n in range(20))
+    task = tsv(tmp_path, "source\ttarget\twho\n" + lines, group_column="who")
+    numbers = {
+        name: {target[1:] for _, target in texts(task, name)} for name in ("train", "validation")
+    }
+    assert len(numbers["train"]) == 16
+    assert not numbers["train"] & numbers["validation"]
+    assert task.data.counts["test_sources_seen_in_training"] == task.data.counts["test"] == 4
+
+
+def test_tsv_takes_the_splits_of_a_column(tmp_path):
+    names = ["train", "validation", "test", "train"]
+    lines = [f"a{n}\tb{n}\t{names[n % 4]}\n" for n in range(12)]
+    task = tsv(tmp_path, "source\ttarget\tpart\n" + "".join(lines), split_column="part")
+    assert [source for source, _ in texts(task, "test")] == ["a<unk>", "a<unk>", "a10"]
+    leak = "".join(lines) + "a0\tb0\ttest\n"
+    with pytest.raises(ValueError, match="'a0' stands both in the test and the train split"):
+        _ = tsv(tmp_path, "source\ttarget\tpart\n" + leak, split_column="part").data
+    odd = "".join(lines) + "c\td\tdev\n"
+    with pytest.raises(ValueError, match="belongs to the split 'dev'"):
+        _ = tsv(tmp_path, "source\ttarget\tpart\n" + odd, split_column="part").data
+
+
+def test_tsv_brings_texts_to_one_form_and_counts_it(tmp_path):
+    text = "source\ttarget\ne\u0301 a\tx\n\u00e9 a\ty\n" + "".join(f"{n}\tz\n" for n in range(20))
+    task = tsv(tmp_path, text, tokens="word")
+    assert task.data.counts["normalised"] == 1
+    assert task.source_tokens("e\u0301") == ["\u00e9"]
+    sources = [source for name in task.data.splits for source, _ in texts(task, name)]
+    assert sum(source.startswith("\u00e9") for source in sources) in (1, 2)  # 2: both targets train
+
+
+def test_tsv_reads_recordings(tmp_path):
+    lines = "".join(f"{n},1 {n + 1},{2 * n} 5,{n}\tgo {n % 3}\n" for n in range(30))
+    settings = {"tokens": "word", "source_size": 2, "max_source_length": 3}
+    task = tsv(tmp_path, "source\ttarget\n" + lines + "1,1 1,1 1,1 1,1\tgo 1\n", **settings)
+    assert task.data.counts["dropped_too_long"] == 1
+    split = task.data.splits["train"]
+    first = task.data.source_vocabulary.decode(split.source[0])
+    assert first.shape == (3, 2)
+    assert first[1, 1] == pytest.approx(2 * first[0, 0], abs=1e-4)
+    with pytest.raises(ValueError, match="must hold 2 finite"):
+        _ = tsv(tmp_path, "source\ttarget\n" + lines + "1 2 3\tgo 1\n", **settings).data
+
+
+def test_memory_is_in_proportion_to_the_data(tmp_path):
+    path = tmp_path / "many.tsv"
+    with path.open("w") as file:
+        file.write("source\ttarget\n")
+        file.writelines(f"word{n} is number {n}\t{n} it is\n" for n in range(200_000))
+    code = (
+        "import resource, sys; from decoderlab.tasks import TSVTask; "
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; before = peak(); "
+        "TSVTask(path=sys.argv[1], tokens='word').data; print((peak() - before) / 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
+    )
+    # Two million pairs then take less than 2 GB.
+    assert float(done.stdout) < 200
+
+
+@pytest.mark.parametrize("group", [None, "one"])
+def test_a_leak_between_splits_is_refused(group):
+    class Leaky(EchoTask):
+        def examples(self):
+            splits, counts = super().examples()
+            splits["test"][0] = splits["train"][0]
+            if group is not None:
+                splits = {
+                    name: [Example(row.source, row.target, (), group) for row in rows]
+                    for name, rows in splits.items()
+                }
+            return splits, counts
+
+    with pytest.raises(ValueError, match="stands both in the test and the"):
+        _ = Leaky(num_values=9, min_length=3, max_length=4, **SIZES).data

@@ -1,9 +1,19 @@
 """Tasks: data with vocabularies and metrics. A task exists when its YAML in conf/task exists."""
 
 from decoderlab.tasks.addition import AdditionTask
+from decoderlab.tasks.autoencoder import AutoencoderTask
 from decoderlab.tasks.echo import EchoTask
+from decoderlab.tasks.forecasting import ForecastingTask
 from decoderlab.tasks.g2p import G2PTask
 from decoderlab.tasks.shapes import ShapesTask
 from decoderlab.tasks.tsv import TSVTask
 
-__all__ = ["AdditionTask", "EchoTask", "G2PTask", "ShapesTask", "TSVTask"]
+__all__ = [
+    "AdditionTask",
+    "AutoencoderTask",
+    "EchoTask",
+    "ForecastingTask",
+    "G2PTask",
+    "ShapesTask",
+    "TSVTask",
+]

@@ -43,7 +43,7 @@ class Ragged:
     def of_values(cls, sequences: Sequence[np.ndarray]) -> Ragged:
         """Store sequences of real values, (length, F) each."""
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-        return cls._of(np.concatenate(sequences).astype(np.float32), lengths)
+        return cls._of(np.ascontiguousarray(np.concatenate(sequences), dtype=np.float32), lengths)
 
     @classmethod
     def _of(cls, values: np.ndarray, lengths: np.ndarray) -> Ragged:

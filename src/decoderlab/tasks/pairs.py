@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 from decoderlab import checks
+from decoderlab.progress import counted
 from decoderlab.tasks.sampling import split_by_group, split_by_source
 from decoderlab.tasks.subwords import learnt_pieces, segmenter
 from decoderlab.tasks.task import SPLITS, Example, Task
@@ -114,10 +115,10 @@ class PairsTask(Task):
         counts["repeated_pairs"] = 0
         targets: dict[str | None, dict[Hashable, dict[str, list[str]]]] = {}
         grouped = False
-        for pair in self.pairs(counts):
+        for pair in counted(self.pairs(counts), "reading the pairs"):
             counts["pairs"] += 1
             source, target = self._normalised(pair, counts)
-            lengths = len(self._words(source)), len(self._words(target))
+            lengths = len(self.words("source", source)), len(self.words("target", target))
             if not all(lengths):
                 counts["dropped_empty"] += 1
                 continue
@@ -156,23 +157,23 @@ class PairsTask(Task):
 
     def vocabularies(self, train: list[Example]) -> tuple[Vocabulary, Vocabulary]:
         """Return the tokens seen at least `minimum_count` times in training."""
-        sides = {
-            "source": [example.source for example in train],
-            "target": [example.target for example in train],
-        }
-        if self.tokens == "subword":
-            pieces = (learnt_pieces(texts, self.vocabulary_size) for texts in sides.values())
-            found = dict(zip(sides, map(Vocabulary, pieces), strict=True))
-            self._segmenters = {side: segmenter(one.entries) for side, one in found.items()}
-            return found["source"], found["target"]
-        return tuple(
-            Vocabulary.of(map(self._words, texts), self.minimum_count) for texts in sides.values()
+        return (
+            self.vocabulary("source", [example.source for example in train]),
+            self.vocabulary("target", [example.target for example in train]),
         )
+
+    def vocabulary(self, side: str, texts: list[str]) -> Vocabulary:
+        """Return the vocabulary of one side of the training pairs."""
+        if self.tokens == "subword":
+            vocabulary = Vocabulary(learnt_pieces(texts, self.vocabulary_size))
+            self._segmenters[side] = segmenter(vocabulary.entries)
+            return vocabulary
+        return Vocabulary.of((self.words(side, text) for text in texts), self.minimum_count)
 
     def pieces(self, side: str, text: str) -> Sequence[str]:
         """Split the text of an example into tokens, as the vocabularies have them."""
         if self.tokens != "subword":
-            return self._words(text)
+            return self.words(side, text)
         if side not in self._segmenters:  # of a run that was opened without its data
             vocabulary = getattr(self.data, f"{side}_vocabulary")
             self._segmenters[side] = segmenter(vocabulary.entries)
@@ -191,7 +192,8 @@ class PairsTask(Task):
 
     source_text = target_text
 
-    def _words(self, text: str) -> Sequence[str]:
+    def words(self, side: str, text: str) -> Sequence[str]:
+        """Split a text into tokens, or into the words that are cut into pieces later."""
         if self.tokens == "character":
             return text
         # Splitting at a separator leaves empty strings where two of them meet; they say nothing.

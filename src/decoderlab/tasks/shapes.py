@@ -40,6 +40,8 @@ class ShapesTask(Task):
         (ImageSpace(channels=1, height=12, width=36), torch.Size([2, 1, 12, 36]))
     """
 
+    reads = "images"
+
     def __init__(
         self,
         *,

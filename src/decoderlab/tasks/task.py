@@ -111,6 +111,8 @@ class Task(pl.LightningDataModule):
 
     # What a step is selected by and a table shows, where the config leaves it open.
     metric = "exact_match"
+    # What the sources are: tokens, values or images.
+    reads = "tokens"
     # The names of what `further_scores` returns.
     further: tuple[str, ...] = ()
 
@@ -404,7 +406,7 @@ def _check_disjoint(examples: dict[str, list[Example]]) -> dict[str, int]:
         for example in examples[name]:
             key = example.group
             if key is None:
-                key = _key(example.source)
+                key = key_of(example.source)
             other = held_out.get(key, name) if name == "train" else held_out.setdefault(key, name)
             if other != name:
                 raise ValueError(
@@ -413,12 +415,13 @@ def _check_disjoint(examples: dict[str, list[Example]]) -> dict[str, int]:
                 )
     if all(example.group is None for name in SPLITS for example in examples[name][:1]):
         return {}
-    test = Counter(_key(example.source) for example in examples["test"])
-    seen = {key for example in examples["train"] if (key := _key(example.source)) in test}
+    test = Counter(key_of(example.source) for example in examples["test"])
+    seen = {key for example in examples["train"] if (key := key_of(example.source)) in test}
     return {"test_sources_seen_in_training": sum(test[key] for key in seen)}
 
 
-def _key(source: Sequence[str] | np.ndarray) -> Hashable:
+def key_of(source: Sequence[str] | np.ndarray) -> Hashable:
+    """Return what is equal for equal sources alone."""
     if isinstance(source, np.ndarray):
         return source.tobytes()
     return source if isinstance(source, str) else tuple(source)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from decoderlab import checks
 from decoderlab.tasks.pairs import Pair, PairsTask
+from decoderlab.tasks.task import Example
+from decoderlab.tasks.values import Values, parse_values
+from decoderlab.tasks.vocabulary import Vocabulary
 
 
 class TSVTask(PairsTask):
@@ -23,6 +27,8 @@ class TSVTask(PairsTask):
         group_column: name of a column that says what must not stand in two splits, such as a
             speaker or a document; None for the source itself.
         split_column: name of a column that says train, validation or test; None to draw the splits.
+        source_size: numbers a position, where sources are series of real values: positions with
+            spaces between them, numbers with commas; None for text.
         validation_share, test_share: shares of the different sources or groups, above 0, below 1
             together; without effect where there is a `split_column`.
 
@@ -42,6 +48,7 @@ class TSVTask(PairsTask):
         target_column: str = "target",
         group_column: str | None = None,
         split_column: str | None = None,
+        source_size: int | None = None,
         validation_share: float = 0.1,
         test_share: float = 0.1,
         minimum_count: int = 1,
@@ -59,6 +66,10 @@ class TSVTask(PairsTask):
             data_seed=data_seed,
         )
         self.shares = checks.shares(validation_share=validation_share, test_share=test_share)
+        if source_size is not None:
+            checks.at_least("source_size", source_size, 1)
+            self.reads = "values"
+        self.source_size = source_size
         self.path = Path(path).expanduser()
         self.columns = (source_column, target_column, group_column, split_column)
 
@@ -69,6 +80,33 @@ class TSVTask(PairsTask):
     def held_out(self, number: int) -> tuple[int, int]:
         """Return how many sources or groups are for validation and for test."""
         return tuple(max(1, round(share * number)) for share in self.shares)
+
+    def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
+        """Read the file and split it."""
+        splits, counts = super().examples()
+        if self.source_size is None:
+            return splits, counts
+        try:
+            return {
+                name: [
+                    replace(one, source=parse_values(one.source, self.source_size)) for one in rows
+                ]
+                for name, rows in splits.items()
+            }, counts
+        except ValueError as error:
+            raise ValueError(f"path {self.path}: {error}") from error
+
+    def vocabulary(self, side: str, texts: list) -> Vocabulary | Values:
+        """Return the vocabulary of one side, or the scale of its values."""
+        if side == "source" and self.source_size is not None:
+            return Values.of(texts)
+        return super().vocabulary(side, texts)
+
+    def words(self, side: str, text: str) -> Sequence[str]:
+        """Split a text into tokens; numbers into positions."""
+        if side == "source" and self.source_size is not None:
+            return text.split()
+        return super().words(side, text)
 
     def pairs(self, counts: dict[str, int]) -> Iterator[Pair]:
         """Read the file."""

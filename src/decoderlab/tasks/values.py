@@ -55,19 +55,31 @@ class Values:
     def parse(self, text: str) -> np.ndarray:
         """Return a line of text in the data's units (length, F), as the data have it.
 
-        Positions are separated by spaces, the F numbers of one by commas.
-
         Raises:
-            ValueError: if that is not what the line holds.
+            ValueError: if that is not what the line holds; see `parse_values`.
         """
-        size = self.space.size
-        try:
-            rows = [[float(one) for one in position.split(",")] for position in text.split()]
-        except ValueError as error:
-            raise ValueError(f"the line {text[:40]!r} is not all numbers ({error})") from error
-        if any(len(row) != size or not np.isfinite(row).all() for row in rows):
-            raise ValueError(
-                f"the line {text[:40]!r} must hold {size} finite number(s) a position, with commas "
-                "between them, and spaces between positions"
-            )
-        return np.array(rows, dtype=np.float64).reshape(-1, size)
+        return parse_values(text, self.space.size)
+
+
+def parse_values(text: str, size: int) -> np.ndarray:
+    """Return a line of text as (length, size) numbers.
+
+    Positions are separated by spaces, the numbers of one by commas.
+
+    Raises:
+        ValueError: if that is not what the line holds.
+
+    Example:
+        >>> parse_values("1,2 3,4", size=2).tolist()
+        [[1.0, 2.0], [3.0, 4.0]]
+    """
+    try:
+        rows = [[float(one) for one in position.split(",")] for position in text.split()]
+    except ValueError as error:
+        raise ValueError(f"the line {text[:40]!r} is not all numbers ({error})") from error
+    if any(len(row) != size or not np.isfinite(row).all() for row in rows):
+        raise ValueError(
+            f"the line {text[:40]!r} must hold {size} finite number(s) a position, with commas "
+            "between them, and spaces between positions"
+        )
+    return np.array(rows, dtype=np.float64).reshape(-1, size)

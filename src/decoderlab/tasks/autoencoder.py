@@ -1,0 +1,138 @@
+"""Autoencoding: write the source again, of any other task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from decoderlab.config import ConfigError, call, complete, find_target
+from decoderlab.contract import ImageSpace
+from decoderlab.tasks.task import Example, Kind, Task, TaskData, key_of
+from decoderlab.tasks.values import Values
+from decoderlab.tasks.vocabulary import Vocabulary
+
+
+class AutoencoderTask(Task):
+    """The sources of another task, each with itself as the target.
+
+    A source that stands in several splits of the other task, as "hello" can where conversations are
+    kept apart, is left in the test split alone, else in validation alone; the rest is dropped and
+    counted. Images are written as sequences of their columns, from left to right.
+
+    The encoder can be used elsewhere: `decoderlab.load_run(RUN).model.encoder`.
+
+    Paper: Srivastava et al. 2015 (https://arxiv.org/abs/1502.04681) for real values, reversed; Dai
+        and Le 2015 (https://arxiv.org/abs/1511.01432) for tokens.
+
+    Args:
+        of: the other task: `_target_` and its settings.
+        reverse_target: write the source backwards.
+
+    Raises:
+        ValueError: for settings that the other task refuses.
+    """
+
+    def __init__(self, *, of: dict, reverse_target: bool = False) -> None:
+        super().__init__()
+        settings = {key: value for key, value in of.items() if key != "_target_"}
+        self.of: Task = call("task.of", _class({"of": of}), **settings)
+        self.reverse_target = reverse_target
+        self.reads = self.of.reads
+        self.metric = _metric(self.of)
+        self.append_eos = self.of.reads == "tokens"
+
+    @classmethod
+    def fills(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what null stands for in a config with this task."""
+        of = _class(settings)
+        distribution = "categorical" if of.reads == "tokens" else "point"
+        filled = {"evaluation.select": _metric(of), "study.metric": _metric(of)}
+        return filled | {"decoder.head.distribution": distribution}
+
+    @staticmethod
+    def canonical(*, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return the settings with those of the other task in full."""
+        of = dict(settings["of"])
+        name = of.pop("_target_", None)
+        of = complete("task.of", _class(settings), of)
+        return settings | {"of": {"_target_": name, **of}}
+
+    def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
+        """Take the sources of the other task."""
+        examples, counts = self.of.examples()
+        seen, splits = set(), {}
+        counts = dict(counts) | {"repeated_sources": 0}
+        for name in ("test", "validation", "train"):
+            splits[name] = []
+            for example in examples.pop(name):
+                key = key_of(example.source)
+                if key in seen:
+                    counts["repeated_sources"] += 1
+                    continue
+                seen.add(key)
+                splits[name].append(Example(example.source, self._target(example.source)))
+        return splits, counts
+
+    def vocabularies(self, train: list[Example]) -> tuple[Kind, Vocabulary | Values]:
+        """Return the other task's source vocabulary, for both sides."""
+        source, _ = self.of.vocabularies(train)
+        if not isinstance(source, ImageSpace):
+            return source, source
+        pixels = np.stack([example.source for example in train])
+        size = source.channels * source.height
+        # One scale for all pixels: some are the same in every image, and have no deviation.
+        return source, Values([float(pixels.mean())] * size, [float(pixels.std())] * size)
+
+    def baseline_predictions(self) -> dict[str, Sequence[Any]]:
+        """Return the most frequent source, or the mean of training."""
+        if self.reads == "tokens":
+            return super().baseline_predictions()
+        targets = self.data.splits["test"].target
+        shapes = ((int(length), targets.values.shape[1]) for length in targets.lengths)
+        return {"the mean of training": [np.zeros(shape) for shape in shapes]}
+
+    def target_length(self, source_length: int) -> int:
+        """Return as many positions as the source has; of an image, its columns."""
+        return self.data.max_target_length if self.reads == "images" else source_length
+
+    def adopt(self, data: TaskData) -> None:
+        """Take data that are there already."""
+        super().adopt(data)
+        self.of.adopt(data)
+
+    def pieces(self, side: str, sequence: Any) -> Any:
+        """Split both sides as the other task splits its sources."""
+        pieces = self.of.pieces("source", sequence)
+        return pieces[::-1] if side == "target" and self.reverse_target else pieces
+
+    def source_tokens(self, text: str) -> Sequence[str]:
+        """Split a line as the other task does."""
+        return self.of.source_tokens(text)
+
+    def source_text(self, tokens: Sequence[str]) -> str:
+        """Join tokens as the other task's sources have them."""
+        return self.of.source_text(tokens)
+
+    target_text = source_text
+
+    def _target(self, source: Any) -> Any:
+        if self.reads == "tokens":
+            return source
+        if self.reads == "images":
+            source = source.transpose(2, 0, 1).reshape(source.shape[2], -1)
+        return source[::-1] if self.reverse_target else source
+
+
+def _class(settings: Mapping[str, Any]) -> Any:
+    name = (settings.get("of") or {}).get("_target_")
+    if name is None:
+        raise ConfigError(
+            f"task.of is {settings.get('of')}, which chooses no task; give task@task.of=NAME"
+        )
+    return find_target("task.of", name)
+
+
+def _metric(of: Any) -> str:
+    return "exact_match" if of.reads == "tokens" else "mean_absolute_error"

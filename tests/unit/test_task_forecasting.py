@@ -1,0 +1,203 @@
+"""Forecasting: the windows, the rules beside it, and files of one's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from decoderlab.loading import load_run, predict
+from decoderlab.search import Search
+from decoderlab.tasks import ForecastingTask
+from decoderlab.tasks.values import Values
+from tests.conftest import run
+
+SMALL = {"source_length": 6, "target_length": 4}
+
+
+def wave(tmp_path, values=None, name="wave.csv", header="time,x\n"):
+    values = np.arange(100.0) if values is None else values
+    path = tmp_path / name
+    path.write_text(header + "".join(f"t{n},{value}\n" for n, value in enumerate(values)))
+    return str(path)
+
+
+def in_units(task, split):
+    data, found = task.data, []
+    for row in range(len(data.splits[split])):
+        source = data.source_vocabulary.decode(data.splits[split].source[row])
+        target = data.target_vocabulary.decode(data.splits[split].target[row])
+        found.append((source[:, 0], target[:, 0]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("series", "length", "missing", "first"),
+    [
+        ("taylor", 4032, 0, 22262),
+        ("sunspots", 2820, 0, 58.0),
+        ("sunspots_yearly", 309, 0, 5),
+        ("co2", 2284, 59, 313.0),
+        ("elec_equip", 257, 0, 66.19),
+    ],
+)
+def test_a_series_is_the_real_one(series, length, missing, first):
+    task = ForecastingTask(series=series, **SMALL)
+    counts = task.data.counts
+    assert (counts["steps"], counts["missing_values"]) == (length, missing)
+    assert in_units(task, "train")[0][0][0] == pytest.approx(first, rel=1e-5)
+    assert (counts["dropped_with_missing_values"] > 0) == (missing > 0)
+
+
+def test_no_value_is_in_two_splits_and_a_target_goes_on_where_its_source_ends(tmp_path):
+    task = ForecastingTask(path=wave(tmp_path), **SMALL)
+    seen = {}
+    for split in ("train", "validation", "test"):
+        for source, target in in_units(task, split):
+            joined = np.concatenate([source, target]).round(3)
+            assert (np.diff(joined) == 1).all()  # the series counts up
+            seen.setdefault(split, set()).update(joined.tolist())
+    assert max(seen["train"]) < min(seen["validation"])
+    assert max(seen["validation"]) < min(seen["test"])
+    assert task.data.counts["train"] == 70 - 9
+    assert seen["test"] == set(range(85, 100))
+
+
+def test_stride_thins_training_alone(tmp_path):
+    task = ForecastingTask(path=wave(tmp_path), stride=5, **SMALL)
+    assert [source[0] for source, _ in in_units(task, "train")][:3] == pytest.approx(
+        [0, 5, 10], abs=1e-4
+    )
+    assert task.data.counts["test"] == 15 - 9
+
+
+def test_missing_values_cost_their_windows_alone(tmp_path):
+    values = list(np.arange(100.0))
+    values[30] = ""
+    task = ForecastingTask(path=wave(tmp_path, values), **SMALL)
+    assert task.data.counts["missing_values"] == 1
+    assert task.data.counts["dropped_with_missing_values"] == 10
+    assert task.data.counts["train"] == 70 - 9 - 10
+
+
+def test_the_rules_beside_it_are_what_they_say(tmp_path):
+    season = np.tile([3.0, 1.0, 2.0, 8.0], 60) + np.repeat(np.arange(60.0), 4)
+    task = ForecastingTask(path=wave(tmp_path, season), season=4, **SMALL)
+    rules = task.baselines()
+    steps = np.array([[abs(t - s[-1]) for t in target] for s, target in in_units(task, "test")])
+    assert rules["the last value"]["mean_absolute_error"] == pytest.approx(steps.mean(), rel=1e-4)
+    # A season ago everything was lower by 1, which is what scales the error.
+    naive = rules["seasonal naive (4 steps)"]
+    assert naive["mean_absolute_error"] == pytest.approx(1, rel=1e-4)
+    assert naive["mean_absolute_scaled_error"] == pytest.approx(1, rel=1e-4)
+    assert task.naive_error().tolist() == [1.0]
+    assert rules["linear (least squares)"]["mean_absolute_error"] < 1e-3
+
+
+def test_the_linear_rule_is_scikit_learns(tmp_path):
+    from sklearn.linear_model import LinearRegression
+
+    values = np.random.default_rng(0).normal(size=300).cumsum()
+    task = ForecastingTask(path=wave(tmp_path, values), **SMALL)
+    train, test = in_units(task, "train"), in_units(task, "test")
+    model = LinearRegression().fit(*map(np.stack, zip(*train, strict=True)))
+    predicted = model.predict(np.stack([source for source, _ in test]))
+    error = np.abs(predicted - np.stack([target for _, target in test])).mean()
+    ours = task.baselines()["linear (least squares)"]["mean_absolute_error"]
+    assert ours == pytest.approx(error, rel=1e-3)
+
+
+def test_columns_are_read_and_forecast_together(tmp_path):
+    path = tmp_path / "two.tsv"
+    path.write_text("when\ta\tb\n" + "".join(f"x\t{n}\t{n * n}\n" for n in range(80)))
+    both = ForecastingTask(path=str(path), **SMALL)
+    one = ForecastingTask(path=str(path), columns=["b"], **SMALL)
+    assert both.data.target_space.size == 2
+    assert one.data.target_space.size == 1
+    assert one.data.source_vocabulary.decode(one.data.splits["train"].source[0])[3, 0] == (
+        pytest.approx(9, abs=1e-3)
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "give exactly one of them"),
+        ({"series": "taylor", "path": "x"}, "give exactly one of them"),
+        ({"series": "tailor"}, "Did you mean taylor"),
+        ({"series": "taylor", "columns": ["a"]}, "has only one"),
+        ({"series": "taylor", "target_length": 0}, "target_length is 0"),
+        ({"series": "taylor", "season": -1}, "season is -1"),
+        ({"series": "taylor", "test_share": 0.9}, "below 1"),
+    ],
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ForecastingTask(**SMALL | settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "message"),
+    [
+        (None, {}, "cannot be read"),
+        ("", {}, "is no table of one kind"),
+        ("a,b\nx,y\n", {}, "the columns that are numbers are"),
+        ("a,b\n1,y\n", {"columns": ["b"]}, "is wanted"),
+        ("a\n1\n2\n3\n", {}, "the train part has 2 of 3 steps"),
+    ],
+)
+def test_a_file_that_does_not_serve_is_refused(tmp_path, text, settings, message):
+    path = tmp_path / "some.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        _ = ForecastingTask(path=str(path), **SMALL, **settings).data
+
+
+def test_a_run_is_measured_in_the_units_of_the_data(tiny, tmp_path):
+    values = 1000 + 50 * np.sin(np.arange(400) / 3)
+    prepared = tiny(
+        *(f"task.{name}={value}" for name, value in SMALL.items()),
+        f"task.path={wave(tmp_path, values)}",
+        "decoder=luong",
+        "training.max_steps=3",
+        task="forecasting_file",
+    )
+    assert prepared.config["evaluation"]["select"] == "mean_absolute_scaled_error"
+    assert prepared.config["decoder"]["head"]["distribution"] == "point"
+    assert run(prepared) == "FINISHED"
+    loaded = load_run(prepared.folder.path)
+    batch = loaded.task.data.splits["test"].batch(torch.arange(5))
+    with torch.no_grad():
+        rolled = loaded.model(batch.source, batch.source_lengths)
+    vocabulary = loaded.task.data.target_vocabulary
+    errors = np.abs(vocabulary.decode(rolled) - vocabulary.decode(batch.target))
+    told = prepared.folder.predictions.read_text().splitlines()
+    assert len(told) == loaded.result["data"]["counts"]["test"]
+    metrics = loaded.result["metrics"]["test"]
+    assert 0.1 * errors.mean() < metrics["mean_absolute_error"] < 10 * errors.mean()
+    naive = loaded.task.naive_error()[0]
+    scaled = metrics["mean_absolute_error"] / naive
+    assert metrics["mean_absolute_scaled_error"] == pytest.approx(scaled, rel=1e-6)
+    line = loaded.task.data.source_vocabulary.text(batch.source[0])
+    (text,) = predict(load_run(prepared.folder.path, data=False), [line])
+    expected = vocabulary.decode(rolled[0])[:, 0]
+    assert vocabulary.parse(text)[:, 0] == pytest.approx(expected, rel=1e-4)
+    positions = loaded.result["probes"]["by_position"]
+    assert positions["number"] == [len(told)] * SMALL["target_length"]
+    mean = sum(positions["free"]) / sum(positions["number"])
+    assert mean == pytest.approx(metrics["mean_absolute_error"], rel=1e-4)
+    assert loaded.model.search == Search()
+
+
+def test_values_are_text_and_text_values():
+    values = Values([1.0, -2.0], [2.0, 0.5])
+    got = values.encode([[3.0, -2.0], [1.0, -1.0]])
+    assert got.tolist() == [[1.0, 0.0], [0.0, 2.0]]
+    assert values.decode(got).tolist() == [[3.0, -2.0], [1.0, -1.0]]
+    assert values.parse(values.text(got)).tolist() == [[3.0, -2.0], [1.0, -1.0]]
+    for wrong in ("1 2", "1,2,3", "1,nan", "1,x"):
+        with pytest.raises(ValueError, match="the line"):
+            values.parse(wrong)
+    with pytest.raises(ValueError, match="constant"):
+        Values.of([np.ones((3, 1))])
