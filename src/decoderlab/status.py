@@ -113,7 +113,7 @@ def study(output_dir: Path, name: str) -> tuple[list[Any], int, bool]:
     if len(problems) > SHOWN_PROBLEMS:
         shown.append(f"... and {len(problems) - SHOWN_PROBLEMS} more")
     if not running and set(counted) & GOING_ON:
-        shown.append("no launch is at it; the command that started it goes on")
+        shown.append("nothing is running right now; the command that started it goes on with it")
     if counted["FAILED"] + counted["DIVERGED"]:
         shown.append("study.retry=failed runs failed and diverged runs again")
     return shown, int(set(counted) != {"FINISHED"}), bool(set(counted) & GOING_ON)

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from decoderlab.cells import CELLS
 from decoderlab.decoders.attention import MIXINGS, QUERIES, SCORES
@@ -147,9 +148,8 @@ def test_the_readmes_commands_run(line, monkeypatch, tmp_path, capfd):
     given = shlex.split(line.removeprefix(".venv/bin/"))[1:]
     if any(word.startswith("study=") for word in given):
         given += ["task=addition_2digits", "seed=0", "decoder=luong"]
-    path = tmp_path / "pairs.tsv"
-    path.write_text("source\ttarget\n" + "".join(f"word{n}\tdrow{n}\n" for n in range(60)))
-    given = [word.replace("task.path=pairs.tsv", f"task.path={path}") for word in given]
+    write_data(tmp_path)
+    given = [word.replace("task.path=", f"task.path={tmp_path}/") for word in given]
     if "--config-dir" in given:
         folder = tmp_path / "my_conf"
         write_plugin(folder)
@@ -165,6 +165,18 @@ def test_the_readmes_commands_run(line, monkeypatch, tmp_path, capfd):
     if not any(word.startswith("hydra") for word in given):
         small.append("hydra/launcher=basic")  # faster than to start workers
     assert in_process(monkeypatch, *given, *small) == 0, capfd.readouterr().err
+
+
+def write_data(folder: Path) -> None:
+    """Write what the README's commands read."""
+    head, numbers = "source\ttarget\n", range(60)
+    (folder / "pairs.tsv").write_text(head + "".join(f"word{n}\tdrow{n}\n" for n in numbers))
+    moves = "".join(f"{n},1,2 3,{n},5\tgo {n % 3}\n" for n in numbers)
+    (folder / "moves.tsv").write_text(head + moves)
+    (folder / "cats.tsv").write_text(head + "".join(f"{n}.png\ta cat\n" for n in range(9)))
+    for n in range(9):
+        Image.new("RGB", (8, 8), (n, 0, 0)).save(folder / f"{n}.png")
+    (folder / "demand.csv").write_text("x\n" + "".join(f"{n % 7}\n" for n in range(1200)))
 
 
 SCALING = (ROOT / "docs" / "scaling.md").read_text()

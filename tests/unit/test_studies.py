@@ -344,6 +344,8 @@ def test_a_study_without_any_run_says_so(tmp_path):
     assert math.isnan(entry.seconds)
     assert "| – | 0/2 |" in text
     assert "No run is finished yet." in text
+    failed = study(tmp_path / "failed", {"a": ["FAILED", "FAILED"]})
+    assert "Every run failed or diverged." in report_text(tmp_path / "failed", failed)
 
 
 def test_a_plan_is_read_as_it_was_written(tmp_path):
@@ -394,7 +396,7 @@ def test_a_result_without_probes_still_has_its_scores(tmp_path):
     assert "over seeds and examples" not in text
 
 
-@pytest.mark.parametrize("width", [44, 80, 200])
+@pytest.mark.parametrize("width", [30, 44, 60, 80, 100, 120, 140, 160, 200])
 def test_the_table_in_the_terminal_fits_any_width(tmp_path, monkeypatch, width):
     plan = study(
         tmp_path,
@@ -414,11 +416,17 @@ def test_the_table_in_the_terminal_fits_any_width(tmp_path, monkeypatch, width):
     assert max(map(len, plain.splitlines())) <= width
     assert "…" not in plain
     assert "0.500" in plain
-    if width >= 80:
+    if width >= 80:  # below, cells are folded, in which nothing is lost either
         assert "a (baseline)" in plain
-    assert ("better" in plain) == (width >= 200)
-    if width >= 200:
+        rows = [line for line in plain.splitlines() if "0." in line]
+        assert [len(re.findall(r"0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", row)) for row in rows] == [1] * 3
+        assert plain.count("8/8") == 2
+        assert "7/8" in plain
+    assert len(set(re.findall(r"\d", plain))) > 5
+    assert ("better" in plain) == (width >= 140)
+    if width >= 140:
         assert "\x1b[32mbetter" in buffer.getvalue(), "in colour"
+        assert "+0.200" in plain
 
 
 def test_only_the_best_of_very_many_rows_are_drawn(tmp_path):

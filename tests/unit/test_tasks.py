@@ -327,7 +327,7 @@ def test_tsv_brings_texts_to_one_form_and_counts_it(tmp_path):
 
 def test_tsv_reads_recordings(tmp_path):
     lines = "".join(f"{n},1 {n + 1},{2 * n} 5,{n}\tgo {n % 3}\n" for n in range(30))
-    settings = {"tokens": "word", "source_size": 2, "max_source_length": 3}
+    settings = {"tokens": "word", "sources": "values", "source_size": 2, "max_source_length": 3}
     task = tsv(tmp_path, "source\ttarget\n" + lines + "1,1 1,1 1,1 1,1\tgo 1\n", **settings)
     assert task.data.counts["dropped_too_long"] == 1
     split = task.data.splits["train"]
@@ -336,6 +336,23 @@ def test_tsv_reads_recordings(tmp_path):
     assert first[1, 1] == pytest.approx(2 * first[0, 0], abs=1e-4)
     with pytest.raises(ValueError, match="must hold 2 finite"):
         _ = tsv(tmp_path, "source\ttarget\n" + lines + "1 2 3\tgo 1\n", **settings).data
+
+
+def test_tsv_reads_images(tmp_path):
+    Image = pytest.importorskip("PIL.Image")  # noqa: N806
+    for n in range(12):
+        Image.new("RGB", (20, 10), (20 * n, 0, 255)).save(tmp_path / f"{n}.png")
+    lines = "".join(f"{n}.png\tshade {n % 2}\n" for n in range(12))
+    settings = {"tokens": "word", "sources": "images", "source_size": 4}
+    task = tsv(tmp_path, "source\ttarget\n" + lines, **settings)
+    assert task.data.source_space == ImageSpace(3, 4, 4)
+    pixels = task.data.splits["train"].source.values
+    assert (pixels[:, 2] == 1).all()
+    assert sorted(set((pixels[:, 0] * 255).round().flatten().tolist())) == [
+        20 * n for n in sorted(int(255 * pixels[i, 0, 0, 0] / 20 + 0.5) for i in range(len(pixels)))
+    ]
+    with pytest.raises(ValueError, match=r"the image 'none.png' cannot be read"):
+        _ = tsv(tmp_path, "source\ttarget\n" + lines + "none.png\tx\n", **settings).data
 
 
 def test_memory_is_in_proportion_to_the_data(tmp_path):

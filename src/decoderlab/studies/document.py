@@ -128,7 +128,8 @@ def sections(analysis: Analysis, drawn: Sequence[Picture], output_dir: Path) -> 
 def answer(analysis: Analysis) -> list[str]:
     """Return what the study found, in sentences; nothing that its intervals do not carry."""
     if not any(entry.finished for entry in analysis.entries.values()):
-        return ["No run is finished yet."]
+        over = all(row.failed for row in analysis.rows)
+        return ["Every run failed or diverged." if over else "No run is finished yet."]
     lines = []
     if failed := sum(row.failed for row in analysis.rows):
         how = "They count with the worst score." if analysis.worst else "They have no score."

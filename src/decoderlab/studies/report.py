@@ -29,6 +29,7 @@ from decoderlab.studies.plan import Plan, plan_file, read_configs
 from decoderlab.studies.rows import as_csv, frame, read_rows
 
 MAX_ROWS = 60
+MEASURED = 10_000  # columns of a terminal that cuts nothing
 VERDICT_STYLES = {"better": "green", "worse": "red", "no difference": "cyan", "tie": "cyan"}
 
 
@@ -95,10 +96,13 @@ def print_table(report: Report) -> None:
     """Print the tables in the terminal, on standard output; narrow ones show less."""
     analysis, console = report.analysis, output()
     for task in analysis.tasks:
-        for columns in (9, 6, 4):
+        wide = console.options.update(max_width=MEASURED)
+        for columns in (9, 6, 3):
             table = _terminal_table(analysis, task, columns)
-            if table.__rich_measure__(console, console.options).minimum <= console.width:
+            if table.__rich_measure__(console, wide).maximum <= console.width:
                 break
+        else:
+            table = _terminal_table(analysis, task, columns, folded=True)
         console.print(table)
     if len(analysis.variants) > MAX_ROWS:
         say(f"the {MAX_ROWS} best of {len(analysis.variants)} rows; the report has them all")
@@ -114,10 +118,10 @@ def print_table(report: Report) -> None:
     say(f"report: {report.folder / 'report.html'} (also .md, .tex, results.csv)")
 
 
-def _terminal_table(analysis: Analysis, task: str, columns: int) -> Table:
+def _terminal_table(analysis: Analysis, task: str, columns: int, folded: bool = False) -> Table:
     title = f"{analysis.plan.study['name']}, {task}: test {analysis.metric.replace('_', ' ')}"
     table = Table(title=escape(title), title_justify="left")
-    table.add_column("variant", overflow="fold", no_wrap=columns > 4)
+    table.add_column("variant", overflow="fold", no_wrap=not folded)
     names = ["mean [95 % CI]", "n", "difference [95 % CI]", "p Holm", "verdict"]
     if not analysis.comparisons:
         names = names[:2]
@@ -125,7 +129,7 @@ def _terminal_table(analysis: Analysis, task: str, columns: int) -> Table:
     if columns < 9:
         names = names[: columns - 1]
     for name in names:
-        table.add_column(escape(name), justify="right", overflow="fold", no_wrap=columns > 4)
+        table.add_column(escape(name), justify="right", overflow="fold", no_wrap=not folded)
     for variant in shown_variants(analysis, MAX_ROWS):
         entry = analysis.entries.get((variant, task))
         name = escape(variant)

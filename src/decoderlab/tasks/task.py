@@ -409,8 +409,9 @@ def _check_disjoint(examples: dict[str, list[Example]]) -> dict[str, int]:
                 key = key_of(example.source)
             other = held_out.get(key, name) if name == "train" else held_out.setdefault(key, name)
             if other != name:
+                shown = "a source" if isinstance(key, bytes) else repr(str(key)[:60])
                 raise ValueError(
-                    f"{str(key)[:60]!r} stands both in the {other} and the {name} split; what is "
+                    f"{shown} stands both in the {other} and the {name} split; what is "
                     "tested must not be trained on, so the task has to keep them apart"
                 )
     if all(example.group is None for name in SPLITS for example in examples[name][:1]):

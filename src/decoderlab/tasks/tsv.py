@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from decoderlab import checks
+from decoderlab.contract import ImageSpace
 from decoderlab.tasks.pairs import Pair, PairsTask
-from decoderlab.tasks.task import Example
+from decoderlab.tasks.task import Example, Kind
 from decoderlab.tasks.values import Values, parse_values
-from decoderlab.tasks.vocabulary import Vocabulary
 
 
 class TSVTask(PairsTask):
@@ -27,8 +29,10 @@ class TSVTask(PairsTask):
         group_column: name of a column that says what must not stand in two splits, such as a
             speaker or a document; None for the source itself.
         split_column: name of a column that says train, validation or test; None to draw the splits.
-        source_size: numbers a position, where sources are series of real values: positions with
-            spaces between them, numbers with commas; None for text.
+        sources: `text`; `values`, series of real values, positions with spaces between them and
+            the numbers of one with commas; or `images`, names of files beside the TSV.
+        source_size: of values, numbers a position; of images, pixels of either side, to which they
+            are scaled, in three colours; None for text.
         validation_share, test_share: shares of the different sources or groups, above 0, below 1
             together; without effect where there is a `split_column`.
 
@@ -48,6 +52,7 @@ class TSVTask(PairsTask):
         target_column: str = "target",
         group_column: str | None = None,
         split_column: str | None = None,
+        sources: str = "text",
         source_size: int | None = None,
         validation_share: float = 0.1,
         test_share: float = 0.1,
@@ -66,9 +71,15 @@ class TSVTask(PairsTask):
             data_seed=data_seed,
         )
         self.shares = checks.shares(validation_share=validation_share, test_share=test_share)
+        checks.choice("sources", sources, ("text", "values", "images"))
+        if (sources == "text") != (source_size is None):
+            raise ValueError(
+                f"sources is {sources!r} and source_size is {source_size}; give a source_size "
+                "exactly when sources are values or images"
+            )
         if source_size is not None:
             checks.at_least("source_size", source_size, 1)
-            self.reads = "values"
+        self.reads = sources.replace("text", "tokens")
         self.source_size = source_size
         self.path = Path(path).expanduser()
         self.columns = (source_column, target_column, group_column, split_column)
@@ -84,28 +95,29 @@ class TSVTask(PairsTask):
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
         """Read the file and split it."""
         splits, counts = super().examples()
-        if self.source_size is None:
+        if self.reads == "tokens":
             return splits, counts
+        read = parse_values if self.reads == "values" else self._image
         try:
             return {
-                name: [
-                    replace(one, source=parse_values(one.source, self.source_size)) for one in rows
-                ]
+                name: [replace(one, source=read(one.source, self.source_size)) for one in rows]
                 for name, rows in splits.items()
             }, counts
         except ValueError as error:
             raise ValueError(f"path {self.path}: {error}") from error
 
-    def vocabulary(self, side: str, texts: list) -> Vocabulary | Values:
-        """Return the vocabulary of one side, or the scale of its values."""
-        if side == "source" and self.source_size is not None:
+    def vocabulary(self, side: str, texts: list) -> Kind:
+        """Return the vocabulary of one side, or what stands for one."""
+        if side == "source" and self.reads == "values":
             return Values.of(texts)
+        if side == "source" and self.reads == "images":
+            return ImageSpace(*texts[0].shape)
         return super().vocabulary(side, texts)
 
     def words(self, side: str, text: str) -> Sequence[str]:
-        """Split a text into tokens; numbers into positions."""
-        if side == "source" and self.source_size is not None:
-            return text.split()
+        """Split a text into tokens; numbers into positions, and no names of images."""
+        if side == "source" and self.reads != "tokens":
+            return text.split() if self.reads == "values" else [text] if text else []
         return super().words(side, text)
 
     def pairs(self, counts: dict[str, int]) -> Iterator[Pair]:
@@ -134,6 +146,19 @@ class TSVTask(PairsTask):
                     f"first line names {len(header)}; separate columns by one tab"
                 )
             yield Pair(*(None if place is None else cells[place] for place in places))
+
+    def _image(self, name: str, size: int) -> np.ndarray:
+        """Return (3, size, size) float32, 0 to 1."""
+        try:
+            from PIL import Image
+
+            with Image.open(self.path.parent / name) as image:
+                pixels = np.asarray(image.convert("RGB").resize((size, size)), dtype=np.float32)
+        except ImportError as error:
+            raise ValueError("images take Pillow; run: pip install 'decoderlab[data]'") from error
+        except OSError as error:
+            raise ValueError(f"the image {name!r} cannot be read ({error})") from error
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1) / 255)
 
     def _lines(self):
         try:
