@@ -2,6 +2,8 @@
 
 from decoderlab.tasks.addition import AdditionTask
 from decoderlab.tasks.autoencoder import AutoencoderTask
+from decoderlab.tasks.conversation import ConversationTask
+from decoderlab.tasks.date import DateTask
 from decoderlab.tasks.echo import EchoTask
 from decoderlab.tasks.forecasting import ForecastingTask
 from decoderlab.tasks.g2p import G2PTask
@@ -11,6 +13,8 @@ from decoderlab.tasks.tsv import TSVTask
 __all__ = [
     "AdditionTask",
     "AutoencoderTask",
+    "ConversationTask",
+    "DateTask",
     "EchoTask",
     "ForecastingTask",
     "G2PTask",
