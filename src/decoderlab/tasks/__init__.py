@@ -7,6 +7,7 @@ from decoderlab.tasks.date import DateTask
 from decoderlab.tasks.echo import EchoTask
 from decoderlab.tasks.forecasting import ForecastingTask
 from decoderlab.tasks.g2p import G2PTask
+from decoderlab.tasks.learning_to_execute import LearningToExecuteTask
 from decoderlab.tasks.shapes import ShapesTask
 from decoderlab.tasks.tsv import TSVTask
 
@@ -18,6 +19,7 @@ __all__ = [
     "EchoTask",
     "ForecastingTask",
     "G2PTask",
+    "LearningToExecuteTask",
     "ShapesTask",
     "TSVTask",
 ]
