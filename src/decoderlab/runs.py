@@ -398,6 +398,7 @@ def _train_and_test(
             data.fingerprint,
             model.search.signature,
         ),
+        "signatures": task.signatures(),
         "selected_by": evaluation.select,
         "best_step": memory["best"]["step"],
         "best_checkpoint": f"checkpoints/{memory['best']['file']}",

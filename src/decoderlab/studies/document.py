@@ -758,6 +758,13 @@ def _provenance(analysis: Analysis, output_dir: Path) -> list[str]:
         f"varied between seeds: initial weights, order of examples, dropout{also}",
         *(f"measured as {signature}" for signature in signatures[:10]),
         *([f"and {len(signatures) - 10} more"] if len(signatures) > 10 else []),
+        *sorted(
+            {
+                f"{name.replace('_', ' ')}: {text}"
+                for result in results
+                for name, text in result.get("signatures", {}).items()
+            }
+        ),
         f"code: {_distinct(commits)}",
         f"versions: {_distinct([_pairs(one['versions']) for one in environments])}",
         f"hardware: {_distinct([_hardware(one) for one in environments])}",

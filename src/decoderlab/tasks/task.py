@@ -188,6 +188,10 @@ class Task(pl.LightningDataModule):
         """
         return {}
 
+    def signatures(self) -> dict[str, str]:
+        """Return how a library says that it computes some of `further_scores`; none by default."""
+        return {}
+
     def baseline_predictions(self) -> dict[str, Sequence[Any]]:
         """Return what rules without trained weights predict for the test split, by their names.
 
