@@ -8,6 +8,7 @@ from decoderlab.tasks.echo import EchoTask
 from decoderlab.tasks.forecasting import ForecastingTask
 from decoderlab.tasks.g2p import G2PTask
 from decoderlab.tasks.learning_to_execute import LearningToExecuteTask
+from decoderlab.tasks.scan import ScanTask
 from decoderlab.tasks.shapes import ShapesTask
 from decoderlab.tasks.tsv import TSVTask
 
@@ -20,6 +21,7 @@ __all__ = [
     "ForecastingTask",
     "G2PTask",
     "LearningToExecuteTask",
+    "ScanTask",
     "ShapesTask",
     "TSVTask",
 ]

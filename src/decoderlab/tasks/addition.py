@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from math import comb
+from typing import Any
 
 from decoderlab import checks
 from decoderlab.randomness import numpy_generator
@@ -87,10 +89,21 @@ class AdditionTask(Task):
             return list(map(tuple, terms.tolist()))
 
         rows = [
-            Example(self.source_tokens("+".join(map(str, terms))), self._sum(terms))
+            Example(self.source_tokens("+".join(map(str, terms))), self._padded_sum(sum(terms)))
             for terms in distinct(draw, sum(self.num_examples), key=lambda t: tuple(sorted(t)))
         ]
         return cut(rows, self.num_examples, generator), {}
+
+    def baseline_predictions(self) -> dict[str, Sequence[Any]]:
+        """Return what rules predict: those of all tasks, and each digit's sum without carrying."""
+        data, sums = self.data, []
+        test = data.splits["test"]
+        for row in range(len(test)):
+            text = self.source_text(data.source_vocabulary.decode(test.source[row]))
+            columns = zip_longest(*(term[::-1] for term in text.split("+")), fillvalue="0")
+            digits = "".join(str(sum(map(int, column)) % 10) for column in columns)[::-1]
+            sums.append(data.target_vocabulary.encode(self._padded_sum(int(digits))))
+        return super().baseline_predictions() | {"without carrying": sums}
 
     def source_tokens(self, text: str) -> list[str]:
         """Split into characters, padded where the task pads."""
@@ -102,9 +115,9 @@ class AdditionTask(Task):
 
     source_text = target_text
 
-    def _sum(self, terms: Sequence[int]) -> list[str]:
+    def _padded_sum(self, number: int) -> list[str]:
         longest = len(str(self.num_terms * (10**self.num_digits - 1)))
-        return self._padded(str(sum(terms)), longest)
+        return self._padded(str(number), longest)
 
     def _padded(self, text: str, length: int) -> list[str]:
         if self.padding == "right":

@@ -1,18 +1,26 @@
-"""Echo: repeat a sequence of random integers, or its first few."""
+"""Echo: repeat a sequence of random integers as it is, reversed or sorted; or its first few."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
 from decoderlab import checks
 from decoderlab.randomness import numpy_generator
-from decoderlab.tasks.sampling import check_possible, check_split_sizes, cut, distinct
+from decoderlab.tasks.sampling import check_split_sizes, cut, distinct
 from decoderlab.tasks.task import Example, Task
 from decoderlab.tasks.vocabulary import Vocabulary
 
+ORDERS = {"given": list, "reversed": lambda values: values[::-1], "sorted": sorted}
+
 
 class EchoTask(Task):
-    """Random integers in, the same integers out.
+    """Random integers in, the same integers out, in the order asked for.
 
-    Source: the echo tasks of the article series at machinelearningmastery.com (2017).
+    Source: the echo tasks of the article series at machinelearningmastery.com (2017); order
+        `reversed` with echo_first=3 is that of November 2017.
     Differs: a fixed training set instead of a fresh sequence per epoch, so that all variants and
         seeds learn from the same data; no source is in two splits. (With as many training
         examples as the training has updates of one example, each of them is fresh all the same.)
@@ -20,11 +28,16 @@ class EchoTask(Task):
     Args:
         num_values: integers are drawn from 0 to num_values - 1, at least 2.
         min_length, max_length: length of the source in tokens, uniform between the two.
-        echo_first: how many of the first integers to echo, at most min_length; None for all.
+        order: of the target: `given`, as in the source; `reversed`; or `sorted`, the least first.
+        echo_first: how many of the first integers to echo, at most min_length; None for all. The
+            order is that of the integers echoed.
         pad_target: whether zeros fill the target to the length of the source, as in the article
             on attention (October 2017). Sources then have one length, and targets do not end in
             EOS.
         num_train, num_validation, num_test: examples per split, at least 1.
+        test_min_length, test_max_length: length of the sources of the test split, longer than any
+            in training: what was learnt of short sequences is tested on long ones, and the step
+            is still chosen on short ones. None: as in training.
         data_seed: seed of the data alone, so that the runs of all seeds share them.
 
     Raises:
@@ -46,14 +59,18 @@ class EchoTask(Task):
         num_train: int,
         num_validation: int,
         num_test: int,
+        order: str = "given",
         echo_first: int | None = None,
         pad_target: bool = False,
+        test_min_length: int | None = None,
+        test_max_length: int | None = None,
         data_seed: int = 0,
     ) -> None:
         super().__init__(append_eos=not pad_target)
         checks.at_least("num_values", num_values, 2)
         checks.at_least("min_length", min_length, 1)
         checks.at_least("max_length", max_length, min_length)
+        checks.choice("order", order, tuple(ORDERS))
         if echo_first is not None and not 1 <= echo_first <= min_length:
             raise ValueError(
                 f"echo_first is {echo_first}; it must be between 1 and min_length ({min_length}), "
@@ -64,12 +81,18 @@ class EchoTask(Task):
                 f"pad_target is true, but sources are {min_length} to {max_length} long; make "
                 "min_length and max_length equal, or leave pad_target out"
             )
-        self.pad_target = pad_target
+        self.num_values, self.echo_first, self.pad_target = num_values, echo_first, pad_target
+        self.order, self.data_seed = order, data_seed
+        self.lengths = (min_length, max_length)
         self.num_examples = check_split_sizes(num_train, num_validation, num_test)
-        possible = sum(num_values**length for length in range(min_length, max_length + 1))
-        check_possible(self.num_examples, possible, "sequences")
-        self.num_values, self.echo_first, self.data_seed = num_values, echo_first, data_seed
-        self.min_length, self.max_length = min_length, max_length
+        self.test_lengths = self._longer(test_min_length, test_max_length)
+        if self.test_lengths is None:
+            names = "num_train + num_validation + num_test"
+            self._check_possible(names, sum(self.num_examples), self.lengths)
+        else:
+            names = "num_train + num_validation"
+            self._check_possible(names, num_train + num_validation, self.lengths)
+            self._check_possible("num_test", num_test, self.test_lengths)
 
     def vocabularies(self, train: list[Example]) -> tuple[Vocabulary, Vocabulary]:
         """Return all values, whether or not they came up in training."""
@@ -79,19 +102,87 @@ class EchoTask(Task):
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
         """Draw distinct sequences."""
         generator = numpy_generator(self.data_seed, "data", "echo")
+        if self.test_lengths is None:
+            rows = self._drawn(sum(self.num_examples), self.lengths, generator)
+            return cut(rows, self.num_examples, generator), {}
+        num_train, num_validation, num_test = self.num_examples
+        rows = self._drawn(num_train + num_validation, self.lengths, generator)
+        splits = cut(rows, (num_train, num_validation, 0), generator)
+        apart = numpy_generator(self.data_seed, "data", "echo", "test")
+        return splits | {"test": self._drawn(num_test, self.test_lengths, apart)}, {}
 
-        def draw(number: int) -> list[tuple[int, ...]]:
-            lengths = generator.integers(self.min_length, self.max_length + 1, size=number)
-            values = generator.integers(0, self.num_values, size=(number, self.max_length))
+    def baseline_predictions(self) -> dict[str, Sequence[Any]]:
+        """Return what rules predict: those of all tasks, and what needs no learning of the order.
+
+        Where the test has longer targets, the right one cut where training's longest ended: its
+        token accuracy is what a network can have that copes with the order but not with the length.
+        """
+        rules, split = dict(super().baseline_predictions()), self.data.splits["test"]
+        vocabulary = self.data.source_vocabulary
+        if self.order != "given":
+            sources = [
+                list(map(int, vocabulary.decode(split.source[row]))) for row in range(len(split))
+            ]
+            rules["the order given"] = [
+                vocabulary.encode(self._target(source, "given")) for source in sources
+            ]
+        if self.test_lengths is not None and self.echo_first is None:
+            rules["the right target, no longer than in training"] = [
+                self.accepted("test", row)[0][: self.lengths[1]] for row in range(len(split))
+            ]
+        return rules
+
+    def _longer(self, minimum: int | None, maximum: int | None) -> tuple[int, int] | None:
+        """Return the lengths of the test split; None for those of training."""
+        if minimum is None and maximum is None:
+            return None
+        if minimum is None or maximum is None:
+            raise ValueError(
+                f"test_min_length is {minimum} and test_max_length is {maximum}; give both, or "
+                "neither to test the lengths of training"
+            )
+        if self.pad_target:
+            raise ValueError(
+                "pad_target is true, so that all targets have one length, but test_min_length is "
+                f"{minimum}; leave one of the two out"
+            )
+        if minimum <= self.lengths[1]:
+            raise ValueError(
+                f"test_min_length is {minimum}; it must be above max_length ({self.lengths[1]}), "
+                "or null to test the lengths of training"
+            )
+        checks.at_least("test_max_length", maximum, minimum)
+        return minimum, maximum
+
+    def _check_possible(self, names: str, number: int, lengths: tuple[int, int]) -> None:
+        """Raise ValueError if more than four fifths of the sequences there are would be drawn."""
+        possible = sum(self.num_values**length for length in range(lengths[0], lengths[1] + 1))
+        if number > 0.8 * possible:
+            raise ValueError(
+                f"{names} is {number}, but there are only {possible} different sequences of "
+                f"{lengths[0]} to {lengths[1]} integers; ask for at most {int(0.8 * possible)}, or "
+                "make num_values or the lengths larger"
+            )
+
+    def _drawn(
+        self, number: int, lengths: tuple[int, int], generator: np.random.Generator
+    ) -> list[Example]:
+        """Return examples of distinct sources, as long as is asked for."""
+
+        def draw(size: int) -> list[tuple[int, ...]]:
+            drawn = generator.integers(lengths[0], lengths[1] + 1, size=size)
+            values = generator.integers(0, self.num_values, size=(size, lengths[1]))
             return [
                 tuple(row[:length])
-                for row, length in zip(values.tolist(), lengths.tolist(), strict=True)
+                for row, length in zip(values.tolist(), drawn.tolist(), strict=True)
             ]
 
-        rows = []
-        for values in distinct(draw, sum(self.num_examples)):
-            tokens = [str(value) for value in values]
-            echoed = tokens[: self.echo_first]
-            zeros = ["0"] * (len(tokens) - len(echoed)) if self.pad_target else []
-            rows.append(Example(tokens, echoed + zeros))
-        return cut(rows, self.num_examples, generator), {}
+        return [
+            Example([str(value) for value in values], self._target(values, self.order))
+            for values in distinct(draw, number)
+        ]
+
+    def _target(self, values: Sequence[int], order: str) -> list[str]:
+        echoed = ORDERS[order](values[: self.echo_first])
+        zeros = [0] * (len(values) - len(echoed)) if self.pad_target else []
+        return [str(value) for value in [*echoed, *zeros]]
