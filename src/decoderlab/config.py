@@ -122,7 +122,7 @@ def find_target(group: str, name: str) -> Callable:
         ) from error
 
 
-def call(group: str, target: Callable, **settings: Any) -> Any:
+def call(group: str, target: Callable, /, **settings: Any) -> Any:
     """Call a constructor; its ValueError becomes a ConfigError that names the group."""
     try:
         return target(**settings)

@@ -387,3 +387,7 @@ def test_a_leak_between_splits_is_refused(group):
 
     with pytest.raises(ValueError, match="stands both in the test and the"):
         _ = Leaky(num_values=9, min_length=3, max_length=4, **SIZES).data
+
+
+def test_a_text_cannot_name_a_special_token():
+    assert Vocabulary(["a"]).encode(["<eos>", "a", "<pad>"]) == [3, 4, 3]

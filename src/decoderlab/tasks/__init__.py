@@ -10,18 +10,28 @@ from decoderlab.tasks.g2p import G2PTask
 from decoderlab.tasks.learning_to_execute import LearningToExecuteTask
 from decoderlab.tasks.scan import ScanTask
 from decoderlab.tasks.shapes import ShapesTask
+from decoderlab.tasks.spelling import SpellingTask
+from decoderlab.tasks.translation import (
+    BibleTranslationTask,
+    EmojiTranslationTask,
+    FilesTranslationTask,
+)
 from decoderlab.tasks.tsv import TSVTask
 
 __all__ = [
     "AdditionTask",
     "AutoencoderTask",
+    "BibleTranslationTask",
     "ConversationTask",
     "DateTask",
     "EchoTask",
+    "EmojiTranslationTask",
+    "FilesTranslationTask",
     "ForecastingTask",
     "G2PTask",
     "LearningToExecuteTask",
     "ScanTask",
     "ShapesTask",
+    "SpellingTask",
     "TSVTask",
 ]

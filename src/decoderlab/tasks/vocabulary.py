@@ -36,7 +36,8 @@ class Vocabulary:
             raise ValueError(f"the token {twice!r} stands twice in the vocabulary")
         self.entries = tuple(entries)
         self._tokens = SPECIAL + self.entries
-        self._ids = {token: number for number, token in enumerate(self._tokens)}
+        # Without the special ones: a text that holds "<eos>" does not end there.
+        self._ids = {one: number for number, one in enumerate(self._tokens) if one not in SPECIAL}
         self.space = TokenSpace(size=len(self._tokens))
 
     @classmethod
