@@ -21,7 +21,7 @@ class ImageEncoder(nn.Module):
         2015, section 3.1.1 (https://arxiv.org/abs/1502.03044).
     Differs: the papers take a deep network that was trained on ImageNet; this one is small and
         learns with the decoder. `mean` is the vector from which Xu et al. start their decoder
-        (section 3.1.2); `max` and `flatten` are ours.
+        (section 3.1.2); `max`, `flatten` and `layer_norm` are ours.
 
     Args:
         source_space: images.
@@ -30,6 +30,9 @@ class ImageEncoder(nn.Module):
             least 1 and no more than it takes to come to a single place.
         summary: of the grid: `mean` or `max` over its places, or `flatten`, an affine map of the
             whole grid, which alone knows where something was.
+        layer_norm: normalise each memory vector, and the summary (Ba et al. 2016). Without it the
+            summary has no bound; in the first updates it can grow to hundreds, whatever the image,
+            and a decoder that starts from it then learns nothing of the image.
 
     Shapes:
         source: (B, C, height, width) floats; source_lengths is not looked at.
@@ -53,6 +56,7 @@ class ImageEncoder(nn.Module):
         hidden_size: int,
         num_layers: int = 2,
         summary: str = "mean",
+        layer_norm: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(source_space, ImageSpace):
@@ -80,18 +84,21 @@ class ImageEncoder(nn.Module):
         self.flat = None
         if summary == "flatten":
             self.flat = nn.Linear(height * width * hidden_size, hidden_size)
+        # Separate, so that the scale of what is looked at is not that of what is started from.
+        self.norm_memory = nn.LayerNorm(hidden_size) if layer_norm else nn.Identity()
+        self.norm_summary = nn.LayerNorm(hidden_size) if layer_norm else nn.Identity()
         self.shape = EncoderShape(memory_size=hidden_size, summary_size=hidden_size)
 
     def forward(self, source: Tensor, source_lengths: Tensor) -> Encoded:
         """Encode a batch of images."""
         grid = self.layers(source)
-        memory = grid.flatten(2).transpose(1, 2)
+        memory = self.norm_memory(grid.flatten(2).transpose(1, 2))
         memory_mask = torch.ones(memory.shape[:2], dtype=torch.bool, device=memory.device)
         if self.flat is not None:
             summary = self.flat(memory.flatten(1))
         else:
             summary = self.pool(memory, memory_mask)
-        return Encoded(memory, memory_mask, summary, None)
+        return Encoded(memory, memory_mask, self.norm_summary(summary), None)
 
     def equations(self) -> list[Equation]:
         """Return what is computed; see `decoderlab.equations`."""
@@ -100,6 +107,9 @@ class ImageEncoder(nn.Module):
         summary = f"{self.summary} of m"
         if self.flat is not None:
             summary = f"W_c m + b_c, all {self.grid[0] * self.grid[1]} places side by side"
+        memory = f"place j of g^{number}, {grid}"
+        if isinstance(self.norm_memory, nn.LayerNorm):
+            memory, summary = f"LN({memory})", f"LN({summary})"
         return [
             Equation("g^0", "the image"),
             Equation(
@@ -108,6 +118,6 @@ class ImageEncoder(nn.Module):
                 size,
                 count(self.layers),
             ),
-            Equation("m_j", f"place j of g^{number}, {grid}", size),
-            Equation("c", summary, self.shape.summary_size, count(self.flat)),
+            Equation("m_j", memory, size, count(self.norm_memory)),
+            Equation("c", summary, self.shape.summary_size, count(self.flat, self.norm_summary)),
         ]

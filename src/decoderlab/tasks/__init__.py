@@ -2,12 +2,14 @@
 
 from decoderlab.tasks.addition import AdditionTask
 from decoderlab.tasks.autoencoder import AutoencoderTask
+from decoderlab.tasks.captioning import DigitsTask, EmojiTask
 from decoderlab.tasks.conversation import ConversationTask
 from decoderlab.tasks.date import DateTask
 from decoderlab.tasks.echo import EchoTask
 from decoderlab.tasks.forecasting import ForecastingTask
 from decoderlab.tasks.g2p import G2PTask
 from decoderlab.tasks.learning_to_execute import LearningToExecuteTask
+from decoderlab.tasks.movement import MovementTask
 from decoderlab.tasks.scan import ScanTask
 from decoderlab.tasks.shapes import ShapesTask
 from decoderlab.tasks.spelling import SpellingTask
@@ -24,12 +26,15 @@ __all__ = [
     "BibleTranslationTask",
     "ConversationTask",
     "DateTask",
+    "DigitsTask",
     "EchoTask",
+    "EmojiTask",
     "EmojiTranslationTask",
     "FilesTranslationTask",
     "ForecastingTask",
     "G2PTask",
     "LearningToExecuteTask",
+    "MovementTask",
     "ScanTask",
     "ShapesTask",
     "SpellingTask",
