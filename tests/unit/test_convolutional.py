@@ -8,6 +8,7 @@ import torch
 from decoderlab.contract import ImageSpace, TokenSpace, ValueSpace
 from decoderlab.encoders.convolutional import ConvolutionalEncoder
 from decoderlab.encoders.image import ImageEncoder
+from decoderlab.equations import count
 from decoderlab.pooling import length_mask, masked_max, masked_mean
 
 
@@ -158,3 +159,19 @@ def test_bad_settings_of_the_sequence_encoder_are_refused(setting, message):
 def test_bad_settings_of_the_image_encoder_are_refused(setting, message):
     with pytest.raises(ValueError, match=message):
         ImageEncoder(**{"source_space": ImageSpace(1, 8, 8), "hidden_size": 4} | setting)
+
+
+def test_layer_norm_gives_memory_and_summary_of_images_one_scale():
+    sizes = {"source_space": ImageSpace(3, 8, 8), "hidden_size": 6, "summary": "flatten"}
+    torch.manual_seed(0)
+    plain, normal = ImageEncoder(**sizes), ImageEncoder(**sizes, layer_norm=True)
+    normal.load_state_dict(plain.state_dict(), strict=False)
+    images = 1000 * torch.rand(4, 3, 8, 8)
+    before, after = (one(images, torch.ones(4).long()) for one in (plain, normal))
+    for large, small in ((before.memory, after.memory), (before.summary, after.summary)):
+        assert large.std() > 2
+        assert torch.allclose(small.mean(-1), torch.zeros(small.shape[:-1]), atol=1e-5)
+        assert torch.allclose(small.std(-1, correction=0), torch.ones(small.shape[:-1]), atol=0.05)
+    assert count(normal) - count(plain) == 4 * 6
+    assert sum(one.parameters for one in normal.equations()) == count(normal)
+    assert any("LN(" in one.right for one in normal.equations())

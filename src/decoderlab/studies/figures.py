@@ -106,7 +106,9 @@ def pictures(analysis: Analysis, output_dir: Path) -> list[Picture]:
             "attention",
             "Where attention looks",
             "Attention weights of the first test examples while the first seed's model generated "
-            "them: a row is a generated token, dark is 1.",
+            "them: a row is a generated token, a column a position of the source (of an image, a "
+            f"place of its grid, row by row); dark is 1, or of more than {MAX_TICKS} positions the "
+            "largest weight.",
             artist.attention,
         ),
         (
@@ -421,7 +423,10 @@ class _Artist:
                 target = json.loads(str(arrays["attention_target"][place]))
                 weights = arrays["attention"][place][: len(target), : len(source)]
                 axis.set_axis_on()
-                axis.imshow(weights.astype(float), cmap="Greys", vmin=0, vmax=1, aspect="auto")
+                # Over a hundred positions no weight is near 1.
+                most = 1.0 if len(source) <= MAX_TICKS else float(weights.max()) or 1.0
+                looks = {"cmap": "Greys", "aspect": "auto", "interpolation": "nearest"}
+                axis.imshow(weights.astype(float), vmin=0, vmax=most, **looks)
                 if len(source) <= MAX_TICKS:
                     axis.set_xticks(range(len(source)), source, fontsize=7)
                 if len(target) <= MAX_TICKS:
