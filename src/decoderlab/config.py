@@ -31,7 +31,7 @@ SETTINGS = {
 }
 INJECTED = {"task": (), "encoder": ("source_space",), "decoder": ("target_space", "encoder_shape")}
 # Raised when what a run id covers or means changes, so that old runs are not taken for new ones.
-FORMAT = 3
+FORMAT = 4
 
 
 class ConfigError(ValueError):

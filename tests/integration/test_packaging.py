@@ -147,7 +147,7 @@ def commands(text: str) -> list[str]:
 def test_the_readmes_commands_run(line, monkeypatch, tmp_path, capfd):
     given = shlex.split(line.removeprefix(".venv/bin/"))[1:]
     if any(word.startswith("study=") for word in given):
-        given += ["task=addition_2digits", "seed=0", "decoder=luong"]
+        given += ["task=addition_2digits", "seed=0", "decoder=repeat_vector,luong"]
     write_data(tmp_path)
     given = [word.replace("task.path=", f"task.path={tmp_path}/") for word in given]
     if "--config-dir" in given:
