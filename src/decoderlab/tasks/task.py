@@ -281,6 +281,7 @@ class Task(pl.LightningDataModule):
 
     def _scores(self, predictions: Sequence[Any]) -> dict[str, float]:
         rows, metrics = range(len(predictions)), self.measure()
+        metrics.distributed_available_fn = lambda: False  # the first rank does this alone
         accepted = [self.accepted("test", row) for row in rows]
         if isinstance(metrics, ValueMetrics):
             for prediction, (target,) in zip(predictions, accepted, strict=True):
