@@ -36,9 +36,9 @@ def build_task(config: Mapping[str, Any]) -> Task:
         except ValueError as error:
             raise ConfigError(f"task: {error}") from error
     task.adopt(_DATA[key])
+    with_it = task.score_names
     for name in ("evaluation.select", "study.metric"):
         group, key = name.split(".")
-        with_it = task.score_names
         if config[group][key] not in with_it:
             raise ConfigError(
                 f"{name} is {config[group][key]}, which this task does not measure; take one of "

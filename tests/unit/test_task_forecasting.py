@@ -90,7 +90,7 @@ def test_the_rules_beside_it_are_what_they_say(tmp_path):
     naive = rules["seasonal naive (4 steps)"]
     assert naive["mean_absolute_error"] == pytest.approx(1, rel=1e-4)
     assert naive["mean_absolute_scaled_error"] == pytest.approx(1, rel=1e-4)
-    assert task.naive_error().tolist() == [1.0]
+    assert task.data.naive_error.tolist() == [1.0]
     assert rules["linear (least squares)"]["mean_absolute_error"] < 1e-3
 
 
@@ -176,7 +176,7 @@ def test_a_run_is_measured_in_the_units_of_the_data(tiny, tmp_path):
     assert len(told) == loaded.result["data"]["counts"]["test"]
     metrics = loaded.result["metrics"]["test"]
     assert 0.1 * errors.mean() < metrics["mean_absolute_error"] < 10 * errors.mean()
-    naive = loaded.task.naive_error()[0]
+    naive = loaded.task.data.naive_error[0]
     scaled = metrics["mean_absolute_error"] / naive
     assert metrics["mean_absolute_scaled_error"] == pytest.approx(scaled, rel=1e-6)
     line = loaded.task.data.source_vocabulary.text(batch.source[0])

@@ -74,18 +74,18 @@ def by_position(rows: Iterable[Row], how: str) -> Profile:
             it, `bias` for the difference forced minus free, the exposure bias.
     """
     values: dict[int, list[float]] = {}
-    low, high = (-1.0, 1.0) if how == "bias" else SHARE
+    most = 1.0
     for probes in _probes(rows):
         counts = probes["by_position"]
         if "correct" not in probes:
-            low, high = low * math.inf if low else 0.0, math.inf
+            most = math.inf
         for place, number in enumerate(counts["number"], start=1):
             # A handful of very long targets says nothing but noise.
             if number >= max(0.01 * counts["number"][0], 1):
                 free, forced = (counts[name][place - 1] / number for name in ("free", "forced"))
                 share = {"free": free, "forced": forced, "bias": forced - free}[how]
                 values.setdefault(place, []).append(share)
-    return _profile(values, (low, high))
+    return _profile(values, (-most if how == "bias" else 0.0, most))
 
 
 def summary_influence(rows: Iterable[Row]) -> Profile:

@@ -147,14 +147,16 @@ class ForecastingTask(Task):
             "missing_values": int(np.isnan(values).sum()),
             "dropped_with_missing_values": 0,
         }
-        ends = np.cumsum([0, *(round(len(values) * share) for share in self._all_shares())])
+        shares = (1 - sum(self.shares), *self.shares)
+        ends = np.cumsum([0, *(round(len(values) * share) for share in shares)])
         parts = {name: values[ends[i] : ends[i + 1]] for i, name in enumerate(SPLITS)}
         parts["test"] = values[ends[2] :]
         splits = {}
         for name, part in parts.items():
             stride = self.stride if name == "train" else 1
             splits[name] = self._windows(name, part, stride, counts)
-        self._naive_error = self._scale(parts["train"])
+        ago, now = parts["train"][: -self.season], parts["train"][self.season :]
+        self._naive_error = np.nanmean(np.abs(now - ago), axis=0)
         return splits, counts
 
     def vocabularies(self, train: list[Example]) -> tuple[Values, Values]:
@@ -162,11 +164,8 @@ class ForecastingTask(Task):
         scale = Values.of(example.source for example in train)
         return scale, scale
 
-    def naive_error(self) -> np.ndarray:
+    def naive_error(self) -> np.ndarray | None:
         """Return the mean absolute error of the seasonal naive forecast in training, (F,)."""
-        if self._naive_error is None:
-            ends = round(len(values := self._values()) * self._all_shares()[0])
-            self._naive_error = self._scale(values[:ends])
         return self._naive_error
 
     def baseline_predictions(self) -> dict[str, Sequence[Any]]:
@@ -188,18 +187,12 @@ class ForecastingTask(Task):
         """Return what a message calls the data."""
         return self.series or f"path {self.path}"
 
-    def _all_shares(self) -> tuple[float, ...]:
-        return (1 - sum(self.shares), *self.shares)
-
     def _arrays(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         split = self.data.splits[name]
         return tuple(
             side.values.numpy().astype(float).reshape(len(split), -1, side.values.shape[1])
             for side in (split.source, split.target)
         )
-
-    def _scale(self, train: np.ndarray) -> np.ndarray:
-        return np.nanmean(np.abs(train[self.season :] - train[: -self.season]), axis=0)
 
     def _windows(
         self, name: str, part: np.ndarray, stride: int, counts: dict[str, int]

@@ -58,6 +58,7 @@ class TaskData:
         max_target_length: the longest target of any split, EOS included: generation stops there.
         counts: how many examples were read, kept and dropped, and why.
         fingerprint: sha256 over all ids and values of all splits; part of the run id.
+        naive_error: see `Task.naive_error`.
         baselines: see `Task.baselines`, once that was called.
     """
 
@@ -67,6 +68,7 @@ class TaskData:
     max_target_length: int
     counts: dict[str, int] = field(default_factory=dict)
     fingerprint: str = ""
+    naive_error: np.ndarray | None = None
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
@@ -207,7 +209,10 @@ class Task(pl.LightningDataModule):
         return {"the most frequent target": [most] * len(test)}
 
     def naive_error(self) -> np.ndarray | None:
-        """Return what scales the error of real values, (F,) in their units; None for nothing."""
+        """Return what scales the error of real values, (F,) in their units; None for nothing.
+
+        Asked once, after `examples`.
+        """
         return None
 
     def target_length(self, source_length: int) -> int:
@@ -246,7 +251,7 @@ class Task(pl.LightningDataModule):
         """Return what measures predictions."""
         vocabulary = self.data.target_vocabulary
         if isinstance(vocabulary, Values):
-            return ValueMetrics(deviation=vocabulary.deviation, naive_error=self.naive_error())
+            return ValueMetrics(deviation=vocabulary.deviation, naive_error=self.data.naive_error)
         return SequenceMetrics(targets_end=self.append_eos)
 
     @property
@@ -371,6 +376,7 @@ class Task(pl.LightningDataModule):
             max(int(split.target.lengths.max()) for split in splits.values()),
             counts,
             _fingerprint(splits, source_vocabulary, target_vocabulary),
+            self.naive_error(),
         )
 
     def _split(self, examples: list[Example], source: Kind, target: Vocabulary | Values) -> Split:
