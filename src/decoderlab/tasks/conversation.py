@@ -84,10 +84,6 @@ class ConversationTask(PairsTask):
         """Return what a message calls the data."""
         return "the conversations"
 
-    def held_out(self, number: int) -> tuple[int, int]:
-        """Return how many conversations are for validation and for test."""
-        return tuple(max(1, round(share * number)) for share in self.shares)
-
     def pairs(self, counts: dict[str, int]) -> Iterator[Pair]:
         """Read the conversations."""
         path = package_file("chitchat-dataset", "chitchat_dataset/dataset.json")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from decoderlab import checks
@@ -32,7 +32,7 @@ class Pair(NamedTuple):
 
 
 class PairsTask(Task):
-    """Pairs of texts. Subclasses implement `pairs` and `held_out`.
+    """Pairs of texts. Subclasses implement `pairs`, and `held_out` or `shares`.
 
     The policy, every part of it counted:
 
@@ -61,6 +61,8 @@ class PairsTask(Task):
     Raises:
         ValueError: for settings out of range or at odds with each other.
     """
+
+    shares: tuple[float, float]
 
     def __init__(
         self,
@@ -106,8 +108,11 @@ class PairsTask(Task):
         raise NotImplementedError(f"{type(self).__name__} must implement pairs()")
 
     def held_out(self, number: int) -> tuple[int, int]:
-        """Return how many of `number` sources, or groups, are for validation and for test."""
-        raise NotImplementedError(f"{type(self).__name__} must implement held_out()")
+        """Return how many of `number` sources, or groups, are for validation and for test.
+
+        By default those of the two `shares` that a subclass sets.
+        """
+        return tuple(max(1, round(share * number)) for share in self.shares)
 
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
         """Read the pairs and split them."""
@@ -150,6 +155,14 @@ class PairsTask(Task):
         if grouped:
             return split_by_group(groups, **sizes, data_seed=self.data_seed), counts
         return split_by_source(groups[None], **sizes, data_seed=self.data_seed), counts
+
+    def copied(self, sources: Iterable[Sequence[str]]) -> list[list[int]]:
+        """Return the tokens of sources as predictions: a rule where targets resemble them.
+
+        Tokens that no target of training has are left out: nothing can write them.
+        """
+        space, encode = self.data.target_space, self.data.target_vocabulary.encode
+        return [[one for one in encode(tokens) if one != space.unk_id] for tokens in sources]
 
     def told(self) -> str:
         """Return what a message calls the data."""

@@ -1,7 +1,8 @@
-"""Reading data that other packages bring, as files and without importing any of their code."""
+"""Reading files: of packages, without importing any of their code, and of the user."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -27,3 +28,29 @@ def package_file(distribution: str, relative: str, extra: str = "data") -> Path:
             f"{relative}); run: pip install 'decoderlab[{extra}]'"
         )
     return path
+
+
+def lines_of(name: str, path: Path, wanted: str) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file; Windows line ends and a byte-order mark are no part of them.
+
+    Args:
+        name: of the setting, for messages.
+        path: the file.
+        wanted: what the file should be, for messages.
+
+    Raises:
+        ValueError: if the file cannot be read, or is not UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            for line in file:
+                yield line.rstrip("\r\n")
+    except OSError as error:
+        raise ValueError(
+            f"{name} {path} cannot be read ({error.strerror}); give {wanted}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{name} {path} is not UTF-8 ({error.reason} at byte {error.start}); "
+            "convert it, for example: iconv -f latin1 -t utf-8"
+        ) from error

@@ -18,12 +18,13 @@ import numpy as np
 from decoderlab import checks
 from decoderlab.randomness import numpy_generator
 from decoderlab.tasks.pairs import Pair, PairsTask
-from decoderlab.tasks.reading import package_file
+from decoderlab.tasks.reading import lines_of, package_file
 from decoderlab.tasks.task import Example
 
 JOINT = "￭"  # on the side of a token where the text has no space
 APOSTROPHES = "'’"
 ELIDED_BEFORE = "aeiouyhœæ"  # in French and Italian
+PLAIN = "a UTF-8 file of plain text with one sentence in each line"
 KEYCAP = "\N{COMBINING ENCLOSING KEYCAP}"
 
 
@@ -126,18 +127,9 @@ class TranslationTask(PairsTask):
         return {name: str(metric.get_signature()) for name, metric in metrics.items()}
 
     def baseline_predictions(self) -> dict[str, Sequence[Sequence[int]]]:
-        """Return the most frequent target, and the source as it is.
-
-        Tokens of the source that no target of training has are left out: nothing can write them.
-        """
-        vocabulary = self.data.target_vocabulary
-        copied = (
-            vocabulary.encode(self.pieces("target", source)) for source, _ in self.texts("test")
-        )
-        unknown = vocabulary.space.unk_id
-        return super().baseline_predictions() | {
-            "copying the source": [[one for one in ids if one != unknown] for ids in copied]
-        }
+        """Return the most frequent target, and the source as it is."""
+        sources = (self.pieces("target", source) for source, _ in self.texts("test"))
+        return super().baseline_predictions() | {"copying the source": self.copied(sources)}
 
     def _metrics(self) -> dict:
         metrics = _sacrebleu()
@@ -435,16 +427,12 @@ class FilesTranslationTask(TranslationTask):
         """Return what a message calls the data."""
         return " and ".join(f"{name} {path}" for name, path in self.paths.items())
 
-    def held_out(self, number: int) -> tuple[int, int]:
-        """Return how many sources are for validation and for test."""
-        return tuple(max(1, round(share * number)) for share in self.shares)
-
     def pairs(self, counts: dict[str, int]) -> Iterator[Pair]:
         """Read both files side by side."""
         counts["empty_lines"] = 0
-        for source, target in zip_longest(*(_lines(*one) for one in self.paths.items())):
+        for source, target in zip_longest(*(lines_of(*one, PLAIN) for one in self.paths.items())):
             if source is None or target is None:
-                numbers = [sum(1 for _ in _lines(*one)) for one in self.paths.items()]
+                numbers = [sum(1 for _ in lines_of(*one, PLAIN)) for one in self.paths.items()]
                 raise ValueError(
                     f"{self.told()} have {numbers[0]} and {numbers[1]} lines; each line must be "
                     "the translation of the line at its place in the other file"
@@ -535,23 +523,6 @@ def _is_flag(emoji: str) -> bool:
 
 def _emoji_file(name: str) -> dict:
     return json.loads(package_file("emoji", f"emoji/unicode_codes/{name}").read_text("utf-8"))
-
-
-def _lines(name: str, path: Path) -> Iterator[str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
-            for line in file:
-                yield line.rstrip("\r\n")
-    except OSError as error:
-        raise ValueError(
-            f"{name} {path} cannot be read ({error.strerror}); give a UTF-8 file of plain text "
-            "with one sentence in each line"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{name} {path} is not UTF-8 ({error.reason} at byte {error.start}); "
-            "convert it, for example: iconv -f latin1 -t utf-8"
-        ) from error
 
 
 def _sacrebleu():  # noqa: ANN202

@@ -11,8 +11,11 @@ import numpy as np
 from decoderlab import checks
 from decoderlab.contract import ImageSpace
 from decoderlab.tasks.pairs import Pair, PairsTask
+from decoderlab.tasks.reading import lines_of
 from decoderlab.tasks.task import Example, Kind
 from decoderlab.tasks.values import Values, parse_values
+
+TABBED = "a tab-separated UTF-8 file whose first line is source<TAB>target"
 
 
 class TSVTask(PairsTask):
@@ -88,10 +91,6 @@ class TSVTask(PairsTask):
         """Return what a message calls the data."""
         return f"path {self.path}"
 
-    def held_out(self, number: int) -> tuple[int, int]:
-        """Return how many sources or groups are for validation and for test."""
-        return tuple(max(1, round(share * number)) for share in self.shares)
-
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
         """Read the file and split it."""
         splits, counts = super().examples()
@@ -123,7 +122,7 @@ class TSVTask(PairsTask):
     def pairs(self, counts: dict[str, int]) -> Iterator[Pair]:
         """Read the file."""
         counts["empty_lines"] = 0
-        lines = enumerate(self._lines(), start=1)
+        lines = enumerate(lines_of("path", self.path, TABBED), start=1)
         header = next(lines, (1, ""))[1].split("\t")
         if header == [""]:
             raise ValueError(f"path {self.path} is empty; it needs a first line of column names")
@@ -159,19 +158,3 @@ class TSVTask(PairsTask):
         except OSError as error:
             raise ValueError(f"the image {name!r} cannot be read ({error})") from error
         return np.ascontiguousarray(pixels.transpose(2, 0, 1) / 255)
-
-    def _lines(self):
-        try:
-            with self.path.open(encoding="utf-8-sig", newline="\n") as file:
-                for line in file:
-                    yield line.rstrip("\r\n")
-        except OSError as error:
-            raise ValueError(
-                f"path {self.path} cannot be read ({error.strerror}); give a tab-separated "
-                "UTF-8 file whose first line is source<TAB>target"
-            ) from error
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"path {self.path} is not UTF-8 ({error.reason} at byte {error.start}); "
-                "convert it, for example: iconv -f latin1 -t utf-8"
-            ) from error
