@@ -8,6 +8,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")  # before anything imports keras
 
 from collections.abc import Callable
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,30 @@ def tiny(tmp_path: Path) -> Callable[..., Prepared]:
         return prepare(config, config.hydra.runtime.choices)
 
     return make
+
+
+def version(distribution: str) -> str | None:
+    """Return the version of an installed package, None of one that is not."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@pytest.fixture
+def hide(monkeypatch) -> Callable[..., None]:
+    """Make packages look as if they were not installed: those named, or all."""
+    found = metadata.distribution
+
+    def hidden(*names: str) -> None:
+        def distribution(name: str) -> metadata.Distribution:
+            if not names or name in names:
+                raise metadata.PackageNotFoundError(name)
+            return found(name)
+
+        monkeypatch.setattr("decoderlab.tasks.reading.metadata.distribution", distribution)
+
+    return hidden
 
 
 def run(prepared: Prepared, retry: bool = True) -> str:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib import metadata
 
 import pytest
 from hypothesis import given
@@ -13,17 +12,9 @@ from decoderlab.tasks import subwords
 from decoderlab.tasks.subwords import BEGINNING, Segmenter, learnt_pieces, segmenter
 from decoderlab.tasks.tsv import TSVTask
 from decoderlab.tasks.vocabulary import Vocabulary
+from tests.conftest import version
 
-
-def have(distribution: str) -> bool:
-    try:
-        metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-learns = pytest.mark.skipif(not have("tokenizers"), reason="tokenizers is not installed")
+learns = pytest.mark.skipif(version("tokenizers") is None, reason="tokenizers is not installed")
 
 # Many ties between merges: where the order of a hash table would show.
 TIED = [f"{a}{b}{c} {c}{a}{b}{a}" for a in "abcdef" for b in "abcdef" for c in "abc"]

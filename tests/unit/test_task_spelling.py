@@ -1,26 +1,17 @@
 from __future__ import annotations
 
-from importlib import metadata
-
 import pytest
 
 from decoderlab.tasks import spelling
 from decoderlab.tasks.reading import package_file
 from decoderlab.tasks.spelling import SpellingTask, parse_codespell
+from tests.conftest import version
 
 LINES = [f"wrong{n}->{'abcdefgh'[n % 8] * (1 + n // 8)}" for n in range(64)]
 SIZES = {"num_validation": 5, "num_test": 10}
 
 
-def installed() -> bool:
-    try:
-        metadata.version("codespell")
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-real = pytest.mark.skipif(not installed(), reason="codespell is not installed")
+real = pytest.mark.skipif(version("codespell") is None, reason="codespell is not installed")
 
 
 @pytest.fixture
@@ -149,10 +140,7 @@ def test_more_words_than_there_are_is_refused(dictionary):
         _ = SpellingTask(num_validation=30, num_test=40).data
 
 
-def test_a_missing_package_is_told_with_its_extra(monkeypatch):
-    def gone(name):
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr("decoderlab.tasks.reading.metadata.distribution", gone)
+def test_a_missing_package_is_told_with_its_extra(hide):
+    hide()
     with pytest.raises(ValueError, match=r"'codespell'.*decoderlab\[data\]"):
         _ = SpellingTask(**SIZES).data

@@ -5,7 +5,6 @@ import sqlite3
 import subprocess
 import sys
 import unicodedata
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -25,21 +24,14 @@ from decoderlab.tasks.translation import (
     join_words,
     split_words,
 )
+from tests.conftest import version
 
 TONES = "🏻🏼🏽🏾🏿"
 SIZES = {"num_validation": 100, "num_test": 200}
 
 
-def have(distribution: str) -> bool:
-    try:
-        metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
 def needs(*distributions: str):
-    missing = [name for name in ("sacrebleu", *distributions) if not have(name)]
+    missing = [name for name in ("sacrebleu", *distributions) if version(name) is None]
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {missing}")
 
 
@@ -146,7 +138,7 @@ def test_references_are_the_texts_not_what_the_vocabulary_left_of_them(tmp_path,
 
     source, target = numbered(40)
     size = {"vocabulary_size": 60} if tokens == "subword" else {}
-    if tokens == "subword" and not have("tokenizers"):
+    if tokens == "subword" and version("tokenizers") is None:
         pytest.skip("tokenizers is not installed")
     minimum = {"minimum_count": 2} if tokens == "word" else {}
     task = files(tmp_path, source, target, tokens=tokens, **size, **minimum)
@@ -537,10 +529,7 @@ def test_more_groups_than_there_are_is_refused():
 
 @needs()
 @pytest.mark.parametrize(("make", "extra"), [(emoji, "data"), (bible, "bible")])
-def test_a_missing_package_is_told_with_its_extra(monkeypatch, make, extra):
-    def gone(name):
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr("decoderlab.tasks.reading.metadata.distribution", gone)
+def test_a_missing_package_is_told_with_its_extra(hide, make, extra):
+    hide()
     with pytest.raises(ValueError, match=rf"decoderlab\[{extra}\]"):
         _ = make().data
