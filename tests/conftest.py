@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # before anything imports keras
 
@@ -11,6 +12,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+import absl.logging
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -19,6 +21,9 @@ from decoderlab.runs import Prepared, execute, prepare
 from decoderlab.train import conf_dir
 
 torch.set_num_threads(1)
+# Whoever sets up logging anew (Hydra, submitit) has the handler that TensorBoard brings close its
+# stream: what was standard error when it was made, pytest's capture.
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 TASKS = {
     "echo": ("task=echo", "task.num_values=6", "task.min_length=2", "task.max_length=4"),
