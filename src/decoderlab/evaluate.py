@@ -37,7 +37,9 @@ def main() -> None:
             data.fingerprint,
             loaded.model.search.signature,
         )
-        print(json.dumps({"metrics": scores, "signature": measured}, indent=2))  # noqa: T201
+        found = {"metrics": scores, "signature": measured}
+        found["signatures"] = loaded.task.signatures(arguments.split)
+        print(json.dumps(found, indent=2))  # noqa: T201
         return 0
 
     sys.exit(guarded(run))

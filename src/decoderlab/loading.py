@@ -202,12 +202,13 @@ def _batch_of(run: LoadedRun, lines: list[str]) -> tuple[list[int], tuple[Tensor
             return [], None
         read = Ragged.of_values([source.encode(rows[place]) for place in filled])
         return filled, read.take(slice(None), 0)
-    rows = [source.encode(run.task.source_tokens(line)) for line in lines]
+    tokens = [run.task.source_tokens(line) if line.strip() else [] for line in lines]
+    rows = [source.encode(one) for one in tokens]
     unknown = sorted(
         {
             token
-            for line, row in zip(lines, rows, strict=True)
-            for token, number in zip(run.task.source_tokens(line), row, strict=True)
+            for line, row in zip(tokens, rows, strict=True)
+            for token, number in zip(line, row, strict=True)
             if number == source.space.unk_id
         }
     )

@@ -422,7 +422,7 @@ def _train_and_test(
         "data": {
             "fingerprint": data.fingerprint,
             "counts": data.counts,
-            "baselines": task.baselines(),
+            "baselines": _ruled(task),
         },
         "environment": environment(trainer.strategy.root_device) | {"world_size": ranks.world_size},
     }
@@ -509,6 +509,7 @@ class quiet(warnings.catch_warnings):  # noqa: N801 - used like the context mana
 
 def _describe(prepared: Prepared) -> None:
     """Write what is needed to use the run later, before anything can go wrong."""
+    say(f"data: {prepared.task.data.told()}")
     write_text(prepared.folder.config, OmegaConf.to_yaml(OmegaConf.create(prepared.config)))
     write_json(prepared.folder.vocabularies, prepared.task.data.record())
 
@@ -533,6 +534,15 @@ def _probed(folder: RunFolder, task: Task, model: EncoderDecoder) -> dict[str, A
         return None
     probes.write(folder.probes)
     return probes.counts
+
+
+def _ruled(task: Task) -> dict[str, dict[str, float]]:
+    """Return the scores of rules without trained weights; the run's stand without them."""
+    try:
+        return task.baselines()
+    except Exception as error:  # whatever somebody's task does
+        say(f"no rules beside this run: {type(error).__name__}: {error}")
+        return {}
 
 
 def _write_predictions(folder: RunFolder, task: Task, model: EncoderDecoder) -> None:

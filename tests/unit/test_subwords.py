@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decoderlab.tasks import subwords
-from decoderlab.tasks.subwords import BEGINNING, Segmenter, learnt_pieces, segmenter
+from decoderlab.tasks.subwords import BEGINNING, Segmenter, learnt_pieces
 from decoderlab.tasks.tsv import TSVTask
 from decoderlab.tasks.vocabulary import Vocabulary
 from tests.conftest import version
@@ -93,7 +93,7 @@ def test_learning_takes_one_thread_and_leaves_the_setting_of_a_user(monkeypatch,
 def test_frequent_words_are_one_piece_and_rare_ones_several():
     texts = ["the lowest of the low"] * 20 + ["slowest"]
     pieces = learnt_pieces(texts, 25)
-    split = segmenter(pieces)
+    split = Segmenter(pieces)
     assert split("the lowest") == ["the", "lowest"]
     assert len(split("slowest")) > 1
     assert pieces == sorted(pieces)
@@ -104,7 +104,7 @@ def test_frequent_words_are_one_piece_and_rare_ones_several():
 def test_all_characters_are_pieces_at_both_places_and_size_is_a_limit():
     texts = ["Ab", "cd"]
     assert learnt_pieces(texts, 8) == sorted([*"Abcd", *(f"##{one}" for one in "Abcd")])
-    assert segmenter(learnt_pieces(texts, 8))("dAb") == ["d", "##A", "##b"]
+    assert Segmenter(learnt_pieces(texts, 8))("dAb") == ["d", "##A", "##b"]
     with pytest.raises(ValueError, match=r"vocabulary_size is 7.* give at least 8"):
         learnt_pieces(texts, 7)
 
@@ -116,7 +116,7 @@ def test_texts_come_back_but_for_white_space(texts):
         return
     characters = {one for text in texts for word in text.split() for one in word}
     pieces = learnt_pieces(texts, 2 * len(characters) + 6)
-    split = segmenter(pieces)
+    split = Segmenter(pieces)
     known = Vocabulary(pieces)
     for text in [*texts, " ".join(reversed(texts)), "".join(text.strip() for text in texts)]:
         assert text_of(known.decode(known.encode(split(text)))) == " ".join(text.split())
@@ -128,7 +128,7 @@ def test_words_that_look_like_the_inside_of_words_come_back():
     pieces = learnt_pieces(texts, 40)
     assert BEGINNING not in pieces
     for text in texts:
-        assert text_of(segmenter(pieces)(text)) == text
+        assert text_of(Segmenter(pieces)(text)) == text
 
 
 @learns
@@ -139,7 +139,7 @@ def test_white_space_is_pythons():
 @learns
 def test_a_rebuilt_segmenter_gives_the_same_pieces():
     pieces = learnt_pieces(TIED, 60)
-    first, again = segmenter(pieces), segmenter(tuple(reversed(Vocabulary(pieces).entries)))
+    first, again = Segmenter(pieces), Segmenter(tuple(reversed(Vocabulary(pieces).entries)))
     assert [first(text) for text in TIED] == [again(text) for text in TIED]
     assert any(len(first(text)) > 2 for text in TIED)
 
@@ -154,7 +154,7 @@ def test_pieces_are_those_of_the_library():
     )
     library = tokenizers.Tokenizer(model)
     library.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
-    split = segmenter(pieces)
+    split = Segmenter(pieces)
     for text in [*TIED, "abz", "fedcba abcdef", ""]:
         assert split(text) == library.encode(text).tokens
 

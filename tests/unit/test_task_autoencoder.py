@@ -70,6 +70,21 @@ def test_a_source_of_two_splits_stays_in_the_test_alone(tmp_path):
     assert not set(texts["test"]) & set(texts["train"])
 
 
+def test_recordings_of_a_file_are_written_again(tiny, tmp_path):
+    path = tmp_path / "moves.tsv"
+    lines = "".join(f"{n},1 {n * n % 7},{2 * n}\tgo\n" for n in range(30))
+    path.write_text("source\ttarget\n" + lines)
+    prepared = tiny(
+        "task@task.of=tsv",
+        f"task.of.path={path}",
+        "task.of.sources=values",
+        "task.of.source_size=2",
+        task="autoencoder",
+    )
+    assert prepared.config["evaluation"]["select"] == "mean_absolute_error"
+    assert prepared.config["decoder"]["head"]["distribution"] == "point"
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_images_are_written_column_by_column(reverse):
     task = AutoencoderTask(of=SHAPES, reverse_target=reverse)

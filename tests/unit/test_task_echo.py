@@ -135,10 +135,8 @@ def test_bad_settings_are_refused(settings, message):
 def test_rules_stand_beside_the_results():
     assert set(EchoTask(**SMALL).baselines()) == {"the most frequent target"}
     task = EchoTask(**SMALL, **LONGER, order="reversed")
-    cut = task.baselines()["the right target, no longer than in training"]
+    assert set(task.baselines()) == {"the most frequent target", "the order given"}
     lengths = [len(source) for source, _ in rows(task, "test")]
-    assert cut["exact_match"] == 0.0
-    assert cut["token_accuracy"] == pytest.approx(5 * 60 / (sum(lengths) + 60))
     unordered = task.baselines()["the order given"]
     agreeing = [sum(map(int.__eq__, one, one[::-1])) for one, _ in rows(task, "test")]
     ends = len(lengths)
@@ -146,8 +144,6 @@ def test_rules_stand_beside_the_results():
         # Rules are read against the target at the same place; the end is always right.
         (sum(agreeing) + ends) / (sum(lengths) + ends)
     )
-    first = EchoTask(**SMALL, **LONGER, echo_first=2)
-    assert set(first.baselines()) == {"the most frequent target"}, "targets are no longer there"
 
 
 def test_text_makes_the_round_trip():

@@ -63,12 +63,12 @@ def test_no_value_is_in_two_splits_and_a_target_goes_on_where_its_source_ends(tm
     assert seen["test"] == set(range(85, 100))
 
 
-def test_stride_thins_training_alone(tmp_path):
+def test_stride_thins_every_split(tmp_path):
     task = ForecastingTask(path=wave(tmp_path), stride=5, **SMALL)
     assert [source[0] for source, _ in in_units(task, "train")][:3] == pytest.approx(
         [0, 5, 10], abs=1e-4
     )
-    assert task.data.counts["test"] == 15 - 9
+    assert task.data.counts["test"] == 2  # windows of 10 from steps 85 and 90
 
 
 def test_missing_values_cost_their_windows_alone(tmp_path):
@@ -92,6 +92,51 @@ def test_the_rules_beside_it_are_what_they_say(tmp_path):
     assert naive["mean_absolute_scaled_error"] == pytest.approx(1, rel=1e-4)
     assert task.data.naive_error.tolist() == [1.0]
     assert rules["linear (least squares)"]["mean_absolute_error"] < 1e-3
+
+
+def test_a_season_longer_than_the_source_reaches_back_before_it(tmp_path):
+    values = list(np.tile(np.random.default_rng(1).normal(size=20), 10) + np.arange(200) // 20)
+    values[165] = ""  # a season before a step of the test
+    task = ForecastingTask(path=wave(tmp_path, values), season=20, **SMALL)
+    rule = task.baseline_predictions()["seasonal naive (20 steps)"]
+    scale = task.data.target_vocabulary
+    for row, (source, target) in enumerate(in_units(task, "test")):
+        places = 170 + row + 6 + np.arange(4)  # of the target's steps
+        filled = np.where(places == 185, source[-1], target - 1)
+        assert scale.decode(rule[row])[:, 0] == pytest.approx(filled, abs=1e-4)
+    assert {185 - 176 - row for row in range(len(rule))} >= {0, 1, 2, 3}, "one is missing"
+    weekly = ForecastingTask(series="taylor", source_length=96, target_length=48)
+    rules = weekly.baselines()
+    assert {"seasonal naive (48 steps)", "seasonal naive (336 steps)"} <= set(rules)
+
+
+def test_a_series_is_kept_once_however_many_windows_it_has():
+    data = ForecastingTask(series="taylor", source_length=96, target_length=48).data
+    stored = {side.values.data_ptr() for one in data.splits.values() for side in one_side(one)}
+    assert len(stored) == 1
+    assert data.splits["test"].source.values.shape == (4032, 1)
+    others = ForecastingTask(series="taylor", source_length=96, target_length=48, stride=2).data
+    assert others.fingerprint != data.fingerprint
+
+
+def one_side(split):
+    return split.source, split.target
+
+
+def test_what_repeats_itself_cannot_scale_its_error(tmp_path):
+    values = np.random.default_rng(0).normal(size=100)
+    text = "day,x,what\n" + "".join(f"{n % 7},{one},a\n" for n, one in enumerate(values))
+    path = tmp_path / "week.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"day never differs .* 7 step.* leave that out"):
+        _ = ForecastingTask(path=str(path), season=7, **SMALL).data
+    data = ForecastingTask(path=str(path), season=7, columns=["x"], **SMALL).data
+    assert (data.counts["columns"], data.counts["columns_left_out"]) == (1, 2)
+
+
+def test_columns_that_are_no_numbers_are_named(tmp_path, capsys):
+    _ = ForecastingTask(path=wave(tmp_path), **SMALL).data
+    assert "forecast are the columns that are numbers, x, not time" in capsys.readouterr().err
 
 
 def test_the_linear_rule_is_scikit_learns(tmp_path):

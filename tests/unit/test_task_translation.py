@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from decoderlab.metrics import SCALES
 from decoderlab.tasks import translation
 from decoderlab.tasks.reading import package_file
 from decoderlab.tasks.translation import (
+    COPIED,
     JOINT,
     TEXTS,
     BibleTranslationTask,
@@ -142,7 +144,7 @@ def test_references_are_the_texts_not_what_the_vocabulary_left_of_them(tmp_path,
         pytest.skip("tokenizers is not installed")
     minimum = {"minimum_count": 2} if tokens == "word" else {}
     task = files(tmp_path, source, target, tokens=tokens, **size, **minimum)
-    texts = [several[0] for _, several in task.texts("test")]
+    texts = [several[0] for _, several in task.data.splits["test"].texts]
     assert len(texts) == 4
     assert all(text in target.splitlines() for text in texts)
     written_ids = [
@@ -168,16 +170,29 @@ def test_signatures_are_those_of_the_test_split(tmp_path):
     source = "".join(f"{n}\n" * (1 + n % 3) for n in range(60))
     target = "".join(f"{n} {m}\n" for n in range(60) for m in range(1 + n % 3))
     several = files(tmp_path, source, target)
-    assert {len(several) for _, several in several.texts("test")} == {1, 2, 3}
+    assert {len(several) for _, several in several.data.splits["test"].texts} == {1, 2, 3}
     assert several.signatures()["bleu"].startswith("nrefs:var|")
 
 
 @needs()
-def test_texts_are_read_again_where_the_data_came_from_another_task(tmp_path):
-    task, again = (files(tmp_path, *numbered(30)) for _ in range(2))
+def test_texts_come_with_the_data_and_are_part_of_their_identity(tmp_path):
+    source, target = numbered(30)
+    task, again = (files(tmp_path, source, target, minimum_count=2) for _ in range(2))
     again.adopt(task.data)
-    assert again.texts("validation") == task.texts("validation")
+    text = task.data.splits["test"].texts[0][1][0]
+    assert not task.data.splits["train"].texts
+    # Either number is unknown, so that the ids are the same, but scores of the run are not.
+    changed = re.sub(r"\d+", "999", text)
+    other = files(tmp_path, source, target.replace(text, changed), minimum_count=2)
+    ids = [one.data.splits["test"].target.values.tolist() for one in (task, other)]
+    assert ids[0] == ids[1]
+    assert other.data.fingerprint != task.data.fingerprint
+    for path in again.paths.values():
+        path.unlink()
     assert again.baselines() == task.baselines()
+    row = [(0, [])]
+    assert set(again.scores_beside("train", row, 0.0)) == {"bleu", "chrf"}
+    assert set(again.signatures("train")) == {"bleu", "chrf"}
 
 
 @needs()
@@ -185,17 +200,17 @@ def test_copying_leaves_out_what_no_target_has(tmp_path):
     source = "".join(f"same {n}, gone\n" for n in range(50))
     target = "".join(f"same {n}, here\n" for n in range(50))
     task = files(tmp_path, source, target)
-    copied = task.baseline_predictions()["copying the source"]
+    copied = task.baseline_predictions()[COPIED]
     texts = [task.text_of(ids) for ids in copied]
     assert texts == ["same,"] * 5  # numbers and "gone" are in no target of training
     baselines = task.baselines()
-    assert set(baselines) == {"the most frequent target", "copying the source"}
-    wanted = [several[0] for _, several in task.texts("test")]
+    assert set(baselines) == {"the most frequent target", COPIED}
+    wanted = [several[0] for _, several in task.data.splits["test"].texts]
     import sacrebleu
 
     expected = sacrebleu.corpus_chrf(texts, [wanted]).score
-    assert baselines["copying the source"]["chrf"] == pytest.approx(expected)
-    assert "loss" not in baselines["copying the source"]
+    assert baselines[COPIED]["chrf"] == pytest.approx(expected)
+    assert "loss" not in baselines[COPIED]
 
 
 def test_a_missing_sacrebleu_is_told_before_any_training(monkeypatch, tmp_path):
@@ -284,7 +299,8 @@ def test_texts_of_all_scripts_round_trip(target):
 
 @needs("emoji")
 def test_english_can_be_the_target_and_chinese_is_scored_by_characters():
-    assert emoji(source_language="ru", target_language="en").texts("test")[0][1][0].isascii()
+    data = emoji(source_language="ru", target_language="en").data
+    assert data.splits["test"].texts[0][1][0].isascii()
     chinese = emoji(target_language="zh", tokens="character")
     assert "|tok:zh|" in chinese.signatures()["bleu"]
 
@@ -451,7 +467,7 @@ def test_files_of_windows_with_empty_lines(tmp_path):
     assert counts["empty_lines"] == 2
     assert counts["dropped_empty"] == 1
     assert counts["pairs"] == 32
-    texts = [source for split in ("train", "validation", "test") for source, _ in task.texts(split)]
+    texts = [one.source for rows in task.examples()[0].values() for one in rows]
     assert sorted(texts) == sorted(["end.", *(f"word {n}, here." for n in range(30))])
 
 

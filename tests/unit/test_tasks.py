@@ -231,7 +231,7 @@ def test_tsv_vocabulary_is_of_training_alone_and_unknown_tokens_are_counted(tmp_
         ("eins\tzwei\na\tb\n", "not 'source'"),
         ("source\ttarget\na\tb\nc\n", "line 3: 1 columns"),
         ("source\ttarget\na\tb\n", "1 different sources"),
-        (b"source\ttarget\n\xff\tb\n", "not UTF-8"),
+        (b"source\ttarget\n" + b"a\tb\n" * 9000 + b"\xff\tb\n", "not UTF-8 .line 9002: invalid"),
         ("source\ttarget\n" + "".join(f"{n} <pad>\tx\n" for n in range(9)), "reserved"),
     ],
 )
@@ -299,6 +299,10 @@ def test_tsv_keeps_groups_apart(tmp_path):
         name: {target[1:] for _, target in texts(task, name)} for name in ("train", "validation")
     }
     assert len(numbers["train"]) == 16
+    several = "".join(f"hi\tx{n}\tspeaker {n}\n" for n in range(20)) + lines.replace("x", "z")
+    task = tsv(tmp_path, "source\ttarget\twho\n" + several, group_column="who")
+    test = task.data.splits["test"]
+    assert [len(test.accepted(row, 2)) for row in range(len(test))] == [2, 1] * 2
     assert not numbers["train"] & numbers["validation"]
     assert task.data.counts["test_sources_seen_in_training"] == task.data.counts["test"] == 4
 
@@ -309,7 +313,8 @@ def test_tsv_takes_the_splits_of_a_column(tmp_path):
     task = tsv(tmp_path, "source\ttarget\tpart\n" + "".join(lines), split_column="part")
     assert [source for source, _ in texts(task, "test")] == ["a<unk>", "a<unk>", "a10"]
     leak = "".join(lines) + "a0\tb0\ttest\n"
-    with pytest.raises(ValueError, match="'a0' stands both in the test and the train split"):
+    said = "'a0' stands both in the test and the train split, and so with 1 in all"
+    with pytest.raises(ValueError, match=said):
         _ = tsv(tmp_path, "source\ttarget\tpart\n" + leak, split_column="part").data
     odd = "".join(lines) + "c\td\tdev\n"
     with pytest.raises(ValueError, match="belongs to the split 'dev'"):
@@ -334,7 +339,10 @@ def test_tsv_reads_recordings(tmp_path):
     first = task.data.source_vocabulary.decode(split.source[0])
     assert first.shape == (3, 2)
     assert first[1, 1] == pytest.approx(2 * first[0, 0], abs=1e-4)
-    with pytest.raises(ValueError, match="must hold 2 finite"):
+    same = "".join(f"{n},1.0 {n + 1},{2 * n} 5,{n}\tgo {n % 3}\n" for n in range(30))
+    task = tsv(tmp_path, "source\ttarget\n" + lines + same, **settings)
+    assert task.data.counts["same_sources"] == task.data.counts["repeated_pairs"] == 30
+    with pytest.raises(ValueError, match="line 32: .* must hold 2 finite"):
         _ = tsv(tmp_path, "source\ttarget\n" + lines + "1 2 3\tgo 1\n", **settings).data
 
 
@@ -351,7 +359,11 @@ def test_tsv_reads_images(tmp_path):
     assert sorted(set((pixels[:, 0] * 255).round().flatten().tolist())) == [
         20 * n for n in sorted(int(255 * pixels[i, 0, 0, 0] / 20 + 0.5) for i in range(len(pixels)))
     ]
-    with pytest.raises(ValueError, match=r"the image 'none.png' cannot be read"):
+    Image.new("RGB", (20, 10), (20, 0, 255)).save(tmp_path / "again.png")  # is 1.png
+    again = tsv(tmp_path, "source\ttarget\n" + lines + "again.png\tother\n", **settings)
+    assert again.data.counts["same_sources"] == 1
+    assert sum(map(len, again.examples()[0].values())) in (12, 13)  # 13: both targets train
+    with pytest.raises(ValueError, match=r"line 14: the image 'none.png' cannot be read"):
         _ = tsv(tmp_path, "source\ttarget\n" + lines + "none.png\tx\n", **settings).data
 
 

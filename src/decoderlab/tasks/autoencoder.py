@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,16 +41,21 @@ class AutoencoderTask(Task):
         self.of: Task = call("task.of", _class({"of": of}), **settings)
         self.reverse_target = reverse_target
         self.reads = self.of.reads
-        self.metric = _metric(self.of)
+        self.metric = _metric(self.reads)
         self.append_eos = self.of.reads == "tokens"
 
     @classmethod
     def fills(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return what null stands for in a config with this task."""
-        of = _class(settings)
-        distribution = "categorical" if of.reads == "tokens" else "point"
-        filled = {"evaluation.select": _metric(of), "study.metric": _metric(of)}
+        reads = cls.reads_with(settings)
+        metric, distribution = _metric(reads), "categorical" if reads == "tokens" else "point"
+        filled = {"evaluation.select": metric, "study.metric": metric}
         return filled | {"decoder.head.distribution": distribution}
+
+    @classmethod
+    def reads_with(cls, settings: Mapping[str, Any]) -> str:
+        """Return what the other task reads."""
+        return _class(settings).reads_with(settings["of"])
 
     @staticmethod
     def canonical(*, settings: dict[str, Any]) -> dict[str, Any]:
@@ -77,6 +83,8 @@ class AutoencoderTask(Task):
 
     def vocabularies(self, train: list[Example]) -> tuple[Kind, Vocabulary | Values]:
         """Return the other task's source vocabulary, for both sides."""
+        if self.reads != "tokens":  # what the other task writes is tokens all the same
+            train = [replace(one, target="") for one in train]
         source, _ = self.of.vocabularies(train)
         if not isinstance(source, ImageSpace):
             return source, source
@@ -134,5 +142,5 @@ def _class(settings: Mapping[str, Any]) -> Any:
     return find_target("task.of", name)
 
 
-def _metric(of: Any) -> str:
-    return "exact_match" if of.reads == "tokens" else "mean_absolute_error"
+def _metric(reads: str) -> str:
+    return "exact_match" if reads == "tokens" else "mean_absolute_error"

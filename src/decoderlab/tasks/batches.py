@@ -20,7 +20,8 @@ class Ragged:
     """Sequences of different lengths in one flat tensor: memory in proportion to the data.
 
     Args:
-        values: (total,) int32 ids or (total, F) float32, all sequences one after the other.
+        values: (total,) int32 ids or (total, F) float32, all sequences one after the other; or what
+            they are windows of.
         lengths: (N,) int64.
         starts: (N,) int64, where each sequence begins in `values`.
     """
@@ -44,6 +45,13 @@ class Ragged:
         """Store sequences of real values, (length, F) each."""
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
         return cls._of(np.ascontiguousarray(np.concatenate(sequences), dtype=np.float32), lengths)
+
+    @classmethod
+    def windows(cls, series: np.ndarray, starts: np.ndarray, length: int) -> Ragged:
+        """Store windows of one length in a series (steps, F), which is kept once."""
+        lengths = np.full(len(starts), length, dtype=np.int64)
+        values = np.ascontiguousarray(series, dtype=np.float32)
+        return cls(*map(torch.from_numpy, (values, lengths, np.asarray(starts, dtype=np.int64))))
 
     @classmethod
     def _of(cls, values: np.ndarray, lengths: np.ndarray) -> Ragged:
@@ -83,6 +91,8 @@ class Ragged:
         """Feed the contents to a hash."""
         digest.update(self.lengths.numpy())
         digest.update(self.values.numpy())
+        if not torch.equal(self.starts, self.lengths.cumsum(0) - self.lengths):
+            digest.update(self.starts.numpy())
 
 
 @dataclass(frozen=True)
@@ -119,11 +129,13 @@ class Split:
     Args:
         source, target: one row an example; a target ends in EOS where the task has one.
         references: of the rows with several targets that count as right, all of them, without EOS.
+        texts: source and right targets of each row as the data have them, where a task keeps them.
     """
 
     source: Ragged | Images
     target: Ragged
     references: dict[int, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    texts: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def __len__(self) -> int:
         return len(self.source)

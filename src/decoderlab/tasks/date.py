@@ -118,11 +118,11 @@ class DateTask(Task):
     def source_tokens(self, text: str) -> list[str]:
         """Split 'LOCALE DATE' into the locale and the date's characters."""
         locale, _, rest = text.strip().partition(" ")
-        return [locale, *tidy(rest)]
+        return [locale, *tidy(rest)] if locale else []
 
     def source_text(self, tokens: Sequence[str]) -> str:
         """Join the locale and the date."""
-        return f"{tokens[0]} {''.join(tokens[1:])}"
+        return " ".join([*tokens[:1], "".join(tokens[1:])])
 
     def target_text(self, tokens: Sequence[str]) -> str:
         """Join the characters."""

@@ -10,11 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
 from decoderlab import checks
+from decoderlab.progress import say
+from decoderlab.tasks.batches import Ragged, Split
 from decoderlab.tasks.reading import package_file
 from decoderlab.tasks.task import SPLITS, Example, Task
 from decoderlab.tasks.values import Values
+
+FITTED = 20_000_000  # numbers that least squares read at most
 
 
 class Source(NamedTuple):
@@ -23,14 +28,14 @@ class Source(NamedTuple):
     Args:
         distribution, relative: package and file.
         read: from the file to the series (length,), NaN where a value is missing.
-        season: steps after which the series is alike.
+        seasons: steps after which the series is alike; the first scales the error.
         units: of the values.
     """
 
     distribution: str
     relative: str
     read: Callable[[Path], np.ndarray]
-    season: int
+    seasons: tuple[int, ...]
     units: str
 
 
@@ -50,16 +55,20 @@ def _last_column(path: Path) -> np.ndarray:
 
 
 SERIES = {
-    "taylor": Source("pmdarima", "pmdarima/datasets/taylor.py", _literal, 48, "MW"),
+    "taylor": Source("pmdarima", "pmdarima/datasets/taylor.py", _literal, (48, 336), "MW"),
     "sunspots": Source(
-        "pmdarima", "pmdarima/datasets/data/sunspots.txt.gz", _words, 132, "sunspot number"
+        "pmdarima", "pmdarima/datasets/data/sunspots.txt.gz", _words, (132,), "sunspot number"
     ),
     "sunspots_yearly": Source(
-        "statsmodels", "statsmodels/datasets/sunspots/sunspots.csv", _last_column, 11, "number"
+        "statsmodels", "statsmodels/datasets/sunspots/sunspots.csv", _last_column, (11,), "number"
     ),
-    "co2": Source("statsmodels", "statsmodels/datasets/co2/co2.csv", _last_column, 52, "ppm"),
+    "co2": Source("statsmodels", "statsmodels/datasets/co2/co2.csv", _last_column, (52,), "ppm"),
     "elec_equip": Source(
-        "statsmodels", "statsmodels/datasets/elec_equip/elec_equip.csv", _last_column, 12, "index"
+        "statsmodels",
+        "statsmodels/datasets/elec_equip/elec_equip.csv",
+        _last_column,
+        (12,),
+        "index",
     ),
 }
 
@@ -69,7 +78,8 @@ class ForecastingTask(Task):
 
     The series is cut in time into training, validation and test, in this order. Every window lies
     in one part as a whole, so that no value is in two splits. Windows with a missing value are
-    dropped and counted; nothing is filled in. Values are standardised by the training sources.
+    dropped and counted; nothing is filled in. Values are standardised by the training part. The
+    series is kept once, and windows are places in it.
 
     Source: `taylor`, half-hourly electricity demand of England and Wales in 2000 (Taylor 2003,
         https://doi.org/10.1057/palgrave.jors.2601589), and `sunspots`, monthly, 1749 to 1983, both
@@ -80,17 +90,19 @@ class ForecastingTask(Task):
         series: one of these; None for a file.
         path: a CSV file whose first line names its columns (a TSV, if it ends in .tsv); a row a
             step, in the order of time. An empty cell is a missing value.
-        columns: of the file, to be read and forecast together; None for all that are numbers.
+        columns: of the file, to be read and forecast together; None for all that are numbers (the
+            others are counted as `columns_left_out`, and named in the log).
         source_length: steps to read, at least 1.
         target_length: steps to write, at least 1.
         season: steps after which the series is alike, at least 1: for the seasonal naive forecast,
             and for the scaled error; None for that of `series`, for a file 1.
-        stride: steps from one training window to the next, at least 1; bounds memory.
+        stride: steps from one window to the next, at least 1, in every split.
         validation_share, test_share: shares of the series, above 0, below 1 together.
 
     Raises:
         ValueError: for settings out of range or at odds with each other, a package that is not
-            installed, a file that cannot be read, and a series too short for its windows.
+            installed, a file that cannot be read, a series too short for its windows, and one that
+            never differs from itself a season ago.
     """
 
     metric = "mean_absolute_scaled_error"
@@ -117,10 +129,11 @@ class ForecastingTask(Task):
             )
         if series is not None:
             checks.choice("series", series, list(SERIES))
-            season = season or SERIES[series].season
+        known = () if series is None else SERIES[series].seasons
         if series is not None and columns is not None:
             raise ValueError(f"columns is {columns}, but {series} has only one; leave it out")
-        self.season = season or 1
+        self.seasons = known or (1,) if season is None else (season,)
+        self.season = self.seasons[0]
         for name, value in {
             "source_length": source_length,
             "target_length": target_length,
@@ -133,6 +146,10 @@ class ForecastingTask(Task):
         self.path = None if path is None else Path(path).expanduser()
         self.source_length, self.num_steps = source_length, target_length
         self._naive_error: np.ndarray | None = None
+        self._series = np.empty((0, 1))  # (length, F), NaN where a value is missing
+        self._training = 0  # steps of it that are the training part
+        self._starts: dict[str, list[int]] = {}  # the windows of each split
+        self._scaled: np.ndarray | None = None  # the series as the network gets it
 
     @classmethod
     def fills(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,27 +158,28 @@ class ForecastingTask(Task):
 
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
         """Cut the series."""
-        values = self._values()
-        counts = {
-            "steps": len(values),
-            "missing_values": int(np.isnan(values).sum()),
+        counts: dict[str, int] = {}
+        self._series, names = self._values(counts)
+        counts |= {
+            "steps": len(self._series),
+            "missing_values": int(np.isnan(self._series).sum()),
             "dropped_with_missing_values": 0,
         }
-        shares = (1 - sum(self.shares), *self.shares)
-        ends = np.cumsum([0, *(round(len(values) * share) for share in shares)])
-        parts = {name: values[ends[i] : ends[i + 1]] for i, name in enumerate(SPLITS)}
-        parts["test"] = values[ends[2] :]
-        splits = {}
-        for name, part in parts.items():
-            stride = self.stride if name == "train" else 1
-            splits[name] = self._windows(name, part, stride, counts)
-        ago, now = parts["train"][: -self.season], parts["train"][self.season :]
-        self._naive_error = np.nanmean(np.abs(now - ago), axis=0)
+        shares = (1 - sum(self.shares), self.shares[0])
+        ends = np.cumsum([0, *(round(len(self._series) * share) for share in shares)])
+        edges = [*ends.tolist(), len(self._series)]
+        splits = {
+            name: self._windows(name, *edges[place : place + 2], counts)
+            for place, name in enumerate(SPLITS)
+        }
+        self._training = edges[1]
+        self._naive_error = self._scale(names)
         return splits, counts
 
     def vocabularies(self, train: list[Example]) -> tuple[Values, Values]:
-        """Return one scale for both sides, from the training sources."""
-        scale = Values.of(example.source for example in train)
+        """Return one scale for both sides, from the training part of the series."""
+        part = self._series[: self._training]
+        scale = Values(np.nanmean(part, axis=0), np.nanstd(part, axis=0))
         return scale, scale
 
     def naive_error(self) -> np.ndarray | None:
@@ -169,56 +187,83 @@ class ForecastingTask(Task):
         return self._naive_error
 
     def baseline_predictions(self) -> dict[str, Sequence[Any]]:
-        """Return the last value, the value a season ago, and least squares on the source."""
-        train, test = (self._arrays(name) for name in ("train", "test"))
-        sources, steps = test[0], self.num_steps
-        found = {"the last value": np.repeat(sources[:, -1:], steps, axis=1)}
-        if 1 < self.season <= self.source_length:
-            last = sources[:, -self.season :]
-            repeats = -(-steps // self.season)
-            name = f"seasonal naive ({self.season} steps)"
-            found[name] = np.tile(last, (1, repeats, 1))[:, :steps]
-        flat, wanted = (np.reshape(one, (len(one), -1)) for one in train)
-        weights, *_ = np.linalg.lstsq(_with_one(flat), wanted, rcond=None)
-        linear = _with_one(sources.reshape(len(sources), -1)) @ weights
-        return found | {"linear (least squares)": linear.reshape(len(sources), steps, -1)}
+        """Return the last value, the value a season ago, and least squares on the source.
+
+        A season may reach back beyond the source, as everything before the forecast is known when
+        it is made; where the value is missing, the last one stands in. Least squares are fitted to
+        all training windows, or to as many, evenly spaced, as have `FITTED` numbers to read.
+        """
+        train, test = self.data.splits["train"], self.data.splits["test"]
+        series, firsts = test.target.values.numpy(), test.target.starts.numpy()
+        last = np.repeat(series[firsts - 1][:, None], self.num_steps, axis=1)
+        found = {"the last value": last}
+        ahead = np.arange(self.num_steps)
+        for season in self.seasons:
+            if season > 1:
+                ago = series[firsts[:, None] + ahead - season * (ahead // season + 1)]
+                found[f"seasonal naive ({season} steps)"] = np.where(np.isnan(ago), last, ago)
+        read = self.source_length * series.shape[1]
+        fitted = torch.arange(0, len(train), -(-len(train) * read // FITTED))
+        weights, *_ = np.linalg.lstsq(
+            _with_one(_rows(train.source, fitted)), _rows(train.target, fitted), rcond=None
+        )
+        linear = _with_one(_rows(test.source, torch.arange(len(test)))) @ weights
+        return found | {"linear (least squares)": linear.reshape(last.shape)}
 
     def told(self) -> str:
         """Return what a message calls the data."""
         return self.series or f"path {self.path}"
 
-    def _arrays(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        split = self.data.splits[name]
-        return tuple(
-            side.values.numpy().astype(float).reshape(len(split), -1, side.values.shape[1])
-            for side in (split.source, split.target)
+    def _scale(self, names: list[str]) -> np.ndarray:
+        """Return the mean absolute error of the seasonal naive forecast in training, (F,)."""
+        part = self._series[: self._training]
+        gaps = np.abs(part[self.season :] - part[: -self.season])
+        known = np.isfinite(gaps)
+        error = np.where(known, gaps, 0).sum(axis=0) / known.sum(axis=0).clip(min=1)
+        same = [name for name, one in zip(names, error, strict=True) if one == 0]
+        if same:
+            raise ValueError(
+                f"{self.told()}: in the training part, {', '.join(same)} never differs from what "
+                f"it was {self.season} step(s) before, which is to scale the error; leave that out "
+                "with task.columns, or set another task.season"
+            )
+        return error
+
+    def _split(self, name: str, examples: list[Example], source: Values, target: Values) -> Split:
+        """Return the split as places in the series, which all splits share."""
+        if self._scaled is None:
+            self._scaled = source.encode(self._series)
+        starts = np.array(self._starts[name])
+        return Split(
+            Ragged.windows(self._scaled, starts, self.source_length),
+            Ragged.windows(self._scaled, starts + self.source_length, self.num_steps),
         )
 
-    def _windows(
-        self, name: str, part: np.ndarray, stride: int, counts: dict[str, int]
-    ) -> list[Example]:
-        whole = self.source_length + self.num_steps
-        if len(part) < max(whole, self.season + 1):
+    def _windows(self, name: str, first: int, end: int, counts: dict[str, int]) -> list[Example]:
+        whole, part = self.source_length + self.num_steps, self._series[first:end]
+        if len(part) < max(whole, *(season + 1 for season in self.seasons)):
             raise ValueError(
                 f"{self.told()}: the {name} part has {len(part)} of {counts['steps']} steps, but "
-                f"source_length + target_length is {whole} and the season {self.season}; take "
+                f"source_length + target_length is {whole}, the season {max(self.seasons)}; take "
                 "shorter ones, or give that part a larger share"
             )
-        found = []
-        for window in np.lib.stride_tricks.sliding_window_view(part, whole, axis=0)[::stride]:
+        found, self._starts[name] = [], []
+        for start in range(first, end - whole + 1, self.stride):
+            window = self._series[start : start + whole]
             if np.isnan(window).any():
                 counts["dropped_with_missing_values"] += 1
             else:
-                window = window.T
                 parts = window[: self.source_length], window[self.source_length :]
                 found.append(Example(*parts, group=f"the {name} part"))
+                self._starts[name].append(start)
         return found
 
-    def _values(self) -> np.ndarray:
-        """Return the series (length, F), NaN where a value is missing."""
+    def _values(self, counts: dict[str, int]) -> tuple[np.ndarray, list[str]]:
+        """Return the series (length, F), NaN where a value is missing, and names of its columns."""
         if self.series is not None:
             source = SERIES[self.series]
-            return source.read(package_file(source.distribution, source.relative))[:, None]
+            series = source.read(package_file(source.distribution, source.relative))
+            return series[:, None], [self.series]
         try:
             table = pd.read_csv(self.path, sep="\t" if self.path.suffix == ".tsv" else ",")
         except OSError as error:
@@ -236,8 +281,20 @@ class ForecastingTask(Task):
                 f"path {self.path}: the columns that are numbers are {numbers}, but "
                 f"{wrong or 'one at least'} is wanted; set task.columns, or correct the file"
             )
+        left_out = [str(name) for name in table.columns if str(name) not in columns]
+        counts |= {"columns": len(columns), "columns_left_out": len(left_out)}
+        if self.columns is None and left_out:
+            say(
+                f"{self.told()}: forecast are the columns that are numbers, {', '.join(columns)}, "
+                f"not {', '.join(left_out)}"
+            )
         values = table[columns].to_numpy(dtype=float)
-        return np.where(np.isfinite(values), values, np.nan)
+        return np.where(np.isfinite(values), values, np.nan), columns
+
+
+def _rows(windows: Ragged, rows: torch.Tensor) -> np.ndarray:
+    """Return windows as a matrix, (rows, numbers of each), float64."""
+    return windows.take(rows, 0)[0].flatten(1).double().numpy()
 
 
 def _with_one(rows: np.ndarray) -> np.ndarray:

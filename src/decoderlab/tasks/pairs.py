@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from decoderlab import checks
 from decoderlab.progress import counted
-from decoderlab.tasks.sampling import split_by_group, split_by_source
-from decoderlab.tasks.subwords import learnt_pieces, segmenter
+from decoderlab.tasks.sampling import examples_of, split_by_group, split_by_source
+from decoderlab.tasks.subwords import Segmenter, learnt_pieces
 from decoderlab.tasks.task import SPLITS, Example, Task
 from decoderlab.tasks.vocabulary import Vocabulary
 
@@ -45,8 +45,8 @@ class PairsTask(Task):
       (`test_unknown_source_tokens` and so on); an unknown token is never generated.
     * Without groups no source is in two splits. If a source has several targets, each is an example
       of training; in validation and test they are one example, all of them count as right, and the
-      first gives the teacher-forced loss. With groups no group is in two splits, and each pair is
-      an example.
+      first gives the teacher-forced loss. With groups no group is in two splits, and the targets of
+      a source are those of its group.
 
     Args:
         tokens: `character` (a token each), `word` (split at white space), `subword` (pieces of
@@ -97,7 +97,7 @@ class PairsTask(Task):
         self.vocabulary_size = vocabulary_size
         self.minimum_count, self.data_seed = minimum_count, data_seed
         self.limits = (max_source_length, max_target_length)
-        self._segmenters: dict[str, object] = {}
+        self._segmenters: dict[str, Segmenter] = {}
 
     def pairs(self, counts: dict[str, int]) -> Iterator[Pair]:
         """Yield the pairs of the data, raw.
@@ -179,7 +179,7 @@ class PairsTask(Task):
         """Return the vocabulary of one side of the training pairs."""
         if self.tokens == "subword":
             vocabulary = Vocabulary(learnt_pieces(texts, self.vocabulary_size))
-            self._segmenters[side] = segmenter(vocabulary.entries)
+            self._segmenters[side] = Segmenter(vocabulary.entries)
             return vocabulary
         return Vocabulary.of((self.words(side, text) for text in texts), self.minimum_count)
 
@@ -189,7 +189,7 @@ class PairsTask(Task):
             return self.words(side, text)
         if side not in self._segmenters:  # of a run that was opened without its data
             vocabulary = getattr(self.data, f"{side}_vocabulary")
-            self._segmenters[side] = segmenter(vocabulary.entries)
+            self._segmenters[side] = Segmenter(vocabulary.entries)
         return self._segmenters[side](text)
 
     def source_tokens(self, text: str) -> Sequence[str]:
@@ -231,10 +231,10 @@ class PairsTask(Task):
             )
         return {
             name: [
-                Example(source, one, tuple(several) if len(several) > 1 else (), group)
+                example
                 for group, sources in targets.get(name, {}).items()
                 for source, several in sources.items()
-                for one in (several if name == "train" else several[:1])
+                for example in examples_of(name, source, several, group)
             ]
             for name in SPLITS
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -42,15 +43,17 @@ def lines_of(name: str, path: Path, wanted: str) -> Iterator[str]:
         ValueError: if the file cannot be read, or is not UTF-8.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
-            for line in file:
-                yield line.rstrip("\r\n")
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)
+                yield line.decode("utf-8").rstrip("\r\n")
     except OSError as error:
         raise ValueError(
             f"{name} {path} cannot be read ({error.strerror}); give {wanted}"
         ) from error
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{name} {path} is not UTF-8 ({error.reason} at byte {error.start}); "
+            f"{name} {path} is not UTF-8 (line {number}: {error.reason}); "
             "convert it, for example: iconv -f latin1 -t utf-8"
         ) from error

@@ -11,6 +11,7 @@ from decoderlab.randomness import numpy_generator
 from decoderlab.tasks.task import SPLITS, Example
 
 BLOCK = 4096  # values drawn at a time; part of what a seed means
+TRIES = 100  # blocks without anything new after which the search ends
 
 
 def distinct(
@@ -24,11 +25,22 @@ def distinct(
         draw: from a number of values to that many, drawn at random.
         number: of values wanted.
         key: values with equal keys count as one, the first of them.
+
+    Raises:
+        ValueError: if hundreds of thousands of draws in a row bring nothing new.
     """
     seen: dict[Hashable, tuple] = {}
-    while len(seen) < number:
+    in_vain = 0
+    while len(seen) < number and in_vain < TRIES:
+        before = len(seen)
         for value in draw(BLOCK):
             seen.setdefault(key(value), value)
+        in_vain = 0 if len(seen) > before else in_vain + 1
+    if len(seen) < number:
+        raise ValueError(
+            f"{number} different examples are wanted, but no more than {len(seen)} came up; ask "
+            "for fewer, or make the task larger"
+        )
     return list(seen.values())[:number]
 
 
@@ -69,7 +81,7 @@ def split_by_group(
     num_test: int,
     data_seed: int,
 ) -> dict[str, list[Example]]:
-    """Split pairs so that no group stands in two splits; each pair is an example.
+    """Split pairs so that no group stands in two splits; see `examples_of` for what they become.
 
     Args:
         groups: of each group the sources, with the targets of each.
@@ -87,13 +99,26 @@ def split_by_group(
     edges["train"] = (num_validation + num_test, len(names))
     return {
         split: [
-            Example(source, target, (), names[place])
+            example
             for place in order[first:last]
             for source, targets in groups[names[place]].items()
-            for target in targets
+            for example in examples_of(split, source, targets, names[place])
         ]
         for split, (first, last) in edges.items()
     }
+
+
+def examples_of(
+    split: str, source: Sequence[str], targets: Sequence[Sequence[str]], group: Hashable = None
+) -> list[Example]:
+    """Return the examples of a source with its targets, of which each counts as right.
+
+    In training, each target is an example. For validation and test there is one example, and the
+    first target gives the teacher-forced loss.
+    """
+    references = tuple(targets) if len(targets) > 1 else ()
+    shown = targets if split == "train" else targets[:1]
+    return [Example(source, target, references, group) for target in shown]
 
 
 def _check_enough(needed: int, there: int, what: str) -> None:
@@ -112,11 +137,7 @@ def split_by_source(
     data_seed: int,
     num_train: int | None = None,
 ) -> dict[str, list[Example]]:
-    """Split pairs so that no source stands in two splits.
-
-    In training, each target of a source is an example. For validation and test, a source is one
-    example, and its first target gives the teacher-forced loss. All targets of a source count as
-    right everywhere.
+    """Split pairs so that no source stands in two splits; see `examples_of` for what they become.
 
     Args:
         targets: all targets of each source.
@@ -135,16 +156,9 @@ def split_by_source(
     # The held-out sources come first, so that they stay the same when num_train changes.
     last = len(sources) if num_train is None else held_out + num_train
     chosen = [sources[place] for place in order[:last]]
-
-    def example(source: Sequence[str], target: Sequence[str]) -> Example:
-        several = targets[source] if len(targets[source]) > 1 else ()
-        return Example(source, target, tuple(several))
-
-    held = [example(source, targets[source][0]) for source in chosen[:held_out]]
+    parts = {"validation": chosen[:num_validation], "test": chosen[num_validation:held_out]}
+    parts["train"] = chosen[held_out:]
     return {
-        "validation": held[:num_validation],
-        "test": held[num_validation:],
-        "train": [
-            example(source, target) for source in chosen[held_out:] for target in targets[source]
-        ],
+        split: [one for source in part for one in examples_of(split, source, targets[source])]
+        for split, part in parts.items()
     }

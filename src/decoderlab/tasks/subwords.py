@@ -107,11 +107,6 @@ class Segmenter:
         return found
 
 
-def segmenter(pieces: Sequence[str]) -> Segmenter:
-    """Return what splits a text into pieces; see `Segmenter`."""
-    return Segmenter(pieces)
-
-
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Keep the library to one thread, as everything here; else it warns when the process forks."""

@@ -57,7 +57,7 @@ class TaskData:
         splits: by name, see `SPLITS`.
         max_target_length: the longest target of any split, EOS included: generation stops there.
         counts: how many examples were read, kept and dropped, and why.
-        fingerprint: sha256 over all ids and values of all splits; part of the run id.
+        fingerprint: sha256 over all ids, values and kept texts of all splits; part of the run id.
         naive_error: see `Task.naive_error`.
         baselines: see `Task.baselines`, once that was called.
     """
@@ -81,6 +81,11 @@ class TaskData:
     def target_space(self) -> TokenSpace | ValueSpace:
         """What a decoder is to write."""
         return self.target_vocabulary.space
+
+    def told(self) -> str:
+        """Return the counts that are not 0 as a line of text."""
+        told = (f"{name.replace('_', ' ')} {one:,}" for name, one in self.counts.items() if one)
+        return ", ".join(told)
 
     def record(self) -> dict[str, Any]:
         """Return what is needed to predict without the data, for JSON; see `recorded`."""
@@ -117,6 +122,8 @@ class Task(pl.LightningDataModule):
     reads = "tokens"
     # The names of what `further_scores` returns.
     further: tuple[str, ...] = ()
+    # Whether the texts of validation and test are kept with the data, to be scored as they are.
+    keeps_texts = False
 
     def __init__(self, *, append_eos: bool = True) -> None:
         super().__init__()
@@ -125,6 +132,11 @@ class Task(pl.LightningDataModule):
         self.evaluation_batch_size = 256
         self.seed = 0
         self._data: TaskData | None = None
+
+    @classmethod
+    def reads_with(cls, settings: Mapping[str, Any]) -> str:
+        """Return what `reads` is with these settings."""
+        return cls.reads
 
     @classmethod
     def fills(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,7 +202,7 @@ class Task(pl.LightningDataModule):
         """
         return {}
 
-    def signatures(self) -> dict[str, str]:
+    def signatures(self, split: str = "test") -> dict[str, str]:
         """Return how a library says that it computes some of `further_scores`; none by default."""
         return {}
 
@@ -359,7 +371,7 @@ class Task(pl.LightningDataModule):
         counts |= _check_disjoint(examples)
         source_vocabulary, target_vocabulary = self.vocabularies(examples["train"])
         splits = {
-            name: self._split(examples.pop(name), source_vocabulary, target_vocabulary)
+            name: self._split(name, examples.pop(name), source_vocabulary, target_vocabulary)
             for name in SPLITS
         }
         counts |= {name: len(rows) for name, rows in splits.items()}
@@ -379,7 +391,9 @@ class Task(pl.LightningDataModule):
             self.naive_error(),
         )
 
-    def _split(self, examples: list[Example], source: Kind, target: Vocabulary | Values) -> Split:
+    def _split(
+        self, name: str, examples: list[Example], source: Kind, target: Vocabulary | Values
+    ) -> Split:
         references = {
             row: tuple(tuple(target.encode(self.pieces("target", one))) for one in several)
             for row, example in enumerate(examples)
@@ -394,7 +408,9 @@ class Task(pl.LightningDataModule):
                     "real-valued targets of different lengths follow sources of one length; give "
                     "all of them one length, since they have no end of their own"
                 )
-        return Split(sources, targets, references)
+        texts = examples if self.keeps_texts and name != "train" else ()
+        of_rows = tuple((one.source, tuple(one.references or (one.target,))) for one in texts)
+        return Split(sources, targets, references, of_rows)
 
     def _stored(self, side: str, sequences: list[Any], kind: Kind) -> Ragged | Images:
         match kind:
@@ -413,6 +429,7 @@ def _check_disjoint(examples: dict[str, list[Example]]) -> dict[str, int]:
     many conversations: returned is how many test examples have a source that training has too.
     """
     held_out: dict[Hashable, str] = {}
+    shared: dict[Hashable, tuple[str, str]] = {}
     for name in ("test", "validation", "train"):
         for example in examples[name]:
             key = example.group
@@ -420,11 +437,15 @@ def _check_disjoint(examples: dict[str, list[Example]]) -> dict[str, int]:
                 key = key_of(example.source)
             other = held_out.get(key, name) if name == "train" else held_out.setdefault(key, name)
             if other != name:
-                shown = "a source" if isinstance(key, bytes) else repr(str(key)[:60])
-                raise ValueError(
-                    f"{shown} stands both in the {other} and the {name} split; what is "
-                    "tested must not be trained on, so the task has to keep them apart"
-                )
+                shared.setdefault(key, (other, name))
+    if shared:
+        key, (other, name) = next(iter(shared.items()))
+        shown = "a source" if isinstance(key, bytes) else repr(str(key)[:60])
+        raise ValueError(
+            f"{shown} stands both in the {other} and the {name} split, and so with "
+            f"{len(shared)} in all; what is tested must not be trained on: take them out of all "
+            "splits but one, or let the task draw the splits"
+        )
     if all(example.group is None for name in SPLITS for example in examples[name][:1]):
         return {}
     test = Counter(key_of(example.source) for example in examples["test"])
@@ -472,6 +493,8 @@ def _fingerprint(splits: dict[str, Split], *vocabularies: Kind) -> str:
         splits[name].source.update_hash(digest)
         splits[name].target.update_hash(digest)
         digest.update(json.dumps(list(splits[name].references.items())).encode())
+        if splits[name].texts:
+            digest.update(json.dumps(splits[name].texts).encode())
     for vocabulary in vocabularies:
         if not isinstance(vocabulary, ImageSpace):
             digest.update(json.dumps(_described(vocabulary)).encode())

@@ -25,6 +25,7 @@ JOINT = "￭"  # on the side of a token where the text has no space
 APOSTROPHES = "'’"
 ELIDED_BEFORE = "aeiouyhœæ"  # in French and Italian
 PLAIN = "a UTF-8 file of plain text with one sentence in each line"
+COPIED = "copying the source (as far as the vocabulary goes)"
 KEYCAP = "\N{COMBINING ENCLOSING KEYCAP}"
 
 
@@ -33,7 +34,8 @@ class TranslationTask(PairsTask):
 
     Both scores are of the corpus and by the package sacrebleu, on whole texts: what was generated
     is joined to a sentence, and compared with the references as the data have them, words unknown
-    to the vocabulary included. Pairs with several references are scored against all of theirs.
+    to the vocabulary included. The texts of validation and test are kept with the data for that.
+    Pairs with several references are scored against all of theirs.
 
     Args:
         tokens: `word` (words and punctuation, see `split_words`), `subword` or `character`.
@@ -44,7 +46,7 @@ class TranslationTask(PairsTask):
     metric = "bleu"
     further = ("bleu", "chrf")
     bleu_tokenizer = "13a"  # how sacrebleu splits the texts for BLEU
-    _texts: dict[str, list[tuple[str, Sequence[str]]]] | None = None
+    keeps_texts = True
 
     def __init__(
         self,
@@ -69,22 +71,7 @@ class TranslationTask(PairsTask):
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
         """Read the pairs and split them."""
         _sacrebleu()  # a missing one should be known before the training, not after it
-        found, counts = super().examples()
-        self._texts = {
-            name: [(one.source, one.references or (one.target,)) for one in rows]
-            for name, rows in found.items()
-        }
-        return found, counts
-
-    def texts(self, split: str) -> list[tuple[str, Sequence[str]]]:
-        """Return the source and the references of each example of a split, as the data have them.
-
-        Args:
-            split: `train`, `validation` or `test`.
-        """
-        if self._texts is None:  # the task got its data from another one
-            self.examples()
-        return self._texts[split]
+        return super().examples()
 
     def target_text(self, tokens: Sequence[str]) -> str:
         """Join tokens to a sentence."""
@@ -99,8 +86,13 @@ class TranslationTask(PairsTask):
     def scores_beside(
         self, split: str, predictions: Iterable[tuple[int, Sequence[int]]], loss: float
     ) -> dict[str, float]:
-        """Return `further_scores` against the references as the data have them."""
-        of_split, predictions = self.texts(split), list(predictions)
+        """Return `further_scores` against the references as the data have them.
+
+        Of the training split against what its tokens say, since its texts are not kept.
+        """
+        of_split, predictions = self.data.splits[split].texts, list(predictions)
+        if not of_split:
+            return super().scores_beside(split, predictions, loss)
         texts = [self.text_of(generated) for _, generated in predictions]
         return self.further_scores(texts, [of_split[row][1] for row, _ in predictions], loss)
 
@@ -119,17 +111,23 @@ class TranslationTask(PairsTask):
             for name, metric in self._metrics().items()
         }
 
-    def signatures(self) -> dict[str, str]:
-        """Return how sacrebleu computes each score on the test split, in its own words."""
-        metrics, references = self._metrics(), [one for _, one in self.texts("test")]
+    def signatures(self, split: str = "test") -> dict[str, str]:
+        """Return how sacrebleu computes each score on a split, in its own words."""
+        rows = range(len(self.data.splits[split]))
+        kept = self.data.splits[split].texts
+        references = [
+            kept[row][1] if kept else [self.text_of(one) for one in self.accepted(split, row)]
+            for row in rows
+        ]
+        metrics = self._metrics()
         for metric in metrics.values():  # sacrebleu tells it of what it has scored alone
             metric.corpus_score([several[0] for several in references], _streams(references))
         return {name: str(metric.get_signature()) for name, metric in metrics.items()}
 
     def baseline_predictions(self) -> dict[str, Sequence[Sequence[int]]]:
         """Return the most frequent target, and the source as it is."""
-        sources = (self.pieces("target", source) for source, _ in self.texts("test"))
-        return super().baseline_predictions() | {"copying the source": self.copied(sources)}
+        sources = (self.pieces("target", source) for source, _ in self.data.splits["test"].texts)
+        return super().baseline_predictions() | {COPIED: self.copied(sources)}
 
     def _metrics(self) -> dict:
         metrics = _sacrebleu()

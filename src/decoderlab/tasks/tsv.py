@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -35,7 +38,8 @@ class TSVTask(PairsTask):
         sources: `text`; `values`, series of real values, positions with spaces between them and
             the numbers of one with commas; or `images`, names of files beside the TSV.
         source_size: of values, numbers a position; of images, pixels of either side, to which they
-            are scaled, in three colours; None for text.
+            are scaled, in three colours; None for text. Sources that are the same then count as one
+            (`same_sources`: lines whose numbers or pixels another line has too, told otherwise).
         validation_share, test_share: shares of the different sources or groups, above 0, below 1
             together; without effect where there is a `split_column`.
 
@@ -84,8 +88,16 @@ class TSVTask(PairsTask):
             checks.at_least("source_size", source_size, 1)
         self.reads = sources.replace("text", "tokens")
         self.source_size = source_size
+        self._arrays: dict[
+            str, np.ndarray
+        ] = {}  # values or images, by the first cell that has them
         self.path = Path(path).expanduser()
         self.columns = (source_column, target_column, group_column, split_column)
+
+    @classmethod
+    def reads_with(cls, settings: Mapping[str, Any]) -> str:
+        """Return what the sources are."""
+        return settings.get("sources", "text").replace("text", "tokens")
 
     def told(self) -> str:
         """Return what a message calls the data."""
@@ -93,17 +105,15 @@ class TSVTask(PairsTask):
 
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
         """Read the file and split it."""
+        self._arrays.clear()
         splits, counts = super().examples()
-        if self.reads == "tokens":
-            return splits, counts
-        read = parse_values if self.reads == "values" else self._image
-        try:
-            return {
-                name: [replace(one, source=read(one.source, self.source_size)) for one in rows]
+        if self.reads != "tokens":
+            splits = {
+                name: [replace(one, source=self._arrays[one.source]) for one in rows]
                 for name, rows in splits.items()
-            }, counts
-        except ValueError as error:
-            raise ValueError(f"path {self.path}: {error}") from error
+            }
+            self._arrays.clear()
+        return splits, counts
 
     def vocabulary(self, side: str, texts: list) -> Kind:
         """Return the vocabulary of one side, or what stands for one."""
@@ -134,6 +144,9 @@ class TSVTask(PairsTask):
                 "task.source_column and task.target_column"
             )
         places = [None if name is None else header.index(name) for name in self.columns]
+        first: dict[bytes, str] = {}  # of each image or recording, the cell that it came in
+        if self.reads != "tokens":
+            counts["same_sources"] = 0
         for number, line in lines:
             if not line:
                 counts["empty_lines"] += 1
@@ -144,7 +157,27 @@ class TSVTask(PairsTask):
                     f"path {self.path}, line {number}: {len(cells)} columns, but the "
                     f"first line names {len(header)}; separate columns by one tab"
                 )
-            yield Pair(*(None if place is None else cells[place] for place in places))
+            pair = Pair(*(None if place is None else cells[place] for place in places))
+            if self.reads != "tokens" and pair.source.strip():
+                try:
+                    source = self._first(pair.source, first)
+                except ValueError as error:
+                    raise ValueError(f"path {self.path}, line {number}: {error}") from error
+                counts["same_sources"] += source != normalize("NFC", pair.source)
+                pair = pair._replace(source=source)
+            yield pair
+
+    def _first(self, cell: str, first: dict[bytes, str]) -> str:
+        """Return the cell that had this image or these values first; its array is kept."""
+        name = normalize("NFC", cell)
+        if name in self._arrays:
+            return name
+        array = (parse_values if self.reads == "values" else self._image)(cell, self.source_size)
+        content = hashlib.sha256(repr(array.shape).encode() + array.tobytes())
+        same = first.setdefault(content.digest(), name)
+        if same == name:
+            self._arrays[name] = array
+        return same
 
     def _image(self, name: str, size: int) -> np.ndarray:
         """Return (3, size, size) float32, 0 to 1."""
