@@ -4,14 +4,14 @@
     python scripts/task_table.py --output-dir outputs > table.md
 
 A line a task: the test metric of each decoder (mean and 95 % interval over the seeds), the best
-rule without trained weights, and the seconds that a run took to train, validate and test.
+rule without trained weights, and the minutes from the start of the study's first run to the end of
+its last.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from statistics import fmean
 
 from decoderlab.studies.analysis import Analysis
 from decoderlab.studies.document import mean_text
@@ -34,7 +34,7 @@ def main() -> None:
         analyses[study] = Analysis(plan, read_rows(plan, arguments.output_dir))
     variants = list(dict.fromkeys(v for one in analyses.values() for v in one.variants))
     header = ["task", "test metric", *(f"`{name}`" for name in variants)]
-    print_row([*header, "best rule without training", "seconds a run"])
+    print_row([*header, "best rule without training", "minutes"])
     print_row(["---"] * (len(header) + 2))
     for analysis in analyses.values():
         for task in analysis.tasks:
@@ -47,12 +47,13 @@ def row(analysis: Analysis, task: str, variants: list[str]) -> list[str]:
     entries = [analysis.entries.get((variant, task)) for variant in variants]
     rules = analysis.baselines(task)
     best = (max if analysis.sign > 0 else min)(rules, key=rules.get) if rules else None
-    seconds = [row.seconds for row in analysis.rows if row.cell.task == task and row.result]
+    results = [row.result for row in analysis.rows if row.cell.task == task and row.result]
+    started, ended = ([one[name] for one in results] for name in ("started", "ended"))
     return [
         f"{analysis.metric.replace('_', ' ')} ({better} is better)",
         *("" if entry is None else mean_text(entry) for entry in entries),
         "" if best is None else f"{rules[best]:.3f} ({best})",
-        f"{fmean(seconds):.0f}" if seconds else "",
+        f"{(max(ended) - min(started)) / 60:.1f}" if results else "",
     ]
 
 

@@ -38,7 +38,8 @@ def main() -> None:
             loaded.model.search.signature,
         )
         found = {"metrics": scores, "signature": measured}
-        found["signatures"] = loaded.task.signatures(arguments.split)
+        if signatures := loaded.task.signatures(arguments.split):
+            found["signatures"] = signatures
         print(json.dumps(found, indent=2))  # noqa: T201
         return 0
 

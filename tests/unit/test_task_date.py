@@ -5,7 +5,9 @@ import unicodedata
 
 import pytest
 
+from decoderlab.loading import load_run, predict
 from decoderlab.tasks.date import FORMATS, ZEROS, DateTask, tidy, written
+from tests.conftest import run
 
 babel = pytest.importorskip("babel")
 
@@ -214,3 +216,13 @@ def test_a_missing_package_names_the_extra(hide):
     hide()
     with pytest.raises(ValueError, match=r"'babel'.*decoderlab\[data\]"):
         _ = make().data
+
+
+def test_an_empty_text_is_empty_both_ways(tiny):
+    sizes = ("task.num_train=60", "task.num_validation=10", "task.num_test=10")
+    prepared = tiny(*sizes, task="date")
+    assert run(prepared) == "FINISHED"
+    loaded = load_run(prepared.folder.path)
+    assert predict(loaded, ["", "  "]) == ["", ""]
+    assert loaded.task.source_text([]) == ""
+    assert loaded.task.source_tokens(" ") == []

@@ -13,9 +13,10 @@ from decoderlab.contract import ImageSpace
 from decoderlab.tasks import AdditionTask, EchoTask, G2PTask, ShapesTask, TSVTask
 from decoderlab.tasks.g2p import parse_cmudict
 from decoderlab.tasks.reading import package_file
-from decoderlab.tasks.sampling import split_by_source
+from decoderlab.tasks.sampling import distinct, split_by_source
 from decoderlab.tasks.task import Example
 from decoderlab.tasks.vocabulary import Vocabulary
+from tests.conftest import run
 
 SIZES = {"num_train": 60, "num_validation": 20, "num_test": 20}
 
@@ -399,6 +400,25 @@ def test_a_leak_between_splits_is_refused(group):
 
     with pytest.raises(ValueError, match="stands both in the test and the"):
         _ = Leaky(num_values=9, min_length=3, max_length=4, **SIZES).data
+
+
+def test_drawing_ends_where_nothing_new_comes():
+    assert distinct(lambda number: [(1,), (2,), (1,), (3,)], 3) == [(1,), (2,), (3,)]
+    with pytest.raises(ValueError, match=r"4 different .* no more than 3 came up"):
+        distinct(lambda number: [(1,), (2,), (3,)], 4)
+
+
+def test_a_run_tells_its_counts_and_stands_without_rules(tiny, capsys, monkeypatch):
+    def broken(self):
+        raise ZeroDivisionError("of somebody's rule")
+
+    prepared = tiny("task.num_train=201")
+    monkeypatch.setattr(EchoTask, "baseline_predictions", broken)
+    assert run(prepared) == "FINISHED"
+    said = capsys.readouterr().err
+    assert "data: train 201, validation 20, test 20" in said
+    assert "no rules beside this run: ZeroDivisionError: of somebody's rule" in said
+    assert prepared.folder.result()["data"]["baselines"] == {}
 
 
 def test_a_text_cannot_name_a_special_token():
