@@ -160,6 +160,7 @@ class ForecastingTask(Task):
         """Cut the series."""
         counts: dict[str, int] = {}
         self._series, names = self._values(counts)
+        self._scaled = None
         counts |= {
             "steps": len(self._series),
             "missing_values": int(np.isnan(self._series).sum()),
@@ -241,11 +242,13 @@ class ForecastingTask(Task):
 
     def _windows(self, name: str, first: int, end: int, counts: dict[str, int]) -> list[Example]:
         whole, part = self.source_length + self.num_steps, self._series[first:end]
-        if len(part) < max(whole, *(season + 1 for season in self.seasons)):
+        season = max(self.seasons) if name == "train" else 0
+        if len(part) < whole or len(part) <= season:
             raise ValueError(
                 f"{self.told()}: the {name} part has {len(part)} of {counts['steps']} steps, but "
-                f"source_length + target_length is {whole}, the season {max(self.seasons)}; take "
-                "shorter ones, or give that part a larger share"
+                f"source_length + target_length is {whole}"
+                f"{f' and the season {season}' if season else ''}; take shorter ones, or give that "
+                "part a larger share"
             )
         found, self._starts[name] = [], []
         for start in range(first, end - whole + 1, self.stride):
