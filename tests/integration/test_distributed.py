@@ -59,7 +59,8 @@ def test_two_processes_end_as_one_does(tiny, tmp_path):
     printed = called([*begin, *arguments], tmp_path / "cwd")
     assert list((tmp_path / "cwd").iterdir()) == []
     assert printed.count(": starting\n") == printed.count(": finished test: ") == 1
-    assert printed.count("\n") == 2  # the other rank says nothing
+    assert printed.count("data: train 200") == 1
+    assert printed.count("\n") == 3  # the other rank says nothing
 
     one, two = alone.folder, only(tmp_path / "two")
     before, after = last_weights(one), last_weights(two)

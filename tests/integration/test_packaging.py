@@ -38,6 +38,7 @@ def checked(*command: str | Path, cwd: Path) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_wheel_works_outside_the_checkout(tmp_path):
     checked(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT, cwd=tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
@@ -103,6 +104,7 @@ def test_the_articles_model_is_that_of_keras(hidden, embedding_size):
     assert found.gradient_difference <= 1e-5
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_sweeps_prints_seconds(tmp_path):
     tool = ROOT / "scripts" / "benchmark_sweeps.py"
     printed = checked(sys.executable, tool, "--cells=100", "--runs=3", cwd=tmp_path)

@@ -161,6 +161,7 @@ def test_two_launches_of_a_study_share_its_runs(tmp_path):
     assert all("6/6" in output for output in outputs)
 
 
+@pytest.mark.slow
 def test_status_shows_what_runs_and_a_killed_launch_ends_its_workers(tmp_path):
     process = start("train", *sweep(tmp_path, "training.max_steps=100000"))
     runs = tmp_path / "runs"

@@ -131,8 +131,8 @@ class DateTask(Task):
     def baseline_predictions(self) -> dict[str, Sequence[Any]]:
         """Return the most frequent target, and what Babel reads.
 
-        Babel's parser knows the order of day, month and year in a locale, but no names of months,
-        and takes two digits for a year of this century.
+        Babel's parser knows the order of day, month and year in a locale, but no names of months.
+        Two digits of a year are read as one of the task's, whatever century Babel thinks of.
         """
         from babel.dates import parse_date
 
@@ -141,7 +141,11 @@ class DateTask(Task):
         for row in range(len(test)):
             locale, *rest = vocabulary.decode(test.source[row])
             try:
-                found = parse_date("".join(rest), locale=locale).isoformat()
+                found = parse_date("".join(rest), locale=locale)
+                if self.years <= 100:
+                    first = date.fromordinal(self.first).year
+                    found = found.replace(year=first + (found.year - first) % 100)
+                found = found.isoformat()
             except (IndexError, ValueError):
                 found = ""
             read.append(self.data.target_vocabulary.encode(found))
