@@ -96,7 +96,7 @@ STUDIES = [
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_declares_its_question_and_plans(monkeypatch, capfd, tmp_path, name):
-    study = OmegaConf.load(conf_dir() / "study" / f"{name}.yaml").study
+    study = composed(f"study={name}").study  # whole, since some stand on another one
     assert study.name == name
     assert study.question.endswith("?")
     small = ["seed=0", "training.max_steps=2", "evaluation.every_steps=2"]
