@@ -136,12 +136,16 @@ class TSVTask(PairsTask):
         header = next(lines, (1, ""))[1].split("\t")
         if header == [""]:
             raise ValueError(f"path {self.path} is empty; it needs a first line of column names")
-        missing = [name for name in self.columns if name is not None and name not in header]
+        settings = ("source_column", "target_column", "group_column", "split_column")
+        missing = [
+            one
+            for one in zip(settings, self.columns, strict=True)
+            if one[1] is not None and one[1] not in header
+        ]
         if missing:
             raise ValueError(
                 f"path {self.path}: the first line names the columns {header}, but not "
-                f"{missing[0]!r}; add a first line 'source<TAB>target', or set "
-                "task.source_column and task.target_column"
+                f"{missing[0][1]!r}; correct it, or set task.{missing[0][0]}"
             )
         places = [None if name is None else header.index(name) for name in self.columns]
         first: dict[bytes, str] = {}  # of each image or recording, the cell that it came in
