@@ -286,8 +286,14 @@ class Task(pl.LightningDataModule):
         texts, references = [], []
         for row, generated in sorted(predictions, key=lambda one: one[0]):
             texts.append(self.text_of(generated))
-            references.append([self.text_of(one) for one in self.accepted(split, row)])
+            references.append(self.reference_texts(split, row))
         return self.further_scores(texts, references, loss)
+
+    def reference_texts(self, split: str, row: int) -> Sequence[str]:
+        """Return the targets that count as right: as the data have them, where that is kept."""
+        if kept := self.data.splits[split].texts:
+            return kept[row][1]
+        return [self.text_of(one) for one in self.accepted(split, row)]
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Return the test scores of rules without trained weights, by their names."""

@@ -6,7 +6,7 @@ import json
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import lru_cache
 from itertools import pairwise, zip_longest
@@ -83,19 +83,6 @@ class TranslationTask(PairsTask):
         """Split a text into characters, or into words and punctuation."""
         return text if self.tokens == "character" else split_words(text)
 
-    def scores_beside(
-        self, split: str, predictions: Iterable[tuple[int, Sequence[int]]], loss: float
-    ) -> dict[str, float]:
-        """Return `further_scores` against the references as the data have them.
-
-        Of the training split against what its tokens say, since its texts are not kept.
-        """
-        of_split, predictions = self.data.splits[split].texts, list(predictions)
-        if not of_split:
-            return super().scores_beside(split, predictions, loss)
-        texts = [self.text_of(generated) for _, generated in predictions]
-        return self.further_scores(texts, [of_split[row][1] for row, _ in predictions], loss)
-
     def further_scores(
         self, predictions: Sequence[str], references: Sequence[Sequence[str]], loss: float
     ) -> dict[str, float]:
@@ -114,11 +101,7 @@ class TranslationTask(PairsTask):
     def signatures(self, split: str = "test") -> dict[str, str]:
         """Return how sacrebleu computes each score on a split, in its own words."""
         rows = range(len(self.data.splits[split]))
-        kept = self.data.splits[split].texts
-        references = [
-            kept[row][1] if kept else [self.text_of(one) for one in self.accepted(split, row)]
-            for row in rows
-        ]
+        references = [self.reference_texts(split, row) for row in rows]
         metrics = self._metrics()
         for metric in metrics.values():  # sacrebleu tells it of what it has scored alone
             metric.corpus_score([several[0] for several in references], _streams(references))

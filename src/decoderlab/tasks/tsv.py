@@ -88,9 +88,7 @@ class TSVTask(PairsTask):
             checks.at_least("source_size", source_size, 1)
         self.reads = sources.replace("text", "tokens")
         self.source_size = source_size
-        self._arrays: dict[
-            str, np.ndarray
-        ] = {}  # values or images, by the first cell that has them
+        self._arrays: dict[str, np.ndarray] = {}  # by the first cell that has them
         self.path = Path(path).expanduser()
         self.columns = (source_column, target_column, group_column, split_column)
 
