@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from signal import SIGTERM
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -55,6 +55,7 @@ from decoderlab.tasks.task import Task
 from decoderlab.tensorboard import write_summary
 
 Report = Callable[[int, dict[str, float]], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -422,7 +423,7 @@ def _train_and_test(
         "data": {
             "fingerprint": data.fingerprint,
             "counts": data.counts,
-            "baselines": _ruled(task),
+            "baselines": _spared("rules beside", task.baselines) or {},
         },
         "environment": environment(trainer.strategy.root_device) | {"world_size": ranks.world_size},
     }
@@ -527,22 +528,20 @@ def _newest_valid(folder: RunFolder) -> Path | None:
 
 def _probed(folder: RunFolder, task: Task, model: EncoderDecoder) -> dict[str, Any] | None:
     """Write what the report's pictures show; the scores stand without it, if it cannot be had."""
-    try:
-        probes = probe(model, task)
-    except Exception as error:  # whatever somebody's module does
-        say(f"no pictures of this run: {type(error).__name__}: {error}")
+    probes = _spared("pictures of", lambda: probe(model, task))
+    if probes is None:
         return None
     probes.write(folder.probes)
     return probes.counts
 
 
-def _ruled(task: Task) -> dict[str, dict[str, float]]:
-    """Return the scores of rules without trained weights; the run's stand without them."""
+def _spared(what: str, make: Callable[[], T]) -> T | None:
+    """Return what `make` returns; None, said in a line, if somebody's module or task fails."""
     try:
-        return task.baselines()
-    except Exception as error:  # whatever somebody's task does
-        say(f"no rules beside this run: {type(error).__name__}: {error}")
-        return {}
+        return make()
+    except Exception as error:  # whatever it does
+        say(f"no {what} this run: {type(error).__name__}: {error}")
+        return None
 
 
 def _write_predictions(folder: RunFolder, task: Task, model: EncoderDecoder) -> None:

@@ -137,13 +137,12 @@ class DateTask(Task):
         from babel.dates import parse_date
 
         test, vocabulary = self.data.splits["test"], self.data.source_vocabulary
-        read = []
+        first, read = date.fromordinal(self.first).year, []
         for row in range(len(test)):
             locale, *rest = vocabulary.decode(test.source[row])
             try:
                 found = parse_date("".join(rest), locale=locale)
                 if self.years <= 100:
-                    first = date.fromordinal(self.first).year
                     found = found.replace(year=first + (found.year - first) % 100)
                 found = found.isoformat()
             except (IndexError, ValueError):
