@@ -70,18 +70,27 @@ def check_same(output_dir: Path, whole: Path) -> list[int]:
 
 
 def in_training(output_dir: Path, process: subprocess.Popen, number: int) -> list[RunFolder]:
-    """Wait until so many runs are in the midst of training, and return them."""
+    """Wait until so many runs are in the midst of training, and return them.
 
-    def found() -> list[RunFolder]:
-        return [
-            folder
-            for folder in runs(output_dir)
-            if folder.recorded_status()["status"] == "RUNNING"
-            and 150 <= folder.last_metrics().get("step", 0) <= 500
-        ]
+    A run that has come so far is held until the others have, however late they start.
+    """
+    held: dict[Path, int] = {}
 
-    wait_for(lambda: len(found()) >= number, process)
-    return found()
+    def enough() -> bool:
+        for folder in runs(output_dir):
+            status = folder.recorded_status()
+            running = folder.path not in held and status["status"] == "RUNNING"
+            if running and 150 <= folder.last_metrics().get("step", 0) <= 500:
+                os.kill(status["pid"], signal.SIGSTOP)
+                held[folder.path] = status["pid"]
+        return len(held) >= number
+
+    try:
+        wait_for(enough, process)
+    finally:
+        for pid in held.values():
+            os.kill(pid, signal.SIGCONT)
+    return [RunFolder(path) for path in held]
 
 
 @pytest.fixture
