@@ -200,6 +200,13 @@ def _batch_of(run: LoadedRun, lines: list[str]) -> tuple[list[int], tuple[Tensor
         filled = [place for place, row in enumerate(rows) if len(row)]
         if not filled:
             return [], None
+        wanted, lengths = run.task.source_length, {len(rows[place]) for place in filled}
+        if wanted is not None and (odd := lengths - {wanted}):
+            warnings.warn(
+                f"every source of training has {wanted} positions, but here are some with "
+                f"{', '.join(map(str, sorted(odd)[:5]))}",
+                stacklevel=3,
+            )
         read = Ragged.of_values([source.encode(rows[place]) for place in filled])
         return filled, read.take(slice(None), 0)
     tokens = [run.task.source_tokens(line) if line.strip() else [] for line in lines]

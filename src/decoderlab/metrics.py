@@ -51,6 +51,18 @@ SCALES = {
     "mean_absolute_scaled_error": Scale("min", 0.0, math.inf),
 }
 
+SPELT = {"bleu": "BLEU", "chrf": "chrF"}
+
+
+def metric_words(name: str) -> str:
+    """Return the name of a metric as people write it.
+
+    Example:
+        >>> metric_words("exact_match"), metric_words("chrf")
+        ('exact match', 'chrF')
+    """
+    return SPELT.get(name, name.replace("_", " "))
+
 
 def edit_distance(one: Sequence[int], other: Sequence[int]) -> int:
     """Return the number of insertions, deletions and substitutions between two sequences.

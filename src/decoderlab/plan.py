@@ -42,6 +42,7 @@ def show(config: DictConfig, *, equations: bool) -> str:
     from decoderlab.equations import as_text, count, equations_of
     from decoderlab.progress import output
     from decoderlab.runs import prepare
+    from decoderlab.tasks.task import counts_text
 
     choices = HydraConfig.get().runtime.choices
     prepared = prepare(config, choices)
@@ -54,8 +55,7 @@ def show(config: DictConfig, *, equations: bool) -> str:
         lines += [f"  given besides: {', '.join(given)}"] if given else []
         lines.append(f"  the paper's task: {paper['task']}; this one: {choices['task']}")
     lines.append(f"folder: {prepared.folder.path} ({prepared.folder.status()['status'].lower()})")
-    counted = {name: len(split) for name, split in data.splits.items()}
-    lines.append("data: " + ", ".join(f"{number:,} {name}" for name, number in counted.items()))
+    lines.append(f"data: {counts_text(data.counts)}")
     for group, network in zip(("encoder", "decoder"), prepared.networks, strict=True):
         choice = prepared.config["choices"][group]
         name = type(network).__name__

@@ -51,7 +51,7 @@ from decoderlab.records import (
     write_text,
 )
 from decoderlab.settings import PRECISIONS, Evaluation, Run, Training
-from decoderlab.tasks.task import Task
+from decoderlab.tasks.task import Task, counts_text
 from decoderlab.tensorboard import write_summary
 
 Report = Callable[[int, dict[str, float]], None]
@@ -510,7 +510,7 @@ class quiet(warnings.catch_warnings):  # noqa: N801 - used like the context mana
 
 def _describe(prepared: Prepared) -> None:
     """Write what is needed to use the run later, before anything can go wrong."""
-    say(f"data: {prepared.task.data.told()}")
+    say(f"data: {counts_text(prepared.task.data.counts)}")
     write_text(prepared.folder.config, OmegaConf.to_yaml(OmegaConf.create(prepared.config)))
     write_json(prepared.folder.vocabularies, prepared.task.data.record())
 

@@ -297,9 +297,11 @@ def outcome(folder: Any) -> str:
     if record["status"] != "FINISHED":
         more = folder.traceback if folder.traceback.exists() else folder.path
         return f"{record.get('reason', '')} ({more})"
+    from decoderlab.metrics import metric_words
+
     result = folder.result()
     scores = result["metrics"]["test"]
-    shown = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in scores.items())
+    shown = ", ".join(f"{metric_words(name)} {value:.4g}" for name, value in scores.items())
     return f"test: {shown}; {result['train_seconds']:.0f} s of training ({folder.path})"
 
 

@@ -429,7 +429,7 @@ def test_plan_shows_a_run_and_writes_nothing(tmp_path):
         "after Cho,",
         "differs: there are biases",
         "(planned)",
-        "200 train, 20 validation, 20 test",
+        "train 200, validation 20, test 20",
         "s_0        = tanh(W_0 c + b_0)",
         "decoder cho2014 (RecurrentDecoder): ",
     ):

@@ -52,7 +52,7 @@ def result(score: float, seed: int = 0, **changes) -> dict:
         "train_seconds": 2.0,
         "evaluation_seconds": 1.0,
         "environment": ENVIRONMENT,
-        "data": {"fingerprint": "d0", "counts": {}},
+        "data": {"fingerprint": "d0", "counts": {"train": 2000, "test": 100, "repeated_pairs": 0}},
         "equations": {"encoder": "c = h_S", "decoder": "x_t = c"},
         "probes": {
             "correct": np.packbits(correct).tobytes().hex(),

@@ -175,6 +175,7 @@ def test_the_footer_says_where_numbers_come_from(tmp_path):
         "protocol 1; 4 runs planned, 3 finished; seeds 0, 1",
         "budget: equal updates",
         "tuning: none",
+        "data of echo: train 2,000, test 100\n",
         "measured as generation:greedy",
         "code: abc",
         "hardware: a CPU (AVX2), cpu, 1 thread(s)",

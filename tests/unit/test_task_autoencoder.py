@@ -111,7 +111,8 @@ def test_values_of_many_lengths_come_back_in_their_own_length(tiny, tmp_path):
     assert prepared.config["task"]["of"]["stride"] == 1  # in full, for the run id
     assert run(prepared) == "FINISHED"
     loaded = load_run(prepared.folder.path, data=False)
-    written = predict(loaded, ["1 2 3", "4", "", "5 6"])
+    with pytest.warns(UserWarning, match="6 positions, but here are some with 1, 2, 3"):
+        written = predict(loaded, ["1 2 3", "4", "", "5 6"])
     assert [len(text.split()) for text in written] == [3, 1, 0, 2]
     assert loaded.result["data"]["baselines"]["the mean of training"]["mean_absolute_error"] > 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -134,9 +135,11 @@ def test_what_repeats_itself_cannot_scale_its_error(tmp_path):
     assert (data.counts["columns"], data.counts["columns_left_out"]) == (1, 2)
 
 
-def test_columns_that_are_no_numbers_are_named(tmp_path, capsys):
-    _ = ForecastingTask(path=wave(tmp_path), **SMALL).data
-    assert "forecast are the columns that are numbers, x, not time" in capsys.readouterr().err
+def test_columns_that_are_no_numbers_or_have_no_name_are_left_out_aloud(tmp_path, capsys):
+    path = tmp_path / "numbered.csv"  # as pandas writes a table
+    pd.DataFrame({"x": np.arange(90.0) ** 2, "time": "noon"}).to_csv(path)
+    _ = ForecastingTask(path=str(path), **SMALL).data
+    assert "the named columns of numbers, x, not Unnamed: 0, time" in capsys.readouterr().err
 
 
 def test_the_linear_rule_is_scikit_learns(tmp_path):
@@ -186,8 +189,10 @@ def test_bad_settings_are_refused(settings, message):
     [
         (None, {}, "cannot be read"),
         ("", {}, "is no table of one kind"),
-        ("a,b\nx,y\n", {}, "the columns that are numbers are"),
-        ("a,b\n1,y\n", {"columns": ["b"]}, "is wanted"),
+        ("a,b\nx,y\n", {}, r"numbers are \[\], and one at least is needed.* file$"),
+        ("a,b\n1,y\n", {"columns": ["b", "c"]}, "and 'b' is text, 'c' is not there"),
+        ("a;b\n1;2,5\n", {}, "the first line has ';' between columns"),
+        ("a,b\n1,2,5\n3,4,6\n", {}, r"more cells than the first line names columns \(2\)"),
         ("a\n1\n2\n3\n", {}, "the train part has 2 of 3 steps"),
     ],
 )
@@ -228,6 +233,8 @@ def test_a_run_is_measured_in_the_units_of_the_data(tiny, tmp_path):
     (text,) = predict(load_run(prepared.folder.path, data=False), [line])
     expected = vocabulary.decode(rolled[0])[:, 0]
     assert vocabulary.parse(text)[:, 0] == pytest.approx(expected, rel=1e-4)
+    with pytest.warns(UserWarning, match=r"training has 6 positions, but here are some with 2, 7"):
+        predict(loaded, [line, "1 2", f"{line} 3", ""])
     positions = loaded.result["probes"]["by_position"]
     assert positions["number"] == [len(told)] * SMALL["target_length"]
     mean = sum(positions["free"]) / sum(positions["number"])

@@ -20,6 +20,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from torch.utils.tensorboard import SummaryWriter
 
 from decoderlab import probes
+from decoderlab.metrics import metric_words
 from decoderlab.progress import track
 from decoderlab.records import RunFolder
 from decoderlab.studies.analysis import Analysis
@@ -77,7 +78,7 @@ def _write(analysis: Analysis, output_dir: Path, folder: Path) -> None:
         if tags := _add_means(place, _safe(task), analysis.metric, profile):
             charts[task] = ["Margin", tags]
     if charts:
-        metric = analysis.metric.replace("_", " ")
+        metric = metric_words(analysis.metric)
         with SummaryWriter(str(folder)) as writer:
             writer.add_custom_scalars({f"Validation {metric}: mean, 95 % interval": charts})
     _write_runs(analysis, output_dir, folder, shown)

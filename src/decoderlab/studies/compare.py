@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from decoderlab.config import ConfigError
+from decoderlab.metrics import metric_words
 from decoderlab.records import write_text
 from decoderlab.studies import views
 from decoderlab.studies.analysis import Analysis
@@ -72,7 +73,7 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, Pa
             scores = (score_text(analysis.entries[name, place]) for name in plans)
             found[key] = [*key, *scores, *_compared(analysis, second, place)]
     rows = [found[key] for key in common]
-    metric = metrics[first].replace("_", " ")
+    metric = metric_words(metrics[first])
     header = ["variant", "task", f"{first}: {metric} [95 % CI]", second]
     grid = Grid([*header, "difference [95 % CI]", "p", "p Holm", "verdict"], rows)
     alone = [

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from decoderlab.config import ConfigError
+from decoderlab.metrics import metric_words
 from decoderlab.records import RunFolder
 from decoderlab.studies.analysis import Analysis, Comparison, Entry
 from decoderlab.studies.factorial import Factorial, Step
@@ -24,6 +25,7 @@ from decoderlab.studies.statistics import (
     Paired,
     Summary,
 )
+from decoderlab.tasks.task import counts_text
 
 PROTOCOL = "1"
 NUM_SAMPLES = 5
@@ -159,7 +161,7 @@ def _best(analysis: Analysis, task: str) -> str:
         return f"{task}: no run is finished."
     best = max(entries, key=lambda one: analysis.sign * entries[one].summary.mean)
     word = "highest" if analysis.sign > 0 else "lowest"
-    metric = analysis.metric.replace("_", " ")
+    metric = metric_words(analysis.metric)
     mean = entries[best].summary.mean
     if others := [one for one in entries if one != best and entries[one].summary.mean == mean]:
         names = " and ".join([best, *others] if len(others) < 8 else [best, f"{len(others)} more"])
@@ -227,7 +229,7 @@ def _table(analysis: Analysis, task: str) -> Grid:
     crossed = any(not math.isnan(one.crossed.low) for one in analysis.comparisons.values())
     models = any(not math.isnan(one.p_models) for one in analysis.comparisons.values())
     failed = any(entry.completed for entry in analysis.entries.values())
-    header = ["variant", f"{analysis.metric.replace('_', ' ')} [95 % CI]", "n"]
+    header = ["variant", f"{metric_words(analysis.metric)} [95 % CI]", "n"]
     header += ["completed only"] if failed else []
     if compared:
         header += ["difference [95 % CI]", "p", "p Holm", "dz", "P(better) [95 % CI]", "verdict"]
@@ -253,7 +255,7 @@ def _table(analysis: Analysis, task: str) -> Grid:
 
 def short_tables(analysis: Analysis) -> list[Grid]:
     """Return what a paper has room for, a table a task: score, difference, p, verdict."""
-    header = ["variant", f"{analysis.metric.replace('_', ' ')} [95 % CI]", "n"]
+    header = ["variant", f"{metric_words(analysis.metric)} [95 % CI]", "n"]
     header += ["difference [95 % CI]", "p Holm", "verdict"] if analysis.comparisons else []
     return [
         Grid(
@@ -390,7 +392,7 @@ def p_text(p: float, bare: bool = False) -> str:
 
 
 def _legend(analysis: Analysis) -> str:
-    metric = analysis.metric.replace("_", " ")
+    metric = metric_words(analysis.metric)
     better = "higher" if analysis.scale.better == "max" else "lower"
     search = {
         dict(part.split(":", 1) for part in row.signature.split("|") if ":" in part).get(
@@ -741,10 +743,12 @@ def _provenance(analysis: Analysis, output_dir: Path) -> list[str]:
         f"{one['git_commit']}{' with changes' if one['git_dirty'] else ''}" for one in environments
     ]
     data: dict[tuple[str, str], set[str]] = {}
+    counts: dict[str, set[str]] = {}
     for row in rows:
         if row.result and "data" in row.result:
             key = row.cell.task, row.cell.variant
             data.setdefault(key, set()).add(row.result["data"]["fingerprint"])
+            counts.setdefault(row.cell.task, set()).add(counts_text(row.result["data"]["counts"]))
     varied = list(dict.fromkeys(task for (task, _), some in data.items() if len(some) > 1))
     also = f"; on {', '.join(varied)} the data too" if varied else "; fixed: the data"
     signatures = sorted({result["signature"] for result in results})
@@ -756,11 +760,12 @@ def _provenance(analysis: Analysis, output_dir: Path) -> list[str]:
         f"updates: {_distinct([result['steps'] for result in results])}; chosen by validation "
         f"{_distinct([result['selected_by'] for result in results])}; the test split is used once",
         f"varied between seeds: initial weights, order of examples, dropout{also}",
+        *(f"data of {task}: {' or '.join(sorted(told)[:3])}" for task, told in counts.items()),
         *(f"measured as {signature}" for signature in signatures[:10]),
         *([f"and {len(signatures) - 10} more"] if len(signatures) > 10 else []),
         *sorted(
             {
-                f"{name.replace('_', ' ')}: {text}"
+                f"{metric_words(name)}: {text}"
                 for result in results
                 for name, text in result.get("signatures", {}).items()
             }

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from decoderlab import probes
+from decoderlab.metrics import metric_words
 from decoderlab.records import RunFolder
 from decoderlab.studies import profiles
 from decoderlab.studies.analysis import Analysis
@@ -56,7 +57,7 @@ def pictures(analysis: Analysis, output_dir: Path) -> list[Picture]:
         output_dir: as in `run.output_dir`.
     """
     artist = _Artist(analysis, output_dir)
-    metric = analysis.metric.replace("_", " ")
+    metric = metric_words(analysis.metric)
     few = ""
     if len(artist.shown) < len(analysis.variants):
         few = f" Shown are the {len(artist.shown)} best variants, the baseline among them."
@@ -196,7 +197,7 @@ class _Artist:
         self.analysis, self.output_dir = analysis, output_dir
         self.shown = shown_variants(analysis)
         self.styles = styles(analysis, self.shown)
-        self.label = analysis.metric.replace("_", " ")
+        self.label = metric_words(analysis.metric)
         # Whether targets are real values.
         self.values = any(
             "correct" not in row.result["probes"]

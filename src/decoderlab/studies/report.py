@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader
 from rich.markup import escape
 from rich.table import Table
 
+from decoderlab.metrics import metric_words
 from decoderlab.progress import output, say
 from decoderlab.records import write_atomic, write_text
 from decoderlab.studies import views
@@ -119,7 +120,7 @@ def print_table(report: Report) -> None:
 
 
 def _terminal_table(analysis: Analysis, task: str, columns: int, folded: bool = False) -> Table:
-    title = f"{analysis.plan.study['name']}, {task}: test {analysis.metric.replace('_', ' ')}"
+    title = f"{analysis.plan.study['name']}, {task}: test {metric_words(analysis.metric)}"
     table = Table(title=escape(title), title_justify="left")
     table.add_column("variant", overflow="fold", no_wrap=not folded)
     names = ["mean [95 % CI]", "n", "difference [95 % CI]", "p Holm", "verdict"]

@@ -105,6 +105,11 @@ class AutoencoderTask(Task):
         """Return as many positions as the source has; of an image, its columns."""
         return self.data.max_target_length if self.reads == "images" else source_length
 
+    @property
+    def source_length(self) -> int | None:
+        """How many positions every source has, as in the other task."""
+        return self.of.source_length
+
     def adopt(self, data: TaskData) -> None:
         """Take data that are there already."""
         super().adopt(data)

@@ -90,8 +90,8 @@ class ForecastingTask(Task):
         series: one of these; None for a file.
         path: a CSV file whose first line names its columns (a TSV, if it ends in .tsv); a row a
             step, in the order of time. An empty cell is a missing value.
-        columns: of the file, to be read and forecast together; None for all that are numbers (the
-            others are counted as `columns_left_out`, and named in the log).
+        columns: of the file, to be read and forecast together; None for all that have a name and
+            are numbers (the others are counted as `columns_left_out`, and named in the log).
         source_length: steps to read, at least 1.
         target_length: steps to write, at least 1.
         season: steps after which the series is alike, at least 1: for the seasonal naive forecast,
@@ -276,19 +276,38 @@ class ForecastingTask(Task):
             ) from error
         except ValueError as error:
             raise ValueError(f"path {self.path} is no table of one kind ({error})") from error
-        numbers = [str(name) for name in table.select_dtypes("number").columns]
-        columns = numbers if self.columns is None else list(map(str, self.columns))
-        wrong = [name for name in columns if name not in numbers]
+        first, *others = map(str, table.columns)
+        if odd := next((sign for sign in ";\t" if sign in first and not others), None):
+            raise ValueError(
+                f"path {self.path}: the first line has {odd!r} between columns; write commas "
+                "there, and points in numbers"
+            )
+        if not table.index.equals(pd.RangeIndex(len(table))):  # the first cells, taken for names
+            raise ValueError(
+                f"path {self.path}: lines have more cells than the first line names columns "
+                f"({len(table.columns)}); name every column"
+            )
+        names, numbers = (
+            [str(name) for name in part.columns] for part in (table, table.select_dtypes("number"))
+        )
+        named = [name for name in numbers if not name.startswith("Unnamed: ")]  # as pandas calls it
+        columns = named if self.columns is None else list(map(str, self.columns))
+        wrong = [
+            f"{name!r} is {'text' if name in names else 'not there'}"
+            for name in columns
+            if name not in numbers
+        ]
         if wrong or not columns:
             raise ValueError(
-                f"path {self.path}: the columns that are numbers are {numbers}, but "
-                f"{wrong or 'one at least'} is wanted; set task.columns, or correct the file"
+                f"path {self.path}: the columns that are numbers are {numbers}, and "
+                f"{', '.join(wrong) or 'one at least is needed'}; set task.columns, or correct the "
+                "file"
             )
-        left_out = [str(name) for name in table.columns if str(name) not in columns]
+        left_out = [name for name in names if name not in columns]
         counts |= {"columns": len(columns), "columns_left_out": len(left_out)}
         if self.columns is None and left_out:
             say(
-                f"{self.told()}: forecast are the columns that are numbers, {', '.join(columns)}, "
+                f"{self.told()}: forecast are the named columns of numbers, {', '.join(columns)}, "
                 f"not {', '.join(left_out)}"
             )
         values = table[columns].to_numpy(dtype=float)

@@ -82,11 +82,6 @@ class TaskData:
         """What a decoder is to write."""
         return self.target_vocabulary.space
 
-    def told(self) -> str:
-        """Return the counts that are not 0 as a line of text."""
-        told = (f"{name.replace('_', ' ')} {one:,}" for name, one in self.counts.items() if one)
-        return ", ".join(told)
-
     def record(self) -> dict[str, Any]:
         """Return what is needed to predict without the data, for JSON; see `recorded`."""
         return {
@@ -108,6 +103,16 @@ class TaskData:
         )
 
 
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Return the counts of a task's data that are not 0 as a line of text.
+
+    Example:
+        >>> counts_text({"train": 2000, "dropped_empty": 0, "dropped_too_long": 3})
+        'train 2,000, dropped too long 3'
+    """
+    return ", ".join(f"{name.replace('_', ' ')} {one:,}" for name, one in counts.items() if one)
+
+
 class Task(pl.LightningDataModule):
     """A data set with vocabularies. Subclasses implement `examples`, and tell text from tokens.
 
@@ -120,6 +125,8 @@ class Task(pl.LightningDataModule):
     metric = "exact_match"
     # What the sources are: tokens, values or images.
     reads = "tokens"
+    # How many positions every source has; None where they differ.
+    source_length: int | None = None
     # The names of what `further_scores` returns.
     further: tuple[str, ...] = ()
     # Whether the texts of validation and test are kept with the data, to be scored as they are.
