@@ -290,16 +290,15 @@ def power_by_hand(dz, n, comparisons):
 
 
 @pytest.mark.parametrize("comparisons", [1, 3, 6, 15])
-@pytest.mark.parametrize("n", [6, 8, 10, 15, 20, 30])
-def test_the_detectable_effect_has_a_power_of_eighty_percent_in_statsmodels(n, comparisons):
+@pytest.mark.parametrize("n", [14, 15, 20, 30, 73])
+def test_the_detectable_effect_of_many_seeds_has_its_power_in_statsmodels(n, comparisons):
     power = TTestPower().power(detectable_effect(n, comparisons), n, 0.05 / comparisons)
     assert power == pytest.approx(0.8, abs=1e-4)
 
 
-@pytest.mark.parametrize(("n", "comparisons"), [(3, 6), (4, 6), (5, 10), (6, 20), (73, 1)])
-def test_the_detectable_effect_is_found_for_few_seeds_and_for_many(n, comparisons):
-    found = detectable_effect(n, comparisons)
-    assert power_by_hand(found, n, comparisons) == pytest.approx(0.8, abs=1e-3)
+@pytest.mark.parametrize(("n", "comparisons"), [(0, 1), (3, 1), (5, 1), (6, 2), (8, 7), (10, 26)])
+def test_nothing_is_detectable_where_nothing_can_be_certain(n, comparisons):
+    assert detectable_effect(n, comparisons) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -470,12 +469,14 @@ def test_known_effect_is_found_as_often_as_its_power_says():
     assert within(hits, studies, power, slack=0.02)
 
 
-@pytest.mark.parametrize("comparisons", [1, 6])
-def test_known_effect_of_the_detectable_size_is_found_in_four_studies_of_five(comparisons):
-    generator, studies = np.random.default_rng(3), 4000
-    differences = generator.normal(detectable_effect(10, comparisons), 1, size=(studies, 10))
-    hits = (stats.ttest_1samp(differences, 0, axis=1).pvalue < 0.05 / comparisons).sum()
-    assert within(hits, studies, 0.8)
+@pytest.mark.parametrize(
+    ("n", "comparisons"), [(6, 1), (8, 1), (8, 6), (10, 1), (10, 16), (13, 11), (14, 11), (16, 6)]
+)
+def test_known_effect_of_the_detectable_size_is_found_in_four_studies_of_five(n, comparisons):
+    generator, studies = np.random.default_rng(3), 2000
+    differences = generator.normal(detectable_effect(n, comparisons), 1, size=(studies, n))
+    hits = sum(sign_flip(one) < 0.05 / comparisons for one in differences)
+    assert within(hits, studies, 0.8, slack=0.03)
 
 
 def test_a_planted_collapse_is_found_and_nothing_is_without_one():

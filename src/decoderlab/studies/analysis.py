@@ -25,7 +25,6 @@ from decoderlab.studies.statistics import (
     Paired,
     Summary,
     across_datasets,
-    attainable,
     crossed_bootstrap,
     detectable_effect,
     equivalence,
@@ -298,9 +297,9 @@ class Analysis:
         found = comparison.paired
         if found is None:
             return comparison
-        needed = math.inf
-        if attainable(found.n, number):
-            needed = detectable_effect(found.n, number) * found.deviation
+        needed = detectable_effect(found.n, number)
+        if math.isfinite(needed):
+            needed *= found.deviation
         comparison = replace(comparison, detectable=needed)
         if found.n < PILOT_SEEDS:
             return replace(comparison, verdict="pilot")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ EXACT_SEEDS = 20
 ALPHA, POWER = 0.05, 0.8
 BOOTSTRAP_DRAWS = 10_000
 MONTE_CARLO_DRAWS = 100_000
+POWER_DRAWS, SIMULATED_SEEDS = 2_000, 13
 OUTLYING = 3.5
 Bounds = tuple[float, float]
 UNBOUNDED = (-math.inf, math.inf)
@@ -209,27 +211,40 @@ def attainable(n: int, comparisons: int) -> bool:
 
 @cache
 def detectable_effect(n: int, comparisons: int = 1) -> float:
-    """Return the smallest |dz| that a paired t test finds with power 0.8 at 0.05 / comparisons.
+    """Return the smallest |dz| that the sign-flip test finds with power 0.8 at 0.05 / comparisons.
 
-    dz is the mean difference over the standard deviation of the differences; the corrected level
-    is that of Holm's first step.
+    dz is the mean over the standard deviation of differences that are normal; the corrected level
+    is that of Holm's first step. Up to 13 pairs the test itself is done on 2,000 sets of draws. For
+    more, it is the paired t test's, which the sign-flip test then follows within 0.06 of power (far
+    less closely with few pairs and many comparisons). Infinite where it is not `attainable`.
 
     Example:
-        >>> round(detectable_effect(10), 2)
-        1.0
+        >>> round(detectable_effect(10), 2), round(detectable_effect(10, 16), 2)
+        (0.99, 2.0)
     """
-    if n < 2:
-        return math.nan
-    critical, high = stats.t.ppf(1 - ALPHA / comparisons / 2, n - 1), 1.0
+    if not attainable(n, comparisons):
+        return math.inf
+    level, high = ALPHA / comparisons, 1.0
+    if n > SIMULATED_SEEDS:
+        critical = stats.t.ppf(1 - level / 2, n - 1)
 
-    def missing(effect: float) -> float:
-        # The wrong tail, below 1e-6 at this power, is left out: it is where SciPy returns NaN. And
-        # statsmodels' solve_power returns the bounds of its search for few pairs.
-        return stats.nct.sf(critical, n - 1, effect * math.sqrt(n)) - POWER
+        def power(effect: float) -> float:
+            # The wrong tail, below 1e-6 at this power, is left out: it is where SciPy returns NaN.
+            # And statsmodels' solve_power returns the bounds of its search for few pairs.
+            return stats.nct.sf(critical, n - 1, effect * math.sqrt(n))
+    else:
+        # Half of the patterns, the first of which flips nothing; the others are their negatives.
+        patterns = np.array(list(product((1.0, -1.0), repeat=n)))[: 2 ** (n - 1)]
+        noise = np.random.default_rng(0).normal(size=(POWER_DRAWS, n)) @ patterns.T
+        shifts = patterns.sum(axis=1)
 
-    while missing(high) < 0:
+        def power(effect: float) -> float:
+            sums = np.abs(noise + effect * shifts)
+            return ((sums >= sums[:, :1] - 1e-9).mean(axis=1) < level).mean()
+
+    while power(high) < POWER:
         high *= 2
-    return float(brentq(missing, 0, high))
+    return float(brentq(lambda effect: power(effect) - POWER, 0, high, xtol=1e-4))
 
 
 @dataclass(frozen=True)
