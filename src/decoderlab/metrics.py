@@ -51,6 +51,8 @@ SCALES = {
     "mean_absolute_scaled_error": Scale("min", 0.0, math.inf),
 }
 
+# Of each token given the true ones before it; all others are of free-running generation.
+TEACHER_FORCED = ("loss", "perplexity")
 SPELT = {"bleu": "BLEU", "chrf": "chrF"}
 
 

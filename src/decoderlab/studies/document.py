@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from decoderlab.config import ConfigError
-from decoderlab.metrics import metric_words
+from decoderlab.metrics import TEACHER_FORCED, metric_words
 from decoderlab.records import RunFolder
 from decoderlab.studies.analysis import Analysis, Comparison, Entry
 from decoderlab.studies.factorial import Factorial, Step
@@ -402,7 +402,7 @@ def _legend(analysis: Analysis) -> str:
         if row.signature
     }
     way = f"from free-running generation ({', '.join(sorted(search)) or 'none yet'})"
-    if analysis.metric == "loss":
+    if analysis.metric in TEACHER_FORCED:
         way = "each token given the true ones before it"
     text = (
         f"Test {metric} ({better} is better), {way}, at the update chosen on validation: mean "
@@ -446,8 +446,8 @@ def _legend(analysis: Analysis) -> str:
     )
     return text + (
         f" better, worse: adjusted p < {ALPHA:g} and the interval beyond {margin}; no difference: "
-        "two one-sided tests within it; else inconclusive, with the smallest difference that so "
-        "many seeds would find with power 0.8 (MDE)."
+        "two one-sided tests within it; else inconclusive, with the smallest difference that the "
+        "sign-flip test of so many seeds would find with power 0.8 (MDE)."
     )
 
 
