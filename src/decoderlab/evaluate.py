@@ -30,15 +30,17 @@ def main() -> None:
         scores = evaluate(loaded.model, loaded.task, arguments.split, loaded.config)
         data = loaded.task.data
         size = len(data.splits[arguments.split])
+        signatures = loaded.task.signatures(arguments.split)
         measured = signature(
             arguments.split,
             size,
             data.max_target_length,
             data.fingerprint,
             loaded.model.search.signature,
+            signatures,
         )
         found = {"metrics": scores, "signature": measured}
-        if signatures := loaded.task.signatures(arguments.split):
+        if signatures:
             found["signatures"] = signatures
         print(json.dumps(found, indent=2))  # noqa: T201
         return 0

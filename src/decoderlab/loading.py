@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from hydra.utils import get_object
 from omegaconf import OmegaConf
@@ -21,7 +23,7 @@ from decoderlab.module import EncoderDecoder, strip
 from decoderlab.records import Invalid, RunFolder
 from decoderlab.runs import load_best
 from decoderlab.search import Search, beam
-from decoderlab.tasks.batches import Ragged
+from decoderlab.tasks.batches import by_length
 from decoderlab.tasks.task import Task, TaskData
 from decoderlab.tasks.values import Values
 
@@ -60,11 +62,11 @@ def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> Loa
         status = folder.status()["status"]
         raise ConfigError(f"{path} is not the folder of a finished run (its status is {status})")
     config = OmegaConf.to_container(OmegaConf.load(folder.config))
+    if not isinstance(config, dict) or not {"task", "encoder", "decoder", "run"} <= set(config):
+        raise ConfigError(f"{folder.config} is damaged: it is not the config of a run")
     if not trust:
         for name, target in targets_in(config):
-            # The name alone proves nothing: decoderlab.records.os.system begins like one of ours.
-            ours = target.startswith("decoderlab.") and inspect.isclass(get_object(target))
-            if not ours or get_object(target).__module__.split(".")[0] != "decoderlab":
+            if not _is_ours(target):
                 raise ConfigError(
                     f"{folder.config} names {name} {target!r}, which is no class of "
                     "decoderlab; pass --trust (in Python: trust=True) if that code is yours"
@@ -75,7 +77,12 @@ def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> Loa
             raise ConfigError(f"the data of {path} have changed since it was trained")
     else:
         task = construct_task(config)
-        task.adopt(TaskData.recorded(json.loads(folder.vocabularies.read_text())))
+        try:
+            task.adopt(TaskData.recorded(json.loads(folder.vocabularies.read_text())))
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise ConfigError(f"{folder.vocabularies} is damaged ({error})") from error
+        if task.data.fingerprint != result["data"]["fingerprint"]:
+            raise ConfigError(f"{folder.vocabularies} is of other data than the run's result")
     torch.set_num_threads(config["run"]["threads"])
     model = build_model(config, task)
     try:
@@ -83,6 +90,16 @@ def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> Loa
     except Invalid as error:
         raise ConfigError(str(error)) from error
     return LoadedRun(model.eval(), task, config, result)
+
+
+def _is_ours(target: str) -> bool:
+    """Whether a dotted name is that of a class of decoderlab."""
+    # The name alone proves nothing: decoderlab.records.os.system begins like one of ours.
+    try:
+        found = get_object(target) if target.startswith("decoderlab.") else None
+    except (ImportError, ValueError):
+        return False
+    return inspect.isclass(found) and found.__module__.split(".")[0] == "decoderlab"
 
 
 def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
@@ -130,14 +147,12 @@ def predict(run: LoadedRun, lines: list[str], first_row: int = 0) -> list[str]:
     Raises:
         ConfigError: if the sources of the run are images, or a line of numbers is none.
     """
-    filled, batch = _batch_of(run, lines)
     predictions = [""] * len(lines)
-    if filled:
-        found = run.model(*batch, torch.tensor(filled) + first_row)
+    for places, (source, lengths) in _batches(run, lines):
+        found = run.model(source, lengths, places + first_row)
         if run.model.writes_values:
-            lengths = map(run.task.target_length, batch[1].tolist())
-            found = [one[:length] for one, length in zip(found, lengths, strict=True)]
-        for place, generated in zip(filled, found, strict=True):
+            found = found[:, : run.task.target_length(int(lengths[0]))]
+        for place, generated in zip(places.tolist(), found, strict=True):
             predictions[place] = run.task.text_of(generated)
     return predictions
 
@@ -165,9 +180,8 @@ def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[t
             f"--num-best is {num_best}, but the beam holds {search.beam_width}; take a beam that "
             f"is at least as wide: --beam-width {max(num_best, 1)}"
         )
-    filled, batch = _batch_of(run, lines)
     best: list[list[tuple[str, float]]] = [[] for _ in lines]
-    if filled:
+    for places, batch in _batches(run, lines):
         with torch.no_grad():
             found = beam(
                 run.model.decoder,
@@ -178,7 +192,7 @@ def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[t
                 length_penalty=search.length_penalty,
                 num_best=num_best,
             )
-        for place, rows, scores in zip(filled, found.tokens, found.scores, strict=True):
+        for place, rows, scores in zip(places.tolist(), found.tokens, found.scores, strict=True):
             best[place] = [
                 (run.task.text_of(strip(row, run.model.target_space)), score)
                 for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
@@ -187,8 +201,17 @@ def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[t
     return best
 
 
-def _batch_of(run: LoadedRun, lines: list[str]) -> tuple[list[int], tuple[Tensor, Tensor] | None]:
-    """Return the places of the lines that are not empty, and their batch."""
+def _batches(run: LoadedRun, lines: list[str]) -> Iterator[tuple[Tensor, tuple[Tensor, Tensor]]]:
+    """Yield the lines that are not empty in batches of one length: their places and the batch."""
+    rows = _encoded(run, lines)
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    for places in by_length(lengths, run.task.evaluation_batch_size, np.flatnonzero(lengths)):
+        kept = torch.as_tensor(np.array([rows[place] for place in places]))
+        yield torch.from_numpy(places), (kept, torch.from_numpy(lengths[places]))
+
+
+def _encoded(run: LoadedRun, lines: list[str]) -> list[list[int] | np.ndarray]:
+    """Return each line as ids or standardised values; warn of what training never saw."""
     source = run.task.data.source_vocabulary
     if isinstance(source, ImageSpace):
         raise ConfigError(
@@ -196,19 +219,15 @@ def _batch_of(run: LoadedRun, lines: list[str]) -> tuple[list[int], tuple[Tensor
             "load_run(RUN).model(images, lengths), with images (B, C, height, width)"
         )
     if isinstance(source, Values):
-        rows = [call("standard input", source.parse, text=line) for line in lines]
-        filled = [place for place, row in enumerate(rows) if len(row)]
-        if not filled:
-            return [], None
-        wanted, lengths = run.task.source_length, {len(rows[place]) for place in filled}
-        if wanted is not None and (odd := lengths - {wanted}):
+        rows = [source.encode(call("standard input", source.parse, text=line)) for line in lines]
+        odd = {len(row) for row in rows} - {0, run.task.source_length}
+        if run.task.source_length is not None and odd:
             warnings.warn(
-                f"every source of training has {wanted} positions, but here are some with "
-                f"{', '.join(map(str, sorted(odd)[:5]))}",
-                stacklevel=3,
+                f"every source of training has {run.task.source_length} positions, but here are "
+                f"some with {', '.join(map(str, sorted(odd)[:5]))}",
+                stacklevel=4,
             )
-        read = Ragged.of_values([source.encode(rows[place]) for place in filled])
-        return filled, read.take(slice(None), 0)
+        return rows
     tokens = [run.task.source_tokens(line) if line.strip() else [] for line in lines]
     rows = [source.encode(one) for one in tokens]
     unknown = sorted(
@@ -221,10 +240,5 @@ def _batch_of(run: LoadedRun, lines: list[str]) -> tuple[list[int], tuple[Tensor
     )
     if unknown:
         shown = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
-        warnings.warn(f"never seen in training, read as unknown: {shown}", stacklevel=3)
-    filled = [place for place, row in enumerate(rows) if row]
-    if not filled:
-        return [], None
-    return filled, Ragged.of([rows[place] for place in filled]).take(
-        slice(None), source.space.pad_id
-    )
+        warnings.warn(f"never seen in training, read as unknown: {shown}", stacklevel=4)
+    return rows

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -227,10 +229,25 @@ def distinct(texts: Sequence[Sequence[str]], n: int) -> float:
 
 
 def signature(
-    split: str, num_examples: int, max_length: int, fingerprint: str, search: str = "greedy"
+    split: str,
+    num_examples: int,
+    max_length: int,
+    fingerprint: str,
+    search: str = "greedy",
+    scores: Mapping[str, str] | None = None,
 ) -> str:
-    """Return how a score was measured; only scores of one signature are comparable."""
+    """Return how a score was measured; only scores of one signature are comparable.
+
+    Args:
+        split: whose examples were measured.
+        num_examples: of it.
+        max_length: of an output.
+        fingerprint: of the data.
+        search: see `Search.signature`.
+        scores: see `Task.signatures`; a hash of them is in it.
+    """
+    told = hashlib.sha256(json.dumps(scores, sort_keys=True).encode()).hexdigest()
     return (
         f"generation:{search}|max_length:{max_length}|split:{split}|n:{num_examples}"
-        f"|data:{fingerprint[:12]}|v:{VERSION}"
+        f"|data:{fingerprint[:12]}{f'|scores:{told[:8]}' if scores else ''}|v:{VERSION}"
     )

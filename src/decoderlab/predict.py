@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
 from itertools import islice
 
 from decoderlab.train import add_to_path, guarded, run_parser, search_settings
@@ -31,7 +32,7 @@ def main() -> None:
         search_with(loaded, **search_settings(arguments))
         # A person who types wants an answer after each line, a pipe wants speed.
         chunk = 1 if sys.stdin.isatty() else CHUNK
-        lines = (line.rstrip("\r\n") for line in sys.stdin)
+        lines = _lines()
         number = 0
         while batch := list(islice(lines, chunk)):
             if arguments.num_best is None:
@@ -50,6 +51,17 @@ def main() -> None:
         return 0
 
     sys.exit(guarded(run))
+
+
+def _lines() -> Iterator[str]:
+    """Yield the lines of standard input."""
+    from decoderlab.config import ConfigError
+    from decoderlab.tasks.reading import decoded
+
+    try:
+        yield from decoded(sys.stdin.buffer, "standard input")
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 if __name__ == "__main__":

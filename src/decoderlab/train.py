@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +106,9 @@ def guarded(command: Callable[[], int]) -> int:
         _say(f"error: a YAML cannot be read: {' '.join(str(error).split())}")
     except (HydraException, OmegaConfBaseException) as error:
         _say(f"error: {explain(error)}")
+    except BrokenPipeError:  # who reads what is printed has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
         _say(f"error: {error}")
     return 2

@@ -6,13 +6,15 @@ import csv
 import json
 import os
 import re
+import shlex
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from decoderlab.records import RunFolder
-from tests.integration.cli import call, in_process, start, tiny_arguments, wait_for
+from tests.integration.cli import call, command, in_process, start, tiny_arguments, wait_for
 
 WRONG = [
     (["decoder.hiden_size=4"], "decoder.hiden_size is not a setting", "Did you mean hidden_size?"),
@@ -382,6 +384,16 @@ def test_predict_and_evaluate(monkeypatch, tmp_path):
     ):
         refused = call("predict", str(folder), *given, stdin="1 2\n")
         assert (refused.returncode, message in refused.stderr) == (2, True)
+    for given, code, told in (
+        ("\ufeff1 2\r\n".encode(), 0, b""),
+        (b"1 2\n\xff\n", 2, b"error: standard input is not UTF-8 (line 2"),
+    ):
+        asked = subprocess.run(command("predict", str(folder)), input=given, capture_output=True)
+        assert (asked.returncode, asked.stderr[: len(told)]) == (code, told)
+        assert b"unknown" not in asked.stderr
+    seen_enough = f"{shlex.join(command('predict', str(folder)))} | true; exit ${{PIPESTATUS[0]}}"
+    piped = subprocess.run(["bash", "-c", seen_enough], input=lines.encode() * 999, stderr=-1)
+    assert (piped.returncode, piped.stderr) == (141, b"")
     useless = call("evaluate", str(folder), "--top-k", "3")
     assert (useless.returncode, "only with a temperature" in useless.stderr) == (2, True)
     assert files(folder) == before

@@ -450,6 +450,45 @@ def test_a_foreign_class_in_a_run_folder_is_not_built(tiny, tmp_path, target):
     assert not canary.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("vocabularies", "{", "is damaged"),
+        ("vocabularies", "[]", "is damaged"),
+        ("vocabularies", None, "is of other data"),
+        ("config", "a: 1", "is damaged"),
+        ("config", "- 1", "is damaged"),
+    ],
+)
+def test_a_run_folder_that_was_edited_is_refused(tiny, name, text, message):
+    prepared = tiny("training.max_steps=1")
+    run(prepared)
+    path = getattr(prepared.folder, name)
+    if text is None:
+        text = json.dumps(json.loads(path.read_text()) | {"fingerprint": "x"})
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_run(prepared.folder.path, data=False)
+
+
+def test_a_long_line_costs_its_own_memory_alone(tiny, monkeypatch):
+    prepared = tiny("training.max_steps=1")
+    run(prepared)
+    loaded = load_run(prepared.folder.path)
+    shapes = []
+    forward = type(loaded.model).forward
+
+    def seen(self, source, *more):
+        shapes.append(tuple(source.shape))
+        return forward(self, source, *more)
+
+    monkeypatch.setattr(type(loaded.model), "forward", seen)
+    lines = ["1 2", "1 " * 500, "", "2 1", "3"]
+    found = predict(loaded, lines)
+    assert sorted(shapes) == [(1, 1), (1, 500), (2, 2)]
+    assert found == [one for line in lines for one in predict(loaded, [line])]
+
+
 def test_opening_what_is_no_run_says_so(tiny, tmp_path):
     with pytest.raises(ConfigError, match="not the folder of a finished run"):
         load_run(tmp_path)

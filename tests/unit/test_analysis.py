@@ -13,7 +13,7 @@ from decoderlab.studies.compare import compare_studies
 from decoderlab.studies.factorial import Factorial
 from decoderlab.studies.plan import Cell, Plan
 from decoderlab.studies.rows import Row
-from decoderlab.studies.statistics import Interval
+from decoderlab.studies.statistics import Interval, equivalence, wilson
 from tests.unit.studies import analysis, bits, signature, study
 
 A = [0.50, 0.52, 0.48, 0.51, 0.49, 0.50, 0.53, 0.47]
@@ -122,6 +122,40 @@ def test_the_crossed_interval_counts_examples_and_failures(tmp_path):
     assert np.isnan(comparison.crossed.low)
 
 
+def test_the_seed_that_samples_is_no_other_way_of_measuring(tmp_path):
+    found = analysis(tmp_path, {"a": A, "b": UP})
+    for row in found.rows:
+        row.result["signature"] = f"generation:sample|seed:{row.cell.seed}|n:100|data:d0|v:1"
+    assert not found.entries["a", "echo"].mixed
+    assert found.comparisons["b", "echo"].verdict == "better"
+    assert not np.isnan(found.comparisons["b", "echo"].crossed.low)
+    found = analysis(tmp_path / "mixed", {"a": A, "b": UP})
+    for row in found.rows:
+        row.result["signature"] = f"generation:{row.cell.seed % 2}|n:100|data:d0|v:1"
+    assert found.entries["a", "echo"].mixed
+
+
+def test_at_the_ceiling_examples_that_seeds_share_count_once(tmp_path):
+    found = analysis(tmp_path, {"a": [1.0] * 8, "b": [1.0] * 8})
+    for place, row in enumerate(found.rows):
+        row.result["signature"] = signature("d0" if row.cell.variant == "a" else f"d{place}")
+    assert found.entries["a", "echo"].pooled == pytest.approx(wilson(100, 100))
+    assert found.entries["b", "echo"].pooled == pytest.approx(wilson(800, 800))
+
+
+def test_a_family_of_differences_at_the_margin_is_seldom_called_none():
+    generator, studies, false, raw = np.random.default_rng(7), 400, 0, 0
+    for _ in range(studies):
+        base = generator.normal(0.5, 0.007, size=(10))
+        others = base + generator.normal(0.05, 0.01, size=(6, 10))
+        scores = {"a": base} | {f"b{place}": one for place, one in enumerate(others)}
+        found = simulated(scores, minimum_effect=0.05)
+        false += "no difference" in verdicts(found)
+        raw += any(equivalence(one - base, 0.05) < 0.05 for one in others)
+    assert false <= stats.binom.ppf(0.9995, studies, 0.05)
+    assert raw > stats.binom.ppf(0.9995, studies, 0.05)
+
+
 def test_one_seed_compares_two_models_and_no_methods(tmp_path):
     comparison = analysis(tmp_path, {"a": [0.5], "b": [0.7]}).comparisons["b", "echo"]
     assert comparison.verdict == "pilot"
@@ -227,6 +261,12 @@ def test_published_values_stand_beside_ours(tmp_path):
     ]
     found = analysis(tmp_path, {"a": A, "b": UP}, published=published)
     assert [one.word for one in found.published] == ["reproduced", "direction agrees", "not run"]
+    lost = {"a": A, "b": [*UP[:7], "DIVERGED"]}
+    published[1] |= {"value": -0.1, "tolerance": 0.2}
+    claimed = analysis(tmp_path / "l", {"a": A, "b": UP}, published=published, metric="loss")
+    assert [one.word for one in claimed.published[1:2]] == ["reproduced"]
+    open_ = analysis(tmp_path / "o", lost, published=published, metric="loss")
+    assert [one.word for one in open_.published[1:2]] == ["inconclusive"]
     pilot = analysis(tmp_path / "p", {"a": A[:5], "b": UP[:5]}, published=published[:1])
     assert [one.word for one in pilot.published] == ["pilot"]
 

@@ -215,8 +215,12 @@ def test_without_pairs_there_is_no_sign_flip_p():
 
 @pytest.mark.parametrize("n", [7, 30])
 def test_an_unknown_difference_gives_no_sign_flip_p(n):
-    p = sign_flip([math.nan] + [0.1] * (n - 1))
-    assert not p < 0.05
+    assert math.isnan(sign_flip([math.nan] + [0.1] * (n - 1)))
+
+
+@pytest.mark.parametrize("size", [1e-300, 1.0, 1e200])
+def test_the_sign_flip_test_does_not_depend_on_the_unit(size):
+    assert sign_flip([size, size, 2 * size, -size, size, size]) == 12 / 64
 
 
 def test_holm_is_statsmodels_and_gives_published_examples():

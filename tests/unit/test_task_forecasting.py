@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from decoderlab.loading import load_run, predict
+from decoderlab.metrics import signature
 from decoderlab.search import Search
 from decoderlab.tasks import ForecastingTask
 from decoderlab.tasks.values import Values
@@ -188,11 +189,17 @@ def test_bad_settings_are_refused(settings, message):
     ("text", "settings", "message"),
     [
         (None, {}, "cannot be read"),
-        ("", {}, "is no table of one kind"),
+        ("", {}, "No columns to parse"),
+        ("a\n1\n2,3,4\n", {}, "Expected 1 fields in line 3"),
         ("a,b\nx,y\n", {}, r"numbers are \[\], and one at least is needed.* file$"),
         ("a,b\n1,y\n", {"columns": ["b", "c"]}, "and 'b' is text, 'c' is not there"),
         ("a;b\n1;2,5\n", {}, "the first line has ';' between columns"),
-        ("a,b\n1,2,5\n3,4,6\n", {}, r"more cells than the first line names columns \(2\)"),
+        ("a,b\n1,2,5\n3,4,6\n", {}, "more cells than the first line; name every column"),
+        ("v\n0,0\n1,1\n2,2\n", {}, "more cells than the first line; name every column"),
+        ("a;b (k, n)\n1;2,5\n", {}, "the first line has ';' between columns"),
+        ("a,b,a\n1,2,3\n", {}, "the first line has 'a' twice"),
+        ("20.13,4\n5,6\n", {}, r"numbers alone \(20.13, 4\)"),
+        ("a\n" + "1e200\n-1e200\n" * 50, {}, "is out of range"),
         ("a\n1\n2\n3\n", {}, "the train part has 2 of 3 steps"),
     ],
 )
@@ -248,8 +255,44 @@ def test_values_are_text_and_text_values():
     assert got.tolist() == [[1.0, 0.0], [0.0, 2.0]]
     assert values.decode(got).tolist() == [[3.0, -2.0], [1.0, -1.0]]
     assert values.parse(values.text(got)).tolist() == [[3.0, -2.0], [1.0, -1.0]]
-    for wrong in ("1 2", "1,2,3", "1,nan", "1,x"):
+    for wrong in ("1 2", "1,2,3", "1,nan", "1,x", "1_0,2"):
         with pytest.raises(ValueError, match="the line"):
             values.parse(wrong)
     with pytest.raises(ValueError, match="constant"):
         Values.of([np.ones((3, 1))])
+    with pytest.raises(ValueError, match="constant"):
+        Values.of([np.full((99, 1), 0.1)])  # whose deviation is not quite 0
+    with pytest.raises(ValueError, match="out of range"):
+        Values.of([np.array([[1e200], [-1e200]])])
+    assert np.signbit(values.parse("-0,-0")).tolist() == [[False, False]]
+
+
+def test_values_are_told_as_finely_as_they_differ():
+    far = Values([12_345_678.0, 0.0], [5.0, 1e-5])
+    assert far.text([[1.0, 1.0], [-0.3, 1 / 3]]) == "12345683,1e-05 12345676.5,3.33333e-06"
+
+
+def test_an_empty_line_is_a_step(tmp_path):
+    values = ["" if n % 20 == 5 else f"{np.sin(n)}" for n in range(200)]
+    found = []
+    for name, lines in {
+        "alone": ["x", *values],
+        "beside": ["t,x", *(f"{n},{one}" for n, one in enumerate(values))],
+        "empty": ["t,x", *(f"{n},{one}" if one else "" for n, one in enumerate(values))],
+    }.items():
+        path = tmp_path / f"{name}.csv"
+        path.write_text("\n".join([*lines, "", "", ""]))
+        found.append(ForecastingTask(path=str(path), columns=["x"], **SMALL).data)
+    for data in found:
+        assert (data.counts["steps"], data.counts["missing_values"]) == (200, 10)
+        assert data.fingerprint == found[0].fingerprint
+
+
+def test_errors_scaled_in_different_ways_are_not_compared():
+    told = [
+        ForecastingTask(series="taylor", season=season, stride=48, **SMALL).signatures()
+        for season in (1, 48, 48)
+    ]
+    named = [signature("test", 9, 4, "d0", scores=one) for one in told]
+    assert named[0] != named[1] == named[2]
+    assert "|scores:" not in signature("test", 9, 4, "d0", scores={})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from decoderlab.tasks import AdditionTask, EchoTask, G2PTask, ShapesTask, TSVTas
 from decoderlab.tasks.g2p import parse_cmudict
 from decoderlab.tasks.reading import package_file
 from decoderlab.tasks.sampling import distinct, split_by_source
-from decoderlab.tasks.task import Example
+from decoderlab.tasks.task import Example, _dumped
 from decoderlab.tasks.vocabulary import Vocabulary
 from tests.conftest import run
 
@@ -383,6 +384,98 @@ def test_memory_is_in_proportion_to_the_data(tmp_path):
     )
     # Two million pairs then take less than 2 GB.
     assert float(done.stdout) < 200
+
+
+def test_the_targets_of_a_source_are_encoded_once(tmp_path):
+    rows = [f"s{n % 6}\tt{n}\n" for n in range(60)]
+    task = tsv(tmp_path, "source\ttarget\n" + "".join(rows + rows[:3]), tokens="word")
+    assert task.data.counts["repeated_pairs"] == 3
+    references = task.data.splits["train"].references
+    assert len(references) == len(task.data.splits["train"]) == 40
+    assert len({id(several) for several in references.values()}) == 4
+    for split in task.data.splits.values():
+        for row in range(len(split)):
+            accepted = split.accepted(row, 2)
+            assert len(accepted) == 10
+            assert tuple(split.target[row][:-1]) in accepted
+    # The hash is of all of them, however often each is dumped.
+    plain = json.dumps(list(references.items())).encode()
+    assert b"".join(_dumped(references)) == plain
+
+
+@pytest.mark.parametrize(
+    ("settings", "odd"),
+    [
+        ({"tokens": "word"}, " the  {tens} {ones} "),
+        ({"tokens": "subword", "vocabulary_size": 40}, "the {tens}  {ones}"),
+        ({"tokens": "separator", "separator": "|"}, "|the||{tens}|{ones}|"),
+    ],
+)
+def test_texts_of_the_same_tokens_are_one_source(tmp_path, settings, odd):
+    even = settings.get("separator", " ").join(["the", "{tens}", "{ones}"])
+    lines = "".join(
+        f"{text.format(tens=n // 8, ones=n % 8)}\t{target}\n"
+        for n in range(64)
+        for target, text in enumerate((even, odd))
+    )
+    task = tsv(tmp_path, "source\ttarget\n" + lines, **settings)
+    seen = [
+        {tuple(split.source[row]) for row in range(len(split))}
+        for split in task.data.splits.values()
+    ]
+    assert len(set.union(*seen)) == sum(map(len, seen)) == 64
+    assert all(len(task.accepted("test", row)) == 2 for row in range(len(task.data.splits["test"])))
+
+
+def test_tsv_reads_images_as_people_see_them(tmp_path):
+    Image = pytest.importorskip("PIL.Image")  # noqa: N806
+    colours = {"deep": 30_000, "clear": (0, 0, 0, 0), "half": (0, 0, 0, 128), "turned": None}
+    Image.fromarray(np.full((4, 4), 30_000, dtype=np.uint16)).save(tmp_path / "deep.png")
+    for name in ("clear", "half"):
+        Image.new("RGBA", (4, 4), colours[name]).save(tmp_path / f"{name}.png")
+    turned = Image.new("RGB", (4, 8), "white")
+    turned.paste("black", (0, 0, 4, 4))
+    rotation = turned.getexif()
+    rotation[0x0112] = 3  # upside down
+    turned.save(tmp_path / "turned.png", exif=rotation)
+    task = tsv(
+        tmp_path,
+        "source\ttarget\n" + "".join(f"{name}.png\t{name}\n" for name in colours),
+        **{"tokens": "word", "sources": "images", "source_size": 4},
+    )
+    examples = [one for rows in task.examples()[0].values() for one in rows]
+    found = {one.target: one.source[0] for one in examples}
+    assert found["deep"] == pytest.approx(30_000 / 65_535, abs=0.003)
+    assert (found["clear"] == 1).all()
+    assert found["half"] == pytest.approx(127 / 255, abs=0.005)
+    assert (found["turned"][0] > 0.9).all()
+    assert (found["turned"][-1] < 0.1).all()
+
+
+def test_an_image_too_large_to_open_is_named(tmp_path, monkeypatch):
+    Image = pytest.importorskip("PIL.Image")  # noqa: N806
+    Image.new("1", (40, 40)).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    settings = {"tokens": "word", "sources": "images", "source_size": 4}
+    with pytest.raises(ValueError, match=r"line 2: the image 'large.png' cannot be read"):
+        _ = tsv(tmp_path, "source\ttarget\nlarge.png\tx\n", **settings).data
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "message"),
+    [
+        ("source\ttarget\ttarget\na\tb\tc\n", {}, "the first line has 'target' twice"),
+        ("a,b\r" * 9000, {}, r"^.{1,400}$"),
+        (
+            "source\ttarget\n" + "".join(f"a{n}\tb\n" for n in range(20)),
+            {"tokens": "word", "minimum_count": 50},
+            "minimum_count is 50, but no source token of training is there so often",
+        ),
+    ],
+)
+def test_what_cannot_work_is_one_short_message(tmp_path, text, settings, message):
+    with pytest.raises(ValueError, match=message):
+        _ = tsv(tmp_path, text, **settings).data
 
 
 @pytest.mark.parametrize("group", [None, "one"])

@@ -90,7 +90,8 @@ class Comparison:
         paired: the differences, variant minus other; None without a seed that both have, and where
             they were measured in different ways.
         p_holm: adjusted within the family.
-        p_equivalent: of two one-sided tests against the minimum effect; NaN without one.
+        p_equivalent: of two one-sided tests against the minimum effect, adjusted over the family;
+            NaN without one.
         crossed: interval over seeds and test examples alike; NaN where examples are not shared.
         detectable: smallest difference that so many seeds would find with power 0.8.
         p_models: McNemar's, where there is one seed: of the two trained models.
@@ -219,16 +220,16 @@ class Analysis:
             flops=_one([row.cell.flops for row in rows]),
             steps=_one([row.cell.steps for row in rows]),
             seconds=fmean(seconds) if seconds else math.nan,
-            mixed=len({_without_data(row.signature) for row in finished}) > 1,
+            mixed=len({_without(row.signature, "data", "seed") for row in finished}) > 1,
         )
 
     def _pooled(self, values: Sequence[float], finished: Sequence[Row]) -> Interval:
         alike = len(values) > 1 and min(values) == max(values)
         if self.metric != "exact_match" or not alike or len(finished) < len(values):
             return NONE
-        numbers = [num_examples(row.signature) for row in finished]
-        right = sum(round(v * n) for v, n in zip(values, numbers, strict=True))
-        return wilson(right, sum(numbers))
+        # Seeds that share their test examples are one sample of them, others have one each.
+        samples = {row.signature: num_examples(row.signature) for row in finished}
+        return wilson(sum(round(values[0] * n) for n in samples.values()), sum(samples.values()))
 
     @cached_property
     def comparisons(self) -> dict[tuple[str, str], Comparison]:
@@ -242,9 +243,12 @@ class Analysis:
             families.setdefault(key[1] if self.by_task else "", []).append(key)
         for keys in families.values():
             raw = [made[key].paired.p if made[key].paired else math.nan for key in keys]
+            equivalent = [made[key].p_equivalent for key in keys]
             # What has no p yet counts as well: the family is the one that was declared.
-            for key, p in zip(keys, holm(raw, len(keys)), strict=True):
-                made[key] = self._judged(replace(made[key], p_holm=p), len(keys))
+            adjusted = (holm(some, len(keys)) for some in (raw, equivalent))
+            for key, p, p_equivalent in zip(keys, *adjusted, strict=True):
+                found = replace(made[key], p_holm=p, p_equivalent=p_equivalent)
+                made[key] = self._judged(found, len(keys))
         self._add_crossed(made)
         return made
 
@@ -328,11 +332,11 @@ class Analysis:
             if comparison.paired is None or comparison.paired.n < 2:
                 continue
             pairs = self._pairs(comparison.variant, comparison.against, comparison.task)
-            signatures = {row.signature for pair in pairs for row in pair}
+            signatures = {row.signature for pair in pairs for row in pair} - {None}
             # Seeds with data of their own share no examples.
-            if len(signatures - {None}) != 1:
+            if len({_without(one, "seed") for one in signatures}) != 1:
                 continue
-            number = num_examples(next(iter(signatures - {None})))
+            number = num_examples(next(iter(signatures)))
             bits = [[row.correct(number) for row in pair] for pair in pairs]
             if all(one is not None for pair in bits for one in pair):
                 matrix = np.stack([one.astype(np.int8) - other for one, other in bits])
@@ -424,12 +428,14 @@ class Analysis:
             if entry is None or entry.summary.n == 0:
                 return Verdict(published, math.nan, NONE, 0, "not run")
             mean, interval, n = entry.summary.mean, entry.interval, entry.summary.n
+            lost = entry.failed if self.scale.worst is None else 0
         else:
-            found = self.compare(published.row, published.against, task).paired
+            comparison = self.compare(published.row, published.against, task)
+            found, lost = comparison.paired, comparison.lost
             if found is None:
                 return Verdict(published, math.nan, NONE, 0, "not run")
             mean, interval, n = found.mean, Interval(found.low, found.high), found.n
-        word = judge_published(published, interval)
+        word = "inconclusive" if lost else judge_published(published, interval)
         return Verdict(published, mean, interval, n, "pilot" if n < PILOT_SEEDS else word)
 
 
@@ -487,5 +493,5 @@ def _one(values: Sequence[Any]) -> Any:
     return values[0] if len(set(values)) == 1 else None
 
 
-def _without_data(signature: str) -> str:
-    return "|".join(part for part in signature.split("|") if not part.startswith("data:"))
+def _without(signature: str, *names: str) -> str:
+    return "|".join(part for part in signature.split("|") if part.split(":")[0] not in names)

@@ -139,6 +139,7 @@ def sign_flip(differences: Sequence[float] | np.ndarray, seed: int = 0) -> float
     if len(values) == 0 or np.isnan(values).any():
         return math.nan
     values = values.reshape(len(values), -1)
+    values = values / (np.abs(values).max() or 1.0)  # squares of the largest would overflow
     observed = np.square(values.sum(axis=0)).sum()
     # What differs by rounding alone is a tie, and ties count.
     needed = observed - 1e-9 * np.square(np.abs(values).sum(axis=0)).sum()

@@ -84,7 +84,7 @@ class AutoencoderTask(Task):
     def vocabularies(self, train: list[Example]) -> tuple[Kind, Vocabulary | Values]:
         """Return the other task's source vocabulary, for both sides."""
         if self.reads != "tokens":  # what the other task writes is tokens all the same
-            train = [replace(one, target="") for one in train]
+            train = [replace(one, target="0") for one in train]
         source, _ = self.of.vocabularies(train)
         if not isinstance(source, ImageSpace):
             return source, source

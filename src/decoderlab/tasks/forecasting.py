@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import gzip
+import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,7 +91,8 @@ class ForecastingTask(Task):
     Args:
         series: one of these; None for a file.
         path: a CSV file whose first line names its columns (a TSV, if it ends in .tsv); a row a
-            step, in the order of time. An empty cell is a missing value.
+            step, in the order of time. An empty cell is a missing value, an empty line a step of
+            which all are missing.
         columns: of the file, to be read and forecast together; None for all that have a name and
             are numbers (the others are counted as `columns_left_out`, and named in the log).
         source_length: steps to read, at least 1.
@@ -180,12 +183,19 @@ class ForecastingTask(Task):
     def vocabularies(self, train: list[Example]) -> tuple[Values, Values]:
         """Return one scale for both sides, from the training part of the series."""
         part = self._series[: self._training]
-        scale = Values(np.nanmean(part, axis=0), np.nanstd(part, axis=0))
+        with np.errstate(over="ignore"):  # which is refused
+            scale = Values(np.nanmean(part, axis=0), np.nanstd(part, axis=0))
         return scale, scale
 
     def naive_error(self) -> np.ndarray | None:
         """Return the mean absolute error of the seasonal naive forecast in training, (F,)."""
         return self._naive_error
+
+    def signatures(self, split: str = "test") -> dict[str, str]:
+        """Return what scales the error."""
+        errors = ", ".join(f"{one:.6g}" for one in self.data.naive_error)
+        told = f"{errors}, that of the naive forecast of {self.season} step(s) before, in training"
+        return {self.metric: f"over {told}"}
 
     def baseline_predictions(self) -> dict[str, Sequence[Any]]:
         """Return the last value, the value a season ago, and least squares on the source.
@@ -267,31 +277,12 @@ class ForecastingTask(Task):
             source = SERIES[self.series]
             series = source.read(package_file(source.distribution, source.relative))
             return series[:, None], [self.series]
-        try:
-            table = pd.read_csv(self.path, sep="\t" if self.path.suffix == ".tsv" else ",")
-        except OSError as error:
-            raise ValueError(
-                f"path {self.path} cannot be read ({error.strerror}); give a CSV file whose first "
-                "line names its columns"
-            ) from error
-        except ValueError as error:
-            raise ValueError(f"path {self.path} is no table of one kind ({error})") from error
-        first, *others = map(str, table.columns)
-        if odd := next((sign for sign in ";\t" if sign in first and not others), None):
-            raise ValueError(
-                f"path {self.path}: the first line has {odd!r} between columns; write commas "
-                "there, and points in numbers"
-            )
-        if not table.index.equals(pd.RangeIndex(len(table))):  # the first cells, taken for names
-            raise ValueError(
-                f"path {self.path}: lines have more cells than the first line names columns "
-                f"({len(table.columns)}); name every column"
-            )
+        table = _table(self.path)
         names, numbers = (
             [str(name) for name in part.columns] for part in (table, table.select_dtypes("number"))
         )
         named = [name for name in numbers if not name.startswith("Unnamed: ")]  # as pandas calls it
-        columns = named if self.columns is None else list(map(str, self.columns))
+        columns = named if self.columns is None else list(dict.fromkeys(map(str, self.columns)))
         wrong = [
             f"{name!r} is {'text' if name in names else 'not there'}"
             for name in columns
@@ -312,6 +303,41 @@ class ForecastingTask(Task):
             )
         values = table[columns].to_numpy(dtype=float)
         return np.where(np.isfinite(values), values, np.nan), columns
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """Read a CSV file whose lines are steps; an empty line is a step of which nothing is known."""
+    given = {"sep": "\t" if path.suffix == ".tsv" else ",", "skip_blank_lines": False}
+    try:
+        header = pd.read_csv(path, **given, header=None, nrows=1, dtype=str).iloc[0].dropna()
+        names = header.tolist()
+        if odd := next((sign for sign in ";\t" if any(sign in name for name in names)), None):
+            raise ValueError(
+                f"the first line has {odd!r} between columns; write commas there, and points in "
+                "numbers"
+            )
+        if repeated := [name for name, number in Counter(names).items() if number > 1]:
+            raise ValueError(f"the first line has {repeated[0]!r} twice; name columns apart")
+        if names and pd.to_numeric(header, errors="coerce").notna().all():
+            raise ValueError(
+                f"the first line has numbers alone ({', '.join(names[:3])}); it is to name the "
+                "columns"
+            )
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+            table = pd.read_csv(path, **given, index_col=False)
+    except OSError as error:
+        raise ValueError(
+            f"path {path} cannot be read ({error.strerror}); give a CSV file whose first "
+            "line names its columns"
+        ) from error
+    except pd.errors.ParserWarning as error:
+        raise ValueError(
+            f"path {path}: lines have more cells than the first line; name every column"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"path {path}: {str(error).strip()}") from error
+    known = np.flatnonzero(table.notna().any(axis=1))
+    return table.iloc[: known[-1] + 1 if len(known) else 0]
 
 
 def _rows(windows: Ragged, rows: torch.Tensor) -> np.ndarray:

@@ -36,8 +36,9 @@ class PairsTask(Task):
 
     The policy, every part of it counted:
 
-    * Texts are brought to Unicode's form NFC (`normalised`: pairs that this changed); nothing else
-      is changed, so that case, punctuation and odd characters stay.
+    * Texts are brought to Unicode's form NFC (`normalised`: pairs that this changed). What stands
+      between two tokens counts once, be it white space or the separator, so that texts of the same
+      tokens are the same. Nothing else is changed: case, punctuation and odd characters stay.
     * Pairs with an empty side and pairs over a maximum length are dropped (`dropped_empty`,
       `dropped_too_long`), and so are repeated pairs, of one group where there are groups
       (`repeated_pairs`).
@@ -118,11 +119,12 @@ class PairsTask(Task):
         """Read the pairs and split them."""
         counts = {"pairs": 0, "normalised": 0, "dropped_empty": 0, "dropped_too_long": 0}
         counts["repeated_pairs"] = 0
-        targets: dict[str | None, dict[Hashable, dict[str, list[str]]]] = {}
+        # Of each split, group and source the targets, in their order; their values say nothing.
+        targets: dict[str | None, dict[Hashable, dict[str, dict[str, None]]]] = {}
         grouped = False
         for pair in counted(self.pairs(counts), "reading the pairs"):
             counts["pairs"] += 1
-            source, target = self._normalised(pair, counts)
+            source, target = map(self.tidied, ("source", "target"), self._normalised(pair, counts))
             lengths = len(self.words("source", source)), len(self.words("target", target))
             if not all(lengths):
                 counts["dropped_empty"] += 1
@@ -135,11 +137,9 @@ class PairsTask(Task):
                 continue
             grouped |= pair.group is not None
             of_group = targets.setdefault(pair.split, {}).setdefault(pair.group, {})
-            known = of_group.setdefault(source, [])
-            if target in known:
-                counts["repeated_pairs"] += 1
-            else:
-                known.append(target)
+            known = of_group.setdefault(source, {})
+            counts["repeated_pairs"] += target in known
+            known[target] = None
         if set(targets) - {None}:
             return self._as_given(targets), counts
         groups = targets.get(None, {})
@@ -181,7 +181,13 @@ class PairsTask(Task):
             vocabulary = Vocabulary(learnt_pieces(texts, self.vocabulary_size))
             self._segmenters[side] = Segmenter(vocabulary.entries)
             return vocabulary
-        return Vocabulary.of((self.words(side, text) for text in texts), self.minimum_count)
+        found = Vocabulary.of((self.words(side, text) for text in texts), self.minimum_count)
+        if not found.entries:
+            raise ValueError(
+                f"minimum_count is {self.minimum_count}, but no {side} token of training is "
+                "there so often; take a smaller one"
+            )
+        return found
 
     def pieces(self, side: str, text: str) -> Sequence[str]:
         """Split the text of an example into tokens, as the vocabularies have them."""
@@ -205,6 +211,12 @@ class PairsTask(Task):
 
     source_text = target_text
 
+    def tidied(self, side: str, text: str) -> str:
+        """Return a text in the form that all texts of the same tokens share."""
+        if self.tokens == "character":
+            return text
+        return (self.separator or " ").join(PairsTask.words(self, side, text))
+
     def words(self, side: str, text: str) -> Sequence[str]:
         """Split a text into tokens, or into the words that are cut into pieces later."""
         if self.tokens == "character":
@@ -220,7 +232,7 @@ class PairsTask(Task):
         return tuple(unicodedata.normalize("NFC", text) for text in texts)
 
     def _as_given(
-        self, targets: dict[str | None, dict[Hashable, dict[str, list[str]]]]
+        self, targets: dict[str | None, dict[Hashable, dict[str, dict[str, None]]]]
     ) -> dict[str, list[Example]]:
         """Return the examples of splits that the data name themselves."""
         wrong = [str(name) for name in targets if name not in SPLITS]

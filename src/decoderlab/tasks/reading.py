@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -44,16 +44,30 @@ def lines_of(name: str, path: Path, wanted: str) -> Iterator[str]:
     """
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if number == 1:
-                    line = line.removeprefix(codecs.BOM_UTF8)
-                yield line.decode("utf-8").rstrip("\r\n")
+            yield from decoded(file, f"{name} {path}")
     except OSError as error:
         raise ValueError(
             f"{name} {path} cannot be read ({error.strerror}); give {wanted}"
         ) from error
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{name} {path} is not UTF-8 (line {number}: {error.reason}); "
-            "convert it, for example: iconv -f latin1 -t utf-8"
-        ) from error
+
+
+def decoded(file: Iterable[bytes], told: str) -> Iterator[str]:
+    """Yield lines of UTF-8 as texts; Windows line ends and a byte-order mark are no part of them.
+
+    Args:
+        file: the lines.
+        told: what a message calls it.
+
+    Raises:
+        ValueError: if a line is not UTF-8.
+    """
+    for number, line in enumerate(file, start=1):
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        try:
+            yield line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{told} is not UTF-8 (line {number}: {error.reason}); "
+                "convert it, for example: iconv -f latin1 -t utf-8"
+            ) from error

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -312,12 +312,12 @@ class Task(pl.LightningDataModule):
     def _scores(self, predictions: Sequence[Any]) -> dict[str, float]:
         rows, metrics = range(len(predictions)), self.measure()
         metrics.distributed_available_fn = lambda: False  # the first rank does this alone
-        accepted = [self.accepted("test", row) for row in rows]
         if isinstance(metrics, ValueMetrics):
-            for prediction, (target,) in zip(predictions, accepted, strict=True):
-                metrics.update(torch.tensor(np.asarray(prediction)), torch.tensor(target))
+            for batch in self.evaluation_batches("test"):
+                found = [np.asarray(predictions[row]) for row in batch.index.tolist()]
+                metrics.update(torch.from_numpy(np.stack(found)), batch.target)
         else:
-            metrics.update(predictions, accepted)
+            metrics.update(predictions, [self.accepted("test", row) for row in rows])
         beside = self.scores_beside("test", zip(rows, predictions, strict=True), math.nan)
         return {k: v for k, v in (metrics.compute() | beside).items() if not math.isnan(v)}
 
@@ -407,11 +407,14 @@ class Task(pl.LightningDataModule):
     def _split(
         self, name: str, examples: list[Example], source: Kind, target: Vocabulary | Values
     ) -> Split:
-        references = {
-            row: tuple(tuple(target.encode(self.pieces("target", one))) for one in several)
-            for row, example in enumerate(examples)
-            if (several := example.references)
-        }
+        references, encoded = {}, {}  # the examples of a source share theirs
+        for row, several in enumerate(example.references for example in examples):
+            if several and id(several) not in encoded:
+                encoded[id(several)] = tuple(
+                    tuple(target.encode(self.pieces("target", one))) for one in several
+                )
+            if several:
+                references[row] = encoded[id(several)]
         sources = self._stored("source", [example.source for example in examples], source)
         targets = self._stored("target", [example.target for example in examples], target)
         if isinstance(target, Values):
@@ -467,9 +470,9 @@ def _check_disjoint(examples: dict[str, list[Example]]) -> dict[str, int]:
 
 
 def key_of(source: Sequence[str] | np.ndarray) -> Hashable:
-    """Return what is equal for equal sources alone."""
+    """Return what is equal for equal sources alone, and short for arrays."""
     if isinstance(source, np.ndarray):
-        return source.tobytes()
+        return hashlib.sha256(source.tobytes()).digest()
     return source if isinstance(source, str) else tuple(source)
 
 
@@ -499,13 +502,25 @@ def _of_description(description: Any) -> Kind:
     return Vocabulary(description)
 
 
+def _dumped(references: Mapping[int, Any]) -> Iterator[bytes]:
+    """Yield `list(references.items())` as JSON, in pieces; rows that share a value dump it once."""
+    dumped: dict[int, str] = {}
+    yield b"["
+    for place, (row, several) in enumerate(references.items()):
+        text = dumped.get(id(several)) or json.dumps(several)
+        dumped[id(several)] = text
+        yield f"{', ' if place else ''}[{row}, {text}]".encode()
+    yield b"]"
+
+
 def _fingerprint(splits: dict[str, Split], *vocabularies: Kind) -> str:
     digest = hashlib.sha256()
     for name in SPLITS:
         digest.update(name.encode())
         splits[name].source.update_hash(digest)
         splits[name].target.update_hash(digest)
-        digest.update(json.dumps(list(splits[name].references.items())).encode())
+        for piece in _dumped(splits[name].references):
+            digest.update(piece)
         if splits[name].texts:
             digest.update(json.dumps(splits[name].texts).encode())
     for vocabulary in vocabularies:

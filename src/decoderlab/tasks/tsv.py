@@ -121,6 +121,12 @@ class TSVTask(PairsTask):
             return ImageSpace(*texts[0].shape)
         return super().vocabulary(side, texts)
 
+    def tidied(self, side: str, text: str) -> str:
+        """Return a text in the form that all texts of the same tokens share."""
+        if side == "source" and self.reads != "tokens":
+            return text  # `_first` has seen to it
+        return super().tidied(side, text)
+
     def words(self, side: str, text: str) -> Sequence[str]:
         """Split a text into tokens; numbers into positions, and no names of images."""
         if side == "source" and self.reads != "tokens":
@@ -142,8 +148,12 @@ class TSVTask(PairsTask):
         ]
         if missing:
             raise ValueError(
-                f"path {self.path}: the first line names the columns {header}, but not "
+                f"path {self.path}: the first line names the columns {str(header)[:200]}, but not "
                 f"{missing[0][1]!r}; correct it, or set task.{missing[0][0]}"
+            )
+        if repeated := [name for name in self.columns if header.count(name) > 1]:
+            raise ValueError(
+                f"path {self.path}: the first line has {repeated[0]!r} twice; name columns apart"
             )
         places = [None if name is None else header.index(name) for name in self.columns]
         first: dict[bytes, str] = {}  # of each image or recording, the cell that it came in
@@ -182,14 +192,20 @@ class TSVTask(PairsTask):
         return same
 
     def _image(self, name: str, size: int) -> np.ndarray:
-        """Return (3, size, size) float32, 0 to 1."""
+        """Return (3, size, size) float32, 0 to 1; what is transparent is white."""
         try:
-            from PIL import Image
-
-            with Image.open(self.path.parent / name) as image:
-                pixels = np.asarray(image.convert("RGB").resize((size, size)), dtype=np.float32)
+            from PIL import Image, ImageOps
         except ImportError as error:
             raise ValueError("images take Pillow; run: pip install 'decoderlab[data]'") from error
-        except OSError as error:
+        try:
+            with Image.open(self.path.parent / name) as image:
+                image = ImageOps.exif_transpose(image)
+                if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
+                    image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype("uint8"))
+                if image.has_transparency_data:
+                    white = Image.new("RGBA", image.size, "white")
+                    image = Image.alpha_composite(white, image.convert("RGBA"))
+                pixels = np.asarray(image.convert("RGB").resize((size, size)), dtype=np.float32)
+        except (OSError, Image.DecompressionBombError) as error:
             raise ValueError(f"the image {name!r} cannot be read ({error})") from error
         return np.ascontiguousarray(pixels.transpose(2, 0, 1) / 255)

@@ -8,15 +8,18 @@ import numpy as np
 
 from decoderlab.contract import ValueSpace
 
+ROUNDING = 1e-12  # of a mean in float64, with room
+
 
 class Values:
     """What a `Vocabulary` is to tokens: positions of F numbers, standardised for the network.
 
     Args:
-        mean, deviation: (F,) of each number, in the data's units; a deviation is above 0.
+        mean, deviation: (F,) of each number, in the data's units; a deviation is above 0, by more
+            than the rounding of the mean.
 
     Raises:
-        ValueError: for a deviation that is not above 0.
+        ValueError: for a deviation that is not above 0, and for what is not finite.
 
     Example:
         >>> values = Values([10.0], [2.0])
@@ -27,18 +30,28 @@ class Values:
     def __init__(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
         self.mean = np.asarray(mean, dtype=np.float64)
         self.deviation = np.asarray(deviation, dtype=np.float64)
-        if not (self.deviation > 0).all():
+        if not np.isfinite([self.mean, self.deviation]).all():
+            raise ValueError(
+                f"the means are {self.mean.tolist()} and the standard deviations "
+                f"{self.deviation.tolist()}, which is out of range; give the data smaller units"
+            )
+        level = np.abs(self.mean)
+        if not (self.deviation > ROUNDING * level).all():
             raise ValueError(
                 f"the standard deviations are {self.deviation.tolist()}; a number that is constant "
                 "in training tells nothing, so leave it out of the data"
             )
         self.space = ValueSpace(size=len(self.mean))
+        # As many digits as show differences that are small beside the deviation.
+        far = np.log10(np.maximum(level / self.deviation, 1.0))
+        self._digits = 6 + np.ceil(far - 1).clip(min=0).astype(int)
 
     @classmethod
     def of(cls, sequences: Iterable[np.ndarray]) -> Values:
         """Take mean and deviation of each number over all positions of `sequences` (length, F)."""
         positions = np.concatenate(list(sequences)).astype(np.float64)
-        return cls(positions.mean(axis=0), positions.std(axis=0))
+        with np.errstate(over="ignore"):  # which is refused
+            return cls(positions.mean(axis=0), positions.std(axis=0))
 
     def encode(self, sequence: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
         """Return values (length, F) as the network gets them, float32."""
@@ -50,7 +63,10 @@ class Values:
 
     def text(self, sequence: Sequence[Sequence[float]] | np.ndarray) -> str:
         """Return what the network got or gave as text in the data's units; see `parse`."""
-        return " ".join(",".join(f"{one:.6g}" for one in row) for row in self.decode(sequence))
+        return " ".join(
+            ",".join(f"{one:.{digits}g}" for one, digits in zip(row, self._digits, strict=True))
+            for row in self.decode(sequence)
+        )
 
     def parse(self, text: str) -> np.ndarray:
         """Return a line of text in the data's units (length, F), as the data have it.
@@ -74,6 +90,8 @@ def parse_values(text: str, size: int) -> np.ndarray:
         [[1.0, 2.0], [3.0, 4.0]]
     """
     try:
+        if "_" in text:  # which Python passes over
+            raise ValueError("it has a '_'")
         rows = [[float(one) for one in position.split(",")] for position in text.split()]
     except ValueError as error:
         raise ValueError(f"the line {text[:40]!r} is not all numbers ({error})") from error
@@ -82,4 +100,4 @@ def parse_values(text: str, size: int) -> np.ndarray:
             f"the line {text[:40]!r} must hold {size} finite number(s) a position, with commas "
             "between them, and spaces between positions"
         )
-    return np.array(rows, dtype=np.float64).reshape(-1, size)
+    return np.array(rows, dtype=np.float64).reshape(-1, size) + 0.0  # no -0, which is 0
