@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from decoderlab import checks
@@ -119,8 +120,7 @@ class PairsTask(Task):
         """Read the pairs and split them."""
         counts = {"pairs": 0, "normalised": 0, "dropped_empty": 0, "dropped_too_long": 0}
         counts["repeated_pairs"] = 0
-        # Of each split, group and source the targets, in their order; their values say nothing.
-        targets: dict[str | None, dict[Hashable, dict[str, dict[str, None]]]] = {}
+        targets: dict[str | None, dict[Hashable, dict[str, list[str]]]] = {}
         grouped = False
         for pair in counted(self.pairs(counts), "reading the pairs"):
             counts["pairs"] += 1
@@ -137,9 +137,13 @@ class PairsTask(Task):
                 continue
             grouped |= pair.group is not None
             of_group = targets.setdefault(pair.split, {}).setdefault(pair.group, {})
-            known = of_group.setdefault(source, {})
-            counts["repeated_pairs"] += target in known
-            known[target] = None
+            of_group.setdefault(source, []).append(target)
+        parts = (sources for groups in targets.values() for sources in groups.values())
+        for several in chain.from_iterable(sources.values() for sources in parts):
+            if len(several) > 1:
+                found = len(several)
+                several[:] = dict.fromkeys(several)
+                counts["repeated_pairs"] += found - len(several)
         if set(targets) - {None}:
             return self._as_given(targets), counts
         groups = targets.get(None, {})
@@ -232,7 +236,7 @@ class PairsTask(Task):
         return tuple(unicodedata.normalize("NFC", text) for text in texts)
 
     def _as_given(
-        self, targets: dict[str | None, dict[Hashable, dict[str, dict[str, None]]]]
+        self, targets: dict[str | None, dict[Hashable, dict[str, list[str]]]]
     ) -> dict[str, list[Example]]:
         """Return the examples of splits that the data name themselves."""
         wrong = [str(name) for name in targets if name not in SPLITS]
