@@ -117,6 +117,16 @@ def test_values_of_many_lengths_come_back_in_their_own_length(tiny, tmp_path):
     assert loaded.result["data"]["baselines"]["the mean of training"]["mean_absolute_error"] > 0
 
 
+def test_recordings_beside_texts_in_pieces_come_back(tmp_path):
+    path = tmp_path / "moves.tsv"
+    lines = "".join(f"{n},{n % 3} {n + 1},{n % 5}\tmove number {n}\n" for n in range(30))
+    path.write_text("source\ttarget\n" + lines)
+    of = {"_target_": "decoderlab.tasks.TSVTask", "path": str(path), "tokens": "subword"}
+    of |= {"vocabulary_size": 40, "sources": "values", "source_size": 2}
+    data = AutoencoderTask(of=of).data
+    assert (len(data.splits["train"]), data.target_space.size) == (24, 2)
+
+
 def test_what_is_wrong_with_the_other_task_is_said(tiny):
     for setting, message in [
         ("+task.of.nope=1", "task.of.nope is not a setting"),

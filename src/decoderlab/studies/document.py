@@ -413,7 +413,7 @@ def _legend(analysis: Analysis) -> str:
     if any(not math.isnan(entry.pooled.low) for entry in analysis.entries.values()):
         text += (
             " pooled: all seeds score the same, so that there is no t interval; Wilson's interval "
-            "over all test examples in its place."
+            "over the test examples in its place."
         )
     if not analysis.comparisons:
         return text + (
@@ -446,8 +446,8 @@ def _legend(analysis: Analysis) -> str:
     )
     return text + (
         f" better, worse: adjusted p < {ALPHA:g} and the interval beyond {margin}; no difference: "
-        "two one-sided tests within it; else inconclusive, with the smallest difference that the "
-        "sign-flip test of so many seeds would find with power 0.8 (MDE)."
+        "two one-sided tests within it, adjusted too; else inconclusive, with the smallest "
+        "difference that the sign-flip test of so many seeds would find with power 0.8 (MDE)."
     )
 
 
