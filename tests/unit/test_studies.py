@@ -334,7 +334,7 @@ def test_at_the_ceiling_the_interval_is_wilsons_over_examples(tmp_path):
     # Seeds that differ are not one sample of examples, be one of them perfect or not.
     c = read_analysis(plan, tmp_path).entries["c", "echo"]
     assert c.interval == (c.summary.low, c.summary.high)
-    assert "Wilson's interval over all test examples" in text
+    assert "Wilson's interval over the test examples" in text
 
 
 def test_a_study_without_any_run_says_so(tmp_path):
