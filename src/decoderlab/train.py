@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -90,7 +91,9 @@ def guarded(command: Callable[[], int]) -> int:
     # Hydra logs what cannot be imported besides raising it, which would be said twice.
     logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
     try:
-        return command()
+        code = command()
+        sys.stdout.flush()
+        return code
     except Interrupted as error:
         _say(f"{error}; the same command goes on from here")
         return 128 + error.signum
@@ -106,12 +109,24 @@ def guarded(command: Callable[[], int]) -> int:
         _say(f"error: a YAML cannot be read: {' '.join(str(error).split())}")
     except (HydraException, OmegaConfBaseException) as error:
         _say(f"error: {explain(error)}")
-    except BrokenPipeError:  # who reads what is printed has seen enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return 128 + signal.SIGPIPE
         _say(f"error: {error}")
     return 2
+
+
+def _nobody_reads() -> bool:
+    """Whether who reads what is printed has seen enough, as `head` has; nothing is printed then."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+    except (AttributeError, OSError):  # not on Windows, and not where standard output is no file
+        return False
+    gone = any(event & select.POLLERR for _, event in poll.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone
 
 
 def explain(error: Exception) -> str:

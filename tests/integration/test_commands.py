@@ -392,8 +392,14 @@ def test_predict_and_evaluate(monkeypatch, tmp_path):
         assert (asked.returncode, asked.stderr[: len(told)]) == (code, told)
         assert b"unknown" not in asked.stderr
     seen_enough = f"{shlex.join(command('predict', str(folder)))} | true; exit ${{PIPESTATUS[0]}}"
-    piped = subprocess.run(["bash", "-c", seen_enough], input=lines.encode() * 999, stderr=-1)
-    assert (piped.returncode, piped.stderr) == (141, b"")
+    for unbuffered in ("", "1"):
+        piped = subprocess.run(
+            ["bash", "-c", seen_enough],
+            input=lines.encode() * 999,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        )
+        assert (piped.returncode, piped.stderr) == (141, b"")
     useless = call("evaluate", str(folder), "--top-k", "3")
     assert (useless.returncode, "only with a temperature" in useless.stderr) == (2, True)
     assert files(folder) == before

@@ -123,9 +123,11 @@ def test_the_crossed_interval_counts_examples_and_failures(tmp_path):
 
 
 def test_the_seed_that_samples_is_no_other_way_of_measuring(tmp_path):
-    found = analysis(tmp_path, {"a": A, "b": UP})
+    found = analysis(tmp_path, {"a": A, "b": UP, "c": [0.0] * 8})
     for row in found.rows:
         row.result["signature"] = f"generation:sample|seed:{row.cell.seed}|n:100|data:d0|v:1"
+        row.result["metrics"]["test"]["exact_match"] += row.cell.variant == "c"
+    assert found.entries["c", "echo"].pooled == pytest.approx(wilson(100, 100))
     assert not found.entries["a", "echo"].mixed
     assert found.comparisons["b", "echo"].verdict == "better"
     assert not np.isnan(found.comparisons["b", "echo"].crossed.low)

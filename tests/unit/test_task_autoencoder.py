@@ -122,7 +122,7 @@ def test_recordings_beside_texts_in_pieces_come_back(tmp_path):
     lines = "".join(f"{n},{n % 3} {n + 1},{n % 5}\tmove number {n}\n" for n in range(30))
     path.write_text("source\ttarget\n" + lines)
     of = {"_target_": "decoderlab.tasks.TSVTask", "path": str(path), "tokens": "subword"}
-    of |= {"vocabulary_size": 40, "sources": "values", "source_size": 2}
+    of |= {"vocabulary_size": 40, "sources": "values", "source_size": 2, "minimum_count": 50}
     data = AutoencoderTask(of=of).data
     assert (len(data.splits["train"]), data.target_space.size) == (24, 2)
 

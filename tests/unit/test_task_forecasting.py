@@ -189,14 +189,15 @@ def test_bad_settings_are_refused(settings, message):
     ("text", "settings", "message"),
     [
         (None, {}, "cannot be read"),
-        ("", {}, "No columns to parse"),
+        ("", {}, "there are 0 lines"),
+        ("a\n", {}, "there are 1 lines; give a CSV file"),
         ("a\n1\n2,3,4\n", {}, "Expected 1 fields in line 3"),
         ("a,b\nx,y\n", {}, r"numbers are \[\], and one at least is needed.* file$"),
         ("a,b\n1,y\n", {"columns": ["b", "c"]}, "and 'b' is text, 'c' is not there"),
-        ("a;b\n1;2,5\n", {}, "the first line has ';' between columns"),
+        ("a;b\n1;2,5\n", {}, "the first lines have ';' between columns; write commas"),
         ("a,b\n1,2,5\n3,4,6\n", {}, "more cells than the first line; name every column"),
         ("v\n0,0\n1,1\n2,2\n", {}, "more cells than the first line; name every column"),
-        ("a;b (k, n)\n1;2,5\n", {}, "the first line has ';' between columns"),
+        ("a;b (k, n)\n1;2,5\n", {}, "the first lines have ';' between columns"),
         ("a,b,a\n1,2,3\n", {}, "the first line has 'a' twice"),
         ("20.13,4\n5,6\n", {}, r"numbers alone \(20.13, 4\)"),
         ("a\n" + "1e200\n-1e200\n" * 50, {}, "is out of range"),
@@ -275,16 +276,21 @@ def test_values_are_told_as_finely_as_they_differ():
 def test_an_empty_line_is_a_step(tmp_path):
     values = ["" if n % 20 == 5 else f"{np.sin(n)}" for n in range(200)]
     found = []
+    values[-3] = "NA"
     for name, lines in {
         "alone": ["x", *values],
         "beside": ["t,x", *(f"{n},{one}" for n, one in enumerate(values))],
         "empty": ["t,x", *(f"{n},{one}" if one else "" for n, one in enumerate(values))],
+        "spaces": ["", " ", "x", *(one or "  " for one in values)],
+        "years": ["2019,2020", *(f"{one}," for one in values)],
+        "quoted": ['"x; (MW)"', *values],
     }.items():
         path = tmp_path / f"{name}.csv"
         path.write_text("\n".join([*lines, "", "", ""]))
-        found.append(ForecastingTask(path=str(path), columns=["x"], **SMALL).data)
+        named = {"years": ["2019"], "quoted": None}.get(name, ["x"])
+        found.append(ForecastingTask(path=str(path), columns=named, **SMALL).data)
     for data in found:
-        assert (data.counts["steps"], data.counts["missing_values"]) == (200, 10)
+        assert (data.counts["steps"], data.counts["missing_values"]) == (200, 11)
         assert data.fingerprint == found[0].fingerprint
 
 

@@ -472,6 +472,13 @@ def test_files_of_windows_with_empty_lines(tmp_path):
 
 
 @needs()
+def test_what_joins_words_makes_no_other_source(tmp_path):
+    lines = "".join(f"w{n}{JOINT}b c\nw{n}b  c\n" for n in range(40))
+    task = files(tmp_path, lines, lines.replace("c", "d"), tokens="word")
+    assert sum(task.data.counts[name] for name in ("train", "validation", "test")) == 40
+    assert task.data.counts["repeated_pairs"] == 40
+
+
 def test_limits_count_words_and_punctuation(tmp_path):
     source, target = numbered(30)
     settings = {"max_source_length": 5, "max_target_length": 5}

@@ -429,10 +429,13 @@ def test_texts_of_the_same_tokens_are_one_source(tmp_path, settings, odd):
 
 def test_tsv_reads_images_as_people_see_them(tmp_path):
     Image = pytest.importorskip("PIL.Image")  # noqa: N806
-    colours = {"deep": 30_000, "clear": (0, 0, 0, 0), "half": (0, 0, 0, 128), "turned": None}
-    Image.fromarray(np.full((4, 4), 30_000, dtype=np.uint16)).save(tmp_path / "deep.png")
-    for name in ("clear", "half"):
-        Image.new("RGBA", (4, 4), colours[name]).save(tmp_path / f"{name}.png")
+    names = ("deep", "deep_clear", "clear", "half", "damaged", "turned")
+    deep = Image.fromarray(np.full((4, 4), 30_000, dtype=np.uint16))
+    deep.save(tmp_path / "deep.png")
+    deep.save(tmp_path / "deep_clear.png", transparency=30_000)
+    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    Image.new("RGBA", (4, 4), (0, 0, 0, 128)).save(tmp_path / "half.png")
+    Image.new("L", (4, 4), 51).save(tmp_path / "damaged.png", exif=b"garbagegarbage")
     turned = Image.new("RGB", (4, 8), "white")
     turned.paste("black", (0, 0, 4, 4))
     rotation = turned.getexif()
@@ -440,13 +443,15 @@ def test_tsv_reads_images_as_people_see_them(tmp_path):
     turned.save(tmp_path / "turned.png", exif=rotation)
     task = tsv(
         tmp_path,
-        "source\ttarget\n" + "".join(f"{name}.png\t{name}\n" for name in colours),
+        "source\ttarget\n" + "".join(f"{name}.png\t{name}\n" for name in names),
         **{"tokens": "word", "sources": "images", "source_size": 4},
     )
     examples = [one for rows in task.examples()[0].values() for one in rows]
     found = {one.target: one.source[0] for one in examples}
     assert found["deep"] == pytest.approx(30_000 / 65_535, abs=0.003)
-    assert (found["clear"] == 1).all()
+    assert found["damaged"] == pytest.approx(51 / 255)
+    assert (found["deep_clear"] == 1).all()
+    assert task.data.counts["same_sources"] == 1  # "clear" looks the same
     assert found["half"] == pytest.approx(127 / 255, abs=0.005)
     assert (found["turned"][0] > 0.9).all()
     assert (found["turned"][-1] < 0.1).all()
@@ -459,6 +464,9 @@ def test_an_image_too_large_to_open_is_named(tmp_path, monkeypatch):
     settings = {"tokens": "word", "sources": "images", "source_size": 4}
     with pytest.raises(ValueError, match=r"line 2: the image 'large.png' cannot be read"):
         _ = tsv(tmp_path, "source\ttarget\nlarge.png\tx\n", **settings).data
+    Image.fromarray(np.full((4, 4), 200, dtype=np.int32)).save(tmp_path / "wide.tiff")
+    with pytest.raises(ValueError, match=r"'wide.tiff' cannot be read \(its mode is I; save it"):
+        _ = tsv(tmp_path, "source\ttarget\nwide.tiff\tx\n", **settings).data
 
 
 @pytest.mark.parametrize(

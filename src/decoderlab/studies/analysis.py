@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -228,7 +229,8 @@ class Analysis:
         if self.metric != "exact_match" or not alike or len(finished) < len(values):
             return NONE
         # Seeds that share their test examples are one sample of them, others have one each.
-        samples = {row.signature: num_examples(row.signature) for row in finished}
+        signatures = [row.signature for row in finished]
+        samples = {re.search(r"data:\w*", one)[0]: num_examples(one) for one in signatures}
         return wilson(sum(round(values[0] * n) for n in samples.values()), sum(samples.values()))
 
     @cached_property

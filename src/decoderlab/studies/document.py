@@ -760,7 +760,11 @@ def _provenance(analysis: Analysis, output_dir: Path) -> list[str]:
         f"updates: {_distinct([result['steps'] for result in results])}; chosen by validation "
         f"{_distinct([result['selected_by'] for result in results])}; the test split is used once",
         f"varied between seeds: initial weights, order of examples, dropout{also}",
-        *(f"data of {task}: {' or '.join(sorted(told)[:3])}" for task, told in counts.items()),
+        *(
+            f"data of {task}: {' or '.join(sorted(told)[:3])}"
+            + (f" and {len(told) - 3} more" if len(told) > 3 else "")
+            for task, told in counts.items()
+        ),
         *(f"measured as {signature}" for signature in signatures[:10]),
         *([f"and {len(signatures) - 10} more"] if len(signatures) > 10 else []),
         *sorted(

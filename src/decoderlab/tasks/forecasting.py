@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import csv
 import gzip
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +19,11 @@ import torch
 from decoderlab import checks
 from decoderlab.progress import say
 from decoderlab.tasks.batches import Ragged, Split
-from decoderlab.tasks.reading import package_file
+from decoderlab.tasks.reading import lines_of, package_file
 from decoderlab.tasks.task import SPLITS, Example, Task
 from decoderlab.tasks.values import Values
 
+CSV = "a CSV file whose first line names its columns"
 FITTED = 20_000_000  # numbers that least squares read at most
 
 
@@ -193,9 +196,7 @@ class ForecastingTask(Task):
 
     def signatures(self, split: str = "test") -> dict[str, str]:
         """Return what scales the error."""
-        errors = ", ".join(f"{one:.6g}" for one in self.data.naive_error)
-        told = f"{errors}, that of the naive forecast of {self.season} step(s) before, in training"
-        return {self.metric: f"over {told}"}
+        return {self.metric: f"over that of the value {self.season} step(s) before, in training"}
 
     def baseline_predictions(self) -> dict[str, Sequence[Any]]:
         """Return the last value, the value a season ago, and least squares on the source.
@@ -277,7 +278,7 @@ class ForecastingTask(Task):
             source = SERIES[self.series]
             series = source.read(package_file(source.distribution, source.relative))
             return series[:, None], [self.series]
-        table = _table(self.path)
+        table = _table(self.path, self.columns is not None)
         names, numbers = (
             [str(name) for name in part.columns] for part in (table, table.select_dtypes("number"))
         )
@@ -305,39 +306,50 @@ class ForecastingTask(Task):
         return np.where(np.isfinite(values), values, np.nan), columns
 
 
-def _table(path: Path) -> pd.DataFrame:
-    """Read a CSV file whose lines are steps; an empty line is a step of which nothing is known."""
-    given = {"sep": "\t" if path.suffix == ".tsv" else ",", "skip_blank_lines": False}
+def _table(path: Path, named: bool) -> pd.DataFrame:
+    """Read a CSV file whose lines are steps; an empty line is a step of which nothing is known.
+
+    Args:
+        path: the file.
+        named: whether the columns wanted are given, so that their names may be numbers.
+    """
+    lines = [line if line.strip() else "" for line in lines_of("path", path, CSV)]
+    known = [place for place, line in enumerate(lines) if line]
+    lines = lines[known[0] : known[-1] + 1] if known else []
+    sign = "\t" if path.suffix == ".tsv" else ","
     try:
-        header = pd.read_csv(path, **given, header=None, nrows=1, dtype=str).iloc[0].dropna()
-        names = header.tolist()
-        if odd := next((sign for sign in ";\t" if any(sign in name for name in names)), None):
-            raise ValueError(
-                f"the first line has {odd!r} between columns; write commas there, and points in "
-                "numbers"
-            )
-        if repeated := [name for name, number in Counter(names).items() if number > 1]:
-            raise ValueError(f"the first line has {repeated[0]!r} twice; name columns apart")
-        if names and pd.to_numeric(header, errors="coerce").notna().all():
-            raise ValueError(
-                f"the first line has numbers alone ({', '.join(names[:3])}); it is to name the "
-                "columns"
-            )
+        _check_header(lines[:2], sign, named)
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-            table = pd.read_csv(path, **given, index_col=False)
-    except OSError as error:
-        raise ValueError(
-            f"path {path} cannot be read ({error.strerror}); give a CSV file whose first "
-            "line names its columns"
-        ) from error
+            return pd.read_csv(
+                StringIO("\n".join(lines)), sep=sign, skip_blank_lines=False, index_col=False
+            )
     except pd.errors.ParserWarning as error:
         raise ValueError(
             f"path {path}: lines have more cells than the first line; name every column"
         ) from error
     except ValueError as error:
         raise ValueError(f"path {path}: {str(error).strip()}") from error
-    known = np.flatnonzero(table.notna().any(axis=1))
-    return table.iloc[: known[-1] + 1 if len(known) else 0]
+
+
+def _check_header(lines: list[str], sign: str, named: bool) -> None:
+    """Raise ValueError if the first line does not name the columns, with `sign` between them."""
+    if len(lines) < 2:
+        raise ValueError(f"there are {len(lines)} lines; give {CSV}")
+    for odd in ";\t":
+        if odd != sign and lines[0].count(odd) == lines[1].count(odd) > 0:
+            wanted = {",": "commas", "\t": "tabs"}[sign]
+            raise ValueError(
+                f"the first lines have {odd!r} between columns; write {wanted} there, and points "
+                "in numbers"
+            )
+    names = [name for name in next(csv.reader(lines[:1], delimiter=sign)) if name]
+    if repeated := [name for name, number in Counter(names).items() if number > 1]:
+        raise ValueError(f"the first line has {repeated[0]!r} twice; name columns apart")
+    if names and not named and pd.to_numeric(pd.Series(names), errors="coerce").notna().all():
+        raise ValueError(
+            f"the first line has numbers alone ({', '.join(names[:3])}); it is to name the "
+            "columns, or, if these are names, say which to forecast with task.columns"
+        )
 
 
 def _rows(windows: Ragged, rows: torch.Tensor) -> np.ndarray:

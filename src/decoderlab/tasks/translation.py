@@ -79,6 +79,12 @@ class TranslationTask(PairsTask):
 
     source_text = target_text
 
+    def tidied(self, side: str, text: str) -> str:
+        """Return a text in the form that all texts of the same tokens share."""
+        if self.tokens == "character":
+            return text
+        return " ".join(text.replace(JOINT, "").split())
+
     def words(self, side: str, text: str) -> Sequence[str]:
         """Split a text into characters, or into words and punctuation."""
         return text if self.tokens == "character" else split_words(text)

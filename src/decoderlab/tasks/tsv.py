@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -199,9 +200,15 @@ class TSVTask(PairsTask):
             raise ValueError("images take Pillow; run: pip install 'decoderlab[data]'") from error
         try:
             with Image.open(self.path.parent / name) as image:
-                image = ImageOps.exif_transpose(image)
-                if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
-                    image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype("uint8"))
+                deep = image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PNG")
+                with suppress(Exception):  # whatever a damaged EXIF raises: it says nothing then
+                    image = ImageOps.exif_transpose(image)
+                if deep:  # Pillow would cut its 16 bits off at 255
+                    values, clear = np.asarray(image), image.info.get("transparency")
+                    values = np.where(values == clear, 255, values // 257)
+                    image = Image.fromarray(values.astype("uint8"))
+                if image.mode in ("I", "F"):
+                    raise OSError(f"its mode is {image.mode}; save it with 8 bits a colour")
                 if image.has_transparency_data:
                     white = Image.new("RGBA", image.size, "white")
                     image = Image.alpha_composite(white, image.convert("RGBA"))
