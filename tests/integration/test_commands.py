@@ -162,9 +162,10 @@ def test_a_sweep_reports_and_a_second_one_trains_nothing(monkeypatch, capfd, tmp
     after = files(tmp_path)
     changed = {name for name in before if after.get(name) != before[name]}
     written = {name for name in before if name.startswith("studies/")} - {"studies/s/.lock"}
-    # Pictures of the first seed, and of curves that lie at 0, remain what they are.
+    # Pictures of the first seed, and of means that stay at 0, remain what they are.
     same = {
-        f"studies/s/figures/{one}.png" for one in ("attention", "learning", "lengths", "summaries")
+        f"studies/s/figures/{one}.png"
+        for one in ("attention", "cost", "learning", "lengths", "summaries")
     }
     assert written - same <= changed <= written
     new = set(after) - set(before)
