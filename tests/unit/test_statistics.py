@@ -483,6 +483,13 @@ def test_known_effect_of_the_detectable_size_is_found_in_four_studies_of_five(n,
     assert within(hits, studies, 0.8, slack=0.03)
 
 
+@pytest.mark.parametrize("n", [14, 16])
+def test_with_many_seeds_and_comparisons_the_detectable_effect_is_nearly_found_so_often(n):
+    differences = np.random.default_rng(4).normal(detectable_effect(n, 30), 1, size=(400, n))
+    hits = sum(sign_flip(one) < 0.05 / 30 for one in differences)
+    assert within(hits, 400, 0.8, slack=0.08)
+
+
 def test_a_planted_collapse_is_found_and_nothing_is_without_one():
     generator = np.random.default_rng(4)
     for place in range(10):

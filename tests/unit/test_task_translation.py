@@ -479,6 +479,7 @@ def test_what_joins_words_makes_no_other_source(tmp_path):
     assert task.data.counts["repeated_pairs"] == 40
 
 
+@needs()
 def test_limits_count_words_and_punctuation(tmp_path):
     source, target = numbered(30)
     settings = {"max_source_length": 5, "max_target_length": 5}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,7 +15,7 @@ from decoderlab.metrics import SCALES
 from decoderlab.settings import Published
 from decoderlab.studies.factorial import Factorial, analyse
 from decoderlab.studies.plan import Plan
-from decoderlab.studies.rows import Row, num_examples
+from decoderlab.studies.rows import Row, num_examples, parts_of
 from decoderlab.studies.statistics import (
     ALPHA,
     BOOTSTRAP_DRAWS,
@@ -230,7 +229,7 @@ class Analysis:
             return NONE
         # Seeds that share their test examples are one sample of them, others have one each.
         signatures = [row.signature for row in finished]
-        samples = {re.search(r"data:\w*", one)[0]: num_examples(one) for one in signatures}
+        samples = {parts_of(one)["data"]: num_examples(one) for one in signatures}
         return wilson(sum(round(values[0] * n) for n in samples.values()), sum(samples.values()))
 
     @cached_property
@@ -495,5 +494,5 @@ def _one(values: Sequence[Any]) -> Any:
     return values[0] if len(set(values)) == 1 else None
 
 
-def _without(signature: str, *names: str) -> str:
-    return "|".join(part for part in signature.split("|") if part.split(":")[0] not in names)
+def _without(signature: str, *names: str) -> frozenset[tuple[str, str]]:
+    return frozenset(part for part in parts_of(signature).items() if part[0] not in names)

@@ -16,7 +16,7 @@ from decoderlab.studies.analysis import Analysis, Comparison, Entry
 from decoderlab.studies.factorial import Factorial, Step
 from decoderlab.studies.figures import Picture, shown_variants
 from decoderlab.studies.plan import Plan, amendments, read_plan
-from decoderlab.studies.rows import read_rows
+from decoderlab.studies.rows import parts_of, read_rows
 from decoderlab.studies.statistics import (
     ALPHA,
     EXACT_SEEDS,
@@ -394,13 +394,8 @@ def p_text(p: float, bare: bool = False) -> str:
 def _legend(analysis: Analysis) -> str:
     metric = metric_words(analysis.metric)
     better = "higher" if analysis.scale.better == "max" else "lower"
-    search = {
-        dict(part.split(":", 1) for part in row.signature.split("|") if ":" in part).get(
-            "generation", "?"
-        )
-        for row in analysis.rows
-        if row.signature
-    }
+    signatures = [row.signature for row in analysis.rows if row.signature]
+    search = {parts_of(one).get("generation", "?") for one in signatures}
     way = f"from free-running generation ({', '.join(sorted(search)) or 'none yet'})"
     if analysis.metric in TEACHER_FORCED:
         way = "each token given the true ones before it"

@@ -64,6 +64,16 @@ class Row:
         return unpack(self.result["probes"], num_examples(self.result["signature"]))
 
 
+def parts_of(signature: str) -> dict[str, str]:
+    """Return what a signature is made of; see `decoderlab.metrics.signature`.
+
+    Example:
+        >>> parts_of("generation:beam:3|n:500")
+        {'generation': 'beam:3', 'n': '500'}
+    """
+    return dict(part.split(":", 1) for part in signature.split("|"))
+
+
 def num_examples(signature: str) -> int:
     """Return of how many test examples a signature speaks.
 
@@ -71,7 +81,7 @@ def num_examples(signature: str) -> int:
         >>> num_examples("generation:greedy|max_length:4|split:test|n:500|data:718a|v:1")
         500
     """
-    return int(dict(part.split(":", 1) for part in signature.split("|"))["n"])
+    return int(parts_of(signature)["n"])
 
 
 def read_rows(plan: Plan, output_dir: Path) -> tuple[Row, ...]:

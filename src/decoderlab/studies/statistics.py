@@ -216,8 +216,8 @@ def detectable_effect(n: int, comparisons: int = 1) -> float:
 
     dz is the mean over the standard deviation of differences that are normal; the corrected level
     is that of Holm's first step. Up to 13 pairs the test itself is done on 2,000 sets of draws. For
-    more, it is the paired t test's, whose power the sign-flip test then has within 0.06 for up to
-    30 comparisons, and within 0.12 for up to 200. Infinite where it is not `attainable`.
+    more, it is the paired t test's, whose power the sign-flip test then has within 0.08 for up to
+    30 comparisons. Infinite where it is not `attainable`.
 
     Example:
         >>> round(detectable_effect(10), 2), round(detectable_effect(10, 16), 2)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from decoderlab.config import ConfigError, call, complete, find_target
 from decoderlab.contract import ImageSpace
-from decoderlab.tasks.pairs import PairsTask
 from decoderlab.tasks.task import Example, Kind, Task, TaskData, key_of
 from decoderlab.tasks.values import Values
 from decoderlab.tasks.vocabulary import Vocabulary
@@ -84,12 +82,7 @@ class AutoencoderTask(Task):
 
     def vocabularies(self, train: list[Example]) -> tuple[Kind, Vocabulary | Values]:
         """Return the other task's source vocabulary, for both sides."""
-        if isinstance(self.of, PairsTask):
-            source = self.of.vocabulary("source", [example.source for example in train])
-        else:
-            if self.reads != "tokens":  # what the other task writes is tokens all the same
-                train = [replace(one, target="") for one in train]
-            source, _ = self.of.vocabularies(train)
+        source = self.of.source_vocabulary(train)
         if not isinstance(source, ImageSpace):
             return source, source
         pixels = np.stack([example.source for example in train])

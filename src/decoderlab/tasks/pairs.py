@@ -174,10 +174,12 @@ class PairsTask(Task):
 
     def vocabularies(self, train: list[Example]) -> tuple[Vocabulary, Vocabulary]:
         """Return the tokens seen at least `minimum_count` times in training."""
-        return (
-            self.vocabulary("source", [example.source for example in train]),
-            self.vocabulary("target", [example.target for example in train]),
-        )
+        targets = [example.target for example in train]
+        return self.source_vocabulary(train), self.vocabulary("target", targets)
+
+    def source_vocabulary(self, train: list[Example]) -> Vocabulary:
+        """Return the source vocabulary alone."""
+        return self.vocabulary("source", [example.source for example in train])
 
     def vocabulary(self, side: str, texts: list[str]) -> Vocabulary:
         """Return the vocabulary of one side of the training pairs."""

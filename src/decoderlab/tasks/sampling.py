@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -75,7 +75,7 @@ def check_split_sizes(num_train: int, num_validation: int, num_test: int) -> tup
 
 
 def split_by_group(
-    groups: Mapping[Hashable, Mapping[str, Iterable[str]]],
+    groups: Mapping[Hashable, Mapping[str, Sequence[str]]],
     *,
     num_validation: int,
     num_test: int,
@@ -109,16 +109,15 @@ def split_by_group(
 
 
 def examples_of(
-    split: str, source: Sequence[str], targets: Iterable[Sequence[str]], group: Hashable = None
+    split: str, source: Sequence[str], targets: Sequence[Sequence[str]], group: Hashable = None
 ) -> list[Example]:
     """Return the examples of a source with its targets, of which each counts as right.
 
     In training, each target is an example. For validation and test there is one example, and the
     first target gives the teacher-forced loss.
     """
-    several = tuple(targets)
-    references = several if len(several) > 1 else ()
-    shown = several if split == "train" else several[:1]
+    references = tuple(targets) if len(targets) > 1 else ()
+    shown = targets if split == "train" else targets[:1]
     return [Example(source, target, references, group) for target in shown]
 
 
@@ -131,7 +130,7 @@ def _check_enough(needed: int, there: int, what: str) -> None:
 
 
 def split_by_source(
-    targets: Mapping[Sequence[str], Iterable[Sequence[str]]],
+    targets: Mapping[Sequence[str], Sequence[Sequence[str]]],
     *,
     num_validation: int,
     num_test: int,

@@ -7,7 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -172,6 +172,10 @@ class Task(pl.LightningDataModule):
             _vocabulary([example.source for example in train]),
             _vocabulary([example.target for example in train]),
         )
+
+    def source_vocabulary(self, train: list[Example]) -> Kind:
+        """Return the source vocabulary alone, whatever the targets of the examples are."""
+        return self.vocabularies([replace(one, target="") for one in train])[0]
 
     def pieces(self, side: str, sequence: Any) -> Any:
         """Return the source or target of an example in tokens; it is that already by default.
@@ -408,12 +412,12 @@ class Task(pl.LightningDataModule):
         self, name: str, examples: list[Example], source: Kind, target: Vocabulary | Values
     ) -> Split:
         references, encoded = {}, {}  # the examples of a source share theirs
-        for row, several in enumerate(example.references for example in examples):
-            if several and id(several) not in encoded:
-                encoded[id(several)] = tuple(
-                    tuple(target.encode(self.pieces("target", one))) for one in several
-                )
-            if several:
+        for row, example in enumerate(examples):
+            if several := example.references:
+                if id(several) not in encoded:
+                    encoded[id(several)] = tuple(
+                        tuple(target.encode(self.pieces("target", one))) for one in several
+                    )
                 references[row] = encoded[id(several)]
         sources = self._stored("source", [example.source for example in examples], source)
         targets = self._stored("target", [example.target for example in examples], target)
@@ -507,9 +511,9 @@ def _dumped(references: Mapping[int, Any]) -> Iterator[bytes]:
     dumped: dict[int, str] = {}
     yield b"["
     for place, (row, several) in enumerate(references.items()):
-        text = dumped.get(id(several)) or json.dumps(several)
-        dumped[id(several)] = text
-        yield f"{', ' if place else ''}[{row}, {text}]".encode()
+        if id(several) not in dumped:
+            dumped[id(several)] = json.dumps(several)
+        yield f"{', ' if place else ''}[{row}, {dumped[id(several)]}]".encode()
     yield b"]"
 
 
