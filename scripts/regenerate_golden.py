@@ -1,0 +1,39 @@
+"""Write tests/golden/golden.json anew from today's code: do so only where results change on purpose.
+
+    OMP_NUM_THREADS=1 python scripts/regenerate_golden.py
+
+The change belongs into CHANGELOG.md under "Results changed".
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+
+def main() -> None:
+    """Train all golden runs, or those named, and write what they leave."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", nargs="*", help="golden runs (default: all)")
+    names = parser.parse_args().name
+
+    from tests.golden.runs import GOLDEN, RUNS, observed
+
+    golden = json.loads(GOLDEN.read_text()) if names else {}
+    for name in names or RUNS:
+        with tempfile.TemporaryDirectory() as folder:
+            golden[name] = observed(name, Path(folder))
+        print(f"{name}: {golden[name]['losses'][-1]:.4f}", flush=True)
+    ordered = {name: golden[name] for name in RUNS if name in golden}
+    GOLDEN.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
