@@ -20,10 +20,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from decoderlab.assembly import build_model
-from decoderlab.runs import Prepared, execute, prepare
-from decoderlab.settings import Training
-from decoderlab.train import conf_dir
+from decoderlab.common.folders import conf_dir
+from decoderlab.config.settings import Training
+from decoderlab.training.assembly import build_model
+from decoderlab.training.runs import Prepared, execute, prepare
 
 
 def prepared_run(overrides: list[str], steps: int, output_dir: Path) -> Prepared:

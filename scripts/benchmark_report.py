@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from decoderlab.records import sealed
-from decoderlab.studies.plan import Cell, Plan
+from decoderlab.records.run_folder import sealed
+from decoderlab.studies.design.plan_file import Cell, Plan
 
 EXAMPLES, POSITIONS, SEEDS, TASKS = 2000, 30, 10, ("one", "two", "three", "four")
 
@@ -109,7 +109,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         write_runs(Path(folder), arguments.runs)
-        command = [sys.executable, "-m", "decoderlab.report", "large", "--output-dir", folder]
+        command = [sys.executable, "-m", "decoderlab.cli.report", "large", "--output-dir", folder]
         started = time.perf_counter()
         subprocess.run(
             command,

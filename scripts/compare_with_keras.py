@@ -26,10 +26,10 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
-from decoderlab.assembly import build_networks
-from decoderlab.config import resolve
+from decoderlab.common.folders import conf_dir
+from decoderlab.config.resolution import resolve
 from decoderlab.contract import TokenSpace
-from decoderlab.train import conf_dir
+from decoderlab.training.assembly import build_networks
 
 
 @dataclass(frozen=True)

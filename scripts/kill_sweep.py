@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from decoderlab.records import RunFolder
+from decoderlab.records.run_folder import RunFolder
 
 VARIANTS = ("repeat_vector", "initial_state", "luong", "scheduled_sampling")
 START_SECONDS = 12.0  # within these, a kill may meet the planning or the start of the workers
@@ -32,7 +32,7 @@ def command(folder: Path, runs: int, steps: int) -> list[str]:
     """Return the command line of the sweep."""
     seeds = -(-runs // len(VARIANTS))
     return [
-        *(sys.executable, "-m", "decoderlab.train", "-m", "task=echo", "study.name=killed"),
+        *(sys.executable, "-m", "decoderlab.cli.train", "-m", "task=echo", "study.name=killed"),
         *("task.num_train=1000", "task.num_validation=50", "task.num_test=50"),
         *("encoder.hidden_size=16", "decoder.hidden_size=16", "encoder.dropout=0.2"),
         *(f"training.max_steps={steps}", f"evaluation.every_steps={max(steps // 4, 1)}"),

@@ -1,4 +1,4 @@
-"""Write tests/golden/golden.json anew from today's code: do so only where results change on purpose.
+"""Write tests/golden/golden.json anew, where results change on purpose.
 
     OMP_NUM_THREADS=1 python scripts/regenerate_golden.py
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from decoderlab.metrics import metric_words
-from decoderlab.studies.analysis import Analysis
-from decoderlab.studies.document import mean_text
-from decoderlab.studies.plan import read_plan
-from decoderlab.studies.rows import read_rows
+from decoderlab.data.metrics import metric_words
+from decoderlab.studies.analysis.comparisons import Analysis
+from decoderlab.studies.analysis.results import read_rows
+from decoderlab.studies.design.plan_file import read_plan
+from decoderlab.studies.reporting.sections import mean_text
 
 
 def main() -> None:

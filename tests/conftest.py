@@ -17,8 +17,8 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from decoderlab.runs import Prepared, execute, prepare
-from decoderlab.train import conf_dir
+from decoderlab.common.folders import conf_dir
+from decoderlab.training.runs import Prepared, execute, prepare
 
 torch.set_num_threads(1)
 # Whoever sets up logging anew (Hydra, submitit) has the handler that TensorBoard brings close its
@@ -101,7 +101,7 @@ def hide(monkeypatch) -> Callable[..., None]:
                 raise metadata.PackageNotFoundError(name)
             return found(name)
 
-        monkeypatch.setattr("decoderlab.tasks.reading.metadata.distribution", distribution)
+        monkeypatch.setattr("decoderlab.data.reading.metadata.distribution", distribution)
 
     return hidden
 

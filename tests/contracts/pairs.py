@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from decoderlab.config import find_target, resolve
+from decoderlab.config.resolution import find_target, resolve
 from decoderlab.contract import EncoderShape, ImageSpace, Space, TokenSpace
 from tests.conftest import composed, small, variants
 

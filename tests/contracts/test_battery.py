@@ -20,8 +20,8 @@ from decoderlab.testing import (
     decoder_failures,
     encoder_failures,
 )
-from decoderlab.testing.decoders import DECODER_CHECKS
-from decoderlab.testing.encoders import ENCODER_CHECKS
+from decoderlab.testing.decoder_checks import DECODER_CHECKS
+from decoderlab.testing.encoder_checks import ENCODER_CHECKS
 
 BASIS = {"cell": "gru", "hidden_size": 8, "routes": ["initial_state"], "bridge": "copy"}
 ATTENTION = BASIS | {"attention": "dot"}

@@ -11,10 +11,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from decoderlab.config import ConfigError, resolve
-from decoderlab.loading import load_run, predict
-from decoderlab.studies.grid import GridCell, grid
-from decoderlab.train import conf_dir
+from decoderlab.common.folders import conf_dir
+from decoderlab.config.resolution import ConfigError, resolve
+from decoderlab.studies.design.grid import GridCell, grid
+from decoderlab.training.loading import load_run, predict
 from tests.conftest import composed, run, variants
 from tests.contracts.pairs import REFUSED, all_pairs, task_of
 from tests.integration.cli import in_process

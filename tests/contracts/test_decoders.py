@@ -7,7 +7,6 @@ from itertools import combinations, product
 import pytest
 import torch
 
-from decoderlab.cells import CELLS
 from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace, ValueSpace
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.attention import MIXINGS, QUERIES, SCORES
@@ -15,6 +14,7 @@ from decoderlab.decoders.bridges import BRIDGES, CELL_STATES
 from decoderlab.decoders.feedback import FEEDBACKS, SCHEDULES
 from decoderlab.decoders.heads import HEADS
 from decoderlab.decoders.routes import COMBINATIONS, ROUTES
+from decoderlab.layers.recurrent_stack import CELLS
 from decoderlab.testing import ENCODER_SHAPE, check_decoder
 from tests.conftest import variants
 from tests.contracts.pairs import all_pairs, settings, shape_of

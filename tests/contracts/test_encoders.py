@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from decoderlab.cells import CELLS
 from decoderlab.contract import TokenSpace, ValueSpace
 from decoderlab.encoders import ConvolutionalEncoder, RecurrentEncoder, TransformerEncoder
+from decoderlab.layers.recurrent_stack import CELLS
 from decoderlab.testing import check_encoder
 from tests.conftest import variants
 from tests.contracts.pairs import settings, source_space

@@ -7,13 +7,13 @@ import re
 import pytest
 import torch
 
-from decoderlab.assembly import build_networks
-from decoderlab.config import resolve
+from decoderlab.common.folders import conf_dir
+from decoderlab.config.resolution import resolve
+from decoderlab.config.settings import Training
 from decoderlab.contract import ImageSpace, TokenSpace
-from decoderlab.equations import count
-from decoderlab.runs import prepare
-from decoderlab.settings import Training
-from decoderlab.train import conf_dir
+from decoderlab.layers.equations import count
+from decoderlab.training.assembly import build_networks
+from decoderlab.training.runs import prepare
 from tests.conftest import composed, run, variants
 
 PRESETS = [name for name in variants("preset") if name != "none"]

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from decoderlab import train
+from decoderlab.cli.app import guarded, with_hydra
+from decoderlab.cli.train import train
 from tests.conftest import TASKS, TINY, small
 
 SIZES = [
@@ -22,12 +23,12 @@ SIZES = [
 def in_process(monkeypatch, *arguments: str) -> int:
     """Run decoderlab-train here and return its exit code."""
     monkeypatch.setattr(sys, "argv", ["decoderlab-train", *arguments])
-    return train.guarded(lambda: train.with_hydra(train.train))
+    return guarded(lambda: with_hydra(train))
 
 
 def command(module: str, *arguments: str) -> list[str]:
     """Return the command line of an entry point."""
-    return [sys.executable, "-m", f"decoderlab.{module}", *arguments]
+    return [sys.executable, "-m", f"decoderlab.cli.{module}", *arguments]
 
 
 def start(module: str, *arguments: str, cwd: Path | None = None) -> subprocess.Popen:

@@ -18,10 +18,10 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from decoderlab.studies.analysis import Analysis
-from decoderlab.studies.board import write_board
-from decoderlab.studies.plan import read_plan
-from decoderlab.studies.report import build_report
+from decoderlab.studies.analysis.comparisons import Analysis
+from decoderlab.studies.design.plan_file import read_plan
+from decoderlab.studies.reporting.build import build_report
+from decoderlab.studies.reporting.tensorboard_study import write_board
 from tests.integration.cli import in_process, tiny_arguments
 
 pytestmark = pytest.mark.browser

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from decoderlab.records import RunFolder
+from decoderlab.records.run_folder import RunFolder
 from tests.integration.cli import call, command, in_process, start, tiny_arguments, wait_for
 
 WRONG = [
@@ -183,7 +183,7 @@ def test_a_sweep_reports_and_a_second_one_trains_nothing(monkeypatch, capfd, tmp
 
 
 def test_failures_are_counted_and_shown(monkeypatch, capfd, tmp_path):
-    from decoderlab.decoders.recurrent import RecurrentDecoder
+    from decoderlab.decoders.recurrent_decoder import RecurrentDecoder
 
     real = RecurrentDecoder.start
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from decoderlab.records import RunFolder
+from decoderlab.records.run_folder import RunFolder
 from tests.conftest import run, same
 from tests.integration.cli import command, start, tiny_arguments
 from tests.integration.test_commands import wait_for
@@ -106,7 +106,7 @@ def test_an_interrupted_run_of_two_ends_with_the_same_bits_as_one_under_torchrun
     printed = called(command("train", *arguments(tmp_path / "broken")), tmp_path)
     assert "going on from update" in printed
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    arguments_of_whole = [*torchrun, "-m", "decoderlab.train", *arguments(tmp_path / "whole")]
+    arguments_of_whole = [*torchrun, "-m", "decoderlab.cli.train", *arguments(tmp_path / "whole")]
     called(arguments_of_whole, tmp_path)
     whole = only(tmp_path / "whole")
     assert same(last_weights(whole), last_weights(broken))

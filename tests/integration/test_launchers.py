@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from decoderlab.records import RunFolder
+from decoderlab.records.run_folder import RunFolder
 from tests.conftest import composed, same
 from tests.integration.cli import call, in_process, start, tiny_arguments, wait_for
 

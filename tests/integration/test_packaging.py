@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from decoderlab.cells import CELLS
+from decoderlab.common.folders import conf_dir
 from decoderlab.decoders.attention import MIXINGS, QUERIES, SCORES
 from decoderlab.decoders.bridges import BRIDGES, CELL_STATES
 from decoderlab.decoders.feedback import FEEDBACKS, SCHEDULES, SCOPES
 from decoderlab.decoders.heads import DISTRIBUTIONS, HEADS
 from decoderlab.decoders.routes import COMBINATIONS, ROUTES
+from decoderlab.layers.recurrent_stack import CELLS
 from decoderlab.testing import check_decoder
-from decoderlab.train import conf_dir
 from tests.conftest import variants
 from tests.integration.cli import call, in_process
 
@@ -47,7 +47,7 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
     checked(python, "-m", "pip", "install", "--quiet", wheel, cwd=tmp_path)
     train = tmp_path / "clean" / "bin" / "decoderlab-train"
     where = checked(
-        python, "-c", "import decoderlab.train as t; print(t.conf_dir())", cwd=tmp_path
+        python, "-c", "import decoderlab.common.folders as t; print(t.conf_dir())", cwd=tmp_path
     ).strip()
     assert where.startswith(str(tmp_path / "clean"))
     for path in conf_dir().rglob("*.yaml"):
@@ -187,7 +187,7 @@ SCALING = (ROOT / "docs" / "scaling.md").read_text()
 @pytest.mark.parametrize("line", commands(SCALING))
 @pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher/\w+' is validated against")
 def test_the_commands_for_many_machines_plan(line, monkeypatch, tmp_path):
-    monkeypatch.setattr("decoderlab.process.plan_only", True)
+    monkeypatch.setattr("decoderlab.common.process.plan_only", True)
     given = shlex.split(line)[1:]
     assert in_process(monkeypatch, *given, f"run.output_dir={tmp_path / 'outputs'}") == 0
     assert not list(tmp_path.iterdir())

@@ -11,16 +11,18 @@ import torch
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from decoderlab import load_run, runs
-from decoderlab.assembly import build_model
-from decoderlab.callbacks import Interrupted, Interruption, Recorder
-from decoderlab.config import ConfigError
+from decoderlab import load_run
+from decoderlab.config.resolution import ConfigError
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.feedback import Feedback
-from decoderlab.loading import predict
-from decoderlab.module import EncoderDecoder
-from decoderlab.records import Invalid
-from decoderlab.runs import evaluate
+from decoderlab.records.run_folder import Invalid
+from decoderlab.training import runs
+from decoderlab.training.assembly import build_model
+from decoderlab.training.interruption import Interrupted, Interruption
+from decoderlab.training.loading import predict
+from decoderlab.training.module import EncoderDecoder
+from decoderlab.training.recorder import Recorder
+from decoderlab.training.runs import evaluate
 from tests.conftest import run, same, weights
 
 
@@ -266,7 +268,7 @@ def test_a_schedulers_announcement_saves_the_run_and_then_reaches_the_scheduler(
 
 def test_a_signal_after_the_test_lets_the_run_finish_and_goes_on(tiny, monkeypatch):
     prepared = tiny()
-    real = runs.environment
+    real = run.environment
     monkeypatch.setattr(
         runs, "environment", lambda d: (signal.raise_signal(signal.SIGINT), real(d))[1]
     )
@@ -435,7 +437,7 @@ def test_a_run_can_be_opened_and_predicts_what_it_recorded(tiny):
         predict(loaded, ["77 78"])
 
 
-@pytest.mark.parametrize("target", ["builtins.open", "decoderlab.records.os.mkdir"])
+@pytest.mark.parametrize("target", ["builtins.open", "decoderlab.records.run_folder.os.mkdir"])
 def test_a_foreign_class_in_a_run_folder_is_not_built(tiny, tmp_path, target):
     prepared = tiny()
     run(prepared)

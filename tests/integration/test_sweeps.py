@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from decoderlab.records import RunFolder
+from decoderlab.records.run_folder import RunFolder
 from tests.integration.cli import call, start, tiny_arguments, wait_for
 
 ROOT = Path(__file__).parents[2]

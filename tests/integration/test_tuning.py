@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from decoderlab.records import RunFolder
-from decoderlab.studies.plan import read_configs, read_plan
-from decoderlab.studies.tuning import Search
+from decoderlab.records.run_folder import RunFolder
+from decoderlab.studies.design.plan_file import read_configs, read_plan
+from decoderlab.studies.execution.tuning import Search
 from tests.integration.cli import in_process, tiny_arguments
 
 SPACE = "training.learning_rate: {low: 1e-4, high: 1e-1, log: true}, encoder.dropout: [0.0, 0.3]"
@@ -168,7 +168,7 @@ def test_a_failed_trial_can_be_tried_again(monkeypatch, tmp_path):
 
 
 def test_the_plan_counts_the_tuning_and_writes_nothing(monkeypatch, capfd, tmp_path):
-    from decoderlab import process
+    from decoderlab.common import process
 
     monkeypatch.setattr(process, "plan_only", True)
     assert in_process(monkeypatch, *tuned(tmp_path / "o")) == 0

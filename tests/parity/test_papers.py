@@ -16,9 +16,9 @@ import torch
 from numpy import tanh
 from torch import nn
 
-from decoderlab.assembly import build_networks
-from decoderlab.config import resolve
+from decoderlab.config.resolution import resolve
 from decoderlab.contract import TokenSpace
+from decoderlab.training.assembly import build_networks
 from tests.conftest import composed
 
 SOURCE, TARGET = TokenSpace(8), TokenSpace(7)

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from decoderlab.cells import GRUResetSummary, RecurrentLayers
 from decoderlab.contract import State, TokenSpace, ValueSpace
 from decoderlab.decoders.attention import Attention
-from decoderlab.objective import negative_log_likelihood
+from decoderlab.layers.recurrent_stack import GRUResetSummary, RecurrentLayers
+from decoderlab.training.objective import negative_log_likelihood
 
 close = partial(torch.testing.assert_close, rtol=0, atol=1e-12)
 LENGTHS = torch.tensor([3, 5, 1, 4])

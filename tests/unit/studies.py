@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from decoderlab.records import RunFolder, sealed, write_json, write_text
-from decoderlab.studies.analysis import Analysis
-from decoderlab.studies.plan import Cell, Plan
-from decoderlab.studies.rows import read_rows
+from decoderlab.records.run_folder import RunFolder, sealed, write_json, write_text
+from decoderlab.studies.analysis.comparisons import Analysis
+from decoderlab.studies.analysis.results import read_rows
+from decoderlab.studies.design.plan_file import Cell, Plan
 
 ENVIRONMENT = {
     "versions": {"python": "3"},

@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from decoderlab.config import ConfigError
-from decoderlab.settings import Published
-from decoderlab.studies.analysis import Analysis, factor_levels, judge_published
-from decoderlab.studies.compare import compare_studies
-from decoderlab.studies.factorial import Factorial
-from decoderlab.studies.plan import Cell, Plan
-from decoderlab.studies.rows import Row
+from decoderlab.config.resolution import ConfigError
+from decoderlab.config.settings import Published
+from decoderlab.studies.analysis.comparisons import (
+    Analysis,
+    factor_levels,
+    judge_published,
+)
+from decoderlab.studies.analysis.factorial import Factorial
+from decoderlab.studies.analysis.results import Row
+from decoderlab.studies.design.plan_file import Cell, Plan
+from decoderlab.studies.reporting.two_studies import compare_studies
 from decoderlab.studies.statistics import Interval, equivalence, wilson
 from tests.unit.studies import analysis, bits, signature, study
 

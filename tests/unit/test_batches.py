@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decoderlab.tasks.batches import EvaluationBatches, Ragged, Split, TrainingBatches, by_length
+from decoderlab.data.batches import EvaluationBatches, Ragged, Split, TrainingBatches, by_length
 
 
 def split(lengths) -> Split:

@@ -18,16 +18,16 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
-from decoderlab.probes import Probes
-from decoderlab.records import RunFolder, sealed, write_json
-from decoderlab.studies import board
-from decoderlab.studies.analysis import Analysis
-from decoderlab.studies.plan import Cell, Plan
-from decoderlab.studies.profiles import learning_curve
-from decoderlab.studies.rows import read_rows
+from decoderlab.records.run_folder import RunFolder, sealed, write_json
+from decoderlab.studies.analysis.comparisons import Analysis
+from decoderlab.studies.analysis.curves import learning_curve
+from decoderlab.studies.analysis.results import read_rows
+from decoderlab.studies.design.plan_file import Cell, Plan
+from decoderlab.studies.reporting import tensorboard_study
+from decoderlab.training.probes import Probes
 
 ODD = "b/c (d)"
-ODD_SAFE = board._safe(ODD)
+ODD_SAFE = tensorboard_study._safe(ODD)
 # Source, target, prediction, correct: nothing in them may break a table or a list of labels.
 EXAMPLES = [
     ("a|b", "x\ty", "x\ty", True),
@@ -114,7 +114,7 @@ def runs(folder: Path) -> list[str]:
 
 def test_every_finished_run_is_a_session_with_its_factors_and_scores(tmp_path):
     analysis = study(tmp_path)
-    folder = board.write_board(analysis, tmp_path)
+    folder = tensorboard_study.write_board(analysis, tmp_path)
     assert folder == tmp_path / "studies/s/tensorboard"
     sessions = {name: read(folder / name) for name in runs(folder)}
     starts = {}
@@ -132,7 +132,7 @@ def test_every_finished_run_is_a_session_with_its_factors_and_scores(tmp_path):
     )
     assert "/" not in ODD_SAFE
     for row in (row for row in analysis.rows if row.status == "FINISHED"):
-        name = f"echo/{board._safe(row.cell.variant)}/seed {row.cell.seed}"
+        name = f"echo/{tensorboard_study._safe(row.cell.variant)}/seed {row.cell.seed}"
         values = {key: getattr(one, one.WhichOneof("kind")) for key, one in starts[name].items()}
         assert values == row.cell.factors | {
             "width": float(row.cell.factors["width"]),
@@ -148,14 +148,14 @@ def test_every_finished_run_is_a_session_with_its_factors_and_scores(tmp_path):
 
 def test_means_are_the_learning_curve_and_the_charts_find_them(tmp_path):
     analysis = study(tmp_path)
-    folder = board.write_board(analysis, tmp_path)
+    folder = tensorboard_study.write_board(analysis, tmp_path)
     (point,) = read(folder).Tensors("custom_scalars__config__")
     layout = layout_pb2.Layout.FromString(point.tensor_proto.string_val[0])
     (category,) = layout.category
     assert [chart.title for chart in category.chart] == ["echo"]
     (series,) = category.chart[0].margin.series
     for variant in ("a", ODD):
-        events = read(folder / "mean" / "echo" / board._safe(variant))
+        events = read(folder / "mean" / "echo" / tensorboard_study._safe(variant))
         profile = learning_curve(analysis.by_cell[variant, "echo"], tmp_path, "exact_match")
         assert (profile.low < profile.mean).all()
         for tag, values in (
@@ -174,7 +174,7 @@ def test_means_are_the_learning_curve_and_the_charts_find_them(tmp_path):
 
 
 def test_attention_of_the_first_seed_is_shown_example_by_example(tmp_path):
-    folder = board.write_board(study(tmp_path), tmp_path)
+    folder = tensorboard_study.write_board(study(tmp_path), tmp_path)
     tags = {name: read(folder / name).Tags()["images"] for name in runs(folder)}
     name = f"echo/{ODD_SAFE}/seed 0"
     assert {one for one, found in tags.items() if found} == {name}
@@ -189,7 +189,7 @@ def test_attention_of_the_first_seed_is_shown_example_by_example(tmp_path):
 
 
 def test_sample_predictions_are_a_table_whatever_is_in_them(tmp_path):
-    folder = board.write_board(study(tmp_path), tmp_path)
+    folder = tensorboard_study.write_board(study(tmp_path), tmp_path)
     name = f"echo/{ODD_SAFE}/seed 0"
     (point,) = read(folder / name).Tensors("echo/predictions/text_summary")
     page = shown_text(point.tensor_proto.string_val[0])
@@ -208,7 +208,7 @@ def test_sample_predictions_are_a_table_whatever_is_in_them(tmp_path):
 
 
 def test_the_projector_has_the_summaries_with_a_label_each(tmp_path):
-    folder = board.write_board(study(tmp_path), tmp_path)
+    folder = tensorboard_study.write_board(study(tmp_path), tmp_path)
     config = text_format.Parse((folder / "projector_config.pbtxt").read_text(), ProjectorConfig())
     names = [one.tensor_name for one in config.embeddings]
     assert names == ["echo/a", f"echo/{ODD_SAFE}"]
@@ -227,13 +227,13 @@ def test_the_projector_has_the_summaries_with_a_label_each(tmp_path):
 
 def test_a_second_call_replaces_the_first_and_a_failed_one_changes_nothing(tmp_path, monkeypatch):
     analysis = study(tmp_path)
-    folder = board.write_board(analysis, tmp_path)
+    folder = tensorboard_study.write_board(analysis, tmp_path)
     before = runs(folder)
     (folder / "stale").mkdir()
     left_over = folder.with_name(".tensorboard.new")
     left_over.mkdir()
     (left_over / "stale").touch()
-    board.write_board(analysis, tmp_path)
+    tensorboard_study.write_board(analysis, tmp_path)
     assert runs(folder) == before
     assert not list(tmp_path.rglob("stale"))
 
@@ -241,17 +241,17 @@ def test_a_second_call_replaces_the_first_and_a_failed_one_changes_nothing(tmp_p
         raise OSError("no space left")
 
     (folder / "kept").touch()
-    monkeypatch.setattr(board, "_add_summaries", full)
+    monkeypatch.setattr(tensorboard_study, "_add_summaries", full)
     with pytest.raises(OSError, match="no space left"):
-        board.write_board(analysis, tmp_path)
+        tensorboard_study.write_board(analysis, tmp_path)
     assert (folder / "kept").exists()
     kept = {path.name for path in folder.parent.iterdir()} - {".tensorboard.lock"}
     assert kept == {"tensorboard"}
 
 
 def test_variants_that_no_figure_has_room_for_are_in_hparams_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(board, "shown_variants", lambda analysis: ["a"])
-    folder = board.write_board(study(tmp_path), tmp_path)
+    monkeypatch.setattr(tensorboard_study, "shown_variants", lambda analysis: ["a"])
+    folder = tensorboard_study.write_board(study(tmp_path), tmp_path)
     assert runs(folder) == [
         ".",
         "echo/a/seed 0",
@@ -271,18 +271,18 @@ def test_what_is_missing_or_damaged_is_left_out(tmp_path):
     (tmp_path / "runs/0/probes.npz").write_bytes(b"damaged")
     short = tmp_path / "runs/2/predictions.jsonl"
     short.write_text(short.read_text().split("\n")[0])
-    folder = board.write_board(analysis, tmp_path)
+    folder = tensorboard_study.write_board(analysis, tmp_path)
     assert not (folder / "projector_config.pbtxt").exists()  # labels would be those of others
     assert len(runs(folder)) == 1 + 4 + 1
     for row in analysis.rows:
         (tmp_path / row.cell.folder / "status.json").unlink(missing_ok=True)
     nothing = Analysis(analysis.plan, read_rows(analysis.plan, tmp_path))
-    assert runs(board.write_board(nothing, tmp_path)) == []
+    assert runs(tensorboard_study.write_board(nothing, tmp_path)) == []
 
 
 def test_names_are_safe_and_remain_different():
     names = ["..", "a/b", "a\\b", "a_b", "a\0b", "x" * 300, "x" * 301, "é" * 200, " a ", "a", "50%"]
-    safe = [board._safe(name) for name in names]
+    safe = [tensorboard_study._safe(name) for name in names]
     assert len(set(safe)) == len(names)
     for one in safe:
         assert re.fullmatch(r"[^./\\%\0()][^/\\%\0()]*", one)

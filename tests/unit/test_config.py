@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 
-from decoderlab.config import ConfigError, complete, resolve, run_id
+from decoderlab.config.resolution import ConfigError, complete, resolve, run_id
 from tests.conftest import composed
 
 

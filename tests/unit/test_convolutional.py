@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from decoderlab.contract import ImageSpace, TokenSpace, ValueSpace
-from decoderlab.encoders.convolutional import ConvolutionalEncoder
-from decoderlab.encoders.image import ImageEncoder
-from decoderlab.equations import count
-from decoderlab.pooling import length_mask, masked_max, masked_mean
+from decoderlab.encoders.convolutional_encoder import ConvolutionalEncoder
+from decoderlab.encoders.image_encoder import ImageEncoder
+from decoderlab.layers.equations import count
+from decoderlab.layers.pooling import length_mask, masked_max, masked_mean
 
 
 def test_pooling_sees_real_positions_only():

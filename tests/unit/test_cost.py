@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from decoderlab import cost
-from decoderlab.assembly import build_model
+from decoderlab.training import cost
+from decoderlab.training.assembly import build_model
 
 
 @pytest.mark.parametrize(("layers", "cell"), [(nn.LSTM, nn.LSTMCell), (nn.GRU, nn.GRUCell)])

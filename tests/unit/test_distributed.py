@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from decoderlab.assembly import build_model
-from decoderlab.config import ConfigError
-from decoderlab.distributed import Ranks
-from decoderlab.runs import check_machine
-from decoderlab.tasks.batches import EvaluationBatches
+from decoderlab.config.resolution import ConfigError
+from decoderlab.data.batches import EvaluationBatches
+from decoderlab.training.assembly import build_model
+from decoderlab.training.distributed import Ranks
+from decoderlab.training.runs import check_machine
 from tests.conftest import composed
 
 

@@ -5,7 +5,7 @@ from torch import nn
 
 from decoderlab.contract import EncoderShape, TokenSpace
 from decoderlab.decoders import RecurrentDecoder
-from decoderlab.equations import as_text, count, equations_of
+from decoderlab.layers.equations import as_text, count, equations_of
 from decoderlab.testing import ENCODER_SHAPE
 from tests.conftest import variants
 from tests.contracts.pairs import settings, source_space

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.anova import AnovaRM
 
-from decoderlab.studies.factorial import analyse, variance_table
+from decoderlab.studies.analysis.factorial import analyse, variance_table
 from decoderlab.studies.statistics import holm, paired, sign_flip
 
 DESIGNS = [{"a": 2}, {"a": 4}, {"a": 2, "b": 3}, {"a": 3, "b": 3}, {"a": 2, "b": 3, "c": 2}]

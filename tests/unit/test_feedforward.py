@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from decoderlab.contract import Encoded, EncoderShape, TokenSpace, ValueSpace
-from decoderlab.decoders.feedforward import FeedforwardDecoder
-from decoderlab.positions import sinusoidal_positions
+from decoderlab.decoders.feedforward_decoder import FeedforwardDecoder
+from decoderlab.layers.positions import sinusoidal_positions
 
 SHAPE = EncoderShape(memory_size=3, summary_size=5)
 

@@ -9,10 +9,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from decoderlab.config import ConfigError
-from decoderlab.studies.compose import Composer
-from decoderlab.studies.grid import as_value, grid
-from decoderlab.train import conf_dir
+from decoderlab.common.folders import conf_dir
+from decoderlab.config.resolution import ConfigError
+from decoderlab.studies.design.compose import Composer
+from decoderlab.studies.design.grid import as_value, grid
 
 
 def parse(overrides: list[str]):

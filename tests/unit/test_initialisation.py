@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from decoderlab.assembly import build_model
-from decoderlab.cells import RecurrentLayers
 from decoderlab.contract import TokenSpace
-from decoderlab.initialisation import initialise
-from decoderlab.transformer import ScaledEmbedding
+from decoderlab.layers.attention_blocks import ScaledEmbedding
+from decoderlab.layers.initialisation import initialise
+from decoderlab.layers.recurrent_stack import RecurrentLayers
+from decoderlab.training.assembly import build_model
 from tests.conftest import variants
 
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from decoderlab.config import ConfigError
-from decoderlab.studies.launchers import starter, visible_gpus
+from decoderlab.config.resolution import ConfigError
+from decoderlab.studies.execution.launchers import starter, visible_gpus
 
 RUN = {"accelerator": "cpu", "threads": 1}
 

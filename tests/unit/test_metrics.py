@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchmetrics.functional.text import edit_distance as reference_edit_distance
 
-from decoderlab.metrics import SequenceMetrics, edit_distance
+from decoderlab.data.metrics import SequenceMetrics, edit_distance
 
 WORDS = st.text("abc", max_size=7)
 

@@ -12,18 +12,18 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
-from decoderlab.config import ConfigError
-from decoderlab.drift import maker
-from decoderlab.records import write_json
-from decoderlab.runs import execute, prepare, prepare_resolved
-from decoderlab.studies.changes import check_drift
-from decoderlab.studies.compose import Composer
-from decoderlab.studies.grid import as_value, grid
-from decoderlab.studies.launch import confirm
-from decoderlab.studies.plan import plan_file, read_configs, read_job, read_plan
-from decoderlab.studies.planning import Planned, make_plan
-from decoderlab.studies.report import build_report
-from decoderlab.train import conf_dir
+from decoderlab.common.folders import conf_dir
+from decoderlab.config.resolution import ConfigError
+from decoderlab.records.run_folder import write_json
+from decoderlab.studies.design.compose import Composer
+from decoderlab.studies.design.grid import as_value, grid
+from decoderlab.studies.design.lost_runs import check_drift
+from decoderlab.studies.design.plan_file import plan_file, read_configs, read_job, read_plan
+from decoderlab.studies.design.preparation import Planned, make_plan
+from decoderlab.studies.execution.sweep import confirm
+from decoderlab.studies.reporting.build import build_report
+from decoderlab.training.code_changes import maker
+from decoderlab.training.runs import execute, prepare, prepare_resolved
 from tests.conftest import TASKS, TINY, composed, run
 
 BASE = (*TASKS["echo"], *TINY, "encoder.hidden_size=8", "decoder.hidden_size=8")
@@ -61,7 +61,7 @@ def test_a_plan_says_of_each_run_what_the_run_says_itself(planned, tmp_path):
 
 def test_models_too_large_for_real_tensors_are_counted_the_same(planned, monkeypatch):
     before = planned("decoder=luong,peek").plan.cells
-    monkeypatch.setattr("decoderlab.studies.planning.SMALL_MODEL", 0)
+    monkeypatch.setattr("decoderlab.studies.design.preparation.SMALL_MODEL", 0)
     assert planned("decoder=luong,peek").plan.cells == before
 
 
@@ -81,7 +81,7 @@ def test_all_impossible_cells_are_named_with_their_reasons(planned):
 
 
 def test_a_model_that_cannot_read_its_batches_is_refused(planned, monkeypatch):
-    from decoderlab.decoders.recurrent import RecurrentDecoder
+    from decoderlab.decoders.recurrent_decoder import RecurrentDecoder
 
     monkeypatch.setattr(RecurrentDecoder, "forward", lambda *_: torch.ones(2) @ torch.ones(3))
     with pytest.raises(ConfigError, match=r"cannot read a batch of its task \(RuntimeError"):
@@ -193,7 +193,7 @@ def test_the_estimate_is_that_of_pending_runs(planned):
 
 
 def test_large_models_are_estimated_from_small_ones(planned, monkeypatch):
-    from decoderlab.studies import timing
+    from decoderlab.studies.design import timing
 
     whole = planned("decoder.hidden_size=8,64", "decoder=every_input").seconds
     small = planned("decoder.hidden_size=8", "decoder=every_input")

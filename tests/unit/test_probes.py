@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from decoderlab import probes
-from decoderlab.loading import load_run
-from decoderlab.probes import exchanged, probe, unpack
-from decoderlab.runs import evaluate
+from decoderlab.training import probes
+from decoderlab.training.loading import load_run
+from decoderlab.training.probes import exchanged, probe, unpack
+from decoderlab.training.runs import evaluate
 from tests.conftest import run
 
 
@@ -138,7 +138,7 @@ def test_a_module_that_cannot_be_probed_keeps_its_scores(tiny, monkeypatch, caps
     def broken(*_):
         raise RuntimeError("no such thing")
 
-    monkeypatch.setattr("decoderlab.runs.probe", broken)
+    monkeypatch.setattr("decoderlab.training.runs.probe", broken)
     prepared = tiny("decoder=luong")
     assert run(prepared) == "FINISHED"
     assert prepared.folder.result()["probes"] is None

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from decoderlab.randomness import STREAMS, numpy_generator, stream_seed, torch_generator
+from decoderlab.common.randomness import STREAMS, numpy_generator, stream_seed, torch_generator
 
 
 def test_streams_keys_and_seeds_are_all_different():

@@ -8,7 +8,7 @@ from multiprocessing import get_context
 import pytest
 import torch
 
-from decoderlab.records import (
+from decoderlab.records.run_folder import (
     AtomicCheckpointIO,
     Invalid,
     RunFolder,

@@ -12,10 +12,10 @@ import torch
 from scipy.stats import chisquare
 from torch import nn
 
-from decoderlab import sampling
+from decoderlab.common.randomness import numpy_generator
 from decoderlab.contract import Encoded, TokenSpace, ValueSpace
-from decoderlab.randomness import numpy_generator
-from decoderlab.search import Search, beam, greedy, roll_forward, sample
+from decoderlab.generation import sampling
+from decoderlab.generation.search import Search, beam, greedy, roll_forward, sample
 
 TOKENS = TokenSpace(6)
 PAD, EOS = TOKENS.pad_id, TOKENS.eos_id

@@ -5,8 +5,8 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from decoderlab.config import resolve
-from decoderlab.settings import OPTIMIZERS, Evaluation, Run, Study, Training
+from decoderlab.config.resolution import resolve
+from decoderlab.config.settings import OPTIMIZERS, Evaluation, Run, Study, Training
 from tests.conftest import composed
 
 

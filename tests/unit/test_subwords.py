@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decoderlab.tasks import subwords
-from decoderlab.tasks.subwords import BEGINNING, Segmenter, learnt_pieces
+from decoderlab.data import subwords
+from decoderlab.data.subwords import BEGINNING, Segmenter, learnt_pieces
+from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.tasks.tsv import TSVTask
-from decoderlab.tasks.vocabulary import Vocabulary
 from tests.conftest import version
 
 learns = pytest.mark.skipif(version("tokenizers") is None, reason="tokenizers is not installed")
@@ -168,7 +168,7 @@ def test_a_word_with_an_unknown_character_is_unknown_as_a_whole():
 
 
 def test_words_that_are_remembered_do_not_pile_up(monkeypatch):
-    monkeypatch.setattr("decoderlab.tasks.subwords.REMEMBERED", 3)
+    monkeypatch.setattr("decoderlab.data.subwords.REMEMBERED", 3)
     split = Segmenter(["a", "##a"])
     for length in range(1, 20):
         assert len(split("a" * length)) == length

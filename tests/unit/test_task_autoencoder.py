@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from decoderlab.config import ConfigError
-from decoderlab.loading import load_run, predict
+from decoderlab.config.resolution import ConfigError
 from decoderlab.tasks import AutoencoderTask
+from decoderlab.training.loading import load_run, predict
 from tests.conftest import run
 
 ECHO = {

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from decoderlab.contract import ImageSpace
+from decoderlab.data.reading import package_file
+from decoderlab.data.task import SPLITS
 from decoderlab.tasks.captioning import (
     WORDS,
     DigitsTask,
@@ -22,8 +24,6 @@ from decoderlab.tasks.captioning import (
     joined,
     same_drawings,
 )
-from decoderlab.tasks.reading import package_file
-from decoderlab.tasks.task import SPLITS
 from tests.conftest import version
 
 needs_emoji = pytest.mark.skipif(

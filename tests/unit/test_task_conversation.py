@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from decoderlab.contract import TokenSpace
-from decoderlab.tasks import conversation, reading
-from decoderlab.tasks.batches import Ragged
+from decoderlab.data import reading
+from decoderlab.data.batches import Ragged
+from decoderlab.tasks import conversation
 from decoderlab.tasks.conversation import ConversationTask, ngram_loss, tokenised
 from tests.conftest import version
 

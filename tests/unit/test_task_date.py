@@ -5,8 +5,8 @@ import unicodedata
 
 import pytest
 
-from decoderlab.loading import load_run, predict
 from decoderlab.tasks.date import FORMATS, ZEROS, DateTask, tidy, written
+from decoderlab.training.loading import load_run, predict
 from tests.conftest import run
 
 babel = pytest.importorskip("babel")

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from decoderlab.loading import load_run, predict
-from decoderlab.metrics import signature
-from decoderlab.search import Search
+from decoderlab.data.metrics import signature
+from decoderlab.data.values import Values
+from decoderlab.generation.search import Search
 from decoderlab.tasks import ForecastingTask
-from decoderlab.tasks.values import Values
+from decoderlab.training.loading import load_run, predict
 from tests.conftest import run
 
 SMALL = {"source_length": 6, "target_length": 4}

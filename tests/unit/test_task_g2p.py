@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from decoderlab.data.reading import package_file
 from decoderlab.tasks.g2p import LETTERS, G2PTask, letter_to_sound, read_lexicon
-from decoderlab.tasks.reading import package_file
 from tests.conftest import version
 
 SIZES = {"num_train": 3000, "num_validation": 200, "num_test": 500}

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from decoderlab.tasks.batches import TrainingBatches
-from decoderlab.tasks.curriculum import BLOCK, CURRICULA, Curriculum, CurriculumBatches
+from decoderlab.data.batches import TrainingBatches
+from decoderlab.data.curriculum import BLOCK, CURRICULA, Curriculum, CurriculumBatches
+from decoderlab.data.task import TaskData
 from decoderlab.tasks.learning_to_execute import (
     KINDS,
     LearningToExecuteTask,
@@ -19,7 +20,6 @@ from decoderlab.tasks.learning_to_execute import (
     printed,
     random_program,
 )
-from decoderlab.tasks.task import TaskData
 
 SETTINGS = {
     "kind": "program",

@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from decoderlab.data.reading import package_file
+from decoderlab.data.task import SPLITS, TaskData
 from decoderlab.tasks.movement import EXERCISES, MovementTask, averaged, watch_recordings
-from decoderlab.tasks.reading import package_file
-from decoderlab.tasks.task import SPLITS, TaskData
 from tests.conftest import version
 
 needs_data = pytest.mark.skipif(version("seglearn") is None, reason="needs decoderlab[data]")

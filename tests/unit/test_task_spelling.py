@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from decoderlab.data.reading import package_file
 from decoderlab.tasks import spelling
-from decoderlab.tasks.reading import package_file
 from decoderlab.tasks.spelling import SpellingTask, parse_codespell
 from tests.conftest import version
 

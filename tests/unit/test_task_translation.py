@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decoderlab.metrics import SCALES
+from decoderlab.data.metrics import SCALES
+from decoderlab.data.reading import package_file
 from decoderlab.tasks import translation
-from decoderlab.tasks.reading import package_file
 from decoderlab.tasks.translation import (
     COPIED,
     JOINT,

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from decoderlab.contract import ImageSpace
+from decoderlab.data.reading import package_file
+from decoderlab.data.splits import distinct, split_by_source
+from decoderlab.data.task import Example, _dumped
+from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.tasks import AdditionTask, EchoTask, G2PTask, ShapesTask, TSVTask
 from decoderlab.tasks.g2p import parse_cmudict
-from decoderlab.tasks.reading import package_file
-from decoderlab.tasks.sampling import distinct, split_by_source
-from decoderlab.tasks.task import Example, _dumped
-from decoderlab.tasks.vocabulary import Vocabulary
 from tests.conftest import run
 
 SIZES = {"num_train": 60, "num_validation": 20, "num_test": 20}

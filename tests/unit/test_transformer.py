@@ -11,11 +11,11 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from decoderlab.contract import Encoded, EncoderShape, ImageSpace, TokenSpace, ValueSpace
-from decoderlab.decoders.transformer import TransformerDecoder, TransformerDecoderLayer
-from decoderlab.encoders.transformer import TransformerEncoder, TransformerEncoderLayer
-from decoderlab.initialisation import initialise
-from decoderlab.positions import sinusoidal_positions
-from decoderlab.transformer import MultiHeadAttention, ScaledEmbedding, feed_forward
+from decoderlab.decoders.transformer_decoder import TransformerDecoder, TransformerDecoderLayer
+from decoderlab.encoders.transformer_encoder import TransformerEncoder, TransformerEncoderLayer
+from decoderlab.layers.attention_blocks import MultiHeadAttention, ScaledEmbedding, feed_forward
+from decoderlab.layers.initialisation import initialise
+from decoderlab.layers.positions import sinusoidal_positions
 
 NORM_FIRST = pytest.mark.parametrize("norm_first", [False, True])
 LAYER = {"hidden_size": 8, "num_heads": 2, "feedforward_size": 12, "dropout": 0.0}

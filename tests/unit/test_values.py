@@ -10,8 +10,8 @@ import torch
 from decoderlab.contract import ValueSpace
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.encoders import RecurrentEncoder
-from decoderlab.objective import negative_log_likelihood
-from decoderlab.search import roll_forward
+from decoderlab.generation.search import roll_forward
+from decoderlab.training.objective import negative_log_likelihood
 
 VALUES = ValueSpace(1)
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from decoderlab import checks
-from decoderlab.equations import Equation, count
-from decoderlab.parts import keep
+from decoderlab.common import require
+from decoderlab.common.parts import keep
+from decoderlab.layers.equations import Equation, count
 
 SCORES = ("dot", "scaled_dot", "general", "additive", "concat")
 QUERIES = ("current", "previous")
@@ -42,11 +42,11 @@ class AttentionSettings:
 
     def __post_init__(self) -> None:
         if self.score is not None:
-            checks.choice("attention.score", self.score, SCORES)
-        checks.choice("attention.query", self.query, QUERIES)
-        checks.choice("attention.mixing", self.mixing, MIXINGS)
+            require.choice("attention.score", self.score, SCORES)
+        require.choice("attention.query", self.query, QUERIES)
+        require.choice("attention.mixing", self.mixing, MIXINGS)
         if self.size is not None:
-            checks.at_least("attention.size", self.size, 1)
+            require.at_least("attention.size", self.size, 1)
 
     def settled(self) -> AttentionSettings:
         """Return the settings with what has no effect at its default."""
@@ -99,7 +99,7 @@ class Attention(nn.Module):
         self, *, score: str, query_size: int, memory_size: int, size: int | None = None
     ) -> None:
         super().__init__()
-        checks.choice("attention.score", score, SCORES)
+        require.choice("attention.score", score, SCORES)
         if score in ("dot", "scaled_dot") and query_size != memory_size:
             raise ValueError(
                 f"attention.score is {score!r}, but the decoder's hidden_size is {query_size} and "
@@ -119,7 +119,7 @@ class Attention(nn.Module):
             self.score_vector = nn.Linear(size, 1, bias=False)
 
     def equations(self, query: str) -> list[Equation]:
-        """Return scores, weights and context; see `decoderlab.equations`."""
+        """Return scores, weights and context; see `decoderlab.layers.equations`."""
         score = {
             "dot": f"{query} . m_j",
             "scaled_dot": f"{query} . m_j / sqrt({self.memory_size})",

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from decoderlab import checks
+from decoderlab.common import require
+from decoderlab.common.parts import keep
 from decoderlab.contract import Encoded, EncoderShape, State
-from decoderlab.equations import Equation, count
-from decoderlab.parts import keep
-from decoderlab.pooling import masked_mean
+from decoderlab.layers.equations import Equation, count
+from decoderlab.layers.pooling import masked_mean
 
 BRIDGES = ("zero", "copy", "dense", "dense_nonlinear", "mean", "learned")
 SOURCES = ("state", "summary", "first")
@@ -36,9 +36,9 @@ class BridgeSettings:
     cell: str = "encoder"
 
     def __post_init__(self) -> None:
-        checks.choice("bridge.kind", self.kind, BRIDGES)
-        checks.choice("bridge.source", self.source, SOURCES)
-        checks.choice("bridge.cell", self.cell, CELL_STATES)
+        require.choice("bridge.kind", self.kind, BRIDGES)
+        require.choice("bridge.source", self.source, SOURCES)
+        require.choice("bridge.cell", self.cell, CELL_STATES)
 
     def settled(self) -> BridgeSettings:
         """Return the settings with what has no effect at its default."""
@@ -161,7 +161,7 @@ class Bridge(nn.Module):
         return State(hidden, cell)
 
     def equations(self) -> list[Equation]:
-        """Return the initial state, and an LSTM's initial cell; see `decoderlab.equations`."""
+        """Return the initial state, and an LSTM's initial cell; see `layers.equations`."""
         read, read_cell = (
             ("the encoder's last h", "the encoder's last k")
             if self.from_state

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from decoderlab import checks
+from decoderlab.common import require
+from decoderlab.common.parts import keep
 from decoderlab.contract import TokenSpace, ValueSpace
-from decoderlab.parts import keep
 
 FEEDBACKS = ("none", "teacher_forcing", "scheduled_sampling", "free_running", "softmax")
 SCOPES = ("token", "sequence")
@@ -47,12 +47,12 @@ class FeedbackSettings:
     decay_steps: int = 1000
 
     def __post_init__(self) -> None:
-        checks.choice("feedback.kind", self.kind, FEEDBACKS)
-        checks.choice("feedback.scope", self.scope, SCOPES)
-        checks.choice("feedback.schedule", self.schedule, SCHEDULES)
-        checks.between("feedback.first_ratio", self.first_ratio, 0, 1)
-        checks.between("feedback.last_ratio", self.last_ratio, 0, self.first_ratio)
-        checks.at_least("feedback.decay_steps", self.decay_steps, 1)
+        require.choice("feedback.kind", self.kind, FEEDBACKS)
+        require.choice("feedback.scope", self.scope, SCOPES)
+        require.choice("feedback.schedule", self.schedule, SCHEDULES)
+        require.between("feedback.first_ratio", self.first_ratio, 0, 1)
+        require.between("feedback.last_ratio", self.last_ratio, 0, self.first_ratio)
+        require.at_least("feedback.decay_steps", self.decay_steps, 1)
         constant = self.kind == "scheduled_sampling" and self.schedule == "constant"
         if constant and self.first_ratio == 1:
             raise ValueError(

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from decoderlab import checks
+from decoderlab.common import require
 from decoderlab.contract import TokenSpace, ValueSpace
-from decoderlab.equations import Equation, count
+from decoderlab.layers.equations import Equation, count
 
 HEADS = ("linear", "tanh", "maxout")
 DISTRIBUTIONS = ("categorical", "point", "gaussian")
@@ -44,13 +44,13 @@ class HeadSettings:
     distribution: str | None = None
 
     def __post_init__(self) -> None:
-        checks.choice("head.kind", self.kind, HEADS)
-        checks.choice("head.state", self.state, ("current", "previous"))
+        require.choice("head.kind", self.kind, HEADS)
+        require.choice("head.state", self.state, ("current", "previous"))
         if self.distribution is not None:
-            checks.choice("head.distribution", self.distribution, DISTRIBUTIONS)
+            require.choice("head.distribution", self.distribution, DISTRIBUTIONS)
         for name in ("size", "rank"):
             if getattr(self, name) is not None:
-                checks.at_least(f"head.{name}", getattr(self, name), 1)
+                require.at_least(f"head.{name}", getattr(self, name), 1)
         if self.tied and self.rank is not None:
             raise ValueError(
                 f"head.tied is true and head.rank is {self.rank}; a tied matrix has the rank of "
@@ -137,7 +137,7 @@ class Head(nn.Module):
             self.output = nn.Linear(narrow or width, output_size)
 
     def equations(self, features: str) -> list[Equation]:
-        """Return the output and the features' hidden layer; see `decoderlab.equations`."""
+        """Return the output and the features' hidden layer; see `decoderlab.layers.equations`."""
         lines = []
         if self.kind != "linear":
             inner = f"V {features} + d"

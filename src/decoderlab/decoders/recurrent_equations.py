@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from decoderlab.equations import Equation, concatenation, count, embedding_equation
+from decoderlab.layers.equations import Equation, concatenation, count, embedding_equation
 
 if TYPE_CHECKING:
-    from decoderlab.decoders.recurrent import RecurrentDecoder
+    from decoderlab.decoders.recurrent_decoder import RecurrentDecoder
 
 
 def recurrent_equations(decoder: RecurrentDecoder) -> list[Equation]:
-    """Return what is computed at step t, y the target; see `decoderlab.equations`."""
+    """Return what is computed at step t, y the target; see `decoderlab.layers.equations`."""
     attends, rnn, lines = decoder.attends, decoder.rnn, decoder.bridge.equations()
     if "first_input" in decoder.routes:
         size = decoder.first_input.out_features

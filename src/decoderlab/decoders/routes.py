@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from decoderlab.equations import concatenation
+from decoderlab.layers.equations import concatenation
 
 ROUTES = ("initial_state", "first_input", "every_input", "output")
 COMBINATIONS = ("concat", "add", "mul")
@@ -39,7 +39,7 @@ class Combination(nn.Module):
             self.project = nn.Linear(summary_size, size, bias=False)
 
     def equation(self, values: str, matrix: str) -> str:
-        """Return what is computed, `matrix` being W's name; see `decoderlab.equations`."""
+        """Return what is computed, `matrix` being W's name; see `decoderlab.layers.equations`."""
         match self.kind:
             case "add":
                 return f"{values} + {matrix} c"

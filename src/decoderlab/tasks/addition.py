@@ -7,11 +7,11 @@ from itertools import zip_longest
 from math import comb
 from typing import Any
 
-from decoderlab import checks
-from decoderlab.randomness import numpy_generator
-from decoderlab.tasks.sampling import check_possible, check_split_sizes, cut, distinct
-from decoderlab.tasks.task import Example, Task
-from decoderlab.tasks.vocabulary import Vocabulary
+from decoderlab.common import require
+from decoderlab.common.randomness import numpy_generator
+from decoderlab.data.splits import check_possible, check_split_sizes, cut, distinct
+from decoderlab.data.task import Example, Task
+from decoderlab.data.vocabulary import Vocabulary
 
 PADDINGS = ("none", "right", "left")
 NUMBERS = ("by_length", "by_value")
@@ -61,10 +61,10 @@ class AdditionTask(Task):
         data_seed: int = 0,
     ) -> None:
         super().__init__(append_eos=padding == "none")
-        checks.at_least("num_terms", num_terms, 2)
-        checks.between("num_digits", num_digits, 1, 15)
-        checks.choice("padding", padding, PADDINGS)
-        checks.choice("numbers", numbers, NUMBERS)
+        require.at_least("num_terms", num_terms, 2)
+        require.between("num_digits", num_digits, 1, 15)
+        require.choice("padding", padding, PADDINGS)
+        require.choice("numbers", numbers, NUMBERS)
         self.num_terms, self.num_digits, self.padding = num_terms, num_digits, padding
         self.numbers, self.data_seed = numbers, data_seed
         self.num_examples = check_split_sizes(num_train, num_validation, num_test)

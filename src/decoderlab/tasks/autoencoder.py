@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from decoderlab.config import ConfigError, call, complete, find_target
+from decoderlab.config.resolution import ConfigError, call, complete, find_target
 from decoderlab.contract import ImageSpace
-from decoderlab.tasks.task import Example, Kind, Task, TaskData, key_of
-from decoderlab.tasks.values import Values
-from decoderlab.tasks.vocabulary import Vocabulary
+from decoderlab.data.task import Example, Kind, Task, TaskData, key_of
+from decoderlab.data.values import Values
+from decoderlab.data.vocabulary import Vocabulary
 
 
 class AutoencoderTask(Task):

@@ -10,14 +10,14 @@ from math import comb
 
 import numpy as np
 
-from decoderlab import checks
+from decoderlab.common import require
+from decoderlab.common.randomness import numpy_generator
 from decoderlab.contract import ImageSpace
-from decoderlab.randomness import numpy_generator
-from decoderlab.tasks.nearest import nearest_targets
-from decoderlab.tasks.reading import package_file
-from decoderlab.tasks.sampling import check_split_sizes, distinct
-from decoderlab.tasks.task import SPLITS, Example, Task
-from decoderlab.tasks.vocabulary import Vocabulary
+from decoderlab.data.nearest import nearest_targets
+from decoderlab.data.reading import package_file
+from decoderlab.data.splits import check_split_sizes, distinct
+from decoderlab.data.task import SPLITS, Example, Task
+from decoderlab.data.vocabulary import Vocabulary
 
 TONE = re.compile(r" (?:(?:medium-)?(?:light|dark)|medium) skin tone")
 APART = ("figure", "picture")
@@ -80,10 +80,10 @@ class EmojiTask(Task):
         data_seed: int = 0,
     ) -> None:
         super().__init__()
-        checks.at_least("num_validation", num_validation, 1)
-        checks.at_least("num_test", num_test, 1)
-        checks.choice("apart", apart, APART)
-        checks.between("picture_size", picture_size, 8, 128)
+        require.at_least("num_validation", num_validation, 1)
+        require.at_least("num_test", num_test, 1)
+        require.choice("apart", apart, APART)
+        require.between("picture_size", picture_size, 8, 128)
         self.num_held_out = {"validation": num_validation, "test": num_test}
         self.apart, self.picture_size = apart, picture_size
         self.skin_tones_only, self.data_seed = skin_tones_only, data_seed
@@ -301,11 +301,11 @@ class DigitsTask(Task):
         data_seed: int = 0,
     ) -> None:
         super().__init__()
-        checks.between("max_digits", max_digits, 1, 8)
-        checks.between("min_digits", min_digits, 1, max_digits)
+        require.between("max_digits", max_digits, 1, 8)
+        require.between("min_digits", min_digits, 1, max_digits)
         sizes = check_split_sizes(num_train, num_validation, num_test)
         self.num_examples = dict(zip(SPLITS, sizes, strict=True))
-        self.shares = checks.shares(validation_share=validation_share, test_share=test_share)
+        self.shares = require.shares(validation_share=validation_share, test_share=test_share)
         self.min_digits, self.max_digits, self.data_seed = min_digits, max_digits, data_seed
 
     def vocabularies(self, train: list[Example]) -> tuple[ImageSpace, Vocabulary]:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from decoderlab import checks
+from decoderlab.common import require
 from decoderlab.contract import TokenSpace
-from decoderlab.metrics import distinct
-from decoderlab.tasks.batches import Ragged
-from decoderlab.tasks.pairs import Pair, PairsTask
-from decoderlab.tasks.reading import package_file
+from decoderlab.data.batches import Ragged
+from decoderlab.data.metrics import distinct
+from decoderlab.data.pairs import Pair, PairsTask
+from decoderlab.data.reading import package_file
 
 TOKEN = re.compile(r"\w+(?:'\w+)*|([^\w\s])\1*")
 # An e-mail address, the name of an account, or a telephone number of North America.
@@ -78,7 +78,7 @@ class ConversationTask(PairsTask):
             max_target_length=max_target_length,
             data_seed=data_seed,
         )
-        self.shares = checks.shares(validation_share=validation_share, test_share=test_share)
+        self.shares = require.shares(validation_share=validation_share, test_share=test_share)
 
     def told(self) -> str:
         """Return what a message calls the data."""

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from decoderlab import checks
-from decoderlab.randomness import numpy_generator
-from decoderlab.tasks.reading import package_file
-from decoderlab.tasks.sampling import check_possible, check_split_sizes, cut
-from decoderlab.tasks.task import Example, Task
+from decoderlab.common import require
+from decoderlab.common.randomness import numpy_generator
+from decoderlab.data.reading import package_file
+from decoderlab.data.splits import check_possible, check_split_sizes, cut
+from decoderlab.data.task import Example, Task
 
 FORMATS = ("short", "medium", "long", "full")
 # Where everyday dates are of another calendar than Babel's, by CLDR's calendar preferences:
@@ -86,13 +86,13 @@ class DateTask(Task):
     ) -> None:
         super().__init__()
         self.locales, self.formats = list(locales), list(formats)
-        checks.subset("formats", self.formats, FORMATS)
-        checks.subset("locales", self.locales, self.locales)
+        require.subset("formats", self.formats, FORMATS)
+        require.subset("locales", self.locales, self.locales)
         for name, values in (("locales", self.locales), ("formats", self.formats)):
             if not values:
                 raise ValueError(f"{name} is empty; name at least one")
-        checks.between("first_year", first_year, 1000, 9999)
-        checks.between("last_year", last_year, first_year, 9999)
+        require.between("first_year", first_year, 1000, 9999)
+        require.between("last_year", last_year, first_year, 9999)
         self.first = date(first_year, 1, 1).toordinal()
         self.days = date(last_year, 12, 31).toordinal() - self.first + 1
         self.years, self.data_seed = last_year - first_year + 1, data_seed

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from decoderlab import checks
-from decoderlab.randomness import numpy_generator
-from decoderlab.tasks.sampling import check_split_sizes, cut, distinct
-from decoderlab.tasks.task import Example, Task
-from decoderlab.tasks.vocabulary import Vocabulary
+from decoderlab.common import require
+from decoderlab.common.randomness import numpy_generator
+from decoderlab.data.splits import check_split_sizes, cut, distinct
+from decoderlab.data.task import Example, Task
+from decoderlab.data.vocabulary import Vocabulary
 
 ORDERS = {"given": list, "reversed": lambda values: values[::-1], "sorted": sorted}
 
@@ -67,10 +67,10 @@ class EchoTask(Task):
         data_seed: int = 0,
     ) -> None:
         super().__init__(append_eos=not pad_target)
-        checks.at_least("num_values", num_values, 2)
-        checks.at_least("min_length", min_length, 1)
-        checks.at_least("max_length", max_length, min_length)
-        checks.choice("order", order, tuple(ORDERS))
+        require.at_least("num_values", num_values, 2)
+        require.at_least("min_length", min_length, 1)
+        require.at_least("max_length", max_length, min_length)
+        require.choice("order", order, tuple(ORDERS))
         if echo_first is not None and not 1 <= echo_first <= min_length:
             raise ValueError(
                 f"echo_first is {echo_first}; it must be between 1 and min_length ({min_length}), "
@@ -143,7 +143,7 @@ class EchoTask(Task):
                 f"test_min_length is {minimum}; it must be above max_length ({self.lengths[1]}), "
                 "or null to test the lengths of training"
             )
-        checks.at_least("test_max_length", maximum, minimum)
+        require.at_least("test_max_length", maximum, minimum)
         return minimum, maximum
 
     def _check_possible(self, names: str, number: int, lengths: tuple[int, int]) -> None:

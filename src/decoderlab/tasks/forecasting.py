@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from decoderlab import checks
-from decoderlab.progress import say
-from decoderlab.tasks.batches import Ragged, Split
-from decoderlab.tasks.reading import lines_of, package_file
-from decoderlab.tasks.task import SPLITS, Example, Task
-from decoderlab.tasks.values import Values
+from decoderlab.common import require
+from decoderlab.common.progress import say
+from decoderlab.data.batches import Ragged, Split
+from decoderlab.data.reading import lines_of, package_file
+from decoderlab.data.task import SPLITS, Example, Task
+from decoderlab.data.values import Values
 
 CSV = "a CSV file whose first line names its columns"
 FITTED = 20_000_000  # numbers that least squares read at most
@@ -134,7 +134,7 @@ class ForecastingTask(Task):
                 f"{', '.join(SERIES)}, or the path of a CSV file"
             )
         if series is not None:
-            checks.choice("series", series, list(SERIES))
+            require.choice("series", series, list(SERIES))
         known = () if series is None else SERIES[series].seasons
         if series is not None and columns is not None:
             raise ValueError(f"columns is {columns}, but {series} has only one; leave it out")
@@ -146,8 +146,8 @@ class ForecastingTask(Task):
             "season": self.season,
             "stride": stride,
         }.items():
-            checks.at_least(name, value, 1)
-        self.shares = checks.shares(validation_share=validation_share, test_share=test_share)
+            require.at_least(name, value, 1)
+        self.shares = require.shares(validation_share=validation_share, test_share=test_share)
         self.series, self.columns, self.stride = series, columns, stride
         self.path = None if path is None else Path(path).expanduser()
         self.source_length, self.num_steps = source_length, target_length

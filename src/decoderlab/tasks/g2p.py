@@ -11,10 +11,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from decoderlab import checks
-from decoderlab.tasks.reading import package_file
-from decoderlab.tasks.sampling import split_by_source
-from decoderlab.tasks.task import COUNTED, Example, Task
+from decoderlab.common import require
+from decoderlab.data.reading import package_file
+from decoderlab.data.splits import split_by_source
+from decoderlab.data.task import COUNTED, Example, Task
 
 LETTERS = {
     "en": "a-z",
@@ -70,7 +70,7 @@ class G2PTask(Task):
         data_seed: int = 0,
     ) -> None:
         super().__init__()
-        checks.choice("language", language, list(LETTERS))
+        require.choice("language", language, list(LETTERS))
         if stress and language != "en":
             raise ValueError(
                 f"stress is true and language is {language!r}, whose lexicon marks no stress; "
@@ -84,7 +84,7 @@ class G2PTask(Task):
             "max_target_length": max_target_length,
         }.items():
             if value is not None:
-                checks.at_least(name, value, 1)
+                require.at_least(name, value, 1)
         self.language, self.stress = language, stress
         self.max_source_length, self.max_target_length = max_source_length, max_target_length
         self.sizes = {

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from decoderlab import checks
-from decoderlab.randomness import numpy_generator
-from decoderlab.tasks.curriculum import Curriculum, CurriculumBatches
-from decoderlab.tasks.sampling import check_split_sizes
-from decoderlab.tasks.task import Example, Task
-from decoderlab.tasks.vocabulary import Vocabulary
+from decoderlab.common import require
+from decoderlab.common.randomness import numpy_generator
+from decoderlab.data.curriculum import Curriculum, CurriculumBatches
+from decoderlab.data.splits import check_split_sizes
+from decoderlab.data.task import Example, Task
+from decoderlab.data.vocabulary import Vocabulary
 
 KINDS = ("program", "addition", "memorisation")
 OPERATIONS = ("sum", "product", "variable", "condition", "loop")
@@ -95,12 +95,12 @@ class LearningToExecuteTask(Task):
         data_seed: int = 0,
     ) -> None:
         super().__init__()
-        checks.choice("kind", kind, KINDS)
+        require.choice("kind", kind, KINDS)
         if kind == "memorisation":
-            checks.at_least("length", length, 1)
+            require.at_least("length", length, 1)
         else:
-            checks.between("length", length, 1, 15)
-        checks.between("nesting", nesting, 1, 20)
+            require.between("length", length, 1, 15)
+        require.between("nesting", nesting, 1, 20)
         if kind != "program" and nesting != 1:
             raise ValueError(f"nesting is {nesting}, but kind {kind!r} has no nesting; make it 1")
         check_split_sizes(num_train, num_validation, num_test)

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from decoderlab import checks
-from decoderlab.randomness import numpy_generator
-from decoderlab.tasks.nearest import nearest_targets
-from decoderlab.tasks.reading import package_file
-from decoderlab.tasks.sampling import check_split_sizes, distinct
-from decoderlab.tasks.task import SPLITS, Example, Task
-from decoderlab.tasks.values import Values
-from decoderlab.tasks.vocabulary import Vocabulary
+from decoderlab.common import require
+from decoderlab.common.randomness import numpy_generator
+from decoderlab.data.nearest import nearest_targets
+from decoderlab.data.reading import package_file
+from decoderlab.data.splits import check_split_sizes, distinct
+from decoderlab.data.task import SPLITS, Example, Task
+from decoderlab.data.values import Values
+from decoderlab.data.vocabulary import Vocabulary
 
 EXERCISES = ("PEN", "ABD", "FEL", "IR", "ER", "TRAP", "ROW")
 RATE = 50  # readings a second, as recorded
@@ -87,11 +87,11 @@ class MovementTask(Task):
         super().__init__()
         sizes = check_split_sizes(num_train, num_validation, num_test)
         self.num_examples = dict(zip(SPLITS, sizes, strict=True))
-        checks.at_least("num_validation_subjects", num_validation_subjects, 1)
-        checks.at_least("num_test_subjects", num_test_subjects, 1)
+        require.at_least("num_validation_subjects", num_validation_subjects, 1)
+        require.at_least("num_test_subjects", num_test_subjects, 1)
         self.num_subjects = {"validation": num_validation_subjects, "test": num_test_subjects}
-        checks.between("max_commands", max_commands, 1, 20)
-        checks.between("min_commands", min_commands, 1, max_commands)
+        require.between("max_commands", max_commands, 1, 20)
+        require.between("min_commands", min_commands, 1, max_commands)
         self.num_commands = (min_commands, max_commands)
         if sample_rate not in _divisors(RATE):
             raise ValueError(

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
-from decoderlab import checks
-from decoderlab.randomness import numpy_generator
-from decoderlab.tasks.batches import Split
-from decoderlab.tasks.task import Example, Task
-from decoderlab.tasks.vocabulary import Vocabulary
+from decoderlab.common import require
+from decoderlab.common.randomness import numpy_generator
+from decoderlab.data.batches import Split
+from decoderlab.data.task import Example, Task
+from decoderlab.data.vocabulary import Vocabulary
 
 KINDS = ("simple", "length", "add_jump", "turn_left")
 VERBS = {"walk": "I_WALK", "look": "I_LOOK", "run": "I_RUN", "jump": "I_JUMP"}
@@ -66,12 +66,12 @@ class ScanTask(Task):
         data_seed: int = 0,
     ) -> None:
         super().__init__()
-        checks.choice("split", split, KINDS)
-        checks.at_least("num_validation", num_validation, 1)
+        require.choice("split", split, KINDS)
+        require.at_least("num_validation", num_validation, 1)
         if num_test is not None:
-            checks.at_least("num_test", num_test, 1)
+            require.at_least("num_test", num_test, 1)
         if train_share is not None:
-            checks.ratio("train_share", train_share)
+            require.ratio("train_share", train_share)
             if split != "simple":
                 raise ValueError(
                     f"train_share is {train_share} and split is {split!r}; only the split 'simple' "

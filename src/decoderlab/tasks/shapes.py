@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from decoderlab import checks
+from decoderlab.common import require
+from decoderlab.common.randomness import numpy_generator
 from decoderlab.contract import ImageSpace
-from decoderlab.randomness import numpy_generator
-from decoderlab.tasks.sampling import check_possible, check_split_sizes, cut, distinct
-from decoderlab.tasks.task import Example, Task
-from decoderlab.tasks.vocabulary import Vocabulary
+from decoderlab.data.splits import check_possible, check_split_sizes, cut, distinct
+from decoderlab.data.task import Example, Task
+from decoderlab.data.vocabulary import Vocabulary
 
 KINDS = ("square", "disc", "cross", "triangle")
 CELL = 12  # pixels of a place, in both directions
@@ -52,7 +52,7 @@ class ShapesTask(Task):
         data_seed: int = 0,
     ) -> None:
         super().__init__()
-        checks.between("num_places", num_places, 1, 8)
+        require.between("num_places", num_places, 1, 8)
         self.num_places, self.data_seed = num_places, data_seed
         self.num_examples = check_split_sizes(num_train, num_validation, num_test)
         drawings = len(KINDS) * sum((CELL - size + 1) ** 2 for size in SIZES)

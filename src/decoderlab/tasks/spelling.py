@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from decoderlab import checks
-from decoderlab.randomness import numpy_generator
-from decoderlab.tasks.pairs import Pair, PairsTask
-from decoderlab.tasks.reading import package_file
+from decoderlab.common import require
+from decoderlab.common.randomness import numpy_generator
+from decoderlab.data.pairs import Pair, PairsTask
+from decoderlab.data.reading import package_file
 
 
 class SpellingTask(PairsTask):
@@ -43,11 +43,11 @@ class SpellingTask(PairsTask):
         max_length: int | None = None,
         data_seed: int = 0,
     ) -> None:
-        checks.at_least("num_validation", num_validation, 1)
-        checks.at_least("num_test", num_test, 1)
-        checks.between("identity_share", identity_share, 0, 1)
+        require.at_least("num_validation", num_validation, 1)
+        require.at_least("num_test", num_test, 1)
+        require.between("identity_share", identity_share, 0, 1)
         if max_length is not None:
-            checks.at_least("max_length", max_length, 1)
+            require.at_least("max_length", max_length, 1)
         super().__init__(
             tokens="character",
             max_source_length=max_length,

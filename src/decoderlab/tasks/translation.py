@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from decoderlab import checks
-from decoderlab.randomness import numpy_generator
-from decoderlab.tasks.pairs import Pair, PairsTask
-from decoderlab.tasks.reading import lines_of, package_file
-from decoderlab.tasks.task import Example
+from decoderlab.common import require
+from decoderlab.common.randomness import numpy_generator
+from decoderlab.data.pairs import Pair, PairsTask
+from decoderlab.data.reading import lines_of, package_file
+from decoderlab.data.task import Example
 
 JOINT = "￭"  # on the side of a token where the text has no space
 APOSTROPHES = "'’"
@@ -58,7 +58,7 @@ class TranslationTask(PairsTask):
         max_target_length: int | None = None,
         data_seed: int = 0,
     ) -> None:
-        checks.choice("tokens", tokens, ("word", "subword", "character"))
+        require.choice("tokens", tokens, ("word", "subword", "character"))
         super().__init__(
             tokens=tokens,
             vocabulary_size=vocabulary_size,
@@ -174,7 +174,7 @@ class EmojiTranslationTask(TranslationTask):
         )
         self.languages = source_language, target_language
         for name, value in zip(("source_language", "target_language"), self.languages, strict=True):
-            checks.choice(name, value, self.LANGUAGES)
+            require.choice(name, value, self.LANGUAGES)
             if tokens == "word" and value in self.UNSPACED:
                 raise ValueError(
                     f"tokens is 'word' and {name} is {value!r}, which is written without spaces; "
@@ -182,8 +182,8 @@ class EmojiTranslationTask(TranslationTask):
                 )
         if source_language == target_language:
             raise ValueError(f"source_language and target_language are both {source_language!r}")
-        checks.at_least("num_validation", num_validation, 1)
-        checks.at_least("num_test", num_test, 1)
+        require.at_least("num_validation", num_validation, 1)
+        require.at_least("num_test", num_test, 1)
         self.num_held_out = num_validation, num_test
         self.flags_and_keycaps = flags_and_keycaps
         self.bleu_tokenizer = self.UNSPACED.get(target_language, self.bleu_tokenizer)
@@ -307,13 +307,13 @@ class BibleTranslationTask(TranslationTask):
                 known = ", ".join(f"{key} ({one.title}, {one.year})" for key, one in TEXTS.items())
                 raise ValueError(
                     f"{name} is {value!r}; only texts in the public domain are read: {known}."
-                    f"{checks.did_you_mean(value, TEXTS)}"
+                    f"{require.did_you_mean(value, TEXTS)}"
                 )
         if source_bible == target_bible:
             raise ValueError(f"source_bible and target_bible are both {source_bible!r}; name two")
-        checks.at_least("max_length_ratio", max_length_ratio, 1)
+        require.at_least("max_length_ratio", max_length_ratio, 1)
         self.names = source_bible, target_bible
-        self.shares = checks.shares(validation_share=validation_share, test_share=test_share)
+        self.shares = require.shares(validation_share=validation_share, test_share=test_share)
         self.max_length_ratio = max_length_ratio
 
     def pairs(self, counts: dict[str, int]) -> Iterator[Pair]:
@@ -402,9 +402,9 @@ class FilesTranslationTask(TranslationTask):
             max_target_length=max_target_length,
             data_seed=data_seed,
         )
-        checks.choice("bleu_tokenizer", bleu_tokenizer, ("13a", "intl", "zh", "char"))
+        require.choice("bleu_tokenizer", bleu_tokenizer, ("13a", "intl", "zh", "char"))
         self.bleu_tokenizer = bleu_tokenizer
-        self.shares = checks.shares(validation_share=validation_share, test_share=test_share)
+        self.shares = require.shares(validation_share=validation_share, test_share=test_share)
         self.paths = {
             "source_path": Path(source_path).expanduser(),
             "target_path": Path(target_path).expanduser(),

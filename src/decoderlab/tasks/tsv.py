@@ -12,12 +12,12 @@ from unicodedata import normalize
 
 import numpy as np
 
-from decoderlab import checks
+from decoderlab.common import require
 from decoderlab.contract import ImageSpace
-from decoderlab.tasks.pairs import Pair, PairsTask
-from decoderlab.tasks.reading import lines_of
-from decoderlab.tasks.task import Example, Kind
-from decoderlab.tasks.values import Values, parse_values
+from decoderlab.data.pairs import Pair, PairsTask
+from decoderlab.data.reading import lines_of
+from decoderlab.data.task import Example, Kind
+from decoderlab.data.values import Values, parse_values
 
 TABBED = "a tab-separated UTF-8 file whose first line is source<TAB>target"
 
@@ -78,15 +78,15 @@ class TSVTask(PairsTask):
             max_target_length=max_target_length,
             data_seed=data_seed,
         )
-        self.shares = checks.shares(validation_share=validation_share, test_share=test_share)
-        checks.choice("sources", sources, ("text", "values", "images"))
+        self.shares = require.shares(validation_share=validation_share, test_share=test_share)
+        require.choice("sources", sources, ("text", "values", "images"))
         if (sources == "text") != (source_size is None):
             raise ValueError(
                 f"sources is {sources!r} and source_size is {source_size}; give a source_size "
                 "exactly when sources are values or images"
             )
         if source_size is not None:
-            checks.at_least("source_size", source_size, 1)
+            require.at_least("source_size", source_size, 1)
         self.reads = sources.replace("text", "tokens")
         self.source_size = source_size
         self._arrays: dict[str, np.ndarray] = {}  # by the first cell that has them

@@ -24,8 +24,8 @@ import torch
 from torch import nn
 
 from decoderlab.contract import EncoderShape, Space, TokenSpace, ValueSpace
-from decoderlab.testing.decoders import DECODER_CHECKS
-from decoderlab.testing.encoders import ENCODER_CHECKS
+from decoderlab.testing.decoder_checks import DECODER_CHECKS
+from decoderlab.testing.encoder_checks import ENCODER_CHECKS
 from decoderlab.testing.subjects import DecoderSubject, EncoderSubject, Seen, Skipped
 
 ENCODER_SHAPE = EncoderShape(8, 8, state_size=8, state_num_layers=1, has_cell=True)

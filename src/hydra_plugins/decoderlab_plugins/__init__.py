@@ -12,7 +12,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from decoderlab import process
+from decoderlab.common import process
 
 
 class UserConfigDir(SearchPathPlugin):
@@ -37,7 +37,7 @@ class StudySweeper(BasicSweeper):
         Raises:
             ConfigError: if its package is not installed.
         """
-        from decoderlab.config import ConfigError
+        from decoderlab.config.resolution import ConfigError
 
         try:
             super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
@@ -58,9 +58,9 @@ class StudySweeper(BasicSweeper):
         Raises:
             ConfigError: if it cannot work; nothing has been written then.
         """
-        from decoderlab.studies.compose import Composer
-        from decoderlab.studies.launch import launch
-        from decoderlab.studies.launchers import starter
+        from decoderlab.studies.design.compose import Composer
+        from decoderlab.studies.execution.launchers import starter
+        from decoderlab.studies.execution.sweep import launch
 
         start, jobs = starter(self.launcher, self.max_batch_size)
         process.sweep_exit_code = launch(
@@ -92,7 +92,7 @@ class PoolLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Any:
         """Refuse Hydra's own sweepers, which do not plan."""
-        from decoderlab.config import ConfigError
+        from decoderlab.config.resolution import ConfigError
 
         raise ConfigError(
             "hydra/launcher is pool, which does runs that were planned; leave hydra/sweeper at "

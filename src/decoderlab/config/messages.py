@@ -1,0 +1,96 @@
+"""What a person reads when a command line is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import OverrideParseException
+from omegaconf import DictConfig
+
+from decoderlab.common import require
+from decoderlab.common.folders import conf_dir
+
+
+def explain(error: Exception) -> str:
+    """Return Hydra's message on a wrong config, with a suggestion where one can be made."""
+    if isinstance(error, OverrideParseException) and "=" not in error.override:
+        return f"{error.override!r} has no '='; write SETTING=VALUE, as in decoder=luong"
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override!r} cannot be read ({str(error).splitlines()[0]}); put a value with "
+            "any of = , [ ] { } ( ) or a space in quotes, as in: 'key=\"value\"'"
+        )
+    ambiguous = re.search(r"Ambiguous value for argument '([^']+)'", str(error))
+    if ambiguous:
+        return (
+            f"{ambiguous[1]!r} has several values, which is a sweep: decoderlab-train -m ... ; "
+            "for a list, write [a,b]"
+        )
+    lines = [str(error).strip()]
+    if error.__cause__ is not None and str(error.__cause__) not in lines[0]:
+        lines.append(str(error.__cause__).splitlines()[0])
+    text = "\n".join(lines)
+    unknown = re.search(r"Could not override '([^']+)'", text)
+    if unknown:
+        # The cause names the very key, where a mapping was given.
+        inner = re.search(rf"full_key: ({re.escape(unknown[1])}\.\S+)", str(error.__cause__))
+        return _explain_key(inner[1] if inner else unknown[1])
+    choice = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    options = re.search(r"Available options in '[^']+':\n((?:\t.*\n?)+)", text)
+    if choice and options:
+        names = options[1].split()
+        return (
+            f"{choice[1]} is {choice[2]!r}; it must be one of {', '.join(names)}."
+            + require.did_you_mean(choice[2], names)
+        )
+    return text
+
+
+def _explain_key(key: str) -> str:
+    """Return what a key that does not exist might have meant."""
+    arguments = [
+        argument for argument in sys.argv[1:] if re.match(r"[a-z_]+(/[a-z_]+)?=[^\[{]*$", argument)
+    ]
+    parent, _, name = key.rpartition(".")
+    try:
+        groups = [argument for argument in arguments if "." not in argument.split("=")[0]]
+        known = [one for one in groups if "," not in one and one.split("=")[0] != key]
+        running = GlobalHydra.instance().is_initialized()  # in the midst of a sweep
+        with (
+            contextlib.nullcontext()
+            if running
+            else hydra.initialize_config_dir(str(conf_dir()), version_base="1.3")
+        ):
+            config = hydra.compose("train", overrides=known)
+        node, *rest = config, *key.split(".")
+        while len(rest) > 1 and rest[0] in node:
+            node = node[rest.pop(0)]
+            if not isinstance(node, DictConfig):
+                given = key.removesuffix("." + ".".join(rest))
+                inner = f"{given}={{{rest[0]}: ..., ...}}"
+                return f"{given} is {node!r} there, without settings of its own; write '{inner}'"
+        name = rest[0]
+        parent = key.removesuffix(".".join(rest)).rstrip(".")
+        names = [str(one) for one in node if not str(one).startswith("_")]
+    except Exception:  # only a suggestion: the message below stands without it
+        names = []
+    if name in names and parent:
+        return (
+            f"{parent} is given as a bare value too, which has no {name}; give each of its "
+            f"settings by itself: {parent}.{names[0]}=... {key}=..."
+        )
+    elsewhere = [f"{group}.{key}" for group in config if _has(config[group], key)] if names else []
+    if elsewhere:
+        return f"{key} is not a setting by itself; write {' or '.join(elsewhere)}"
+    text = f"{key} is not a setting"
+    if names:
+        text += f"; {parent or 'the config'} has {', '.join(names)}"
+    return f"{text}.{require.did_you_mean(name, names)}"
+
+
+def _has(group: object, name: str) -> bool:
+    return isinstance(group, DictConfig) and name in group

@@ -1,0 +1,1 @@
+"""What tasks are made of: splits, batches, vocabularies, files."""

@@ -1,0 +1,39 @@
+"""The nearest training example: a rule without trained weights, for sources of numbers."""
+
+from __future__ import annotations
+
+import torch
+
+from decoderlab.data.batches import by_length
+from decoderlab.data.task import Task
+
+BLOCK = 256  # test sources compared at a time
+
+
+def nearest_targets(task: Task) -> list[list[int]]:
+    """Return, for each test source, the target of the training source that is nearest to it.
+
+    Sources are images or real values; near is the Euclidean distance, as the network gets the
+    numbers, to training sources of the same length. Of several at one distance the first is taken;
+    where training has none of that length, nothing is predicted.
+
+    Returns:
+        Ids without EOS, of each test example.
+    """
+    train, test = (task.data.splits[name] for name in ("train", "test"))
+    eos_id = task.data.target_space.eos_id
+    train_lengths = train.source.lengths
+    found: list[list[int]] = [[] for _ in range(len(test))]
+    for rows in by_length(test.source.lengths.numpy(), BLOCK, torch.arange(len(test)).numpy()):
+        index = torch.from_numpy(rows)
+        candidates = torch.nonzero(train_lengths == test.source.lengths[rows[0]]).flatten()
+        if not len(candidates):
+            continue
+        there, here = (
+            part.source.take(places, 0)[0].flatten(1)
+            for part, places in ((train, candidates), (test, index))
+        )
+        for row, place in zip(rows, torch.cdist(here, there).argmin(dim=1), strict=True):
+            target = train.target[int(candidates[place])]
+            found[row] = [one for one in target if one != eos_id]
+    return found

@@ -1,0 +1,1 @@
+"""From an encoding to a target, through start, step and reorder alone."""

@@ -1,0 +1,24 @@
+"""What became of a run, in a line."""
+
+from __future__ import annotations
+
+from decoderlab.data.metrics import metric_words
+from decoderlab.records.run_folder import RunFolder
+
+
+def outcome(folder: RunFolder) -> str:
+    """Return what became of a run, in a line.
+
+    Args:
+        folder: of the run.
+    """
+    record = folder.status()
+    if record["status"] == "INTERRUPTED":
+        return f"({folder.path})"
+    if record["status"] != "FINISHED":
+        more = folder.traceback if folder.traceback.exists() else folder.path
+        return f"{record.get('reason', '')} ({more})"
+    result = folder.result()
+    scores = result["metrics"]["test"]
+    shown = ", ".join(f"{metric_words(name)} {value:.4g}" for name, value in scores.items())
+    return f"test: {shown}; {result['train_seconds']:.0f} s of training ({folder.path})"

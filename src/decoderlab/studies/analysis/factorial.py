@@ -1,0 +1,235 @@
+"""Analysis of a full factorial with seeds as blocks: main effects, interactions, simple effects."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import linalg, stats
+
+from decoderlab.studies.statistics import (
+    ALPHA,
+    PILOT_SEEDS,
+    Paired,
+    holm,
+    paired,
+    sign_flip,
+)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One line of a repeated-measures analysis of variance.
+
+    Args:
+        factors: one for a main effect, several for their interaction.
+        freedom, freedom_error: degrees of freedom, before the correction.
+        f: the F statistic.
+        epsilon: Greenhouse and Geisser's (1959), which both degrees of freedom are multiplied by.
+        p: of F, with that correction.
+        p_holm: adjusted over the effects of the analysis.
+        p_sign_flip: of the exact test that flips the signs of each seed's contrasts, which asks
+            for symmetry in place of normality and sphericity.
+        partial_eta_squared: share of what varies within seeds that the effect explains.
+    """
+
+    factors: tuple[str, ...]
+    freedom: int
+    freedom_error: int
+    f: float
+    epsilon: float
+    p: float
+    p_holm: float
+    p_sign_flip: float
+    partial_eta_squared: float
+
+    @property
+    def real(self) -> bool:
+        """Whether both tests say that there is an effect."""
+        return self.p_holm < ALPHA and self.p_sign_flip < ALPHA
+
+
+@dataclass(frozen=True)
+class Step:
+    """One level of a factor against its first.
+
+    Args:
+        factor: the one that changes.
+        level, against: of it.
+        held: the levels of the other factors; empty for the mean over all of them.
+        difference: of the scores, seed by seed.
+        p_holm: adjusted over all main effects, or over the simple effects of the factor.
+    """
+
+    factor: str
+    level: str
+    against: str
+    held: dict[str, str]
+    difference: Paired
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class Factorial:
+    """The analysis of one task.
+
+    Args:
+        levels: of each factor, in the order of the study.
+        seeds: that all cells have; the others are left out.
+        left_out: seeds that some cell lacks.
+        means: of each combination of levels.
+        effects: main effects first.
+        main: the main effects in size: the other factors averaged over.
+        simple: the simple effects, those of all factors: the others held.
+    """
+
+    levels: dict[str, list[str]]
+    seeds: tuple[int, ...]
+    left_out: tuple[int, ...]
+    means: dict[tuple[str, ...], float]
+    effects: tuple[Effect, ...]
+    main: tuple[Step, ...]
+    simple: tuple[Step, ...]
+
+    @property
+    def interactions(self) -> list[Effect]:
+        """The interactions that are real; where there are any, main effects claim too much."""
+        return [one for one in self.effects if len(one.factors) > 1 and one.real]
+
+
+def analyse(
+    scores: Mapping[tuple[str, ...], Mapping[int, float]], levels: Mapping[str, Sequence[str]]
+) -> Factorial | None:
+    """Analyse a full factorial; None with fewer than six seeds that all cells have.
+
+    Args:
+        scores: by seed, of every combination of levels.
+        levels: of each factor, at least two each.
+
+    Raises:
+        ValueError: if a combination is missing.
+    """
+    names = list(levels)
+    combinations = list(itertools.product(*levels.values()))
+    if missing := [one for one in combinations if one not in scores]:
+        raise ValueError(f"the grid of {', '.join(names)} lacks {' '.join(missing[0])}")
+    everywhere = set.intersection(*(set(scores[one]) for one in combinations))
+    anywhere = set.union(*(set(scores[one]) for one in combinations))
+    seeds = tuple(sorted(everywhere))
+    if len(seeds) < PILOT_SEEDS:
+        return None
+    table = np.array([[scores[one][seed] for one in combinations] for seed in seeds])
+    effects = variance_table(table, {name: len(some) for name, some in levels.items()})
+    return Factorial(
+        levels={name: list(some) for name, some in levels.items()},
+        seeds=seeds,
+        left_out=tuple(sorted(anywhere - everywhere)),
+        means=dict(zip(combinations, table.mean(axis=0).tolist(), strict=True)),
+        effects=effects,
+        main=_main_effects(table, levels),
+        simple=_simple_effects(table, levels),
+    )
+
+
+def variance_table(table: np.ndarray, sizes: Mapping[str, int]) -> tuple[Effect, ...]:
+    """Return the repeated-measures analysis of variance, each effect against its own error.
+
+    With Z the n seeds' scores in an orthonormal basis of an effect's contrasts, of dimension q,
+    F = (n |mean Z|^2 / q) / (sum |Z - mean Z|^2 / (q (n - 1))), which equals the textbook's sums
+    of squares, and Greenhouse and Geisser's epsilon is tr(S)^2 / (q tr(S^2)) with S = cov(Z).
+
+    Args:
+        table: (n, cells), the last factor's levels next to each other.
+        sizes: number of levels of each factor.
+    """
+    n, names = len(table), list(sizes)
+    effects = []
+    for order in range(1, len(names) + 1):
+        for chosen in itertools.combinations(names, order):
+            scores = table @ _contrasts(sizes, chosen)
+            q = scores.shape[1]
+            explained = n * float(np.square(scores.mean(axis=0)).sum())
+            error = float(np.square(scores - scores.mean(axis=0)).sum())
+            negligible = 1e-20 * max(float(np.square(table).sum()), 1e-300)
+            if explained <= negligible and error <= negligible:
+                explained = error = 0.0
+            f = explained / error * (n - 1) if error else math.inf if explained else 0.0
+            epsilon = _epsilon(scores) if error else 1.0
+            freedoms = q * epsilon, q * (n - 1) * epsilon
+            effects.append(
+                Effect(
+                    factors=chosen,
+                    freedom=q,
+                    freedom_error=q * (n - 1),
+                    f=f,
+                    epsilon=epsilon,
+                    p=float(stats.f.sf(f, *freedoms)),
+                    p_holm=math.nan,
+                    p_sign_flip=sign_flip(scores) if explained or error else 1.0,
+                    partial_eta_squared=explained / (explained + error) if explained else 0.0,
+                )
+            )
+    adjusted = holm([one.p for one in effects])
+    return tuple(replace(one, p_holm=p) for one, p in zip(effects, adjusted, strict=True))
+
+
+def _contrasts(sizes: Mapping[str, int], chosen: Sequence[str]) -> np.ndarray:
+    """Return an orthonormal basis (cells, q) of an effect's contrasts."""
+    basis = np.ones((1, 1))
+    for name, size in sizes.items():
+        if name in chosen:
+            rows = linalg.helmert(size)
+        else:
+            rows = np.full((1, size), 1 / math.sqrt(size))
+        basis = np.kron(basis, rows)
+    return basis.T
+
+
+def _epsilon(scores: np.ndarray) -> float:
+    covariance = np.atleast_2d(np.cov(scores, rowvar=False))
+    squared = float(np.square(covariance).sum())
+    if not squared:
+        return 1.0
+    found = float(np.trace(covariance)) ** 2 / (len(covariance) * squared)
+    return min(max(found, 1 / len(covariance)), 1.0)
+
+
+def _main_effects(table: np.ndarray, levels: Mapping[str, Sequence[str]]) -> tuple[Step, ...]:
+    return _adjusted(
+        Step(name, level, first, {}, paired(change.reshape(len(table), -1).mean(axis=1)), math.nan)
+        for name, first, level, change in _changes(table, levels)
+    )
+
+
+def _simple_effects(table: np.ndarray, levels: Mapping[str, Sequence[str]]) -> tuple[Step, ...]:
+    steps: dict[str, list[Step]] = {}
+    for name, first, level, change in _changes(table, levels):
+        others = {other: some for other, some in levels.items() if other != name}
+        for place in np.ndindex(change.shape[1:]):
+            held = {
+                other: some[at] for (other, some), at in zip(others.items(), place, strict=True)
+            }
+            difference = paired(change[:, *place])
+            step = Step(name, level, first, held, difference, math.nan)
+            steps.setdefault(name, []).append(step)
+    return tuple(one for some in steps.values() for one in _adjusted(some))
+
+
+def _changes(
+    table: np.ndarray, levels: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, str, str, np.ndarray]]:
+    """Yield a factor, its first level, another, and the change (n, *levels of the others)."""
+    cube = table.reshape(len(table), *map(len, levels.values()))
+    for axis, (name, (first, *rest)) in enumerate(levels.items(), start=1):
+        by_level = np.moveaxis(cube, axis, 0)
+        for place, level in enumerate(rest, start=1):
+            yield name, first, level, by_level[place] - by_level[0]
+
+
+def _adjusted(steps: Iterable[Step]) -> tuple[Step, ...]:
+    steps = list(steps)
+    adjusted = holm([one.difference.p for one in steps])
+    return tuple(replace(one, p_holm=p) for one, p in zip(steps, adjusted, strict=True))

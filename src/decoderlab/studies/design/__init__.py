@@ -1,0 +1,1 @@
+"""Of which runs a study consists."""

@@ -1,0 +1,49 @@
+"""A cell on its way into the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from decoderlab.studies.design.grid import GridCell
+from decoderlab.studies.design.plan_file import Cell
+
+
+@dataclass
+class Draft:
+    """A cell on its way into the plan.
+
+    Args:
+        grid_cell: what makes it.
+        config: resolved, with `choices`.
+        row, column: its place in the table.
+        parameters, flops: of its model, once measured.
+        run_id, steps: once its budget is known.
+    """
+
+    grid_cell: GridCell
+    config: dict[str, Any]
+    row: str
+    column: str
+    parameters: int = 0
+    flops: float = 0.0
+    run_id: str = ""
+    steps: int | None = None
+
+    def cell(self, folder: Path, varied: Sequence[str]) -> Cell:
+        """Return the cell of the plan."""
+        named = self.grid_cell.named
+        return Cell(
+            run_id=self.run_id,
+            folder=str(folder),
+            variant=self.row,
+            task=self.column,
+            seed=self.config["seed"],
+            parameters=self.parameters,
+            overrides=tuple(self.grid_cell.overrides),
+            factors={key: named[key] for key in varied if key != "seed" and key in named},
+            flops=self.flops,
+            steps=self.steps,
+        )

@@ -1,0 +1,343 @@
+"""Making a plan: every cell composed, checked, counted and timed before the first run begins."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from decoderlab.common import require
+from decoderlab.common.progress import track
+from decoderlab.config.messages import explain
+from decoderlab.config.resolution import BUILT, ConfigError, canonical, run_id
+from decoderlab.config.settings import Training
+from decoderlab.data.task import Task
+from decoderlab.layers.equations import count
+from decoderlab.records.run_folder import RunFolder
+from decoderlab.studies.design.budget import Matcher
+from decoderlab.studies.design.compose import Composed
+from decoderlab.studies.design.draft import Draft
+from decoderlab.studies.design.grid import GridCell
+from decoderlab.studies.design.plan_file import Cell, Plan, factors, labels
+from decoderlab.studies.design.timing import Timer
+from decoderlab.studies.statistics import PILOT_SEEDS, attainable
+from decoderlab.training import cost
+from decoderlab.training.assembly import build_networks, build_task
+from decoderlab.training.module import EncoderDecoder
+from decoderlab.training.runs import (
+    check_machine,
+    existing_folders,
+    find_folder,
+    meta_networks,
+    resolve_chosen,
+)
+
+SMALL_MODEL = 2_000_000  # parameters; below, counting on real tensors is faster than on meta ones
+
+
+@dataclass
+class Planned:
+    """A plan with what is needed to run it.
+
+    Args:
+        plan: what is written.
+        configs: the resolved config of each run, by run id.
+        pending: the cells that are not settled: still to be run.
+        impossible: reasons, each with the cells that it keeps from running.
+        notes: what a person should know: cells that are the same run, and so on.
+        run_ids: of all cells, by their overrides: cells that are the same run among them.
+        seconds: estimate of the computing that the pending cells take, in all; NaN if there is
+            none.
+        output_dir: of runs and studies.
+    """
+
+    plan: Plan
+    configs: dict[str, dict[str, Any]]
+    pending: list[Cell]
+    impossible: dict[str, list[str]]
+    notes: list[str]
+    run_ids: dict[tuple[str, ...], str]
+    seconds: float
+    output_dir: Path
+
+    def named(self, name: str) -> Planned:
+        """Return the same plan under another name."""
+        study = self.plan.study | {"name": name}
+        return replace(self, plan=replace(self.plan, study=study))
+
+    def check_seeds(self) -> list[str]:
+        """Refuse two runs of one row, task and seed; say if the seeds are too few for a claim.
+
+        Not of the trials of tuning, which are no rows.
+
+        Raises:
+            ConfigError: naming the row.
+        """
+        study, notes = self.plan.study, []
+        seeds: dict[tuple[str, str], set[int]] = {}
+        for cell in self.plan.cells:
+            found = seeds.setdefault((cell.variant, cell.task), set())
+            if cell.seed in found:
+                raise ConfigError(
+                    f"two runs that differ are both called {cell.variant}, {cell.task}, seed "
+                    f"{cell.seed}; give the variants or levels that they come from other names"
+                )
+            found.add(cell.seed)
+        families: dict[str, list[int]] = {}
+        for (variant, task), found in seeds.items():
+            both = found & seeds.get((study["baseline"], task), set())
+            if variant != study["baseline"] and both:
+                family = task if study["family"] == "task" else "the study"
+                families.setdefault(family, []).append(len(both))
+        for family, numbers in families.items():
+            number, n = len(numbers), max(numbers)
+            if n < PILOT_SEEDS:
+                notes.append(f"{family}: fewer than {PILOT_SEEDS} seeds, a pilot")
+            elif not attainable(n, number):
+                notes.append(
+                    f"{family}: with {n} seeds none of {number} comparisons can be certain after "
+                    "Holm's correction; give more seeds or fewer rows"
+                )
+        return notes
+
+    def demand_possible(self) -> None:
+        """Raise ConfigError naming every cell that cannot run, with the reason."""
+        lines = []
+        for reason, cells in self.impossible.items():
+            shown = "; ".join(cells[:3]) + ("; ..." if len(cells) > 3 else "")
+            where = f"the cell {shown}" if len(cells) == 1 else f"{len(cells)} cells: {shown}"
+            lines.append(f"{reason} (in {where})" if any(cells) else reason)
+        if lines and self.plan.cells:
+            lines.append("nothing was started; correct them, or leave them out by study.exclude")
+        if lines:
+            raise ConfigError("\n".join(lines))
+
+
+def make_plan(
+    cells: Sequence[GridCell],
+    compose: Callable[[Sequence[str]], Composed],
+    default_name: str | None = None,
+) -> Planned:
+    """Compose and check every cell, count its model, and estimate the time.
+
+    Args:
+        cells: of the grid.
+        compose: from overrides to a config.
+        default_name: of the study, where its settings give none; None for a hash of its runs.
+
+    Raises:
+        ConfigError: if no cell can run.
+    """
+    torch.set_num_threads(1)  # many small models are counted and timed
+    maker = _Maker(factors([cell.named for cell in cells]), default_name)
+    drafts = maker.composed(cells, compose)
+    drafts = maker.each("counting the models", drafts, maker.measure)
+    drafts = maker.matched(drafts)
+    drafts = maker.each("naming the runs", drafts, maker.identify)
+    if not drafts:
+        nothing = Planned(Plan({}, ()), {}, [], maker.impossible, [], {}, 0.0, Path())
+        nothing.demand_possible()
+    return maker.planned(drafts)
+
+
+class _Maker:
+    """The steps of `make_plan`, and what they find on the way.
+
+    Args:
+        varied: the settings that differ between cells.
+        default_name: see `make_plan`.
+    """
+
+    def __init__(self, varied: Sequence[str], default_name: str | None) -> None:
+        self.varied, self.default_name = varied, default_name
+        self.impossible: dict[str, list[str]] = {}
+        self.notes: list[str] = []
+        self.models: dict[str, tuple[int, float] | str] = {}
+        self.timer = Timer()
+
+    def refuse(self, cell: GridCell, error: Exception) -> None:
+        """Note that a cell cannot run."""
+        hydras = isinstance(error, HydraException | OmegaConfBaseException)
+        reason = explain(error) if hydras else str(error)
+        self.impossible.setdefault(reason, []).append(cell.text(self.varied))
+
+    def composed(
+        self, cells: Sequence[GridCell], compose: Callable[[Sequence[str]], Composed]
+    ) -> list[Draft]:
+        """Return the cells whose settings are right."""
+        drafts, machine_checked = [], set()
+        for cell in track(cells, "composing the runs"):
+            try:
+                composed = compose(cell.overrides)
+                config = resolve_chosen(composed.config, composed.choices)
+                machine = canonical([config["run"], config["training"]["precision"]])
+                if machine not in machine_checked:
+                    check_machine(config, sweeping=True)
+                    machine_checked.add(machine)
+            except (ConfigError, HydraException, OmegaConfBaseException) as error:
+                self.refuse(cell, error)
+                continue
+            row, column = labels(cell.named, self.varied, composed.choices, cell.levels)
+            drafts.append(Draft(cell, config, row, column))
+        return drafts
+
+    def each(
+        self, what: str, drafts: Sequence[Draft], step: Callable[[Draft, Task], None]
+    ) -> list[Draft]:
+        """Take every draft through a step, task by task; return those that pass, in their order."""
+        by_task: dict[str, list[int]] = {}
+        for place, draft in enumerate(drafts):
+            by_task.setdefault(canonical(draft.config["task"]), []).append(place)
+        passed = []
+        for place in track([place for group in by_task.values() for place in group], what):
+            try:
+                step(drafts[place], build_task(drafts[place].config))
+            except ConfigError as error:
+                self.refuse(drafts[place].grid_cell, error)
+            else:
+                passed.append(place)
+        return [drafts[place] for place in sorted(passed)]
+
+    def measure(self, draft: Draft, task: Task) -> None:
+        """Count the model of a draft."""
+        draft.parameters, draft.flops = self.model(draft.config, task)
+
+    def model(self, config: Mapping[str, Any], task: Task) -> tuple[int, float]:
+        """Return trained parameters, and operations an example, of a config's model.
+
+        Raises:
+            ConfigError: if it cannot be built, or cannot read a batch of its task.
+        """
+        key = canonical([config[group] for group in BUILT])
+        if key not in self.models:
+            try:
+                self.models[key] = _count(config, task)
+            except ConfigError as error:
+                self.models[key] = str(error)
+        known = self.models[key]
+        if isinstance(known, str):
+            raise ConfigError(known)
+        return known
+
+    def matched(self, drafts: list[Draft]) -> list[Draft]:
+        """Give every variant the budget of the baseline, as `budget.match` says."""
+        if not drafts or drafts[0].config["budget"]["match"] == "updates":
+            return drafts
+        matcher = Matcher(drafts, self.model)
+        return self.each("matching the budgets", drafts, matcher.match)
+
+    def identify(self, draft: Draft, task: Task) -> None:
+        """Name the run of a draft."""
+        draft.run_id = run_id(draft.config, task.data.fingerprint)
+        batches = task.train_dataloader().batches_per_epoch
+        draft.steps = Training(**draft.config["training"]).total_steps(batches)
+
+    def planned(self, drafts: Sequence[Draft]) -> Planned:
+        """Leave out what is the same run, look at what is on the disk, and time the rest."""
+        study, budget = drafts[0].config["study"], drafts[0].config["budget"]
+        metrics = {draft.config["study"]["metric"]: draft.column for draft in drafts}
+        if len(metrics) > 1:
+            told = ", ".join(f"{name} for {task}" for name, task in metrics.items())
+            raise ConfigError(
+                f"study.metric is not given, and each task would have its own: {told}; give one "
+                "that they share as study.metric=NAME, such as loss, or one task only"
+            )
+        output_dir = Path(drafts[0].config["run"]["output_dir"])
+        existing = existing_folders(output_dir)
+        cells: dict[str, Cell] = {}
+        pending: dict[str, Draft] = {}
+        for draft in drafts:
+            if draft.run_id in cells:
+                twin = cells[draft.run_id]
+                self.notes.append(
+                    f"{draft.row}, {draft.column}, seed {draft.config['seed']} is the same run as "
+                    f"{twin.variant}, {twin.task}, seed {twin.seed}; it is planned once"
+                )
+                continue
+            folder = find_folder(output_dir, draft.config, draft.run_id, existing)
+            cells[draft.run_id] = draft.cell(folder.path.relative_to(output_dir), self.varied)
+            if not is_settled(folder, study["retry"]):
+                pending[draft.run_id] = draft
+        self.each("timing the models", list(pending.values()), self.timer.add)
+        rows = {cell.variant for cell in cells.values()}
+        if study["baseline"] is not None and study["baseline"] not in rows:
+            told = f"study.baseline is {study['baseline']}, which is none of the rows: "
+            told += ", ".join(sorted(rows))
+            if meant := require.did_you_mean(study["baseline"], rows):
+                raise ConfigError(f"{told}.{meant}")
+            self.notes.append(told)
+        self.check_published(study, cells.values())
+        if study["name"] is None:
+            digest = hashlib.sha256(" ".join(cells).encode()).hexdigest()
+            study = study | {"name": self.default_name or f"sweep-{digest[:8]}"}
+        configs = {draft.run_id: draft.config | {"study": study} for draft in drafts}
+        return Planned(
+            plan=Plan(study, tuple(cells.values()), budget),
+            configs=configs,
+            pending=[cells[one] for one in pending],
+            impossible=self.impossible,
+            notes=self.notes,
+            run_ids={tuple(one.grid_cell.overrides): one.run_id for one in drafts},
+            seconds=self.timer.seconds,
+            output_dir=output_dir,
+        )
+
+    def check_published(self, study: Mapping[str, Any], cells: Collection[Cell]) -> None:
+        """Say which published values stand beside no row; refuse what is misspelt."""
+        there = {"row": {cell.variant for cell in cells}, "task": {cell.task for cell in cells}}
+        for place, one in enumerate(study["published"] or []):
+            for key in ("row", "against", "task"):
+                known = there["task" if key == "task" else "row"]
+                if one.get(key) is None or one[key] in known:
+                    continue
+                told = (
+                    f"study.published[{place}].{key} is {one[key]}, which is none of "
+                    f"{', '.join(sorted(known))}"
+                )
+                if meant := require.did_you_mean(one[key], known):
+                    raise ConfigError(f"{told}.{meant}")
+                self.notes.append(told)
+            if one.get("task") is None and len(there["task"]) > 1:
+                raise ConfigError(
+                    f"study.published[{place}] names no task, but there are "
+                    f"{', '.join(sorted(there['task']))}; add task: NAME"
+                )
+
+
+def _count(config: Mapping[str, Any], task: Task) -> tuple[int, float]:
+    """Return parameters and operations an example; sends real shapes through the model."""
+    networks = meta_networks(config, task)
+    parameters, data = count(*networks), task.data
+    if parameters < SMALL_MODEL:
+        networks = build_networks(config, data.source_space, data.target_space)
+    model = EncoderDecoder(
+        encoder=networks[0],
+        decoder=networks[1],
+        target_space=data.target_space,
+        max_target_length=data.max_target_length,
+    )
+    try:
+        return parameters, cost.flops_per_example(model, data.splits["validation"])
+    except (Exception, SystemExit) as error:  # whatever somebody's module does
+        raise ConfigError(
+            f"the model cannot read a batch of its task ({type(error).__name__}: {error}); "
+            "decoderlab-check says more about encoder and decoder"
+        ) from error
+
+
+def is_settled(folder: RunFolder, retry: str) -> bool:
+    """Whether a launch leaves a run as it is.
+
+    Args:
+        folder: of the run.
+        retry: as in `study.retry`.
+    """
+    if folder.status()["status"] in ("FAILED", "DIVERGED"):
+        return retry == "none"
+    return folder.finished()

@@ -1,0 +1,106 @@
+"""How long a run will take, from one timed update and one timed batch of generation."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from decoderlab.config.resolution import BUILT, canonical
+from decoderlab.config.settings import Evaluation, Training
+from decoderlab.data.task import Task
+from decoderlab.training.assembly import build_model
+
+if TYPE_CHECKING:
+    from decoderlab.studies.design.draft import Draft
+
+LARGE_MODEL = 20_000_000  # parameters; above, nothing is timed, since one update takes seconds
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of one update, and of generating for one example, with what was timed."""
+
+    update: float
+    example: float
+    flops: float
+
+    def scaled(self, flops: float) -> Times:
+        """Return the times of a model with other operations."""
+        ratio = flops / self.flops
+        return Times(self.update * ratio, self.example * ratio, flops)
+
+
+class Timer:
+    """Adds up the time that runs will take.
+
+    A model is timed once, whatever its seed. When all timing together has taken `max_seconds`, and
+    for very large models, the times of the model with the nearest number of operations are scaled.
+
+    Args:
+        max_seconds: that timing may take.
+    """
+
+    def __init__(self, max_seconds: float = 10.0) -> None:
+        self.left = max_seconds
+        self.seconds = 0.0
+        self._times: dict[str, Times | None] = {}
+
+    def add(self, draft: Draft, task: Task) -> None:
+        """Add the time of one run; NaN if nothing could be timed."""
+        config = draft.config
+        training, evaluation = Training(**config["training"]), Evaluation(**config["evaluation"])
+        key = canonical([config[group] for group in (*BUILT, "training", "evaluation")])
+        if key not in self._times and self.left > 0 and draft.parameters < LARGE_MODEL:
+            started = time.perf_counter()
+            self._times[key] = _time(config, task, draft.flops)
+            self.left -= time.perf_counter() - started
+        times = self._times.get(key) or self._nearest(draft.flops)
+        if times is None:
+            self.seconds = math.nan
+            return
+        if training.max_seconds is not None:
+            trained, steps = training.max_seconds, training.max_seconds / times.update
+        else:
+            steps = draft.steps
+            trained = steps * times.update
+        validations = max(math.ceil(steps / evaluation.every_steps), 1)
+        splits = task.data.splits
+        examples = validations * len(splits["validation"]) + len(splits["test"])
+        self.seconds += trained + examples * times.example
+
+    def _nearest(self, flops: float) -> Times | None:
+        known = [times for times in self._times.values() if times is not None]
+        if not known:
+            return None
+        nearest = min(known, key=lambda times: abs(math.log(times.flops / flops)))
+        return nearest.scaled(flops)
+
+
+def _time(config: Mapping[str, Any], task: Task, flops: float) -> Times | None:
+    """Time a model; None if it fails, which the run itself will tell better."""
+    try:
+        model = build_model(config, task)
+        optimizer = model.configure_optimizers()
+        optimizer = optimizer[0][0] if isinstance(optimizer, tuple) else optimizer
+        batches = iter(task.train_dataloader())
+        updates = []
+        for _ in range(3):  # the first one warms up
+            batch = next(batches)
+            started = time.perf_counter()
+            optimizer.zero_grad()
+            model.training_step(batch, 0).backward()
+            optimizer.step()
+            updates.append(time.perf_counter() - started)
+        batch = next(iter(task.val_dataloader()))
+        model.eval()
+        started = time.perf_counter()
+        with torch.no_grad():
+            model(batch.source, batch.source_lengths, batch.index)
+        return Times(min(updates[1:]), (time.perf_counter() - started) / len(batch.index), flops)
+    except (Exception, SystemExit):  # whatever somebody's module does
+        return None

@@ -1,0 +1,397 @@
+"""Runs in worker processes, each of which can die without harm to the others.
+
+Every worker is an executor of its own (loky, BSD licence): when a worker is killed, an executor
+gives up all of its workers and jobs, which are then this one alone. loky starts workers by exec,
+with an environment of their own, so that torch is never forked and the number of threads is set
+before it is imported; and it says how a worker died. (Pebble, the other library that can do this,
+is LGPL.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import itertools
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import loky
+from filelock import Timeout
+from loky.process_executor import BrokenProcessPool, TerminatedWorkerError
+
+from decoderlab.common import process
+from decoderlab.common.folders import add_to_path
+from decoderlab.common.progress import say
+from decoderlab.config.resolution import ConfigError, LaunchError
+from decoderlab.records.run_folder import SETTLED, RunFolder, write_text
+from decoderlab.studies.design.plan_file import Cell
+from decoderlab.training.code_changes import code_digest
+from decoderlab.training.interruption import Interrupted, Interruption
+
+GRACE_SECONDS = 15.0  # for a run that is told to stop, to save what it has
+MAX_START_FAILURES = 3
+NOT_BEGUN = "NOT BEGUN"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be done.
+
+    Args:
+        cell: as planned.
+        config: resolved.
+        code: what the code was when the run was planned, see `code_digest`.
+        launched: when the sweep was launched, in seconds since the epoch.
+        starts: how often it was given to a process that died before it began.
+    """
+
+    cell: Cell
+    config: dict[str, Any]
+    code: str
+    launched: float
+    starts: int = 0
+
+    @property
+    def folder(self) -> RunFolder:
+        """Where the run's records are."""
+        return RunFolder(Path(self.config["run"]["output_dir"]) / self.cell.folder)
+
+
+Report = Callable[[int, dict[str, float]], None]
+Show = Callable[[Sequence[Job], Sequence[tuple[Job, str]]], None]
+
+
+def run_all(
+    jobs: Sequence[Job],
+    *,
+    num_workers: int,
+    time_limit_seconds: float | None,
+    config_dir: str | None,
+    gpus: Sequence[str],
+    show: Show,
+) -> None:
+    """Do all jobs; whatever happens to one is in its run folder, and costs only itself.
+
+    Args:
+        jobs: in the order in which they begin.
+        num_workers: jobs at a time, at least 1.
+        time_limit_seconds: of one job, None for none.
+        config_dir: folder of the user's own classes, None for none.
+        gpus: which the workers share, one each as long as they go round; [] for none.
+        show: called a few times a second with the jobs that are running, and with those that have
+            ended since the last call, each with its status.
+
+    Raises:
+        Interrupted: by SIGINT or SIGTERM, once every running job has saved what it has.
+    """
+    waiting = deque(jobs)
+    num_workers = min(num_workers, len(jobs))
+    shares = itertools.islice(itertools.cycle(gpus or [None]), num_workers)
+    workers = [Worker(config_dir, gpu) for gpu in shares]
+    told = False
+    with Interruption() as interruption, warnings.catch_warnings():
+        # loky's way to say that it has replaced a worker which had grown.
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
+        try:
+            while waiting or any(worker.job for worker in workers):
+                stopping = interruption.signum is not None
+                if stopping and not told:
+                    told = True
+                    say("stopping: the runs save what they have; a second time stops them at once")
+                    for worker in workers:
+                        worker.tell_to_stop()
+                if stopping and not any(worker.job for worker in workers):
+                    break
+                for worker in workers:
+                    if waiting and worker.free and not stopping:
+                        if worker.begin(waiting[0], time_limit_seconds):
+                            waiting.popleft()
+                busy = [worker.future for worker in workers if worker.future is not None]
+                wait(busy, timeout=0.25, return_when="FIRST_COMPLETED")
+                ended = []
+                for worker in workers:
+                    job, status = worker.poll(lambda: interruption.signum is not None)
+                    if status == NOT_BEGUN:
+                        waiting.appendleft(replace(job, starts=job.starts + 1))
+                    elif job is not None:
+                        ended.append((job, status))
+                show([worker.job for worker in workers if worker.running], ended)
+                if all(worker.lost for worker in workers):
+                    raise LaunchError("no worker process can be started; see the messages above")
+        finally:
+            for worker in workers:
+                worker.close()
+        interruption.check()
+
+
+class Worker:
+    """One process, started anew whenever it has died.
+
+    Args:
+        config_dir: see `run_all`.
+        gpu: the one that it sees, None for whatever there is.
+    """
+
+    def __init__(self, config_dir: str | None, gpu: str | None) -> None:
+        self.config_dir, self.gpu = config_dir, gpu
+        self.job: Job | None = None
+        self.future: Future | None = None
+        self._limit: float | None = None
+        self._deadline = self._kill_at = float("inf")
+        self._failures = 0
+        self.lost = False
+        self._start()
+
+    def _start(self) -> None:
+        environment = {"OMP_NUM_THREADS": "1"}  # before torch is imported; run.threads sets it then
+        if self.gpu is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpu
+        self._executor = loky.ProcessPoolExecutor(
+            max_workers=1,
+            timeout=None,
+            env=environment,
+            initializer=prepare_worker,
+            initargs=(self.config_dir, os.getpid()),
+        )
+        self._warm = False
+        self.future = self._executor.submit(warm_up)
+
+    @property
+    def free(self) -> bool:
+        """Whether the process is there and has nothing to do."""
+        return self._warm and self.job is None
+
+    @property
+    def running(self) -> bool:
+        """Whether it is at a job."""
+        return self._warm and self.job is not None
+
+    def begin(self, job: Job, time_limit_seconds: float | None) -> bool:
+        """Give the process a job; return False if it has died in the meantime."""
+        try:
+            self.future = self._executor.submit(work, job)
+        except BrokenProcessPool:
+            self._restart(stopping=False)
+            return False
+        self.job, self._limit = job, time_limit_seconds
+        self._deadline = time.monotonic() + (time_limit_seconds or float("inf"))
+        self._kill_at = float("inf")
+        return True
+
+    def poll(self, stopping: Callable[[], bool]) -> tuple[Job | None, str]:
+        """Return the job that has ended, with its status; None if none has.
+
+        Args:
+            stopping: whether the sweep was told to stop.
+        """
+        if self.future is None:
+            return None, ""
+        if not self.future.done():
+            self._enforce_limits()
+            return None, ""
+        future, self.future = self.future, None
+        error = future.exception()
+        if error is not None:
+            time.sleep(0.1)  # a signal to all may have reached the worker first
+        if not self._warm:  # it has started, or could not
+            if error is None:
+                self._warm, self._failures = True, 0
+            elif not stopping():
+                self._try_again(error)
+            return None, ""
+        job, self.job = self.job, None
+        if error is not None:
+            self._restart(stopping())
+        over = self._kill_at < float("inf") and not stopping()
+        status = None if error else future.result()
+        try:
+            return job, self._settle(job, status, error, over, stopping())
+        except OSError as problem:  # the disk is full, say: nothing can be written about it either
+            say(f"{job.cell.title}: {problem}")
+            return job, "FAILED"
+
+    def _settle(
+        self,
+        job: Job,
+        status: str | None,
+        error: BaseException | None,
+        over: bool,
+        stopping: bool,
+    ) -> str:
+        """Return the status of a job that has ended; write it where its process could not."""
+        if over and status in (None, "INTERRUPTED"):
+            reason = f"took longer than hydra.launcher.time_limit_seconds={self._limit:g}"
+            return give_up(job.folder, reason)
+        if status is not None:
+            return status
+        if stopping:
+            return job.folder.status()["status"]
+        record = job.folder.recorded_status()
+        began = record["status"] == "RUNNING" and record.get("at", 0.0) >= job.launched
+        if isinstance(error, BrokenProcessPool) and not began and job.starts < MAX_START_FAILURES:
+            return NOT_BEGUN
+        return give_up(job.folder, _cause_of_death(error))
+
+    def tell_to_stop(self) -> None:
+        """Let a running job save what it has and end; it is killed if it does not."""
+        if self.running:
+            self._signal(signal.SIGTERM)
+            self._kill_at = time.monotonic() + GRACE_SECONDS
+
+    def close(self) -> None:
+        """End the process."""
+        self._executor.shutdown(wait=True, kill_workers=True)
+
+    def _enforce_limits(self) -> None:
+        now = time.monotonic()
+        if self.running and now > self._kill_at:
+            self._signal(signal.SIGKILL)
+        elif self.running and now > self._deadline:
+            self._deadline = float("inf")
+            self.tell_to_stop()
+
+    def _signal(self, signum: int) -> None:
+        # Asked for anew: loky replaces a worker that has grown, between two jobs.
+        for pid in list(self._executor._processes):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signum)
+
+    def _try_again(self, error: BaseException) -> None:
+        self._failures += 1
+        if self._failures == MAX_START_FAILURES:
+            say(f"a worker process cannot be started: {_cause_of_death(error)}")
+            self.lost = True
+        else:
+            self._restart(stopping=False)
+
+    def _restart(self, stopping: bool) -> None:
+        self._executor.shutdown(wait=False, kill_workers=True)
+        self._warm = False
+        if not stopping:
+            self._start()
+
+
+def give_up(folder: RunFolder, reason: str) -> str:
+    """Record that a run has failed, unless it has ended otherwise, or another process is at it.
+
+    Returns:
+        The run's status.
+    """
+    try:
+        with folder.lock().acquire(timeout=0.5):
+            if folder.recorded_status()["status"] not in SETTLED:
+                folder.set_status("FAILED", reason=reason)
+            return folder.recorded_status()["status"]
+    except Timeout:
+        return "RUNNING"
+
+
+def _cause_of_death(error: BaseException | None) -> str:
+    if not isinstance(error, TerminatedWorkerError):
+        return f"{type(error).__name__}: {error}"
+    text = str(error)
+    if "SIGKILL" in text:
+        return "its process was killed (SIGKILL), as the system does when memory is short"
+    codes = text.rpartition("{")[2].partition("}")[0]
+    return f"its process ended with {codes or 'an unknown exit code'}"
+
+
+def prepare_worker(config_dir: str | None, parent: int) -> None:
+    """Set a new worker process up.
+
+    Args:
+        config_dir: folder of the user's own classes.
+        parent: the process to end with.
+    """
+    # The parent passes on what a terminal sends to all.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Interruption.patient = True
+    process.user_config_dir = add_to_path(config_dir)
+    watch = threading.Thread(target=process.end_with, args=(parent, GRACE_SECONDS), daemon=True)
+    watch.start()
+
+
+def warm_up() -> None:
+    """Import what a run needs."""
+
+
+def work(job: Job) -> str:
+    """Bring one run to its end in a worker process, and return its status.
+
+    What it prints goes into `log.txt` of its folder.
+    """
+    job.folder.path.mkdir(parents=True, exist_ok=True)
+    with job.folder.log.open("a") as log, _printing_to(log):
+        faulthandler.enable(log)
+        try:
+            return bring_to_end(job, report=lambda step, values: None)
+        except Interrupted:
+            return "INTERRUPTED"
+        finally:
+            faulthandler.disable()
+
+
+def bring_to_end(job: Job, report: Report) -> str:
+    """Bring a planned run to its end and return its status: RUNNING if another process is at it.
+
+    Args:
+        job: what was planned; what is not what was planned is given up.
+        report: called with (step, values) as training goes on.
+
+    Raises:
+        Interrupted: by a signal.
+    """
+    from decoderlab.training.runs import execute, prepare_resolved
+
+    folder, study = job.folder, job.config["study"]
+    again = "; give the same command again, with study.retry=failed"
+    try:
+        prepared = prepare_resolved(job.config, folder)
+        if prepared.run_id != job.cell.run_id:
+            what = "the data, or a class of yours,"
+            return give_up(folder, f"{what} changed after the study was planned{again}")
+        if job.code != code_digest() and not study["allow_drift"]:
+            return give_up(folder, f"the code changed after the study was planned{again}")
+        # What failed in this launch, here or in another one, is not tried again in it.
+        older = folder.recorded_status().get("at", 0.0) < job.launched
+        return execute(
+            prepared,
+            report=report,
+            retry=study["retry"] == "failed" and older,
+            wait=False,
+            allow_drift=study["allow_drift"],
+        )
+    except ConfigError as error:  # the disk, or a folder that another version has made
+        return give_up(folder, str(error))
+    except Exception as error:  # before or after training, which has a handler of its own
+        write_text(folder.traceback, traceback.format_exc())
+        return give_up(folder, f"{type(error).__name__}: {error}")
+
+
+@contextlib.contextmanager
+def _printing_to(log: Any) -> Iterator[None]:
+    """Send what the process writes, in Python or below it, to a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for place, descriptor in zip((1, 2), kept, strict=True):
+            os.dup2(descriptor, place)
+            os.close(descriptor)

@@ -1,0 +1,260 @@
+"""Launching a study: plan everything, run what is not finished, make the report."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.prompt import Confirm
+from rich.table import Table
+
+from decoderlab.common import progress
+from decoderlab.common.progress import duration, say
+from decoderlab.config.resolution import ConfigError, call, complete
+from decoderlab.config.settings import Study
+from decoderlab.records.run_folder import RunFolder
+from decoderlab.studies.design.compose import Composer
+from decoderlab.studies.design.grid import grid
+from decoderlab.studies.design.lost_runs import check_drift
+from decoderlab.studies.design.plan_file import Cell, plan_file
+from decoderlab.studies.design.preparation import Planned, is_settled, make_plan
+from decoderlab.studies.execution.pool import Job, give_up
+from decoderlab.studies.execution.tuning import Tuner
+from decoderlab.studies.reporting.build import build_report, print_table
+from decoderlab.training.code_changes import code_digest
+
+Start = Callable[[Sequence[Job], Path], None]
+LOOK_AGAIN_SECONDS = 1.0
+MAX_DEATHS = 3
+# When the processes that died were started, by run and newest checkpoint.
+Deaths = defaultdict[tuple[str, str], set[float]]
+
+
+def launch(
+    arguments: Sequence[str],
+    *,
+    params: Mapping[str, Any],
+    study: Mapping[str, Any],
+    compose: Composer,
+    start: Start,
+    jobs: int,
+    plan_only: bool,
+) -> int:
+    """Plan, run and report a study.
+
+    Args:
+        arguments: of the command line.
+        params: `hydra.sweeper.params`.
+        study: the settings of the study.
+        compose: from overrides to a config.
+        start: runs jobs with the launcher; given the jobs, and where the plan lies.
+        jobs: how many runs at a time the launcher does, for the estimate.
+        plan_only: show the plan and write nothing.
+
+    Returns:
+        The exit code: 0 if everything planned is finished, else 1.
+
+    Raises:
+        ConfigError: if any cell cannot work; nothing has been written then.
+        Interrupted: by a signal.
+    """
+    study = complete("study", Study, study)
+    call("study", Study, **study)
+    cells = grid(study, params, arguments, compose.parse)
+    chosen = compose.master.hydra.runtime.choices.get("study", "adhoc")
+    default_name = None if chosen == "adhoc" else chosen
+    if study["tuning"] and not (study["name"] or default_name):
+        raise ConfigError("a study that tunes needs a name; give study.name=NAME")
+    planned = make_plan(cells, compose, default_name)
+    for note in [*planned.notes, *planned.check_seeds()]:
+        say(f"note: {note}")
+    tuner = Tuner(cells, planned, compose) if study["tuning"] else None
+    if plan_only:
+        show(planned, jobs)
+        if tuner is not None:
+            say(f"before them, {tuner.num_runs} runs of tuning (the table is of untuned settings)")
+        planned.demand_possible()
+        return 0
+    planned.demand_possible()
+    if tuner is None:
+        confirm([planned], jobs)
+    else:
+        confirmed = []
+
+        def do(trials: Planned) -> Planned:
+            trials = check_drift(trials)
+            if trials.pending and not confirmed:
+                confirm([trials, planned], jobs)
+                confirmed.append(True)
+            run(trials, start, jobs)
+            return trials
+
+        tuned, record, drifted = tuner.tune(planned.output_dir, do)
+        planned = make_plan(tuned, compose, default_name)
+        planned.demand_possible()
+        plan = replace(planned.plan, tuning=record, drift=drifted)
+        planned = replace(planned, plan=plan)
+        if not confirmed:
+            confirm([planned], jobs)
+    planned = check_drift(planned)
+    run(planned, start, jobs)
+    report = build_report(planned.plan, planned.output_dir)
+    print_table(report)
+    return 0 if report.complete else 1
+
+
+def run(planned: Planned, start: Start, jobs: int) -> None:
+    """Write the plan and do what is pending, with whoever else has launched the same study."""
+    plan, output_dir = planned.plan, planned.output_dir
+    plan.write(output_dir, planned.configs)
+    failed = _failed_before(planned)
+    say(_told(planned, failed, jobs))
+    code, now = code_digest(), time.time()
+    todo = [Job(cell, planned.configs[cell.run_id], code, now) for cell in planned.pending]
+    reused = len(plan.cells) - len(todo)
+    tally = progress.tally = progress.Tally(len(todo), reused=reused, failed_before=failed)
+    path = plan_file(output_dir, plan.study["name"])
+    deaths: Deaths = defaultdict(set)
+    try:
+        while todo:
+            free = _wait_for_free(todo)
+            before = _standing(todo, deaths)
+            start(free, path)
+            _note_deaths(todo, deaths)
+            # What failed in this launch is not tried again in it.
+            settled = [job for job in todo if is_settled(job.folder, "none")]
+            for job in settled:
+                tally.ended.setdefault(job.cell.run_id, job.folder.status()["status"])
+            todo = [job for job in todo if job not in settled]
+            elsewhere = any(job.folder.locked() for job in todo)
+            if not elsewhere and _standing(todo, deaths) == before:
+                break  # nothing gets anywhere: the report says what is missing
+    finally:
+        progress.tally = None
+
+
+def _wait_for_free(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs that no other launch is at, once there are any."""
+    told = False
+    while not (free := [job for job in jobs if not job.folder.locked()]):
+        if not told:
+            say(f"waiting for {len(jobs)} runs that another launch is at")
+            told = True
+        time.sleep(LOOK_AGAIN_SECONDS)
+    return free
+
+
+def _standing(jobs: Sequence[Job], deaths: Deaths) -> tuple[list[tuple[str, str, str]], int]:
+    """Return what changes in a round that gets anywhere; it cannot do so for ever."""
+    where = [
+        (job.cell.run_id, job.folder.recorded_status()["status"], _newest_checkpoint(job.folder))
+        for job in jobs
+    ]
+    return where, sum(map(len, deaths.values()))
+
+
+def _newest_checkpoint(folder: RunFolder) -> str:
+    return next((path.name for path in folder.resume_checkpoints()), "")
+
+
+def _note_deaths(jobs: Sequence[Job], deaths: Deaths) -> None:
+    """Add the deaths of runs under a launcher that does not say so.
+
+    Only a run that dies where it died before is given up: it may have gone down with another one.
+    """
+    for job in jobs:
+        record = job.folder.recorded_status()
+        if record["status"] == "RUNNING" and not job.folder.locked():
+            died = deaths[job.cell.run_id, _newest_checkpoint(job.folder)]
+            died.add(record.get("started", 0.0))
+            if len(died) == MAX_DEATHS:
+                give_up(job.folder, f"its process died {MAX_DEATHS} times at the same place")
+
+
+def _failed_before(planned: Planned) -> int:
+    """Return how many runs failed in an earlier launch and are left as they are."""
+    pending = {cell.run_id for cell in planned.pending}
+    settled = [cell for cell in planned.plan.cells if cell.run_id not in pending]
+    return sum(not RunFolder(planned.output_dir / cell.folder).finished() for cell in settled)
+
+
+def _told(planned: Planned, failed: int, jobs: int) -> str:
+    """Return what is about to happen, in a line."""
+    number, pending = len(planned.plan.cells), planned.pending
+    text = (
+        f"study {planned.plan.study['name']}: {number} runs planned, "
+        f"{number - len(pending) - failed} finished before"
+    )
+    if failed:
+        text += f", {failed} failed before (study.retry=failed runs them again)"
+    return f"{text}; {estimate([planned], jobs)}" if pending else text
+
+
+def estimate(plans: Sequence[Planned], jobs: int) -> str:
+    """Return how long the pending runs will take, as far as that is known."""
+    seconds = sum(one.seconds for one in plans)
+    if math.isnan(seconds):
+        return "how long it takes is not known"
+    at_a_time = max(min(jobs, sum(len(one.pending) for one in plans)), 1)
+    return f"about {duration(seconds / at_a_time)} with {at_a_time} at a time"
+
+
+def confirm(plans: Sequence[Planned], jobs: int) -> None:
+    """Ask a person about a very large sweep.
+
+    Args:
+        plans: what is to be done, one after the other.
+        jobs: runs at a time.
+
+    Raises:
+        ConfigError: if the answer is no, or there is nobody to ask.
+    """
+    study, number = plans[-1].plan.study, sum(len(one.pending) for one in plans)
+    hours = sum(one.seconds for one in plans) / 3600 / max(min(jobs, number), 1)
+    too_many = number > study["max_runs"]
+    if not too_many and not hours > study["max_hours"]:
+        return
+    size = f"{number:,} runs are to be done, {estimate(plans, jobs)}"
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        with contextlib.suppress(EOFError):
+            if Confirm.ask(f"{size}. Go on?", console=progress.console, default=False):
+                return
+        raise ConfigError("not confirmed; nothing was started")
+    name, value = ("max_runs", number) if too_many else ("max_hours", math.ceil(hours))
+    raise ConfigError(
+        f"{size}, which is above study.{name}={study[name]:g}; if that is meant, give "
+        f"study.{name}={value}"
+    )
+
+
+def show(planned: Planned, jobs: int) -> None:
+    """Print what a study consists of, a line for each row and column of its table."""
+    told: dict[tuple[str, str], list[Cell]] = {}
+    for cell in planned.plan.cells:
+        told.setdefault((cell.variant, cell.task), []).append(cell)
+    names = ("variant", "task", "parameters", "operations", "updates", "seeds", "finished")
+    table = Table(*names, box=None)
+    for (variant, task), cells in told.items():
+        finished = sum(RunFolder(planned.output_dir / cell.folder).finished() for cell in cells)
+        first, seeds = cells[0], ", ".join(str(cell.seed) for cell in cells)
+        table.add_row(
+            escape(variant),
+            escape(task),
+            f"{first.parameters:,}",
+            f"{first.flops:,.0f}",
+            f"{first.steps:,}" if first.steps else "by time",
+            seeds,
+            str(finished),
+        )
+    progress.output().print(table)
+    number = len(planned.pending)
+    left = f"; {estimate([planned], jobs)}" if number else ""
+    say(f"{number} of {len(planned.plan.cells)} runs to do{left}")

@@ -1,0 +1,347 @@
+"""Equal tuning: every variant gets the same number of trials before its evaluation seeds are run.
+
+Paper: Melis et al. 2018 (arXiv 1707.05589): with the same budget of tuning, differences between
+architectures shrink or turn. Trials are judged on validation alone, with seeds that no evaluation
+uses; the best setting of each variant on each task is then frozen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from filelock import FileLock
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from decoderlab.common.progress import say
+from decoderlab.common.randomness import stream_seed
+from decoderlab.config.messages import explain
+from decoderlab.config.resolution import ConfigError, LaunchError, canonical, resolve
+from decoderlab.data.metrics import SCALES
+from decoderlab.records.run_folder import RunFolder
+from decoderlab.studies.design.compose import Composer
+from decoderlab.studies.design.grid import GridCell, as_sweep, as_value
+from decoderlab.studies.design.plan_file import Cell, factors
+from decoderlab.studies.design.preparation import Planned, make_plan
+
+Do = Callable[[Planned], Planned]
+# Of training, what every variant has alike whatever is tuned.
+ALIKE = ("max_steps", "max_epochs", "max_seconds", "batch_size")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is tuned by itself: a variant on a task.
+
+    Args:
+        name: what a person calls it.
+        key: of its search: the same settings and data have the same one.
+        cell: any of its cells; the seed in it does not count.
+    """
+
+    name: str
+    key: str
+    cell: GridCell
+
+
+def with_settings(cell: GridCell, settings: Mapping[str, Any], seed: int | None) -> GridCell:
+    """Return a cell with tuned settings, which its name does not show, and a seed if given."""
+    tuned = {key: as_value(value) for key, value in settings.items()}
+    seeded = {} if seed is None else {"seed": str(seed)}
+    return replace(cell, given=cell.given | seeded | tuned, bundled=cell.bundled | set(tuned))
+
+
+class Tuner:
+    """Tunes every arm of a study.
+
+    Args:
+        cells: of the study, as they would run untuned.
+        planned: their plan.
+        compose: from overrides to a config.
+
+    Raises:
+        ConfigError: for a search that would not be fair, or cannot work.
+    """
+
+    def __init__(self, cells: Sequence[GridCell], planned: Planned, compose: Composer) -> None:
+        self.cells, self.compose = cells, compose
+        self.study, self.budget = planned.plan.study, planned.plan.budget
+        self.tuning = self.study["tuning"]
+        self.seeds = _seeds(self.tuning["seeds"], compose)
+        self._check({cell.seed for cell in planned.plan.cells})
+        self._try_space()
+        self.varied = [key for key in factors([cell.named for cell in cells]) if key != "seed"]
+        self.arms: dict[str, Arm] = {}
+        for cell in cells:
+            key = planned.run_ids.get(tuple(cell.overrides), " ".join(cell.overrides))
+            self.arms.setdefault(self.name(cell), Arm(self.name(cell), key, cell))
+
+    def name(self, cell: GridCell) -> str:
+        """Return the name of a cell's arm."""
+        return cell.text(self.varied) or "the study's one variant"
+
+    @property
+    def num_runs(self) -> int:
+        """Runs that tuning takes."""
+        return len(self.arms) * self.tuning["trials"] * len(self.seeds)
+
+    def _check(self, evaluated: set[int]) -> None:
+        both = sorted(set(self.seeds) & evaluated)
+        if both:
+            raise ConfigError(
+                f"study.tuning.seeds has {', '.join(map(str, both))}, which the study evaluates "
+                "with; take other seeds for tuning, such as range(1000,1003)"
+            )
+        fixed = {key for cell in self.cells for key in cell.given}
+        for key in self.tuning["space"]:
+            group, _, name = key.partition(".")
+            if group not in ("training", "encoder", "decoder") or name in ALIKE:
+                raise ConfigError(
+                    f"study.tuning.space has {key}, which all variants have alike; tune settings "
+                    f"of encoder, decoder and training, other than {', '.join(ALIKE)}"
+                )
+            if key in fixed:
+                raise ConfigError(
+                    f"study.tuning.space has {key}, which the study sets itself; leave it out of "
+                    "one of them"
+                )
+            match = self.budget["match"]
+            if match in ("parameters", "flops") and group != "training":
+                raise ConfigError(
+                    f"study.tuning.space has {key}, but budget.match is {match!r}, which a tuned "
+                    "model would not keep to; tune settings of training alone"
+                )
+
+    def _try_space(self) -> None:
+        """Raise ConfigError for a setting of the space that some variant does not have."""
+        space = self.tuning["space"]
+        first = {key: one[0] if isinstance(one, list) else one["low"] for key, one in space.items()}
+        variants = {cell.variant or cell.given.get("decoder"): cell for cell in self.cells}
+        for cell in variants.values():
+            try:
+                resolve(self.compose(with_settings(cell, first, None).overrides).config)
+            except ConfigError as error:
+                raise ConfigError(f"study.tuning.space: {error}") from error
+            except (HydraException, OmegaConfBaseException) as error:
+                raise ConfigError(f"study.tuning.space: {explain(error)}") from error
+
+    def tune(
+        self, output_dir: Path, do: Do
+    ) -> tuple[list[GridCell], dict[str, Any], tuple[str, ...]]:
+        """Run the trials; return the study's cells with the best settings, the record, the drift.
+
+        Args:
+            output_dir: as in `run.output_dir`.
+            do: runs what is planned, and returns it with the drift that was accepted.
+
+        Raises:
+            ConfigError: if a trial cannot run.
+            LaunchError: if a trial has not ended, or no trial of an arm has finished.
+        """
+        folder = output_dir / "studies" / self.study["name"] / "tuning"
+        searches = _searches(folder, list(self.arms.values()), self.study)
+        trials, at_once = self.tuning["trials"], self.tuning["sampler"] == "random"
+        # A search that was interrupted goes on where it was: its plan has those trials already.
+        asked = trials if at_once else max(one.num_asked for one in searches.values())
+        for wanted in range(min(max(asked, 1), trials), trials + 1):
+            settings = {name: search.settings(wanted) for name, search in searches.items()}
+            cells = [
+                with_settings(arm.cell, one, seed)
+                for arm in self.arms.values()
+                for one in settings[arm.name]
+                for seed in self.seeds
+            ]
+            planned = make_plan(cells, self.compose)
+            planned.demand_possible()
+            planned = planned.named(f"{self.study['name']}/tuning")
+            if planned.pending:
+                say(f"tuning: {wanted} of {trials} trials for each of {len(self.arms)} variants")
+            planned = do(planned)
+            scores = self._scores(settings, planned)
+            for name, search in searches.items():
+                search.tell(scores[name])
+        chosen = {name: self._best(name, settings[name], scores[name]) for name in self.arms}
+        tuned = [
+            with_settings(cell, chosen[self.name(cell)]["settings"], None) for cell in self.cells
+        ]
+        record = {key: self.tuning[key] for key in ("space", "trials", "sampler")} | {
+            "seeds": self.seeds,
+            "metric": f"validation {self.study['metric']}",
+            "runs": self.num_runs,
+            "chosen": chosen,
+        }
+        return tuned, record, planned.plan.drift
+
+    def _scores(
+        self, settings: Mapping[str, Sequence[Mapping[str, Any]]], planned: Planned
+    ) -> dict[str, list[float | None]]:
+        """Return the validation score of each trial, the mean over seeds, by arm."""
+        cells = {cell.run_id: cell for cell in planned.plan.cells}
+        found: dict[str, list[float | None]] = {}
+        for arm in self.arms.values():
+            found[arm.name] = []
+            for one in settings[arm.name]:
+                trial = [with_settings(arm.cell, one, seed) for seed in self.seeds]
+                of_seeds = [
+                    self._score(planned.output_dir, cells[planned.run_ids[tuple(cell.overrides)]])
+                    for cell in trial
+                ]
+                found[arm.name].append(None if None in of_seeds else fmean(of_seeds))
+        return found
+
+    def _score(self, output_dir: Path, cell: Cell) -> float | None:
+        """Return the validation score of a run; the worst if it failed, None without a worst."""
+        folder, metric = RunFolder(output_dir / cell.folder), self.study["metric"]
+        if folder.finished():
+            return folder.result()["metrics"]["validation"][metric]
+        if folder.status()["status"] in ("FAILED", "DIVERGED"):
+            return SCALES[metric].worst
+        raise LaunchError(
+            f"a run of the tuning, {cell.title}, is not finished ({output_dir / cell.folder}); "
+            "give the same command again"
+        )
+
+    def _best(
+        self, name: str, settings: Sequence[Mapping[str, Any]], scores: Sequence[float | None]
+    ) -> dict[str, Any]:
+        """Return the best settings of an arm, the first among equals."""
+        ended = [number for number, score in enumerate(scores) if score is not None]
+        if not ended:
+            raise LaunchError(f"no trial of {name} has a score; decoderlab-status says why")
+        sign = 1 if SCALES[self.study["metric"]].better == "max" else -1
+        best = max(ended, key=lambda number: (sign * scores[number], -number))
+        return {"settings": dict(settings[best]), "score": scores[best], "trial": best}
+
+
+class Search:
+    """The search of one arm, kept by Optuna: what was tried, and how it did.
+
+    Args:
+        study: Optuna's.
+        tuning: settings of the search.
+        lock: held while the search goes on, since two launches of a study share it.
+    """
+
+    def __init__(self, study: Any, tuning: Mapping[str, Any], lock: FileLock) -> None:
+        self.study, self.tuning, self.lock = study, tuning, lock
+
+    @property
+    def num_asked(self) -> int:
+        """Trials that there are."""
+        return len(self.study.get_trials(deepcopy=False))
+
+    def settings(self, wanted: int) -> list[dict[str, Any]]:
+        """Return the settings of the first trials, asking for those that are not there yet.
+
+        A trial depends on its number and, with `tpe`, on the results before it, so that a search
+        that was interrupted goes on as it would have.
+        """
+        space = self.tuning["space"]
+        with self.lock:
+            for number in range(self.num_asked, wanted):
+                self.study.sampler = _sampler(self.tuning["sampler"], number)
+                self.study.ask(_distributions(space))
+            trials = self.study.get_trials(deepcopy=False)[:wanted]
+        return [{key: _value(space[key], trial.params[key]) for key in space} for trial in trials]
+
+    def tell(self, scores: Sequence[float | None]) -> None:
+        """Record the scores of the first trials; None for one that failed without a worst score."""
+        from optuna.trial import TrialState
+
+        with self.lock:
+            trials = self.study.get_trials(deepcopy=False)
+            for trial, score in zip(trials, scores, strict=False):
+                if trial.state.is_finished():
+                    continue
+                if score is None:
+                    self.study.tell(trial.number, state=TrialState.FAIL)
+                else:
+                    self.study.tell(trial.number, score)
+
+
+def _seeds(given: Any, compose: Composer) -> list[int]:
+    """Return the seeds of a list or a range."""
+    (override,) = compose.parse([f"seed={as_sweep('study.tuning.seeds', given)}"])
+    swept = override.is_sweep_override()
+    texts = list(override.sweep_string_iterator()) if swept else [override.value()]
+    try:
+        return [int(text) for text in texts]
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"study.tuning.seeds is {given!r}; give a list of whole numbers, or range(1000,1003)"
+        ) from error
+
+
+def _searches(folder: Path, arms: Sequence[Arm], study: Mapping[str, Any]) -> dict[str, Search]:
+    """Open the searches of all arms, in one journal on the disk."""
+    optuna = _optuna()
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    folder.mkdir(parents=True, exist_ok=True)
+    storage = JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
+    tuning, metric = study["tuning"], study["metric"]
+    about = canonical([tuning[key] for key in ("space", "sampler", "seeds")] + [metric])
+    direction = "maximize" if SCALES[metric].better == "max" else "minimize"
+    made, lock = {}, FileLock(folder / ".lock")
+    with lock:
+        there = optuna.get_all_study_names(storage)
+        for arm in arms:
+            name = hashlib.sha256(f"{arm.key} {about}".encode()).hexdigest()[:16]
+            if name not in there:
+                optuna.create_study(storage=storage, study_name=name, direction=direction)
+            opened = optuna.load_study(storage=storage, study_name=name)
+            made[arm.name] = Search(opened, tuning, lock)
+    return made
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigError(
+            "study.tuning needs Optuna, which is not installed; pip install 'decoderlab[tuning]'"
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _sampler(kind: str, number: int) -> Any:
+    from optuna.samplers import RandomSampler, TPESampler
+
+    seed = stream_seed(0, "tuning", number) % 2**32
+    return RandomSampler(seed=seed) if kind == "random" else TPESampler(seed=seed)
+
+
+def _distributions(space: Mapping[str, Any]) -> dict[str, Any]:
+    """Return Optuna's form of a search space; values of a list stand for themselves by place."""
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    made: dict[str, Any] = {}
+    for key, values in space.items():
+        if isinstance(values, list):
+            made[key] = CategoricalDistribution(range(len(values)))
+            continue
+        low, high, log = values["low"], values["high"], bool(values.get("log"))
+        whole = isinstance(low, int) and isinstance(high, int)
+        made[key] = (IntDistribution if whole else FloatDistribution)(low, high, log=log)
+    return made
+
+
+def _value(values: Any, drawn: Any) -> Any:
+    """Return the value of a setting that was drawn; with four digits, as one would write it."""
+    if isinstance(values, list):
+        return values[drawn]
+    if isinstance(drawn, int) or drawn == 0 or not math.isfinite(drawn):
+        return drawn
+    return float(f"{drawn:.4g}")

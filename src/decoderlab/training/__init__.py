@@ -1,0 +1,1 @@
+"""One run: built, trained, tested, recorded, and opened again."""

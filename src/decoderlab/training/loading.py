@@ -1,0 +1,244 @@
+"""Opening finished runs: from a run folder back to model and task."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from decoderlab.config.resolution import ConfigError, call, targets_in
+from decoderlab.contract import ImageSpace
+from decoderlab.data.batches import by_length
+from decoderlab.data.task import Task, TaskData
+from decoderlab.data.values import Values
+from decoderlab.generation.search import Search, beam
+from decoderlab.records.run_folder import Invalid, RunFolder
+from decoderlab.training.assembly import build_model, build_task, construct_task
+from decoderlab.training.module import EncoderDecoder, strip
+from decoderlab.training.runs import load_best
+
+
+class LoadedRun(NamedTuple):
+    """A finished run: `model` with the weights chosen on validation, ready to generate."""
+
+    model: EncoderDecoder
+    task: Task
+    config: dict[str, Any]
+    result: dict[str, Any]
+
+
+def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> LoadedRun:
+    """Open a finished run.
+
+    Args:
+        path: the run folder.
+        data: load or make the task's data too, and check that they are those of the run; without
+            them the task has its vocabularies alone, which is enough to predict.
+        trust: build classes from outside decoderlab that the folder's config names. A config that
+            was found somewhere can name any code on the Python path: trust it only if it is yours.
+
+    Raises:
+        ConfigError: if the folder is not a finished run, is damaged, names foreign code without
+            `trust`, or its data have changed.
+    """
+    folder = RunFolder(Path(path))
+    if not folder.path.is_dir():
+        raise ConfigError(f"{path} does not exist; give the folder of a run: outputs/runs/...")
+    try:
+        result = folder.result()
+    except Invalid as error:
+        raise ConfigError(str(error)) from error
+    if result is None or not folder.config.is_file():
+        status = folder.status()["status"]
+        raise ConfigError(f"{path} is not the folder of a finished run (its status is {status})")
+    config = OmegaConf.to_container(OmegaConf.load(folder.config))
+    if not isinstance(config, dict) or not {"task", "encoder", "decoder", "run"} <= set(config):
+        raise ConfigError(f"{folder.config} is damaged: it is not the config of a run")
+    if not trust:
+        for name, target in targets_in(config):
+            if not _is_ours(target):
+                raise ConfigError(
+                    f"{folder.config} names {name} {target!r}, which is no class of "
+                    "decoderlab; pass --trust (in Python: trust=True) if that code is yours"
+                )
+    if data:
+        task = build_task(config)
+        if task.data.fingerprint != result["data"]["fingerprint"]:
+            raise ConfigError(f"the data of {path} have changed since it was trained")
+    else:
+        task = construct_task(config)
+        try:
+            task.adopt(TaskData.recorded(json.loads(folder.vocabularies.read_text())))
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise ConfigError(f"{folder.vocabularies} is damaged ({error})") from error
+        if task.data.fingerprint != result["data"]["fingerprint"]:
+            raise ConfigError(f"{folder.vocabularies} is of other data than the run's result")
+    torch.set_num_threads(config["run"]["threads"])
+    model = build_model(config, task)
+    try:
+        load_best(model, folder, Path(result["best_checkpoint"]).name)
+    except Invalid as error:
+        raise ConfigError(str(error)) from error
+    return LoadedRun(model.eval(), task, config, result)
+
+
+def _is_ours(target: str) -> bool:
+    """Whether a dotted name is that of a class of decoderlab."""
+    # The name alone proves nothing: decoderlab.training.runs.os.system begins like one of ours.
+    try:
+        found = get_object(target) if target.startswith("decoderlab.") else None
+    except (ImportError, ValueError):
+        return False
+    return inspect.isclass(found) and found.__module__.split(".")[0] == "decoderlab"
+
+
+def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
+    """Return the run, which generates from now on as `decoderlab.generation.search.Search` is told.
+
+    Args:
+        run: from `load_run`.
+        settings: of `Search`; the others stay as the run was evaluated, but that a temperature
+            takes the place of a beam, and a beam that of a temperature.
+
+    Raises:
+        ConfigError: for settings out of range, or without effect beside the others.
+    """
+    if settings and run.model.writes_values:
+        raise ConfigError(
+            f"{', '.join(settings)} say how to search among tokens, but this run writes real "
+            "values, which are rolled forward; leave them out"
+        )
+    before = asdict(run.model.search)
+    if "temperature" in settings:
+        before |= {"beam_width": 1, "length_penalty": 0.0}
+    elif "beam_width" in settings or "length_penalty" in settings:
+        before |= {"temperature": None, "top_k": None, "top_p": None}
+    if settings.get("beam_width") == 1:
+        before["length_penalty"] = 0.0
+    search = call("generation", Search, **before | settings)
+    if "seed" in settings and search.temperature is None:
+        raise ConfigError(
+            f"--seed is {settings['seed']}, but nothing is drawn without a temperature; give "
+            "--temperature 1.0, or leave --seed out"
+        )
+    run.model.search = search
+    return run
+
+
+def predict(run: LoadedRun, lines: list[str], first_row: int = 0) -> list[str]:
+    """Return the prediction for each line of source text; an empty line for an empty one.
+
+    Args:
+        run: from `load_run`; it generates as `run.model.search` says.
+        lines: source texts as the task writes them; of real values, see `Values.parse`. Tokens
+            that training never saw are read as unknown, with a warning.
+        first_row: number of the first line; what sampling draws for a line depends on its number.
+
+    Raises:
+        ConfigError: if the sources of the run are images, or a line of numbers is none.
+    """
+    predictions = [""] * len(lines)
+    for places, (source, lengths) in _batches(run, lines):
+        found = run.model(source, lengths, places + first_row)
+        if run.model.writes_values:
+            found = found[:, : run.task.target_length(int(lengths[0]))]
+        for place, generated in zip(places.tolist(), found, strict=True):
+            predictions[place] = run.task.text_of(generated)
+    return predictions
+
+
+def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[tuple[str, float]]]:
+    """Return the best hypotheses of a beam search for each line, each with its score, best first.
+
+    Args:
+        run: from `load_run`; its `model.search` says how wide the beam is.
+        lines: as for `predict`.
+        num_best: hypotheses at most, 1 to the beam's width.
+
+    Raises:
+        ConfigError: if there are more hypotheses than beams, or the sources are no text.
+    """
+    search = run.model.search
+    if run.model.writes_values:
+        raise ConfigError("--num-best is for tokens, but this run writes real values; leave it out")
+    if search.temperature is not None:
+        raise ConfigError(
+            "--num-best is for a beam search, which draws nothing; leave --temperature out"
+        )
+    if not 1 <= num_best <= search.beam_width:
+        raise ConfigError(
+            f"--num-best is {num_best}, but the beam holds {search.beam_width}; take a beam that "
+            f"is at least as wide: --beam-width {max(num_best, 1)}"
+        )
+    best: list[list[tuple[str, float]]] = [[] for _ in lines]
+    for places, batch in _batches(run, lines):
+        with torch.no_grad():
+            found = beam(
+                run.model.decoder,
+                run.model.encoder(*batch),
+                tokens=run.model.target_space,
+                max_length=run.model.max_target_length,
+                beam_width=search.beam_width,
+                length_penalty=search.length_penalty,
+                num_best=num_best,
+            )
+        for place, rows, scores in zip(places.tolist(), found.tokens, found.scores, strict=True):
+            best[place] = [
+                (run.task.text_of(strip(row, run.model.target_space)), score)
+                for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
+                if score > float("-inf")
+            ]
+    return best
+
+
+def _batches(run: LoadedRun, lines: list[str]) -> Iterator[tuple[Tensor, tuple[Tensor, Tensor]]]:
+    """Yield the lines that are not empty in batches of one length: their places and the batch."""
+    rows = _encoded(run, lines)
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    for places in by_length(lengths, run.task.evaluation_batch_size, np.flatnonzero(lengths)):
+        kept = torch.as_tensor(np.array([rows[place] for place in places]))
+        yield torch.from_numpy(places), (kept, torch.from_numpy(lengths[places]))
+
+
+def _encoded(run: LoadedRun, lines: list[str]) -> list[list[int] | np.ndarray]:
+    """Return each line as ids or standardised values; warn of what training never saw."""
+    source = run.task.data.source_vocabulary
+    if isinstance(source, ImageSpace):
+        raise ConfigError(
+            "the sources of this run are images, not lines of text; in Python: "
+            "load_run(RUN).model(images, lengths), with images (B, C, height, width)"
+        )
+    if isinstance(source, Values):
+        rows = [source.encode(call("standard input", source.parse, text=line)) for line in lines]
+        odd = {len(row) for row in rows} - {0, run.task.source_length}
+        if run.task.source_length is not None and odd:
+            warnings.warn(
+                f"every source of training has {run.task.source_length} positions, but here are "
+                f"some with {', '.join(map(str, sorted(odd)[:5]))}",
+                stacklevel=4,
+            )
+        return rows
+    tokens = [run.task.source_tokens(line) if line.strip() else [] for line in lines]
+    rows = [source.encode(one) for one in tokens]
+    unknown = sorted(
+        {
+            token
+            for line, row in zip(tokens, rows, strict=True)
+            for token, number in zip(line, row, strict=True)
+            if number == source.space.unk_id
+        }
+    )
+    if unknown:
+        shown = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+        warnings.warn(f"never seen in training, read as unknown: {shown}", stacklevel=4)
+    return rows

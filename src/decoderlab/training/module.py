@@ -1,0 +1,211 @@
+"""The LightningModule: how any encoder and decoder are trained and evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from decoderlab.common.randomness import stream_seed
+from decoderlab.contract import Batch, TokenSpace, ValueSpace
+from decoderlab.generation.search import Search, roll_forward
+from decoderlab.training.distributed import Ranks
+from decoderlab.training.objective import negative_log_likelihood, num_positions
+
+
+class EncoderDecoder(pl.LightningModule):
+    """Trains with teacher forcing where the decoder has it; measures what it generates freely.
+
+    Args:
+        encoder, decoder: anything that keeps the contract.
+        target_space: what the decoder writes.
+        max_target_length: tokens to generate at most, EOS included, or positions of values.
+        metrics: what measures predictions, see `decoderlab.data.task.Task.measure`; None for a
+            model that is not to be evaluated.
+        seed: the run's seed, from which each step's randomness is drawn.
+        make_optimizer: from the parameters to an optimizer and its schedule (or None), stepped
+            once an update.
+        gradient_clip_norm: largest L2 norm of the gradient; None for no clipping.
+        label_smoothing: in training, see `negative_log_likelihood`.
+        search: how tokens are generated; values are rolled forward, see `roll_forward`.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        target_space: TokenSpace | ValueSpace,
+        max_target_length: int,
+        metrics: Metric | None = None,
+        seed: int = 0,
+        make_optimizer: Callable[[Any], tuple[Any, Any | None]] | None = None,
+        gradient_clip_norm: float | None = None,
+        label_smoothing: float = 0.0,
+        search: Search | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+        self.target_space, self.max_target_length = target_space, max_target_length
+        self.seed = seed
+        self.make_optimizer = make_optimizer
+        self.gradient_clip_norm, self.label_smoothing = gradient_clip_norm, label_smoothing
+        self.search = search or Search()
+        self.ranks = Ranks()
+        self.metrics = metrics
+        self.gradient_norm: Tensor | None = None
+        self.accepted: Callable[[int], Any] | None = None
+        self.scores_beside: Callable[[list, float], dict[str, float]] | None = None
+        self.predictions: list[tuple[int, Any, bool | None]] = []
+        self._loss_sum = self._loss_tokens = 0.0
+
+    @property
+    def writes_values(self) -> bool:
+        """Whether targets are real values, not tokens."""
+        return isinstance(self.target_space, ValueSpace)
+
+    def forward(
+        self,
+        source: Tensor,
+        source_lengths: Tensor,
+        rows: Tensor | None = None,
+        num_steps: int | None = None,
+    ) -> list[list[int]] | Tensor:
+        """Generate target ids, without EOS, as `search` says; or values (B, T, F).
+
+        Args:
+            source: see `Batch`.
+            source_lengths: see `Batch`.
+            rows: (B,) numbers of the examples; what sampling draws for one depends on that alone.
+            num_steps: positions T of values, which have no end; None for `max_target_length`.
+        """
+        encoded = self.encoder(source, source_lengths)
+        if self.writes_values:
+            steps = num_steps or self.max_target_length
+            return roll_forward(self.decoder, encoded, values=self.target_space, num_steps=steps)
+        generated = self.search.generate(
+            self.decoder,
+            encoded,
+            tokens=self.target_space,
+            max_length=self.max_target_length,
+            rows=rows,
+        )
+        return [strip(row, self.target_space) for row in generated.tolist()]
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the summed negative log-likelihood in nats, and the number of target positions."""
+        outputs = self.decoder(self.encoder(batch.source, batch.source_lengths), batch.target)
+        smoothing = self.label_smoothing if self.training else 0.0
+        return negative_log_likelihood(outputs, batch.target, self.target_space, smoothing)
+
+    def transfer_batch_to_device(self, batch: Batch, device: Any, dataloader_idx: int) -> Batch:
+        """Move a batch; lengths and row numbers stay on the CPU (Lightning's hook)."""
+        if device.type == "cpu":
+            return batch
+        return batch._replace(
+            source=batch.source.to(device, non_blocking=True),
+            target=batch.target.to(device, non_blocking=True),
+        )
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Key the step's randomness by (seed, step): a resumed run draws what it would have."""
+        keys = (self.global_step, *self.ranks.keys)
+        seed = stream_seed(self.seed, "dropout", *keys)
+        # torch.manual_seed would note a stack trace for each kind of device that is not there,
+        # which takes as long as a small model's update.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        if hasattr(self.decoder, "at_step"):
+            self.decoder.at_step(self.global_step, stream_seed(self.seed, "feedback", *keys))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss in nats per target position; 0 for a batch without any.
+
+        Of several ranks each returns its part of it times their number, so that the mean of their
+        gradients is the gradient of the whole batch.
+        """
+        if self.ranks.world_size == 1:
+            total, num_tokens = self.loss(batch)
+            return total / num_tokens.clamp(min=1)
+        share, counts = self.ranks.share(batch)
+        total, _ = self.loss(share)
+        num_tokens = num_positions(batch.target, self.target_space)
+        return total * counts * self.ranks.world_size / num_tokens.clamp(min=1)
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        """Clip the gradient's norm, and keep what it was for the records (Lightning's hook)."""
+        if self.gradient_clip_norm is not None:
+            self.gradient_norm = nn.utils.clip_grad_norm_(
+                self.parameters(), self.gradient_clip_norm
+            )
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last evaluation."""
+        self.metrics.reset()
+        self.predictions = []
+        self._loss_sum = self._loss_tokens = 0.0
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Generate freely, and add the teacher-forced loss beside it."""
+        if not len(batch.index):  # there are fewer batches left than ranks
+            nothing = batch.target[:0] if self.writes_values else []
+            self.metrics.update(nothing, nothing)
+            return
+        total, num_tokens = self.loss(batch)
+        self._loss_sum += float(total)
+        self._loss_tokens += float(num_tokens)
+        rows, num_steps = batch.index.tolist(), batch.target.shape[1]
+        generated = self(batch.source, batch.source_lengths, batch.index, num_steps)
+        if self.writes_values:
+            self.metrics.update(generated, batch.target)
+            values = generated.float().cpu().numpy()
+            self.predictions += [(row, one, None) for row, one in zip(rows, values, strict=True)]
+            return
+        references = [self.accepted(row) for row in rows]
+        self.metrics.update(generated, references)
+        self.predictions += [
+            (row, prediction, tuple(prediction) in accepted)
+            for row, prediction, accepted in zip(rows, generated, references, strict=True)
+        ]
+
+    def on_validation_epoch_end(self) -> None:
+        """Bring together what the ranks have found."""
+        found = self.ranks.gathered((self._loss_sum, self._loss_tokens, self.predictions))
+        if len(found) > 1:
+            sums, counts, predictions = zip(*found, strict=True)
+            self._loss_sum, self._loss_tokens = sum(sums), sum(counts)
+            self.predictions = [one for part in predictions for one in part]
+
+    def evaluated(self) -> dict[str, float]:
+        """Return the metrics of the evaluation that has just ended."""
+        loss = self._loss_sum / max(self._loss_tokens, 1.0)
+        predictions = [(row, generated) for row, generated, _ in self.predictions]
+        return self.metrics.compute() | {"loss": loss} | self.scores_beside(predictions, loss)
+
+    on_test_epoch_start = on_validation_epoch_start
+    on_test_epoch_end = on_validation_epoch_end
+    test_step = validation_step
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer and, if there is one, its schedule per update."""
+        trained = (parameter for parameter in self.parameters() if parameter.requires_grad)
+        optimizer, scheduler = self.make_optimizer(trained)
+        if scheduler is None:
+            return optimizer
+        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+
+def strip(generated: list[int], tokens: TokenSpace) -> list[int]:
+    """Return generated ids up to the first EOS, without it.
+
+    Example:
+        >>> strip([7, 8, 2, 0], TokenSpace(9))
+        [7, 8]
+    """
+    end = generated.index(tokens.eos_id) if tokens.eos_id in generated else len(generated)
+    return generated[:end]

@@ -1,0 +1,279 @@
+"""What a trained model does on its test split beside its scores: what a report's pictures show."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decoderlab.contract import Batch, Encoded, State, TokenSpace
+from decoderlab.data.task import Task
+from decoderlab.data.vocabulary import Vocabulary
+from decoderlab.generation.greedy import allowed
+from decoderlab.records.run_folder import write_atomic
+from decoderlab.training.module import EncoderDecoder
+
+NUM_SUMMARIES = 256
+NUM_SWAPPED = 1024
+NUM_MAPS = 3
+
+
+@dataclass(frozen=True)
+class Probes:
+    """What was seen.
+
+    Args:
+        counts: for `result.json`. `correct`: a bit an example, packed and in hexadecimal, in the
+            order of the test split. `by_length`: target length in tokens, EOS left out, to
+            [examples, correct ones]. `by_position`: for each position of the listed target, EOS
+            counted, how many targets reach it (`number`), and how many predictions have its token
+            there: generated freely (`free`), and each token predicted from the true ones before it
+            (`forced`); nothing is right after an end that was predicted. `summary_influence`: by
+            position, the mean total variation distance, 0 to 1, between the decoder's distribution
+            and the one that it has when summary and state are another example's; [] where they
+            cannot be exchanged. Of real values nothing is `correct` and there is no `by_length`;
+            `free` and `forced` are sums of absolute errors in the data's units, and the influence
+            is the mean absolute change of the output, in standard deviations of the target.
+        arrays: for `probes.npz`. `summaries`: (N, D) of the first test examples, `lengths` and
+            `first`: their target's length and first token. Of real values, besides, `level`: the
+            mean of their target's first number, and of the first K examples that number in `truth`
+            and `forecast`, (K, T). `attention`: (K, T, S) weights of the
+            first K examples while they generated; `attention_source` and `attention_target`: their
+            tokens, as JSON lists.
+    """
+
+    counts: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    def write(self, path: Path) -> None:
+        """Write the arrays; the same arrays give the same bytes."""
+        write_atomic(path, lambda file: np.savez_compressed(file, **self.arrays))
+
+
+@torch.no_grad()
+def probe(model: EncoderDecoder, task: Task) -> Probes:
+    """Look at a model that has just been tested, with the same weights.
+
+    The distance between distributions after an exchange of the encoding: after Tanti et al. 2018
+    (https://arxiv.org/abs/1708.02043), who measure how long a caption generator remembers its
+    image by exchanging that.
+
+    Args:
+        model: its `predictions` are those of the test split.
+        task: with its data.
+    """
+    model.eval()
+    split, values = task.data.splits["test"], model.writes_values
+    predictions = {row: prediction for row, prediction, _ in model.predictions}
+    lengths = split.target.lengths.numpy() - (task.append_eos and not values)
+    positions = _Positions(task.data.max_target_length)
+    influence = _Influence(task.data.max_target_length)
+    summaries: dict[int, np.ndarray] = {}
+    for batch in _batches(model, task):
+        encoded = model.encoder(batch.source, batch.source_lengths)
+        rows = batch.index.tolist()
+        for row, summary in zip(rows, encoded.summary.float().cpu().numpy(), strict=True):
+            if row < NUM_SUMMARIES:
+                summaries[row] = summary
+        outputs = model.decoder(encoded, batch.target)
+        made = [predictions[row] for row in rows]
+        if values:
+            means = outputs[..., : model.target_space.size]
+            deviation = torch.tensor(task.data.target_vocabulary.deviation)
+            real = torch.ones(batch.target.shape[:2], dtype=torch.bool, device=outputs.device)
+            free = torch.tensor(np.stack(made), device=outputs.device)
+            right = [
+                ((one - batch.target).abs().double().cpu() * deviation).mean(dim=-1)
+                for one in (free, means)
+            ]
+        else:
+            real = batch.target != model.target_space.pad_id
+            forced = allowed(outputs, model.target_space).argmax(dim=-1)
+            forced = _until_end(forced, model.target_space)
+            free = _as_targets(model, made, batch.target, task.append_eos)
+            right = [free == batch.target, forced == batch.target]
+        positions.add(real, *right)
+        influence.add(model, encoded, batch, outputs, real)
+    kept = sorted(summaries)
+    counts: dict[str, Any] = {"by_position": positions.counts()}
+    counts["summary_influence"] = influence.means()
+    arrays = {
+        "summaries": np.stack([summaries[row] for row in kept]).astype(np.float16),
+        "lengths": lengths[kept],
+    }
+    vocabulary = task.data.target_vocabulary
+    if values:
+        told = [vocabulary.decode(split.target[row])[:, 0] for row in kept]
+        arrays["first"] = np.array([f"{one[0]:.6g}" for one in told])
+        arrays["level"] = np.array([one.mean() for one in told])
+        if len({len(one) for one in told[:NUM_MAPS]}) == 1:
+            made = [vocabulary.decode(predictions[row])[:, 0] for row in kept[:NUM_MAPS]]
+            arrays |= {"truth": np.stack(told[:NUM_MAPS]), "forecast": np.stack(made)}
+        return Probes(counts, arrays | _attention(model, task, predictions))
+    eos = model.target_space.eos_id
+    arrays["first"] = np.array(
+        [vocabulary.decode(split.target[row][:1] or [eos])[0] for row in kept]
+    )
+    correct = np.array([right for _, _, right in sorted(model.predictions)])
+    counts = {
+        "correct": np.packbits(correct).tobytes().hex(),
+        "by_length": {
+            str(length): [int((lengths == length).sum()), int(correct[lengths == length].sum())]
+            for length in np.unique(lengths).tolist()
+        },
+    } | counts
+    return Probes(counts, arrays | _attention(model, task, predictions))
+
+
+def unpack(counts: Mapping[str, Any], number: int) -> np.ndarray:
+    """Return which of the test examples were correct, (number,) bool, from `Probes.counts`."""
+    packed = np.frombuffer(bytes.fromhex(counts["correct"]), dtype=np.uint8)
+    return np.unpackbits(packed, count=number).astype(bool)
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of `Probes.write`; {} where there are none, or they are damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        return {}
+
+
+class _Positions:
+    """Counts of right tokens, or sums of errors, by position."""
+
+    def __init__(self, longest: int) -> None:
+        self.rows = np.zeros((3, longest))
+
+    def add(self, real: Tensor, *right: Tensor) -> None:
+        real = real.cpu()
+        for row, one in zip(self.rows, (real, *(real * one.cpu() for one in right)), strict=True):
+            row[: one.shape[1]] += one.sum(dim=0).numpy()
+
+    def counts(self) -> dict[str, list[float]]:
+        names = ("number", "free", "forced")
+        return {
+            name: [int(one) if one == int(one) else round(one, 6) for one in row.tolist()]
+            for name, row in zip(names, self.rows, strict=True)
+        }
+
+
+class _Influence:
+    """How much the outputs change when another example's fixed-length encoding is put in."""
+
+    def __init__(self, longest: int) -> None:
+        self.sums, self.numbers = np.zeros(longest), np.zeros(longest)
+        self.seen = 0
+
+    def add(
+        self, model: EncoderDecoder, encoded: Encoded, batch: Batch, outputs: Tensor, real: Tensor
+    ) -> None:
+        if self.seen >= NUM_SWAPPED or len(real) < 2:
+            return
+        self.seen += len(real)
+        swapped = model.decoder(exchanged(encoded), batch.target)
+        if model.writes_values:
+            size = model.target_space.size
+            distance = (outputs - swapped)[..., :size].abs().mean(dim=-1)
+        else:
+            distance = _total_variation(outputs, swapped, model.target_space)
+        distance = distance.masked_fill(~real, 0.0)
+        self.sums[: real.shape[1]] += distance.sum(dim=0).double().cpu().numpy()
+        self.numbers[: real.shape[1]] += real.sum(dim=0).cpu().numpy()
+
+    def means(self) -> list[float]:
+        reached = self.numbers > 0
+        return [round(float(one), 6) for one in self.sums[reached] / self.numbers[reached]]
+
+
+def exchanged(encoded: Encoded) -> Encoded:
+    """Return the encodings with summary and state of another row; the memory stays."""
+    state = encoded.state
+    if state is not None:
+        state = State(*(None if part is None else part.roll(1, dims=1) for part in state))
+    return encoded._replace(summary=encoded.summary.roll(1, dims=0), state=state)
+
+
+def _total_variation(one: Tensor, other: Tensor, tokens: TokenSpace) -> Tensor:
+    first, second = (allowed(logits, tokens).softmax(dim=-1) for logits in (one, other))
+    return (first - second).abs().sum(dim=-1) / 2
+
+
+def _batches(model: EncoderDecoder, task: Task) -> Iterator[Batch]:
+    for batch in task.evaluation_batches("test"):
+        yield model.transfer_batch_to_device(batch, model.device, 0)
+
+
+def _until_end(predicted: Tensor, tokens: TokenSpace) -> Tensor:
+    """Return predictions (B, T) with padding after the first EOS, as generation would write it.
+
+    Without it a decoder that sees no token would seem to do better with the true ones before it.
+    """
+    ends = (predicted == tokens.eos_id).long()
+    return predicted.masked_fill(ends.cumsum(dim=1) - ends > 0, tokens.pad_id)
+
+
+def _as_targets(
+    model: EncoderDecoder, predictions: Sequence[list[int]], target: Tensor, append_eos: bool
+) -> Tensor:
+    """Return predictions as (B, T) ids, cut and padded to the width of the targets."""
+    width, tokens = target.shape[1], model.target_space
+    end = [tokens.eos_id] if append_eos else []
+    rows = [([*one, *end] + [tokens.pad_id] * width)[:width] for one in predictions]
+    return torch.tensor(rows, device=target.device)
+
+
+def _attention(
+    model: EncoderDecoder, task: Task, predictions: Mapping[int, list[int]]
+) -> dict[str, np.ndarray]:
+    """Return the weights of the first examples, {} of a decoder that shows none."""
+    split, tokens = task.data.splits["test"], model.target_space
+    maps, sources, targets = [], [], []
+    for row in range(min(NUM_MAPS, len(split))):
+        batch = model.transfer_batch_to_device(split.batch(torch.tensor([row])), model.device, 0)
+        state = model.decoder.start(model.encoder(batch.source, batch.source_lengths))
+        if model.writes_values:
+            written = predictions[row]
+            seen_before = np.concatenate([np.zeros_like(written[:1]), written[:-1]])
+            shown = [str(place) for place in range(1, len(written) + 1)]
+        else:
+            written = predictions[row] + ([tokens.eos_id] if task.append_eos else [])
+            seen_before = [tokens.bos_id, *written[:-1]] if written else []
+            shown = task.data.target_vocabulary.decode(written)
+        weights = []
+        for before in np.asarray(seen_before):
+            _, state = model.decoder.step(torch.tensor(before[None], device=model.device), state)
+            seen = getattr(state, "attention_weights", None)
+            if seen is None:
+                return {}
+            weights.append(seen[0].float().cpu().numpy())
+        if weights:
+            maps.append(np.stack(weights))
+            sources.append(_source_tokens(task, row, maps[-1].shape[1]))
+            targets.append(shown)
+    if not maps:
+        return {}
+    attention = np.zeros((len(maps), *np.max([one.shape for one in maps], axis=0)), np.float16)
+    for place, one in enumerate(maps):
+        attention[place, : one.shape[0], : one.shape[1]] = one
+    return {
+        "attention": attention,
+        "attention_source": np.array([json.dumps(one) for one in sources]),
+        "attention_target": np.array([json.dumps(one) for one in targets]),
+    }
+
+
+def _source_tokens(task: Task, row: int, number: int) -> list[str]:
+    vocabulary = task.data.source_vocabulary
+    if not isinstance(vocabulary, Vocabulary):  # regions of an image, positions of a series
+        return [str(place) for place in range(number)]
+    return vocabulary.decode(task.data.splits["test"].source[row])

@@ -1,0 +1,241 @@
+"""What happens beside training: records, checkpoints, budgets, interruptions."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from decoderlab.config.settings import Evaluation, Run
+from decoderlab.records.run_folder import AtomicCheckpointIO, RunFolder, write_text
+from decoderlab.training.distributed import Ranks
+from decoderlab.training.interruption import Interrupted, Interruption
+
+
+class Diverged(Exception):
+    """The loss became NaN or infinite, in training or validation."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"the loss was NaN or infinite by update {step}")
+        self.step = step
+
+
+class Recorder(pl.Callback):
+    """Writes metrics and checkpoints, remembers the best step, and ends a run when it must end.
+
+    All that it knows goes into the checkpoint, so that a resumed run goes on as if nothing had
+    happened. Records that a killed run wrote after its last checkpoint are cut off on resuming:
+    they are about to be written again.
+
+    Args:
+        folder: the run's.
+        run, evaluation: settings.
+        total_steps: the budget in updates, or None.
+        max_seconds: the budget in seconds of training, or None.
+        interruption: asked between two updates.
+        report: called with a line of progress as (step, values).
+        ranks: the processes of the run; all but the first keep no records.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: RunFolder,
+        run: Run,
+        evaluation: Evaluation,
+        total_steps: int | None,
+        max_seconds: float | None,
+        interruption: Interruption,
+        report: Callable[[int, dict[str, float]], None],
+        ranks: Ranks,
+    ) -> None:
+        self.ranks, self.writes = ranks, ranks.rank == 0
+        self.folder, self.run, self.evaluation = folder, run, evaluation
+        self.total_steps, self.max_seconds = total_steps, max_seconds
+        self.interruption, self.report = interruption, report
+        self.checkpoint_io = AtomicCheckpointIO()
+        self.memory: dict[str, Any] = {
+            "best": None,  # step, score, file, metrics of the best validation
+            "last": None,  # step and metrics of the last one
+            "train_seconds": 0.0,
+            "evaluation_seconds": 0.0,
+            "examples_seen": 0,
+            "tokens_seen": 0,
+            "restarts": 0,
+            "finished": False,
+        }
+        self.writer: SummaryWriter | None = None
+        self._losses: list[torch.Tensor] = []
+        self._learning_rate = self._clock = self._last_checkpoint = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return self.memory | {"pending_losses": [float(loss) for loss in self._losses]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what a checkpoint kept, and count the restart."""
+        self.memory = state_dict | {"restarts": state_dict["restarts"] + 1}
+        self._losses = [torch.tensor(loss) for loss in self.memory.pop("pending_losses")]
+
+    def open(self, step: int) -> None:
+        """Open the records at a step: what was written later is cut off, and written anew."""
+        if not self.writes:
+            return
+        for path in self.folder.checkpoints.glob("*-*.ckpt"):
+            if int(path.stem.split("-")[1]) > step:
+                self.checkpoint_io.remove_checkpoint(path)
+        lines = []
+        if self.folder.metrics.exists():
+            for line in self.folder.metrics.read_text().splitlines(keepends=True):
+                try:
+                    kept = line.endswith("\n") and json.loads(line)["step"] <= step
+                except ValueError:  # the last line of a killed process may be torn
+                    kept = False
+                if kept:
+                    lines.append(line)
+        write_text(self.folder.metrics, "".join(lines))
+        self._metrics = self.folder.metrics.open("a")
+        if self.run.tensorboard:
+            self.writer = SummaryWriter(
+                str(self.folder.events), purge_step=step + 1 if step else None
+            )
+
+    def close(self) -> None:
+        """Close the records."""
+        if self.writes:
+            self._metrics.close()
+        if self.writer is not None:
+            self.writer.close()
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Start the clocks."""
+        self._listen()
+        self._clock = self._last_checkpoint = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Note the learning rate: afterwards it is already that of the next update."""
+        self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        """Log, stop at the end of the budget, and save between validations."""
+        step = trainer.global_step
+        self._losses.append(outputs["loss"])
+        self.memory["examples_seen"] += len(batch.index)
+        self.memory["tokens_seen"] += batch.target.numel()
+        if step % self.run.log_every_steps == 0 or step == self.total_steps:
+            self._log_training(step, trainer, module)
+        now = time.perf_counter()
+        self.memory["train_seconds"] += now - self._clock
+        self._clock = now
+        spent = self.max_seconds is not None and self.memory["train_seconds"] >= self.max_seconds
+        old = now - self._last_checkpoint > self.run.checkpoint_every_seconds
+        spent, old, signum = self.ranks.highest(spent, old, self.interruption.signum or 0)
+        if spent or step == self.total_steps:
+            self.memory["finished"] = trainer.should_stop = True  # validates once more, then ends
+        elif step % self.evaluation.every_steps:
+            # Where a validation follows at once, its end is the place to save.
+            if old or signum:
+                self._save(trainer)
+            if signum:
+                raise Interrupted(signum)
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Make sure that what is validated has not diverged."""
+        self._log_training(trainer.global_step, trainer, module)
+
+    def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
+        """Let a signal through: the run goes on from the checkpoint before this validation."""
+        self.check()
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Record the scores, keep the best weights, and save."""
+        step, scores = trainer.global_step, module.evaluated()
+        if not all(map(math.isfinite, scores.values())):
+            raise Diverged(step)
+        now = time.perf_counter()
+        self.memory["evaluation_seconds"] += now - self._clock
+        self._write(step, {f"validation/{name}": value for name, value in scores.items()})
+        self.memory["last"] = {"step": step, "metrics": scores}
+        score = scores[self.evaluation.select]
+        best = self.memory["best"]
+        if self.evaluation.better(score, best and best["score"]):
+            name = f"best-{step:09d}.ckpt"
+            if self.writes:
+                state = {key: value.cpu() for key, value in module.state_dict().items()}
+                self.checkpoint_io.save_checkpoint(
+                    {"state_dict": state, "step": step}, self.folder.checkpoints / name
+                )
+            self.memory["best"] = {"step": step, "score": score, "file": name, "metrics": scores}
+        self._save(trainer)
+        self._clock = time.perf_counter()
+        self.check()
+
+    def on_test_start(self, *_: Any) -> None:
+        """Take the signals back."""
+        self._listen()
+
+    def on_test_batch_end(self, *_: Any, **__: Any) -> None:
+        """Let a signal through."""
+        self.check()
+
+    def check(self) -> None:
+        """Raise Interrupted on all ranks if a signal has come to one."""
+        (signum,) = self.ranks.highest(self.interruption.signum or 0)
+        if signum:
+            raise Interrupted(signum)
+
+    def _listen(self) -> None:
+        # Lightning's handler of SIGTERM would tell the other ranks at once, by an exchange that
+        # meets another one of theirs: they are told between two updates. And it would end a run
+        # of which the scheduler says more later.
+        if self.ranks.world_size > 1 or self.interruption.left:
+            self.interruption.listen()
+
+    def _log_training(self, step: int, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not self._losses:
+            return
+        loss = float(self.ranks.mean(torch.stack(self._losses)).mean())
+        self._losses.clear()
+        if not math.isfinite(loss):
+            raise Diverged(step)
+        values = {"train/loss": loss, "train/learning_rate": self._learning_rate}
+        if module.gradient_norm is not None:
+            norm = float(module.gradient_norm)
+            values["train/gradient_norm"] = norm if math.isfinite(norm) else sys.float_info.max
+        self._write(step, values)
+
+    def _write(self, step: int, values: dict[str, float]) -> None:
+        if not self.writes:
+            return
+        seconds = round(self.memory["train_seconds"], 3)
+        self._metrics.write(json.dumps({"step": step, "seconds": seconds, **values}) + "\n")
+        self._metrics.flush()
+        if self.writer is not None:
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, step)
+        self.report(step, values)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        """Save a checkpoint to resume from; the last two stay, in case one is damaged."""
+        if self.writes:
+            os.fsync(self._metrics.fileno())
+        if self._losses and self.ranks.world_size > 1:  # a checkpoint is all ranks', its losses too
+            self._losses = list(self.ranks.mean(torch.stack(self._losses)))
+        # Called by all ranks, written by the first; the others wait for it.
+        trainer.save_checkpoint(self.folder.checkpoints / f"step-{trainer.global_step:09d}.ckpt")
+        self._last_checkpoint = time.perf_counter()
+        if not self.writes:
+            return
+        for pattern in ("step-*.ckpt", "best-*.ckpt"):
+            for path in sorted(self.folder.checkpoints.glob(pattern))[:-2]:
+                self.checkpoint_io.remove_checkpoint(path)
