@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from decoderlab.config.resolution import find_target, resolve
+from decoderlab.config.completion import find_target
+from decoderlab.config.resolution import resolve
 from decoderlab.contract import EncoderShape, ImageSpace, Space, TokenSpace
 from tests.conftest import composed, small, variants
 

@@ -12,7 +12,8 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from decoderlab.common.folders import conf_dir
-from decoderlab.config.resolution import ConfigError, resolve
+from decoderlab.config.errors import ConfigError
+from decoderlab.config.resolution import resolve
 from decoderlab.studies.design.grid import GridCell, grid
 from decoderlab.training.loading import load_run, predict
 from tests.conftest import composed, run, variants

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from decoderlab.config.resolution import ConfigError
+from decoderlab.config.errors import ConfigError
 from decoderlab.config.settings import Published
 from decoderlab.studies.analysis.comparisons import (
     Analysis,

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import pytest
 from omegaconf import OmegaConf
 
-from decoderlab.config.resolution import ConfigError, complete, resolve, run_id
+from decoderlab.config.completion import build, complete
+from decoderlab.config.errors import ConfigError
+from decoderlab.config.resolution import resolve, run_id
 from tests.conftest import composed
 
 
@@ -50,17 +55,17 @@ def test_seed_zero_is_a_seed():
     assert identity("seed=0") != identity("seed=1")
 
 
-def build(*, size: int, ratio: float = 0.5, names: list[str] | None = None):
+def built(*, size: int, ratio: float = 0.5, names: list[str] | None = None):
     return size, ratio, names
 
 
 def test_settings_are_completed_and_typed():
-    assert complete("g", build, {"size": 3, "ratio": 1}) == {
+    assert complete("g", built, {"size": 3, "ratio": 1}) == {
         "size": 3,
         "ratio": 1.0,
         "names": None,
     }
-    assert isinstance(complete("g", build, {"size": 3, "ratio": 1})["ratio"], float)
+    assert isinstance(complete("g", built, {"size": 3, "ratio": 1})["ratio"], float)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +80,7 @@ def test_settings_are_completed_and_typed():
 )
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(ConfigError, match=message):
-        complete("g", build, settings)
+        complete("g", built, settings)
 
 
 def test_injected_keywords_are_not_settings():
@@ -119,3 +124,56 @@ def test_the_paper_is_no_part_of_the_identity():
     config = resolve(composed("preset=cho2014"))
     without = {key: value for key, value in config.items() if key != "paper"}
     assert run_id(config, "data") == run_id(without, "data")
+
+
+class Kind:
+    INJECTED = ("width",)
+
+
+class Plain(Kind):
+    def __init__(self, *, width: int, ratio: float = 0.5) -> None:
+        self.width, self.ratio = width, ratio
+
+
+class Model:
+    def __init__(
+        self,
+        *,
+        size: int,
+        part: Callable[..., Kind] = Plain,
+        more: Callable[..., Kind] | None = None,
+    ) -> None:
+        self.part = part(width=size)
+
+
+def named(kind: type, **settings) -> dict:
+    return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **settings}
+
+
+def test_a_part_is_completed_from_its_own_constructor():
+    plain = named(Plain, ratio=0.5)
+    assert complete("g", Model, {"size": 3}) == {"size": 3, "part": plain, "more": None}
+    given = complete("g", Model, {"size": 3, "part": named(Plain, ratio=1), "more": named(Plain)})
+    assert given == {"size": 3, "part": named(Plain, ratio=1.0), "more": plain}
+
+
+def test_a_part_gets_what_the_model_knows():
+    settings = {"_target_": f"{__name__}.Model", **complete("g", Model, {"size": 3})}
+    settings["part"]["ratio"] = 0.25
+    part = build("g", settings).part
+    assert (type(part), part.width, part.ratio) == (Plain, 3, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("plain", "g.part is 'plain', which names no class; choose it: g/part=NAME"),
+        (None, "g.part is None, which names no class"),
+        (named(Plain, width=3), "g.part.width is not a setting of Plain; it has ratio"),
+        (named(Plain, ratio="x"), "g.part.ratio is 'x'"),
+        ({"_target_": "no.Class"}, "g.part._target_ is 'no.Class', which cannot be imported"),
+    ],
+)
+def test_a_wrong_part_is_named(part, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        complete("g", Model, {"size": 3, "part": part})

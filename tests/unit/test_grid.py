@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from decoderlab.common.folders import conf_dir
-from decoderlab.config.resolution import ConfigError
+from decoderlab.config.errors import ConfigError
 from decoderlab.studies.design.compose import Composer
 from decoderlab.studies.design.grid import as_value, grid
 

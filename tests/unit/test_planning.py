@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
 from decoderlab.common.folders import conf_dir
-from decoderlab.config.resolution import ConfigError
+from decoderlab.config.errors import ConfigError
 from decoderlab.records.run_folder import write_json
 from decoderlab.studies.design.compose import Composer
 from decoderlab.studies.design.grid import as_value, grid

@@ -23,8 +23,8 @@ from yaml import YAMLError
 
 from decoderlab.common import process
 from decoderlab.common.folders import add_to_path, conf_dir
+from decoderlab.config.errors import ConfigError, LaunchError
 from decoderlab.config.messages import explain
-from decoderlab.config.resolution import ConfigError, LaunchError
 
 
 def guarded(command: Callable[[], int]) -> int:

@@ -53,7 +53,9 @@ def check(arguments: argparse.Namespace) -> int:
     """Run the battery on what is named; return the exit code."""
     import hydra
 
-    from decoderlab.config.resolution import ConfigError, call, find_target, resolve
+    from decoderlab.config.completion import call, find_target
+    from decoderlab.config.errors import ConfigError
+    from decoderlab.config.resolution import resolve
     from decoderlab.contract import ImageSpace, TokenSpace, ValueSpace
     from decoderlab.testing.decoder_checks import DECODER_CHECKS
     from decoderlab.testing.encoder_checks import ENCODER_CHECKS

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from decoderlab.cli.app import guarded, with_hydra
 from decoderlab.common import process
-from decoderlab.config.resolution import ConfigError
+from decoderlab.config.errors import ConfigError
 
 
 def main() -> None:

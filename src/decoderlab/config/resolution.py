@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import inspect
 import json
-import types
-import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab.common import require
+from decoderlab.config.completion import call, complete, find_target, targets_in
 from decoderlab.config.environment import foreign_code
+from decoderlab.config.errors import ConfigError
 from decoderlab.config.settings import Budget, Evaluation, Run, Study, Training
 
 # What a run's result depends on; everything else in the config is how, where and why.
@@ -32,14 +29,6 @@ SETTINGS = {
 INJECTED = {"task": (), "encoder": ("source_space",), "decoder": ("target_space", "encoder_shape")}
 # Raised when what a run id covers or means changes, so that old runs are not taken for new ones.
 FORMAT = 4
-
-
-class ConfigError(ValueError):
-    """A config that cannot run. The message names field, value, what is allowed and the fix."""
-
-
-class LaunchError(Exception):
-    """A sweep that cannot go on, with a config that is right; the same command may help."""
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
@@ -102,76 +91,6 @@ def _fill(plain: dict[str, Any]) -> None:
             place[key] = value
 
 
-def targets_in(config: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every `_target_` in a config, with its dotted name."""
-    for key, value in config.items():
-        if key == "_target_":
-            yield f"{name}_target_", str(value)
-        elif isinstance(value, Mapping):
-            yield from targets_in(value, f"{name}{key}.")
-
-
-def find_target(group: str, name: str) -> Callable:
-    """Return the class or function a `_target_` names."""
-    try:
-        return get_object(name)
-    except Exception as error:  # whatever importing somebody's module raises
-        raise ConfigError(
-            f"{group}._target_ is {name!r}, which cannot be imported "
-            f"({error.__cause__ or error}); check its spelling, or give its folder as --config-dir"
-        ) from error
-
-
-def call(group: str, target: Callable, /, **settings: Any) -> Any:
-    """Call a constructor; its ValueError becomes a ConfigError that names the group."""
-    try:
-        return target(**settings)
-    except ValueError as error:
-        raise ConfigError(f"{group}: {error}") from error
-
-
-def complete(
-    group: str, target: Callable, settings: Mapping[str, Any], injected: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Check settings against a constructor's signature and fill its defaults in.
-
-    Args:
-        group: the config group, for messages.
-        target: the constructor.
-        settings: what the config gives it.
-        injected: keywords that the assembly will add.
-
-    Raises:
-        ConfigError: for an unknown or missing key, or a value of the wrong type.
-    """
-    parameters = inspect.signature(target).parameters
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    named = {
-        name: p
-        for name, p in parameters.items()
-        if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD) and name not in injected
-    }
-    for key in settings:
-        if key not in named and not open_ended:
-            hint = require.did_you_mean(key, named)
-            if key == group:
-                hint = " A YAML of several groups begins with the line '# @package _global_'."
-            raise ConfigError(
-                f"{group}.{key} is not a setting of {target.__name__}; it has "
-                f"{', '.join(named) or 'none'}.{hint}"
-            )
-    hints = _hints(target)
-    completed = {}
-    for name, parameter in named.items():
-        if name in settings:
-            completed[name] = _typed(f"{group}.{name}", settings[name], hints.get(name, Any))
-        elif parameter.default is inspect.Parameter.empty:
-            raise ConfigError(f"{group}.{name} is missing; give it as {group}.{name}=VALUE")
-        else:
-            completed[name] = _expanded(f"{group}.{name}", parameter.default, hints.get(name, Any))
-    return completed | {key: value for key, value in settings.items() if key not in named}
-
-
 def run_id(config: Mapping[str, Any], fingerprint: str) -> str:
     """Return the sha256 that names a run: its scientific config, its data, and foreign classes.
 
@@ -203,56 +122,3 @@ def _without_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
 def canonical(value: Any) -> str:
     """Return the one JSON text of a value: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _hints(target: Callable) -> dict[str, Any]:
-    function = target.__init__ if inspect.isclass(target) else target
-    try:
-        return typing.get_type_hints(function)
-    except (NameError, TypeError):
-        return {}
-
-
-def _expanded(name: str, value: Any, hint: Any) -> Any:
-    """Return the settings of a part (see `common.parts`) in full, anything else as it is."""
-    for kind in _kinds(hint):
-        if dataclasses.is_dataclass(kind):
-            first = dataclasses.fields(kind)[0]
-            if value is None and first.default is not None:
-                return None  # there is no such part at all
-            return complete(
-                name, kind, value if isinstance(value, Mapping) else {first.name: value}
-            )
-    return value
-
-
-def _typed(name: str, value: Any, hint: Any) -> Any:
-    """Return the value as its annotation wants it; raise ConfigError where it cannot be."""
-    value = _expanded(name, value, hint)
-    for kind in _kinds(hint):
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        if kind is Any or (
-            isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
-        ):
-            return value
-    allowed = " or ".join("null" if kind is type(None) else kind.__name__ for kind in _kinds(hint))
-    raise ConfigError(f"{name} is {value!r} ({type(value).__name__}); it must be {allowed}")
-
-
-def _kinds(hint: Any) -> list[Any]:
-    """Return the plain types an annotation admits, or [Any] for what is not checked here."""
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        return [kind for part in typing.get_args(hint) for kind in _kinds(part)]
-    if hint is None or hint is type(None):
-        return [type(None)]
-    if hint in (int, float, bool, str):
-        return [hint]
-    if origin in (list, Sequence):
-        return [list, tuple]
-    if origin in (dict, Mapping):
-        return [dict]
-    if dataclasses.is_dataclass(hint):
-        return [hint]
-    return [Any]

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from decoderlab.config.resolution import ConfigError, call, complete, find_target
+from decoderlab.config.completion import call, complete, find_target
+from decoderlab.config.errors import ConfigError
 from decoderlab.contract import ImageSpace
 from decoderlab.data.task import Example, Kind, Task, TaskData, key_of
 from decoderlab.data.values import Values

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from decoderlab.common.randomness import stream_seed
-from decoderlab.config.resolution import ConfigError, call, canonical, find_target
+from decoderlab.config.completion import build
+from decoderlab.config.errors import ConfigError
+from decoderlab.config.resolution import canonical
 from decoderlab.config.settings import Evaluation, Training
 from decoderlab.contract import Space, ValueSpace
 from decoderlab.data.task import Task, TaskData
@@ -123,15 +125,13 @@ def _check_values(config: Mapping[str, Any]) -> None:
 
 
 def _build(group: str, settings: Mapping[str, Any], **injected: Any) -> Any:
-    settings = dict(settings)
-    target = find_target(group, settings.pop("_target_"))
     try:
-        return call(group, target, **settings, **injected)
+        return build(group, settings, **injected)
     except ConfigError:
         raise
     except Exception as error:  # a mistake in somebody's class: its author wants the place
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise ConfigError(
-            f"{group}: {target.__name__} cannot be built: {type(error).__name__}: {error} "
+            f"{group}: {settings['_target_']} cannot be built: {type(error).__name__}: {error} "
             f"({place.filename}, line {place.lineno})"
         ) from error

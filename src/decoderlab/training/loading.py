@@ -16,7 +16,8 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from decoderlab.config.resolution import ConfigError, call, targets_in
+from decoderlab.config.completion import call, targets_in
+from decoderlab.config.errors import ConfigError
 from decoderlab.contract import ImageSpace
 from decoderlab.data.batches import by_length
 from decoderlab.data.task import Task, TaskData

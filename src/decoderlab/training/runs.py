@@ -31,7 +31,8 @@ from torch import nn
 
 from decoderlab.common.progress import say
 from decoderlab.config.environment import environment
-from decoderlab.config.resolution import BUILT, ConfigError, resolve, run_id
+from decoderlab.config.errors import ConfigError
+from decoderlab.config.resolution import BUILT, resolve, run_id
 from decoderlab.config.settings import PRECISIONS, Evaluation, Run, Training
 from decoderlab.data.metrics import signature
 from decoderlab.data.task import Task, counts_text

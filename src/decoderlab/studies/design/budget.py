@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from decoderlab.config.resolution import ConfigError
+from decoderlab.config.errors import ConfigError
 from decoderlab.config.settings import Training
 from decoderlab.data.task import Task
 from decoderlab.layers.equations import count as num_parameters

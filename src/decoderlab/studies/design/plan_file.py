@@ -11,7 +11,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from decoderlab.config.resolution import ConfigError, canonical
+from decoderlab.config.errors import ConfigError
+from decoderlab.config.resolution import canonical
 from decoderlab.records.run_folder import write_text
 
 # What a study declares before its first run, and what would be moving the goal posts after it.

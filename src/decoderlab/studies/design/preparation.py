@@ -14,8 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab.common import require
 from decoderlab.common.progress import track
+from decoderlab.config.errors import ConfigError
 from decoderlab.config.messages import explain
-from decoderlab.config.resolution import BUILT, ConfigError, canonical, run_id
+from decoderlab.config.resolution import BUILT, canonical, run_id
 from decoderlab.config.settings import Training
 from decoderlab.data.task import Task
 from decoderlab.layers.equations import count

@@ -33,7 +33,7 @@ from loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 from decoderlab.common import process
 from decoderlab.common.folders import add_to_path
 from decoderlab.common.progress import say
-from decoderlab.config.resolution import ConfigError, LaunchError
+from decoderlab.config.errors import ConfigError, LaunchError
 from decoderlab.records.run_folder import SETTLED, RunFolder, write_text
 from decoderlab.studies.design.plan_file import Cell
 from decoderlab.training.code_changes import code_digest

@@ -18,7 +18,8 @@ from rich.table import Table
 
 from decoderlab.common import progress
 from decoderlab.common.progress import duration, say
-from decoderlab.config.resolution import ConfigError, call, complete
+from decoderlab.config.completion import call, complete
+from decoderlab.config.errors import ConfigError
 from decoderlab.config.settings import Study
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.compose import Composer

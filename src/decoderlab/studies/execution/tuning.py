@@ -21,8 +21,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab.common.progress import say
 from decoderlab.common.randomness import stream_seed
+from decoderlab.config.errors import ConfigError, LaunchError
 from decoderlab.config.messages import explain
-from decoderlab.config.resolution import ConfigError, LaunchError, canonical, resolve
+from decoderlab.config.resolution import canonical, resolve
 from decoderlab.data.metrics import SCALES
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.compose import Composer

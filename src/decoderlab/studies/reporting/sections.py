@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from decoderlab.config.resolution import ConfigError
+from decoderlab.config.errors import ConfigError
 from decoderlab.data.metrics import TEACHER_FORCED, metric_words
 from decoderlab.data.task import counts_text
 from decoderlab.records.run_folder import RunFolder

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from decoderlab.config.resolution import ConfigError
+from decoderlab.config.errors import ConfigError
 from decoderlab.data.metrics import metric_words
 from decoderlab.records.run_folder import write_text
 from decoderlab.studies.analysis.comparisons import Analysis

@@ -1,0 +1,218 @@
+"""A constructor's settings, checked against its signature and completed by its defaults.
+
+A model has parts, such as the bridge of a decoder. In a config a part is a mapping with `_target_`,
+chosen from a config group (`decoder/bridge=dense`). The model's constructor has a parameter for it
+that is annotated `Callable[..., Kind]`: the model calls it with what the model alone knows, such as
+sizes. The class `Kind` lists these keywords in its attribute `INJECTED`; everything else that the
+part's own constructor takes is a setting.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra.utils import get_object
+
+from decoderlab.common import require
+from decoderlab.config.errors import ConfigError
+
+
+def targets_in(config: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every `_target_` in a config, with its dotted name."""
+    for key, value in config.items():
+        if key == "_target_":
+            yield f"{name}_target_", str(value)
+        elif isinstance(value, Mapping):
+            yield from targets_in(value, f"{name}{key}.")
+
+
+def find_target(group: str, name: str) -> Callable:
+    """Return the class or function a `_target_` names."""
+    try:
+        return get_object(name)
+    except Exception as error:  # whatever importing somebody's module raises
+        raise ConfigError(
+            f"{group}._target_ is {name!r}, which cannot be imported "
+            f"({error.__cause__ or error}); check its spelling, or give its folder as --config-dir"
+        ) from error
+
+
+def call(group: str, target: Callable, /, **settings: Any) -> Any:
+    """Call a constructor; its ValueError becomes a ConfigError that names the group."""
+    try:
+        return target(**settings)
+    except ValueError as error:
+        raise ConfigError(f"{group}: {error}") from error
+
+
+def build(group: str, settings: Mapping[str, Any], **injected: Any) -> Any:
+    """Build what completed settings name, its parts as functions that still want their sizes.
+
+    Args:
+        group: the config group, for messages.
+        settings: with `_target_`.
+        injected: further keywords.
+
+    Raises:
+        ConfigError: for a ValueError of the constructor.
+    """
+    return call(group, maker(group, settings), **injected)
+
+
+def maker(group: str, settings: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return the class that settings name with all of them filled in; see `build`."""
+    made = {
+        key: maker(f"{group}.{key}", value) if is_part(value) else value
+        for key, value in settings.items()
+        if key != "_target_"
+    }
+    return functools.partial(find_target(group, settings["_target_"]), **made)
+
+
+def is_part(value: Any) -> bool:
+    """Whether a value of a config names a class."""
+    return isinstance(value, Mapping) and "_target_" in value
+
+
+def part_kind(hint: Any) -> type | None:
+    """Return `Kind` where an annotation is `Callable[..., Kind]`, or that or None; else None."""
+    for member in typing.get_args(hint) if _is_union(hint) else (hint,):
+        if typing.get_origin(member) is Callable:
+            kind = typing.get_args(member)[-1]
+            if hasattr(kind, "INJECTED"):
+                return kind
+    return None
+
+
+def _completed_part(name: str, given: Any, kind: type, hint: Any) -> dict[str, Any] | None:
+    """Return the settings of a part in full.
+
+    Args:
+        name: of the setting, for messages.
+        given: what the config gives, or the default of the parameter: a class or a partial of it.
+        kind: from `part_kind`.
+        hint: the annotation of the parameter.
+    """
+    choose = f"choose it: {name.replace('.', '/')}=NAME"
+    if given is inspect.Parameter.empty:
+        raise ConfigError(f"{name} is missing; {choose}")
+    if given is None and _is_union(hint):
+        return None
+    if callable(given):
+        own = given.keywords if isinstance(given, functools.partial) else {}
+        target = given.func if isinstance(given, functools.partial) else given
+        given = {"_target_": f"{target.__module__}.{target.__qualname__}", **own}
+    if not is_part(given):
+        raise ConfigError(f"{name} is {given!r}, which names no class; {choose}")
+    target = find_target(name, given["_target_"])
+    settings = {key: value for key, value in given.items() if key != "_target_"}
+    completed = complete(name, target, settings, injected=kind.INJECTED)
+    return {"_target_": given["_target_"], **completed}
+
+
+def complete(
+    group: str, target: Callable, settings: Mapping[str, Any], injected: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Check settings against a constructor's signature and fill its defaults in.
+
+    Args:
+        group: the config group, for messages.
+        target: the constructor.
+        settings: what the config gives it.
+        injected: keywords that the assembly will add.
+
+    Raises:
+        ConfigError: for an unknown or missing key, or a value of the wrong type.
+    """
+    parameters = inspect.signature(target).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    named = {
+        name: p
+        for name, p in parameters.items()
+        if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD) and name not in injected
+    }
+    for key in settings:
+        if key not in named and not open_ended:
+            hint = require.did_you_mean(key, named)
+            if key == group:
+                hint = " A YAML of several groups begins with the line '# @package _global_'."
+            raise ConfigError(
+                f"{group}.{key} is not a setting of {target.__name__}; it has "
+                f"{', '.join(named) or 'none'}.{hint}"
+            )
+    hints = _hints(target)
+    completed = {}
+    for name, parameter in named.items():
+        if (kind := part_kind(hints.get(name))) is not None:
+            given = settings.get(name, parameter.default)
+            completed[name] = _completed_part(f"{group}.{name}", given, kind, hints[name])
+        elif name in settings:
+            completed[name] = _typed(f"{group}.{name}", settings[name], hints.get(name, Any))
+        elif parameter.default is inspect.Parameter.empty:
+            raise ConfigError(f"{group}.{name} is missing; give it as {group}.{name}=VALUE")
+        else:
+            completed[name] = _expanded(f"{group}.{name}", parameter.default, hints.get(name, Any))
+    return completed | {key: value for key, value in settings.items() if key not in named}
+
+
+def _hints(target: Callable) -> dict[str, Any]:
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError):
+        return {}
+
+
+def _expanded(name: str, value: Any, hint: Any) -> Any:
+    """Return the settings of a part (see `common.parts`) in full, anything else as it is."""
+    for kind in _kinds(hint):
+        if dataclasses.is_dataclass(kind):
+            first = dataclasses.fields(kind)[0]
+            if value is None and first.default is not None:
+                return None  # there is no such part at all
+            return complete(
+                name, kind, value if isinstance(value, Mapping) else {first.name: value}
+            )
+    return value
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    """Return the value as its annotation wants it; raise ConfigError where it cannot be."""
+    value = _expanded(name, value, hint)
+    for kind in _kinds(hint):
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if kind is Any or (
+            isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
+        ):
+            return value
+    allowed = " or ".join("null" if kind is type(None) else kind.__name__ for kind in _kinds(hint))
+    raise ConfigError(f"{name} is {value!r} ({type(value).__name__}); it must be {allowed}")
+
+
+def _kinds(hint: Any) -> list[Any]:
+    """Return the plain types an annotation admits, or [Any] for what is not checked here."""
+    origin = typing.get_origin(hint)
+    if _is_union(hint):
+        return [kind for part in typing.get_args(hint) for kind in _kinds(part)]
+    if hint is None or hint is type(None):
+        return [type(None)]
+    if hint in (int, float, bool, str):
+        return [hint]
+    if origin in (list, Sequence):
+        return [list, tuple]
+    if origin in (dict, Mapping):
+        return [dict]
+    if dataclasses.is_dataclass(hint):
+        return [hint]
+    return [Any]
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
