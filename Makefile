@@ -1,5 +1,6 @@
 # make ablation       set up .venv, run the study first_look, print its table
 # make test           set up .venv, run the tests (make test-slow: those that take long, test-all: both)
+# make check          golden runs, unit tests, linter and types: what to run while working
 # make test-browser   set up .venv, look at reports and TensorBoard in Chromium, compile the LaTeX
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +11,7 @@ WORKERS ?= 2
 export OMP_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
 
-.PHONY: ablation test test-slow test-all test-browser lint clean
+.PHONY: ablation test test-slow test-all test-browser check lint types clean
 
 ablation: .venv/installed
 	$(BIN)/decoderlab-train study=first_look
@@ -28,8 +29,14 @@ test-all: .venv/installed
 test-browser: .venv/installed
 	$(BIN)/python -m pytest -m browser
 
+check: .venv/installed lint types
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not browser" tests/golden tests/unit
+
 lint: .venv/installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: .venv/installed
+	$(BIN)/basedpyright
 
 # The mark is written last: an installation that was cut off is done again.
 .venv/installed: pyproject.toml
