@@ -16,7 +16,7 @@ from decoderlab.config.errors import ConfigError
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.feedback import Feedback
 from decoderlab.records.run_folder import Invalid
-from decoderlab.training import runs
+from decoderlab.training import train_and_test
 from decoderlab.training.assembly import build_model
 from decoderlab.training.interruption import Interrupted, Interruption
 from decoderlab.training.loading import predict
@@ -269,9 +269,9 @@ def test_a_schedulers_announcement_saves_the_run_and_then_reaches_the_scheduler(
 
 def test_a_signal_after_the_test_lets_the_run_finish_and_goes_on(tiny, monkeypatch):
     prepared = tiny()
-    real = run.environment
+    real = train_and_test.environment
     monkeypatch.setattr(
-        runs, "environment", lambda d: (signal.raise_signal(signal.SIGINT), real(d))[1]
+        train_and_test, "environment", lambda d: (signal.raise_signal(signal.SIGINT), real(d))[1]
     )
     with pytest.raises(Interrupted, match="SIGINT"):
         run(prepared)

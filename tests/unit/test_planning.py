@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from decoderlab.training.code_changes import maker
 from decoderlab.training.prepared_run import prepare, prepare_planned
 from decoderlab.training.run_lifecycle import execute
 from tests.conftest import TASKS, TINY, composed, run
+from tests.unit.studies import STUDY
 
 BASE = (*TASKS["echo"], *TINY, "encoder.hidden_size=8", "decoder.hidden_size=8")
 
@@ -40,7 +42,7 @@ def planned(tmp_path):
             loader = GlobalHydra.instance().config_loader()
             master = loader.load_configuration("train", ["+x=1,2"], run_mode=RunMode.MULTIRUN)
             compose = Composer(loader, master)
-            return make_plan(grid(study, {}, given, compose.parse), compose)
+            return make_plan(grid(replace(STUDY, **study), {}, given, compose.parse), compose)
 
     return make
 
