@@ -21,9 +21,9 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from decoderlab.common.folders import conf_dir
-from decoderlab.config.settings import Training
 from decoderlab.training.assembly import build_model
-from decoderlab.training.runs import Prepared, execute, prepare
+from decoderlab.training.prepared_run import Prepared, prepare
+from decoderlab.training.run_lifecycle import execute
 
 
 def prepared_run(overrides: list[str], steps: int, output_dir: Path) -> Prepared:
@@ -43,7 +43,7 @@ def bare_seconds(prepared: Prepared, steps: int) -> float:
     """Train in the plainest loop there is and return its seconds."""
     model = build_model(prepared.config, prepared.task).train()
     parameters = list(model.parameters())
-    training = Training(**prepared.config["training"])
+    training = prepared.config.training
     optimizer, _ = training.make_optimizer(parameters, steps)
     batches = itertools.islice(prepared.task.train_dataloader(), steps)
     begin = time.perf_counter()
@@ -64,7 +64,7 @@ def run_seconds(overrides: list[str], steps: int) -> float:
         status = execute(prepared, report=lambda step, values: None, retry=True)
         if status != "FINISHED":
             raise SystemExit(f"the run ended {status}: {prepared.folder.status()}")
-        return prepared.folder.result()["train_seconds"]
+        return prepared.folder.result().train_seconds
 
 
 def main() -> None:

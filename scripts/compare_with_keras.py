@@ -27,7 +27,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from decoderlab.common.folders import conf_dir
-from decoderlab.config.resolution import resolve
+from decoderlab.config.run_config import RunConfig
 from decoderlab.contract import TokenSpace
 from decoderlab.training.assembly import build_networks
 
@@ -78,7 +78,7 @@ def our_model(size: int, hidden: int, embedding_size: int | None):
         f"encoder.embedding_size={'null' if embedding_size is None else embedding_size}",
     ]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = resolve(compose("train", overrides=overrides))
+        config = RunConfig.from_composed(compose("train", overrides=overrides))
     return build_networks(config, TokenSpace(size), TokenSpace(size))
 
 

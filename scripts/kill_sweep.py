@@ -86,13 +86,14 @@ def differences(one: RunFolder, other: RunFolder) -> list[str]:
     if None in results:
         return [f"{other.path.name} is not finished ({other.status()['status']})"]
     for key in ("metrics", "steps", "best_step", "examples_seen", "tokens_seen", "signature"):
-        if results[0][key] != results[1][key]:
-            found.append(f"{key}: {results[0][key]} and {results[1][key]}")
+        ours, theirs = (getattr(result, key) for result in results)
+        if ours != theirs:
+            found.append(f"{key}: {ours} and {theirs}")
     if records(one) != records(other):
         found.append("metrics.jsonl")
     if one.predictions.read_bytes() != other.predictions.read_bytes():
         found.append("predictions.jsonl")
-    for name in (results[0]["best_checkpoint"], f"checkpoints/{one.resume_checkpoints()[0].name}"):
+    for name in (results[0].best_checkpoint, f"checkpoints/{one.resume_checkpoints()[0].name}"):
         states = [torch.load(run.path / name, weights_only=True) for run in (one, other)]
         weights = [state["state_dict"] for state in states]
         if not all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0]):
@@ -145,7 +146,7 @@ def compare(arguments: argparse.Namespace, root: Path) -> int:
     found, restarts = [], 0
     for name in names[0]:
         found += differences(RunFolder(whole / "runs" / name), RunFolder(killed / "runs" / name))
-        restarts += RunFolder(killed / "runs" / name).result()["restarts"]
+        restarts += RunFolder(killed / "runs" / name).result().restarts
     print(f"{restarts} times a run went on from a checkpoint")
     print("\n".join(found) or "metrics, records, predictions and weights are equal, bit for bit")
     return int(bool(found))

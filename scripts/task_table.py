@@ -49,7 +49,7 @@ def row(analysis: Analysis, task: str, variants: list[str]) -> list[str]:
     rules = analysis.baselines(task)
     best = (max if analysis.sign > 0 else min)(rules, key=rules.get) if rules else None
     results = [row.result for row in analysis.rows if row.cell.task == task and row.result]
-    started, ended = ([one[name] for one in results] for name in ("started", "ended"))
+    started, ended = ([getattr(one, name) for one in results] for name in ("started", "ended"))
     return [
         f"{metric_words(analysis.metric)} ({better} is better)",
         *("" if entry is None else mean_text(entry) for entry in entries),

@@ -18,7 +18,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from decoderlab.common.folders import conf_dir
-from decoderlab.training.runs import Prepared, execute, prepare
+from decoderlab.training.prepared_run import Prepared, prepare
+from decoderlab.training.run_lifecycle import execute
 
 torch.set_num_threads(1)
 # Whoever sets up logging anew (Hydra, submitit) has the handler that TensorBoard brings close its

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from decoderlab.config.completion import find_target
-from decoderlab.config.resolution import resolve
+from decoderlab.config.run_config import RunConfig
 from decoderlab.contract import EncoderShape, ImageSpace, Space, TokenSpace
 from tests.conftest import composed, small, variants
 
@@ -33,8 +33,9 @@ def task_of(encoder: str) -> str:
 
 def settings(group: str, name: str, *overrides: str) -> tuple[Any, dict[str, Any]]:
     """Return the class of a variant, and the settings of a small one."""
-    config = resolve(composed(*small(group, name), *overrides))[group]
-    return find_target(group, config.pop("_target_")), config
+    config = RunConfig.from_composed(composed(*small(group, name), *overrides))
+    part = getattr(config, group)
+    return find_target(group, part.target), part.arguments()
 
 
 def source_space(encoder: str) -> Space:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from decoderlab.common.folders import conf_dir
 from decoderlab.config.errors import ConfigError
-from decoderlab.config.resolution import resolve
+from decoderlab.config.run_config import RunConfig
 from decoderlab.studies.design.grid import GridCell, grid
 from decoderlab.training.loading import load_run, predict
 from tests.conftest import composed, run, variants
@@ -37,7 +37,7 @@ def test_a_pair_trains_generates_and_predicts_the_same_again(tiny, encoder, deco
     pair = [f"encoder={encoder}", f"decoder={decoder}", "training.max_steps=2"]
     prepared = tiny(*pair, task=task_of(encoder))
     assert run(prepared) == "FINISHED"
-    assert prepared.folder.result()["steps"] == 2
+    assert prepared.folder.result().steps == 2
     records = [json.loads(line) for line in prepared.folder.predictions.read_text().splitlines()]
     before = [record["prediction"] for record in records]
     # Once as a person would, from text; once with the data, which is how images come.
@@ -149,8 +149,9 @@ def test_echo_attention_varies_four_things_and_has_the_articles_model_beside():
     article = next(cell for cell in cells if cell.variant)
     ours = composed("study=echo_attention", *article.overrides)
     theirs = composed("preset=brownlee2017_attention")
+    mine, other = RunConfig.from_composed(ours), RunConfig.from_composed(theirs)
     for group in ("encoder", "decoder"):
-        assert resolve(ours)[group] == resolve(theirs)[group]
+        assert getattr(mine, group) == getattr(other, group)
     for name in ("training", "evaluation"):
         assert ours[name] == theirs[name]
     assert ours.task.data_seed == 0

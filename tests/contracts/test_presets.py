@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from decoderlab.common.folders import conf_dir
-from decoderlab.config.resolution import resolve
-from decoderlab.config.settings import Training
+from decoderlab.config.run_config import RunConfig
 from decoderlab.contract import ImageSpace, TokenSpace
 from decoderlab.layers.equations import count
 from decoderlab.training.assembly import build_networks
-from decoderlab.training.runs import prepare
+from decoderlab.training.prepared_run import prepare
 from tests.conftest import composed, run, variants
 
 PRESETS = [name for name in variants("preset") if name != "none"]
@@ -35,7 +34,7 @@ NAMED = {
 
 def size(name: str, source, target, *overrides: str) -> int:
     """Return the trained parameters of a preset, without torch's second bias vectors."""
-    config = resolve(composed(f"preset={name}", *overrides))
+    config = RunConfig.from_composed(composed(f"preset={name}", *overrides))
     with torch.device("meta"):
         networks = build_networks(config, source, target)
     second = sum(
@@ -53,12 +52,12 @@ def test_the_papers_are_all_there():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_names_its_paper_and_marks_its_numbers(name):
-    config = resolve(composed(f"preset={name}"))
-    paper = config["paper"]
-    assert set(paper) == {"title", "authors", "year", "url", "section", "task", "differs"}
-    assert str(paper["year"])[:2] == "20"
-    assert paper["url"].startswith("https://")
-    assert paper["differs"]
+    config = RunConfig.from_composed(composed(f"preset={name}"))
+    paper = config.paper
+    assert paper.section
+    assert str(paper.year)[:2] == "20"
+    assert paper.url.startswith("https://")
+    assert paper.differs
     text = (conf_dir() / "preset" / f"{name}.yaml").read_text()
     assert f"preset={name}" in text
     for inherited in re.findall(r"^  - (\w+)$", text, re.M):
@@ -91,7 +90,7 @@ def test_a_preset_trains_when_it_is_made_small(tmp_path, name):
                 small.append(f"{group}.{key}=8")
     config = composed(f"preset={name}", *small)
     prepared = prepare(config, config.hydra.runtime.choices)
-    assert prepared.config["paper"]["year"]
+    assert prepared.config.paper.year
     assert run(prepared) == "FINISHED"
 
 
@@ -156,9 +155,9 @@ def test_luongs_input_feeding_widens_the_first_layer_alone():
 
 def test_show_and_tell_gives_the_image_as_first_input():
     image, vocabulary = ImageSpace(1, 12, 36), TokenSpace(8)
-    config = resolve(composed("preset=show_and_tell2014"))
-    assert config["decoder"]["routes"] == ["first_input"]
-    assert config["decoder"]["hidden_size"] == config["decoder"]["embedding_size"] == 512
+    config = RunConfig.from_composed(composed("preset=show_and_tell2014"))
+    assert config.decoder["routes"] == ("first_input",)
+    assert config.decoder["hidden_size"] == config.decoder["embedding_size"] == 512
     encoder, _ = build_networks(config, image, vocabulary)
     decoder = 8 * 512 + (128 + 1) * 512 + lstm(512, 512) + (512 + 1) * 8
     assert size("show_and_tell2014", image, vocabulary) == count(encoder) + decoder
@@ -181,7 +180,7 @@ def test_the_other_models_have_the_sizes_that_their_papers_imply():
     ("name", "epochs", "whole"), [("luong2015", 12, 8), ("sutskever2014", 7.5, 5)]
 )
 def test_the_rate_is_halved_when_the_paper_says(name, epochs, whole):
-    training = Training(**resolve(composed(f"preset={name}"))["training"])
+    training = RunConfig.from_composed(composed(f"preset={name}")).training
     assert training.max_epochs == epochs
     total = training.total_steps(100)
     factors = [training.factor(step, total) for step in range(total)]

@@ -203,10 +203,10 @@ def observed(name: str, folder: Path) -> dict[str, Any]:
     predicted = prepared.folder.predictions.read_text().splitlines()
     result = prepared.folder.result()
     return {
-        "parameters": result["parameters"]["total"],
-        "best_step": result["best_step"],
+        "parameters": result.parameters["total"],
+        "best_step": result.best_step,
         "losses": [line["train/loss"] for line in metrics if "train/loss" in line],
-        "validation": result["metrics"]["validation_last"],
-        "test": result["metrics"]["test"],
+        "validation": result.metrics.validation_last,
+        "test": result.metrics.test,
         "predictions": [json.loads(line)["prediction"] for line in predicted[:20]],
     }

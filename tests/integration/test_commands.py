@@ -354,12 +354,12 @@ def test_predict_and_evaluate(monkeypatch, tmp_path):
     assert evaluated.returncode == 0
     result = RunFolder(folder).result()
     assert json.loads(evaluated.stdout) == {
-        "metrics": result["metrics"]["test"],
-        "signature": result["signature"],
+        "metrics": result.metrics.test,
+        "signature": result.signature,
     }
     validation = call("evaluate", str(folder), "--split", "validation")
     scores = json.loads(validation.stdout)["metrics"]
-    assert scores == pytest.approx(result["metrics"]["validation"])
+    assert scores == pytest.approx(result.metrics.validation)
     beam = call("evaluate", str(folder), "--beam-width", "3", "--length-penalty", "1")
     assert "generation:beam:3|length_penalty:1.0|" in json.loads(beam.stdout)["signature"]
     best = call(
@@ -436,7 +436,7 @@ def test_a_stopped_sweep_says_so_and_goes_on(monkeypatch, capfd, tmp_path, signu
         assert in_process(monkeypatch, *arguments(tmp_path / "whole")) == 0
         for one in (tmp_path / "whole" / "runs").iterdir():
             other = RunFolder(runs / one.name).result()
-            assert RunFolder(one).result()["metrics"] == other["metrics"]
+            assert RunFolder(one).result().metrics == other.metrics
 
 
 def test_plan_shows_a_run_and_writes_nothing(tmp_path):

@@ -66,11 +66,11 @@ def test_two_processes_end_as_one_does(tiny, tmp_path):
     before, after = last_weights(one), last_weights(two)
     assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in before)
     results = [folder.result() for folder in (one, two)]
-    assert [result["environment"]["world_size"] for result in results] == [1, 2]
+    assert [result.environment.world_size for result in results] == [1, 2]
     for key in ("run_id", "best_step", "steps", "examples_seen", "tokens_seen", "signature"):
-        assert results[0][key] == results[1][key]
-    for split, scores in results[0]["metrics"].items():
-        assert results[1]["metrics"][split] == pytest.approx(scores, rel=1e-5)
+        assert getattr(results[0], key) == getattr(results[1], key)
+    for split, scores in vars(results[0].metrics).items():
+        assert getattr(results[1].metrics, split) == pytest.approx(scores, rel=1e-5)
     assert one.predictions.read_text() == two.predictions.read_text()
     lines = [
         [json.loads(line) for line in folder.metrics.read_text().splitlines()]
@@ -111,8 +111,8 @@ def test_an_interrupted_run_of_two_ends_with_the_same_bits_as_one_under_torchrun
     whole = only(tmp_path / "whole")
     assert same(last_weights(whole), last_weights(broken))
     results = [folder.result() for folder in (whole, broken)]
-    assert results[0]["metrics"] == results[1]["metrics"]
-    assert [result["restarts"] for result in results] == [0, 1]
+    assert results[0].metrics == results[1].metrics
+    assert [result.restarts for result in results] == [0, 1]
     assert "before, nothing to do" in called(arguments_of_whole, tmp_path)
 
 

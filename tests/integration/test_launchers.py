@@ -62,10 +62,10 @@ def check_same(output_dir: Path, whole: Path) -> list[int]:
     for folder in runs(output_dir):
         reference = RunFolder(whole / "runs" / folder.path.name)
         assert folder.finished()
-        assert folder.result()["metrics"] == reference.result()["metrics"]
+        assert folder.result().metrics == reference.result().metrics
         assert records(folder) == records(reference)
         assert same(weights(folder), weights(reference))
-        restarts.append(folder.result()["restarts"])
+        restarts.append(folder.result().restarts)
     return restarts
 
 
@@ -153,7 +153,7 @@ def test_ray_does_the_runs_of_a_lost_node_elsewhere(begin, cluster, whole, tmp_p
     remove_node()
     ended(process)
     assert sorted(check_same(tmp_path, whole)) == [0, 0, 0, 1]
-    (moved,) = [folder for folder in runs(tmp_path) if folder.result()["restarts"]]
+    (moved,) = [folder for folder in runs(tmp_path) if folder.result().restarts]
     assert moved.status()["pid"] != before[moved.path]
 
 

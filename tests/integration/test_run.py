@@ -16,13 +16,13 @@ from decoderlab.config.errors import ConfigError
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.feedback import Feedback
 from decoderlab.records.run_folder import Invalid
-from decoderlab.training import runs
+from decoderlab.training import train_and_test
 from decoderlab.training.assembly import build_model
 from decoderlab.training.interruption import Interrupted, Interruption
 from decoderlab.training.loading import predict
+from decoderlab.training.model_evaluation import evaluate
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.recorder import Recorder
-from decoderlab.training.runs import evaluate
 from tests.conftest import run, same, weights
 
 
@@ -33,19 +33,19 @@ def test_a_run_leaves_all_its_records(tiny):
     folder, result = prepared.folder, prepared.folder.result()
     assert folder.path.name.startswith("echo-lstm-luong-s0-" + prepared.run_id[:12])
     assert folder.status()["status"] == "FINISHED"
-    assert result["steps"] == 12
-    assert set(result["metrics"]["test"]) == {
+    assert result.steps == 12
+    assert set(result.metrics.test) == {
         "exact_match",
         "token_accuracy",
         "symbol_error_rate",
         "loss",
     }
-    assert result["parameters"]["total"] == prepared.num_parameters
-    assert result["flops_per_example"] > 0
-    assert result["peak_memory_bytes"] > 10**8
-    assert result["environment"]["versions"]["torch"] == torch.__version__
-    assert result["data"]["fingerprint"] == prepared.task.data.fingerprint
-    assert f"n:20|data:{prepared.task.data.fingerprint[:12]}" in result["signature"]
+    assert result.parameters["total"] == prepared.num_parameters
+    assert result.flops_per_example > 0
+    assert result.peak_memory_bytes > 10**8
+    assert result.environment.versions["torch"] == torch.__version__
+    assert result.data.fingerprint == prepared.task.data.fingerprint
+    assert f"n:20|data:{prepared.task.data.fingerprint[:12]}" in result.signature
 
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     trained = [line for line in lines if "train/loss" in line]
@@ -57,7 +57,7 @@ def test_a_run_leaves_all_its_records(tiny):
     predictions = [json.loads(line) for line in folder.predictions.read_text().splitlines()]
     assert len(predictions) == 20
     share = sum(one["correct"] for one in predictions) / 20
-    assert share == result["metrics"]["test"]["exact_match"]
+    assert share == result.metrics.test["exact_match"]
     for one in predictions:
         assert one["target"] == one["source"]
         assert one["correct"] == (one["prediction"] == one["target"])
@@ -85,14 +85,14 @@ def test_a_search_is_part_of_the_run_and_of_its_signature(tiny):
         (sampled, "generation:sample:temperature:0.8|top_k:4|seed:0|"),
     ):
         assert run(prepared) == "FINISHED"
-        assert prepared.folder.result()["signature"].startswith(signature)
+        assert prepared.folder.result().signature.startswith(signature)
     # What is generated has no part in training.
     assert same(weights(greedy), weights(beam))
     # Sampling does not depend on how examples are put into batches.
     loaded = load_run(sampled.folder.path)
-    loaded.config["run"]["evaluation_batch_size"] = loaded.task.evaluation_batch_size = 3
+    loaded.task.evaluation_batch_size = 3
     again = evaluate(loaded.model, loaded.task, "test", loaded.config)
-    assert again == pytest.approx(sampled.folder.result()["metrics"]["test"])
+    assert again == pytest.approx(sampled.folder.result().metrics.test)
 
 
 def test_labels_are_smoothed_in_training_alone(tiny):
@@ -138,9 +138,9 @@ def test_the_step_is_chosen_on_validation(tiny):
     lines = [json.loads(line) for line in prepared.folder.metrics.read_text().splitlines()]
     losses = {line["step"]: line["validation/loss"] for line in lines if "validation/loss" in line}
     result = prepared.folder.result()
-    assert result["best_step"] == min(losses, key=losses.get)
-    assert result["metrics"]["validation"]["loss"] == min(losses.values())
-    assert result["metrics"]["validation_last"]["loss"] == losses[20]
+    assert result.best_step == min(losses, key=losses.get)
+    assert result.metrics.validation["loss"] == min(losses.values())
+    assert result.metrics.validation_last["loss"] == losses[20]
 
 
 def test_the_same_run_in_two_folders_is_the_same(tiny, tmp_path):
@@ -151,7 +151,7 @@ def test_the_same_run_in_two_folders_is_the_same(tiny, tmp_path):
     assert runs[0].run_id == runs[1].run_id
     assert same(weights(runs[0]), weights(runs[1]))
     results = [prepared.folder.result() for prepared in runs]
-    assert results[0]["metrics"] == results[1]["metrics"]
+    assert results[0].metrics == results[1].metrics
 
 
 def test_a_finished_run_is_reused_and_a_damaged_result_is_made_again(tiny):
@@ -162,9 +162,10 @@ def test_a_finished_run_is_reused_and_a_damaged_result_is_made_again(tiny):
     assert run(prepared) == "FINISHED"
     assert prepared.folder.result_file.read_text() == result
     assert prepared.folder.metrics.stat().st_mtime_ns == touched
+    before = prepared.folder.result()
     prepared.folder.result_file.write_text("{}")
     assert run(prepared) == "FINISHED"
-    assert prepared.folder.result()["metrics"] == json.loads(result)["metrics"]
+    assert prepared.folder.result().metrics == before.metrics
 
 
 def interrupt_at(monkeypatch, step: int) -> None:
@@ -262,15 +263,15 @@ def test_a_schedulers_announcement_saves_the_run_and_then_reaches_the_scheduler(
             signal.signal(one, handler)
     assert seen == [(signal.SIGTERM, "RUNNING"), (signal.SIGUSR2, "INTERRUPTED")]
     assert run(prepared) == run(whole) == "FINISHED"
-    assert prepared.folder.result()["restarts"] == 1
+    assert prepared.folder.result().restarts == 1
     assert same(weights(prepared), weights(whole))
 
 
 def test_a_signal_after_the_test_lets_the_run_finish_and_goes_on(tiny, monkeypatch):
     prepared = tiny()
-    real = run.environment
+    real = train_and_test.environment
     monkeypatch.setattr(
-        runs, "environment", lambda d: (signal.raise_signal(signal.SIGINT), real(d))[1]
+        train_and_test, "environment", lambda d: (signal.raise_signal(signal.SIGINT), real(d))[1]
     )
     with pytest.raises(Interrupted, match="SIGINT"):
         run(prepared)
@@ -306,7 +307,7 @@ def test_operations_are_a_property_of_the_model_not_of_the_seed(tiny):
         prepared = tiny(f"seed={seed}")
         run(prepared)
         results.append(prepared.folder.result())
-    assert results[0]["flops_per_example"] == results[1]["flops_per_example"]
+    assert results[0].flops_per_example == results[1].flops_per_example
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tiny, tmp_path, monkeypatch, capfd):
@@ -376,10 +377,10 @@ def test_budgets(tiny, budget, steps):
     assert run(prepared) == "FINISHED"
     result = prepared.folder.result()
     if steps is None:
-        assert 0.5 <= result["train_seconds"] < 2
+        assert 0.5 <= result.train_seconds < 2
     else:
-        assert result["steps"] == steps
-        assert result["batches_per_epoch"] == 14
+        assert result.steps == steps
+        assert result.batches_per_epoch == 14
 
 
 def test_double_precision_stays_double_when_a_run_is_opened(tiny):
@@ -388,7 +389,7 @@ def test_double_precision_stays_double_when_a_run_is_opened(tiny):
     loaded = load_run(prepared.folder.path)
     assert {p.dtype for p in loaded.model.parameters()} == {torch.float64}
     again = evaluate(loaded.model, loaded.task, "test", loaded.config)
-    assert again == prepared.folder.result()["metrics"]["test"]
+    assert again == prepared.folder.result().metrics.test
 
 
 def test_bfloat16_runs_or_is_refused_by_name(tiny):
@@ -419,7 +420,7 @@ def test_the_gradient_is_clipped_and_its_norm_recorded(tiny):
 def test_it_learns(tiny):
     prepared = tiny("decoder=luong", "training.max_steps=300", "training.learning_rate=0.03")
     run(prepared)
-    assert prepared.folder.result()["metrics"]["test"]["exact_match"] >= 0.5
+    assert prepared.folder.result().metrics.test["exact_match"] >= 0.5
 
 
 def test_a_run_can_be_opened_and_predicts_what_it_recorded(tiny):

@@ -30,15 +30,15 @@ def runs_of(folder: Path, name: str) -> list[tuple[dict, RunFolder]]:
 
 
 def settings(config: dict) -> tuple[float, float]:
-    return config["training"]["learning_rate"], config["encoder"]["dropout"]
+    return config.training.learning_rate, config.encoder["dropout"]
 
 
 def test_every_variant_gets_the_same_trials_and_its_best_is_frozen(monkeypatch, capfd, tmp_path):
     assert in_process(monkeypatch, *tuned(tmp_path)) == 0
     trials = runs_of(tmp_path, "s/tuning")
-    assert {config["seed"] for config, _ in trials} == {100, 101}
+    assert {config.seed for config, _ in trials} == {100, 101}
     tried = {
-        name: [settings(config) for config, _ in trials if config["choices"]["decoder"] == name]
+        name: [settings(config) for config, _ in trials if config.choices.decoder == name]
         for name in ("repeat_vector", "luong")
     }
     assert tried["repeat_vector"] == tried["luong"]
@@ -47,12 +47,12 @@ def test_every_variant_gets_the_same_trials_and_its_best_is_frozen(monkeypatch, 
     record = read_plan(tmp_path, "s").tuning
     assert (record["trials"], record["runs"], record["seeds"]) == (3, 12, [100, 101])
     evaluated = runs_of(tmp_path, "s")
-    assert {config["seed"] for config, _ in evaluated} == {0, 1}
+    assert {config.seed for config, _ in evaluated} == {0, 1}
     for name in ("repeat_vector", "luong"):
         scores: dict[tuple, list[float]] = {}
         for config, folder in trials:
-            if config["choices"]["decoder"] == name:
-                score = folder.result()["metrics"]["validation"]["token_accuracy"]
+            if config.choices.decoder == name:
+                score = folder.result().metrics.validation["token_accuracy"]
                 scores.setdefault(settings(config), []).append(score)
         best = max(scores, key=lambda key: sum(scores[key]))
         used = {settings(c) for c, _ in evaluated if c["choices"]["decoder"] == name}
@@ -150,7 +150,7 @@ def test_a_seed_of_the_config_stays_the_seed(monkeypatch, tmp_path):
     )
     command = ["--config-dir", str(tmp_path / "conf"), *given, "study=seven"]
     assert in_process(monkeypatch, *command) == 0
-    assert {config["seed"] for config, _ in runs_of(tmp_path, "s")} == {7}
+    assert {config.seed for config, _ in runs_of(tmp_path, "s")} == {7}
 
 
 def test_a_failed_trial_can_be_tried_again(monkeypatch, tmp_path):

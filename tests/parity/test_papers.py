@@ -16,7 +16,7 @@ import torch
 from numpy import tanh
 from torch import nn
 
-from decoderlab.config.resolution import resolve
+from decoderlab.config.run_config import RunConfig
 from decoderlab.contract import TokenSpace
 from decoderlab.training.assembly import build_networks
 from tests.conftest import composed
@@ -233,7 +233,7 @@ TARGETS = torch.tensor([[5, 4, 2, 0], [6, 3, 6, 2], [4, 2, 0, 0]])
 
 def networks(overrides, biases):
     """Return encoder and decoder as their YAMLs say, in float64 and with large random weights."""
-    encoder, decoder = build_networks(resolve(composed(*overrides)), SOURCE, TARGET)
+    encoder, decoder = build_networks(RunConfig.from_composed(composed(*overrides)), SOURCE, TARGET)
     both = nn.ModuleDict({"encoder": encoder, "decoder": decoder}).double()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from decoderlab.config.errors import ConfigError
-from decoderlab.config.settings import Published
+from decoderlab.config.study_settings import Published
+from decoderlab.records.run_result import RunResult
 from decoderlab.studies.analysis.comparisons import (
     Analysis,
     factor_levels,
@@ -18,7 +21,17 @@ from decoderlab.studies.analysis.results import Row
 from decoderlab.studies.design.plan_file import Cell, Plan
 from decoderlab.studies.reporting.two_studies import compare_studies
 from decoderlab.studies.statistics import Interval, equivalence, wilson
-from tests.unit.studies import analysis, bits, signature, study
+from tests.unit.studies import (
+    STUDY,
+    UPDATES,
+    analysis,
+    bits,
+    measured_as,
+    result,
+    signature,
+    study,
+    write,
+)
 
 A = [0.50, 0.52, 0.48, 0.51, 0.49, 0.50, 0.53, 0.47]
 UP = [one + 0.1 + place / 100 for place, one in enumerate(A)]
@@ -26,22 +39,19 @@ UP = [one + 0.1 + place / 100 for place, one in enumerate(A)]
 
 def simulated(scores: dict[str, np.ndarray], **settings) -> Analysis:
     """Return the analysis of scores by variant, without any file."""
+    one = RunResult.from_dict(result(0.5))
     rows = [
         Row(
             Cell("", "", variant, "echo", seed, 1, (), {"decoder": variant}),
             "FINISHED",
-            {
-                "metrics": {"test": {"loss": score}},
-                "signature": signature(),
-                "train_seconds": 1.0,
-            },
+            replace(one, metrics=replace(one.metrics, test={"loss": score})),
             "",
         )
         for variant, values in scores.items()
         for seed, score in enumerate(values)
     ]
-    declared = {"name": "s", "question": None, "metric": "loss", "baseline": "a"} | settings
-    return Analysis(Plan(declared, tuple(row.cell for row in rows)), rows)
+    declared = replace(STUDY, metric="loss", **settings)
+    return Analysis(Plan(declared, tuple(row.cell for row in rows), UPDATES), rows)
 
 
 def verdicts(found: Analysis) -> list[str]:
@@ -119,32 +129,31 @@ def test_the_crossed_interval_counts_examples_and_failures(tmp_path):
     assert seeds_alone.n == 8
     assert found.comparisons["c", "echo"].crossed.low < crossed.low, "a failure has all wrong"
     own_data = analysis(tmp_path / "other", {"a": A, "b": UP}, result_changes={})
-    for place, row in enumerate(own_data.rows):
-        row.result["signature"] = signature(f"d{place % 8}")
+    own_data = measured_as(own_data, lambda index, row: signature(f"d{index % 8}"))
     comparison = own_data.comparisons["b", "echo"]
     assert comparison.paired.n == 8, "each seed has data of its own, the same for both"
     assert np.isnan(comparison.crossed.low)
 
 
 def test_the_seed_that_samples_is_no_other_way_of_measuring(tmp_path):
-    found = analysis(tmp_path, {"a": A, "b": UP, "c": [0.0] * 8})
-    for row in found.rows:
-        row.result["signature"] = f"generation:sample|seed:{row.cell.seed}|n:100|data:d0|v:1"
-        row.result["metrics"]["test"]["exact_match"] += row.cell.variant == "c"
+    found = analysis(tmp_path, {"a": A, "b": UP, "c": [1.0] * 8})
+    sampled = "generation:sample|seed:{}|n:100|data:d0|v:1"
+    found = measured_as(found, lambda index, row: sampled.format(row.cell.seed))
     assert found.entries["c", "echo"].pooled == pytest.approx(wilson(100, 100))
     assert not found.entries["a", "echo"].mixed
     assert found.comparisons["b", "echo"].verdict == "better"
     assert not np.isnan(found.comparisons["b", "echo"].crossed.low)
     found = analysis(tmp_path / "mixed", {"a": A, "b": UP})
-    for row in found.rows:
-        row.result["signature"] = f"generation:{row.cell.seed % 2}|n:100|data:d0|v:1"
+    mixed = "generation:{}|n:100|data:d0|v:1"
+    found = measured_as(found, lambda index, row: mixed.format(row.cell.seed % 2))
     assert found.entries["a", "echo"].mixed
 
 
 def test_at_the_ceiling_examples_that_seeds_share_count_once(tmp_path):
     found = analysis(tmp_path, {"a": [1.0] * 8, "b": [1.0] * 8})
-    for place, row in enumerate(found.rows):
-        row.result["signature"] = signature("d0" if row.cell.variant == "a" else f"d{place}")
+    found = measured_as(
+        found, lambda index, row: signature("d0" if row.cell.variant == "a" else f"d{index}")
+    )
     assert found.entries["a", "echo"].pooled == pytest.approx(wilson(100, 100))
     assert found.entries["b", "echo"].pooled == pytest.approx(wilson(800, 800))
 
@@ -280,7 +289,7 @@ def test_published_values_stand_beside_ours(tmp_path):
 def test_two_studies_are_compared_row_by_row(tmp_path):
     for name, scores in (("s", {"a": A, "b": A, "c": A}), ("t", {"a": A, "b": UP, "d": A})):
         plan = study(tmp_path, scores, name=name)
-        plan.write(tmp_path, {cell.run_id: {} for cell in plan.cells})
+        write(plan, tmp_path)
     grid, path = compare_studies("s", "t", tmp_path)
     rows = {row[0]: row for row in grid.rows}
     assert set(rows) == {"a", "b"}
@@ -306,6 +315,6 @@ def test_studies_that_cannot_be_compared_are_refused(tmp_path, second, settings,
     for name, variant in (("s", "a"), ("t", settings.pop("variant", "a"))):
         more = settings if name == "t" else {}
         plan = study(tmp_path, {variant: A}, name=name, **more)
-        plan.write(tmp_path, {cell.run_id: {} for cell in plan.cells})
+        write(plan, tmp_path)
     with pytest.raises(ConfigError, match=message):
         compare_studies("s", second, tmp_path)

@@ -25,6 +25,7 @@ from decoderlab.studies.analysis.results import read_rows
 from decoderlab.studies.design.plan_file import Cell, Plan
 from decoderlab.studies.reporting import tensorboard_study
 from decoderlab.training.probes import Probes
+from tests.unit.studies import STUDY, UPDATES, result
 
 ODD = "b/c (d)"
 ODD_SAFE = tensorboard_study._safe(ODD)
@@ -46,13 +47,13 @@ def curve(seed: int) -> dict[int, float]:
 def write_run(folder: RunFolder, seed: int, attention: bool) -> None:
     folder.set_status("FINISHED")
     scores = {"exact_match": curve(seed)[3], "loss": 0.25 + seed}
-    result = {
-        "metrics": {"test": scores, "validation": scores},
-        "signature": "generation:greedy|split:test|n:4|data:x|v:1",
-        "train_seconds": 1.0,
-        "evaluation_seconds": 1.0,
-    }
-    write_json(folder.result_file, sealed(result))
+    record = result(
+        0.5,
+        metrics={"test": scores, "validation": scores, "validation_last": scores},
+        signature="generation:greedy|split:test|n:4|data:x|v:1",
+        probes=None,
+    )
+    write_json(folder.result_file, sealed(record))
     lines = [
         json.dumps({"step": step, "validation/exact_match": score})
         for step, score in curve(seed).items()
@@ -90,8 +91,7 @@ def study(tmp_path: Path) -> Analysis:
                 write_run(RunFolder(tmp_path / cell.folder), seed, attention=variant == ODD)
             if seed == 2:
                 RunFolder(tmp_path / cell.folder).set_status("FAILED", reason="because")
-    settings = {"name": "s", "question": "Which?", "metric": "exact_match", "baseline": "a"}
-    plan = Plan(settings, tuple(cells))
+    plan = Plan(STUDY, tuple(cells), UPDATES)
     return Analysis(plan, read_rows(plan, tmp_path))
 
 
@@ -142,7 +142,7 @@ def test_every_finished_run_is_a_session_with_its_factors_and_scores(tmp_path):
         shown = {
             tag: sessions[name].Scalars(tag)[0].value for tag in sessions[name].Tags()["scalars"]
         }
-        expected = {f"test/{key}": one for key, one in row.result["metrics"]["test"].items()}
+        expected = {f"test/{key}": one for key, one in row.result.metrics.test.items()}
         assert shown == pytest.approx(expected | {"parameters": row.cell.parameters})
 
 

@@ -1,19 +1,108 @@
 from __future__ import annotations
 
+import json
+import pickle
 import re
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
 from decoderlab.config.completion import build, complete
 from decoderlab.config.errors import ConfigError
-from decoderlab.config.resolution import resolve, run_id
+from decoderlab.config.resolution import compose_config, run_id
+from decoderlab.config.run_config import Choices, RunConfig
 from tests.conftest import composed
 
 
 def identity(*overrides: str, data: str = "d") -> str:
-    return run_id(resolve(composed(*overrides)), data)
+    return run_id(RunConfig.from_composed(composed(*overrides)), data)
+
+
+def test_a_config_is_read_as_it_was_written():
+    for overrides in (
+        ["task=echo", "decoder=luong"],
+        ["preset=cho2014", "evaluation.temperature=0.5"],
+        ["task=autoencoder", "+study.tuning={space: {seed2: [1]}, trials: 2, seeds: [7]}"],
+        ["study.published=[{row: a, value: 0.5, tolerance: 0.1, source: somebody}]"],
+        ["study.factors={decoder: [luong, peek]}", "study.exclude=[{decoder: luong}]"],
+    ):
+        config = RunConfig.from_composed(composed(*overrides), {"task": "t", "decoder": "d"})
+        text = OmegaConf.to_yaml(OmegaConf.create(config.to_dict()))
+        again = RunConfig.from_dict(OmegaConf.to_container(OmegaConf.create(yaml.safe_load(text))))
+        assert again == config
+        assert again.to_dict() == config.to_dict() == pickle.loads(pickle.dumps(config)).to_dict()
+        assert json.loads(json.dumps(config.to_dict())) == config.to_dict()
+        assert tuple(config.choices) == ("t", "encoder", "d")
+
+
+def test_a_config_cannot_be_changed():
+    config = RunConfig.from_composed(composed("preset=show_and_tell2014"))
+    with pytest.raises(FrozenInstanceError):
+        config.seed = 3
+    with pytest.raises(FrozenInstanceError):
+        config.training.max_steps = 3
+    with pytest.raises(TypeError):
+        config.decoder["hidden_size"] = 3
+    assert config.decoder["routes"] == ("first_input",)
+    config.to_dict()["decoder"]["routes"].append("output")
+    assert config.decoder.to_dict()["routes"] == ["first_input"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"colour": 1}, "colour is not a setting; the config has task, encoder"),
+        ({"encoder": {"hidden_size": 3}}, "encoder has no _target_"),
+        ({"training": None}, "training is missing"),
+        ({"training": {"max_steps": 3}}, "training.batch_size is missing"),
+        ({"seed": -1}, "seed is -1; it must be an integer from 0"),
+        ({"paper": {"author": "x"}}, "paper.author is not a setting.*Did you mean authors"),
+    ],
+)
+def test_a_damaged_config_is_named(change, message):
+    record = RunConfig.from_composed(composed()).to_dict()
+    with pytest.raises(ConfigError, match=message):
+        RunConfig.from_dict(record | change)
+
+
+def test_reading_a_config_imports_nothing(tmp_path, monkeypatch):
+    (tmp_path / "harmful.py").write_text("raise AssertionError('was imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    record = RunConfig.from_composed(composed()).to_dict()
+    record["decoder"] = {"_target_": "harmful.Decoder", "size": 3}
+    config = RunConfig.from_dict(record)
+    assert (config.decoder.target, config.decoder.arguments()) == ("harmful.Decoder", {"size": 3})
+
+
+def test_a_setting_that_a_user_names_is_read_and_replaced():
+    config = RunConfig.from_composed(composed("decoder=luong"))
+    for name, value in (
+        ("decoder.hidden_size", 7),
+        ("decoder.bridge.kind", "zero"),
+        ("training.learning_rate", 0.5),
+    ):
+        changed = config.with_setting(name, value)
+        assert changed.get(name) == value != config.get(name)
+        assert changed.with_setting(name, config.get(name)) == config
+    assert config.get("decoder.no.such") is config.get("nothing.at.all") is None
+    for name in ("decoder.no", "decoder.bridge.no", "decoder", "no.thing"):
+        with pytest.raises(ConfigError, match=f"{name} is not a setting"):
+            config.with_setting(name, 1)
+    with pytest.raises(ConfigError, match="training: learning_rate is 0"):
+        config.with_setting("training.learning_rate", 0)
+
+
+def test_a_config_is_composed_without_a_command_line():
+    config = compose_config(["task=echo", "decoder=luong", "seed=3"])
+    assert tuple(config.choices) == ("echo", "lstm", "luong")
+    assert replace(config, choices=Choices()) == RunConfig.from_composed(
+        composed("task=echo", "decoder=luong", "seed=3")
+    )
+    with pytest.raises(ConfigError, match="Did you mean luong"):
+        compose_config(["decoder=lunog"])
 
 
 def test_a_run_is_named_by_what_its_result_depends_on():
@@ -51,7 +140,7 @@ def test_a_run_id_does_not_change_from_one_version_to_the_next():
 
 
 def test_seed_zero_is_a_seed():
-    assert resolve(composed("seed=0"))["seed"] == 0
+    assert RunConfig.from_composed(composed("seed=0")).seed == 0
     assert identity("seed=0") != identity("seed=1")
 
 
@@ -94,23 +183,23 @@ def test_injected_keywords_are_not_settings():
 
 def test_a_missing_value_and_a_broken_interpolation_are_named():
     with pytest.raises(ConfigError, match="task.path"):
-        resolve(composed("task=tsv"))
+        RunConfig.from_composed(composed("task=tsv"))
     config = composed()
     OmegaConf.set_struct(config, False)
     config.decoder.hidden_size = "${encoder.width}"
     with pytest.raises(ConfigError, match="decoder.hidden_size"):
-        resolve(config)
+        RunConfig.from_composed(config)
 
 
 def test_a_part_is_a_name_or_a_mapping_and_becomes_the_same_settings():
     def parts(*overrides):
-        return resolve(composed(*overrides))
+        return RunConfig.from_composed(composed(*overrides))
 
     named = parts("decoder.bridge=zero")
     written = parts("decoder.bridge={kind: zero}")
     full = parts("decoder.bridge={kind: zero, source: state, cell: encoder}")
-    assert named["decoder"] == written["decoder"] == full["decoder"]
-    assert named["decoder"]["bridge"] == {"kind": "zero", "source": "state", "cell": "encoder"}
+    assert named.decoder == written.decoder == full.decoder
+    assert named.decoder["bridge"] == {"kind": "zero", "source": "state", "cell": "encoder"}
     assert len({run_id(one, "data") for one in (named, written, full)}) == 1
     with pytest.raises(ConfigError, match=r"decoder.bridge.sorce is not a setting.*source"):
         parts("+decoder.bridge.sorce=state")
@@ -121,9 +210,9 @@ def test_a_part_is_a_name_or_a_mapping_and_becomes_the_same_settings():
 
 
 def test_the_paper_is_no_part_of_the_identity():
-    config = resolve(composed("preset=cho2014"))
-    without = {key: value for key, value in config.items() if key != "paper"}
-    assert run_id(config, "data") == run_id(without, "data")
+    config = RunConfig.from_composed(composed("preset=cho2014"))
+    assert config.paper.year == 2014
+    assert run_id(config, "data") == run_id(replace(config, paper=None), "data")
 
 
 class Kind:

@@ -9,7 +9,7 @@ from decoderlab.config.errors import ConfigError
 from decoderlab.data.batches import EvaluationBatches
 from decoderlab.training.assembly import build_model
 from decoderlab.training.distributed import Ranks
-from decoderlab.training.runs import check_machine
+from decoderlab.training.prepared_run import check_machine
 from tests.conftest import composed
 
 
@@ -79,7 +79,7 @@ def test_what_cannot_work_is_refused(tiny, monkeypatch):
 def test_a_process_that_something_else_started_cannot_start_others(monkeypatch):
     monkeypatch.setattr("sys.argv", ["decoderlab-train", "run.devices=2"])
     with pytest.raises(ConfigError, match="use decoderlab-train or torchrun"):
-        Ranks(2).told(None)
+        Ranks(2).broadcast(None)
 
 
 def test_several_machines_have_to_know_where_to_meet(monkeypatch):
@@ -87,7 +87,7 @@ def test_several_machines_have_to_know_where_to_meet(monkeypatch):
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConfigError, match="MASTER_ADDR, MASTER_PORT is not in the environment"):
-        Ranks(1, 2).settled("FINISHED")
+        Ranks(1, 2).terminal("FINISHED")
 
 
 def test_the_ranks_of_a_sweep_are_refused(tiny):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -13,6 +15,7 @@ from decoderlab.common.folders import conf_dir
 from decoderlab.config.errors import ConfigError
 from decoderlab.studies.design.compose import Composer
 from decoderlab.studies.design.grid import as_value, grid
+from tests.unit.studies import STUDY
 
 
 def parse(overrides: list[str]):
@@ -20,7 +23,7 @@ def parse(overrides: list[str]):
 
 
 def cells(*arguments: str, params: dict | None = None, **study):
-    return grid(study, params or {}, arguments, parse)
+    return grid(replace(STUDY, **study), params or {}, arguments, parse)
 
 
 def test_factors_and_seeds_make_a_grid():

@@ -10,28 +10,28 @@ import torch
 from decoderlab.config.errors import ConfigError
 from decoderlab.studies.execution.launchers import starter, visible_gpus
 
-RUN = {"accelerator": "cpu", "threads": 1}
+CPU = {"accelerator": "cpu", "threads": 1}
 
 
-def pool(jobs=None, time_limit_seconds=None, run=RUN):
-    config = SimpleNamespace(run=run)
+def pool(jobs=None, time_limit_seconds=None, **run):
+    config = SimpleNamespace(run=SimpleNamespace(**CPU | run))
     return SimpleNamespace(jobs=jobs, time_limit_seconds=time_limit_seconds, config=config)
 
 
 def test_there_are_as_many_workers_as_cores_or_gpus(monkeypatch):
     monkeypatch.setattr("loky.cpu_count", lambda: 8)
     assert starter(pool(), None)[1] == 8
-    assert starter(pool(run=RUN | {"threads": 3}), None)[1] == 2
+    assert starter(pool(threads=3), None)[1] == 2
     assert starter(pool(jobs=5), None)[1] == 5
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert starter(pool(), None)[1] == 8
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for accelerator in ("gpu", "auto"):
-        assert visible_gpus({"accelerator": accelerator}) == ["0", "1", "2"]
-        assert starter(pool(run=RUN | {"accelerator": accelerator}), None)[1] == 3
+        assert visible_gpus(SimpleNamespace(accelerator=accelerator)) == ["0", "1", "2"]
+        assert starter(pool(accelerator=accelerator), None)[1] == 3
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-ab")
-    assert visible_gpus({"accelerator": "gpu"}) == ["5", "GPU-ab"]
+    assert visible_gpus(SimpleNamespace(accelerator="gpu")) == ["5", "GPU-ab"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,8 +24,10 @@ from decoderlab.studies.design.preparation import Planned, make_plan
 from decoderlab.studies.execution.sweep import confirm
 from decoderlab.studies.reporting.build import build_report
 from decoderlab.training.code_changes import maker
-from decoderlab.training.runs import execute, prepare, prepare_resolved
+from decoderlab.training.prepared_run import prepare, prepare_planned
+from decoderlab.training.run_lifecycle import execute
 from tests.conftest import TASKS, TINY, composed, run
+from tests.unit.studies import STUDY
 
 BASE = (*TASKS["echo"], *TINY, "encoder.hidden_size=8", "decoder.hidden_size=8")
 
@@ -39,7 +42,7 @@ def planned(tmp_path):
             loader = GlobalHydra.instance().config_loader()
             master = loader.load_configuration("train", ["+x=1,2"], run_mode=RunMode.MULTIRUN)
             compose = Composer(loader, master)
-            return make_plan(grid(study, {}, given, compose.parse), compose)
+            return make_plan(grid(replace(STUDY, **study), {}, given, compose.parse), compose)
 
     return make
 
@@ -54,8 +57,8 @@ def test_a_plan_says_of_each_run_what_the_run_says_itself(planned, tmp_path):
         assert tmp_path / cell.folder == prepared.folder.path
         run(prepared)
         result = prepared.folder.result()
-        assert cell.parameters == result["parameters"]["total"]
-        assert cell.flops == result["flops_per_example"]
+        assert cell.parameters == result.parameters["total"]
+        assert cell.flops == result.flops_per_example
     assert not (tmp_path / "studies").exists()
 
 
@@ -244,8 +247,8 @@ def test_parameters_are_matched_by_the_decoders_width(planned):
     for cell in plan.plan.cells:
         assert cell.parameters == pytest.approx(plain[0].parameters, rel=0.01)
         config = plan.configs[cell.run_id]
-        assert config["budget"]["match"] == "parameters"
-        assert prepare_resolved(config).num_parameters == cell.parameters
+        assert config.budget.match == "parameters"
+        assert prepare_planned(config).num_parameters == cell.parameters
     widths = {plan.configs[cell.run_id]["decoder"]["hidden_size"] for cell in plan.plan.cells}
     assert len(widths) == 3
     # The baseline is what it was, and so are its runs.
@@ -339,7 +342,7 @@ def test_runs_of_other_code_are_refused_and_recorded(planned, tmp_path):
     write_json(prepared.folder.made_by, [made])
     assert check_drift(plan).plan.drift == ()
     run(prepared)
-    assert prepared.folder.result()["drift"] == []
+    assert prepared.folder.result().drift == []
     assert json.loads(prepared.folder.made_by.read_text()) == [maker()]
 
 
@@ -352,7 +355,7 @@ def test_a_run_that_went_on_with_other_code_says_so_in_the_report(planned, tmp_p
     write_json(prepared.folder.made_by, [made | {"files": made["files"] | {"module.py": "x"}}])
     prepared.folder.result_file.unlink()  # tested again, by the code of now
     assert execute(prepared, report=lambda *_: None, retry=True, allow_drift=True) == "FINISHED"
-    assert prepared.folder.result()["drift"] == ["module.py"]
+    assert prepared.folder.result().drift == ["module.py"]
     build_report(check_drift(plan).plan, tmp_path)
     text = (tmp_path / "studies/s/report.md").read_text()
     assert "accepted: 1 runs went on with other code than they began with: module.py" in text

@@ -10,8 +10,8 @@ import torch
 
 from decoderlab.training import probes
 from decoderlab.training.loading import load_run
+from decoderlab.training.model_evaluation import evaluate
 from decoderlab.training.probes import exchanged, probe, unpack
-from decoderlab.training.runs import evaluate
 from tests.conftest import run
 
 
@@ -20,7 +20,7 @@ def looked_at(prepared):
     assert run(prepared) == "FINISHED"
     lines = list(map(json.loads, prepared.folder.predictions.read_text().splitlines()))
     result = prepared.folder.result()
-    return result["probes"], result, lines, load_run(prepared.folder.path)
+    return result.probes, result, lines, load_run(prepared.folder.path)
 
 
 @pytest.mark.parametrize("task", ["echo", "shapes"])
@@ -30,7 +30,7 @@ def test_the_counts_are_those_of_the_predictions(tiny, task):
     counts, result, lines, loaded = looked_at(prepared)
     bits = unpack(counts, len(lines))
     assert bits.tolist() == [line["correct"] for line in lines]
-    assert bits.mean() == result["metrics"]["test"]["exact_match"]
+    assert bits.mean() == result.metrics.test["exact_match"]
     of_length: dict[str, list[int]] = {}
     for line in lines:
         pair = of_length.setdefault(str(len(line["target"].split())), [0, 0])
@@ -138,8 +138,8 @@ def test_a_module_that_cannot_be_probed_keeps_its_scores(tiny, monkeypatch, caps
     def broken(*_):
         raise RuntimeError("no such thing")
 
-    monkeypatch.setattr("decoderlab.training.runs.probe", broken)
+    monkeypatch.setattr("decoderlab.training.train_and_test.probe", broken)
     prepared = tiny("decoder=luong")
     assert run(prepared) == "FINISHED"
-    assert prepared.folder.result()["probes"] is None
+    assert prepared.folder.result().probes is None
     assert "no pictures of this run: RuntimeError: no such thing" in capsys.readouterr().err

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
+import re
 from multiprocessing import get_context
 
 import pytest
@@ -18,6 +20,8 @@ from decoderlab.records.run_folder import (
     write_json,
     write_text,
 )
+from decoderlab.records.run_result import SCHEMA, RunResult
+from tests.unit.studies import result
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -48,14 +52,60 @@ def test_the_temporary_file_lies_in_the_same_folder(tmp_path, monkeypatch):
 def test_a_result_knows_whether_it_was_changed(tmp_path):
     folder = RunFolder(tmp_path)
     assert folder.result() is None
-    write_json(folder.result_file, sealed({"score": 0.5}))
-    assert folder.result()["score"] == 0.5
+    write_json(folder.result_file, sealed(result(0.5)))
+    assert folder.result().metrics.test["exact_match"] == 0.5
     folder.result_file.write_text(folder.result_file.read_text().replace("0.5", "0.6"))
     with pytest.raises(Invalid, match="own sha256"):
         folder.result()
     folder.result_file.write_text("{")
     with pytest.raises(Invalid, match="not JSON"):
         folder.result()
+
+
+def test_a_result_is_read_as_it_was_written(tmp_path):
+    folder = RunFolder(tmp_path)
+    made = RunResult.from_dict(result(0.5, restarts=2))
+    folder.write_result(made)
+    assert folder.result() == made
+    written = json.loads(folder.result_file.read_text())
+    assert written["schema"] == SCHEMA
+    assert {key: value for key, value in written.items() if key != "sha256"} == made.to_dict()
+
+
+def test_a_result_without_a_version_is_of_the_first_one(tmp_path):
+    record = {key: value for key, value in result(0.5).items() if key != "schema"}
+    write_json(RunFolder(tmp_path).result_file, sealed(record))
+    assert RunFolder(tmp_path).result() == RunResult.from_dict(result(0.5))
+
+
+WRONG = {
+    "schema is 99": {"schema": 99},
+    "steps is '10', which is no int": {"steps": "10"},
+    "steps is True, which is no int": {"steps": True},
+    "train_seconds is None, which is no float": {"train_seconds": None},
+    "metrics.validation is missing": {"metrics": {"test": {}}},
+    "metrics.test.loss is 'low', which is no float": {
+        "metrics": {"test": {"loss": "low"}, "validation": {}, "validation_last": {}}
+    },
+    "parameters is [], which is no dict": {"parameters": []},
+    "colour is no field of a result": {"colour": "blue"},
+    "budget.width is missing": {"budget": {"match": "updates"}},
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_a_wrong_result_is_named_with_its_file_and_field(tmp_path, message):
+    path = RunFolder(tmp_path).result_file
+    write_json(path, sealed(result(0.5) | WRONG[message]))
+    with pytest.raises(Invalid, match=re.escape(f"{path}: {message}")):
+        RunFolder(tmp_path).result()
+
+
+def test_a_missing_field_of_a_result_is_named(tmp_path):
+    record = result(0.5)
+    for field in dataclasses.fields(RunResult):
+        with pytest.raises(ValueError, match=f"^{field.name} is missing$"):
+            RunResult.from_dict({key: one for key, one in record.items() if key != field.name})
 
 
 def test_every_flipped_bit_of_a_checkpoint_is_found(tmp_path):

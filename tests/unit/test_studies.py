@@ -23,7 +23,7 @@ from decoderlab.studies.analysis.results import read_rows
 from decoderlab.studies.design.plan_file import factors, labels, read_plan
 from decoderlab.studies.reporting.build import build_report, print_table
 from decoderlab.studies.reporting.figures import shown_variants, styles
-from tests.unit.studies import ENVIRONMENT, result, signature, study, write_run
+from tests.unit.studies import ENVIRONMENT, result, signature, study, write, write_run
 
 A = [0.50, 0.52, 0.48, 0.51, 0.49, 0.50, 0.53, 0.47]
 
@@ -33,7 +33,7 @@ def read_analysis(plan, output_dir) -> Analysis:
 
 
 def report_text(tmp_path, plan, name="report.md") -> str:
-    plan.write(tmp_path, {cell.run_id: {"decoder": {"of": cell.variant}} for cell in plan.cells})
+    write(plan, tmp_path)
     build_report(plan, tmp_path)
     return (tmp_path / "studies/s" / name).read_text()
 
@@ -162,7 +162,7 @@ def test_the_html_needs_nothing_but_itself(tmp_path):
     assert html.count("data:image/png;base64,") == len(
         list((tmp_path / "studies/s/figures").iterdir())
     )
-    for said in ("Which?", "Better than a: b", "decoder.of: &#34;b&#34;", "x_t = c", "1 | 2 ✗"):
+    for said in ("Which?", "Better than a: b", "decoder.hidden_size: ", "x_t = c", "1 | 2 ✗"):
         assert said in html, said
     assert "Sample predictions" not in (tmp_path / "studies/s/report.md").read_text()
 
@@ -188,7 +188,7 @@ def test_the_footer_says_where_numbers_come_from(tmp_path):
 
 def test_a_plan_that_changed_says_so_in_the_footer(tmp_path):
     plan = study(tmp_path, {"a": A[:6], "b": A[:6]})
-    plan.write(tmp_path, {cell.run_id: {} for cell in plan.cells})
+    write(plan, tmp_path)
     wider = study(tmp_path, {"a": A, "b": A}, minimum_effect=0.1)
     text = report_text(tmp_path, wider).replace("\\", "")
     assert "amended after plan-001.json:" in text
@@ -351,7 +351,7 @@ def test_a_study_without_any_run_says_so(tmp_path):
 
 def test_a_plan_is_read_as_it_was_written(tmp_path):
     plan = study(tmp_path, {"a": [0.5]})
-    plan.write(tmp_path, {cell.run_id: {} for cell in plan.cells})
+    write(plan, tmp_path)
     assert read_plan(tmp_path, "s") == plan
     (tmp_path / "studies/s/plan.json").write_text("{}")
     with pytest.raises(ConfigError, match="damaged"):
@@ -363,7 +363,7 @@ def test_a_plan_is_read_as_it_was_written(tmp_path):
 def test_results_are_a_data_frame_with_a_row_a_run(tmp_path):
     levels = {"a": {"route": "x"}, "b": {"route": "y"}}
     plan = study(tmp_path, {"a": [0.5, "FAILED"], "b": [0.7, "PLANNED"]}, factors=levels)
-    plan.write(tmp_path, {cell.run_id: {} for cell in plan.cells})
+    write(plan, tmp_path)
     table = decoderlab.results("s", tmp_path)
     assert table["status"].tolist() == ["FINISHED", "FAILED", "FINISHED", "PLANNED"]
     assert table["factor_route"].tolist() == ["x", "x", "y", "y"]
@@ -407,7 +407,7 @@ def test_the_table_in_the_terminal_fits_any_width(tmp_path, monkeypatch, width):
             "c": [*A[:7], "FAILED"],
         },
     )
-    plan.write(tmp_path, {cell.run_id: {} for cell in plan.cells})
+    write(plan, tmp_path)
     report = build_report(plan, tmp_path)
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, force_terminal=True)
@@ -461,7 +461,7 @@ def command(monkeypatch, output_dir, *arguments):
 
 def written(output_dir, name="s", scores=(A, A)):
     plan = study(output_dir, dict(zip("ab", scores, strict=True)), name=name)
-    plan.write(output_dir, {cell.run_id: {} for cell in plan.cells})
+    write(plan, output_dir)
     return output_dir / "studies" / name
 
 

@@ -81,8 +81,8 @@ def test_recordings_of_a_file_are_written_again(tiny, tmp_path):
         "task.of.source_size=2",
         task="autoencoder",
     )
-    assert prepared.config["evaluation"]["select"] == "mean_absolute_error"
-    assert prepared.config["decoder"]["head"]["distribution"] == "point"
+    assert prepared.config.evaluation.select == "mean_absolute_error"
+    assert prepared.config.decoder["head"]["distribution"] == "point"
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -107,14 +107,14 @@ def test_values_of_many_lengths_come_back_in_their_own_length(tiny, tmp_path):
         "training.max_steps=2",
         task="autoencoder",
     )
-    assert prepared.config["evaluation"]["select"] == "mean_absolute_error"
-    assert prepared.config["task"]["of"]["stride"] == 1  # in full, for the run id
+    assert prepared.config.evaluation.select == "mean_absolute_error"
+    assert prepared.config.task["of"]["stride"] == 1  # in full, for the run id
     assert run(prepared) == "FINISHED"
     loaded = load_run(prepared.folder.path, data=False)
     with pytest.warns(UserWarning, match="6 positions, but here are some with 1, 2, 3"):
         written = predict(loaded, ["1 2 3", "4", "", "5 6"])
     assert [len(text.split()) for text in written] == [3, 1, 0, 2]
-    assert loaded.result["data"]["baselines"]["the mean of training"]["mean_absolute_error"] > 0
+    assert loaded.result.data.baselines["the mean of training"]["mean_absolute_error"] > 0
 
 
 def test_recordings_beside_texts_in_pieces_come_back(tmp_path):

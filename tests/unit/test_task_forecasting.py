@@ -221,8 +221,8 @@ def test_a_run_is_measured_in_the_units_of_the_data(tiny, tmp_path):
         "training.max_steps=3",
         task="forecasting_file",
     )
-    assert prepared.config["evaluation"]["select"] == "mean_absolute_scaled_error"
-    assert prepared.config["decoder"]["head"]["distribution"] == "point"
+    assert prepared.config.evaluation.select == "mean_absolute_scaled_error"
+    assert prepared.config.decoder["head"]["distribution"] == "point"
     assert run(prepared) == "FINISHED"
     loaded = load_run(prepared.folder.path)
     batch = loaded.task.data.splits["test"].batch(torch.arange(5))
@@ -231,8 +231,8 @@ def test_a_run_is_measured_in_the_units_of_the_data(tiny, tmp_path):
     vocabulary = loaded.task.data.target_vocabulary
     errors = np.abs(vocabulary.decode(rolled) - vocabulary.decode(batch.target))
     told = prepared.folder.predictions.read_text().splitlines()
-    assert len(told) == loaded.result["data"]["counts"]["test"]
-    metrics = loaded.result["metrics"]["test"]
+    assert len(told) == loaded.result.data.counts["test"]
+    metrics = loaded.result.metrics.test
     assert 0.1 * errors.mean() < metrics["mean_absolute_error"] < 10 * errors.mean()
     naive = loaded.task.data.naive_error[0]
     scaled = metrics["mean_absolute_error"] / naive
@@ -243,7 +243,7 @@ def test_a_run_is_measured_in_the_units_of_the_data(tiny, tmp_path):
     assert vocabulary.parse(text)[:, 0] == pytest.approx(expected, rel=1e-4)
     with pytest.warns(UserWarning, match=r"training has 6 positions, but here are some with 2, 7"):
         predict(loaded, [line, "1 2", f"{line} 3", ""])
-    positions = loaded.result["probes"]["by_position"]
+    positions = loaded.result.probes["by_position"]
     assert positions["number"] == [len(told)] * SMALL["target_length"]
     mean = sum(positions["free"]) / sum(positions["number"])
     assert mean == pytest.approx(metrics["mean_absolute_error"], rel=1e-4)

@@ -519,7 +519,7 @@ def test_a_run_tells_its_counts_and_stands_without_rules(tiny, capsys, monkeypat
     said = capsys.readouterr().err
     assert "data: train 201, validation 20, test 20" in said
     assert "no rules beside this run: ZeroDivisionError: of somebody's rule" in said
-    assert prepared.folder.result()["data"]["baselines"] == {}
+    assert prepared.folder.result().data.baselines == {}
 
 
 def test_a_text_cannot_name_a_special_token():

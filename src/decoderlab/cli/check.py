@@ -55,7 +55,7 @@ def check(arguments: argparse.Namespace) -> int:
 
     from decoderlab.config.completion import call, find_target
     from decoderlab.config.errors import ConfigError
-    from decoderlab.config.resolution import resolve
+    from decoderlab.config.run_config import RunConfig
     from decoderlab.contract import ImageSpace, TokenSpace, ValueSpace
     from decoderlab.testing.decoder_checks import DECODER_CHECKS
     from decoderlab.testing.encoder_checks import ENCODER_CHECKS
@@ -70,14 +70,14 @@ def check(arguments: argparse.Namespace) -> int:
     if "preset" in named:
         named |= {"encoder", "decoder"}
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = resolve(hydra.compose("train", overrides=arguments.settings))
+        config = RunConfig.from_composed(hydra.compose("train", overrides=arguments.settings))
     spaces: dict[str, Any] = {
         "tokens": TokenSpace(11), "values": ValueSpace(3), "images": ImageSpace(2, 16, 16)
     }  # fmt: skip
     settings, classes = {}, {}
     for group in ("encoder", "decoder"):
-        settings[group] = dict(config[group])
-        classes[group] = find_target(group, settings[group].pop("_target_"))
+        part = getattr(config, group)
+        settings[group], classes[group] = part.arguments(), find_target(group, part.target)
     source, target = spaces[arguments.source], spaces[arguments.target]
     encoder = call("encoder", classes["encoder"], source_space=source, **settings["encoder"])
     failed = 0
@@ -85,18 +85,18 @@ def check(arguments: argparse.Namespace) -> int:
         subject = EncoderSubject(
             classes["encoder"], {"source_space": source}, settings["encoder"], source
         )
-        failed += _tell(config["encoder"], ENCODER_CHECKS, subject)
+        failed += _tell(config.encoder.target, ENCODER_CHECKS, subject)
     if "decoder" in named:
         given = {"target_space": target, "encoder_shape": encoder.shape}
         call("decoder", classes["decoder"], **given, **settings["decoder"])
         subject = DecoderSubject(
             classes["decoder"], given, settings["decoder"], target, encoder.shape
         )
-        failed += _tell(config["decoder"], DECODER_CHECKS, subject)
+        failed += _tell(config.decoder.target, DECODER_CHECKS, subject)
     return int(failed > 0)
 
 
-def _tell(config: dict[str, Any], checks: tuple, subject: Any) -> int:
+def _tell(target: str, checks: tuple, subject: Any) -> int:
     """Run checks and print the verdict of each; return how many failed."""
     from decoderlab.common.progress import output
     from decoderlab.testing import Failure, run_checks
@@ -105,7 +105,7 @@ def _tell(config: dict[str, Any], checks: tuple, subject: Any) -> int:
     failed = sum(isinstance(one, Failure) for one in outcomes)
     skipped = sum(one is not None for one in outcomes) - failed
     told = f"{len(checks)} checks, {failed} failed, {skipped} do not apply"
-    lines = [f"{config['_target_']}: {told}"]
+    lines = [f"{target}: {told}"]
     for check, outcome in zip(checks, outcomes, strict=True):
         name = check.__name__.replace("_", " ")
         match outcome:

@@ -24,7 +24,7 @@ def main() -> None:
         add_to_path(arguments.config_dir)
         from decoderlab.data.metrics import signature
         from decoderlab.training.loading import load_run, search_with
-        from decoderlab.training.runs import evaluate
+        from decoderlab.training.model_evaluation import evaluate
 
         loaded = load_run(arguments.run, trust=arguments.trust)
         search_with(loaded, **search_settings(arguments))
@@ -40,10 +40,10 @@ def main() -> None:
             loaded.model.search.signature,
             signatures,
         )
-        found = {"metrics": scores, "signature": measured}
+        record = {"metrics": scores, "signature": measured}
         if signatures:
-            found["signatures"] = signatures
-        print(json.dumps(found, indent=2))  # noqa: T201
+            record["signatures"] = signatures
+        print(json.dumps(record, indent=2))  # noqa: T201
         return 0
 
     sys.exit(guarded(run))

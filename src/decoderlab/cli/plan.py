@@ -42,22 +42,21 @@ def show(config: DictConfig, *, equations: bool) -> str:
     from decoderlab.common.progress import output
     from decoderlab.data.task import counts_text
     from decoderlab.layers.equations import as_text, count, equations_of
-    from decoderlab.training.runs import prepare
+    from decoderlab.training.prepared_run import prepare
 
     choices = HydraConfig.get().runtime.choices
     prepared = prepare(config, choices)
     data, lines = prepared.task.data, [prepared.title]
-    paper = prepared.config.get("paper")
-    if paper:
-        lines += [f"after {paper['authors']} {paper['year']}: {paper['title']}, {paper['url']}"]
-        lines += [f"  differs: {one}" for one in paper.get("differs", [])]
+    if (paper := prepared.config.paper) is not None:
+        lines += [f"after {paper.authors} {paper.year}: {paper.title}, {paper.url}"]
+        lines += [f"  differs: {one}" for one in paper.differs]
         given = [one for one in HydraConfig.get().overrides.task if not one.startswith("preset=")]
         lines += [f"  given besides: {', '.join(given)}"] if given else []
-        lines.append(f"  the paper's task: {paper['task']}; this one: {choices['task']}")
+        lines.append(f"  the paper's task: {paper.task}; this one: {choices['task']}")
     lines.append(f"folder: {prepared.folder.path} ({prepared.folder.status()['status'].lower()})")
     lines.append(f"data: {counts_text(data.counts)}")
     for group, network in zip(("encoder", "decoder"), prepared.networks, strict=True):
-        choice = prepared.config["choices"][group]
+        choice = getattr(prepared.config.choices, group)
         name = type(network).__name__
         lines.append(f"{group} {choice} ({name}): {count(network):,} trained parameters")
         if equations:

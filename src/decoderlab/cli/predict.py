@@ -40,14 +40,14 @@ def main() -> None:
                 shown = predict(loaded, batch, first_row=number)
             else:
                 shown = [
-                    f"{place}\t{score:.4f}\t{text}"
-                    for place, best in enumerate(
+                    f"{line}\t{score:.4f}\t{text}"
+                    for line, best in enumerate(
                         predict_best(loaded, batch, arguments.num_best), start=number + 1
                     )
                     for text, score in best
                 ]
             number += len(batch)
-            sys.stdout.writelines(f"{line}\n" for line in shown)
+            sys.stdout.writelines(f"{text}\n" for text in shown)
             sys.stdout.flush()
         return 0
 

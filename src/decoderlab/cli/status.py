@@ -104,8 +104,8 @@ def study(output_dir: Path, name: str) -> tuple[list[Any], int, bool]:
             who = str(record.get("pid", "")), escape(str(record.get("host", "")))
             table.add_row(escape(cell.title), step, loss, since, *who)
         shown.append(table)
-    told = ("FAILED", "DIVERGED", "INTERRUPTED", "INVALID")
-    problems = [(cell, record) for cell, record in records if record["status"] in told]
+    bad = ("FAILED", "DIVERGED", "INTERRUPTED", "INVALID")
+    problems = [(cell, record) for cell, record in records if record["status"] in bad]
     for cell, record in problems[:SHOWN_PROBLEMS]:
         where = output_dir / cell.folder
         text = f"{cell.title}: {record['status'].lower()}: {record.get('reason', '')} ({where})"

@@ -28,33 +28,32 @@ def train(config: DictConfig) -> str:
 
         return train_cell(config.cell)
     from decoderlab.common import progress
-    from decoderlab.config.settings import Run, Training
     from decoderlab.records.outcome import outcome
     from decoderlab.training.distributed import Ranks
-    from decoderlab.training.runs import execute, prepare
+    from decoderlab.training.prepared_run import prepare
+    from decoderlab.training.run_lifecycle import execute
 
     prepared = prepare(config, HydraConfig.get().runtime.choices)
     settings = prepared.config
-    process.silent = progress.console.quiet = Ranks.of(Run(**settings["run"])).rank > 0
-    if settings["budget"]["match"] in ("parameters", "flops"):
+    process.silent = progress.console.quiet = Ranks.of(settings.run).rank > 0
+    if settings.budget.match in ("parameters", "flops"):
         raise ConfigError(
-            f"budget.match is {settings['budget']['match']!r}, but one run has nothing to be "
+            f"budget.match is {settings.budget.match!r}, but one run has nothing to be "
             "matched with; give a sweep with a baseline: -m decoder=... study.baseline=..."
         )
-    if settings.get("paper"):
-        paper, task = settings["paper"], settings["choices"]["task"]
+    if (paper := settings.paper) is not None:
         progress.say(
-            f"after {paper['authors']} {paper['year']}, whose task is {paper['task']}; {task} here"
+            f"after {paper.authors} {paper.year}, whose task is {paper.task}; "
+            f"{settings.choices.task} here"
         )
-    total = Training(**settings["training"]).total_steps(
-        prepared.task.train_dataloader().batches_per_epoch
-    )
     finished_before = prepared.folder.status()["status"] == "FINISHED"
     status = None
-    shown = progress.RunProgress(prepared.title, total, settings["training"]["max_seconds"])
+    shown = progress.RunProgress(
+        prepared.title, prepared.total_steps, settings.training.max_seconds
+    )
     try:
         with shown:
-            drift = settings["study"]["allow_drift"]
+            drift = settings.study.allow_drift
             status = execute(prepared, report=shown, retry=True, allow_drift=drift)
     except ConfigError:
         raise

@@ -192,7 +192,8 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
             isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
         ):
             return value
-    allowed = " or ".join("null" if kind is type(None) else kind.__name__ for kind in _kinds(hint))
+    names = ("null" if kind is type(None) else kind.__name__ for kind in _kinds(hint))
+    allowed = " or ".join(dict.fromkeys(names))
     raise ConfigError(f"{name} is {value!r} ({type(value).__name__}); it must be {allowed}")
 
 
@@ -210,7 +211,7 @@ def _kinds(hint: Any) -> list[Any]:
     if origin in (dict, Mapping):
         return [dict]
     if dataclasses.is_dataclass(hint):
-        return [hint]
+        return [hint, dict]
     return [Any]
 
 

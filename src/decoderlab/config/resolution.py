@@ -1,110 +1,63 @@
-"""From a composed Hydra config to checked, complete, plain settings, and from those to a run id."""
+"""From a command line's settings to a run's config, and from that to the id of the run."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+import hydra
+from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from decoderlab.common import require
-from decoderlab.config.completion import call, complete, find_target, targets_in
+from decoderlab.common.folders import conf_dir
+from decoderlab.config.completion import find_target, targets_in
 from decoderlab.config.environment import foreign_code
 from decoderlab.config.errors import ConfigError
-from decoderlab.config.settings import Budget, Evaluation, Run, Study, Training
+from decoderlab.config.messages import explain
+from decoderlab.config.run_config import BUILT, RunConfig
 
-# What a run's result depends on; everything else in the config is how, where and why.
-SCIENTIFIC = ("task", "encoder", "decoder", "training", "evaluation", "seed")
-BUILT = ("task", "encoder", "decoder")
-SETTINGS = {
-    "training": Training,
-    "evaluation": Evaluation,
-    "run": Run,
-    "budget": Budget,
-    "study": Study,
-}
-INJECTED = {"task": (), "encoder": ("source_space",), "decoder": ("target_space", "encoder_shape")}
 # Raised when what a run id covers or means changes, so that old runs are not taken for new ones.
 FORMAT = 4
 
 
-def resolve(config: DictConfig) -> dict[str, Any]:
-    """Return a composed config as plain, complete, checked values.
+def compose_config(overrides: Sequence[str]) -> RunConfig:
+    """Return the config that a command line of these settings would give, without one.
 
-    Interpolations are resolved, settings that a YAML leaves out get their constructor's default,
-    and integers given for floats become floats, so that equal settings give equal configs. A class
-    with a static method `canonical(settings)` sets back there what has no effect beside the rest.
+    Args:
+        overrides: as for decoderlab-train: `["task=echo", "decoder=luong", "seed=1"]`.
 
     Raises:
-        ConfigError: for anything missing, unknown, of the wrong type or out of range.
+        ConfigError: for a setting that cannot be read, or as `RunConfig.from_composed`.
+
+    Example:
+        >>> compose_config(["task=echo", "decoder=luong", "seed=3"]).choices.decoder
+        'luong'
     """
-    if "hydra" in config:
-        config = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
     try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        where = error.full_key or "the config"
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{where}: {reason}; give it as {where}=VALUE") from error
-    known = [*SCIENTIFIC, *SETTINGS, "paper"]
-    for key in plain:
-        if key not in known:
-            raise ConfigError(
-                f"{key} is not a setting; the config has {', '.join(dict.fromkeys(known))}."
-                + require.did_you_mean(key, known)
-            )
-    for group in BUILT:
-        if "_target_" not in (plain.get(group) or {}):
-            raise ConfigError(
-                f"{group} has no _target_; name the class to build, or a YAML: {group}=NAME"
-            )
-        target = find_target(group, plain[group]["_target_"])
-        settings = {key: value for key, value in plain[group].items() if key != "_target_"}
-        settings = complete(group, target, settings, injected=INJECTED[group])
-        if hasattr(target, "canonical"):
-            settings = call(group, target.canonical, settings=settings)
-        plain[group] = {"_target_": plain[group]["_target_"], **settings}
-        _fill(plain)  # once the task is there, and again what a name alone has become
-    for group, kind in SETTINGS.items():
-        if not isinstance(plain.get(group), dict):
-            raise ConfigError(f"{group} is missing; leave it in the config")
-        plain[group] = complete(group, kind, plain[group])
-        call(group, kind, **plain[group])
-    seed = plain.get("seed")
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise ConfigError(f"seed is {seed!r}; it must be an integer from 0 to {2**32 - 1}")
-    return plain
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            composed = hydra.compose("train", list(overrides), return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error)) from error
+    return RunConfig.from_composed(composed, composed.hydra.runtime.choices)
 
 
-def _fill(plain: dict[str, Any]) -> None:
-    """Put in what null stands for with the config's task, which is resolved already."""
-    task = find_target("task", plain["task"]["_target_"])
-    for name, value in getattr(task, "fills", lambda settings: {})(plain["task"]).items():
-        *groups, key = name.split(".")
-        place: Any = plain
-        for group in groups:
-            place = place.get(group) if isinstance(place, dict) else None
-        if isinstance(place, dict) and key in place and place[key] is None:
-            place[key] = value
-
-
-def run_id(config: Mapping[str, Any], fingerprint: str) -> str:
+def run_id(config: RunConfig, fingerprint: str) -> str:
     """Return the sha256 that names a run: its scientific config, its data, and foreign classes.
 
     Paths are left out: the same data at another place is the same run. Of a class from outside
     decoderlab, the source counts: when it is edited, the runs are others.
 
     Args:
-        config: from `resolve`.
+        config: of the run.
         fingerprint: of the data, see `TaskData`.
     """
-    scientific = {key: config[key] for key in SCIENTIFIC}
-    scientific["task"] = _without_paths(config["task"])
+    scientific = config.scientific()
+    built = {group: scientific[group] for group in BUILT}
+    scientific["task"] = _without_paths(scientific["task"])
     record = {"format": FORMAT, "data": fingerprint, **scientific}
-    targets = [find_target(group, name) for group in BUILT for _, name in targets_in(config[group])]
+    targets = [find_target(group, name) for group in BUILT for _, name in targets_in(built[group])]
     foreign = [code for target in targets if (code := foreign_code(target)) is not None]
     if foreign:
         record["code"] = foreign

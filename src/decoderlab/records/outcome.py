@@ -19,6 +19,6 @@ def outcome(folder: RunFolder) -> str:
         more = folder.traceback if folder.traceback.exists() else folder.path
         return f"{record.get('reason', '')} ({more})"
     result = folder.result()
-    scores = result["metrics"]["test"]
-    shown = ", ".join(f"{metric_words(name)} {value:.4g}" for name, value in scores.items())
-    return f"test: {shown}; {result['train_seconds']:.0f} s of training ({folder.path})"
+    scores = result.metrics.test.items()
+    shown = ", ".join(f"{metric_words(name)} {value:.4g}" for name, value in scores)
+    return f"test: {shown}; {result.train_seconds:.0f} s of training ({folder.path})"

@@ -16,14 +16,15 @@ from filelock import FileLock, Timeout
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from decoderlab.config.resolution import canonical
+from decoderlab.records.run_result import RunResult
 
 STATUSES = ("PLANNED", "RUNNING", "FINISHED", "FAILED", "INTERRUPTED", "DIVERGED")
 
-SETTLED = ("FINISHED", "FAILED", "DIVERGED")
+TERMINAL = ("FINISHED", "FAILED", "DIVERGED")
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write a file beside its place, flush it to the disk, then rename it into its place.
+    """Write a file beside the old one, flush it to the disk, then put it where that was.
 
     The temporary file lies in the same folder: a rename from another file system is a copy.
     """
@@ -126,11 +127,15 @@ class RunFolder:
             pass
         return {"status": "INTERRUPTED", "reason": f"{self.status_file} is damaged"}
 
-    def result(self) -> dict[str, Any] | None:
+    def write_result(self, result: RunResult) -> None:
+        """Write the result of a finished run, with a hash that shows whether it was changed."""
+        write_json(self.result_file, sealed(result.to_dict()))
+
+    def result(self) -> RunResult | None:
         """Return the result of a finished run, None where there is none.
 
         Raises:
-            Invalid: if the file is damaged.
+            Invalid: if the file is damaged, or of an unknown version.
         """
         try:
             record = json.loads(self.result_file.read_text())
@@ -140,7 +145,10 @@ class RunFolder:
             raise Invalid(f"{self.result_file} is not JSON: {error}") from error
         if not isinstance(record, dict) or sealed(record) != record:
             raise Invalid(f"{self.result_file} does not agree with its own sha256")
-        return record
+        try:
+            return RunResult.from_dict(record)
+        except ValueError as error:
+            raise Invalid(f"{self.result_file}: {error}") from error
 
     def finished(self) -> bool:
         """Whether the run is finished and its result is whole."""

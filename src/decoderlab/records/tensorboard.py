@@ -11,12 +11,12 @@ from typing import Any
 
 from torch.utils.tensorboard.summary import hparams
 
-from decoderlab.config.resolution import BUILT
+from decoderlab.config.run_config import BUILT, RunConfig
 
 
 def write_summary(
     writer: Any,
-    config: Mapping[str, Any],
+    config: RunConfig,
     scores: Mapping[str, float],
     predictions: Path,
     num_samples: int,
@@ -25,7 +25,7 @@ def write_summary(
 
     Args:
         writer: of TensorBoard events.
-        config: resolved.
+        config: of the run.
         scores: of the test split.
         predictions: the file of test predictions.
         num_samples: how many of them to show.
@@ -33,15 +33,16 @@ def write_summary(
     with predictions.open() as file:
         records = [json.loads(line) for line in islice(file, num_samples)]
     add_samples(writer, "test/predictions", records)
+    scientific = config.scientific()
     plain = {
         name: value if isinstance(value, int | float | str | bool) else str(value)
-        for group in ("task", "encoder", "decoder", "training")
-        for name, value in _flat(group, config[group])
+        for group in (*BUILT, "training")
+        for name, value in _flat(group, scientific[group])
         if not name.endswith("._target_")
     }
-    names = {group: config["choices"][group] for group in BUILT}
+    names = config.choices._asdict()
     metrics = {f"test/{name}": value for name, value in scores.items()}
-    add_session(writer, names | plain | {"seed": config["seed"]}, metrics)
+    add_session(writer, names | plain | {"seed": config.seed}, metrics)
 
 
 def add_samples(writer: Any, tag: str, records: Sequence[Mapping[str, Any]]) -> None:
@@ -53,9 +54,9 @@ def add_samples(writer: Any, tag: str, records: Sequence[Mapping[str, Any]]) -> 
         records: lines of `predictions.jsonl`.
     """
     lines = ["| source | target | prediction |", "|---|---|---|"]
-    for one in records:
-        cells = [_plain(one[name]) for name in ("source", "target", "prediction")]
-        lines.append(f"| {' | '.join(cells)}{' ✗' if one['correct'] is False else ''} |")
+    for record in records:
+        cells = [_plain(record[name]) for name in ("source", "target", "prediction")]
+        lines.append(f"| {' | '.join(cells)}{' ✗' if record['correct'] is False else ''} |")
     if records:
         writer.add_text(tag, "\n".join(lines))
 
@@ -65,7 +66,7 @@ def add_session(
 ) -> None:
     """Add a run's line in HPARAMS.
 
-    Without torch's summary of the experiment: TensorBoard would believe the first that it finds,
+    Without torch's summary of the experiment: TensorBoard would believe the first that it reads,
     and show no column that this one run lacks.
 
     Args:
@@ -86,7 +87,7 @@ def _plain(text: str) -> str:
         >>> _plain("a|b _c_")
         'a&#124;b &#95;c&#95;'
     """
-    return re.sub(r"[^\w ]|_", lambda found: f"&#{ord(found[0])};", " ".join(text.split()))
+    return re.sub(r"[^\w ]|_", lambda match: f"&#{ord(match[0])};", " ".join(text.split()))
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -1,9 +1,8 @@
-"""The one place where settings become objects."""
+"""Where settings become objects, and nowhere else."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from decoderlab.common.randomness import stream_seed
 from decoderlab.config.completion import build
 from decoderlab.config.errors import ConfigError
 from decoderlab.config.resolution import canonical
-from decoderlab.config.settings import Evaluation, Training
+from decoderlab.config.run_config import PartSettings, RunConfig
 from decoderlab.contract import Space, ValueSpace
 from decoderlab.data.task import Task, TaskData
 from decoderlab.layers.initialisation import initialise
@@ -22,14 +21,14 @@ from decoderlab.training.module import EncoderDecoder
 _DATA: dict[str, TaskData] = {}
 
 
-def build_task(config: Mapping[str, Any]) -> Task:
-    """Build the task of a resolved config; its data are loaded once per process and settings.
+def build_task(config: RunConfig) -> Task:
+    """Build the task of a config; its data are loaded once per process and settings.
 
     Raises:
         ConfigError: if the settings or the data are wrong.
     """
     task = construct_task(config)
-    key = canonical(config["task"])
+    key = canonical(config.task.to_dict())
     if key not in _DATA:
         if len(_DATA) == 4:  # a sweep over many data sets must not fill the memory
             _DATA.pop(next(iter(_DATA)))
@@ -38,33 +37,33 @@ def build_task(config: Mapping[str, Any]) -> Task:
         except ValueError as error:
             raise ConfigError(f"task: {error}") from error
     task.adopt(_DATA[key])
-    with_it = task.score_names
-    for name in ("evaluation.select", "study.metric"):
-        group, key = name.split(".")
-        if config[group][key] not in with_it:
+    names = task.score_names
+    for setting, metric in (
+        ("evaluation.select", config.evaluation.select),
+        ("study.metric", config.study.metric),
+    ):
+        if metric not in names:
             raise ConfigError(
-                f"{name} is {config[group][key]}, which this task does not measure; take one of "
-                f"{', '.join(with_it)}, or null for {task.metric}"
+                f"{setting} is {metric}, which this task does not measure; take one of "
+                f"{', '.join(names)}, or null for {task.metric}"
             )
     return task
 
 
-def construct_task(config: Mapping[str, Any]) -> Task:
-    """Build the task of a resolved config without its data."""
-    task = _build("task", config["task"])
-    task.batch_size = config["training"]["batch_size"]
-    task.evaluation_batch_size = config["run"]["evaluation_batch_size"]
-    task.seed = config["seed"]
+def construct_task(config: RunConfig) -> Task:
+    """Build the task of a config without its data."""
+    task = _build("task", config.task)
+    task.batch_size = config.training.batch_size
+    task.evaluation_batch_size = config.run.evaluation_batch_size
+    task.seed = config.seed
     return task
 
 
-def build_networks(
-    config: Mapping[str, Any], source: Space, target: Space
-) -> tuple[nn.Module, nn.Module]:
+def build_networks(config: RunConfig, source: Space, target: Space) -> tuple[nn.Module, nn.Module]:
     """Build encoder and decoder; the encoder's sizes flow into the decoder.
 
     Args:
-        config: from `config.resolve`.
+        config: of the run.
         source: what the encoder is to read.
         target: what the decoder is to write.
 
@@ -73,25 +72,25 @@ def build_networks(
     """
     if isinstance(target, ValueSpace):
         _check_values(config)
-    encoder = _build("encoder", config["encoder"], source_space=source)
-    decoder = _build("decoder", config["decoder"], target_space=target, encoder_shape=encoder.shape)
+    encoder = _build("encoder", config.encoder, source_space=source)
+    decoder = _build("decoder", config.decoder, target_space=target, encoder_shape=encoder.shape)
     return encoder, decoder
 
 
-def build_model(config: Mapping[str, Any], task: Task) -> EncoderDecoder:
+def build_model(config: RunConfig, task: Task) -> EncoderDecoder:
     """Build the LightningModule with its initial weights.
 
     Args:
-        config: from `config.resolve`.
+        config: of the run.
         task: from `build_task`.
     """
     data = task.data
     source, target = data.source_space, data.target_space
     with torch.random.fork_rng(devices=[]):
         # For the weights of modules that only draw them when they are built; see `initialise`.
-        torch.manual_seed(stream_seed(config["seed"], "init"))
+        torch.manual_seed(stream_seed(config.seed, "init"))
         encoder, decoder = build_networks(config, source, target)
-    training = Training(**config["training"])
+    training = config.training
     steps = training.total_steps(task.train_dataloader().batches_per_epoch)
     model = EncoderDecoder(
         encoder=encoder,
@@ -99,39 +98,38 @@ def build_model(config: Mapping[str, Any], task: Task) -> EncoderDecoder:
         target_space=target,
         max_target_length=data.max_target_length,
         metrics=task.measure(),
-        seed=config["seed"],
+        seed=config.seed,
         make_optimizer=lambda parameters: training.make_optimizer(parameters, steps),
         gradient_clip_norm=training.gradient_clip_norm,
         label_smoothing=training.label_smoothing,
-        search=Evaluation(**config["evaluation"]).search(config["seed"]),
+        search=config.evaluation.search(config.seed),
     )
-    initialise(model, config["seed"], training.uniform_range, training.initial_weights)
+    initialise(model, config.seed, training.uniform_range, training.initial_weights)
     return model.double() if training.precision == "float64" else model
 
 
-def _check_values(config: Mapping[str, Any]) -> None:
+def _check_values(config: RunConfig) -> None:
     """Raise ConfigError for settings that are about tokens."""
-    for name, neutral in (
-        ("evaluation.beam_width", 1),
-        ("evaluation.temperature", None),
-        ("training.label_smoothing", 0),
+    for name, value, neutral in (
+        ("evaluation.beam_width", config.evaluation.beam_width, 1),
+        ("evaluation.temperature", config.evaluation.temperature, None),
+        ("training.label_smoothing", config.training.label_smoothing, 0),
     ):
-        group, key = name.split(".")
-        if config[group][key] != neutral:
+        if value != neutral:
             raise ConfigError(
-                f"{name} is {config[group][key]}, but the targets are real values, of which there "
+                f"{name} is {value}, but the targets are real values, of which there "
                 f"is no list; leave it at {'null' if neutral is None else neutral}"
             )
 
 
-def _build(group: str, settings: Mapping[str, Any], **injected: Any) -> Any:
+def _build(group: str, settings: PartSettings, **injected: Any) -> Any:
     try:
-        return build(group, settings, **injected)
+        return build(group, settings.to_dict(), **injected)
     except ConfigError:
         raise
-    except Exception as error:  # a mistake in somebody's class: its author wants the place
-        place = traceback.extract_tb(error.__traceback__)[-1]
+    except Exception as error:  # a mistake in somebody's class: its author wants the line
+        last = traceback.extract_tb(error.__traceback__)[-1]
         raise ConfigError(
-            f"{group}: {settings['_target_']} cannot be built: {type(error).__name__}: {error} "
-            f"({place.filename}, line {place.lineno})"
+            f"{group}: {settings.target} cannot be built: {type(error).__name__}: {error} "
+            f"({last.filename}, line {last.lineno})"
         ) from error

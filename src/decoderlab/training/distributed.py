@@ -69,7 +69,7 @@ class Ranks:
         """What a random stream is divided by besides: nothing for rank 0."""
         return (self.rank,) if self.rank else ()
 
-    def settled(self, status: str | None) -> str | None:
+    def terminal(self, status: str | None) -> str | None:
         """Return what rank 0 knows of a run that is to be left alone, None for one to work on.
 
         Args:
@@ -79,9 +79,9 @@ class Ranks:
         if self.world_size > 1 and self.num_nodes == 1:
             if started or not self.environment.creates_processes_externally:
                 return None if started else status  # the others are started if there is work
-        return self.told(status)
+        return self.broadcast(status)
 
-    def told(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Return rank 0's value; at the first time this brings the ranks together."""
         if self.world_size == 1:
             return value
@@ -182,7 +182,7 @@ class Ranks:
             **where,
         )
 
-    def _start(self, meeting_place: dict[str, str]) -> None:
+    def _start(self, meeting_point: dict[str, str]) -> None:
         """Start the other ranks of this node with this process's own command.
 
         Lightning's launcher would start them with settings of Hydra's added, and kill this
@@ -198,7 +198,7 @@ class Ranks:
             )
         os.environ["LOCAL_RANK"] = "0"  # tells Lightning that the ranks are there
         for local_rank in range(1, self.devices):
-            theirs = meeting_place | {"LOCAL_RANK": str(local_rank), PARENT: str(os.getpid())}
+            theirs = meeting_point | {"LOCAL_RANK": str(local_rank), PARENT: str(os.getpid())}
             command = [sys.executable, *sys.orig_argv[1:]]
             self._children.append(subprocess.Popen(command, env=os.environ | theirs))
 

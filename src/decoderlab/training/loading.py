@@ -14,19 +14,23 @@ import numpy as np
 import torch
 from hydra.utils import get_object
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
+from yaml import YAMLError
 
 from decoderlab.config.completion import call, targets_in
 from decoderlab.config.errors import ConfigError
+from decoderlab.config.run_config import BUILT, RunConfig
 from decoderlab.contract import ImageSpace
 from decoderlab.data.batches import by_length
 from decoderlab.data.task import Task, TaskData
 from decoderlab.data.values import Values
 from decoderlab.generation.search import Search, beam
 from decoderlab.records.run_folder import Invalid, RunFolder
+from decoderlab.records.run_result import RunResult
 from decoderlab.training.assembly import build_model, build_task, construct_task
+from decoderlab.training.model_evaluation import load_best
 from decoderlab.training.module import EncoderDecoder, strip
-from decoderlab.training.runs import load_best
 
 
 class LoadedRun(NamedTuple):
@@ -34,8 +38,8 @@ class LoadedRun(NamedTuple):
 
     model: EncoderDecoder
     task: Task
-    config: dict[str, Any]
-    result: dict[str, Any]
+    config: RunConfig
+    result: RunResult
 
 
 def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> LoadedRun:
@@ -46,7 +50,7 @@ def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> Loa
         data: load or make the task's data too, and check that they are those of the run; without
             them the task has its vocabularies alone, which is enough to predict.
         trust: build classes from outside decoderlab that the folder's config names. A config that
-            was found somewhere can name any code on the Python path: trust it only if it is yours.
+            comes from somewhere can name any code on the Python path: trust it only if it is yours.
 
     Raises:
         ConfigError: if the folder is not a finished run, is damaged, names foreign code without
@@ -62,11 +66,9 @@ def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> Loa
     if result is None or not folder.config.is_file():
         status = folder.status()["status"]
         raise ConfigError(f"{path} is not the folder of a finished run (its status is {status})")
-    config = OmegaConf.to_container(OmegaConf.load(folder.config))
-    if not isinstance(config, dict) or not {"task", "encoder", "decoder", "run"} <= set(config):
-        raise ConfigError(f"{folder.config} is damaged: it is not the config of a run")
+    config = _config_of(folder)
     if not trust:
-        for name, target in targets_in(config):
+        for name, target in targets_in({group: getattr(config, group) for group in BUILT}):
             if not _is_ours(target):
                 raise ConfigError(
                     f"{folder.config} names {name} {target!r}, which is no class of "
@@ -74,7 +76,7 @@ def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> Loa
                 )
     if data:
         task = build_task(config)
-        if task.data.fingerprint != result["data"]["fingerprint"]:
+        if task.data.fingerprint != result.data.fingerprint:
             raise ConfigError(f"the data of {path} have changed since it was trained")
     else:
         task = construct_task(config)
@@ -82,34 +84,47 @@ def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> Loa
             task.adopt(TaskData.recorded(json.loads(folder.vocabularies.read_text())))
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise ConfigError(f"{folder.vocabularies} is damaged ({error})") from error
-        if task.data.fingerprint != result["data"]["fingerprint"]:
+        if task.data.fingerprint != result.data.fingerprint:
             raise ConfigError(f"{folder.vocabularies} is of other data than the run's result")
-    torch.set_num_threads(config["run"]["threads"])
+    torch.set_num_threads(config.run.threads)
     model = build_model(config, task)
     try:
-        load_best(model, folder, Path(result["best_checkpoint"]).name)
+        load_best(model, folder, Path(result.best_checkpoint).name)
     except Invalid as error:
         raise ConfigError(str(error)) from error
     return LoadedRun(model.eval(), task, config, result)
 
 
+def _config_of(folder: RunFolder) -> RunConfig:
+    """Read a run's config; nothing that it names is imported."""
+    try:
+        record = OmegaConf.to_container(OmegaConf.load(folder.config))
+        if not isinstance(record, dict):
+            raise ValueError("it is no mapping")
+        return RunConfig.from_dict(record)
+    except (ValueError, TypeError, OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError(
+            f"{folder.config} is damaged: it is not the config of a run ({error})"
+        ) from error
+
+
 def _is_ours(target: str) -> bool:
     """Whether a dotted name is that of a class of decoderlab."""
-    # The name alone proves nothing: decoderlab.training.runs.os.system begins like one of ours.
+    # The name alone proves nothing: decoderlab.records.run_folder.os.system begins like ours.
     try:
-        found = get_object(target) if target.startswith("decoderlab.") else None
+        named = get_object(target) if target.startswith("decoderlab.") else None
     except (ImportError, ValueError):
         return False
-    return inspect.isclass(found) and found.__module__.split(".")[0] == "decoderlab"
+    return inspect.isclass(named) and named.__module__.split(".")[0] == "decoderlab"
 
 
 def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
-    """Return the run, which generates from now on as `decoderlab.generation.search.Search` is told.
+    """Return the run, which generates from now on as `decoderlab.generation.search.Search` says.
 
     Args:
         run: from `load_run`.
         settings: of `Search`; the others stay as the run was evaluated, but that a temperature
-            takes the place of a beam, and a beam that of a temperature.
+            replaces a beam, and a beam a temperature.
 
     Raises:
         ConfigError: for settings out of range, or without effect beside the others.
@@ -149,12 +164,12 @@ def predict(run: LoadedRun, lines: list[str], first_row: int = 0) -> list[str]:
         ConfigError: if the sources of the run are images, or a line of numbers is none.
     """
     predictions = [""] * len(lines)
-    for places, (source, lengths) in _batches(run, lines):
-        found = run.model(source, lengths, places + first_row)
+    for index, (source, lengths) in _batches(run, lines):
+        outputs = run.model(source, lengths, index + first_row)
         if run.model.writes_values:
-            found = found[:, : run.task.target_length(int(lengths[0]))]
-        for place, generated in zip(places.tolist(), found, strict=True):
-            predictions[place] = run.task.text_of(generated)
+            outputs = outputs[:, : run.task.target_length(int(lengths[0]))]
+        for number, generated in zip(index.tolist(), outputs, strict=True):
+            predictions[number] = run.task.text_of(generated)
     return predictions
 
 
@@ -182,9 +197,9 @@ def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[t
             f"is at least as wide: --beam-width {max(num_best, 1)}"
         )
     best: list[list[tuple[str, float]]] = [[] for _ in lines]
-    for places, batch in _batches(run, lines):
+    for index, batch in _batches(run, lines):
         with torch.no_grad():
-            found = beam(
+            results = beam(
                 run.model.decoder,
                 run.model.encoder(*batch),
                 tokens=run.model.target_space,
@@ -193,8 +208,10 @@ def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[t
                 length_penalty=search.length_penalty,
                 num_best=num_best,
             )
-        for place, rows, scores in zip(places.tolist(), found.tokens, found.scores, strict=True):
-            best[place] = [
+        for number, rows, scores in zip(
+            index.tolist(), results.tokens, results.scores, strict=True
+        ):
+            best[number] = [
                 (run.task.text_of(strip(row, run.model.target_space)), score)
                 for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
                 if score > float("-inf")
@@ -203,12 +220,12 @@ def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[t
 
 
 def _batches(run: LoadedRun, lines: list[str]) -> Iterator[tuple[Tensor, tuple[Tensor, Tensor]]]:
-    """Yield the lines that are not empty in batches of one length: their places and the batch."""
+    """Yield the lines that are not empty in batches of one length: their index and the batch."""
     rows = _encoded(run, lines)
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    for places in by_length(lengths, run.task.evaluation_batch_size, np.flatnonzero(lengths)):
-        kept = torch.as_tensor(np.array([rows[place] for place in places]))
-        yield torch.from_numpy(places), (kept, torch.from_numpy(lengths[places]))
+    for index in by_length(lengths, run.task.evaluation_batch_size, np.flatnonzero(lengths)):
+        kept = torch.as_tensor(np.array([rows[number] for number in index]))
+        yield torch.from_numpy(index), (kept, torch.from_numpy(lengths[index]))
 
 
 def _encoded(run: LoadedRun, lines: list[str]) -> list[list[int] | np.ndarray]:

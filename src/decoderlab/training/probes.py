@@ -111,12 +111,12 @@ def probe(model: EncoderDecoder, task: Task) -> Probes:
     }
     vocabulary = task.data.target_vocabulary
     if values:
-        told = [vocabulary.decode(split.target[row])[:, 0] for row in kept]
-        arrays["first"] = np.array([f"{one[0]:.6g}" for one in told])
-        arrays["level"] = np.array([one.mean() for one in told])
-        if len({len(one) for one in told[:NUM_MAPS]}) == 1:
+        true = [vocabulary.decode(split.target[row])[:, 0] for row in kept]
+        arrays["first"] = np.array([f"{one[0]:.6g}" for one in true])
+        arrays["level"] = np.array([one.mean() for one in true])
+        if len({len(one) for one in true[:NUM_MAPS]}) == 1:
             made = [vocabulary.decode(predictions[row])[:, 0] for row in kept[:NUM_MAPS]]
-            arrays |= {"truth": np.stack(told[:NUM_MAPS]), "forecast": np.stack(made)}
+            arrays |= {"truth": np.stack(true[:NUM_MAPS]), "forecast": np.stack(made)}
         return Probes(counts, arrays | _attention(model, task, predictions))
     eos = model.target_space.eos_id
     arrays["first"] = np.array(
@@ -244,7 +244,7 @@ def _attention(
         if model.writes_values:
             written = predictions[row]
             seen_before = np.concatenate([np.zeros_like(written[:1]), written[:-1]])
-            shown = [str(place) for place in range(1, len(written) + 1)]
+            shown = [str(position) for position in range(1, len(written) + 1)]
         else:
             written = predictions[row] + ([tokens.eos_id] if task.append_eos else [])
             seen_before = [tokens.bos_id, *written[:-1]] if written else []
@@ -263,8 +263,8 @@ def _attention(
     if not maps:
         return {}
     attention = np.zeros((len(maps), *np.max([one.shape for one in maps], axis=0)), np.float16)
-    for place, one in enumerate(maps):
-        attention[place, : one.shape[0], : one.shape[1]] = one
+    for index, weights in enumerate(maps):
+        attention[index, : weights.shape[0], : weights.shape[1]] = weights
     return {
         "attention": attention,
         "attention_source": np.array([json.dumps(one) for one in sources]),
@@ -275,5 +275,5 @@ def _attention(
 def _source_tokens(task: Task, row: int, number: int) -> list[str]:
     vocabulary = task.data.source_vocabulary
     if not isinstance(vocabulary, Vocabulary):  # regions of an image, positions of a series
-        return [str(place) for place in range(number)]
+        return [str(position) for position in range(number)]
     return vocabulary.decode(task.data.splits["test"].source[row])

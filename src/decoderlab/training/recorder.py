@@ -19,6 +19,8 @@ from decoderlab.records.run_folder import AtomicCheckpointIO, RunFolder, write_t
 from decoderlab.training.distributed import Ranks
 from decoderlab.training.interruption import Interrupted, Interruption
 
+Report = Callable[[int, dict[str, float]], None]
+
 
 class Diverged(Exception):
     """The loss became NaN or infinite, in training or validation."""
@@ -54,7 +56,7 @@ class Recorder(pl.Callback):
         total_steps: int | None,
         max_seconds: float | None,
         interruption: Interruption,
-        report: Callable[[int, dict[str, float]], None],
+        report: Report,
         ranks: Ranks,
     ) -> None:
         self.ranks, self.writes = ranks, ranks.rank == 0
@@ -143,7 +145,7 @@ class Recorder(pl.Callback):
         if spent or step == self.total_steps:
             self.memory["finished"] = trainer.should_stop = True  # validates once more, then ends
         elif step % self.evaluation.every_steps:
-            # Where a validation follows at once, its end is the place to save.
+            # Where a validation follows at once, its end is when to save.
             if old or signum:
                 self._save(trainer)
             if signum:
@@ -196,7 +198,7 @@ class Recorder(pl.Callback):
 
     def _listen(self) -> None:
         # Lightning's handler of SIGTERM would tell the other ranks at once, by an exchange that
-        # meets another one of theirs: they are told between two updates. And it would end a run
+        # meets another one of theirs: they learn of it between two updates. And it would end a run
         # of which the scheduler says more later.
         if self.ranks.world_size > 1 or self.interruption.left:
             self.interruption.listen()

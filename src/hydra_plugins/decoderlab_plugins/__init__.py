@@ -58,15 +58,18 @@ class StudySweeper(BasicSweeper):
         Raises:
             ConfigError: if it cannot work; nothing has been written then.
         """
+        from decoderlab.config.run_config import section
+        from decoderlab.config.study_settings import Study
         from decoderlab.studies.design.compose import Composer
         from decoderlab.studies.execution.launchers import starter
         from decoderlab.studies.execution.sweep import launch
 
+        settings = OmegaConf.to_container(self.config.study, resolve=True)
         start, jobs = starter(self.launcher, self.max_batch_size)
         process.sweep_exit_code = launch(
             arguments,
             params=self.params or {},
-            study=OmegaConf.to_container(self.config.study, resolve=True),
+            study=section("study", Study, settings),
             compose=Composer(self.hydra_context.config_loader, self.config),
             start=start,
             jobs=jobs,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from decoderlab.config.settings import Published
+from decoderlab.config.study_settings import Published
 from decoderlab.data.metrics import SCALES
 from decoderlab.studies.analysis.factorial import Factorial, analyse
 from decoderlab.studies.analysis.results import Row, num_examples, parts_of
@@ -147,10 +147,10 @@ class Analysis:
         configs: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.plan, self.rows, self.configs = plan, tuple(rows), dict(configs or {})
-        self.metric: str = plan.study["metric"]
+        self.metric: str = plan.study.metric
         self.scale = SCALES[self.metric]
-        self.baseline: str | None = plan.study["baseline"]
-        self.margin: float | None = plan.study.get("minimum_effect")
+        self.baseline: str | None = plan.study.baseline
+        self.margin: float | None = plan.study.minimum_effect
         self.sign = 1.0 if self.scale.better == "max" else -1.0
         self.variants = list(dict.fromkeys(row.cell.variant for row in rows))
         self.tasks = list(dict.fromkeys(row.cell.task for row in rows))
@@ -172,7 +172,7 @@ class Analysis:
         """Return what rules without trained weights score on a task, by their names."""
         for row in self.rows:
             if row.cell.task == task and row.result is not None:
-                rules = row.result["data"].get("baselines", {})
+                rules = row.result.data.baselines
                 return {n: one[self.metric] for n, one in rules.items() if self.metric in one}
         return {}
 
@@ -205,7 +205,7 @@ class Analysis:
         values = list(scores.values())
         failed = sum(row.failed for row in rows)
         seeds = list(scores)
-        seconds = [row.result["train_seconds"] for row in finished]
+        seconds = [row.result.train_seconds for row in finished]
         return Entry(
             scores=scores,
             summary=summarise(values, bounds=self.scale.bounds),
@@ -261,7 +261,7 @@ class Analysis:
     @property
     def by_task(self) -> bool:
         """Whether a family of comparisons is a task, not the study."""
-        return self.plan.study.get("family", "task") == "task"
+        return self.plan.study.family == "task"
 
     def compare(self, variant: str, against: str, task: str) -> Comparison:
         """Compare two variants over the seeds that both have."""
@@ -419,8 +419,7 @@ class Analysis:
     @cached_property
     def published(self) -> list[Verdict]:
         """The published values beside ours."""
-        declared = self.plan.study.get("published") or []
-        return [self._verdict(Published(**one)) for one in declared]
+        return [self._verdict(published) for published in self.plan.study.published or []]
 
     def _verdict(self, published: Published) -> Verdict:
         task = published.task or self.tasks[0]

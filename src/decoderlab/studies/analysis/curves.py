@@ -120,7 +120,7 @@ def plane(summaries: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _probes(rows: Iterable[Row]) -> list[dict]:
-    return [row.result["probes"] for row in rows if row.result and row.result.get("probes")]
+    return [row.result.probes for row in rows if row.result and row.result.probes]
 
 
 def _profile(values: dict[int, Sequence[float]], bounds: Bounds = SHARE) -> Profile:

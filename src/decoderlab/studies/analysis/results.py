@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,11 @@ import pandas as pd
 from decoderlab.common.progress import track
 from decoderlab.data.metrics import SCALES
 from decoderlab.records.run_folder import Invalid, RunFolder
+from decoderlab.records.run_result import RunResult
 from decoderlab.studies.design.plan_file import Cell, Plan, read_plan
 from decoderlab.training.probes import unpack
 
+T = TypeVar("T")
 FAILURES = ("FAILED", "DIVERGED")
 
 
@@ -34,7 +36,7 @@ class Row:
 
     cell: Cell
     status: str
-    result: dict[str, Any] | None
+    result: RunResult | None
     reason: str
     seconds: float = 0.0
 
@@ -46,11 +48,11 @@ class Row:
     @property
     def signature(self) -> str | None:
         """How it was measured; scores of one task and seed are comparable only if it is one."""
-        return None if self.result is None else self.result["signature"]
+        return None if self.result is None else self.result.signature
 
     def score(self, metric: str) -> float | None:
         """Return the test score, None without a result."""
-        return None if self.result is None else self.result["metrics"]["test"][metric]
+        return None if self.result is None else self.result.metrics.test[metric]
 
     def correct(self, number: int = 0) -> np.ndarray | None:
         """Return which test examples were right, (N,) bool; None where that is not known.
@@ -59,9 +61,9 @@ class Row:
         """
         if self.failed and number:
             return np.zeros(number, dtype=bool)
-        if self.result is None or "correct" not in (self.result.get("probes") or {}):
+        if self.result is None or "correct" not in (self.result.probes or {}):
             return None
-        return unpack(self.result["probes"], num_examples(self.result["signature"]))
+        return unpack(self.result.probes, num_examples(self.result.signature))
 
 
 def parts_of(signature: str) -> dict[str, str]:
@@ -108,11 +110,18 @@ def _read(cell: Cell, output_dir: Path, alike: dict[str, Any]) -> Row:
             status, reason = "INVALID", str(error)
     if result is None:
         return Row(cell, status, None, reason, float(folder.last_metrics().get("seconds", 0.0)))
-    for key in ("environment", "equations", "data"):  # the same in thousands of runs: kept once
-        if key in result:
-            result[key] = alike.setdefault(json.dumps(result[key], sort_keys=True), result[key])
-    seconds = result["train_seconds"] + result["evaluation_seconds"]
+    result = replace(  # the same in thousands of runs: kept once
+        result,
+        environment=_once(alike, result.environment, vars(result.environment)),
+        equations=_once(alike, result.equations, result.equations),
+        data=_once(alike, result.data, vars(result.data)),
+    )
+    seconds = result.train_seconds + result.evaluation_seconds
     return Row(cell, status, result, reason, seconds)
+
+
+def _once(alike: dict[str, Any], value: T, record: Mapping[str, Any]) -> T:
+    return alike.setdefault(json.dumps(record, sort_keys=True), value)
 
 
 def results(study: str, output_dir: str | Path = "outputs") -> pd.DataFrame:
@@ -144,8 +153,8 @@ def results(study: str, output_dir: str | Path = "outputs") -> pd.DataFrame:
 def frame(plan: Plan, rows: Sequence[Row]) -> pd.DataFrame:
     """Return rows as a data frame; see `results`."""
     factors = dict.fromkeys(key for row in rows for key in row.cell.factors if key != "task")
-    there = {name for row in rows if row.result for name in row.result["metrics"]["test"]} | {
-        plan.study["metric"]
+    there = {name for row in rows if row.result for name in row.result.metrics.test} | {
+        plan.study.metric
     }
     metrics = [name for name in SCALES if name in there]
     return pd.DataFrame([_record(plan, row, factors, metrics) for row in rows])
@@ -154,10 +163,10 @@ def frame(plan: Plan, rows: Sequence[Row]) -> pd.DataFrame:
 def _record(
     plan: Plan, row: Row, factors: Mapping[str, None], metrics: Sequence[str]
 ) -> dict[str, Any]:
-    cell, result = row.cell, row.result or {}
-    scores = result.get("metrics", {})
+    cell, result = row.cell, row.result
+    scores = {} if result is None else vars(result.metrics)
     return {
-        "study": plan.study["name"],
+        "study": plan.study.name,
         "variant": cell.variant,
         "task": cell.task,
         "seed": cell.seed,
@@ -169,11 +178,11 @@ def _record(
             for name in metrics
         },
         "parameters": cell.parameters,
-        "flops_per_example": result.get("flops_per_example", np.nan),
-        "steps": result.get("steps"),
-        "best_step": result.get("best_step"),
-        "train_seconds": round(result["train_seconds"], 3) if result else np.nan,
-        "evaluation_seconds": round(result["evaluation_seconds"], 3) if result else np.nan,
+        "flops_per_example": result.flops_per_example if result else np.nan,
+        "steps": result.steps if result else None,
+        "best_step": result.best_step if result else None,
+        "train_seconds": round(result.train_seconds, 3) if result else np.nan,
+        "evaluation_seconds": round(result.evaluation_seconds, 3) if result else np.nan,
         "signature": row.signature or "",
         "run_id": cell.run_id,
         "folder": cell.folder,

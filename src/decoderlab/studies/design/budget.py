@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from decoderlab.config.errors import ConfigError
-from decoderlab.config.settings import Training
+from decoderlab.config.run_config import RunConfig
 from decoderlab.data.task import Task
 from decoderlab.layers.equations import count as num_parameters
-from decoderlab.training.runs import meta_networks
+from decoderlab.training.prepared_run import meta_networks
 
 if TYPE_CHECKING:
     from decoderlab.studies.design.draft import Draft
 
-Model = Callable[[Mapping[str, Any], Task], tuple[int, float]]
+Model = Callable[[RunConfig, Task], tuple[int, float]]
 MAX_TRIES = 200  # models built in search of a width
 
 
@@ -35,10 +35,10 @@ class Matcher:
 
     def __init__(self, drafts: Sequence[Draft], model: Model) -> None:
         self.model = model
-        self.budget = drafts[0].config["budget"]
+        self.budget = drafts[0].config.budget
         self.solved: dict[tuple[str, str], int] = {}
         self.seconds: dict[str, float] = {}
-        baseline, match = drafts[0].config["study"]["baseline"], self.budget["match"]
+        baseline, match = drafts[0].config.study.baseline, self.budget.match
         self.baselines = {draft.column: draft for draft in drafts if draft.row == baseline}
         if match != "seconds" and baseline is None:
             raise ConfigError(
@@ -58,7 +58,7 @@ class Matcher:
         Raises:
             ConfigError: if it cannot be matched within the tolerance.
         """
-        match self.budget["match"]:
+        match self.budget.match:
             case "parameters":
                 self._parameters(draft, task)
             case "flops":
@@ -67,7 +67,7 @@ class Matcher:
                 self._seconds(draft)
 
     def _seconds(self, draft: Draft) -> None:
-        own = draft.config["training"]["max_seconds"]
+        own = draft.config.training.max_seconds
         if own is None:
             raise ConfigError(
                 "budget.match is 'seconds', but training.max_seconds is null; give the time of "
@@ -84,26 +84,27 @@ class Matcher:
         wanted = self.baselines[draft.column].parameters
         if draft.row == self.baselines[draft.column].row:
             return
-        name = self.budget["width"]
+        name = self.budget.width
         key = (draft.row, draft.column)
         if key not in self.solved:
             self.solved[key] = self._width(draft.config, task, wanted)
-        draft.config = _with(draft.config, name, self.solved[key])
+        draft.config = draft.config.with_setting(name, self.solved[key])
         draft.parameters, draft.flops = self.model(draft.config, task)
 
-    def _width(self, config: Mapping[str, Any], task: Task, wanted: int) -> int:
+    def _width(self, config: RunConfig, task: Task, wanted: int) -> int:
         """Return the width whose parameter count is nearest to the wanted one.
 
         Not every width can be built (heads of attention divide it, say): those are passed over.
         """
-        name = self.budget["width"]
+        name = self.budget.width
         counts: dict[int, int | None] = {}
         reasons: dict[int, str] = {}
 
         def count(width: int) -> int | None:
             if width not in counts and len(counts) < MAX_TRIES:
                 try:
-                    counts[width] = num_parameters(*meta_networks(_with(config, name, width), task))
+                    widened = config.with_setting(name, width)
+                    counts[width] = num_parameters(*meta_networks(widened, task))
                 except ConfigError as error:
                     counts[width], reasons[width] = None, str(error)
             return counts.get(width)
@@ -113,7 +114,7 @@ class Matcher:
             tried = range(width, max(width + step * limit, 0), step)
             return next((one for one in tried if count(one) is not None), None)
 
-        before = _get(config, name)
+        before = config.get(name)
         if isinstance(before, bool) or not isinstance(before, int):
             raise ConfigError(
                 f"budget.width is {name!r}, which is {before!r} in this decoder; name a whole "
@@ -131,12 +132,12 @@ class Matcher:
             low, high = (middle, high) if count(middle) < wanted else (low, middle)
         there = {width: number for width, number in counts.items() if number is not None}
         nearest = min(there, key=lambda width: abs(there[width] - wanted), default=None)
-        if nearest is None or abs(there[nearest] / wanted - 1) > self.budget["tolerance"]:
+        if nearest is None or abs(there[nearest] / wanted - 1) > self.budget.tolerance:
             reason = next(iter(reasons.values()), "widths are whole numbers")
-            found = "" if nearest is None else f"; the nearest is {nearest}: {there[nearest]:,}"
+            closest = "" if nearest is None else f"; the nearest is {nearest}: {there[nearest]:,}"
             raise ConfigError(
                 f"no {name} gives {wanted:,} parameters, as the baseline has, within "
-                f"{self.budget['tolerance']:.2%}{found} ({reason}); take another baseline, larger "
+                f"{self.budget.tolerance:.2%}{closest} ({reason}); take another baseline, larger "
                 "models, or a larger budget.tolerance"
             )
         return nearest
@@ -146,37 +147,19 @@ class Matcher:
         if draft.row == baseline.row:
             return
         batches = task.train_dataloader().batches_per_epoch
-        steps = Training(**baseline.config["training"]).total_steps(batches)
-        sizes = {one.config["training"]["batch_size"] for one in (draft, baseline)}
+        steps = baseline.config.training.total_steps(batches)
+        sizes = {one.config.training.batch_size for one in (draft, baseline)}
         if steps is None or len(sizes) > 1:
             raise ConfigError(
                 f"budget.match is 'flops', which wants a budget in updates or epochs (it is "
-                f"{baseline.config['training']['max_seconds']} seconds) and equal batches (they "
+                f"{baseline.config.training.max_seconds} seconds) and equal batches (they "
                 f"have {sizes} examples); give training.max_steps and one training.batch_size"
             )
         own = max(round(steps * baseline.flops / draft.flops), 1)
-        if abs(own * draft.flops / (steps * baseline.flops) - 1) > self.budget["tolerance"]:
+        if abs(own * draft.flops / (steps * baseline.flops) - 1) > self.budget.tolerance:
             raise ConfigError(
                 f"{own} updates are not the baseline's operations within "
-                f"{self.budget['tolerance']:.2%}; give a larger training.max_steps"
+                f"{self.budget.tolerance:.2%}; give a larger training.max_steps"
             )
-        training = draft.config["training"] | {"max_steps": own, "max_epochs": None}
-        draft.config = draft.config | {"training": training}
-
-
-def _get(config: Mapping[str, Any], name: str) -> Any:
-    value: Any = config
-    for key in name.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
-
-
-def _with(config: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
-    """Return a copy of a config with one setting changed."""
-    changed = copy.deepcopy(dict(config))
-    *path, last = name.split(".")
-    node = changed
-    for key in path:
-        node = node[key]
-    node[last] = value
-    return changed
+        training = replace(draft.config.training, max_steps=own, max_epochs=None)
+        draft.config = replace(draft.config, training=training)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from decoderlab.config.run_config import RunConfig
 from decoderlab.studies.design.grid import GridCell
 from decoderlab.studies.design.plan_file import Cell
 
@@ -17,14 +17,14 @@ class Draft:
 
     Args:
         grid_cell: what makes it.
-        config: resolved, with `choices`.
-        row, column: its place in the table.
+        config: of the run.
+        row, column: where it stands in the table.
         parameters, flops: of its model, once measured.
         run_id, steps: once its budget is known.
     """
 
     grid_cell: GridCell
-    config: dict[str, Any]
+    config: RunConfig
     row: str
     column: str
     parameters: int = 0
@@ -40,7 +40,7 @@ class Draft:
             folder=str(folder),
             variant=self.row,
             task=self.column,
-            seed=self.config["seed"],
+            seed=self.config.seed,
             parameters=self.parameters,
             overrides=tuple(self.grid_cell.overrides),
             factors={key: named[key] for key in varied if key != "seed" and key in named},

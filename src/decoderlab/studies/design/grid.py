@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import Override
 
 from decoderlab.common import require
 from decoderlab.config.errors import ConfigError
+from decoderlab.config.study_settings import Study
 
 OF_THE_SWEEP = ("study", "budget", "run", "hydra")
 Parse = Callable[[list[str]], list[Override]]
@@ -53,24 +54,24 @@ class GridCell:
 
 
 def grid(
-    study: Mapping[str, Any], params: Mapping[str, Any], arguments: Sequence[str], parse: Parse
+    study: Study, params: Mapping[str, Any], arguments: Sequence[str], parse: Parse
 ) -> list[GridCell]:
     """Return the cells of a sweep, those that run first before the others.
 
     Args:
-        study: the settings of `decoderlab.config.settings.Study`.
+        study: its settings.
         params: `hydra.sweeper.params`: settings with their values, as on the command line.
-        arguments: of the command line; they take the place of what the study says.
+        arguments: of the command line; they replace what the study says.
         parse: of Hydra's override grammar.
 
     Raises:
         ConfigError: for axes without values, or exclusions that exclude nothing.
     """
-    factors = dict(study.get("factors") or {})
+    factors = dict(study.factors or {})
     named = {key: value for key, value in factors.items() if isinstance(value, Mapping)}
     declared = dict(params) | {key: one for key, one in factors.items() if key not in named}
-    if study.get("seeds") is not None:
-        declared["seed"] = study["seeds"]
+    if study.seeds is not None:
+        declared["seed"] = study.seeds
     lines = [f"{key}={as_sweep(f'study.factors.{key}', value)}" for key, value in declared.items()]
     own, given = _axes(parse(lines)), _axes(parse(list(arguments)))
     axes = {name: axis.values for name, axis in (own | given).items()}
@@ -94,7 +95,7 @@ def grid(
             known.setdefault("variant", set()).add(row.variant)
         for factor, level in row.levels.items():
             known.setdefault(factor, set()).add(level)
-    return _without(cells, study.get("exclude") or [], known)
+    return _without(cells, study.exclude or [], known)
 
 
 class _Row(NamedTuple):
@@ -105,9 +106,9 @@ class _Row(NamedTuple):
     settings: dict[str, str]
 
 
-def _rows(study: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> list[_Row]:
+def _rows(study: Study, named: Mapping[str, Mapping[str, Any]]) -> list[_Row]:
     """Return every variant with every level of the named factors, then the references."""
-    variants = {None: {}} if not study.get("variants") else _bundles("variants", study)
+    variants = _bundles("variants", study.variants) if study.variants else {None: {}}
     levels = [
         [
             (factor, str(name), _bundle(f"factors.{factor}.{name}", one))
@@ -134,18 +135,16 @@ def _rows(study: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> l
                 )
             settings |= own
         rows.append(_Row(name, {factor: level for factor, level, _ in combination}, settings))
-    if study.get("references"):
-        references = _bundles("references", study)
+    if study.references:
+        references = _bundles("references", study.references)
         if both := references.keys() & variants.keys():
             raise ConfigError(f"study.references and study.variants both have {sorted(both)}")
         rows += [_Row(name, {}, bundle) for name, bundle in references.items()]
     return rows
 
 
-def _bundles(field_name: str, study: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    return {
-        str(name): _bundle(f"{field_name}.{name}", one) for name, one in study[field_name].items()
-    }
+def _bundles(group: str, bundles: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    return {str(name): _bundle(f"{group}.{name}", one) for name, one in bundles.items()}
 
 
 def as_sweep(name: str, values: Any) -> str:
@@ -192,7 +191,7 @@ class Axis(NamedTuple):
 
 
 def _axes(overrides: Sequence[Override]) -> dict[str, Axis]:
-    """Return each setting with its values, a later one in the place of an earlier."""
+    """Return each setting with its values, a later value instead of an earlier."""
     axes: dict[str, Axis] = {}
     for override in overrides:
         element = override.get_key_element()
@@ -215,7 +214,7 @@ def _demand_scientific(name: str, text: str) -> None:
     group = _group(name)
     if group in OF_THE_SWEEP:
         raise ConfigError(
-            f"{text} varies {group}, but a sweep is one study, with one budget, in one place; "
+            f"{text} varies {group}, but a sweep is one study, with one budget, in one folder; "
             "launch one after the other, each with a study.name of its own"
         )
 
@@ -241,11 +240,11 @@ def _without(
 
     Args:
         cells: of the grid, as narrowed on the command line.
-        exclude: see `decoderlab.config.settings.Study`.
+        exclude: see `decoderlab.config.study_settings.Study`.
         known: the values of each setting, declared or given.
     """
-    for place, combination in enumerate(exclude):
-        where = f"study.exclude[{place}]"
+    for index, combination in enumerate(exclude):
+        where = f"study.exclude[{index}]"
         if not isinstance(combination, Mapping) or not combination:
             raise ConfigError(
                 f"{where} is {combination!r}; give a mapping, as in {{decoder: luong, task: echo}}"

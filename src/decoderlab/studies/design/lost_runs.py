@@ -33,18 +33,18 @@ def check_drift(planned: Planned) -> Planned:
         ConfigError: naming what has changed.
     """
     changes = [*_other_code(planned), *_other_plan(planned)]
-    if changes and not planned.plan.study["allow_drift"]:
+    if changes and not planned.plan.study.allow_drift:
         raise ConfigError("\n".join(f"{one.what}; {one.advice}" for one in changes))
     drifted = dict.fromkeys([*planned.plan.drift, *(one.what for one in changes)])
     return replace(planned, plan=replace(planned.plan, drift=tuple(drifted)))
 
 
 def _other_code(planned: Planned) -> list[Change]:
-    found: dict[str, list[Path]] = {}
+    changes: dict[str, list[Path]] = {}
     for cell in planned.plan.cells:
         path = planned.output_dir / cell.folder
         if path.is_dir() and (changed := drift(RunFolder(path))):
-            found.setdefault(", ".join(changed), []).append(path)
+            changes.setdefault(", ".join(changed), []).append(path)
     return [
         Change(
             f"{len(paths)} of {len(planned.plan.cells)} runs were made by other code: {what}",
@@ -52,7 +52,7 @@ def _other_code(planned: Planned) -> list[Change]:
             "run.output_dir, or take them as they are with study.allow_drift=true, which is "
             "recorded",
         )
-        for what, paths in found.items()
+        for what, paths in changes.items()
     ]
 
 
@@ -62,7 +62,7 @@ def _shown(paths: Sequence[Path]) -> str:
 
 
 def _other_plan(planned: Planned) -> list[Change]:
-    name = planned.plan.study["name"]
+    name = planned.plan.study.name
     path = plan_file(planned.output_dir, name)
     if not path.exists():
         return []
@@ -94,12 +94,12 @@ def _why(planned: Planned, before: Plan, path: Path) -> str:
     now = {(cell.variant, cell.task, cell.seed): cell for cell in planned.plan.cells}
     twin = now.get((lost.variant, lost.task, lost.seed))
     try:
-        old = read_configs(path)[lost.run_id]
+        old = read_configs(path, [lost.run_id])[lost.run_id]
     except (OSError, ValueError, KeyError):
         old = None
     if twin is None or old is None:
         return f"such as {lost.title}"
-    changed = _changed(old, planned.configs[twin.run_id])
+    changed = _changed(old.scientific(), planned.configs[twin.run_id].scientific())
     return f"since {changed or 'the data, or the source of a class of yours,'} changed"
 
 
@@ -108,7 +108,7 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
     texts = []
     for key in dict.fromkeys([*before, *now]):
         one, other, name = before.get(key), now.get(key), f"{prefix}{key}"
-        if name in ("run", "study", "budget", "choices") or one == other:
+        if one == other:
             continue
         if isinstance(one, Mapping) and isinstance(other, Mapping):
             texts.append(_changed(one, other, f"{name}."))

@@ -13,6 +13,8 @@ from filelock import FileLock
 
 from decoderlab.config.errors import ConfigError
 from decoderlab.config.resolution import canonical
+from decoderlab.config.run_config import RunConfig, section
+from decoderlab.config.study_settings import TUNING, Budget, Study
 from decoderlab.records.run_folder import write_text
 
 # What a study declares before its first run, and what would be moving the goal posts after it.
@@ -60,18 +62,18 @@ class Plan:
     Args:
         study: the study's settings, its name filled in.
         cells: in the order in which they run, each run once.
-        budget: the settings of `decoderlab.config.settings.Budget`.
+        budget: what the variants are given alike.
         drift: what was accepted with `study.allow_drift`.
         tuning: the settings that were chosen, by row and column, and what they were chosen from.
     """
 
-    study: dict[str, Any]
+    study: Study
     cells: tuple[Cell, ...]
-    budget: dict[str, Any] = field(default_factory=dict)
+    budget: Budget
     drift: tuple[str, ...] = ()
     tuning: dict[str, Any] | None = None
 
-    def write(self, output_dir: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
+    def write(self, output_dir: Path, configs: Mapping[str, RunConfig]) -> None:
         """Write the plan into the study's folder: what is run and reported.
 
         A plan that was there before and differs stays beside it, and so do its configs, which jobs
@@ -79,15 +81,15 @@ class Plan:
 
         Args:
             output_dir: as in `run.output_dir`.
-            configs: the resolved config of each run, by run id; a YAML that is edited from now on
+            configs: the config of each run, by run id; a YAML that is edited from now on
                 does not reach these runs.
         """
-        path = plan_file(output_dir, self.study["name"])
-        record = {"study": self.study, "cells": [asdict(cell) for cell in self.cells]}
-        record |= {"budget": self.budget, "drift": list(self.drift), "tuning": self.tuning}
+        path = plan_file(output_dir, self.study.name)
+        record = {"study": asdict(self.study), "cells": [asdict(cell) for cell in self.cells]}
+        record |= {"budget": asdict(self.budget), "drift": list(self.drift), "tuning": self.tuning}
         text = json.dumps(record, indent=1, allow_nan=False) + "\n"
         jobs = {
-            cell.run_id: {"cell": asdict(cell), "config": configs[cell.run_id]}
+            cell.run_id: {"cell": asdict(cell), "config": configs[cell.run_id].to_dict()}
             for cell in self.cells
         }
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,11 +107,11 @@ class Plan:
     @property
     def kept(self) -> bool:
         """Whether older plans are: those of a tuning only grow, trial by trial."""
-        return "/" not in self.study["name"]
+        return not self.study.name.endswith(TUNING)
 
 
 def plan_file(output_dir: Path, name: str) -> Path:
-    """Return where the plan of a study lies."""
+    """Return the file of a study's plan."""
     return output_dir / "studies" / name / "plan.json"
 
 
@@ -122,24 +124,38 @@ def _read_jobs(plan: Path) -> dict[str, dict[str, Any]]:
     return {record["run_id"]: record for record in records}
 
 
-def read_configs(plan: Path) -> dict[str, dict[str, Any]]:
-    """Return the resolved config of each run of a plan, and of those before it, by run id.
+def read_configs(plan: Path, run_ids: Collection[str] | None = None) -> dict[str, RunConfig]:
+    """Return the config of each run of a plan, and of those before it, by run id.
 
     Args:
         plan: from `plan_file`.
+        run_ids: of the runs that are wanted; None for all.
+
+    Raises:
+        ValueError: if a config is wrong.
     """
-    return {identity: job["config"] for identity, job in _read_jobs(plan).items()}
+    return {
+        identity: RunConfig.from_dict(job["config"])
+        for identity, job in _read_jobs(plan).items()
+        if run_ids is None or identity in run_ids
+    }
 
 
-def read_job(plan: Path, identity: str) -> tuple[Cell, dict[str, Any]]:
-    """Return one run of a plan, or of one before it, and its resolved config.
+def read_job(plan: Path, identity: str) -> tuple[Cell, RunConfig]:
+    """Return one run of a plan, or of one before it, and its config.
 
     Args:
         plan: from `plan_file`.
         identity: the run id.
     """
     job = _read_jobs(plan)[identity]
-    return _cell(job["cell"]), job["config"]
+    return _cell(job["cell"]), RunConfig.from_dict(job["config"])
+
+
+def _settings(record: Mapping[str, Any]) -> tuple[Study, Budget]:
+    """Return the settings in the record of a plan."""
+    study = section("study", Study, record["study"])
+    return study, section("budget", Budget, record["budget"])
 
 
 def _cell(record: Mapping[str, Any]) -> Cell:
@@ -156,7 +172,8 @@ def read_plan(output_dir: Path, name: str) -> Plan:
     try:
         record = json.loads(path.read_text())
         cells, drift = tuple(map(_cell, record["cells"])), tuple(record["drift"])
-        return Plan(record["study"], cells, record["budget"], drift, record["tuning"])
+        study, budget = _settings(record)
+        return Plan(study, cells, budget, drift, record["tuning"])
     except FileNotFoundError as error:
         root = output_dir / "studies"
         there = sorted(str(one.parent.relative_to(root)) for one in root.glob("**/plan.json"))
@@ -182,16 +199,15 @@ def amendments(output_dir: Path, name: str) -> list[str]:
         records = [json.loads(one.read_text()) for one in plans]
         for older, before, after in zip(plans, records, records[1:], strict=False):
             had, has = ({cell["run_id"] for cell in one["cells"]} for one in (before, after))
-            changed = [
-                key for key in DECLARED if before["study"].get(key) != after["study"].get(key)
-            ]
+            old, new = _settings(before)[0], _settings(after)[0]
+            changed = [key for key in DECLARED if getattr(old, key) != getattr(new, key)]
             if had != has or changed:
                 lines.append(
                     f"amended after {older.name}: {len(has - had)} runs added, {len(had - has)} "
                     f"left out{''.join(f', {key} changed' for key in changed)}; what was added "
                     "after a look at results is exploratory"
                 )
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         pass  # an older plan is a note beside the report, not its source
     return lines
 

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from hydra.errors import HydraException
@@ -16,10 +15,12 @@ from decoderlab.common import require
 from decoderlab.common.progress import track
 from decoderlab.config.errors import ConfigError
 from decoderlab.config.messages import explain
-from decoderlab.config.resolution import BUILT, canonical, run_id
-from decoderlab.config.settings import Training
+from decoderlab.config.resolution import canonical, run_id
+from decoderlab.config.run_config import RunConfig
+from decoderlab.config.study_settings import Study
 from decoderlab.data.task import Task
 from decoderlab.layers.equations import count
+from decoderlab.records.folder_names import existing_folders, find_folder
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.budget import Matcher
 from decoderlab.studies.design.compose import Composed
@@ -31,13 +32,7 @@ from decoderlab.studies.statistics import PILOT_SEEDS, attainable
 from decoderlab.training import cost
 from decoderlab.training.assembly import build_networks, build_task
 from decoderlab.training.module import EncoderDecoder
-from decoderlab.training.runs import (
-    check_machine,
-    existing_folders,
-    find_folder,
-    meta_networks,
-    resolve_chosen,
-)
+from decoderlab.training.prepared_run import check_machine, meta_networks
 
 SMALL_MODEL = 2_000_000  # parameters; below, counting on real tensors is faster than on meta ones
 
@@ -48,8 +43,8 @@ class Planned:
 
     Args:
         plan: what is written.
-        configs: the resolved config of each run, by run id.
-        pending: the cells that are not settled: still to be run.
+        configs: of each run, by run id.
+        pending: the cells that are still to be run.
         impossible: reasons, each with the cells that it keeps from running.
         notes: what a person should know: cells that are the same run, and so on.
         run_ids: of all cells, by their overrides: cells that are the same run among them.
@@ -59,7 +54,7 @@ class Planned:
     """
 
     plan: Plan
-    configs: dict[str, dict[str, Any]]
+    configs: dict[str, RunConfig]
     pending: list[Cell]
     impossible: dict[str, list[str]]
     notes: list[str]
@@ -69,7 +64,7 @@ class Planned:
 
     def named(self, name: str) -> Planned:
         """Return the same plan under another name."""
-        study = self.plan.study | {"name": name}
+        study = replace(self.plan.study, name=name)
         return replace(self, plan=replace(self.plan, study=study))
 
     def check_seeds(self) -> list[str]:
@@ -83,18 +78,18 @@ class Planned:
         study, notes = self.plan.study, []
         seeds: dict[tuple[str, str], set[int]] = {}
         for cell in self.plan.cells:
-            found = seeds.setdefault((cell.variant, cell.task), set())
-            if cell.seed in found:
+            known = seeds.setdefault((cell.variant, cell.task), set())
+            if cell.seed in known:
                 raise ConfigError(
                     f"two runs that differ are both called {cell.variant}, {cell.task}, seed "
                     f"{cell.seed}; give the variants or levels that they come from other names"
                 )
-            found.add(cell.seed)
+            known.add(cell.seed)
         families: dict[str, list[int]] = {}
-        for (variant, task), found in seeds.items():
-            both = found & seeds.get((study["baseline"], task), set())
-            if variant != study["baseline"] and both:
-                family = task if study["family"] == "task" else "the study"
+        for (variant, task), own in seeds.items():
+            both = own & seeds.get((study.baseline, task), set())
+            if variant != study.baseline and both:
+                family = task if study.family == "task" else "the study"
                 families.setdefault(family, []).append(len(both))
         for family, numbers in families.items():
             number, n = len(numbers), max(numbers)
@@ -109,15 +104,20 @@ class Planned:
 
     def demand_possible(self) -> None:
         """Raise ConfigError naming every cell that cannot run, with the reason."""
-        lines = []
-        for reason, cells in self.impossible.items():
-            shown = "; ".join(cells[:3]) + ("; ..." if len(cells) > 3 else "")
-            where = f"the cell {shown}" if len(cells) == 1 else f"{len(cells)} cells: {shown}"
-            lines.append(f"{reason} (in {where})" if any(cells) else reason)
-        if lines and self.plan.cells:
-            lines.append("nothing was started; correct them, or leave them out by study.exclude")
-        if lines:
-            raise ConfigError("\n".join(lines))
+        if self.impossible:
+            raise _impossible(self.impossible, self.plan.cells)
+
+
+def _impossible(reasons: Mapping[str, Sequence[str]], possible: Collection[Cell]) -> ConfigError:
+    """Return what names every cell that cannot run; `possible` are those that can."""
+    lines = []
+    for reason, cells in reasons.items():
+        shown = "; ".join(cells[:3]) + ("; ..." if len(cells) > 3 else "")
+        where = f"the cell {shown}" if len(cells) == 1 else f"{len(cells)} cells: {shown}"
+        lines.append(f"{reason} (in {where})" if any(cells) else reason)
+    if possible:
+        lines.append("nothing was started; correct them, or leave them out by study.exclude")
+    return ConfigError("\n".join(lines))
 
 
 def make_plan(
@@ -142,8 +142,7 @@ def make_plan(
     drafts = maker.matched(drafts)
     drafts = maker.each("naming the runs", drafts, maker.identify)
     if not drafts:
-        nothing = Planned(Plan({}, ()), {}, [], maker.impossible, [], {}, 0.0, Path())
-        nothing.demand_possible()
+        raise _impossible(maker.impossible, ())
     return maker.planned(drafts)
 
 
@@ -176,8 +175,8 @@ class _Maker:
         for cell in track(cells, "composing the runs"):
             try:
                 composed = compose(cell.overrides)
-                config = resolve_chosen(composed.config, composed.choices)
-                machine = canonical([config["run"], config["training"]["precision"]])
+                config = RunConfig.from_composed(composed.config, composed.choices)
+                machine = (config.run, config.training.precision)
                 if machine not in machine_checked:
                     check_machine(config, sweeping=True)
                     machine_checked.add(machine)
@@ -193,29 +192,29 @@ class _Maker:
     ) -> list[Draft]:
         """Take every draft through a step, task by task; return those that pass, in their order."""
         by_task: dict[str, list[int]] = {}
-        for place, draft in enumerate(drafts):
-            by_task.setdefault(canonical(draft.config["task"]), []).append(place)
+        for index, draft in enumerate(drafts):
+            by_task.setdefault(canonical(draft.config.task.to_dict()), []).append(index)
         passed = []
-        for place in track([place for group in by_task.values() for place in group], what):
+        for index in track([index for group in by_task.values() for index in group], what):
             try:
-                step(drafts[place], build_task(drafts[place].config))
+                step(drafts[index], build_task(drafts[index].config))
             except ConfigError as error:
-                self.refuse(drafts[place].grid_cell, error)
+                self.refuse(drafts[index].grid_cell, error)
             else:
-                passed.append(place)
-        return [drafts[place] for place in sorted(passed)]
+                passed.append(index)
+        return [drafts[index] for index in sorted(passed)]
 
     def measure(self, draft: Draft, task: Task) -> None:
         """Count the model of a draft."""
         draft.parameters, draft.flops = self.model(draft.config, task)
 
-    def model(self, config: Mapping[str, Any], task: Task) -> tuple[int, float]:
+    def model(self, config: RunConfig, task: Task) -> tuple[int, float]:
         """Return trained parameters, and operations an example, of a config's model.
 
         Raises:
             ConfigError: if it cannot be built, or cannot read a batch of its task.
         """
-        key = canonical([config[group] for group in BUILT])
+        key = canonical([one.to_dict() for one in (config.task, config.encoder, config.decoder)])
         if key not in self.models:
             try:
                 self.models[key] = _count(config, task)
@@ -228,7 +227,7 @@ class _Maker:
 
     def matched(self, drafts: list[Draft]) -> list[Draft]:
         """Give every variant the budget of the baseline, as `budget.match` says."""
-        if not drafts or drafts[0].config["budget"]["match"] == "updates":
+        if not drafts or drafts[0].config.budget.match == "updates":
             return drafts
         matcher = Matcher(drafts, self.model)
         return self.each("matching the budgets", drafts, matcher.match)
@@ -237,19 +236,19 @@ class _Maker:
         """Name the run of a draft."""
         draft.run_id = run_id(draft.config, task.data.fingerprint)
         batches = task.train_dataloader().batches_per_epoch
-        draft.steps = Training(**draft.config["training"]).total_steps(batches)
+        draft.steps = draft.config.training.total_steps(batches)
 
     def planned(self, drafts: Sequence[Draft]) -> Planned:
         """Leave out what is the same run, look at what is on the disk, and time the rest."""
-        study, budget = drafts[0].config["study"], drafts[0].config["budget"]
-        metrics = {draft.config["study"]["metric"]: draft.column for draft in drafts}
+        study, budget = drafts[0].config.study, drafts[0].config.budget
+        metrics = {draft.config.study.metric: draft.column for draft in drafts}
         if len(metrics) > 1:
-            told = ", ".join(f"{name} for {task}" for name, task in metrics.items())
+            shown = ", ".join(f"{name} for {task}" for name, task in metrics.items())
             raise ConfigError(
-                f"study.metric is not given, and each task would have its own: {told}; give one "
+                f"study.metric is not given, and each task would have its own: {shown}; give one "
                 "that they share as study.metric=NAME, such as loss, or one task only"
             )
-        output_dir = Path(drafts[0].config["run"]["output_dir"])
+        output_dir = Path(drafts[0].config.run.output_dir)
         existing = existing_folders(output_dir)
         cells: dict[str, Cell] = {}
         pending: dict[str, Draft] = {}
@@ -257,27 +256,27 @@ class _Maker:
             if draft.run_id in cells:
                 twin = cells[draft.run_id]
                 self.notes.append(
-                    f"{draft.row}, {draft.column}, seed {draft.config['seed']} is the same run as "
+                    f"{draft.row}, {draft.column}, seed {draft.config.seed} is the same run as "
                     f"{twin.variant}, {twin.task}, seed {twin.seed}; it is planned once"
                 )
                 continue
-            folder = find_folder(output_dir, draft.config, draft.run_id, existing)
+            folder = find_folder(draft.config, draft.run_id, existing)
             cells[draft.run_id] = draft.cell(folder.path.relative_to(output_dir), self.varied)
-            if not is_settled(folder, study["retry"]):
+            if not is_left_alone(folder, study.retry):
                 pending[draft.run_id] = draft
         self.each("timing the models", list(pending.values()), self.timer.add)
         rows = {cell.variant for cell in cells.values()}
-        if study["baseline"] is not None and study["baseline"] not in rows:
-            told = f"study.baseline is {study['baseline']}, which is none of the rows: "
-            told += ", ".join(sorted(rows))
-            if meant := require.did_you_mean(study["baseline"], rows):
-                raise ConfigError(f"{told}.{meant}")
-            self.notes.append(told)
+        if study.baseline is not None and study.baseline not in rows:
+            note = f"study.baseline is {study.baseline}, which is none of the rows: "
+            note += ", ".join(sorted(rows))
+            if meant := require.did_you_mean(study.baseline, rows):
+                raise ConfigError(f"{note}.{meant}")
+            self.notes.append(note)
         self.check_published(study, cells.values())
-        if study["name"] is None:
+        if study.name is None:
             digest = hashlib.sha256(" ".join(cells).encode()).hexdigest()
-            study = study | {"name": self.default_name or f"sweep-{digest[:8]}"}
-        configs = {draft.run_id: draft.config | {"study": study} for draft in drafts}
+            study = replace(study, name=self.default_name or f"sweep-{digest[:8]}")
+        configs = {draft.run_id: replace(draft.config, study=study) for draft in drafts}
         return Planned(
             plan=Plan(study, tuple(cells.values()), budget),
             configs=configs,
@@ -289,29 +288,29 @@ class _Maker:
             output_dir=output_dir,
         )
 
-    def check_published(self, study: Mapping[str, Any], cells: Collection[Cell]) -> None:
+    def check_published(self, study: Study, cells: Collection[Cell]) -> None:
         """Say which published values stand beside no row; refuse what is misspelt."""
         there = {"row": {cell.variant for cell in cells}, "task": {cell.task for cell in cells}}
-        for place, one in enumerate(study["published"] or []):
+        for index, value in enumerate(study.published or []):
             for key in ("row", "against", "task"):
-                known = there["task" if key == "task" else "row"]
-                if one.get(key) is None or one[key] in known:
+                named, known = getattr(value, key), there["task" if key == "task" else "row"]
+                if named is None or named in known:
                     continue
-                told = (
-                    f"study.published[{place}].{key} is {one[key]}, which is none of "
+                note = (
+                    f"study.published[{index}].{key} is {named}, which is none of "
                     f"{', '.join(sorted(known))}"
                 )
-                if meant := require.did_you_mean(one[key], known):
-                    raise ConfigError(f"{told}.{meant}")
-                self.notes.append(told)
-            if one.get("task") is None and len(there["task"]) > 1:
+                if meant := require.did_you_mean(named, known):
+                    raise ConfigError(f"{note}.{meant}")
+                self.notes.append(note)
+            if value.task is None and len(there["task"]) > 1:
                 raise ConfigError(
-                    f"study.published[{place}] names no task, but there are "
+                    f"study.published[{index}] names no task, but there are "
                     f"{', '.join(sorted(there['task']))}; add task: NAME"
                 )
 
 
-def _count(config: Mapping[str, Any], task: Task) -> tuple[int, float]:
+def _count(config: RunConfig, task: Task) -> tuple[int, float]:
     """Return parameters and operations an example; sends real shapes through the model."""
     networks = meta_networks(config, task)
     parameters, data = count(*networks), task.data
@@ -332,7 +331,7 @@ def _count(config: Mapping[str, Any], task: Task) -> tuple[int, float]:
         ) from error
 
 
-def is_settled(folder: RunFolder, retry: str) -> bool:
+def is_left_alone(folder: RunFolder, retry: str) -> bool:
     """Whether a launch leaves a run as it is.
 
     Args:

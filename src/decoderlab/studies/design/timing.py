@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from decoderlab.config.resolution import BUILT, canonical
-from decoderlab.config.settings import Evaluation, Training
+from decoderlab.config.resolution import canonical
+from decoderlab.config.run_config import RunConfig
 from decoderlab.data.task import Task
 from decoderlab.training.assembly import build_model
 
@@ -53,8 +52,8 @@ class Timer:
     def add(self, draft: Draft, task: Task) -> None:
         """Add the time of one run; NaN if nothing could be timed."""
         config = draft.config
-        training, evaluation = Training(**config["training"]), Evaluation(**config["evaluation"])
-        key = canonical([config[group] for group in (*BUILT, "training", "evaluation")])
+        training, evaluation = config.training, config.evaluation
+        key = canonical(config.scientific() | {"seed": 0})
         if key not in self._times and self.left > 0 and draft.parameters < LARGE_MODEL:
             started = time.perf_counter()
             self._times[key] = _time(config, task, draft.flops)
@@ -81,8 +80,8 @@ class Timer:
         return nearest.scaled(flops)
 
 
-def _time(config: Mapping[str, Any], task: Task, flops: float) -> Times | None:
-    """Time a model; None if it fails, which the run itself will tell better."""
+def _time(config: RunConfig, task: Task, flops: float) -> Times | None:
+    """Time a model; None if it fails, which the run itself will say better."""
     try:
         model = build_model(config, task)
         optimizer = model.configure_optimizers()

@@ -17,7 +17,7 @@ from decoderlab.common.folders import add_to_path
 from decoderlab.common.progress import say
 from decoderlab.config.errors import ConfigError
 from decoderlab.records.outcome import outcome
-from decoderlab.records.run_folder import SETTLED
+from decoderlab.records.run_folder import TERMINAL
 from decoderlab.studies.design.grid import as_value
 from decoderlab.studies.design.plan_file import read_job
 from decoderlab.studies.execution.live_table import LiveTable
@@ -66,17 +66,21 @@ def starter(launcher: Any, max_batch_size: int | None) -> tuple[Start, int]:
     return start, number
 
 
-def visible_gpus(run: Mapping[str, Any]) -> list[str]:
-    """Return what to set CUDA_VISIBLE_DEVICES to for each GPU; [] for runs on the CPU."""
-    if run["accelerator"] == "cpu" or not torch.cuda.is_available():
+def visible_gpus(run: Any) -> list[str]:
+    """Return what to set CUDA_VISIBLE_DEVICES to for each GPU; [] for runs on the CPU.
+
+    Args:
+        run: the section of the config, as Hydra has it.
+    """
+    if run.accelerator == "cpu" or not torch.cuda.is_available():
         return []
     given = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
     return given or [str(number) for number in range(torch.cuda.device_count())]
 
 
-def _cores(run: Mapping[str, Any]) -> int:
+def _cores(run: Any) -> int:
     """Return how many runs the cores do best at a time."""
-    threads = run["threads"] if isinstance(run["threads"], int) else 1
+    threads = run.threads if isinstance(run.threads, int) else 1
     return max(loky.cpu_count() // max(threads, 1), 1)
 
 
@@ -136,7 +140,7 @@ def train_cell(reference: Mapping[str, Any]) -> str:
 def _shown(job: Job) -> str:
     """Bring a run to its end and show it."""
     cell, config, folder, status = job.cell, job.config, job.folder, None
-    shown = progress.RunProgress(cell.title, cell.steps, config["training"]["max_seconds"])
+    shown = progress.RunProgress(cell.title, cell.steps, config.training.max_seconds)
     try:
         with shown:
             status = bring_to_end(job, report=shown)
@@ -145,7 +149,7 @@ def _shown(job: Job) -> str:
             return "INTERRUPTED"
         raise
     finally:
-        if status in SETTLED and progress.tally is not None:
+        if status in TERMINAL and progress.tally is not None:
             progress.tally.ended[cell.run_id] = status
         progress.print_outcome(cell.title, status or folder.status()["status"], outcome(folder))
     return status

@@ -14,7 +14,7 @@ from rich.table import Table
 from decoderlab.common import progress
 from decoderlab.common.progress import PLAIN_SECONDS, duration, say
 from decoderlab.records.outcome import outcome
-from decoderlab.records.run_folder import SETTLED
+from decoderlab.records.run_folder import TERMINAL
 from decoderlab.studies.design.plan_file import Cell
 from decoderlab.studies.execution.pool import Job
 
@@ -53,7 +53,7 @@ class LiveTable:
                 who = f"pid {record.get('pid')} on {record.get('host')}"
                 say(f"{job.cell.title}: another launch is at it ({who})")
                 continue
-            if status in SETTLED:
+            if status in TERMINAL:
                 self.tally.ended[job.cell.run_id] = status
             progress.print_outcome(job.cell.title, status, outcome(job.folder))
         now = time.monotonic()

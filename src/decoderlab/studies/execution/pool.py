@@ -34,12 +34,13 @@ from decoderlab.common import process
 from decoderlab.common.folders import add_to_path
 from decoderlab.common.progress import say
 from decoderlab.config.errors import ConfigError, LaunchError
-from decoderlab.records.run_folder import SETTLED, RunFolder, write_text
+from decoderlab.config.run_config import RunConfig
+from decoderlab.records.run_folder import TERMINAL, RunFolder, write_text
 from decoderlab.studies.design.plan_file import Cell
 from decoderlab.training.code_changes import code_digest
 from decoderlab.training.interruption import Interrupted, Interruption
 
-GRACE_SECONDS = 15.0  # for a run that is told to stop, to save what it has
+GRACE_SECONDS = 15.0  # for a run that has to stop, to save what it has
 MAX_START_FAILURES = 3
 NOT_BEGUN = "NOT BEGUN"
 
@@ -50,14 +51,14 @@ class Job:
 
     Args:
         cell: as planned.
-        config: resolved.
+        config: of the run.
         code: what the code was when the run was planned, see `code_digest`.
         launched: when the sweep was launched, in seconds since the epoch.
         starts: how often it was given to a process that died before it began.
     """
 
     cell: Cell
-    config: dict[str, Any]
+    config: RunConfig
     code: str
     launched: float
     starts: int = 0
@@ -65,7 +66,7 @@ class Job:
     @property
     def folder(self) -> RunFolder:
         """Where the run's records are."""
-        return RunFolder(Path(self.config["run"]["output_dir"]) / self.cell.folder)
+        return RunFolder(Path(self.config.run.output_dir) / self.cell.folder)
 
 
 Report = Callable[[int, dict[str, float]], None]
@@ -99,18 +100,18 @@ def run_all(
     num_workers = min(num_workers, len(jobs))
     shares = itertools.islice(itertools.cycle(gpus or [None]), num_workers)
     workers = [Worker(config_dir, gpu) for gpu in shares]
-    told = False
+    warned = False
     with Interruption() as interruption, warnings.catch_warnings():
         # loky's way to say that it has replaced a worker which had grown.
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
         try:
             while waiting or any(worker.job for worker in workers):
                 stopping = interruption.signum is not None
-                if stopping and not told:
-                    told = True
+                if stopping and not warned:
+                    warned = True
                     say("stopping: the runs save what they have; a second time stops them at once")
                     for worker in workers:
-                        worker.tell_to_stop()
+                        worker.ask_to_stop()
                 if stopping and not any(worker.job for worker in workers):
                     break
                 for worker in workers:
@@ -193,7 +194,7 @@ class Worker:
         """Return the job that has ended, with its status; None if none has.
 
         Args:
-            stopping: whether the sweep was told to stop.
+            stopping: whether the sweep has to stop.
         """
         if self.future is None:
             return None, ""
@@ -216,12 +217,12 @@ class Worker:
         over = self._kill_at < float("inf") and not stopping()
         status = None if error else future.result()
         try:
-            return job, self._settle(job, status, error, over, stopping())
+            return job, self._final_status(job, status, error, over, stopping())
         except OSError as problem:  # the disk is full, say: nothing can be written about it either
             say(f"{job.cell.title}: {problem}")
             return job, "FAILED"
 
-    def _settle(
+    def _final_status(
         self,
         job: Job,
         status: str | None,
@@ -243,7 +244,7 @@ class Worker:
             return NOT_BEGUN
         return give_up(job.folder, _cause_of_death(error))
 
-    def tell_to_stop(self) -> None:
+    def ask_to_stop(self) -> None:
         """Let a running job save what it has and end; it is killed if it does not."""
         if self.running:
             self._signal(signal.SIGTERM)
@@ -259,7 +260,7 @@ class Worker:
             self._signal(signal.SIGKILL)
         elif self.running and now > self._deadline:
             self._deadline = float("inf")
-            self.tell_to_stop()
+            self.ask_to_stop()
 
     def _signal(self, signum: int) -> None:
         # Asked for anew: loky replaces a worker that has grown, between two jobs.
@@ -290,7 +291,7 @@ def give_up(folder: RunFolder, reason: str) -> str:
     """
     try:
         with folder.lock().acquire(timeout=0.5):
-            if folder.recorded_status()["status"] not in SETTLED:
+            if folder.recorded_status()["status"] not in TERMINAL:
                 folder.set_status("FAILED", reason=reason)
             return folder.recorded_status()["status"]
     except Timeout:
@@ -352,25 +353,26 @@ def bring_to_end(job: Job, report: Report) -> str:
     Raises:
         Interrupted: by a signal.
     """
-    from decoderlab.training.runs import execute, prepare_resolved
+    from decoderlab.training.prepared_run import prepare_planned
+    from decoderlab.training.run_lifecycle import execute
 
-    folder, study = job.folder, job.config["study"]
+    folder, study = job.folder, job.config.study
     again = "; give the same command again, with study.retry=failed"
     try:
-        prepared = prepare_resolved(job.config, folder)
+        prepared = prepare_planned(job.config, folder)
         if prepared.run_id != job.cell.run_id:
             what = "the data, or a class of yours,"
             return give_up(folder, f"{what} changed after the study was planned{again}")
-        if job.code != code_digest() and not study["allow_drift"]:
+        if job.code != code_digest() and not study.allow_drift:
             return give_up(folder, f"the code changed after the study was planned{again}")
         # What failed in this launch, here or in another one, is not tried again in it.
         older = folder.recorded_status().get("at", 0.0) < job.launched
         return execute(
             prepared,
             report=report,
-            retry=study["retry"] == "failed" and older,
+            retry=study.retry == "failed" and older,
             wait=False,
-            allow_drift=study["allow_drift"],
+            allow_drift=study.allow_drift,
         )
     except ConfigError as error:  # the disk, or a folder that another version has made
         return give_up(folder, str(error))
@@ -392,6 +394,6 @@ def _printing_to(log: Any) -> Iterator[None]:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        for place, descriptor in zip((1, 2), kept, strict=True):
-            os.dup2(descriptor, place)
+        for stream, descriptor in zip((1, 2), kept, strict=True):
+            os.dup2(descriptor, stream)
             os.close(descriptor)

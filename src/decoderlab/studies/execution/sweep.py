@@ -18,15 +18,14 @@ from rich.table import Table
 
 from decoderlab.common import progress
 from decoderlab.common.progress import duration, say
-from decoderlab.config.completion import call, complete
 from decoderlab.config.errors import ConfigError
-from decoderlab.config.settings import Study
+from decoderlab.config.study_settings import TUNING, Study
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.compose import Composer
 from decoderlab.studies.design.grid import grid
 from decoderlab.studies.design.lost_runs import check_drift
 from decoderlab.studies.design.plan_file import Cell, plan_file
-from decoderlab.studies.design.preparation import Planned, is_settled, make_plan
+from decoderlab.studies.design.preparation import Planned, is_left_alone, make_plan
 from decoderlab.studies.execution.pool import Job, give_up
 from decoderlab.studies.execution.tuning import Tuner
 from decoderlab.studies.reporting.build import build_report, print_table
@@ -43,7 +42,7 @@ def launch(
     arguments: Sequence[str],
     *,
     params: Mapping[str, Any],
-    study: Mapping[str, Any],
+    study: Study,
     compose: Composer,
     start: Start,
     jobs: int,
@@ -54,7 +53,7 @@ def launch(
     Args:
         arguments: of the command line.
         params: `hydra.sweeper.params`.
-        study: the settings of the study.
+        study: its settings.
         compose: from overrides to a config.
         start: runs jobs with the launcher; given the jobs, and where the plan lies.
         jobs: how many runs at a time the launcher does, for the estimate.
@@ -67,17 +66,17 @@ def launch(
         ConfigError: if any cell cannot work; nothing has been written then.
         Interrupted: by a signal.
     """
-    study = complete("study", Study, study)
-    call("study", Study, **study)
+    if study.name is not None and study.name.endswith(TUNING):
+        raise ConfigError(f"study.name is {study.name!r}; {TUNING} is for the trials of a study")
     cells = grid(study, params, arguments, compose.parse)
     chosen = compose.master.hydra.runtime.choices.get("study", "adhoc")
     default_name = None if chosen == "adhoc" else chosen
-    if study["tuning"] and not (study["name"] or default_name):
+    if study.tuning and not (study.name or default_name):
         raise ConfigError("a study that tunes needs a name; give study.name=NAME")
     planned = make_plan(cells, compose, default_name)
     for note in [*planned.notes, *planned.check_seeds()]:
         say(f"note: {note}")
-    tuner = Tuner(cells, planned, compose) if study["tuning"] else None
+    tuner = Tuner(cells, planned, compose) if study.tuning else None
     if plan_only:
         show(planned, jobs)
         if tuner is not None:
@@ -117,12 +116,12 @@ def run(planned: Planned, start: Start, jobs: int) -> None:
     plan, output_dir = planned.plan, planned.output_dir
     plan.write(output_dir, planned.configs)
     failed = _failed_before(planned)
-    say(_told(planned, failed, jobs))
+    say(_announcement(planned, failed, jobs))
     code, now = code_digest(), time.time()
     todo = [Job(cell, planned.configs[cell.run_id], code, now) for cell in planned.pending]
     reused = len(plan.cells) - len(todo)
     tally = progress.tally = progress.Tally(len(todo), reused=reused, failed_before=failed)
-    path = plan_file(output_dir, plan.study["name"])
+    path = plan_file(output_dir, plan.study.name)
     deaths: Deaths = defaultdict(set)
     try:
         while todo:
@@ -131,10 +130,10 @@ def run(planned: Planned, start: Start, jobs: int) -> None:
             start(free, path)
             _note_deaths(todo, deaths)
             # What failed in this launch is not tried again in it.
-            settled = [job for job in todo if is_settled(job.folder, "none")]
-            for job in settled:
+            ended = [job for job in todo if is_left_alone(job.folder, "none")]
+            for job in ended:
                 tally.ended.setdefault(job.cell.run_id, job.folder.status()["status"])
-            todo = [job for job in todo if job not in settled]
+            todo = [job for job in todo if job not in ended]
             elsewhere = any(job.folder.locked() for job in todo)
             if not elsewhere and _standing(todo, deaths) == before:
                 break  # nothing gets anywhere: the report says what is missing
@@ -144,11 +143,11 @@ def run(planned: Planned, start: Start, jobs: int) -> None:
 
 def _wait_for_free(jobs: Sequence[Job]) -> list[Job]:
     """Return the jobs that no other launch is at, once there are any."""
-    told = False
+    said = False
     while not (free := [job for job in jobs if not job.folder.locked()]):
-        if not told:
+        if not said:
             say(f"waiting for {len(jobs)} runs that another launch is at")
-            told = True
+            said = True
         time.sleep(LOOK_AGAIN_SECONDS)
     return free
 
@@ -177,21 +176,21 @@ def _note_deaths(jobs: Sequence[Job], deaths: Deaths) -> None:
             died = deaths[job.cell.run_id, _newest_checkpoint(job.folder)]
             died.add(record.get("started", 0.0))
             if len(died) == MAX_DEATHS:
-                give_up(job.folder, f"its process died {MAX_DEATHS} times at the same place")
+                give_up(job.folder, f"its process died {MAX_DEATHS} times at the same update")
 
 
 def _failed_before(planned: Planned) -> int:
     """Return how many runs failed in an earlier launch and are left as they are."""
     pending = {cell.run_id for cell in planned.pending}
-    settled = [cell for cell in planned.plan.cells if cell.run_id not in pending]
-    return sum(not RunFolder(planned.output_dir / cell.folder).finished() for cell in settled)
+    left = [cell for cell in planned.plan.cells if cell.run_id not in pending]
+    return sum(not RunFolder(planned.output_dir / cell.folder).finished() for cell in left)
 
 
-def _told(planned: Planned, failed: int, jobs: int) -> str:
+def _announcement(planned: Planned, failed: int, jobs: int) -> str:
     """Return what is about to happen, in a line."""
     number, pending = len(planned.plan.cells), planned.pending
     text = (
-        f"study {planned.plan.study['name']}: {number} runs planned, "
+        f"study {planned.plan.study.name}: {number} runs planned, "
         f"{number - len(pending) - failed} finished before"
     )
     if failed:
@@ -220,8 +219,8 @@ def confirm(plans: Sequence[Planned], jobs: int) -> None:
     """
     study, number = plans[-1].plan.study, sum(len(one.pending) for one in plans)
     hours = sum(one.seconds for one in plans) / 3600 / max(min(jobs, number), 1)
-    too_many = number > study["max_runs"]
-    if not too_many and not hours > study["max_hours"]:
+    too_many = number > study.max_runs
+    if not too_many and not hours > study.max_hours:
         return
     size = f"{number:,} runs are to be done, {estimate(plans, jobs)}"
     if sys.stdin.isatty() and sys.stderr.isatty():
@@ -229,21 +228,23 @@ def confirm(plans: Sequence[Planned], jobs: int) -> None:
             if Confirm.ask(f"{size}. Go on?", console=progress.console, default=False):
                 return
         raise ConfigError("not confirmed; nothing was started")
-    name, value = ("max_runs", number) if too_many else ("max_hours", math.ceil(hours))
+    name, limit, value = "max_hours", study.max_hours, math.ceil(hours)
+    if too_many:
+        name, limit, value = "max_runs", study.max_runs, number
     raise ConfigError(
-        f"{size}, which is above study.{name}={study[name]:g}; if that is meant, give "
+        f"{size}, which is above study.{name}={limit:g}; if that is meant, give "
         f"study.{name}={value}"
     )
 
 
 def show(planned: Planned, jobs: int) -> None:
     """Print what a study consists of, a line for each row and column of its table."""
-    told: dict[tuple[str, str], list[Cell]] = {}
+    rows: dict[tuple[str, str], list[Cell]] = {}
     for cell in planned.plan.cells:
-        told.setdefault((cell.variant, cell.task), []).append(cell)
+        rows.setdefault((cell.variant, cell.task), []).append(cell)
     names = ("variant", "task", "parameters", "operations", "updates", "seeds", "finished")
     table = Table(*names, box=None)
-    for (variant, task), cells in told.items():
+    for (variant, task), cells in rows.items():
         finished = sum(RunFolder(planned.output_dir / cell.folder).finished() for cell in cells)
         first, seeds = cells[0], ", ".join(str(cell.seed) for cell in cells)
         table.add_row(

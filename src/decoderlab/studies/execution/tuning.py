@@ -23,7 +23,9 @@ from decoderlab.common.progress import say
 from decoderlab.common.randomness import stream_seed
 from decoderlab.config.errors import ConfigError, LaunchError
 from decoderlab.config.messages import explain
-from decoderlab.config.resolution import canonical, resolve
+from decoderlab.config.resolution import canonical
+from decoderlab.config.run_config import RunConfig
+from decoderlab.config.study_settings import TUNING, Study, Tuning
 from decoderlab.data.metrics import SCALES
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.compose import Composer
@@ -73,8 +75,8 @@ class Tuner:
     def __init__(self, cells: Sequence[GridCell], planned: Planned, compose: Composer) -> None:
         self.cells, self.compose = cells, compose
         self.study, self.budget = planned.plan.study, planned.plan.budget
-        self.tuning = self.study["tuning"]
-        self.seeds = _seeds(self.tuning["seeds"], compose)
+        self.tuning = self.study.tuning
+        self.seeds = _seeds(self.tuning.seeds, compose)
         self._check({cell.seed for cell in planned.plan.cells})
         self._try_space()
         self.varied = [key for key in factors([cell.named for cell in cells]) if key != "seed"]
@@ -90,7 +92,7 @@ class Tuner:
     @property
     def num_runs(self) -> int:
         """Runs that tuning takes."""
-        return len(self.arms) * self.tuning["trials"] * len(self.seeds)
+        return len(self.arms) * self.tuning.trials * len(self.seeds)
 
     def _check(self, evaluated: set[int]) -> None:
         both = sorted(set(self.seeds) & evaluated)
@@ -100,7 +102,7 @@ class Tuner:
                 "with; take other seeds for tuning, such as range(1000,1003)"
             )
         fixed = {key for cell in self.cells for key in cell.given}
-        for key in self.tuning["space"]:
+        for key in self.tuning.space:
             group, _, name = key.partition(".")
             if group not in ("training", "encoder", "decoder") or name in ALIKE:
                 raise ConfigError(
@@ -112,7 +114,7 @@ class Tuner:
                     f"study.tuning.space has {key}, which the study sets itself; leave it out of "
                     "one of them"
                 )
-            match = self.budget["match"]
+            match = self.budget.match
             if match in ("parameters", "flops") and group != "training":
                 raise ConfigError(
                     f"study.tuning.space has {key}, but budget.match is {match!r}, which a tuned "
@@ -121,12 +123,14 @@ class Tuner:
 
     def _try_space(self) -> None:
         """Raise ConfigError for a setting of the space that some variant does not have."""
-        space = self.tuning["space"]
+        space = self.tuning.space
         first = {key: one[0] if isinstance(one, list) else one["low"] for key, one in space.items()}
         variants = {cell.variant or cell.given.get("decoder"): cell for cell in self.cells}
         for cell in variants.values():
             try:
-                resolve(self.compose(with_settings(cell, first, None).overrides).config)
+                RunConfig.from_composed(
+                    self.compose(with_settings(cell, first, None).overrides).config
+                )
             except ConfigError as error:
                 raise ConfigError(f"study.tuning.space: {error}") from error
             except (HydraException, OmegaConfBaseException) as error:
@@ -145,9 +149,9 @@ class Tuner:
             ConfigError: if a trial cannot run.
             LaunchError: if a trial has not ended, or no trial of an arm has finished.
         """
-        folder = output_dir / "studies" / self.study["name"] / "tuning"
+        folder = output_dir / "studies" / f"{self.study.name}{TUNING}"
         searches = _searches(folder, list(self.arms.values()), self.study)
-        trials, at_once = self.tuning["trials"], self.tuning["sampler"] == "random"
+        trials, at_once = self.tuning.trials, self.tuning.sampler == "random"
         # A search that was interrupted goes on where it was: its plan has those trials already.
         asked = trials if at_once else max(one.num_asked for one in searches.values())
         for wanted in range(min(max(asked, 1), trials), trials + 1):
@@ -160,7 +164,7 @@ class Tuner:
             ]
             planned = make_plan(cells, self.compose)
             planned.demand_possible()
-            planned = planned.named(f"{self.study['name']}/tuning")
+            planned = planned.named(f"{self.study.name}{TUNING}")
             if planned.pending:
                 say(f"tuning: {wanted} of {trials} trials for each of {len(self.arms)} variants")
             planned = do(planned)
@@ -171,9 +175,12 @@ class Tuner:
         tuned = [
             with_settings(cell, chosen[self.name(cell)]["settings"], None) for cell in self.cells
         ]
-        record = {key: self.tuning[key] for key in ("space", "trials", "sampler")} | {
+        record = {
+            "space": self.tuning.space,
+            "trials": self.tuning.trials,
+            "sampler": self.tuning.sampler,
             "seeds": self.seeds,
-            "metric": f"validation {self.study['metric']}",
+            "metric": f"validation {self.study.metric}",
             "runs": self.num_runs,
             "chosen": chosen,
         }
@@ -184,23 +191,23 @@ class Tuner:
     ) -> dict[str, list[float | None]]:
         """Return the validation score of each trial, the mean over seeds, by arm."""
         cells = {cell.run_id: cell for cell in planned.plan.cells}
-        found: dict[str, list[float | None]] = {}
+        scores: dict[str, list[float | None]] = {}
         for arm in self.arms.values():
-            found[arm.name] = []
+            scores[arm.name] = []
             for one in settings[arm.name]:
                 trial = [with_settings(arm.cell, one, seed) for seed in self.seeds]
                 of_seeds = [
                     self._score(planned.output_dir, cells[planned.run_ids[tuple(cell.overrides)]])
                     for cell in trial
                 ]
-                found[arm.name].append(None if None in of_seeds else fmean(of_seeds))
-        return found
+                scores[arm.name].append(None if None in of_seeds else fmean(of_seeds))
+        return scores
 
     def _score(self, output_dir: Path, cell: Cell) -> float | None:
         """Return the validation score of a run; the worst if it failed, None without a worst."""
-        folder, metric = RunFolder(output_dir / cell.folder), self.study["metric"]
+        folder, metric = RunFolder(output_dir / cell.folder), self.study.metric
         if folder.finished():
-            return folder.result()["metrics"]["validation"][metric]
+            return folder.result().metrics.validation[metric]
         if folder.status()["status"] in ("FAILED", "DIVERGED"):
             return SCALES[metric].worst
         raise LaunchError(
@@ -215,7 +222,7 @@ class Tuner:
         ended = [number for number, score in enumerate(scores) if score is not None]
         if not ended:
             raise LaunchError(f"no trial of {name} has a score; decoderlab-status says why")
-        sign = 1 if SCALES[self.study["metric"]].better == "max" else -1
+        sign = 1 if SCALES[self.study.metric].better == "max" else -1
         best = max(ended, key=lambda number: (sign * scores[number], -number))
         return {"settings": dict(settings[best]), "score": scores[best], "trial": best}
 
@@ -229,7 +236,7 @@ class Search:
         lock: held while the search goes on, since two launches of a study share it.
     """
 
-    def __init__(self, study: Any, tuning: Mapping[str, Any], lock: FileLock) -> None:
+    def __init__(self, study: Any, tuning: Tuning, lock: FileLock) -> None:
         self.study, self.tuning, self.lock = study, tuning, lock
 
     @property
@@ -243,10 +250,10 @@ class Search:
         A trial depends on its number and, with `tpe`, on the results before it, so that a search
         that was interrupted goes on as it would have.
         """
-        space = self.tuning["space"]
+        space = self.tuning.space
         with self.lock:
             for number in range(self.num_asked, wanted):
-                self.study.sampler = _sampler(self.tuning["sampler"], number)
+                self.study.sampler = _sampler(self.tuning.sampler, number)
                 self.study.ask(_distributions(space))
             trials = self.study.get_trials(deepcopy=False)[:wanted]
         return [{key: _value(space[key], trial.params[key]) for key in space} for trial in trials]
@@ -279,7 +286,7 @@ def _seeds(given: Any, compose: Composer) -> list[int]:
         ) from error
 
 
-def _searches(folder: Path, arms: Sequence[Arm], study: Mapping[str, Any]) -> dict[str, Search]:
+def _searches(folder: Path, arms: Sequence[Arm], study: Study) -> dict[str, Search]:
     """Open the searches of all arms, in one journal on the disk."""
     optuna = _optuna()
     from optuna.storages import JournalStorage
@@ -287,8 +294,8 @@ def _searches(folder: Path, arms: Sequence[Arm], study: Mapping[str, Any]) -> di
 
     folder.mkdir(parents=True, exist_ok=True)
     storage = JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
-    tuning, metric = study["tuning"], study["metric"]
-    about = canonical([tuning[key] for key in ("space", "sampler", "seeds")] + [metric])
+    tuning, metric = study.tuning, study.metric
+    about = canonical([tuning.space, tuning.sampler, tuning.seeds, metric])
     direction = "maximize" if SCALES[metric].better == "max" else "minimize"
     made, lock = {}, FileLock(folder / ".lock")
     with lock:
@@ -321,7 +328,7 @@ def _sampler(kind: str, number: int) -> Any:
 
 
 def _distributions(space: Mapping[str, Any]) -> dict[str, Any]:
-    """Return Optuna's form of a search space; values of a list stand for themselves by place."""
+    """Return Optuna's form of a search space; values of a list stand for themselves by index."""
     from optuna.distributions import (
         CategoricalDistribution,
         FloatDistribution,

@@ -61,14 +61,16 @@ def build_report(plan: Plan, output_dir: Path) -> Report:
     """
     rows = read_rows(plan, output_dir)
     try:
-        configs = read_configs(plan_file(output_dir, plan.study["name"]))
+        # The report shows the settings of one run of each variant.
+        firsts = {cell.variant: cell.run_id for cell in reversed(plan.cells)}
+        configs = read_configs(plan_file(output_dir, plan.study.name), firsts.values())
     except (OSError, ValueError, KeyError):
         configs = {}  # the settings of the variants are missing from the report then
     analysis = Analysis(plan, rows, configs)
-    folder = output_dir / "studies" / plan.study["name"]
+    folder = output_dir / "studies" / plan.study.name
     drawn = pictures(analysis, output_dir)
     parts = sections(analysis, drawn, output_dir)
-    title, question = plan.study["name"], plan.study["question"]
+    title, question = plan.study.name, plan.study.question
     for picture in drawn:
         file = folder / "figures" / f"{picture.name}.png"
         write_atomic(file, lambda out, png=picture.png: out.write(png))
@@ -83,7 +85,7 @@ def build_report(plan: Plan, output_dir: Path) -> Report:
 def html(title: str, question: str | None, parts: Sequence[Section]) -> str:
     """Return the report as one file that needs nothing else, not even a network."""
     environment = Environment(
-        loader=PackageLoader("decoderlab.studies", "."), autoescape=True, trim_blocks=True
+        loader=PackageLoader("decoderlab.studies.reporting", "."), autoescape=True, trim_blocks=True
     )
     return environment.get_template("report.html.jinja").render(
         title=title,
@@ -120,7 +122,7 @@ def print_table(report: Report) -> None:
 
 
 def _terminal_table(analysis: Analysis, task: str, columns: int, folded: bool = False) -> Table:
-    title = f"{analysis.plan.study['name']}, {task}: test {metric_words(analysis.metric)}"
+    title = f"{analysis.plan.study.name}, {task}: test {metric_words(analysis.metric)}"
     table = Table(title=escape(title), title_justify="left")
     table.add_column("variant", overflow="fold", no_wrap=not folded)
     names = ["mean [95 % CI]", "n", "difference [95 % CI]", "p Holm", "verdict"]

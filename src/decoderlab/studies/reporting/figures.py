@@ -200,9 +200,9 @@ class _Artist:
         self.label = metric_words(analysis.metric)
         # Whether targets are real values.
         self.values = any(
-            "correct" not in row.result["probes"]
+            "correct" not in row.result.probes
             for row in analysis.rows
-            if row.result and row.result.get("probes")
+            if row.result and row.result.probes
         )
         self.coloured_by = "mean target" if self.values else "target length"
 

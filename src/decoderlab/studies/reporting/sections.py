@@ -643,7 +643,7 @@ def _failures(analysis: Analysis) -> Section | None:
 def _models(analysis: Analysis) -> Section | None:
     blocks: list[Block] = []
     flat = {
-        row.cell.variant: _flat(analysis.configs[row.cell.run_id])
+        row.cell.variant: _flat(analysis.configs[row.cell.run_id].to_dict())
         for row in reversed(analysis.rows)
         if row.cell.run_id in analysis.configs
     }
@@ -655,8 +655,8 @@ def _models(analysis: Analysis) -> Section | None:
         ]
         own = sorted(set(flat.get(variant, {}).items()) - shared)
         lines = [f"{key}: {value}" for key, value in own] or ["as all others"]
-        if first is not None and done and done[0].result.get("equations"):
-            for part, text in done[0].result["equations"].items():
+        if first is not None and done and done[0].result.equations:
+            for part, text in done[0].result.equations.items():
                 lines += ["", f"{part} on {done[0].cell.task}", text]
         blocks.append(Listing(variant, "\n".join(lines)))
     if len(flat) > 1:
@@ -724,7 +724,7 @@ def _provenance(analysis: Analysis, output_dir: Path) -> list[str]:
     plan, rows = analysis.plan, analysis.rows
     results = [row.result for row in rows if row.result is not None]
     seeds = sorted({row.cell.seed for row in rows})
-    name = plan.study["name"]
+    name = plan.study.name
     lines = [
         f"protocol {PROTOCOL}; {len(rows)} runs planned, {len(results)} finished; seeds "
         f"{_ranges(seeds)}",
@@ -733,27 +733,27 @@ def _provenance(analysis: Analysis, output_dir: Path) -> list[str]:
     ]
     if not results:
         return lines
-    environments = _distinct_dicts([result["environment"] for result in results])
+    environments = _distinct_dicts([vars(result.environment) for result in results])
     commits = [
         f"{one['git_commit']}{' with changes' if one['git_dirty'] else ''}" for one in environments
     ]
     data: dict[tuple[str, str], set[str]] = {}
     counts: dict[str, set[str]] = {}
     for row in rows:
-        if row.result and "data" in row.result:
+        if row.result:
             key = row.cell.task, row.cell.variant
-            data.setdefault(key, set()).add(row.result["data"]["fingerprint"])
-            counts.setdefault(row.cell.task, set()).add(counts_text(row.result["data"]["counts"]))
+            data.setdefault(key, set()).add(row.result.data.fingerprint)
+            counts.setdefault(row.cell.task, set()).add(counts_text(row.result.data.counts))
     varied = list(dict.fromkeys(task for (task, _), some in data.items() if len(some) > 1))
     also = f"; on {', '.join(varied)} the data too" if varied else "; fixed: the data"
-    signatures = sorted({result["signature"] for result in results})
+    signatures = sorted({result.signature for result in results})
     spent = sum(row.seconds for row in rows)
     lost = sum(row.seconds for row in rows if row.result is None)
     tuned = _tuning_seconds(plan, output_dir)
-    restarts = sum(result.get("restarts", 0) for result in results)
+    restarts = sum(result.restarts for result in results)
     lines += [
-        f"updates: {_distinct([result['steps'] for result in results])}; chosen by validation "
-        f"{_distinct([result['selected_by'] for result in results])}; the test split is used once",
+        f"updates: {_distinct([result.steps for result in results])}; chosen by validation "
+        f"{_distinct([result.selected_by for result in results])}; the test split is used once",
         f"varied between seeds: initial weights, order of examples, dropout{also}",
         *(
             f"data of {task}: {' or '.join(sorted(told)[:3])}"
@@ -766,7 +766,7 @@ def _provenance(analysis: Analysis, output_dir: Path) -> list[str]:
             {
                 f"{metric_words(name)}: {text}"
                 for result in results
-                for name, text in result.get("signatures", {}).items()
+                for name, text in result.signatures.items()
             }
         ),
         f"code: {_distinct(commits)}",
@@ -778,9 +778,9 @@ def _provenance(analysis: Analysis, output_dir: Path) -> list[str]:
         + (f"; {restarts} restarts" if restarts else ""),
         f"made by decoderlab-report {name}",
     ]
-    drifted = [one for result in results for one in result.get("drift") or []]
+    drifted = [one for result in results for one in result.drift]
     if drifted:
-        number = sum(bool(result.get("drift")) for result in results)
+        number = sum(bool(result.drift) for result in results)
         lines.append(
             f"accepted: {number} runs went on with other code than they began with: "
             f"{', '.join(dict.fromkeys(drifted))}"
@@ -793,7 +793,7 @@ def _provenance(analysis: Analysis, output_dir: Path) -> list[str]:
 
 def _fairness(plan: Plan) -> list[str]:
     """Return what the variants were given alike, and what was accepted that is not."""
-    match = plan.budget.get("match", "updates")
+    match = plan.budget.match
     updates: dict[str, set[int | None]] = {}
     for cell in plan.cells:
         updates.setdefault(cell.task, set()).add(cell.steps)
@@ -828,7 +828,7 @@ def _tuning_seconds(plan: Plan, output_dir: Path) -> float:
     if plan.tuning is None:
         return 0.0
     try:
-        tuning = read_plan(output_dir, f"{plan.study['name']}/tuning")
+        tuning = read_plan(output_dir, f"{plan.study.name}/tuning")
     except ConfigError:
         return 0.0
     return sum(row.seconds for row in read_rows(tuning, output_dir))

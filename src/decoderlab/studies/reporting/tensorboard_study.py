@@ -48,7 +48,7 @@ def write_board(analysis: Analysis, output_dir: Path) -> Path:
     Returns:
         The folder to give to `tensorboard --logdir`.
     """
-    folder = output_dir / "studies" / analysis.plan.study["name"] / "tensorboard"
+    folder = output_dir / "studies" / analysis.plan.study.name / "tensorboard"
     folder.parent.mkdir(parents=True, exist_ok=True)
     new, old = (folder.with_name(f".tensorboard.{word}") for word in ("new", "old"))
     with FileLock(folder.with_name(".tensorboard.lock")):
@@ -93,7 +93,7 @@ def _write_runs(analysis: Analysis, output_dir: Path, folder: Path, shown: set[s
     for row, hyperparameters in track(runs, "writing the runs"):
         name = Path(_safe(row.cell.task), _safe(row.cell.variant))
         with SummaryWriter(str(folder / name / f"seed {row.cell.seed}")) as writer:
-            scores = row.result["metrics"]["test"].items()
+            scores = row.result.metrics.test.items()
             metrics = {f"test/{one}": value for one, value in scores}
             add_session(writer, hyperparameters, metrics | {"parameters": row.cell.parameters})
             if row.cell.run_id in examples:

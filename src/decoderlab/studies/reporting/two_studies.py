@@ -44,7 +44,7 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, Pa
     if first == second:
         raise ConfigError(f"both studies are {first}; give two")
     plans = {name: read_plan(output_dir, name) for name in (first, second)}
-    metrics = {name: plan.study["metric"] for name, plan in plans.items()}
+    metrics = {name: plan.study.metric for name, plan in plans.items()}
     if len(set(metrics.values())) > 1:
         raise ConfigError(
             f"{first} is about {metrics[first]}, {second} about {metrics[second]}; studies are "
@@ -61,7 +61,7 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, Pa
             f"{', '.join(dict.fromkeys(variant for variant, _ in keys[first]))}, {second} "
             f"{', '.join(dict.fromkeys(variant for variant, _ in keys[second]))}"
         )
-    by_task = plans[first].study.get("family", "task") == "task"
+    by_task = plans[first].study.family == "task"
     families: dict[str, list[tuple[str, str]]] = {}
     for variant, task in common:
         families.setdefault(task if by_task else "", []).append((variant, task))
@@ -105,7 +105,7 @@ def _side_by_side(
             place = f"{row.cell.variant}\0{row.cell.task}"
             rows.append(replace(row, cell=replace(row.cell, variant=name, task=place, factors={})))
     first, *_ = plans.values()
-    study = first.study | {"baseline": first.study["name"], "family": "study", "published": None}
+    study = replace(first.study, baseline=first.study.name, family="study", published=None)
     return Analysis(replace(first, study=study), rows)
 
 

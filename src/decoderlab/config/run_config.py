@@ -1,0 +1,311 @@
+"""The config of one run: complete, checked once, and read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from typing import Any, NamedTuple, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from decoderlab.common import require
+from decoderlab.config.completion import call, complete, find_target, is_part
+from decoderlab.config.errors import ConfigError
+from decoderlab.config.settings import Evaluation, Run, Training
+from decoderlab.config.study_settings import Budget, Study
+
+T = TypeVar("T")
+
+# What a run's result depends on; everything else in the config is how, where and why.
+SCIENTIFIC = ("task", "encoder", "decoder", "training", "evaluation", "seed")
+BUILT = ("task", "encoder", "decoder")
+SECTIONS = {
+    "training": Training,
+    "evaluation": Evaluation,
+    "run": Run,
+    "budget": Budget,
+    "study": Study,
+}
+INJECTED = {"task": (), "encoder": ("source_space",), "decoder": ("target_space", "encoder_shape")}
+
+
+class PartSettings(Mapping[str, Any]):
+    """The settings of a class, read-only: a mapping of its arguments, and `_target_`, its name.
+
+    Mappings inside are `PartSettings` too, and lists are tuples.
+
+    Args:
+        settings: as they stand in a config.
+
+    Example:
+        >>> settings = PartSettings({"_target_": "package.Class", "sizes": [1, 2]})
+        >>> settings.target, settings["sizes"], settings.to_dict()["sizes"]
+        ('package.Class', (1, 2), [1, 2])
+    """
+
+    __slots__ = ("_settings",)
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = {key: _frozen(value) for key, value in settings.items()}
+
+    @property
+    def target(self) -> str:
+        """The dotted name of the class."""
+        return self._settings["_target_"]
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the settings without the name of the class, as a dictionary of their own."""
+        return {key: value for key, value in self.to_dict().items() if key != "_target_"}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as dictionaries and lists of their own."""
+        return {key: _thawed(value) for key, value in self._settings.items()}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._settings[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._settings)
+
+    def __len__(self) -> int:
+        return len(self._settings)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.to_dict()!r})"
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return PartSettings(value)
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+
+
+def _thawed(value: Any) -> Any:
+    if isinstance(value, PartSettings):
+        return value.to_dict()
+    return list(map(_thawed, value)) if isinstance(value, tuple) else value
+
+
+class Choices(NamedTuple):
+    """The names of the YAMLs that a config was composed of, for people to read."""
+
+    task: str = "task"
+    encoder: str = "encoder"
+    decoder: str = "decoder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """Where a preset comes from.
+
+    Args:
+        authors, year, title, url: of the paper.
+        task: the paper's own task.
+        section: of the paper that describes the model; None where it is not said.
+        differs: how the preset departs from it, a sentence each.
+    """
+
+    authors: str
+    year: int
+    title: str
+    url: str
+    task: str
+    section: str | None = None
+    differs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "differs", tuple(self.differs))  # a list in a config
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """All settings of a run, each with a value; checked when it is made.
+
+    Changes make another config: `dataclasses.replace` with sections that are checked in turn, or
+    `with_setting` where a user names the setting.
+
+    Args:
+        task, encoder, decoder: the classes to build, and their settings.
+        training, evaluation, run, budget, study: the sections, see their classes.
+        seed: of initial weights, order and dropout, 0 to 2^32 - 1.
+        choices: names of task, encoder and decoder.
+        paper: where a preset comes from; None without a preset.
+    """
+
+    task: PartSettings
+    encoder: PartSettings
+    decoder: PartSettings
+    training: Training
+    evaluation: Evaluation
+    run: Run
+    budget: Budget
+    study: Study
+    seed: int
+    choices: Choices = Choices()
+    paper: Paper | None = None
+
+    def __post_init__(self) -> None:
+        seed = self.seed
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+            raise ConfigError(f"seed is {seed!r}; it must be an integer from 0 to {2**32 - 1}")
+
+    @classmethod
+    def from_composed(
+        cls, composed: DictConfig, choices: Mapping[str, str] | None = None
+    ) -> RunConfig:
+        """Return what Hydra composed, complete and checked.
+
+        Interpolations are resolved, settings that a YAML leaves out get their constructor's
+        default, and integers given for floats become floats, so that equal settings give equal
+        configs. A class with a static method `canonical(settings)` sets back there what has no
+        effect beside the rest.
+
+        Args:
+            composed: by Hydra, with or without its `hydra` node.
+            choices: the chosen option of each config group; None where names do not matter.
+
+        Raises:
+            ConfigError: for anything missing, unknown, of the wrong type or out of range.
+        """
+        plain = _resolved(composed)
+        _check_keys(plain)
+        for group in BUILT:
+            _check_target(group, plain.get(group))
+            target = find_target(group, plain[group]["_target_"])
+            settings = {key: value for key, value in plain[group].items() if key != "_target_"}
+            settings = complete(group, target, settings, injected=INJECTED[group])
+            if hasattr(target, "canonical"):
+                settings = call(group, target.canonical, settings=settings)
+            plain[group] = {"_target_": plain[group]["_target_"], **settings}
+            _fill(plain)  # once the task is there, and again what a name alone has become
+        names = {group: (choices or {}).get(group, group) for group in BUILT}
+        return cls.from_dict(plain | {"choices": names})
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> RunConfig:
+        """Return a config from the dictionaries of `to_dict`, checked but for the built classes.
+
+        Nothing that it names is imported.
+
+        Raises:
+            ConfigError: for anything missing, unknown, of the wrong type or out of range.
+        """
+        _check_keys(record)
+        for group in BUILT:
+            _check_target(group, record.get(group))
+        paper = record.get("paper")
+        return cls(
+            **{group: PartSettings(record[group]) for group in BUILT},
+            **{group: section(group, kind, record.get(group)) for group, kind in SECTIONS.items()},
+            seed=record.get("seed"),
+            choices=Choices(**record.get("choices", {})),
+            paper=None if paper is None else section("paper", Paper, paper),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the config as dictionaries and lists of its own, as it stands in config.yaml."""
+        record: dict[str, Any] = {
+            "encoder": self.encoder.to_dict(),
+            "decoder": self.decoder.to_dict(),
+            "task": self.task.to_dict(),
+            **{group: asdict(getattr(self, group)) for group in SECTIONS},
+            "seed": self.seed,
+            "choices": self.choices._asdict(),
+        }
+        if self.paper is not None:
+            record["paper"] = asdict(self.paper) | {"differs": list(self.paper.differs)}
+        return record
+
+    def scientific(self) -> dict[str, Any]:
+        """Return the part of the config that a run's result depends on."""
+        return {group: _plain(getattr(self, group)) for group in SCIENTIFIC}
+
+    def get(self, name: str) -> Any:
+        """Return a setting that a user names, such as `decoder.hidden_size`; None without it."""
+        group, *path = name.split(".")
+        value = _plain(getattr(self, group, None))
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+
+    def with_setting(self, name: str, value: Any) -> RunConfig:
+        """Return a config in which a setting that a user names has another value.
+
+        Raises:
+            ConfigError: if there is no such setting, or the value is out of range.
+        """
+        group, *path = name.split(".")
+        record = _plain(getattr(self, group, None))
+        node = record
+        for key in path[:-1]:
+            node = node.get(key) if isinstance(node, Mapping) else None
+        if not path or not isinstance(node, Mapping) or path[-1] not in node:
+            raise ConfigError(f"{name} is not a setting of this run")
+        node[path[-1]] = value
+        kind = SECTIONS.get(group)
+        made = PartSettings(record) if kind is None else section(group, kind, record)
+        return replace(self, **{group: made})
+
+
+def section(group: str, kind: type[T], given: Any) -> T:
+    """Return a section of the config, checked.
+
+    Args:
+        group: its name, for messages.
+        kind: its class.
+        given: a mapping of its settings.
+
+    Raises:
+        ConfigError: for anything missing, unknown, of the wrong type or out of range.
+    """
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{group} is missing; leave it in the config")
+    return call(group, kind, **complete(group, kind, given))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, PartSettings):
+        return value.to_dict()
+    return asdict(value) if is_dataclass(value) else value
+
+
+def _resolved(composed: DictConfig) -> dict[str, Any]:
+    """Return a composed config as plain values, without Hydra's own."""
+    if "hydra" in composed:
+        composed = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    try:
+        return OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        where = error.full_key or "the config"
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{where}: {reason}; give it as {where}=VALUE") from error
+
+
+def _check_keys(plain: Mapping[str, Any]) -> None:
+    known = list(dict.fromkeys([*SCIENTIFIC, *SECTIONS, "paper"]))
+    for key in plain:
+        if key not in known and key != "choices":
+            raise ConfigError(
+                f"{key} is not a setting; the config has {', '.join(known)}."
+                + require.did_you_mean(key, known)
+            )
+
+
+def _check_target(group: str, settings: Any) -> None:
+    if not is_part(settings):
+        raise ConfigError(
+            f"{group} has no _target_; name the class to build, or a YAML: {group}=NAME"
+        )
+
+
+def _fill(plain: dict[str, Any]) -> None:
+    """Put in what null stands for with the config's task, which is complete already."""
+    task = find_target("task", plain["task"]["_target_"])
+    for name, value in getattr(task, "fills", lambda settings: {})(plain["task"]).items():
+        *groups, key = name.split(".")
+        node: Any = plain
+        for group in groups:
+            node = node.get(group) if isinstance(node, dict) else None
+        if isinstance(node, dict) and key in node and node[key] is None:
+            node[key] = value

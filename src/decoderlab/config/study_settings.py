@@ -1,0 +1,201 @@
+"""The settings of studies: of which runs they consist, and what is given alike to all variants."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from decoderlab.common import require
+from decoderlab.common.parts import part
+from decoderlab.data.metrics import SCALES
+
+MATCHES = ("updates", "parameters", "flops", "seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What the variants of a study are given alike; the baseline of the study sets the measure.
+
+    Args:
+        match: `updates`: each variant trains for as many updates as `training` says. `parameters`:
+            besides, the width of each decoder is solved for, so that the model has as many
+            parameters as the baseline's. `flops`: the updates are solved for, so that training
+            takes as many floating-point operations as the baseline's. `seconds`: each variant
+            trains for `training.max_seconds`. Validations stay `evaluation.every_steps` apart, so
+            that a variant with more updates is validated more often.
+        width: the setting of the decoder that `parameters` changes.
+        tolerance: largest relative difference that is left in parameters or operations, 0 to 1.
+    """
+
+    match: str
+    width: str
+    tolerance: float
+
+    def __post_init__(self) -> None:
+        require.choice("match", self.match, MATCHES)
+        require.ratio("tolerance", self.tolerance)
+        if not self.width.startswith("decoder."):
+            raise ValueError(
+                f"width is {self.width!r}; name a setting of the decoder: decoder.NAME"
+            )
+
+
+SAMPLERS = ("random", "tpe")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """A search for the best settings of every variant, before its evaluation seeds are run.
+
+    Args:
+        space: settings, each with a list of values or a range `{low: A, high: B}`, with `log: true`
+            for logarithmic ones; a range between two integers is one of integers.
+        trials: settings tried for each variant on each task, at least 1.
+        seeds: of the trials' runs; none of them is a seed of the study itself.
+        sampler: `random`: every variant is tried with the very same settings. `tpe`: a
+            tree-structured Parzen estimator, which follows each variant's own results.
+    """
+
+    space: dict[str, Any]
+    trials: int
+    seeds: list[int] | str
+    sampler: str = "random"
+
+    def __post_init__(self) -> None:
+        require.at_least("tuning.trials", self.trials, 1)
+        require.choice("tuning.sampler", self.sampler, SAMPLERS)
+        if not self.space:
+            raise ValueError("tuning.space is empty; name at least one setting and its values")
+        for key, values in self.space.items():
+            _check_dimension(key, values)
+
+
+def _check_dimension(key: str, values: Any) -> None:
+    if key == "seed":
+        raise ValueError("tuning.space has seed, which is not tuned; give tuning.seeds")
+    if isinstance(values, list) and values:
+        return
+    if isinstance(values, dict) and {"low", "high"} <= set(values) <= {"low", "high", "log"}:
+        low, high = values["low"], values["high"]
+        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (low, high))
+        finite = numbers and math.isfinite(low) and math.isfinite(high)
+        if finite and low < high and (low > 0 or not values.get("log")):
+            return
+    raise ValueError(
+        f"tuning.space.{key} is {values!r}; give a list of values, or {{low: A, high: B}} with "
+        "A below B, and above 0 with log: true"
+    )
+
+
+# The trials of a study's tuning are a study in its folder.
+TUNING = "/tuning"
+FAMILIES = ("task", "study")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A published value that a study is to reproduce, with the tolerance stated before.
+
+    Args:
+        row: of the table.
+        value: what was published, in the study's metric; of the difference to the row `against`,
+            where that is given.
+        tolerance: how far from it counts as reproduced, above 0.
+        source: where it was published.
+        task: column of the table; null where there is only one.
+        against: another row; null for the value of the row itself.
+    """
+
+    row: str
+    value: float
+    tolerance: float
+    source: str
+    task: str | None = None
+    against: str | None = None
+
+    def __post_init__(self) -> None:
+        require.positive("published.tolerance", self.tolerance)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What a sweep asks, of which runs it consists, and how its table is made.
+
+    Every combination of a variant, the factors' values and a seed is a run. A setting given on the
+    command line takes the place of the factor or seeds of that name.
+
+    Args:
+        name: its folder under `outputs/studies`; null lets a sweep be named after its contents.
+        question: what the study asks, in a sentence.
+        metric: the test metric of the table, one that its tasks have; in a config, null is the
+            task's own.
+        minimum_effect: the smallest difference in that metric that anybody would care about, above
+            0; a variant is called better only if its interval lies above it, and no different only
+            by two one-sided tests against it. null: better than nothing at all is better, and
+            nothing is called no different.
+        baseline: the row that the others are to be read against; null for none.
+        family: which comparisons Holm's correction takes together: those on each `task`, or those
+            of the whole `study`.
+        retry: `failed` runs failed and diverged runs again; `none` leaves them as they are.
+        seeds: a list, or `range(0,10)`; null for the seed of the config.
+        factors: settings, each with a list of values: a grid. Or a name of your own, with the
+            levels of the factor by name, each a bundle of settings.
+        variants: names, each with a bundle of settings: what varies together.
+        references: names, each with a bundle of settings: rows that stand beside the named factors
+            and variants, and are no part of their grid.
+        exclude: combinations to leave out, each a mapping of a factor (or `variant`) to a value or
+            a list of values.
+        max_runs, max_hours: above so many runs still to do, or so long an estimate, a person is
+            asked first; without a terminal, the sweep is refused.
+        allow_drift: go on with runs made by other code, and with a plan that lacks runs of before;
+            it is recorded.
+        tuning: see `Tuning`; null for none.
+        published: values to stand beside ours, each a mapping as in `Published`.
+    """
+
+    name: str | None
+    question: str | None
+    metric: str | None
+    minimum_effect: float | None
+    baseline: str | None
+    family: str
+    retry: str
+    seeds: list[int] | str | None
+    factors: dict[str, Any] | None
+    variants: dict[str, Any] | None
+    references: dict[str, Any] | None
+    exclude: list[dict] | None
+    max_runs: int
+    max_hours: float
+    allow_drift: bool
+    tuning: Tuning | None
+    published: list[Published] | None
+
+    def __post_init__(self) -> None:
+        # In a config both are mappings.
+        if self.tuning is not None:
+            object.__setattr__(self, "tuning", part("tuning", Tuning, self.tuning))
+        if self.published is not None:
+            published = [
+                part(f"published[{index}]", Published, given)
+                for index, given in enumerate(self.published)
+            ]
+            object.__setattr__(self, "published", published)
+        if self.metric is not None:
+            require.choice("metric", self.metric, list(SCALES))
+        require.choice("retry", self.retry, ("none", "failed"))
+        require.choice("family", self.family, FAMILIES)
+        if self.minimum_effect is not None:
+            require.positive("minimum_effect", self.minimum_effect)
+        require.at_least("max_runs", self.max_runs, 1)
+        require.positive("max_hours", self.max_hours)
+        if self.name is not None:
+            plain = self.name.removesuffix(TUNING)
+            plain = plain.replace("-", "").replace("_", "").replace(".", "")
+            if not plain.isalnum() or not plain.isascii() or self.name[0] in ".-":
+                raise ValueError(
+                    f"name is {self.name!r}; use letters, digits, '-', '_' and '.', "
+                    "beginning with a letter or digit"
+                )
+            require.between("the length of name", len(self.name), 1, 80)

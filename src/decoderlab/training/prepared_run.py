@@ -1,0 +1,158 @@
+"""A run that can begin: its config checked, its task and sizes built, nothing written yet."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from decoderlab.config.errors import ConfigError
+from decoderlab.config.resolution import run_id
+from decoderlab.config.run_config import RunConfig
+from decoderlab.config.settings import Run
+from decoderlab.data.task import Task
+from decoderlab.layers.equations import count
+from decoderlab.records.folder_names import existing_folders, find_folder
+from decoderlab.records.run_folder import RunFolder
+from decoderlab.training.assembly import build_networks, build_task
+from decoderlab.training.distributed import check_ranks
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that was checked and can begin.
+
+    Args:
+        config: of the run.
+        run_id: sha256 of the scientific config and the data.
+        task: with its data.
+        folder: where its records are or will be.
+        networks: encoder and decoder on the meta device, for their sizes.
+    """
+
+    config: RunConfig
+    run_id: str
+    task: Task
+    folder: RunFolder
+    networks: tuple[nn.Module, nn.Module]
+
+    @property
+    def num_parameters(self) -> int:
+        """Trained parameters."""
+        return count(*self.networks)
+
+    @property
+    def total_steps(self) -> int | None:
+        """The budget in updates; None for a budget in seconds."""
+        batches = self.task.train_dataloader().batches_per_epoch
+        return self.config.training.total_steps(batches)
+
+    @property
+    def title(self) -> str:
+        """What a person calls this run."""
+        return " · ".join([*self.config.choices, f"seed {self.config.seed}"])
+
+
+def prepare(composed: DictConfig, choices: Mapping[str, str]) -> Prepared:
+    """Check a config to the last setting and build everything once, without writing anything.
+
+    Args:
+        composed: by Hydra.
+        choices: the chosen option of each config group; for names only.
+
+    Raises:
+        ConfigError: if the run cannot work.
+    """
+    return prepare_config(RunConfig.from_composed(composed, choices))
+
+
+def prepare_config(config: RunConfig) -> Prepared:
+    """Do what `prepare` does, from a config that is complete.
+
+    Raises:
+        ConfigError: as `prepare`.
+    """
+    for name in ("factors", "variants", "seeds", "tuning"):
+        if getattr(config.study, name) is not None:
+            raise ConfigError(
+                f"study.{name} is given, which makes a sweep, but this is one run; give -m, or put "
+                "hydra: {mode: MULTIRUN} into the study's YAML"
+            )
+    return prepare_planned(config)
+
+
+def prepare_planned(config: RunConfig, folder: RunFolder | None = None) -> Prepared:
+    """Do what `prepare` does, for a run that may be one of a sweep.
+
+    Args:
+        config: of the run.
+        folder: of the run, where it is known.
+
+    Raises:
+        ConfigError: as `prepare`.
+    """
+    check_machine(config)
+    task = build_task(config)
+    networks = meta_networks(config, task)
+    identity = run_id(config, task.data.fingerprint)
+    if folder is None:
+        folder = find_folder(config, identity, existing_folders(Path(config.run.output_dir)))
+    return Prepared(config, identity, task, folder, networks)
+
+
+def meta_networks(config: RunConfig, task: Task) -> tuple[nn.Module, nn.Module]:
+    """Return encoder and decoder on the meta device: sizes are checked, nothing is computed."""
+    with torch.device("meta"):
+        return build_networks(config, task.data.source_space, task.data.target_space)
+
+
+def check_machine(config: RunConfig, *, sweeping: bool = False) -> None:
+    """Raise ConfigError for what this machine cannot do; leaves nothing behind.
+
+    Args:
+        config: of the run.
+        sweeping: whether the run is one of a sweep.
+    """
+    check_gpus(config.run)
+    check_ranks(config.run, sweeping)
+    check_writable(Path(config.run.output_dir))
+    check_precision(config.training.precision, config.run.accelerator)
+
+
+def check_gpus(run: Run) -> None:
+    """Raise ConfigError for GPUs that are not there."""
+    if run.accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigError("run.accelerator is 'gpu', but torch sees none; take run.accelerator=cpu")
+    gpus = torch.cuda.device_count() if run.accelerator != "cpu" else 0
+    if gpus and run.devices > gpus:
+        raise ConfigError(f"run.devices is {run.devices}, but torch sees {gpus} GPUs; take fewer")
+
+
+def check_precision(precision: str, accelerator: str) -> None:
+    """Raise ConfigError for bfloat16 on a CPU whose recurrent kernels do not have it."""
+    on_cpu = accelerator == "cpu" or not torch.cuda.is_available()
+    if precision == "bfloat16" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise ConfigError(
+            "training.precision is 'bfloat16', but the recurrent kernels of this CPU do not have "
+            "it (they need AVX-512); take training.precision=float32"
+        )
+
+
+def check_writable(output_dir: Path) -> None:
+    """Raise ConfigError unless runs can be written below a folder; leaves nothing behind."""
+    nearest = output_dir.absolute()
+    try:  # what the permissions say is not what the file system does
+        while not nearest.exists():
+            nearest = nearest.parent
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"run.output_dir is {str(output_dir)!r}, but nothing can be written to {nearest} "
+            f"({error.strerror}); give another folder: run.output_dir=FOLDER"
+        ) from error

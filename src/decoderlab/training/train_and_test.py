@@ -1,0 +1,271 @@
+"""Training and testing of one run, and the result that comes of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import OmegaConf
+from pytorch_lightning.plugins.environments import LightningEnvironment
+
+from decoderlab.common.progress import say
+from decoderlab.config.environment import environment
+from decoderlab.config.run_config import RunConfig
+from decoderlab.config.settings import PRECISIONS
+from decoderlab.data.metrics import signature
+from decoderlab.data.task import Task, counts_text
+from decoderlab.layers.equations import as_text, equations_of
+from decoderlab.records.run_folder import (
+    AtomicCheckpointIO,
+    Invalid,
+    RunFolder,
+    verify,
+    write_json,
+    write_text,
+)
+from decoderlab.records.run_result import DataSummary, Environment, Metrics, RunResult
+from decoderlab.records.tensorboard import write_summary
+from decoderlab.training import cost
+from decoderlab.training.assembly import build_model
+from decoderlab.training.distributed import Ranks
+from decoderlab.training.interruption import Interruption
+from decoderlab.training.model_evaluation import load_best, measure_on, quiet
+from decoderlab.training.module import EncoderDecoder
+from decoderlab.training.prepared_run import Prepared
+from decoderlab.training.probes import probe
+from decoderlab.training.recorder import Diverged, Recorder, Report
+
+T = TypeVar("T")
+
+
+class Tested(NamedTuple):
+    """The scores of the test split, and the seconds that they took."""
+
+    scores: dict[str, float]
+    seconds: float
+
+
+def train_and_test(
+    prepared: Prepared, interruption: Interruption, report: Report, ranks: Ranks
+) -> RunResult | None:
+    """Train a model from its last valid checkpoint on, test it, and write what it predicts.
+
+    Args:
+        prepared: from `prepare`.
+        interruption: asked between two updates.
+        report: called with (step, values) as training goes on.
+        ranks: the processes of the run.
+
+    Returns:
+        The result, with nothing in `drift`; None of any rank but the first.
+
+    Raises:
+        Interrupted: by a signal, once the run's state is on the disk.
+        Diverged: if a loss or score is NaN or infinite.
+    """
+    config, task, folder = prepared.config, prepared.task, prepared.folder
+    started = time.time()
+    torch.set_num_threads(config.run.threads)
+    cost.reset_peak_memory()
+    if not ranks.rank:
+        _describe(prepared)
+    model = build_model(config, task)
+    model.ranks = ranks
+    recorder = Recorder(
+        folder=folder,
+        run=config.run,
+        evaluation=config.evaluation,
+        total_steps=prepared.total_steps,
+        max_seconds=config.training.max_seconds,
+        interruption=interruption,
+        report=report,
+        ranks=ranks,
+    )
+    with quiet():
+        trainer = make_trainer(config, recorder, folder.path)
+    checkpoint = ranks.broadcast(None if ranks.rank else _newest_valid(folder))
+    recorder.open(0 if checkpoint is None else _resume(recorder, checkpoint))
+    try:
+        tested = _fit_and_test(trainer, model, task, recorder, checkpoint)
+        if ranks.rank:
+            return None
+        _write_predictions(folder, task, model)
+        probed = _probed(folder, task, model)
+        if recorder.writer is not None:
+            shown = config.run.num_samples
+            write_summary(recorder.writer, config, tested.scores, folder.predictions, shown)
+    finally:
+        recorder.close()
+    return _result(prepared, model, recorder, trainer, probed, started, tested)
+
+
+def _resume(recorder: Recorder, checkpoint: Path) -> int:
+    """Give the recorder what a checkpoint kept; return the checkpoint's step."""
+    saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    recorder.load_state_dict(next(iter(saved["callbacks"].values())))
+    say(f"going on from update {saved['global_step']}")
+    return saved["global_step"]
+
+
+def _fit_and_test(
+    trainer: pl.Trainer,
+    model: EncoderDecoder,
+    task: Task,
+    recorder: Recorder,
+    checkpoint: Path | None,
+) -> Tested:
+    """Train to the end of the budget, then test the best weights."""
+    with quiet():
+        if not recorder.memory["finished"]:
+            measure_on(model, task, "validation")
+            trainer.fit(model, datamodule=task, ckpt_path=checkpoint, weights_only=True)
+        load_best(model, recorder.folder, recorder.memory["best"]["file"])
+        measure_on(model, task, "test")
+        recorder.check()
+        started = time.perf_counter()
+        trainer.test(model, datamodule=task, verbose=False)
+    seconds = time.perf_counter() - started
+    scores = model.evaluated()
+    if not all(map(math.isfinite, scores.values())):
+        raise Diverged(recorder.memory["last"]["step"])
+    return Tested(scores, seconds)
+
+
+def _result(
+    prepared: Prepared,
+    model: EncoderDecoder,
+    recorder: Recorder,
+    trainer: pl.Trainer,
+    probed: dict[str, Any] | None,
+    started: float,
+    tested: Tested,
+) -> RunResult:
+    """Return what became of a run whose model has just been tested."""
+    config, task, memory = prepared.config, prepared.task, recorder.memory
+    data, signatures = task.data, task.signatures()
+    size, search = len(data.splits["test"]), model.search.signature
+    device = trainer.strategy.root_device
+    return RunResult(
+        run_id=prepared.run_id,
+        choices=config.choices._asdict(),
+        seed=config.seed,
+        metrics=Metrics(
+            test=tested.scores,
+            validation=memory["best"]["metrics"],
+            validation_last=memory["last"]["metrics"],
+        ),
+        signature=signature(
+            "test", size, data.max_target_length, data.fingerprint, search, signatures
+        ),
+        signatures=signatures,
+        selected_by=config.evaluation.select,
+        best_step=memory["best"]["step"],
+        best_checkpoint=f"checkpoints/{memory['best']['file']}",
+        steps=memory["last"]["step"],
+        examples_seen=memory["examples_seen"],
+        tokens_seen=memory["tokens_seen"],
+        batches_per_epoch=task.train_dataloader().batches_per_epoch,
+        probes=probed,
+        equations={
+            "encoder": as_text(equations_of(model.encoder)),
+            "decoder": as_text(equations_of(model.decoder)),
+        },
+        parameters=cost.count_parameters(model),
+        flops_per_example=cost.flops_per_example(model.cpu(), data.splits["validation"]),
+        train_seconds=memory["train_seconds"],
+        evaluation_seconds=memory["evaluation_seconds"] + tested.seconds,
+        peak_memory_bytes=cost.peak_memory(),
+        restarts=memory["restarts"],
+        started=started,
+        ended=time.time(),
+        data=DataSummary(
+            fingerprint=data.fingerprint,
+            counts=data.counts,
+            baselines=_spared("rules beside", task.baselines) or {},
+        ),
+        environment=Environment(**environment(device), world_size=recorder.ranks.world_size),
+        drift=[],
+        budget=config.budget,
+    )
+
+
+def make_trainer(config: RunConfig, recorder: Recorder, root: Path) -> pl.Trainer:
+    """Return a Trainer that leaves records, progress and checkpoints to the recorder."""
+    run, ranks = config.run, recorder.ranks
+    alone = ranks.world_size == 1
+    return pl.Trainer(
+        accelerator=run.accelerator,
+        devices=run.devices,
+        num_nodes=run.num_nodes,
+        strategy="auto" if alone else run.strategy.replace("auto", "ddp"),
+        precision=PRECISIONS[config.training.precision],
+        # The stream of batches is endless; the recorder says when the budget is used up.
+        max_epochs=-1,
+        val_check_interval=config.evaluation.every_steps,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[recorder],
+        # Alone, it says so: Lightning would take a cluster's job for one of many processes.
+        plugins=[AtomicCheckpointIO(), ranks.environment or LightningEnvironment()],
+        default_root_dir=root,
+    )
+
+
+def _describe(prepared: Prepared) -> None:
+    """Write what is needed to use the run later, before anything can go wrong."""
+    say(f"data: {counts_text(prepared.task.data.counts)}")
+    config = OmegaConf.create(prepared.config.to_dict())
+    write_text(prepared.folder.config, OmegaConf.to_yaml(config))
+    write_json(prepared.folder.vocabularies, prepared.task.data.record())
+
+
+def _newest_valid(folder: RunFolder) -> Path | None:
+    """Return the checkpoint to go on from."""
+    for path in folder.resume_checkpoints():
+        try:
+            verify(path)
+            return path
+        except Invalid as error:
+            say(f"{error}; falling back to the one before")
+    return None
+
+
+def _probed(folder: RunFolder, task: Task, model: EncoderDecoder) -> dict[str, Any] | None:
+    """Write what the report's pictures show; the scores stand without it, if it cannot be had."""
+    probes = _spared("pictures of", lambda: probe(model, task))
+    if probes is None:
+        return None
+    probes.write(folder.probes)
+    return probes.counts
+
+
+def _spared(what: str, make: Callable[[], T]) -> T | None:
+    """Return what `make` returns; None, said in a line, if somebody's module or task fails."""
+    try:
+        return make()
+    except Exception as error:  # whatever it does
+        say(f"no {what} this run: {type(error).__name__}: {error}")
+        return None
+
+
+def _write_predictions(folder: RunFolder, task: Task, model: EncoderDecoder) -> None:
+    lines = []
+    for row, prediction, correct in sorted(model.predictions, key=lambda one: one[0]):
+        record = {
+            "source": task.shown_source("test", row),
+            "target": task.text_of(task.accepted("test", row)[0]),
+            "prediction": task.text_of(prediction),
+            "correct": correct,
+        }
+        lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+    write_text(folder.predictions, "".join(lines))
