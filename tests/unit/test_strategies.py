@@ -12,6 +12,7 @@ from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.feedback import Feedback, FeedbackSettings
 from decoderlab.decoders.heads import Head, HeadSettings
 from decoderlab.decoders.routes import Combination
+from tests import parts
 
 SPACE = TokenSpace(9)
 
@@ -103,7 +104,7 @@ def test_a_tied_table_is_trained_from_both_ends():
         cell="gru",
         hidden_size=4,
         routes=["every_input"],
-        head={"kind": "linear", "tied": True},
+        head=parts.head("linear", tied=True),
         embedding_size=4,
     )
     encoded = Encoded(torch.randn(1, 2, 4), torch.ones(1, 2).bool(), torch.randn(1, 4), None)
@@ -122,8 +123,8 @@ def test_context_and_state_are_mixed_as_the_name_says(mixing):
         cell="gru",
         hidden_size=4,
         routes=["initial_state"],
-        bridge="copy",
-        attention={"score": "dot", "mixing": mixing},
+        bridge=parts.bridge("copy"),
+        attention=parts.attention("dot", mixing=mixing),
         embedding_size=3,
     )
     state = State(torch.randn(1, 2, 4), None)
@@ -161,7 +162,7 @@ def test_each_route_enters_where_it_says_and_nowhere_else(route, feedback):
         cell="gru",
         hidden_size=4,
         routes=[route],
-        bridge="copy",
+        bridge=parts.bridge("copy"),
         feedback=feedback,
         embedding_size=3,
     )
