@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from decoderlab.config.completion import find_target
+from decoderlab.config.completion import maker
 from decoderlab.config.run_config import RunConfig
 from decoderlab.contract import EncoderShape, ImageSpace, Space, TokenSpace
 from tests.conftest import composed, small, variants
@@ -34,8 +34,8 @@ def task_of(encoder: str) -> str:
 def settings(group: str, name: str, *overrides: str) -> tuple[Any, dict[str, Any]]:
     """Return the class of a variant, and the settings of a small one."""
     config = RunConfig.from_composed(composed(*small(group, name), *overrides))
-    part = getattr(config, group)
-    return find_target(group, part.target), part.arguments()
+    made = maker(group, getattr(config, group).to_dict())
+    return made.func, made.keywords
 
 
 def source_space(encoder: str) -> Space:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import pytest
 import torch
@@ -22,11 +23,17 @@ from decoderlab.testing import (
 )
 from decoderlab.testing.decoder_checks import DECODER_CHECKS
 from decoderlab.testing.encoder_checks import ENCODER_CHECKS
+from tests import parts
 
-BASIS = {"cell": "gru", "hidden_size": 8, "routes": ["initial_state"], "bridge": "copy"}
-ATTENTION = BASIS | {"attention": "dot"}
+BASIS = {
+    "cell": "gru",
+    "hidden_size": 8,
+    "routes": ["initial_state"],
+    "bridge": parts.bridge("copy"),
+}
+ATTENTION = BASIS | {"attention": parts.attention("dot")}
 SAMPLING = BASIS | {
-    "feedback": {"kind": "scheduled_sampling", "schedule": "constant", "first_ratio": 0.5}
+    "feedback": parts.feedback("scheduled_sampling", schedule="constant", first_ratio=0.5)
 }
 
 
@@ -241,8 +248,8 @@ class ComputesInItsConstructor(RecurrentDecoder):
         self.scale = float(self.head.output.weight.abs().mean())
 
 
-PER_SEQUENCE = BASIS | {"feedback": SAMPLING["feedback"] | {"scope": "sequence"}}
-FALLING = BASIS | {"feedback": {"kind": "scheduled_sampling", "decay_steps": 100}}
+PER_SEQUENCE = BASIS | {"feedback": partial(SAMPLING["feedback"], scope="sequence")}
+FALLING = BASIS | {"feedback": parts.feedback("scheduled_sampling", decay_steps=100)}
 EVERY = BASIS | {"routes": ["every_input"]}
 ROUTES_CHECK = "routes_carry_gradient_exactly_when_on"
 REORDER_CHECK = "reorder_moves_everything_a_row_knows"
@@ -271,7 +278,7 @@ DEFECTS = [
     (FeedsBackBOS, SAMPLING, "ones_own_output_is_fed_back", "most probable"),
     (
         FeedsBackTheLeastProbable,
-        BASIS | {"feedback": "free_running"},
+        BASIS | {"feedback": parts.feedback("free_running")},
         "ones_own_output_is_fed_back",
         "most probable",
     ),
@@ -495,7 +502,7 @@ def test_every_check_of_encoders_is_known_to_fail():
 
 
 def test_a_decoder_of_values_is_checked_too():
-    chosen = BASIS | {"head": {"kind": "linear", "distribution": "gaussian"}}
+    chosen = BASIS | {"head": parts.head("linear", distribution="gaussian")}
     check_decoder(RecurrentDecoder, target_space=ValueSpace(3), **chosen)
     failures = decoder_failures(FutureSeen, target_space=ValueSpace(3), **chosen)
     assert "the_future_has_no_influence" in [failure.check for failure in failures]

@@ -131,14 +131,15 @@ def test_context_routes_varies_route_and_feedback_and_nothing_else():
         "first_input": "[first_input]",
         "output": "[output]",
     }
-    assert {cell.given["decoder.feedback.kind"] for cell in cells} == {"none", "teacher_forcing"}
+    assert {cell.given["decoder/feedback"] for cell in cells} == {"none", "teacher_forcing"}
     assert {cell.given["task"] for cell in cells} == {"echo", "addition_2digits", "g2p"}
     assert len(cells) == 5 * 2 * 3 * 10
-    free = {"decoder.routes", "decoder.feedback.kind", "task", "seed"}
+    free = {"decoder.routes", "decoder/feedback", "task", "seed"}
     assert all(set(cell.given) == free for cell in cells)
     assert sum(cell.variant == "attention" for cell in grid_of("context_routes")) == 3 * 10
     whole = composed("study=context_routes").decoder
-    assert (whole.bridge.kind, whole.bridge.source) == ("dense", "summary"), (
+    bridge = (whole.bridge._target_.rpartition(".")[2], whole.bridge.source)
+    assert bridge == ("DenseBridge", "summary"), (
         "every route carries the same vector, through a map of its own"
     )
 
@@ -158,7 +159,7 @@ def test_echo_attention_varies_four_things_and_has_the_articles_model_beside():
     assert {key: ours.task[key] for key in theirs.task} == dict(theirs.task)
     first = composed("study=echo_attention", *cells[0].overrides)
     assert list(first.decoder.routes) == ["every_input"]
-    assert first.decoder.feedback.kind == "none"
+    assert first.decoder.feedback._target_.endswith(".NoFeedback")
 
 
 def test_source_reversal_is_the_declared_grid():

@@ -7,18 +7,22 @@ from itertools import combinations, product
 import pytest
 import torch
 
+from decoderlab.config.completion import build, complete
+from decoderlab.config.resolution import INJECTED
 from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace, ValueSpace
 from decoderlab.decoders import RecurrentDecoder
-from decoderlab.decoders.attention import MIXINGS, QUERIES, SCORES
-from decoderlab.decoders.bridges import BRIDGES, CELL_STATES
-from decoderlab.decoders.feedback import FEEDBACKS, SCHEDULES
-from decoderlab.decoders.heads import HEADS
+from decoderlab.decoders.attention import MIXINGS, QUERIES
+from decoderlab.decoders.bridges import CELL_STATES
+from decoderlab.decoders.feedback import SCHEDULES
 from decoderlab.decoders.routes import COMBINATIONS, ROUTES
 from decoderlab.layers.recurrent_stack import CELLS
 from decoderlab.testing import ENCODER_SHAPE, check_decoder
+from tests import parts
 from tests.conftest import variants
 from tests.contracts.pairs import all_pairs, settings, shape_of
 
+BRIDGES, FEEDBACKS = variants("decoder/bridge"), variants("decoder/feedback")
+HEADS = variants("decoder/head")
 # Without a state, of another depth and width, without a cell: what a decoder may meet.
 OTHER_SHAPES = [EncoderShape(8, 8), EncoderShape(5, 7, 6, state_num_layers=3, has_cell=False)]
 
@@ -36,7 +40,7 @@ def recurrent(**chosen):
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "gru_reset_summary"])
 @pytest.mark.parametrize("routes", [["initial_state"], ["every_input"], ["first_input", "output"]])
 def test_every_cell_passes_it_with_two_layers(cell, routes):
-    bridge = "copy" if "initial_state" in routes else "learned"
+    bridge = parts.bridge("copy" if "initial_state" in routes else "learned")
     recurrent(cell=cell, routes=routes, bridge=bridge, num_layers=2, embedding_size=3)
 
 
@@ -45,18 +49,18 @@ def test_every_cell_passes_it_with_two_layers(cell, routes):
 @pytest.mark.parametrize("cell_state", CELL_STATES)
 @pytest.mark.parametrize("source", ["state", "summary"])
 def test_every_bridge_passes_it_with_every_cell_state(kind, cell_state, source, encoder_shape):
-    bridge = {"kind": kind, "cell": cell_state}
+    more = {"cell": cell_state}
     if kind in ("mean", "learned"):
         if source == "summary":
             return  # they read neither
     else:
-        bridge["source"] = source
+        more["source"] = source
     width = encoder_shape.state_size if source == "state" else encoder_shape.summary_size
     recurrent(
         encoder_shape=encoder_shape,
         hidden_size=width or encoder_shape.summary_size,
         routes=["every_input"] if kind == "learned" else ["initial_state"],
-        bridge=bridge,
+        bridge=parts.bridge(kind, **more),
         num_layers=2,
     )
 
@@ -66,7 +70,7 @@ def test_every_bridge_passes_it_with_every_cell_state(kind, cell_state, source, 
 @pytest.mark.parametrize("state", ["current", "previous"])
 @pytest.mark.parametrize("extra", [{}, {"rank": 3}, {"tied": True}], ids=str)
 def test_every_head_passes_it_with_every_combination(kind, combine, state, extra):
-    head = {"kind": kind, "sees_previous": True, "state": state, **extra}
+    head = parts.head(kind, sees_previous=True, state=state, **extra)
     recurrent(routes=["every_input", "output"], combine=combine, head=head, embedding_size=4)
 
 
@@ -74,11 +78,10 @@ def test_every_head_passes_it_with_every_combination(kind, combine, state, extra
 @pytest.mark.parametrize("scope", ["token", "sequence"])
 @pytest.mark.parametrize("space", [TokenSpace(9), ValueSpace(2)], ids=str)
 def test_scheduled_sampling_passes_it(schedule, scope, space):
-    feedback = {"kind": "scheduled_sampling", "schedule": schedule, "scope": scope}
-    feedback |= {"first_ratio": 0.5} if schedule == "constant" else {"decay_steps": 50}
-    head = "linear"
-    if isinstance(space, ValueSpace):
-        head = {"kind": "linear", "distribution": "point"}
+    more = {"first_ratio": 0.5} if schedule == "constant" else {"decay_steps": 50}
+    feedback = parts.feedback("scheduled_sampling", schedule=schedule, scope=scope, **more)
+    over = "point" if isinstance(space, ValueSpace) else "categorical"
+    head = parts.head("linear", distribution=over)
     recurrent(routes=["every_input"], target_space=space, feedback=feedback, head=head, dropout=0.3)
 
 
@@ -88,15 +91,17 @@ OF_VALUES = [feedback for feedback in FEEDBACKS if feedback != "softmax"]
 @pytest.mark.parametrize("distribution", ["point", "gaussian"])
 @pytest.mark.parametrize("feedback", OF_VALUES)
 @pytest.mark.parametrize("embedding_size", [None, 4])
-@pytest.mark.parametrize("attention", [None, "additive", {"score": "dot", "input_feeding": True}])
+@pytest.mark.parametrize(
+    "attention", [("none", {}), ("additive", {}), ("dot", {"input_feeding": True})]
+)
 def test_values_are_written_like_tokens(distribution, feedback, embedding_size, attention):
     recurrent(
         target_space=ValueSpace(2),
         routes=["initial_state", "every_input"],
-        bridge="copy",
-        feedback=feedback,
-        attention=attention,
-        head={"kind": "tanh", "distribution": distribution},
+        bridge=parts.bridge("copy"),
+        feedback=parts.feedback(feedback),
+        attention=parts.attention(attention[0], **attention[1]),
+        head=parts.head("tanh", distribution=distribution),
         embedding_size=embedding_size,
     )
 
@@ -109,8 +114,8 @@ def test_values_have_no_softmax_to_feed_back():
             cell="lstm",
             hidden_size=3,
             routes=["every_input"],
-            feedback="softmax",
-            head={"kind": "linear", "distribution": "point"},
+            feedback=parts.feedback("softmax"),
+            head=parts.head("linear", distribution="point"),
         )
 
 
@@ -134,8 +139,9 @@ def test_softmax_feedback_is_the_distribution_before_and_passes_the_gradient(emb
     assert gradient[5] != 0
 
 
+SCORES = [name for name in variants("decoder/attention") if name != "none"]
 ATTENTIONS = [None] + [
-    {"score": score, "query": query, "input_feeding": feeding, "mixing": mixing}
+    {"name": score, "query": query, "input_feeding": feeding, "mixing": mixing}
     for score, query, feeding, mixing in product(SCORES, QUERIES, (False, True), MIXINGS)
 ]
 ROUTE_SETS = [list(some) for n in range(5) for some in combinations(ROUTES, n)]
@@ -156,9 +162,9 @@ def tiny(routes, feedback, attention, embedding_size=2) -> RecurrentDecoder:
         hidden_size=3,
         embedding_size=embedding_size,
         routes=routes,
-        feedback=feedback,
-        bridge="dense" if "initial_state" in routes else "zero",
-        attention=attention,
+        feedback=parts.feedback(feedback),
+        bridge=parts.bridge("dense" if "initial_state" in routes else "zero"),
+        attention=attention and parts.attention(**attention),
     ).double()
 
 
@@ -225,34 +231,42 @@ def test_attention_weights_are_exactly_zero_at_masked_positions():
     [
         ({"routes": []}, "nothing of the source"),
         ({"routes": ["initial_state"]}, "carries nothing"),
-        ({"routes": ["initial_state"], "bridge": "learned"}, "carries nothing"),
+        ({"routes": ["initial_state"], "bridge": parts.bridge("learned")}, "carries nothing"),
         ({"routes": ["output", "output"]}, "name each entry once"),
         ({"routes": ["outptu"]}, "Did you mean output"),
         ({"combine": "max"}, "concat, add, mul"),
         ({"cell": "gru_reset_summary", "routes": ["first_input"]}, "take the route every_input"),
         (
-            {"head": {"kind": "linear", "sees_previous": True}, "feedback": "none"},
+            {"head": parts.head("linear", sees_previous=True), "feedback": parts.feedback("none")},
             "sees_previous=true",
         ),
-        ({"head": {"kind": "linear", "distribution": "point"}}, "the targets are tokens"),
+        ({"head": parts.head("linear", distribution="point")}, "the targets are tokens"),
         (
             {
                 "target_space": ValueSpace(2),
-                "head": {"kind": "linear", "distribution": "categorical"},
+                "head": parts.head("linear", distribution="categorical"),
             },
             "take decoder.head.distribution=point or gaussian",
         ),
-        ({"head": {"kind": "linear", "tied": True}}, "no table of embeddings"),
-        ({"head": {"kind": "linear", "tied": True, "rank": 2}}, "leave head.rank out"),
-        ({"head": {"kind": "linear", "szie": 2}}, "Did you mean size"),
-        ({"head": {"kind": "tanh", "state": "previous"}, "attention": "dot"}, "attention.mixing"),
-        ({"attention": "dto"}, "Did you mean dot"),
-        ({"attention": "dot", "hidden_size": 5}, "take decoder.attention.score=general"),
-        ({"bridge": {"kind": "dense", "cell": "hiden"}}, "Did you mean hidden"),
-        ({"head": {"kind": "linear", "tied": True}, "feedback": "none"}, "head.tied=true"),
-        ({"feedback": {"kind": "scheduled_sampling", "schedule": "constant"}}, "teacher forcing"),
-        ({"feedback": {"kind": "scheduled_sampling", "first_ratio": 1.5}}, "between 0 and 1"),
-        ({"feedback": {"kind": "scheduled_sampling", "decay_steps": 0}}, "at least 1"),
+        ({"head": parts.head("linear", tied=True)}, "no table of embeddings"),
+        ({"head": parts.head("linear", tied=True, rank=2)}, "leave head.rank out"),
+        (
+            {"head": parts.head("tanh", state="previous"), "attention": parts.attention("dot")},
+            "attention.mixing",
+        ),
+        ({"attention": "dot"}, "'dot' is no part; give a class"),
+        ({"attention": parts.attention("dot"), "hidden_size": 5}, "take decoder/attention=general"),
+        ({"bridge": parts.bridge("dense", cell="hiden")}, "Did you mean hidden"),
+        (
+            {"head": parts.head("linear", tied=True), "feedback": parts.feedback("none")},
+            "head.tied=true",
+        ),
+        (
+            {"feedback": parts.feedback("scheduled_sampling", schedule="constant")},
+            "teacher forcing",
+        ),
+        ({"feedback": parts.feedback("scheduled_sampling", first_ratio=1.5)}, "between 0 and 1"),
+        ({"feedback": parts.feedback("scheduled_sampling", decay_steps=0)}, "at least 1"),
     ],
     ids=str,
 )
@@ -268,49 +282,66 @@ BASIS = {
     "hidden_size": 8,
     "routes": ["every_input"],
     "combine": "concat",
-    "bridge": "zero",
-    "feedback": "teacher_forcing",
+    "bridge": parts.chosen("bridge", "zero"),
+    "feedback": parts.chosen("feedback", "teacher_forcing"),
     "attention": None,
-    "head": "linear",
+    "head": parts.chosen("head", "linear"),
     "embedding_size": 4,
     "num_layers": 1,
     "dropout": 0.0,
 }
 
 
+def normal(settings: dict) -> dict:
+    """Return what a run is named by, of settings as a config has them."""
+    completed = complete("decoder", RecurrentDecoder, settings, INJECTED["decoder"])
+    return RecurrentDecoder.canonical(completed)
+
+
 @pytest.mark.parametrize(
     ("basis", "without_effect"),
     [
-        ({}, {"bridge": "copy"}),
-        ({}, {"bridge": {"kind": "zero", "source": "summary", "cell": "hidden"}}),
-        ({}, {"feedback": {"kind": "teacher_forcing", "scope": "sequence", "decay_steps": 5}}),
-        ({}, {"attention": {"score": None, "query": "previous", "mixing": "none"}}),
-        ({}, {"head": {"kind": "linear", "size": 3}}),
-        ({"feedback": "none"}, {"embedding_size": 7}),
-        ({"feedback": "none"}, {"combine": "add"}),
+        ({}, {"bridge": parts.chosen("bridge", "copy")}),
+        ({}, {"bridge": parts.chosen("bridge", "zero", source="summary", cell="hidden")}),
+        (
+            {},
+            {
+                "feedback": parts.chosen(
+                    "feedback", "teacher_forcing", scope="sequence", decay_steps=5
+                )
+            },
+        ),
+        ({}, {"attention": parts.chosen("attention", "none", query="previous", mixing="none")}),
+        ({}, {"head": parts.chosen("head", "linear", size=3)}),
+        ({"feedback": parts.chosen("feedback", "none")}, {"embedding_size": 7}),
+        ({"feedback": parts.chosen("feedback", "none")}, {"combine": "add"}),
         ({"routes": ["first_input"]}, {"combine": "mul"}),
-        ({"attention": "dot"}, {"attention": {"score": "dot", "size": 3}}),
+        # The route initial_state is off, so nothing of the bridge is in force.
+        ({}, {"bridge": parts.chosen("bridge", "dense", source="summary")}),
+        (
+            {"attention": parts.chosen("attention", "dot")},
+            {"attention": parts.chosen("attention", "dot", size=3)},
+        ),
         ({"routes": ["output", "every_input"]}, {"routes": ["every_input", "output"]}),
         (
-            {"cell": "gru", "bridge": "dense", "routes": ["initial_state"]},
-            {"bridge": {"kind": "dense", "cell": "zero"}},
+            {"cell": "gru", "bridge": parts.chosen("bridge", "dense"), "routes": ["initial_state"]},
+            {"bridge": parts.chosen("bridge", "dense", cell="zero")},
         ),
         (
             {
-                "feedback": {
-                    "kind": "scheduled_sampling",
-                    "schedule": "constant",
-                    "first_ratio": 0.5,
-                }
+                "feedback": parts.chosen(
+                    "feedback", "scheduled_sampling", schedule="constant", first_ratio=0.5
+                )
             },
             {
-                "feedback": {
-                    "kind": "scheduled_sampling",
-                    "schedule": "constant",
-                    "first_ratio": 0.5,
-                    "decay_steps": 7,
-                    "last_ratio": 0.1,
-                }
+                "feedback": parts.chosen(
+                    "feedback",
+                    "scheduled_sampling",
+                    schedule="constant",
+                    first_ratio=0.5,
+                    decay_steps=7,
+                    last_ratio=0.1,
+                )
             },
         ),
     ],
@@ -319,14 +350,16 @@ BASIS = {
 def test_what_has_no_effect_makes_no_other_model(basis, without_effect):
     plain = BASIS | basis
     changed = plain | without_effect
-    assert RecurrentDecoder.canonical(plain) == RecurrentDecoder.canonical(changed)
-    settled = RecurrentDecoder.canonical(changed)
-    assert RecurrentDecoder.canonical(settled) == settled
+    assert normal(plain) == normal(changed)
+    settled = normal(changed)
+    assert normal(settled) == settled
     models = []
     for chosen in (plain, changed, settled):
         torch.manual_seed(0)
         spaces = {"target_space": TokenSpace(9), "encoder_shape": ENCODER_SHAPE}
-        models.append(RecurrentDecoder(**spaces, **chosen).state_dict())
+        completed = complete("decoder", RecurrentDecoder, chosen, INJECTED["decoder"])
+        target = {"_target_": "decoderlab.decoders.RecurrentDecoder"}
+        models.append(build("decoder", target | completed, **spaces).state_dict())
     for other in models[1:]:
         assert other.keys() == models[0].keys()
         assert all(torch.equal(other[key], models[0][key]) for key in other)
@@ -335,20 +368,19 @@ def test_what_has_no_effect_makes_no_other_model(basis, without_effect):
 @pytest.mark.parametrize(
     "with_effect",
     [
-        {"routes": ["initial_state", "every_input"], "bridge": "copy"},
-        {"bridge": "learned"},
-        {"feedback": "free_running"},
+        {"routes": ["initial_state", "every_input"], "bridge": parts.chosen("bridge", "copy")},
+        {"bridge": parts.chosen("bridge", "learned")},
+        {"feedback": parts.chosen("feedback", "free_running")},
         {"combine": "mul"},
-        {"attention": "general"},
-        {"head": "tanh"},
-        {"head": {"kind": "linear", "state": "previous"}},
+        {"attention": parts.chosen("attention", "general")},
+        {"head": parts.chosen("head", "tanh")},
+        {"head": parts.chosen("head", "linear", state="previous")},
         {"embedding_size": None},
     ],
     ids=str,
 )
 def test_what_has_an_effect_makes_another_model(with_effect):
-    changed = RecurrentDecoder.canonical(BASIS | with_effect)
-    assert changed != RecurrentDecoder.canonical(BASIS)
+    assert normal(BASIS | with_effect) != normal(BASIS)
 
 
 @pytest.mark.parametrize("name", variants("decoder"))

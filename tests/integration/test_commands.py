@@ -27,16 +27,19 @@ WRONG = [
     (["decoder.routes=every_input"], "decoder.routes is 'every_input' (str)", "must be list"),
     (["decoder.routes=[initial_stat]"], "is 'initial_stat'", "Did you mean initial_state?"),
     (["decoder.routes=[]"], "routes is empty", "name at least one of"),
-    (["decoder.bridge={kind: zero, sorce: x}"], "decoder.bridge.sorce is not a", "mean source?"),
+    (["decoder.bridge={sorce: x}"], "decoder.bridge.sorce is not a", "mean source?"),
+    (["decoder.attention=dot"], "decoder.attention is 'dot'", "decoder/attention=dot"),
+    (["decoder.attention.score=dot"], "is 'dot', which names no class", "decoder/attention=dot"),
+    (["decoder.bridge.kind=dense"], "decoder.bridge.kind is no setting", "decoder/bridge=dense"),
+    (["decoder.bridge=dense"], "decoder.bridge is 'dense'", "decoder/bridge=dense"),
+    (["decoder.head.kind=maxout"], "decoder.head.kind is no setting", "decoder/head=maxout"),
+    (["decoder.feedback=none"], "decoder.feedback is 'none'", "decoder/feedback=none"),
+    (["decoder.feedback.kind=none"], "feedback.kind is no setting", "decoder/feedback=none"),
+    (["decoder/head=maxuot"], "decoder/head is 'maxuot'", "Did you mean maxout?"),
     (
-        ["decoder.head=tanh", "decoder.head.size=3"],
-        "head is given as a bare value",
-        "head.kind=...",
-    ),
-    (
-        ["decoder=initial_state", "decoder.bridge=zero"],
-        "bridge is 'zero', which carries",
-        "bridge.kind=copy",
+        ["decoder=initial_state", "decoder/bridge=zero"],
+        "the bridge, ZeroBridge, carries nothing",
+        "decoder/bridge=copy",
     ),
     (["encoder.dropout=1.5"], "dropout is 1.5", "at least 0 and below 1"),
     (["training.learning_rate=nan"], "learning_rate is nan", "positive number"),
@@ -44,12 +47,15 @@ WRONG = [
     (["seed=01"], "seed is '01'", "integer from 0"),
     (["task=tsv", "task.num_train=null"], "task.num_train is not a setting", "has path"),
     (["encoder._target_=no.such.Class"], "encoder._target_ is 'no.such.Class'", "imported"),
-    (["decoder=initial_state", "decoder.hidden_size=7"], "hidden_size is 7", "bridge.kind=dense"),
+    (
+        ["decoder=initial_state", "decoder.hidden_size=7"],
+        "hidden_size is 7",
+        "decoder/bridge=dense",
+    ),
     (["study.name=../x"], "name is '../x'", "use letters"),
     (["decoder=[a"], "'decoder=[a' cannot be read", "in quotes"),
     (["training.weight_decay=inf"], "weight_decay is inf", "at least 0"),
     (["+foo=1"], "foo is not a setting", "the config has task"),
-    (["decoder.bridge=foo"], "bridge.kind is 'foo'", "zero, copy, dense"),
     (["nonsense"], "'nonsense' has no '='", "SETTING=VALUE"),
     (["seed=0,1"], "'seed=0,1' has several values", "decoderlab-train -m"),
     (["~training"], "training is missing", "leave it in"),
@@ -481,7 +487,7 @@ def test_check_passes_what_is_right_and_explains_what_cannot_be(tmp_path):
     assert done.stdout.count("0 failed") == 2
     images = call("check", "encoder=image_cnn", "--source", "images")
     assert (images.returncode, "0 failed" in images.stdout) == (0, True)
-    values = ("decoder=peek", "decoder.head={kind: linear, distribution: gaussian}")
+    values = ("decoder=peek", "decoder.head.distribution=gaussian")
     assert call("check", *values, "--target", "values").returncode == 0
     for arguments, message in (
         (["encoder=image_cnn"], "the encoder reads images"),

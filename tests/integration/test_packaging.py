@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from decoderlab.common.folders import conf_dir
-from decoderlab.decoders.attention import MIXINGS, QUERIES, SCORES
-from decoderlab.decoders.bridges import BRIDGES, CELL_STATES
-from decoderlab.decoders.feedback import FEEDBACKS, SCHEDULES, SCOPES
-from decoderlab.decoders.heads import DISTRIBUTIONS, HEADS
+from decoderlab.decoders.attention import MIXINGS, QUERIES
+from decoderlab.decoders.bridges import CELL_STATES
+from decoderlab.decoders.feedback import SCHEDULES, SCOPES
+from decoderlab.decoders.heads import DISTRIBUTIONS
 from decoderlab.decoders.routes import COMBINATIONS, ROUTES
 from decoderlab.layers.recurrent_stack import CELLS
 from decoderlab.testing import check_decoder
@@ -236,8 +236,10 @@ def test_the_readmes_decoder_passes_the_battery(monkeypatch, tmp_path):
 
 def test_the_list_of_strategies_is_complete():
     text = (ROOT / "docs" / "strategies.md").read_text()
-    names = [*ROUTES, *COMBINATIONS, *FEEDBACKS, *SCOPES, *SCHEDULES, *BRIDGES, *CELL_STATES]
-    names += [*SCORES, *QUERIES, *MIXINGS, *HEADS, *DISTRIBUTIONS, *CELLS]
-    names += [name for group in ("encoder", "decoder", "preset") for name in variants(group)]
+    names = [*ROUTES, *COMBINATIONS, *SCOPES, *SCHEDULES, *CELL_STATES]
+    names += [*QUERIES, *MIXINGS, *DISTRIBUTIONS, *CELLS]
+    parts = [f"decoder/{part}" for part in ("attention", "bridge", "feedback", "head")]
+    for group in ("encoder", "decoder", "preset", *parts):
+        names += variants(group)
     missing = [name for name in names if not re.search(rf"`[^`]*\b{name}\b[^`]*`", text)]
     assert not missing

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from decoderlab import load_run
 from decoderlab.config.errors import ConfigError
 from decoderlab.decoders import RecurrentDecoder
-from decoderlab.decoders.feedback import Feedback
+from decoderlab.decoders.feedback import ScheduledSampling
 from decoderlab.records.run_folder import Invalid
 from decoderlab.training import train_and_test
 from decoderlab.training.assembly import build_model
@@ -114,14 +114,14 @@ def test_labels_are_smoothed_in_training_alone(tiny):
 
 def test_the_schedule_of_scheduled_sampling_follows_the_updates(tiny, monkeypatch):
     seen = []
-    real = Feedback.at_step
+    real = ScheduledSampling.at_step
 
     def spy(self, step, seed):
         real(self, step, seed)
-        seen.append((step, seed, self.teacher_ratio))
+        seen.append((step, seed, self.ratio))
 
     prepared = tiny("decoder=scheduled_sampling", "decoder.feedback.decay_steps=10")
-    monkeypatch.setattr(Feedback, "at_step", spy)
+    monkeypatch.setattr(ScheduledSampling, "at_step", spy)
     assert run(prepared) == "FINISHED"
     called = seen[-12:]
     assert [step for step, *_ in called] == list(range(12))

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 MISBEHAVING = """
 import os, signal, time
 from decoderlab.decoders import RecurrentDecoder
+from decoderlab.decoders.feedback import NoFeedback
 
 
 class Misbehaving(RecurrentDecoder):
@@ -30,7 +31,7 @@ class Misbehaving(RecurrentDecoder):
             target_space=target_space,
             encoder_shape=encoder_shape,
             routes=["every_input"],
-            feedback="none",
+            feedback=NoFeedback,
             hidden_size=8,
             cell="lstm",
         )
@@ -118,6 +119,7 @@ def sweep(folder: Path, *more: str) -> list[str]:
 COUNTING = """
 import os
 from decoderlab.decoders import RecurrentDecoder
+from decoderlab.decoders.feedback import NoFeedback
 
 
 class Counting(RecurrentDecoder):
@@ -128,7 +130,7 @@ class Counting(RecurrentDecoder):
             encoder_shape=encoder_shape,
             cell="lstm",
             routes=["every_input"],
-            feedback="none",
+            feedback=NoFeedback,
             hidden_size=8,
         )
 

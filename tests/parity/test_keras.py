@@ -14,6 +14,7 @@ from decoderlab.contract import Encoded, EncoderShape, TokenSpace, ValueSpace
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.attention import Attention
 from decoderlab.encoders import RecurrentEncoder
+from tests import parts
 from tests.integration.test_packaging import script
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -148,7 +149,7 @@ def test_every_input_without_feedback_is_kerass_repeat_vector(cell):
         cell=cell,
         hidden_size=4,
         routes=["every_input"],
-        feedback="none",
+        feedback=parts.feedback("none"),
     )
     copy(theirs.get_layer("encoder"), encoder.rnn.layers[0])
     copy(theirs.get_layer("decoder"), decoder.rnn.layers[0])
@@ -172,7 +173,7 @@ def test_initial_state_with_teacher_forcing_is_kerass_lstm_seq2seq(cell):
         cell=cell,
         hidden_size=6,
         routes=["initial_state"],
-        bridge="copy",
+        bridge=parts.bridge("copy"),
     )
     copy(theirs.get_layer("encoder"), encoder.rnn.layers[0])
     copy(theirs.get_layer("decoder"), decoder.rnn.layers[0])
@@ -194,8 +195,8 @@ def test_teacher_forcing_on_values_passes_the_gradient_of_keras_to_the_target():
         cell="lstm",
         hidden_size=6,
         routes=["initial_state"],
-        bridge="copy",
-        head={"kind": "linear", "distribution": "point"},
+        bridge=parts.bridge("copy"),
+        head=parts.head("linear", distribution="point"),
     )
     copy(theirs, decoder.rnn.layers[0])
     weights.copy_dense(dense, decoder.head.output)

@@ -217,8 +217,8 @@ CASES = {
     "cho2014-rank": (cho_2014, [*CHO, "+decoder.head.rank=2"]),
     "bahdanau2015": (bahdanau_2015, BAHDANAU),
     "luong": (partial(luong_2015, score="general"), LUONG),
-    "luong-dot": (partial(luong_2015, score="dot"), [*LUONG, "decoder.attention=dot"]),
-    "luong-concat": (partial(luong_2015, score="concat"), [*LUONG, "decoder.attention=concat"]),
+    "luong-dot": (partial(luong_2015, score="dot"), [*LUONG, "decoder/attention=dot"]),
+    "luong-concat": (partial(luong_2015, score="concat"), [*LUONG, "decoder/attention=concat"]),
     "luong_input_feeding": (partial(luong_2015, score="general", feeds=True), FEEDING),
     "first_input": (vinyals_2015, [*DEEP, "decoder=first_input", "decoder.hidden_size=5"]),
     "initial_state": (

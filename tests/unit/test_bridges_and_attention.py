@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 
 import pytest
 import torch
 
-from decoderlab.contract import Encoded, EncoderShape, State
-from decoderlab.decoders.attention import SCORES, Attention
-from decoderlab.decoders.bridges import BRIDGES, CELL_STATES, Bridge, BridgeSettings
+from decoderlab.common.choices import Choice
+from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace
+from decoderlab.decoders import RecurrentDecoder
+from decoderlab.decoders.attention import Attention, Score, masked_softmax
+from decoderlab.decoders.bridges import CELL_STATES, Bridge
+from decoderlab.testing import check_decoder
+from tests import parts
+from tests.conftest import variants
+
+BRIDGES = variants("decoder/bridge")
+SCORES = [name for name in variants("decoder/attention") if name != "none"]
 
 
 def encoded(layers: int, size: int, cell: bool) -> Encoded:
@@ -27,8 +36,7 @@ def bridge(
     to_cell,
     **more,
 ):
-    return Bridge(
-        settings=BridgeSettings(kind=kind, **more),
+    return Choice.of(parts.bridge(kind, **more)).build(
         encoder_shape=EncoderShape(size, size, size, layers, from_cell),
         hidden_size=to_size,
         num_layers=to_layers,
@@ -120,8 +128,7 @@ def test_the_summary_can_be_bridged_in_place_of_the_state(source):
 
 def test_an_encoder_without_a_state_gives_its_summary():
     source = Encoded(torch.zeros(2, 3, 4), torch.ones(2, 3).bool(), torch.rand(2, 4), None)
-    made = Bridge(
-        settings=BridgeSettings(kind="copy"),
+    made = Choice.of(parts.bridge("copy")).build(
         encoder_shape=EncoderShape(4, 4),
         hidden_size=4,
         num_layers=1,
@@ -131,18 +138,23 @@ def test_an_encoder_without_a_state_gives_its_summary():
 
 
 def test_what_does_not_fit_is_refused_with_the_fix():
-    with pytest.raises(ValueError, match="decoder.bridge.kind=dense"):
+    with pytest.raises(ValueError, match="decoder/bridge=dense"):
         bridge("copy", 1, 4, True, 1, 5, True)
-    with pytest.raises(ValueError, match="zero, copy, dense, dense_nonlinear"):
-        bridge("copi", 1, 4, True, 1, 4, True)
-    with pytest.raises(ValueError, match="decoder.attention.score=general"):
-        Attention(score="dot", query_size=3, memory_size=4)
+    with pytest.raises(ValueError, match="Did you mean hidden"):
+        bridge("copy", 1, 4, True, 1, 4, True, cell="hiden")
+    with pytest.raises(ValueError, match="decoder/attention=general"):
+        attends("dot", query_size=3, memory_size=4)
+
+
+def attends(name: str, **more) -> Attention:
+    return parts.attention(name)(**more)
 
 
 @pytest.mark.parametrize("score", SCORES)
 def test_attention_is_the_papers_formula(score):
     torch.manual_seed(0)
-    attention = Attention(score=score, query_size=4, memory_size=4, size=3).double()
+    block = attends(score, query_size=4, memory_size=4, size=3)
+    attention = block.score.double()
     query, memory = (torch.randn(2, n, 4, dtype=torch.float64) for n in (3, 5))
     mask = torch.tensor([[True] * 5, [True, True, False, False, False]])
 
@@ -161,7 +173,7 @@ def test_attention_is_the_papers_formula(score):
                 inner = attention.project.weight @ torch.cat([asked, position])
         return attention.score_vector.weight[0] @ inner.tanh()
 
-    context, weights = attention(query, memory, attention.keys(memory), mask)
+    context, weights, _ = block.read(query, memory, attention.keys(memory), mask, None)
     for row, t in product(range(2), range(3)):
         real = memory[row, mask[row]]
         scores = torch.stack([compare(query[row, t], position) for position in real])
@@ -169,3 +181,62 @@ def test_attention_is_the_papers_formula(score):
         torch.testing.assert_close(weights[row, t, mask[row]], expected)
         assert (weights[row, t, ~mask[row]] == 0).all()
         torch.testing.assert_close(context[row, t], expected @ real)
+
+
+class Coverage(Score):
+    """Sees how much of each position was read so far (Tu et al. 2016, the linear form)."""
+
+    carries = True
+
+    def __init__(self, *, query_size: int, memory_size: int) -> None:
+        super().__init__()
+        self.project_query = torch.nn.Linear(query_size, memory_size, bias=False)
+        self.covered = torch.nn.Parameter(torch.zeros(1))
+
+    def begin(self, memory_mask, keys):
+        return keys.new_zeros(memory_mask.shape)
+
+    def weights(self, query, keys, memory_mask, carried):
+        scores = self.project_query(query) @ keys.transpose(1, 2) + self.covered * carried[:, None]
+        weights = masked_softmax(scores, memory_mask)
+        return weights, carried + weights.squeeze(1)
+
+
+@pytest.mark.parametrize("query", ["current", "previous"])
+@pytest.mark.parametrize("input_feeding", [False, True])
+def test_a_score_may_carry_what_was_read_from_step_to_step(query, input_feeding):
+    attention = partial(Attention, score=Coverage, query=query, input_feeding=input_feeding)
+    chosen = {"cell": "gru", "hidden_size": 8, "routes": [], "attention": attention}
+    check_decoder(RecurrentDecoder, **chosen)
+    torch.manual_seed(0)
+    shape = EncoderShape(4, 4)
+    chosen |= {"hidden_size": 4, "target_space": TokenSpace(9), "encoder_shape": shape}
+    decoder = RecurrentDecoder(**chosen)
+    state = decoder.start(
+        Encoded(torch.randn(1, 3, 4), torch.ones(1, 3).bool(), torch.ones(1, 4), None)
+    )
+    read = torch.zeros(1, 3)
+    for token in (1, 4, 5):
+        _, state = decoder.step(torch.tensor([token]), state)
+        read = read + state.attention_weights
+    torch.testing.assert_close(state.carried, read)
+    torch.testing.assert_close(read.sum(), torch.tensor(3.0))
+
+
+def test_a_bridge_of_ones_own_needs_a_forward_and_nothing_else():
+    class Ones(Bridge):
+        def __init__(self, *, hidden_size: int, num_layers: int) -> None:
+            super().__init__()
+            self.shape = (num_layers, 1, hidden_size)
+            self.scale = torch.nn.Linear(4, hidden_size)
+
+        def forward(self, encoded):
+            mapped = self.scale(encoded.state.hidden[-1])
+            return State(mapped.expand(self.shape[0], -1, -1), None)
+
+    chosen = {"cell": "gru", "hidden_size": 5, "routes": ["initial_state"], "bridge": Ones}
+    check_decoder(RecurrentDecoder, encoder_shape=EncoderShape(4, 4, 4, 1), **chosen)
+    made = RecurrentDecoder(
+        target_space=TokenSpace(9), encoder_shape=EncoderShape(4, 4, 4, 1), **chosen
+    )
+    assert ("s_0", "Ones(encoder)") in [(one.left, one.right) for one in made.equations()]

@@ -7,6 +7,7 @@ from decoderlab.contract import EncoderShape, TokenSpace
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.layers.equations import as_text, count, equations_of
 from decoderlab.testing import ENCODER_SHAPE
+from tests import parts
 from tests.conftest import variants
 from tests.contracts.pairs import settings, source_space
 from tests.contracts.test_decoders import ATTENTIONS, ROUTE_SETS, makes_sense
@@ -65,7 +66,7 @@ def test_variants_that_compute_differently_have_different_equations():
     seen = {}
     for routes, feedback, attention in everything:
         named = attention and dict(
-            zip(("score", "query", "input_feeding", "mixing"), attention, strict=True)
+            zip(("name", "query", "input_feeding", "mixing"), attention, strict=True)
         )
         made = RecurrentDecoder(
             target_space=TokenSpace(9),
@@ -73,9 +74,9 @@ def test_variants_that_compute_differently_have_different_equations():
             cell="lstm",
             hidden_size=8,
             routes=routes,
-            bridge="copy" if "initial_state" in routes else "zero",
-            feedback=feedback,
-            attention=named,
+            bridge=parts.bridge("copy" if "initial_state" in routes else "zero"),
+            feedback=parts.feedback(feedback),
+            attention=named and parts.attention(**named),
             embedding_size=3,
         )
         text = as_text(made.equations())
@@ -107,9 +108,11 @@ def test_a_reversed_source_is_said_where_it_is_read_and_where_it_is_kept():
 
 
 def test_what_stands_side_by_side_is_bracketed_once():
-    more = {"combine": "add", "head": {"kind": "linear", "sees_previous": True}}
+    more = {"combine": "add", "head": parts.head("linear", sees_previous=True)}
     more |= {"routes": ["initial_state", "every_input", "output"]}
-    equations = equations_of(decoder("luong", attention={"score": "dot", "mixing": "none"}, **more))
+    equations = equations_of(
+        decoder("luong", attention=parts.attention("dot", mixing="none"), **more)
+    )
     assert line(equations, "x_t") == "e(y_{t-1}) + W_i c"
     assert line(equations, "f_t") == "[[s_t; a_t] + W_f c; e(y_{t-1})]"
     equations = equations_of(decoder("luong", **more | {"combine": "concat"}))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from decoderlab.contract import Encoded, EncoderShape, TokenSpace, ValueSpace
+from decoderlab.decoders.feedback import FreeRunning, NoFeedback
 from decoderlab.decoders.feedforward_decoder import FeedforwardDecoder
 from decoderlab.layers.positions import sinusoidal_positions
 
@@ -14,7 +15,7 @@ SHAPE = EncoderShape(memory_size=3, summary_size=5)
 
 def make(**settings) -> FeedforwardDecoder:
     torch.manual_seed(0)
-    defaults = {"hidden_size": 8, "feedback": "teacher_forcing", "position_size": 7}
+    defaults = {"hidden_size": 8, "position_size": 7}
     defaults |= {"target_space": TokenSpace(9), "encoder_shape": SHAPE}
     return FeedforwardDecoder(**defaults | settings).double()
 
@@ -49,7 +50,7 @@ def test_of_the_prefix_it_sees_the_last_token_and_no_other(embedding_size):
 
 
 def test_without_feedback_it_sees_none_and_positions_differ_all_the_same():
-    decoder, encoded = make(feedback="none"), encoding()
+    decoder, encoded = make(feedback=NoFeedback), encoding()
     logits = decoder(encoded, torch.tensor([[4, 5, 6, 7]] * 2))
     assert torch.equal(logits, decoder(encoded, torch.tensor([[8, 8, 8, 8]] * 2)))
     assert (logits[:, 1:] - logits[:, :-1]).abs().amax(dim=-1).min() > 1e-3
@@ -72,7 +73,7 @@ def test_any_length_works_and_steps_count_on():
     ("setting", "message"),
     [
         ({"target_space": ValueSpace(2)}, r"writes tokens.*real values.*decoder=luong"),
-        ({"feedback": "teacher-forcing"}, r"feedback is .*Did you mean teacher_forcing"),
+        ({"feedback": FreeRunning}, r"feedback is FreeRunning.*decoder/feedback=teacher_forcing"),
         ({"num_layers": 0}, r"num_layers is 0"),
         ({"hidden_size": 0}, r"hidden_size is 0"),
         ({"position_size": 0}, r"position_size is 0"),

@@ -272,7 +272,7 @@ def test_parameters_that_cannot_be_matched_are_impossible_cells(planned):
         *("decoder=repeat_vector,initial_state", "budget.match=parameters"),
         "study.baseline=repeat_vector",
     )
-    with pytest.raises(ConfigError, match=r"no decoder.hidden_size gives .*bridge.kind=dense"):
+    with pytest.raises(ConfigError, match=r"no decoder.hidden_size gives .*decoder/bridge=dense"):
         plan.demand_possible()
 
 

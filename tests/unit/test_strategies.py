@@ -7,11 +7,13 @@ import math
 import pytest
 import torch
 
+from decoderlab.common.choices import Choice
 from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace
 from decoderlab.decoders import RecurrentDecoder
-from decoderlab.decoders.feedback import Feedback, FeedbackSettings
-from decoderlab.decoders.heads import Head, HeadSettings
+from decoderlab.decoders.feedback import FreeRunning, ScheduledSampling, TeacherForcing
+from decoderlab.decoders.heads import Head
 from decoderlab.decoders.routes import Combination
+from tests import parts
 
 SPACE = TokenSpace(9)
 
@@ -25,20 +27,19 @@ SPACE = TokenSpace(9)
     ],
 )
 def test_the_schedules_are_those_of_bengio_2015(schedule, formula):
-    chosen = {"kind": "scheduled_sampling", "schedule": schedule, "decay_steps": 50}
-    settings = FeedbackSettings(**chosen, first_ratio=0.8, last_ratio=0.1)
+    chosen = {"schedule": schedule, "decay_steps": 50}
+    settings = ScheduledSampling(**chosen, first_ratio=0.8, last_ratio=0.1)
     for step in (0, 1, 10, 49, 120, 250, 10**6):
         expected = max(0.8 * formula(step, 50), 0.1) if step < 10**6 else 0.1
         assert settings.teacher_ratio(step) == pytest.approx(expected, rel=1e-9)
-    constant = FeedbackSettings(kind="scheduled_sampling", schedule="constant", first_ratio=0.3)
+    constant = ScheduledSampling(schedule="constant", first_ratio=0.3)
     assert constant.teacher_ratio(0) == constant.teacher_ratio(10**6) == 0.3
-    assert FeedbackSettings(kind="teacher_forcing").teacher_ratio(5) == 1
-    assert FeedbackSettings(kind="free_running").teacher_ratio(5) == 0
+    assert TeacherForcing().teacher_ratio(5) == 1
+    assert FreeRunning().teacher_ratio(5) == 0
 
 
 def test_coins_are_drawn_from_the_seed_of_the_update():
-    chosen = {"kind": "scheduled_sampling", "schedule": "constant", "first_ratio": 0.5}
-    feedback = Feedback(FeedbackSettings(**chosen))
+    feedback = ScheduledSampling(schedule="constant", first_ratio=0.5)
     drawn = []
     for seed in (1, 2, 1):
         feedback.at_step(3, seed)
@@ -60,16 +61,15 @@ def test_the_summary_is_concatenated_added_or_multiplied():
         torch.testing.assert_close(made(values, summary), expected(values, projected))
 
 
-def head(**settings) -> Head:
+def head(name: str, **settings) -> Head:
     torch.manual_seed(0)
-    chosen = HeadSettings(**settings)
-    sizes = {"features_size": 6, "hidden_size": 4, "space": SPACE, "embedding_size": 3}
-    return Head(settings=chosen, **sizes)
+    sizes = {"features_size": 6, "hidden_size": 4, "target_space": SPACE, "embedding_size": 3}
+    return Choice.of(parts.head(name, **settings)).build(**sizes)
 
 
 def test_the_heads_are_their_formulas():
     features = torch.randn(2, 5, 6)
-    linear, tanh, maxout = (head(kind=kind) for kind in ("linear", "tanh", "maxout"))
+    linear, tanh, maxout = (head(name) for name in ("linear", "tanh", "maxout"))
     inner = features @ tanh.hidden.weight.T + tanh.hidden.bias
     expected = inner.tanh() @ tanh.output.weight.T + tanh.output.bias
     torch.testing.assert_close(tanh(features), expected)
@@ -82,14 +82,14 @@ def test_the_heads_are_their_formulas():
 
 
 def test_a_rank_makes_the_matrix_a_product_of_two():
-    made, features = head(kind="linear", rank=2), torch.randn(2, 5, 6)
+    made, features = head("linear", rank=2), torch.randn(2, 5, 6)
     matrix = made.output.weight @ made.narrow.weight
     assert torch.linalg.matrix_rank(matrix) == 2
     torch.testing.assert_close(made(features), features @ matrix.T + made.output.bias)
 
 
 def test_a_tied_head_has_the_table_of_embeddings_as_its_matrix():
-    made, table, features = head(kind="tanh", tied=True), torch.randn(9, 3), torch.randn(2, 5, 6)
+    made, table, features = head("tanh", tied=True), torch.randn(9, 3), torch.randn(2, 5, 6)
     hidden = (features @ made.hidden.weight.T + made.hidden.bias).tanh() @ made.narrow.weight.T
     expected = hidden @ table.T / math.sqrt(3) + made.bias
     torch.testing.assert_close(made(features, table), expected)
@@ -103,7 +103,7 @@ def test_a_tied_table_is_trained_from_both_ends():
         cell="gru",
         hidden_size=4,
         routes=["every_input"],
-        head={"kind": "linear", "tied": True},
+        head=parts.head("linear", tied=True),
         embedding_size=4,
     )
     encoded = Encoded(torch.randn(1, 2, 4), torch.ones(1, 2).bool(), torch.randn(1, 4), None)
@@ -122,8 +122,8 @@ def test_context_and_state_are_mixed_as_the_name_says(mixing):
         cell="gru",
         hidden_size=4,
         routes=["initial_state"],
-        bridge="copy",
-        attention={"score": "dot", "mixing": mixing},
+        bridge=parts.bridge("copy"),
+        attention=parts.attention("dot", mixing=mixing),
         embedding_size=3,
     )
     state = State(torch.randn(1, 2, 4), None)
@@ -161,8 +161,8 @@ def test_each_route_enters_where_it_says_and_nowhere_else(route, feedback):
         cell="gru",
         hidden_size=4,
         routes=[route],
-        bridge="copy",
-        feedback=feedback,
+        bridge=parts.bridge("copy"),
+        feedback=parts.feedback(feedback),
         embedding_size=3,
     )
     state = State(torch.randn(1, 2, 4, requires_grad=True), None)

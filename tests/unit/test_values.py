@@ -12,6 +12,7 @@ from decoderlab.decoders import RecurrentDecoder
 from decoderlab.encoders import RecurrentEncoder
 from decoderlab.generation.search import roll_forward
 from decoderlab.training.objective import negative_log_likelihood
+from tests import parts
 
 VALUES = ValueSpace(1)
 
@@ -37,9 +38,9 @@ def test_a_forecast_is_learnt_and_rolled_forward(feedback, distribution):
         cell="lstm",
         hidden_size=24,
         routes=["initial_state", "every_input"],
-        bridge="copy",
-        feedback=feedback,
-        head={"kind": "linear", "distribution": distribution},
+        bridge=parts.bridge("copy"),
+        feedback=parts.feedback(feedback),
+        head=parts.head("linear", distribution=distribution),
     )
     parameters = [*encoder.parameters(), *decoder.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=0.01)
@@ -68,11 +69,11 @@ def test_a_gradient_passes_through_ones_own_values():
     torch.manual_seed(0)
     encoder = RecurrentEncoder(source_space=VALUES, cell="gru", hidden_size=4)
     chosen = {"cell": "gru", "hidden_size": 4, "routes": ["first_input"]}
-    head = {"kind": "linear", "distribution": "point"}
+    head = parts.head("linear", distribution="point")
     decoder = RecurrentDecoder(
         target_space=VALUES,
         encoder_shape=encoder.shape,
-        feedback="free_running",
+        feedback=parts.feedback("free_running"),
         head=head,
         **chosen,
     )

@@ -53,7 +53,7 @@ def check(arguments: argparse.Namespace) -> int:
     """Run the battery on what is named; return the exit code."""
     import hydra
 
-    from decoderlab.config.completion import call, find_target
+    from decoderlab.config.completion import call, maker
     from decoderlab.config.errors import ConfigError
     from decoderlab.config.run_config import RunConfig
     from decoderlab.contract import ImageSpace, TokenSpace, ValueSpace
@@ -76,8 +76,8 @@ def check(arguments: argparse.Namespace) -> int:
     }  # fmt: skip
     settings, classes = {}, {}
     for group in ("encoder", "decoder"):
-        part = getattr(config, group)
-        settings[group], classes[group] = part.arguments(), find_target(group, part.target)
+        made = maker(group, getattr(config, group).to_dict())
+        classes[group], settings[group] = made.func, made.keywords
     source, target = spaces[arguments.source], spaces[arguments.target]
     encoder = call("encoder", classes["encoder"], source_space=source, **settings["encoder"])
     failed = 0

@@ -23,8 +23,8 @@ def part(name: str, kind: type[T], value: str | Mapping[str, Any] | T) -> T:
         ValueError: for a key that is unknown or missing, or whatever the settings refuse.
 
     Example:
-        >>> from decoderlab.decoders.bridges import BridgeSettings
-        >>> part("bridge", BridgeSettings, "dense") == BridgeSettings(kind="dense")
+        >>> Own = dataclasses.make_dataclass("Own", [("name", str), ("size", int, 3)])
+        >>> part("own", Own, "plain") == part("own", Own, {"name": "plain", "size": 3})
         True
     """
     if isinstance(value, kind):
@@ -46,19 +46,3 @@ def part(name: str, kind: type[T], value: str | Mapping[str, Any] | T) -> T:
     if lacking:
         raise ValueError(f"{name} is {value!r}, which lacks {', '.join(lacking)}; add it")
     return kind(**settings)
-
-
-def keep(settings: T, *used: str) -> T:
-    """Return the settings with every field but the used ones at its default.
-
-    Args:
-        settings: a dataclass with a default for each field that may be unused.
-        used: the fields that have an effect.
-
-    Example:
-        >>> from decoderlab.decoders.bridges import BridgeSettings
-        >>> keep(BridgeSettings(kind="zero", cell="hidden"), "kind").cell
-        'encoder'
-    """
-    unused = [field for field in dataclasses.fields(settings) if field.name not in used]
-    return dataclasses.replace(settings, **{field.name: field.default for field in unused})

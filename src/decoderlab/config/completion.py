@@ -4,7 +4,9 @@ A model has parts, such as the bridge of a decoder. In a config a part is a mapp
 chosen from a config group (`decoder/bridge=dense`). The model's constructor has a parameter for it
 that is annotated `Callable[..., Kind]`: the model calls it with what the model alone knows, such as
 sizes. The class `Kind` lists these keywords in its attribute `INJECTED`; everything else that the
-part's own constructor takes is a setting.
+part's own constructor takes is a setting. `Kind.OPTIONAL`, where there is one, lists settings that
+a YAML may give to any part of the kind: a part whose constructor has no such keyword does without,
+so that one part can be exchanged for another under settings that only some of them have.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any
 from hydra.utils import get_object
 
 from decoderlab.common import require
+from decoderlab.common.choices import Choice
 from decoderlab.config.errors import ConfigError
 
 
@@ -99,25 +102,41 @@ def _completed_part(name: str, given: Any, kind: type, hint: Any) -> dict[str, A
         kind: from `part_kind`.
         hint: the annotation of the parameter.
     """
-    choose = f"choose it: {name.replace('.', '/')}=NAME"
+    # A part of a part is chosen together with it.
+    choose = f"{'/'.join(name.split('.')[:2])}="
     if given is inspect.Parameter.empty:
-        raise ConfigError(f"{name} is missing; {choose}")
+        raise ConfigError(f"{name} is missing; choose it: {choose}NAME")
     if given is None and _is_union(hint):
         return None
     if callable(given):
-        own = given.keywords if isinstance(given, functools.partial) else {}
-        target = given.func if isinstance(given, functools.partial) else given
-        given = {"_target_": f"{target.__module__}.{target.__qualname__}", **own}
+        given = Choice.of(given).as_mapping()
     if not is_part(given):
-        raise ConfigError(f"{name} is {given!r}, which names no class; {choose}")
+        example = given if isinstance(given, str) and given else "NAME"
+        raise ConfigError(
+            f"{name} is {given!r}, which names no class; choose it: {choose}{example}"
+        )
     target = find_target(name, given["_target_"])
-    settings = {key: value for key, value in given.items() if key != "_target_"}
-    completed = complete(name, target, settings, injected=kind.INJECTED)
-    return {"_target_": given["_target_"], **completed}
+    taken = inspect.signature(target).parameters
+    without = [key for key in getattr(kind, "OPTIONAL", ()) if key not in taken]
+    settings = {key: value for key, value in given.items() if key not in ("_target_", *without)}
+    completed = complete(
+        name,
+        target,
+        settings,
+        injected=kind.INJECTED,
+        hint=f" Another part is chosen with {choose}NAME.",
+    )
+    if hasattr(target, "canonical"):
+        completed = call(name, target.canonical, settings=completed)
+    return Choice(target, completed).as_mapping()
 
 
 def complete(
-    group: str, target: Callable, settings: Mapping[str, Any], injected: Sequence[str] = ()
+    group: str,
+    target: Callable,
+    settings: Mapping[str, Any],
+    injected: Sequence[str] = (),
+    hint: str = "",
 ) -> dict[str, Any]:
     """Check settings against a constructor's signature and fill its defaults in.
 
@@ -126,6 +145,7 @@ def complete(
         target: the constructor.
         settings: what the config gives it.
         injected: keywords that the assembly will add.
+        hint: added to the message about an unknown key.
 
     Raises:
         ConfigError: for an unknown or missing key, or a value of the wrong type.
@@ -139,12 +159,12 @@ def complete(
     }
     for key in settings:
         if key not in named and not open_ended:
-            hint = require.did_you_mean(key, named)
+            advice = require.did_you_mean(key, named) or hint
             if key == group:
-                hint = " A YAML of several groups begins with the line '# @package _global_'."
+                advice = " A YAML of several groups begins with the line '# @package _global_'."
             raise ConfigError(
                 f"{group}.{key} is not a setting of {target.__name__}; it has "
-                f"{', '.join(named) or 'none'}.{hint}"
+                f"{', '.join(named) or 'none'}.{advice}"
             )
     hints = _hints(target)
     completed = {}

@@ -36,6 +36,8 @@ def explain(error: Exception) -> str:
     text = "\n".join(lines)
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
+        if part := _choice_of(unknown[1]):
+            return f"{unknown[1]} is no setting: a part is chosen by its name; write {part}"
         # The cause names the very key, where a mapping was given.
         inner = re.search(rf"full_key: ({re.escape(unknown[1])}\.\S+)", str(error.__cause__))
         return _explain_key(inner[1] if inner else unknown[1])
@@ -48,6 +50,15 @@ def explain(error: Exception) -> str:
             + require.did_you_mean(choice[2], names)
         )
     return text
+
+
+def _choice_of(key: str) -> str | None:
+    """Return how a part is chosen whose name was given in a key such as decoder.bridge.kind."""
+    given = next((one for one in sys.argv[1:] if one.lstrip("+").startswith(f"{key}=")), "=")
+    group, name = "/".join(key.split(".")[:2]), given.split("=", 1)[1]
+    folder = conf_dir() / group
+    named = all((folder / f"{one}.yaml").is_file() for one in name.split(","))
+    return f"{group}={name}" if named else None
 
 
 def _explain_key(key: str) -> str:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from decoderlab.common import require
+from decoderlab.common.choices import Choice
 from decoderlab.contract import Encoded, EncoderShape, TokenSpace, ValueSpace
-from decoderlab.decoders.feedback import before_each
+from decoderlab.decoders.feedback import Feedback, TeacherForcing, before_each
 from decoderlab.layers.embedding import build_embedding
 from decoderlab.layers.equations import Equation, concatenation, count, embedding_equation
 from decoderlab.layers.positions import sinusoidal_positions
-
-FEEDBACKS = ("none", "teacher_forcing")
 
 
 class FeedforwardState(NamedTuple):
@@ -46,8 +45,8 @@ class FeedforwardDecoder(nn.Module):
         encoder_shape: what the encoder offers.
         hidden_size: width of each hidden layer, at least 1.
         num_layers: hidden layers with a ReLU, at least 1; the output layer comes on top.
-        feedback: `none`, or `teacher_forcing`: each position sees the previous target token when
-            training, and the previous prediction when generating.
+        feedback: with `TeacherForcing` each position sees the previous target token when training,
+            and the previous prediction when generating; or `NoFeedback`.
         embedding_size: width of the previous token's embedding, None for one-hot vectors; without
             feedback it is not used.
         position_size: width of the position's vector, at least 1.
@@ -58,13 +57,15 @@ class FeedforwardDecoder(nn.Module):
         step takes a token (B,) and returns logits (B, V).
 
     Raises:
-        ValueError: if the targets are values, for a size out of range, or an unknown `feedback`.
+        ValueError: if the targets are values, for a size out of range, or for a feedback that takes
+            steps one by one.
 
     Example:
+        >>> from decoderlab.decoders.feedback import NoFeedback
         >>> decoder = FeedforwardDecoder(
         ...     target_space=TokenSpace(7),
         ...     encoder_shape=EncoderShape(memory_size=5, summary_size=5),
-        ...     hidden_size=8, feedback="none")
+        ...     hidden_size=8, feedback=NoFeedback)
         >>> encoded = Encoded(torch.ones(2, 3, 5), torch.ones(2, 3).bool(), torch.ones(2, 5), None)
         >>> decoder(encoded, torch.ones(2, 6).long()).shape
         torch.Size([2, 6, 7])
@@ -76,7 +77,7 @@ class FeedforwardDecoder(nn.Module):
         target_space: TokenSpace | ValueSpace,
         encoder_shape: EncoderShape,
         hidden_size: int,
-        feedback: str,
+        feedback: Callable[..., Feedback] = TeacherForcing,
         num_layers: int = 1,
         embedding_size: int | None = None,
         position_size: int = 32,
@@ -91,13 +92,19 @@ class FeedforwardDecoder(nn.Module):
         require.at_least("hidden_size", hidden_size, 1)
         require.at_least("num_layers", num_layers, 1)
         require.at_least("position_size", position_size, 1)
-        require.choice("feedback", feedback, FEEDBACKS)
         require.ratio("dropout", dropout)
         self.target_space = target_space
+        self.feedback = Choice.of(feedback).build(target_space=target_space)
+        if self.feedback.samples or self.feedback.sees_distribution:
+            raise ValueError(
+                f"feedback is {type(self.feedback).__name__}, which needs what a step put out, but "
+                "the feedforward decoder writes all positions at once; take "
+                "decoder/feedback=teacher_forcing or none"
+            )
         self.position_size, self.summary_size = position_size, encoder_shape.summary_size
         input_size = encoder_shape.summary_size + position_size
         self.embedding = None
-        if feedback != "none":
+        if self.feedback.sees_output:
             self.embedding, embedded_size = build_embedding(target_space, embedding_size)
             input_size += embedded_size
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
@@ -108,12 +115,14 @@ class FeedforwardDecoder(nn.Module):
     @staticmethod
     def canonical(settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return settings with what has no effect at its default: equal models are one run."""
-        unused = {"embedding_size": None} if settings["feedback"] == "none" else {}
-        return {**settings, **unused}
+        sees_output = Choice.of(settings["feedback"]).target.sees_output
+        return {**settings, **({} if sees_output else {"embedding_size": None})}
 
     def forward(self, encoded: Encoded, target: Tensor) -> Tensor:
         """Return the logits of all positions, given the token before each."""
         previous = before_each(target, self.target_space)
+        if self.training:
+            previous = self.feedback.inputs(previous)
         return self._advance(previous, self.start(encoded))[0]
 
     def start(self, encoded: Encoded) -> FeedforwardState:

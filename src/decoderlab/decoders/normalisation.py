@@ -7,44 +7,56 @@ harm, but two configs that differ in them are one model, and must be one run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from decoderlab.common import require
-from decoderlab.common.parts import part
-from decoderlab.decoders.attention import AttentionSettings
-from decoderlab.decoders.bridges import BridgeSettings
-from decoderlab.decoders.feedback import FeedbackSettings
-from decoderlab.decoders.heads import HeadSettings
+from decoderlab.common.choices import Choice
+from decoderlab.decoders.bridges import ZeroBridge
 from decoderlab.decoders.routes import COMBINATIONS, ROUTES
+
+PARTS = ("bridge", "feedback", "attention", "head")
+Part = Callable[..., Any] | Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settled:
+class Normalised:
     """Settings of a `RecurrentDecoder` that depend on each other; see there."""
 
     routes: frozenset[str]
     cell: str
     combine: str
-    bridge: BridgeSettings
-    feedback: FeedbackSettings
-    attention: AttentionSettings
-    head: HeadSettings
+    bridge: Choice
+    feedback: Choice
+    attention: Choice | None
+    head: Choice
     embedding_size: int | None
 
+    def as_settings(self) -> dict[str, Any]:
+        """Return the settings as a config has them."""
+        parts = {name: getattr(self, name) for name in PARTS}
+        return {
+            # A set has no order; that of ROUTES is as good as any.
+            "routes": [route for route in ROUTES if route in self.routes],
+            "cell": self.cell,
+            "combine": self.combine,
+            "embedding_size": self.embedding_size,
+            **{name: part and part.as_mapping() for name, part in parts.items()},
+        }
 
-def settle(
+
+def normalise(
     *,
     routes: Sequence[str],
     cell: str,
     combine: str,
-    bridge: Any,
-    feedback: Any,
-    attention: Any,
-    head: Any,
+    bridge: Part,
+    feedback: Part,
+    attention: Part | None,
+    head: Part,
     embedding_size: int | None,
-) -> Settled:
+) -> Normalised:
     """Return the settings of a `RecurrentDecoder` with whatever has no effect at its default.
 
     Raises:
@@ -53,61 +65,79 @@ def settle(
     """
     require.choice("combine", combine, COMBINATIONS)
     where = require.subset("routes", routes, ROUTES)
-    attends = part("attention", AttentionSettings, attention).settled()
-    fed_back = part("feedback", FeedbackSettings, feedback).settled()
-    start = part("bridge", BridgeSettings, bridge)
-    sees_output = fed_back.kind != "none"
-    if "initial_state" not in where and start.needs_route:
-        start = BridgeSettings(kind="zero")
+    attends, fed_back, start = _attention(attention), Choice.of(feedback), Choice.of(bridge)
+    sees_output = fed_back.target.sees_output
+    if "initial_state" not in where and start.target.needs_route(start.settings):
+        start = Choice(ZeroBridge)
     if not cell.startswith("lstm"):
-        start = replace(start, cell="encoder")
-    meets_input = "every_input" in where and (sees_output or attends.input_feeding)
-    settled = Settled(
+        start = start.with_default("cell")
+    feeds = attends is not None and attends.get("input_feeding")
+    meets_input = "every_input" in where and (sees_output or feeds)
+    normalised = Normalised(
         routes=where,
         cell=cell,
         combine=combine if meets_input or "output" in where else "concat",
-        bridge=start.settled(),
+        bridge=start,
         feedback=fed_back,
         attention=attends,
-        head=part("head", HeadSettings, head).settled(),
+        head=Choice.of(head),
         embedding_size=embedding_size if sees_output else None,
     )
-    _refuse_contradictions(settled, sees_output)
-    return settled
+    _refuse_contradictions(normalised, sees_output)
+    return normalised
 
 
-def _refuse_contradictions(settled: Settled, sees_output: bool) -> None:
-    routes, bridge = settled.routes, settled.bridge
-    attention, head = settled.attention, settled.head
-    if not routes and attention.score is None:
+def _attention(attention: Part | None) -> Choice | None:
+    """Return attention, None where it has no score."""
+    if attention is None:
+        return None
+    attends = Choice.of(attention)
+    score = attends.get("score")
+    if attends.takes("score") and score is None:
+        return None
+    if score is not None and not Choice.of(score).takes("size"):
+        attends = attends.with_default("size")
+    return attends
+
+
+def asks(head: Choice, name: str) -> bool:
+    """Whether a head asks for something by a setting, or by an attribute of its class."""
+    return bool(head.get(name) or getattr(head.target, name, False))
+
+
+def _refuse_contradictions(normalised: Normalised, sees_output: bool) -> None:
+    routes, bridge = normalised.routes, normalised.bridge
+    attention, head = normalised.attention, normalised.head
+    mixing = "none" if attention is None else attention.get("mixing")
+    if not routes and attention is None:
         raise ValueError(
-            "routes is empty and attention is null, so nothing of the source reaches the decoder; "
-            f"name at least one of {', '.join(ROUTES)}, or a score: decoder.attention.score=general"
+            "routes is empty and attention is none, so nothing of the source reaches the decoder; "
+            f"name at least one of {', '.join(ROUTES)}, or a score: decoder/attention=general"
         )
-    if "initial_state" in routes and not bridge.needs_route:
+    if "initial_state" in routes and not bridge.target.needs_route(bridge.settings):
         raise ValueError(
-            f"routes has initial_state but bridge is {bridge.kind!r}, which carries nothing of "
-            "the summary; take decoder.bridge.kind=copy, dense, dense_nonlinear or mean, with "
+            f"routes has initial_state but the bridge, {bridge.target.__name__}, carries nothing "
+            "of the summary; take decoder/bridge=copy, dense, dense_nonlinear or mean, with "
             "decoder.bridge.source=state or summary, or leave the route out"
         )
-    for setting, asks in (
-        ("head.sees_previous=true", head.sees_previous),
-        ("head.tied=true", head.tied),
-        ("attention.mixing=deep", attention.mixing == "deep"),
+    for setting, is_asked in (
+        ("head.sees_previous=true", asks(head, "sees_previous")),
+        ("head.tied=true", asks(head, "tied")),
+        ("attention.mixing=deep", mixing == "deep"),
     ):
-        if asks and not sees_output:
+        if is_asked and not sees_output:
             raise ValueError(
                 f"feedback is none, but {setting} asks for the previous output's embedding; take "
-                f"decoder.feedback.kind=teacher_forcing, or leave decoder.{setting} out"
+                f"decoder/feedback=teacher_forcing, or leave decoder.{setting} out"
             )
-    if head.state == "previous" and attention.score and attention.mixing != "none":
+    if head.get("state") == "previous" and mixing not in (None, "none"):
         raise ValueError(
-            f"head.state is 'previous', but with attention.mixing={attention.mixing} the head sees "
+            f"head.state is 'previous', but with attention.mixing={mixing} the head sees "
             "an attentional vector; take decoder.attention.mixing=none, or "
             "decoder.head.state=current"
         )
-    gated = settled.cell == "gru_reset_summary"
-    if gated and ("every_input" not in routes or settled.combine != "concat"):
+    gated = normalised.cell == "gru_reset_summary"
+    if gated and ("every_input" not in routes or normalised.combine != "concat"):
         raise ValueError(
             "cell is 'gru_reset_summary', whose reset gate scales the summary at every input; take "
             "the route every_input with decoder.combine=concat, or decoder.cell=gru_reset_before"

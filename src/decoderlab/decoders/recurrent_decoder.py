@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import torch
@@ -11,13 +12,14 @@ from torch import Tensor, nn
 
 from decoderlab.common import require
 from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace, ValueSpace
-from decoderlab.decoders.attention import Attention, AttentionSettings
-from decoderlab.decoders.bridges import Bridge, BridgeSettings
-from decoderlab.decoders.feedback import Feedback, FeedbackSettings, before_each
-from decoderlab.decoders.heads import Head, HeadSettings
-from decoderlab.decoders.normalisation import Settled, settle
+from decoderlab.decoders.attention import Attention, NoAttention
+from decoderlab.decoders.attention.queries import Read, states_before
+from decoderlab.decoders.bridges import Bridge, ZeroBridge
+from decoderlab.decoders.feedback import Feedback, TeacherForcing, before_each
+from decoderlab.decoders.heads import Head, LinearHead
+from decoderlab.decoders.normalisation import Normalised, asks, normalise
 from decoderlab.decoders.recurrent_equations import recurrent_equations
-from decoderlab.decoders.routes import ROUTES, Combination
+from decoderlab.decoders.routes import combination
 from decoderlab.layers.embedding import build_embedding
 from decoderlab.layers.equations import Equation
 from decoderlab.layers.recurrent_stack import RecurrentLayers
@@ -31,6 +33,7 @@ class DecoderState(NamedTuple):
         keys: (B, S, K), what attention compares a query with, None without attention.
         fed: (B, F), the vector that input feeding hands to the next step, else None.
         attention_weights: (B, S) of the step before, None before the first and without attention.
+        carried: (B, ...), what an attention score carries from step to step, else None.
         distribution: (B, V) over tokens at the step before, what `softmax` feedback sees, else
             None.
     """
@@ -42,6 +45,7 @@ class DecoderState(NamedTuple):
     keys: Tensor | None = None
     fed: Tensor | None = None
     attention_weights: Tensor | None = None
+    carried: Tensor | None = None
     distribution: Tensor | None = None
 
 
@@ -62,12 +66,13 @@ class RecurrentDecoder(nn.Module):
     Paper: initial_state, Sutskever et al. 2014 (https://arxiv.org/abs/1409.3215); first_input,
         Vinyals et al. 2015 (https://arxiv.org/abs/1411.4555), eq. 10 to 12; every_input and output,
         Cho et al. 2014 (https://arxiv.org/abs/1406.1078), section 2.2; every_input without
-        feedback is Keras's RepeatVector; attention, see `Attention` and `AttentionSettings`.
+        feedback is Keras's RepeatVector; attention, see `Attention` and the scores.
     Differs: routes that the papers do not combine can be combined. The LSTM of Vinyals et al.
         puts out o * k, without the tanh that ours has.
 
-    Each of bridge, feedback, attention and head is a name, or a mapping for more than the name:
-    see `BridgeSettings`, `FeedbackSettings`, `AttentionSettings` and `HeadSettings`.
+    Bridge, feedback, attention and head are parts: a class, or a partial of it with settings, which
+    the decoder calls with the sizes that it knows. See `Bridge`, `Feedback`, `Attention`, `Score`
+    and `Head`, which say how to write one.
 
     Args:
         target_space: tokens or values.
@@ -79,7 +84,7 @@ class RecurrentDecoder(nn.Module):
         bridge: from the encoder to the initial state, in force with that route; without it `zero`
             or `learned`.
         feedback: whether the decoder sees its previous output.
-        attention: a score and more, or None.
+        attention: a partial of `Attention` with a score, or None.
         head: the output layer.
         embedding_size: width of the previous token's embedding, None for one-hot vectors.
         num_layers: at least 1.
@@ -93,9 +98,10 @@ class RecurrentDecoder(nn.Module):
         ValueError: for unknown names, sizes out of range, or settings that contradict each other.
 
     Example:
+        >>> from decoderlab.decoders.feedback import NoFeedback
         >>> decoder = RecurrentDecoder(
         ...     target_space=TokenSpace(7), encoder_shape=EncoderShape(5, 5),
-        ...     cell="lstm", hidden_size=4, routes=["every_input"], feedback="none")
+        ...     cell="lstm", hidden_size=4, routes=["every_input"], feedback=NoFeedback)
         >>> encoded = Encoded(torch.ones(2, 3, 5), torch.ones(2, 3).bool(), torch.ones(2, 5), None)
         >>> decoder(encoded, torch.ones(2, 6).long()).shape
         torch.Size([2, 6, 7])
@@ -110,17 +116,17 @@ class RecurrentDecoder(nn.Module):
         hidden_size: int,
         routes: Sequence[str],
         combine: str = "concat",
-        bridge: str | Mapping[str, Any] | BridgeSettings = "zero",
-        feedback: str | Mapping[str, Any] | FeedbackSettings = "teacher_forcing",
-        attention: str | Mapping[str, Any] | AttentionSettings | None = None,
-        head: str | Mapping[str, Any] | HeadSettings = "linear",
+        bridge: Callable[..., Bridge] = ZeroBridge,
+        feedback: Callable[..., Feedback] = TeacherForcing,
+        attention: Callable[..., Attention] | None = None,
+        head: Callable[..., Head] = LinearHead,
         embedding_size: int | None = None,
         num_layers: int = 1,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         require.ratio("dropout", dropout)
-        settled = settle(
+        chosen = normalise(
             routes=routes,
             cell=cell,
             combine=combine,
@@ -130,104 +136,94 @@ class RecurrentDecoder(nn.Module):
             head=head,
             embedding_size=embedding_size,
         )
-        self.routes, combine = settled.routes, settled.combine
-        self.feedback = Feedback(settled.feedback)
-        self.attends = None if settled.attention.score is None else settled.attention
-        self.head_settings, embedding_size = settled.head, settled.embedding_size
-        self.target_space = target_space
-        self.sees_output = settled.feedback.kind != "none"
-        self.sees_softmax = settled.feedback.kind == "softmax"
-        if self.sees_softmax and not isinstance(target_space, TokenSpace):
-            raise ValueError(
-                "feedback is 'softmax', but the targets are real values, which have none; take "
-                "decoder.feedback.kind=free_running"
-            )
-
-        self.embedded_size = embedded_size = 0
-        if self.sees_output:
-            self.embedding, embedded_size = build_embedding(target_space, embedding_size)
-            self.embedded_size = embedded_size
-        self.fed_size = self._fed_size(hidden_size, encoder_shape.memory_size)
-        input_size = embedded_size + self.fed_size
-        self.combine_input = self.combine_output = None
-        if "every_input" in self.routes:
-            if input_size:
-                sizes = {"size": input_size, "summary_size": encoder_shape.summary_size}
-                self.combine_input = Combination(kind=combine, **sizes)
-                input_size = self.combine_input.size
-            else:
-                input_size = encoder_shape.summary_size
-        # Without any other input, the first one still needs a width; zeros follow it.
-        self.blank_size = 0
-        if "first_input" in self.routes and input_size == 0:
-            input_size = self.blank_size = encoder_shape.summary_size
+        self.routes, self.target_space = chosen.routes, target_space
+        self._build_input(chosen, encoder_shape, hidden_size)
         self.rnn = RecurrentLayers(
             cell=cell,
-            input_size=input_size,
+            input_size=self.input_size,
             hidden_size=hidden_size,
             num_layers=num_layers,
             dropout=dropout,
             gated_size=encoder_shape.summary_size if cell == "gru_reset_summary" else 0,
         )
-        self.bridge = Bridge(
-            settings=settled.bridge,
+        self.bridge = chosen.bridge.build(
             encoder_shape=encoder_shape,
             hidden_size=hidden_size,
             num_layers=num_layers,
             has_cell=self.rnn.has_cell,
         )
         if "first_input" in self.routes:
-            self.first_input = nn.Linear(encoder_shape.summary_size, input_size)
-        features_size = hidden_size
-        self.attention = self.mix = None
-        if self.attends is not None:
-            self.attention = Attention(
-                score=self.attends.score,
-                query_size=hidden_size,
-                memory_size=encoder_shape.memory_size,
-                size=self.attends.size,
-            )
-            features_size += encoder_shape.memory_size
-            if self.attends.mixing != "none":
-                features_size += embedded_size if self.attends.mixing == "deep" else 0
-                self.mix = nn.Linear(features_size, hidden_size, bias=False)
-                features_size = hidden_size
-        if "output" in self.routes:
-            sizes = {"size": features_size, "summary_size": encoder_shape.summary_size}
-            self.combine_output = Combination(kind=combine, **sizes)
-            features_size = self.combine_output.size
-        if self.head_settings.sees_previous:
-            features_size += embedded_size
-        self.head = Head(
-            settings=self.head_settings,
-            features_size=features_size,
-            hidden_size=hidden_size,
-            space=target_space,
-            embedding_size=embedding_size,
-        )
+            self.first_input = nn.Linear(encoder_shape.summary_size, self.input_size)
+        self.attention, self.mix = self.attends.score, self.attends.mix
+        self._build_output(chosen, encoder_shape, hidden_size)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         if isinstance(target_space, TokenSpace):  # -inf for what is never generated
             excluded = torch.zeros(target_space.size)
             excluded[target_space.never_generated] = float("-inf")
             self.register_buffer("excluded", excluded, persistent=False)
 
+    def _build_input(
+        self, chosen: Normalised, encoder_shape: EncoderShape, hidden_size: int
+    ) -> None:
+        """Make what x_t is of: e(y_{t-1}), what attention feeds, and the summary."""
+        self.feedback = chosen.feedback.build(target_space=self.target_space)
+        self.embedding, self.embedded_size = None, 0
+        if self.feedback.sees_output:
+            embedding = build_embedding(self.target_space, chosen.embedding_size)
+            self.embedding, self.embedded_size = embedding
+        self.attends = NoAttention(query_size=hidden_size)
+        if chosen.attention is not None:
+            self.attends = chosen.attention.build(
+                query_size=hidden_size,
+                memory_size=encoder_shape.memory_size,
+                embedded_size=self.embedded_size,
+            )
+        self.combine_input, self.input_size = combination(
+            on="every_input" in self.routes,
+            kind=chosen.combine,
+            size=self.embedded_size + self.attends.fed_size,
+            summary_size=encoder_shape.summary_size,
+        )
+        # Without any other input, the first one still needs a width; zeros follow it.
+        if "first_input" in self.routes and not self.input_size:
+            self.input_size = encoder_shape.summary_size
+
+    def _build_output(
+        self, chosen: Normalised, encoder_shape: EncoderShape, hidden_size: int
+    ) -> None:
+        """Make what the head sees besides the state, and the head."""
+        self.combine_output, features_size = combination(
+            on="output" in self.routes,
+            kind=chosen.combine,
+            size=self.attends.features_size,
+            summary_size=encoder_shape.summary_size,
+        )
+        if asks(chosen.head, "sees_previous"):
+            features_size += self.embedded_size
+        self.features_size = features_size
+        self.head = chosen.head.build(
+            features_size=features_size,
+            hidden_size=hidden_size,
+            target_space=self.target_space,
+            embedding_size=chosen.embedding_size,
+        )
+
     @staticmethod
     def canonical(settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return settings with what has no effect at its default: equal models are one run."""
-        names = [field.name for field in fields(Settled)]
+        names = [field.name for field in fields(Normalised)]
         if not settings.keys() >= set(names):  # somebody's subclass, with a constructor of its own
             return dict(settings)
-        settled = asdict(settle(**{name: settings[name] for name in names}))
-        # A set has no order; that of ROUTES is as good as any.
-        settled["routes"] = [route for route in ROUTES if route in settled["routes"]]
-        return {**settings, **settled}
+        normalised = normalise(**{name: settings[name] for name in names})
+        return {**settings, **normalised.as_settings()}
 
     def forward(self, encoded: Encoded, target: Tensor) -> Tensor:
         """Return the outputs of all steps, given the target before each."""
-        previous = self._before(target)
-        state = self.start(encoded)
-        samples = self.training and self.feedback.settings.samples
-        if not (samples or self.fed_size or self.sees_softmax):
+        previous, state = self._before(target), self.start(encoded)
+        if self.training:
+            previous = self.feedback.inputs(previous)
+        samples = self.training and self.feedback.samples
+        if not (samples or self.needs_steps):
             return self._advance(previous, state)[0]
         # A step needs what the step before it produced: no way around a loop.
         if samples:
@@ -235,12 +231,17 @@ class RecurrentDecoder(nn.Module):
         outputs: list[Tensor] = []
         for step, before in enumerate(previous.split(1, dim=1)):
             if samples and step:
-                coin = from_target[:, step : step + 1]
-                coin = coin if target.dim() == 2 else coin.unsqueeze(-1)
-                before = torch.where(coin, before, self._own(outputs[-1]))
+                own = self._own(outputs[-1])
+                before = self.feedback.choose(from_target[:, step : step + 1], before, own)
             output, state = self._advance(before, state)
             outputs.append(output)
         return torch.cat(outputs, dim=1)
+
+    @property
+    def needs_steps(self) -> bool:
+        """Whether a step needs what the one before it produced, besides the cell's state."""
+        carries = self.attention is not None and self.attention.carries
+        return carries or bool(self.attends.fed_size) or self.feedback.sees_distribution
 
     def at_step(self, step: int, seed: int) -> None:
         """Say how many updates are done; `seed` is that of this update's coins."""
@@ -252,15 +253,21 @@ class RecurrentDecoder(nn.Module):
         if "first_input" in self.routes:
             # Show and Tell's x_{-1}: one step before BOS, which no loss ever sees.
             _, recurrent = self.rnn(self.first_input(encoded.summary).unsqueeze(1), recurrent)
-        fed = encoded.summary.new_zeros(encoded.summary.shape[0], self.fed_size)
+        keys = carried = None
+        if self.attention is not None:
+            keys = self.attention.keys(encoded.memory)
+            carried = self.attention.begin(encoded.memory_mask, keys)
         return DecoderState(
             recurrent,
             encoded.summary,
             encoded.memory,
             encoded.memory_mask,
-            None if self.attention is None else self.attention.keys(encoded.memory),
-            fed if self.fed_size else None,
-            distribution=self._nothing_yet(encoded) if self.sees_softmax else None,
+            keys,
+            fed=self._zeros(encoded, self.attends.fed_size * self.attends.fed_later),
+            carried=carried,
+            distribution=self._zeros(
+                encoded, self.target_space.size * self.feedback.sees_distribution
+            ),
         )
 
     def step(self, previous: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
@@ -287,77 +294,67 @@ class RecurrentDecoder(nn.Module):
         Shapes:
             previous: (B, T) or (B, T, F), what came before each step. Returns outputs (B, T, V).
         """
-        num_rows, num_steps = previous.shape[:2]
-        attends, context, weights = self.attends, None, None
-        summary = state.summary.unsqueeze(1).expand(-1, num_steps, -1)
-        hidden = state.recurrent.hidden[-1].unsqueeze(1)  # the top layer's s_{t-1}
-        embedded = self._embed(previous, state) if self.sees_output else None
-        fed = state.fed
-        if fed is not None and attends.query == "previous":
-            context, weights = self._attend(hidden, state)  # Bahdanau: the cell sees this context
-            fed = context.squeeze(1)
-        inputs = [
-            part
-            for part in (embedded, None if fed is None else fed.unsqueeze(1))
-            if part is not None
-        ]
-        if self.combine_input is not None:
-            inputs = [self.combine_input(_concatenate(inputs), summary)]
-        elif "every_input" in self.routes:
-            inputs = [summary]
-        if not inputs:
-            inputs = [state.summary.new_zeros(num_rows, num_steps, self.blank_size)]
-        outputs, recurrent = self.rnn(_concatenate(inputs), state.recurrent)
-
-        features = outputs
-        asks_before = attends is not None and attends.query == "previous" and context is None
-        if asks_before or self.head_settings.state == "previous":
-            before = torch.cat([hidden, outputs[:, :-1]], dim=1)  # s_{t-1} of each step
-        if self.head_settings.state == "previous":
-            features = before
-        if attends is not None:
-            if context is None:
-                context, weights = self._attend(before if asks_before else outputs, state)
-            if self.mix is None:
-                features, fed = torch.cat([features, context], dim=-1), context
-            else:  # Luong et al. 2015, eq. 5: h~ = tanh(W_c [c; h])
-                mixed = [context, features] + ([embedded] if attends.mixing == "deep" else [])
-                features = fed = torch.tanh(self.mix(torch.cat(mixed, dim=-1)))
-            weights = weights[:, -1]
-        features = self.dropout(features)
-        if self.combine_output is not None:
-            features = self.combine_output(features, summary)
-        if self.head_settings.sees_previous:
-            features = torch.cat([features, embedded], dim=-1)
-        table = self.embedding.weight if self.head_settings.tied else None
-        outputs = self.head(features, table)
-        if self.sees_softmax:
-            distribution = torch.softmax(outputs[:, -1] + self.excluded, dim=-1)
+        attend = functools.partial(self._attend, state=state)
+        summary = state.summary.unsqueeze(1).expand(-1, previous.shape[1], -1)
+        latest = state.recurrent.hidden[-1].unsqueeze(1)  # s_{t-1}, of the top layer
+        embedded = self._embed(previous, state)
+        read = self.attends.before_cell(attend, latest)
+        inputs = self._compose(embedded, read, state, summary)  # x_t
+        states, recurrent = self.rnn(inputs, state.recurrent)  # s_t
+        read = self.attends.after_cell(attend, latest, states, read)  # a_t
+        if self.head.state == "previous":
+            states = states_before(latest, states)
+        features = self.attends.features(states, read, embedded)  # h_t
+        outputs = self._head(features, summary, embedded)
+        state = state._replace(recurrent=recurrent, fed=self.attends.fed(features, read))
+        if read is not None:
+            state = state._replace(attention_weights=read.weights[:, -1], carried=read.carried)
+        if self.feedback.sees_distribution:
+            distribution = self.feedback.distribution(outputs[:, -1] + self.excluded)
             state = state._replace(distribution=distribution)
-        return outputs, state._replace(
-            recurrent=recurrent,
-            fed=fed[:, -1] if self.fed_size and attends.query == "current" else state.fed,
-            attention_weights=weights,
-        )
+        return outputs, state
 
-    def _embed(self, previous: Tensor, state: DecoderState) -> Tensor:
+    def _embed(self, previous: Tensor, state: DecoderState) -> Tensor | None:
+        """Return e(y_{t-1}), None without feedback."""
+        if self.embedding is None:
+            return None
         if state.distribution is None:
             return self.dropout(self.embedding(previous))
         table = self.embedding.weight if hasattr(self.embedding, "weight") else None
         expected = state.distribution if table is None else state.distribution @ table
         return self.dropout(expected.unsqueeze(1))
 
-    def _nothing_yet(self, encoded: Encoded) -> Tensor:
-        return encoded.summary.new_zeros(encoded.summary.shape[0], self.target_space.size)
+    def _attend(self, query: Tensor, state: DecoderState) -> Read:
+        return self.attends.read(query, state.memory, state.keys, state.memory_mask, state.carried)
 
-    def _attend(self, query: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
-        return self.attention(query, state.memory, state.keys, state.memory_mask)
+    def _compose(
+        self, embedded: Tensor | None, read: Read | None, state: DecoderState, summary: Tensor
+    ) -> Tensor:
+        """Return x_t = [e(y_{t-1}); fed; c], of which there may be none, any or all."""
+        fed = state.fed.unsqueeze(1) if state.fed is not None else None
+        if read is not None:
+            fed = read.context
+        there = [part for part in (embedded, fed) if part is not None]
+        if self.combine_input is not None:
+            return self.combine_input(_concatenate(there), summary)
+        if "every_input" in self.routes:
+            return summary
+        if not there:
+            return summary.new_zeros(*summary.shape[:2], self.input_size)
+        return _concatenate(there)
 
-    def _fed_size(self, hidden_size: int, memory_size: int) -> int:
-        if self.attends is None or not self.attends.input_feeding:
-            return 0
-        mixed = self.attends.query == "current" and self.attends.mixing != "none"
-        return hidden_size if mixed else memory_size
+    def _head(self, features: Tensor, summary: Tensor, embedded: Tensor | None) -> Tensor:
+        """Return o_t = head([h_t; c; e(y_{t-1})]), of which the last two may be missing."""
+        features = self.dropout(features)
+        if self.combine_output is not None:
+            features = self.combine_output(features, summary)
+        if self.head.sees_previous:
+            features = torch.cat([features, embedded], dim=-1)
+        return self.head(features, self.embedding.weight if self.head.tied else None)
+
+    def _zeros(self, encoded: Encoded, size: int) -> Tensor | None:
+        """Return what there is before the first step, (B, size); None for a size of 0."""
+        return encoded.summary.new_zeros(encoded.summary.shape[0], size) if size else None
 
     def _before(self, target: Tensor) -> Tensor:
         return before_each(target, self.target_space)

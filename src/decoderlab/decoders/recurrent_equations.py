@@ -2,65 +2,81 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import Protocol
 
+from torch import nn
+
+from decoderlab.decoders.attention import Attention, NoAttention
+from decoderlab.decoders.bridges import Bridge
+from decoderlab.decoders.feedback import Feedback
+from decoderlab.decoders.heads import Head
+from decoderlab.decoders.routes import Combination
 from decoderlab.layers.equations import Equation, concatenation, count, embedding_equation
-
-if TYPE_CHECKING:
-    from decoderlab.decoders.recurrent_decoder import RecurrentDecoder
+from decoderlab.layers.recurrent_stack import RecurrentLayers
 
 
-def recurrent_equations(decoder: RecurrentDecoder) -> list[Equation]:
+class Parts(Protocol):
+    """What the equations are written from."""
+
+    routes: Collection[str]
+    bridge: Bridge
+    first_input: nn.Linear
+    feedback: Feedback
+    embedding: nn.Module | None
+    embedded_size: int
+    attends: Attention | NoAttention
+    combine_input: Combination | None
+    rnn: RecurrentLayers
+    combine_output: Combination | None
+    features_size: int
+    head: Head
+
+
+def recurrent_equations(decoder: Parts) -> list[Equation]:
     """Return what is computed at step t, y the target; see `decoderlab.layers.equations`."""
-    attends, rnn, lines = decoder.attends, decoder.rnn, decoder.bridge.equations()
-    if "first_input" in decoder.routes:
-        size = decoder.first_input.out_features
-        lines.append(Equation("x_0", "W_x c + b_x", size, count(decoder.first_input)))
-        lines.append(
-            Equation(
-                "s_0",
-                "a step of the cell from s_0 with x_0, its output dropped",
-                rnn.hidden_size,
-            )
-        )
-    embedded = "e(y_{t-1})" if decoder.sees_output else None
-    if decoder.sees_output:
-        lines.append(Equation("y_{t-1}", decoder.feedback.settings.told()))
-        lines.append(
-            embedding_equation("e(y_{t-1})", "y_{t-1}", decoder.embedding, decoder.embedded_size)
-        )
-    attention, context = [], None
-    mixed = decoder.mix is not None
-    if attends is not None:
-        query = "s_t" if attends.query == "current" else "s_{t-1}"
-        attention, context = decoder.attention.equations(query), "a_t"
-    fed = None
-    if decoder.fed_size:
-        fed = "a_t" if attends.query == "previous" else "h_{t-1}" if mixed else "a_{t-1}"
+    attends, rnn = decoder.attends, decoder.rnn
+    lines = [*decoder.bridge.equations(), *_first_input(decoder)]
+    embedded = "e(y_{t-1})" if decoder.embedding is not None else None
+    if embedded:
+        lines.append(Equation("y_{t-1}", decoder.feedback.meaning()))
+        size = decoder.embedded_size
+        lines.append(embedding_equation(embedded, "y_{t-1}", decoder.embedding, size))
+    fed = attends.fed_name()
     inputs = concatenation([embedded, fed])
     if decoder.combine_input is not None:
         inputs = decoder.combine_input.equation(inputs, "W_i")
     elif "every_input" in decoder.routes:
         inputs = "c"
-    first, second = (attention, []) if fed == "a_t" else ([], attention)
-    lines += first
+    before_cell = fed == "a_t"
+    lines += attends.equations() if before_cell else []
     if rnn.input_size:
         lines.append(Equation("x_t", inputs, rnn.input_size, count(decoder.combine_input)))
     lines += rnn.equations("s", "x_t")
-    lines += second
-    state = "s_t" if decoder.head_settings.state == "current" else "s_{t-1}"
-    features = concatenation([state, context])
-    if mixed:
-        parts = ["a_t", state, embedded if attends.mixing == "deep" else None]
-        right = f"tanh(W_h {concatenation(parts)})"
-        lines.append(Equation("h_t", right, rnn.hidden_size, count(decoder.mix)))
-        features = "h_t"
+    lines += [] if before_cell else attends.equations()
+    state = "s_t" if decoder.head.state == "current" else "s_{t-1}"
+    features, mixed = attends.features_equation(state, embedded)
+    return lines + mixed + _output(decoder, features, embedded)
+
+
+def _first_input(decoder: Parts) -> list[Equation]:
+    if "first_input" not in decoder.routes:
+        return []
+    size, own = decoder.first_input.out_features, count(decoder.first_input)
+    dropped = "a step of the cell from s_0 with x_0, its output dropped"
+    return [
+        Equation("x_0", "W_x c + b_x", size, own),
+        Equation("s_0", dropped, decoder.rnn.hidden_size),
+    ]
+
+
+def _output(decoder: Parts, features: str, embedded: str | None) -> list[Equation]:
     if decoder.combine_output is not None:
         features = decoder.combine_output.equation(features, "W_f")
-    if decoder.head_settings.sees_previous:
+    if decoder.head.sees_previous:
         features = concatenation([features, embedded])
-    if features not in ("s_t", "s_{t-1}", "h_t"):
-        own = count(decoder.combine_output)
-        lines.append(Equation("f_t", features, decoder.head.features_size, own))
-        features = "f_t"
-    return lines + decoder.head.equations(features)
+    if features in ("s_t", "s_{t-1}", "h_t"):
+        return decoder.head.equations(features)
+    own = count(decoder.combine_output)
+    line = Equation("f_t", features, decoder.features_size, own)
+    return [line, *decoder.head.equations("f_t")]

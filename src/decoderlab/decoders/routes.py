@@ -55,3 +55,16 @@ class Combination(nn.Module):
             case "mul":
                 return values * self.project(summary)
         return torch.cat([values, summary], dim=-1)
+
+
+def combination(
+    *, on: bool, kind: str, size: int, summary_size: int
+) -> tuple[Combination | None, int]:
+    """Return what brings the summary in at a place, and the width of what comes out.
+
+    None where the route is off, and where the summary meets nothing else (a `size` of 0).
+    """
+    if not on or not size:
+        return None, summary_size if on else size
+    made = Combination(kind=kind, size=size, summary_size=summary_size)
+    return made, made.size

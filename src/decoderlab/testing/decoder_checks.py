@@ -84,10 +84,10 @@ def the_previous_output_has_influence_exactly_with_feedback(subject: DecoderSubj
         raise Skipped("no feedback is declared")
     gap = gap_between(decoder(encoded, target), decoder(encoded, subject.changed(target)))
     if not declared.sees_target and gap:
-        kind = declared.kind
+        kind = type(declared).__name__
         raise Seen(f"feedback is {kind}, but another target changes the outputs by {gap:.1e}")
     if declared.sees_target and not gap:
-        raise Seen(f"feedback is {declared.kind}, but the target changes nothing")
+        raise Seen(f"feedback is {type(declared).__name__}, but the target changes nothing")
 
 
 def masked_memory_has_no_influence(subject: DecoderSubject) -> None:
@@ -251,7 +251,7 @@ def coins_fall_as_declared(subject: DecoderSubject) -> None:
     step, later = _telling_steps(declared)
     coins = _coins(subject, decoder, step, seed=7)
     ratio, per_token = declared.teacher_ratio(step), declared.scope == "token"
-    if declared.kind == "free_running":
+    if declared.scope is None:
         _check_share(coins, ratio, per_token, step)
         return
     same_for_all_steps = bool((coins == coins[:, :1]).all())

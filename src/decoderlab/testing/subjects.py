@@ -300,5 +300,5 @@ def seeded(module: nn.Module, step: int = 1, seed: int = 7) -> nn.Module:
 
 
 def declared_feedback(decoder: nn.Module) -> Any:
-    """Return the settings of a declared feedback, None where it is not declared."""
-    return getattr(getattr(decoder, "feedback", None), "settings", None)
+    """Return the declared `Feedback`, None where there is none."""
+    return getattr(decoder, "feedback", None)

@@ -1,0 +1,187 @@
+"""Attention in a decoder: a score, when it is asked, and who sees what it read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from decoderlab.common import require
+from decoderlab.common.choices import Choice
+from decoderlab.decoders.attention.queries import (
+    Attend,
+    CurrentQuery,
+    PreviousQuery,
+    PreviousQueryFed,
+    Read,
+)
+from decoderlab.decoders.attention.score import Score
+from decoderlab.layers.equations import Equation, concatenation, count
+
+QUERIES = ("current", "previous")
+MIXINGS = ("none", "tanh", "deep")
+
+
+class Attention:
+    """A score, and its three switches.
+
+    It is no module itself: the decoder registers `score` and `mix`, which it holds, as its own.
+
+    Args:
+        score: a `Score` class; None for no attention at all.
+        query_size: width of the query, the decoder's hidden size.
+        memory_size: width M of the memory.
+        embedded_size: width of the previous output's embedding, 0 without.
+        query: the state that asks: `current`, s_t (Luong et al. 2015), or `previous`, s_{t-1}
+            (Bahdanau et al. 2015).
+        input_feeding: whether the cell sees what attention read. With query `current` that is
+            the attentional vector of the step before (the context, with mixing `none`); with
+            query `previous`, this step's context, as in Bahdanau et al. 2015.
+        mixing: how context and state reach the head: `none`, side by side; `tanh`, Luong's
+            attentional vector tanh(W [a_t; s_t]); `deep`, tanh(W [a_t; s_t; e(y_{t-1})]).
+        size: width of the hidden layer of a score that has it; None for `query_size`.
+
+    Raises:
+        ValueError: for an unknown switch, or whatever the score refuses.
+
+    Example:
+        >>> from decoderlab.decoders.attention import DotScore
+        >>> attention = Attention(score=DotScore, query_size=2, memory_size=2, mixing="none")
+        >>> memory, mask = torch.ones(1, 3, 2), torch.tensor([[True, True, False]])
+        >>> keys = attention.score.keys(memory)
+        >>> attention.read(torch.ones(1, 1, 2), memory, keys, mask, None).weights.tolist()
+        [[[0.5, 0.5, 0.0]]]
+    """
+
+    INJECTED: ClassVar[tuple[str, ...]] = ("query_size", "memory_size", "embedded_size")
+    OPTIONAL: ClassVar[tuple[str, ...]] = ("query", "input_feeding", "mixing", "size")
+
+    def __init__(
+        self,
+        *,
+        score: Callable[..., Score] | None,
+        query_size: int,
+        memory_size: int,
+        embedded_size: int = 0,
+        query: str = "current",
+        input_feeding: bool = False,
+        mixing: str = "tanh",
+        size: int | None = None,
+    ) -> None:
+        require.choice("attention.query", query, QUERIES)
+        require.choice("attention.mixing", mixing, MIXINGS)
+        if size is not None:
+            require.at_least("attention.size", size, 1)
+        sizes = {"query_size": query_size, "memory_size": memory_size}
+        self.score: Score = Choice.of(score).build(**sizes, size=size or query_size)
+        self.memory_size, self.deep = memory_size, mixing == "deep"
+        self.timing = CurrentQuery() if query == "current" else PreviousQuery()
+        if input_feeding and query == "previous":
+            self.timing = PreviousQueryFed()
+        self.mix, self.features_size = None, query_size + memory_size
+        if mixing != "none":
+            mixed_size = self.features_size + (embedded_size if self.deep else 0)
+            self.mix = nn.Linear(mixed_size, query_size, bias=False)
+            self.features_size = query_size
+        self.fed_later = input_feeding and query == "current"
+        fed_size = self.features_size if self.fed_later and self.mix is not None else memory_size
+        self.fed_size = fed_size if input_feeding else 0
+
+    def read(
+        self,
+        query: Tensor,
+        memory: Tensor,
+        keys: Tensor,
+        memory_mask: Tensor,
+        carried: Tensor | None,
+    ) -> Read:
+        """Return the context and the weights of each query; see `Score` for shapes."""
+        weights, carried = self.score.weights(query, keys, memory_mask, carried)
+        return Read(weights @ memory, weights, carried)
+
+    def before_cell(self, attend: Attend, latest: Tensor) -> Read | None:
+        """Read before the cell, where the cell sees it."""
+        return self.timing.before_cell(attend, latest)
+
+    def after_cell(
+        self, attend: Attend, latest: Tensor, states: Tensor, read: Read | None
+    ) -> Read | None:
+        """Read after the cell, unless it was done."""
+        return self.timing.after_cell(attend, latest, states, read)
+
+    def features(self, states: Tensor, read: Read | None, embedded: Tensor | None) -> Tensor:
+        """Return what goes to the head: (B, T, features_size)."""
+        if self.mix is None:
+            return torch.cat([states, read.context], dim=-1)
+        # Luong et al. 2015, eq. 5: h~ = tanh(W_c [c; h])
+        mixed = [read.context, states] + ([embedded] if self.deep else [])
+        return torch.tanh(self.mix(torch.cat(mixed, dim=-1)))
+
+    def fed(self, features: Tensor, read: Read | None) -> Tensor | None:
+        """Return what the next step's cell sees, (B, F)."""
+        if not self.fed_later:
+            return None
+        return (read.context if self.mix is None else features)[:, -1]
+
+    def equations(self) -> list[Equation]:
+        """Return scores, weights and context; see `decoderlab.layers.equations`."""
+        return [
+            *self.score.equations(self.timing.query),
+            Equation("a_t", "sum over j of w_tj m_j", self.memory_size),
+        ]
+
+    def fed_name(self) -> str | None:
+        """Return the letter of what the cell sees."""
+        if self.fed_later:
+            return "a_{t-1}" if self.mix is None else "h_{t-1}"
+        return "a_t" if self.fed_size else None
+
+    def features_equation(self, state: str, embedded: str | None) -> tuple[str, list[Equation]]:
+        """Return the letter of what goes to the head, and the line that computes it."""
+        if self.mix is None:
+            return concatenation([state, "a_t"]), []
+        parts = concatenation(["a_t", state, embedded if self.deep else None])
+        line = Equation("h_t", f"tanh(W_h {parts})", self.features_size, count(self.mix))
+        return "h_t", [line]
+
+
+class NoAttention:
+    """No attention: the memory is not read, and the head sees the state alone."""
+
+    score = mix = None
+    fed_size, fed_later = 0, False
+
+    def __init__(self, *, query_size: int) -> None:
+        self.features_size = query_size
+
+    def before_cell(self, attend: Attend, latest: Tensor) -> Read | None:
+        """Return nothing."""
+        return None
+
+    def after_cell(
+        self, attend: Attend, latest: Tensor, states: Tensor, read: Read | None
+    ) -> Read | None:
+        """Return nothing."""
+        return None
+
+    def features(self, states: Tensor, read: Read | None, embedded: Tensor | None) -> Tensor:
+        """Return the states."""
+        return states
+
+    def fed(self, features: Tensor, read: Read | None) -> Tensor | None:
+        """Return nothing."""
+        return None
+
+    def equations(self) -> list[Equation]:
+        """Return no line."""
+        return []
+
+    def fed_name(self) -> str | None:
+        """Return nothing."""
+        return None
+
+    def features_equation(self, state: str, embedded: str | None) -> tuple[str, list[Equation]]:
+        """Return the letter of the state."""
+        return state, []

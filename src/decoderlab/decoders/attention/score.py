@@ -1,0 +1,83 @@
+"""What an attention score is: the comparison of a query with each position of the memory."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from decoderlab.layers.equations import Equation, count
+
+
+class Score(nn.Module):
+    """Compares queries with positions of the memory; a score of your own is a subclass.
+
+    It needs `forward` and, to be printed, `right_side`. The part of a comparison that depends on
+    the memory alone goes into `keys`, which is called once a source.
+
+    The constructor takes those of these keywords that it has a use for, besides its own settings:
+    `query_size`, the decoder's hidden size; `memory_size`, the width M of the memory; `size`, the
+    setting `decoder.attention.size` or else `query_size`.
+
+    A score that depends on earlier steps (coverage, location, monotonic attention) sets `carries`
+    and overrides `begin` and `weights`. Then steps are taken one by one.
+
+    Shapes:
+        query: (B, T, query_size); memory: (B, S, M); keys: from `keys(memory)`, (B, S, K);
+        memory_mask: (B, S) bool, True for real tokens, at least one per row.
+        carried: (B, ...), from `begin` and then from the step before; None without `carries`.
+    """
+
+    INJECTED: ClassVar[tuple[str, ...]] = ("query_size", "memory_size", "size")
+    carries: ClassVar[bool] = False
+
+    def keys(self, memory: Tensor) -> Tensor:
+        """Return the part of the scores that depends on the memory alone."""
+        return memory
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Return attention_scores (B, T, S)."""
+        raise NotImplementedError
+
+    def begin(self, memory_mask: Tensor, keys: Tensor) -> Tensor | None:
+        """Return what is carried into the first step."""
+        return None
+
+    def weights(
+        self, query: Tensor, keys: Tensor, memory_mask: Tensor, carried: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return attention_weights (B, T, S), exactly 0 at padding, and what is carried on."""
+        return masked_softmax(self(query, keys), memory_mask), carried
+
+    def right_side(self, query: str) -> str:
+        """Return the score of m_j as text; see `decoderlab.layers.equations`."""
+        return f"{type(self).__name__}({query}, m_j)"
+
+    def equations(self, query: str) -> list[Equation]:
+        """Return scores and weights; see `decoderlab.layers.equations`."""
+        return [
+            Equation("score_tj", self.right_side(query), 1, count(self)),
+            Equation("w_t", "softmax over j of score_tj, exactly 0 at padding", "S"),
+        ]
+
+
+def masked_softmax(attention_scores: Tensor, memory_mask: Tensor) -> Tensor:
+    """Return the softmax over real positions; padding gets exactly zero weight.
+
+    Example:
+        >>> masked_softmax(torch.zeros(1, 1, 3), torch.tensor([[True, True, False]])).tolist()
+        [[[0.5, 0.5, 0.0]]]
+    """
+    attention_scores = attention_scores.masked_fill(~memory_mask.unsqueeze(1), float("-inf"))
+    return torch.softmax(attention_scores, dim=-1)
+
+
+def refuse_other_widths(name: str, query_size: int, memory_size: int) -> None:
+    """Raise ValueError where a product needs equal widths and they differ."""
+    if query_size != memory_size:
+        raise ValueError(
+            f"attention is {name!r}, but the decoder's hidden_size is {query_size} and the "
+            f"encoder's memory is {memory_size} wide; make them equal or take "
+            "decoder/attention=general"
+        )
