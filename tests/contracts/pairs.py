@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from decoderlab.config.completion import find_target
+from decoderlab.config.completion import find_target, with_makers
 from decoderlab.config.resolution import resolve
 from decoderlab.contract import EncoderShape, ImageSpace, Space, TokenSpace
 from tests.conftest import composed, small, variants
@@ -34,7 +34,8 @@ def task_of(encoder: str) -> str:
 def settings(group: str, name: str, *overrides: str) -> tuple[Any, dict[str, Any]]:
     """Return the class of a variant, and the settings of a small one."""
     config = resolve(composed(*small(group, name), *overrides))[group]
-    return find_target(group, config.pop("_target_")), config
+    target = find_target(group, config.pop("_target_"))
+    return target, with_makers(group, config)
 
 
 def source_space(encoder: str) -> Space:

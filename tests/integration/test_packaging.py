@@ -20,7 +20,6 @@ from decoderlab.decoders.bridges import BRIDGES, CELL_STATES
 from decoderlab.decoders.feedback import FEEDBACKS, SCHEDULES, SCOPES
 from decoderlab.decoders.heads import DISTRIBUTIONS, HEADS
 from decoderlab.decoders.routes import COMBINATIONS, ROUTES
-from decoderlab.layers.recurrent_stack import CELLS
 from decoderlab.testing import check_decoder
 from tests.conftest import variants
 from tests.integration.cli import call, in_process
@@ -237,7 +236,7 @@ def test_the_readmes_decoder_passes_the_battery(monkeypatch, tmp_path):
 def test_the_list_of_strategies_is_complete():
     text = (ROOT / "docs" / "strategies.md").read_text()
     names = [*ROUTES, *COMBINATIONS, *FEEDBACKS, *SCOPES, *SCHEDULES, *BRIDGES, *CELL_STATES]
-    names += [*SCORES, *QUERIES, *MIXINGS, *HEADS, *DISTRIBUTIONS, *CELLS]
+    names += [*SCORES, *QUERIES, *MIXINGS, *HEADS, *DISTRIBUTIONS, *variants("decoder/cell")]
     names += [name for group in ("encoder", "decoder", "preset") for name in variants(group)]
     missing = [name for name in names if not re.search(rf"`[^`]*\b{name}\b[^`]*`", text)]
     assert not missing

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 MISBEHAVING = """
 import os, signal, time
 from decoderlab.decoders import RecurrentDecoder
+from decoderlab.layers import LSTM
 
 
 class Misbehaving(RecurrentDecoder):
@@ -32,7 +33,7 @@ class Misbehaving(RecurrentDecoder):
             routes=["every_input"],
             feedback="none",
             hidden_size=8,
-            cell="lstm",
+            cell=LSTM,
         )
         self.what, self.calls = what, 0
 
@@ -118,6 +119,7 @@ def sweep(folder: Path, *more: str) -> list[str]:
 COUNTING = """
 import os
 from decoderlab.decoders import RecurrentDecoder
+from decoderlab.layers import LSTM
 
 
 class Counting(RecurrentDecoder):
@@ -126,7 +128,7 @@ class Counting(RecurrentDecoder):
         super().__init__(
             target_space=target_space,
             encoder_shape=encoder_shape,
-            cell="lstm",
+            cell=LSTM,
             routes=["every_input"],
             feedback="none",
             hidden_size=8,

@@ -14,6 +14,8 @@ from decoderlab.contract import Encoded, EncoderShape, TokenSpace, ValueSpace
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.attention import Attention
 from decoderlab.encoders import RecurrentEncoder
+from decoderlab.layers import LSTM
+from tests.conftest import CELLS
 from tests.integration.test_packaging import script
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -22,7 +24,7 @@ weights = script("compare_with_keras")
 LENGTHS = torch.tensor([3, 5, 1, 4])
 MASK = torch.arange(5) < LENGTHS.unsqueeze(1)
 FULL = torch.full((4,), 5)
-CELLS = {  # ours: the same in Keras
+KERAS = {  # ours: the same in Keras
     "lstm": keras.layers.LSTM,
     "gru": keras.layers.GRU,
     "gru_reset_before": lambda size, **rest: keras.layers.GRU(size, reset_after=False, **rest),
@@ -69,13 +71,13 @@ def agree(ours, theirs, *inputs):
         assert gradient.abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", KERAS)
 def test_an_encoder_reads_as_kerass_layer_does(cell):
     source = normal(4, 5, 3)
-    theirs = CELLS[cell](6, return_sequences=True, return_state=True)
+    theirs = KERAS[cell](6, return_sequences=True, return_state=True)
     theirs(source)
     randomise(theirs)
-    ours = RecurrentEncoder(source_space=ValueSpace(3), cell=cell, hidden_size=6)
+    ours = RecurrentEncoder(source_space=ValueSpace(3), cell=CELLS[cell], hidden_size=6)
     copy(theirs, ours.rnn.layers[0])
     # Rows of one length, then of different ones: Keras repeats its output at padding.
     for lengths, mask in [(FULL, None), (LENGTHS, MASK)]:
@@ -92,12 +94,12 @@ def test_an_encoder_reads_as_kerass_layer_does(cell):
 @pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before"])
 def test_an_encoder_of_both_directions_is_kerass_bidirectional(cell):
     source = normal(4, 5, 3)
-    inner = CELLS[cell](6, return_sequences=True, return_state=True)
+    inner = KERAS[cell](6, return_sequences=True, return_state=True)
     theirs = keras.layers.Bidirectional(inner, merge_mode="concat")
     theirs(source)
     randomise(theirs)
     ours = RecurrentEncoder(
-        source_space=ValueSpace(3), cell=cell, hidden_size=6, bidirectional=True
+        source_space=ValueSpace(3), cell=CELLS[cell], hidden_size=6, bidirectional=True
     )
     copy(theirs.forward_layer, ours.rnn.layers[0], direction=0)
     copy(theirs.backward_layer, ours.rnn.layers[0], direction=1)
@@ -118,11 +120,11 @@ def test_an_encoder_of_both_directions_is_kerass_bidirectional(cell):
 def test_a_reversed_source_is_kerass_go_backwards(cell):
     # Keras returns its outputs in the order of reading, we in that of the source.
     source = normal(4, 5, 3)
-    theirs = CELLS[cell](6, go_backwards=True, return_sequences=True, return_state=True)
+    theirs = KERAS[cell](6, go_backwards=True, return_sequences=True, return_state=True)
     theirs(source)
     randomise(theirs)
     ours = RecurrentEncoder(
-        source_space=ValueSpace(3), cell=cell, hidden_size=6, reverse_source=True
+        source_space=ValueSpace(3), cell=CELLS[cell], hidden_size=6, reverse_source=True
     )
     copy(theirs, ours.rnn.layers[0])
     memory, last, *_ = theirs(source, mask=MASK)
@@ -131,21 +133,21 @@ def test_a_reversed_source_is_kerass_go_backwards(cell):
     agree([encoded.memory, encoded.summary], expected, source)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", KERAS)
 def test_every_input_without_feedback_is_kerass_repeat_vector(cell):
     source, target = normal(4, 5, 3), torch.randint(4, 8, (4, 7))
     inputs = keras.Input((5, 3))
-    values = CELLS[cell](6, name="encoder")(inputs)
+    values = KERAS[cell](6, name="encoder")(inputs)
     values = keras.layers.RepeatVector(7)(values)
-    values = CELLS[cell](4, return_sequences=True, name="decoder")(values)
+    values = KERAS[cell](4, return_sequences=True, name="decoder")(values)
     logits = keras.layers.TimeDistributed(keras.layers.Dense(8), name="head")(values)
     theirs = keras.Model(inputs, logits)
     randomise(theirs)
-    encoder = RecurrentEncoder(source_space=ValueSpace(3), cell=cell, hidden_size=6)
+    encoder = RecurrentEncoder(source_space=ValueSpace(3), cell=CELLS[cell], hidden_size=6)
     decoder = RecurrentDecoder(
         target_space=TokenSpace(8),
         encoder_shape=encoder.shape,
-        cell=cell,
+        cell=CELLS[cell],
         hidden_size=4,
         routes=["every_input"],
         feedback="none",
@@ -160,16 +162,16 @@ def test_every_input_without_feedback_is_kerass_repeat_vector(cell):
 def test_initial_state_with_teacher_forcing_is_kerass_lstm_seq2seq(cell):
     source, target = normal(4, 5, 3), torch.randint(4, 8, (4, 7))
     inputs, before = keras.Input((5, 3)), keras.Input((7, 8))
-    _, *state = CELLS[cell](6, return_state=True, name="encoder")(inputs)
-    layer = CELLS[cell](6, return_sequences=True, return_state=True, name="decoder")
+    _, *state = KERAS[cell](6, return_state=True, name="encoder")(inputs)
+    layer = KERAS[cell](6, return_sequences=True, return_state=True, name="decoder")
     values, *_ = layer(before, initial_state=state)
     theirs = keras.Model([inputs, before], keras.layers.Dense(8, name="head")(values))
     randomise(theirs)
-    encoder = RecurrentEncoder(source_space=ValueSpace(3), cell=cell, hidden_size=6)
+    encoder = RecurrentEncoder(source_space=ValueSpace(3), cell=CELLS[cell], hidden_size=6)
     decoder = RecurrentDecoder(
         target_space=TokenSpace(8),
         encoder_shape=encoder.shape,
-        cell=cell,
+        cell=CELLS[cell],
         hidden_size=6,
         routes=["initial_state"],
         bridge="copy",
@@ -191,7 +193,7 @@ def test_teacher_forcing_on_values_passes_the_gradient_of_keras_to_the_target():
     decoder = RecurrentDecoder(
         target_space=ValueSpace(2),
         encoder_shape=EncoderShape(memory_size=6, summary_size=6),
-        cell="lstm",
+        cell=LSTM,
         hidden_size=6,
         routes=["initial_state"],
         bridge="copy",

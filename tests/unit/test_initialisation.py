@@ -11,7 +11,7 @@ from decoderlab.layers.attention_blocks import ScaledEmbedding
 from decoderlab.layers.initialisation import initialise
 from decoderlab.layers.recurrent_stack import RecurrentLayers
 from decoderlab.training.assembly import build_model
-from tests.conftest import variants
+from tests.conftest import CELLS, variants
 
 
 def test_all_variants_of_a_seed_share_every_weight_they_have_in_common(tiny):
@@ -110,7 +110,7 @@ def test_the_vector_of_padding_stays_zero_in_every_table():
 
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
 def test_without_an_input_only_the_first_layers_input_weights_are_frozen(cell):
-    layers = RecurrentLayers(cell=cell, input_size=0, hidden_size=1, num_layers=2)
+    layers = RecurrentLayers(cell=CELLS[cell], input_size=0, hidden_size=1, num_layers=2)
     frozen = [name for name, one in layers.named_parameters() if not one.requires_grad]
     assert frozen == ["layers.0.weight_ih_l0" if cell == "lstm" else "layers.0.cells.0.weight_ih"]
 

@@ -53,7 +53,7 @@ def check(arguments: argparse.Namespace) -> int:
     """Run the battery on what is named; return the exit code."""
     import hydra
 
-    from decoderlab.config.completion import call, find_target
+    from decoderlab.config.completion import call, find_target, with_makers
     from decoderlab.config.errors import ConfigError
     from decoderlab.config.resolution import resolve
     from decoderlab.contract import ImageSpace, TokenSpace, ValueSpace
@@ -76,8 +76,9 @@ def check(arguments: argparse.Namespace) -> int:
     }  # fmt: skip
     settings, classes = {}, {}
     for group in ("encoder", "decoder"):
-        settings[group] = dict(config[group])
-        classes[group] = find_target(group, settings[group].pop("_target_"))
+        own = {key: value for key, value in config[group].items() if key != "_target_"}
+        settings[group] = with_makers(group, own)
+        classes[group] = find_target(group, config[group]["_target_"])
     source, target = spaces[arguments.source], spaces[arguments.target]
     encoder = call("encoder", classes["encoder"], source_space=source, **settings["encoder"])
     failed = 0

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
+
+from hydra.utils import get_object
 
 from decoderlab.common import require
 
 T = TypeVar("T")
+
+
+def class_of(chosen: Callable | Mapping[str, Any]) -> Callable:
+    """Return the class of a part: of a config's mapping, a class with settings, or the class.
+
+    Example:
+        >>> class_of({"_target_": "collections.Counter"}), class_of(functools.partial(dict, one=1))
+        (<class 'collections.Counter'>, <class 'dict'>)
+    """
+    if isinstance(chosen, Mapping):
+        return get_object(chosen["_target_"])
+    return chosen.func if isinstance(chosen, functools.partial) else chosen
 
 
 def part(name: str, kind: type[T], value: str | Mapping[str, Any] | T) -> T:

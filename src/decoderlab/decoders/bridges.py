@@ -222,7 +222,7 @@ class Bridge(nn.Module):
         if self.from_first:
             return encoded.memory[:, 0].unsqueeze(0), None
         if self.from_state:
-            return encoded.state
+            return encoded.state.hidden, encoded.state.cell
         return encoded.summary.unsqueeze(0), None
 
     def _map(self, layers: nn.ModuleList, values: Tensor) -> Tensor:

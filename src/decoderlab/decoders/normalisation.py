@@ -7,17 +7,18 @@ harm, but two configs that differ in them are one model, and must be one run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from decoderlab.common import require
-from decoderlab.common.parts import part
+from decoderlab.common.parts import class_of, part
 from decoderlab.decoders.attention import AttentionSettings
 from decoderlab.decoders.bridges import BridgeSettings
 from decoderlab.decoders.feedback import FeedbackSettings
 from decoderlab.decoders.heads import HeadSettings
 from decoderlab.decoders.routes import COMBINATIONS, ROUTES
+from decoderlab.layers.cells import takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Settled:
     """Settings of a `RecurrentDecoder` that depend on each other; see there."""
 
     routes: frozenset[str]
-    cell: str
+    cell: Callable | Mapping[str, Any]
     combine: str
     bridge: BridgeSettings
     feedback: FeedbackSettings
@@ -37,7 +38,7 @@ class Settled:
 def settle(
     *,
     routes: Sequence[str],
-    cell: str,
+    cell: Callable | Mapping[str, Any],
     combine: str,
     bridge: Any,
     feedback: Any,
@@ -59,7 +60,7 @@ def settle(
     sees_output = fed_back.kind != "none"
     if "initial_state" not in where and start.needs_route:
         start = BridgeSettings(kind="zero")
-    if not cell.startswith("lstm"):
+    if not getattr(class_of(cell), "has_cell", True):
         start = replace(start, cell="encoder")
     meets_input = "every_input" in where and (sees_output or attends.input_feeding)
     settled = Settled(
@@ -106,9 +107,9 @@ def _refuse_contradictions(settled: Settled, sees_output: bool) -> None:
             "an attentional vector; take decoder.attention.mixing=none, or "
             "decoder.head.state=current"
         )
-    gated = settled.cell == "gru_reset_summary"
-    if gated and ("every_input" not in routes or settled.combine != "concat"):
+    reads_summary = takes(class_of(settled.cell), "summary_size")
+    if reads_summary and ("every_input" not in routes or settled.combine != "concat"):
         raise ValueError(
-            "cell is 'gru_reset_summary', whose reset gate scales the summary at every input; take "
-            "the route every_input with decoder.combine=concat, or decoder.cell=gru_reset_before"
+            "the cell reads the summary at the end of every input; take the route every_input with "
+            "decoder.combine=concat, or another cell, such as decoder/cell=gru_reset_before"
         )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from decoderlab.common import require
 from decoderlab.common.randomness import stream_seed, torch_generator
-from decoderlab.layers.stepped_cells import SteppedCell
+from decoderlab.layers.unfused_cells import UnfusedCell
 
 SCHEMES = ("torch", "keras")
 
@@ -66,7 +66,7 @@ def initialise(
 def _bound(module: nn.Module, name: str) -> float | None:
     """Return the half-width of the uniform distribution, inf for N(0, 1), None if unknown."""
     match module:
-        case nn.RNNBase() | nn.RNNCellBase() | SteppedCell():
+        case nn.RNNBase() | nn.RNNCellBase() | UnfusedCell():
             return 1 / math.sqrt(module.hidden_size)
         case nn.Linear():
             return 1 / math.sqrt(module.in_features)
@@ -88,7 +88,7 @@ def _fill(parameter: Tensor, bound: float, generator: torch.Generator) -> None:
 def _fill_as_keras(
     module: nn.Module, name: str, parameter: Tensor, generator: torch.Generator
 ) -> None:
-    recurrent = isinstance(module, nn.RNNBase | nn.RNNCellBase | SteppedCell)
+    recurrent = isinstance(module, nn.RNNBase | nn.RNNCellBase | UnfusedCell)
     if isinstance(module, nn.Embedding):
         _fill(parameter, 0.05, generator)
     elif parameter.dim() < 2:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from decoderlab.contract import Encoded, State, ValueSpace
+from decoderlab.contract import Encoded, ValueSpace
 from decoderlab.generation.search import beam, greedy, roll_forward
 from decoderlab.testing.subjects import (
     DecoderSubject,
@@ -23,6 +23,7 @@ from decoderlab.testing.subjects import (
     floats,
     gap_between,
     it_is_built_without_computing,
+    parts_of,
     rows_of,
     scalar,
     seeded,
@@ -203,7 +204,7 @@ def routes_carry_gradient_exactly_when_on(subject: DecoderSubject) -> None:
         raise Skipped("no routes are declared")
     scalar(decoder(encoded, subject.target())).backward()
     inner = set(routes) - {"initial_state"}
-    state = [part for part in encoded.state or () if part is not None]
+    state = parts_of(encoded.state)
     reached = {
         "the summary": carries(encoded.summary),
         "the state": any(map(carries, state)),
@@ -230,7 +231,7 @@ def gradients_are_right(subject: DecoderSubject) -> None:
     def outputs(*parts: Tensor) -> Tensor:
         left = list(parts)
         memory, summary = left.pop(0), left.pop(0)
-        state = encoded.state and State(left.pop(0), left.pop(0) if left else None)
+        state = encoded.state and encoded.state.map(lambda _: left.pop(0))
         return decoder(Encoded(memory, encoded.memory_mask, summary, state), target)
 
     check_derivatives(outputs, floats(encoded))
