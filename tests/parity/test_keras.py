@@ -5,6 +5,8 @@ Sources are real values without an embedding, so that the gradient reaches them.
 
 from __future__ import annotations
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from decoderlab.contract import Encoded, EncoderShape, TokenSpace, ValueSpace
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.attention import Attention
 from decoderlab.encoders import RecurrentEncoder
-from decoderlab.layers import LSTM
+from decoderlab.layers import LSTM, RNN
+from decoderlab.layers.equations import count
+from decoderlab.training.objective import negative_log_likelihood
 from tests.conftest import CELLS
 from tests.integration.test_packaging import script
 
@@ -232,3 +236,94 @@ def test_attention_is_kerass(score):
     context, attention_weights = ours(query, memory, ours.keys(memory), MASK)
     assert (attention_weights[:, :, 0] < 1).any()
     agree([context, attention_weights], expected, query, memory)
+
+
+def training_models(cell, wiring):
+    """Return a Keras model with random weights, and our encoder and decoder with the same."""
+    inputs, before = keras.Input((5, 3)), keras.Input((7, 8))
+    encoder_layer = KERAS[cell](6, return_state=True, name="encoder")
+    last, *state = encoder_layer(inputs)
+    decoder_layer = KERAS[cell](6, return_sequences=True, name="decoder")
+    if wiring == "repeat_vector":
+        values = decoder_layer(keras.layers.RepeatVector(7)(last))
+    else:
+        values = decoder_layer(before, initial_state=[last, *state[1:]])
+    head = keras.layers.Dense(8, name="head")
+    theirs = keras.Model([inputs, before], head(values))
+    randomise(theirs)
+    settings = {
+        "repeat_vector": {"routes": ["every_input"], "feedback": "none"},
+        "initial_state": {"routes": ["initial_state"], "bridge": "copy"},
+    }[wiring]
+    ours = SINGLE[cell]
+    encoder = RecurrentEncoder(source_space=ValueSpace(3), cell=ours, hidden_size=6)
+    decoder = RecurrentDecoder(
+        target_space=TokenSpace(8),
+        encoder_shape=encoder.shape,
+        cell=ours,
+        hidden_size=6,
+        **settings,
+    )
+    pairs = [(encoder_layer, encoder.rnn.layers[0]), (decoder_layer, decoder.rnn.layers[0])]
+    for one, other in pairs:
+        copy(one, other)
+    weights.copy_dense(head, decoder.head.output)
+    return theirs, encoder, decoder, pairs, head
+
+
+def trained(modules):
+    return [one for module in modules for one in module.parameters() if one.requires_grad]
+
+
+SINGLE = CELLS | {
+    "lstm": partial(LSTM, bias="single"),
+    "rnn_tanh": partial(RNN, bias="single"),
+    "rnn_relu": partial(RNN, nonlinearity="relu", bias="single"),
+}
+
+
+@pytest.fixture
+def _float64():
+    keras.config.set_floatx("float64")
+    yield
+    keras.config.set_floatx("float32")
+
+
+@pytest.mark.parametrize("wiring", ["repeat_vector", "initial_state"])
+@pytest.mark.parametrize("cell", KERAS)
+@pytest.mark.usefixtures("_float64")
+def test_twenty_adam_steps_are_kerass(cell, wiring):
+    theirs, encoder, decoder, pairs, head = training_models(cell, wiring)
+    encoder.double(), decoder.double()
+    for one, other in pairs:
+        copy(one, other)
+    weights.copy_dense(head, decoder.head.output)
+    assert theirs.count_params() == count(encoder, decoder)
+    parameters = trained([encoder, decoder])
+    start = [one.detach().clone() for one in parameters]
+    ours = torch.optim.Adam(parameters, lr=0.01)
+    keras_optimizer = keras.optimizers.Adam(0.01)
+    variables = theirs.trainable_variables
+    for step in range(1, 21):
+        source, target = normal(4, 5, 3).double(), torch.randint(4, 8, (4, 7))
+        shifted = torch.cat([torch.full((4, 1), 1), target[:, :-1]], dim=1)
+        before = torch.eye(8, dtype=torch.float64)[shifted]
+        theirs.zero_grad()
+        negative_log_likelihood(theirs([source, before]), target, TokenSpace(8))[0].backward()
+        gradients = [variable.value.grad for variable in variables]
+        with torch.no_grad():
+            keras_optimizer.apply(gradients, variables)
+        ours.zero_grad()
+        outputs = decoder(encoder(source, FULL), target)
+        negative_log_likelihood(outputs, target, TokenSpace(8))[0].backward()
+        # Keras adds epsilon before it corrects the second moment, torch after.
+        ours.param_groups[0]["eps"] = 1e-7 / (1 - 0.999**step) ** 0.5
+        ours.step()
+    moved = [(one - other).abs().max() for one, other in zip(parameters, start, strict=True)]
+    assert min(moved) > 0.01
+    found = [one.detach().clone() for one in parameters]
+    for one, other in pairs:
+        copy(one, other)
+    weights.copy_dense(head, decoder.head.output)
+    for one, other in zip(found, parameters, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)

@@ -16,7 +16,7 @@ from decoderlab.config.resolution import canonical
 from decoderlab.config.settings import Evaluation, Training
 from decoderlab.contract import Space, ValueSpace
 from decoderlab.data.task import Task, TaskData
-from decoderlab.layers.initialisation import initialise
+from decoderlab.layers.initialisation import initialise, watched
 from decoderlab.training.module import EncoderDecoder
 
 _DATA: dict[str, TaskData] = {}
@@ -73,8 +73,13 @@ def build_networks(
     """
     if isinstance(target, ValueSpace):
         _check_values(config)
-    encoder = _build("encoder", config["encoder"], source_space=source)
-    decoder = _build("decoder", config["decoder"], target_space=target, encoder_shape=encoder.shape)
+    with torch.random.fork_rng(devices=[]):
+        # For what a class draws itself: another encoder leaves the decoder's draws as they are.
+        torch.manual_seed(stream_seed(config["seed"], "init", "encoder"))
+        encoder = _build("encoder", config["encoder"], source_space=source)
+        torch.manual_seed(stream_seed(config["seed"], "init", "decoder"))
+        sizes = {"target_space": target, "encoder_shape": encoder.shape}
+        decoder = _build("decoder", config["decoder"], **sizes)
     return encoder, decoder
 
 
@@ -87,9 +92,7 @@ def build_model(config: Mapping[str, Any], task: Task) -> EncoderDecoder:
     """
     data = task.data
     source, target = data.source_space, data.target_space
-    with torch.random.fork_rng(devices=[]):
-        # For the weights of modules that only draw them when they are built; see `initialise`.
-        torch.manual_seed(stream_seed(config["seed"], "init"))
+    with watched() as drawn:
         encoder, decoder = build_networks(config, source, target)
     training = Training(**config["training"])
     steps = training.total_steps(task.train_dataloader().batches_per_epoch)
@@ -105,7 +108,7 @@ def build_model(config: Mapping[str, Any], task: Task) -> EncoderDecoder:
         label_smoothing=training.label_smoothing,
         search=Evaluation(**config["evaluation"]).search(config["seed"]),
     )
-    initialise(model, config["seed"], training.uniform_range, training.initial_weights)
+    initialise(model, drawn, config["seed"], training.uniform_range, training.initial_weights)
     return model.double() if training.precision == "float64" else model
 
 
