@@ -99,14 +99,11 @@ class RecurrentLayers(nn.Module):
                 )
                 for level, width in enumerate(widths)
             )
-        first = self._cell(0, 0)
+        first = self.cell_of(0, 0)
         self.has_cell = first.has_cell
         self.further_shapes = tuple(tuple(one) for one in first.further_shapes.values())
         if input_size == 0:
-            known = (first.from_input, *(f"{first.from_input}_l0{end}" for end in ("", "_reverse")))
-            for name, parameter in self.layers[0].named_parameters():
-                if name.rsplit(".", 1)[-1] in known:
-                    parameter.requires_grad_(False)
+            self._freeze_input_weights()
 
     def forward(
         self, inputs: Tensor, state: State | None = None, lengths: Tensor | None = None
@@ -138,7 +135,7 @@ class RecurrentLayers(nn.Module):
         rows = []
         for row in range(self.num_layers * self.num_directions):
             own = state.map(lambda part, row=row: part[row])
-            rows.append(self._cell(*divmod(row, self.num_directions)).start(own))
+            rows.append(self.cell_of(*divmod(row, self.num_directions)).start(own))
         return state._replace(
             further=tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
         )
@@ -148,7 +145,7 @@ class RecurrentLayers(nn.Module):
         before = f"{step}-1"
         letters = {"s": f"{state}_{{{before}}}", "n": f"{state}_{step}", "x": inputs}
         letters |= {"k": f"k_{{{before}}}", "l": f"k_{step}", "t": step, "before": before}
-        cell = self._cell(0, 0)
+        cell = self.cell_of(0, 0)
         lines = [
             Equation(left.format(**letters), right.format(**letters), self.hidden_size)
             for left, right in cell.step_equations
@@ -174,10 +171,18 @@ class RecurrentLayers(nn.Module):
         lines[0] = lines[0]._replace(parameters=count(self))
         return lines
 
+    def _freeze_input_weights(self) -> None:
+        for direction in range(self.num_directions):
+            cell = self.cell_of(0, direction)
+            for name, parameter in cell.named_parameters():
+                upper = re.search(r"_l[1-9]", name)  # of a kernel that stacks layers
+                if name.startswith(cell.from_input) and parameter.dim() > 1 and not upper:
+                    parameter.requires_grad_(False)
+
     def _rows(self, level: int) -> slice:
         return slice(level * self.num_directions, (level + 1) * self.num_directions)
 
-    def _cell(self, level: int, direction: int) -> Cell:
+    def cell_of(self, level: int, direction: int) -> Cell:
         """Return the cell of a layer and direction; a kernel stands for all of its own."""
         layer = self.layers[min(level, len(self.layers) - 1)]
         return layer.cells[direction] if isinstance(layer, UnfusedLayer) else layer

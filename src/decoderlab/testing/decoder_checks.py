@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from decoderlab.contract import Encoded, ValueSpace
 from decoderlab.generation.search import beam, greedy, roll_forward
+from decoderlab.testing.initial_weights import (
+    what_the_constructor_sets_is_what_training_starts_from,
+)
 from decoderlab.testing.subjects import (
     DecoderSubject,
     Seen,
@@ -376,4 +379,5 @@ DECODER_CHECKS = (
     ones_own_output_is_fed_back,
     the_same_seed_gives_the_same_training_step,
     a_beam_of_one_is_greedy,
+    what_the_constructor_sets_is_what_training_starts_from,
 )

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from decoderlab.testing.initial_weights import (
+    what_the_constructor_sets_is_what_training_starts_from,
+)
 from decoderlab.testing.subjects import (
     EncoderSubject,
     Seen,
@@ -182,4 +185,5 @@ ENCODER_CHECKS = (
     every_weight_of_the_encoder_gets_a_finite_gradient,
     the_encoders_gradients_are_right,
     the_encoder_saved_and_loaded_is_the_same,
+    what_the_constructor_sets_is_what_training_starts_from,
 )
