@@ -8,7 +8,7 @@ import sys
 os.environ.setdefault("KERAS_BACKEND", "torch")  # before anything imports keras
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from decoderlab.common.folders import conf_dir
+from decoderlab.layers import GRU, LSTM, RNN, GRUResetBefore, LSTMLayerNorm
 from decoderlab.training.prepared_run import Prepared, prepare
 from decoderlab.training.run_lifecycle import execute
 
@@ -39,6 +40,18 @@ TINY = (
     "run.log_every_steps=1",
     "run.tensorboard=false",
 )
+
+
+# By the names of their YAMLs, but for the one that reads a summary.
+CELLS = {
+    "lstm": LSTM,
+    "lstm_single_bias": partial(LSTM, bias="single"),
+    "gru": GRU,
+    "rnn_tanh": RNN,
+    "rnn_relu": partial(RNN, nonlinearity="relu"),
+    "gru_reset_before": GRUResetBefore,
+    "lstm_layer_norm": LSTMLayerNorm,
+}
 
 
 def variants(group: str) -> list[str]:

@@ -6,6 +6,7 @@ V vocabulary, L layers. Masks are True for real tokens.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -13,15 +14,41 @@ from torch import Tensor
 
 
 class State(NamedTuple):
-    """The recurrent state of a stack of layers: `hidden` first, then `cell`.
+    """The recurrent state of a stack of layers.
 
     Shapes:
-        hidden: (L, B, H). A bidirectional encoder puts both directions side by side in H.
+        hidden: (L, B, H), the output of each layer's last step.
         cell: (L, B, H), or None where the cell type has none (GRU).
+        further: (L, B, ...) each, whatever else a cell keeps, such as a matrix (L, B, H, H) and a
+            normaliser (L, B, H).
+
+    A bidirectional encoder puts both directions side by side in the third axis.
     """
 
     hidden: Tensor
-    cell: Tensor | None
+    cell: Tensor | None = None
+    further: tuple[Tensor, ...] = ()
+
+    def map(self, function: Callable[..., Tensor], *others: State) -> State:
+        """Return a state of the same parts: a function of each, and of the same part of others.
+
+        Example:
+            >>> import torch
+            >>> state = State(torch.zeros(2), None, (torch.ones(3),))
+            >>> state.map(torch.add, state).further
+            (tensor([2., 2., 2.]),)
+        """
+        cell = None
+        if self.cell is not None:
+            cell = function(self.cell, *(other.cell for other in others))
+        return State(
+            function(self.hidden, *(other.hidden for other in others)),
+            cell,
+            tuple(
+                function(*parts)
+                for parts in zip(self.further, *(other.further for other in others), strict=True)
+            ),
+        )
 
 
 class Encoded(NamedTuple):
@@ -31,8 +58,8 @@ class Encoded(NamedTuple):
         memory: (B, S, M), one vector per source position; zeros at padding.
         memory_mask: (B, S) bool, True for real tokens.
         summary: (B, D), the one fixed-length encoding of the source (Cho's c).
-        state: per layer (hidden, cell) after the last real token, or None for an encoder
-            without a recurrent state.
+        state: per layer, after the last real token, or None for an encoder without a recurrent
+            state.
     """
 
     memory: Tensor
@@ -69,6 +96,7 @@ class EncoderShape:
         state_size: width H of `Encoded.state`, None where the encoder has no state.
         state_num_layers: layers L of `Encoded.state` (0 without a state).
         has_cell: whether the state carries an LSTM cell.
+        further_shapes: of each of `State.further`, without the axes L and B.
     """
 
     memory_size: int
@@ -76,6 +104,7 @@ class EncoderShape:
     state_size: int | None = None
     state_num_layers: int = 0
     has_cell: bool = False
+    further_shapes: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)

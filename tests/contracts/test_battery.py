@@ -13,6 +13,7 @@ from decoderlab.contract import TokenSpace, ValueSpace
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.feedback import Feedback
 from decoderlab.encoders import RecurrentEncoder
+from decoderlab.layers import GRU, LSTM
 from decoderlab.testing import (
     ENCODER_SHAPE,
     ContractViolation,
@@ -26,7 +27,7 @@ from decoderlab.testing.encoder_checks import ENCODER_CHECKS
 from tests import parts
 
 BASIS = {
-    "cell": "gru",
+    "cell": GRU,
     "hidden_size": 8,
     "routes": ["initial_state"],
     "bridge": parts.bridge("copy"),
@@ -489,7 +490,7 @@ ENCODER_DEFECTS = [
 
 @pytest.mark.parametrize(("kind", "check", "seen"), ENCODER_DEFECTS)
 def test_a_planted_defect_of_an_encoder_is_reported_by_name(kind, check, seen):
-    chosen = {"cell": "lstm", "hidden_size": 8}
+    chosen = {"cell": LSTM, "hidden_size": 8}
     assert not encoder_failures(RecurrentEncoder, **chosen)
     failures = {one.check: one.seen for one in encoder_failures(kind, **chosen)}
     assert re.search(seen, failures[check])

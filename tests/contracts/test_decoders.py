@@ -8,17 +8,18 @@ import pytest
 import torch
 
 from decoderlab.config.completion import build, complete
-from decoderlab.config.resolution import INJECTED
+from decoderlab.config.run_config import INJECTED
 from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace, ValueSpace
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.attention import MIXINGS, QUERIES
 from decoderlab.decoders.bridges import CELL_STATES
 from decoderlab.decoders.feedback import SCHEDULES
 from decoderlab.decoders.routes import COMBINATIONS, ROUTES
-from decoderlab.layers.recurrent_stack import CELLS
+from decoderlab.layers import GRU, LSTM, GRUResetSummary
 from decoderlab.testing import ENCODER_SHAPE, check_decoder
+from decoderlab.testing.subjects import parts_of
 from tests import parts
-from tests.conftest import variants
+from tests.conftest import CELLS, variants
 from tests.contracts.pairs import all_pairs, settings, shape_of
 
 BRIDGES, FEEDBACKS = variants("decoder/bridge"), variants("decoder/feedback")
@@ -34,14 +35,14 @@ def test_it_passes_the_battery_with_every_encoder(encoder, decoder):
 
 
 def recurrent(**chosen):
-    check_decoder(RecurrentDecoder, **{"cell": "lstm", "hidden_size": 8, **chosen})
+    check_decoder(RecurrentDecoder, **{"cell": LSTM, "hidden_size": 8, **chosen})
 
 
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "gru_reset_summary"])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("routes", [["initial_state"], ["every_input"], ["first_input", "output"]])
 def test_every_cell_passes_it_with_two_layers(cell, routes):
     bridge = parts.bridge("copy" if "initial_state" in routes else "learned")
-    recurrent(cell=cell, routes=routes, bridge=bridge, num_layers=2, embedding_size=3)
+    recurrent(cell=CELLS[cell], routes=routes, bridge=bridge, num_layers=2, embedding_size=3)
 
 
 @pytest.mark.parametrize("encoder_shape", [ENCODER_SHAPE, *OTHER_SHAPES], ids=str)
@@ -111,7 +112,7 @@ def test_values_have_no_softmax_to_feed_back():
         RecurrentDecoder(
             target_space=ValueSpace(2),
             encoder_shape=EncoderShape(3, 3),
-            cell="lstm",
+            cell=LSTM,
             hidden_size=3,
             routes=["every_input"],
             feedback=parts.feedback("softmax"),
@@ -158,7 +159,7 @@ def tiny(routes, feedback, attention, embedding_size=2) -> RecurrentDecoder:
     return RecurrentDecoder(
         target_space=TokenSpace(6),
         encoder_shape=EncoderShape(3, 3, state_size=3, state_num_layers=1, has_cell=True),
-        cell="lstm",
+        cell=LSTM,
         hidden_size=3,
         embedding_size=embedding_size,
         routes=routes,
@@ -197,7 +198,7 @@ def test_every_route_with_every_feedback_and_attention(routes, feedback):
         # Exactly what is on carries gradient: the state has no other way in than the bridge, the
         # summary none but the other three routes.
         decoder(encoded, target).square().sum().backward()
-        assert carries(*encoded.state) == ("initial_state" in routes), told
+        assert carries(*parts_of(encoded.state)) == ("initial_state" in routes), told
         assert carries(encoded.summary) == bool(set(routes) - {"initial_state"}), told
         assert carries(encoded.memory) == (attention is not None), told
 
@@ -205,7 +206,7 @@ def test_every_route_with_every_feedback_and_attention(routes, feedback):
             decoder.at_step(0, 3)
             return decoder(Encoded(memory, mask, summary, State(hidden, cell)), target)
 
-        inputs = (encoded.memory, encoded.summary, *encoded.state)
+        inputs = (encoded.memory, encoded.summary, *parts_of(encoded.state))
         assert torch.autograd.gradcheck(outputs, inputs, fast_mode=True), told
         decoder.eval()
         state, previous, stepped = decoder.start(encoded), torch.tensor([1, 1]), []
@@ -235,7 +236,7 @@ def test_attention_weights_are_exactly_zero_at_masked_positions():
         ({"routes": ["output", "output"]}, "name each entry once"),
         ({"routes": ["outptu"]}, "Did you mean output"),
         ({"combine": "max"}, "concat, add, mul"),
-        ({"cell": "gru_reset_summary", "routes": ["first_input"]}, "take the route every_input"),
+        ({"cell": GRUResetSummary, "routes": ["first_input"]}, "take the route every_input"),
         (
             {"head": parts.head("linear", sees_previous=True), "feedback": parts.feedback("none")},
             "sees_previous=true",
@@ -271,14 +272,14 @@ def test_attention_weights_are_exactly_zero_at_masked_positions():
     ids=str,
 )
 def test_settings_that_contradict_each_other_are_refused(chosen, message):
-    basis = {"target_space": TokenSpace(9), "encoder_shape": ENCODER_SHAPE, "cell": "lstm"}
+    basis = {"target_space": TokenSpace(9), "encoder_shape": ENCODER_SHAPE, "cell": LSTM}
     basis |= {"hidden_size": 8, "routes": ["every_input"]}
     with pytest.raises(ValueError, match=message):
         RecurrentDecoder(**basis | chosen)
 
 
 BASIS = {
-    "cell": "lstm",
+    "cell": LSTM,
     "hidden_size": 8,
     "routes": ["every_input"],
     "combine": "concat",
@@ -324,7 +325,7 @@ def normal(settings: dict) -> dict:
         ),
         ({"routes": ["output", "every_input"]}, {"routes": ["every_input", "output"]}),
         (
-            {"cell": "gru", "bridge": parts.chosen("bridge", "dense"), "routes": ["initial_state"]},
+            {"cell": GRU, "bridge": parts.chosen("bridge", "dense"), "routes": ["initial_state"]},
             {"bridge": parts.chosen("bridge", "dense", cell="zero")},
         ),
         (

@@ -7,9 +7,9 @@ import torch
 
 from decoderlab.contract import TokenSpace, ValueSpace
 from decoderlab.encoders import ConvolutionalEncoder, RecurrentEncoder, TransformerEncoder
-from decoderlab.layers.recurrent_stack import CELLS
+from decoderlab.layers import GRU, LSTM, GRUResetSummary
 from decoderlab.testing import check_encoder
-from tests.conftest import variants
+from tests.conftest import CELLS, variants
 from tests.contracts.pairs import settings, source_space
 
 LENGTHS = torch.tensor([5, 3, 4])
@@ -20,7 +20,7 @@ RECURRENT = [
 
 def make(**given):
     torch.manual_seed(0)
-    chosen = {"source_space": TokenSpace(11), "cell": "lstm", "hidden_size": 3} | given
+    chosen = {"source_space": TokenSpace(11), "cell": LSTM, "hidden_size": 3} | given
     return RecurrentEncoder(**chosen).double()
 
 
@@ -30,11 +30,11 @@ def test_it_passes_the_battery(name):
     check_encoder(target, source_space=source_space(name), **chosen)
 
 
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "gru_reset_summary"])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("residual", [False, True])
 def test_every_cell_passes_it_deep_and_in_both_directions(cell, bidirectional, residual):
-    chosen = {"cell": cell, "bidirectional": bidirectional, "residual": residual}
+    chosen = {"cell": CELLS[cell], "bidirectional": bidirectional, "residual": residual}
     check_encoder(RecurrentEncoder, hidden_size=3, num_layers=2, **chosen)
 
 
@@ -43,14 +43,14 @@ def test_every_cell_passes_it_deep_and_in_both_directions(cell, bidirectional, r
 @pytest.mark.parametrize("reverse_source", [False, True])
 def test_every_summary_passes_it(summary, summary_size, reverse_source):
     chosen = {"summary": summary, "summary_size": summary_size, "reverse_source": reverse_source}
-    check_encoder(RecurrentEncoder, cell="gru", hidden_size=3, bidirectional=True, **chosen)
+    check_encoder(RecurrentEncoder, cell=GRU, hidden_size=3, bidirectional=True, **chosen)
 
 
 @pytest.mark.parametrize(
     ("kind", "chosen"),
     [
-        (RecurrentEncoder, {"cell": "lstm", "embedding_size": 4}),
-        (RecurrentEncoder, {"cell": "gru", "bidirectional": True, "reverse_source": True}),
+        (RecurrentEncoder, {"cell": LSTM, "embedding_size": 4}),
+        (RecurrentEncoder, {"cell": GRU, "bidirectional": True, "reverse_source": True}),
         (ConvolutionalEncoder, {}),
         (TransformerEncoder, {"num_heads": 2}),
     ],
@@ -104,8 +104,8 @@ def test_summaries_are_what_their_names_say():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"cell": "lsmt"}, "Did you mean lstm"),
-        ({"cell": "gru_reset_summary"}, "for decoders"),
+        ({"cell": "lstm"}, "it must be a class, such as decoderlab.layers.LSTM"),
+        ({"cell": GRUResetSummary}, "which decoders alone are given"),
         ({"hidden_size": 0}, "at least 1"),
         ({"num_layers": 0}, "at least 1"),
         ({"dropout": 1.5}, "below 1"),

@@ -41,7 +41,7 @@ def size(name: str, source, target, *overrides: str) -> int:
         parameter.numel()
         for network in networks
         for key, parameter in network.named_parameters()
-        if "bias_hh" in key
+        if "bias_hh" in key and parameter.requires_grad
     )
     return count(*networks) - second
 
@@ -111,6 +111,15 @@ def test_sutskevers_model_has_384_million_parameters():
 def test_keras_addition_is_as_large_as_in_keras():
     expected = lstm(12, 128) + lstm(128, 128) + 128 * 12 + 12
     assert size("keras_addition", TokenSpace(12), TokenSpace(12)) == expected == 205_324
+
+
+@pytest.mark.parametrize("name", ["keras_addition", "brownlee2017_repeat_vector"])
+def test_models_of_keras_train_one_bias_per_gate(name):
+    config = RunConfig.from_composed(composed(f"preset={name}"))
+    cells = [config.encoder["cell"].to_dict(), config.decoder["cell"].to_dict()]
+    assert cells == [{"_target_": "decoderlab.layers.LSTM", "bias": "single"}] * 2
+    swapped = RunConfig.from_composed(composed(f"preset={name}", "decoder/cell=gru"))
+    assert swapped.decoder["cell"].to_dict() == {"_target_": "decoderlab.layers.GRU"}
 
 
 def test_brownlees_model_is_as_large_as_in_keras():

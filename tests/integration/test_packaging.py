@@ -20,7 +20,6 @@ from decoderlab.decoders.bridges import CELL_STATES
 from decoderlab.decoders.feedback import SCHEDULES, SCOPES
 from decoderlab.decoders.heads import DISTRIBUTIONS
 from decoderlab.decoders.routes import COMBINATIONS, ROUTES
-from decoderlab.layers.recurrent_stack import CELLS
 from decoderlab.testing import check_decoder
 from tests.conftest import variants
 from tests.integration.cli import call, in_process
@@ -237,8 +236,8 @@ def test_the_readmes_decoder_passes_the_battery(monkeypatch, tmp_path):
 def test_the_list_of_strategies_is_complete():
     text = (ROOT / "docs" / "strategies.md").read_text()
     names = [*ROUTES, *COMBINATIONS, *SCOPES, *SCHEDULES, *CELL_STATES]
-    names += [*QUERIES, *MIXINGS, *DISTRIBUTIONS, *CELLS]
-    parts = [f"decoder/{part}" for part in ("attention", "bridge", "feedback", "head")]
+    names += [*QUERIES, *MIXINGS, *DISTRIBUTIONS]
+    parts = [f"decoder/{part}" for part in ("attention", "bridge", "cell", "feedback", "head")]
     for group in ("encoder", "decoder", "preset", *parts):
         names += variants(group)
     missing = [name for name in names if not re.search(rf"`[^`]*\b{name}\b[^`]*`", text)]

@@ -23,6 +23,7 @@ MISBEHAVING = """
 import os, signal, time
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.feedback import NoFeedback
+from decoderlab.layers import LSTM
 
 
 class Misbehaving(RecurrentDecoder):
@@ -33,7 +34,7 @@ class Misbehaving(RecurrentDecoder):
             routes=["every_input"],
             feedback=NoFeedback,
             hidden_size=8,
-            cell="lstm",
+            cell=LSTM,
         )
         self.what, self.calls = what, 0
 
@@ -120,6 +121,7 @@ COUNTING = """
 import os
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.feedback import NoFeedback
+from decoderlab.layers import LSTM
 
 
 class Counting(RecurrentDecoder):
@@ -128,7 +130,7 @@ class Counting(RecurrentDecoder):
         super().__init__(
             target_space=target_space,
             encoder_shape=encoder_shape,
-            cell="lstm",
+            cell=LSTM,
             routes=["every_input"],
             feedback=NoFeedback,
             hidden_size=8,

@@ -5,6 +5,8 @@ Sources are real values without an embedding, so that the gradient reaches them.
 
 from __future__ import annotations
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -14,7 +16,11 @@ from decoderlab.contract import Encoded, EncoderShape, TokenSpace, ValueSpace
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.attention import Attention
 from decoderlab.encoders import RecurrentEncoder
+from decoderlab.layers import LSTM, RNN
+from decoderlab.layers.equations import count
+from decoderlab.training.objective import negative_log_likelihood
 from tests import parts
+from tests.conftest import CELLS
 from tests.integration.test_packaging import script
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -23,7 +29,7 @@ weights = script("compare_with_keras")
 LENGTHS = torch.tensor([3, 5, 1, 4])
 MASK = torch.arange(5) < LENGTHS.unsqueeze(1)
 FULL = torch.full((4,), 5)
-CELLS = {  # ours: the same in Keras
+KERAS = {  # ours: the same in Keras
     "lstm": keras.layers.LSTM,
     "gru": keras.layers.GRU,
     "gru_reset_before": lambda size, **rest: keras.layers.GRU(size, reset_after=False, **rest),
@@ -70,13 +76,13 @@ def agree(ours, theirs, *inputs):
         assert gradient.abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", KERAS)
 def test_an_encoder_reads_as_kerass_layer_does(cell):
     source = normal(4, 5, 3)
-    theirs = CELLS[cell](6, return_sequences=True, return_state=True)
+    theirs = KERAS[cell](6, return_sequences=True, return_state=True)
     theirs(source)
     randomise(theirs)
-    ours = RecurrentEncoder(source_space=ValueSpace(3), cell=cell, hidden_size=6)
+    ours = RecurrentEncoder(source_space=ValueSpace(3), cell=CELLS[cell], hidden_size=6)
     copy(theirs, ours.rnn.layers[0])
     # Rows of one length, then of different ones: Keras repeats its output at padding.
     for lengths, mask in [(FULL, None), (LENGTHS, MASK)]:
@@ -93,12 +99,12 @@ def test_an_encoder_reads_as_kerass_layer_does(cell):
 @pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before"])
 def test_an_encoder_of_both_directions_is_kerass_bidirectional(cell):
     source = normal(4, 5, 3)
-    inner = CELLS[cell](6, return_sequences=True, return_state=True)
+    inner = KERAS[cell](6, return_sequences=True, return_state=True)
     theirs = keras.layers.Bidirectional(inner, merge_mode="concat")
     theirs(source)
     randomise(theirs)
     ours = RecurrentEncoder(
-        source_space=ValueSpace(3), cell=cell, hidden_size=6, bidirectional=True
+        source_space=ValueSpace(3), cell=CELLS[cell], hidden_size=6, bidirectional=True
     )
     copy(theirs.forward_layer, ours.rnn.layers[0], direction=0)
     copy(theirs.backward_layer, ours.rnn.layers[0], direction=1)
@@ -119,11 +125,11 @@ def test_an_encoder_of_both_directions_is_kerass_bidirectional(cell):
 def test_a_reversed_source_is_kerass_go_backwards(cell):
     # Keras returns its outputs in the order of reading, we in that of the source.
     source = normal(4, 5, 3)
-    theirs = CELLS[cell](6, go_backwards=True, return_sequences=True, return_state=True)
+    theirs = KERAS[cell](6, go_backwards=True, return_sequences=True, return_state=True)
     theirs(source)
     randomise(theirs)
     ours = RecurrentEncoder(
-        source_space=ValueSpace(3), cell=cell, hidden_size=6, reverse_source=True
+        source_space=ValueSpace(3), cell=CELLS[cell], hidden_size=6, reverse_source=True
     )
     copy(theirs, ours.rnn.layers[0])
     memory, last, *_ = theirs(source, mask=MASK)
@@ -132,21 +138,21 @@ def test_a_reversed_source_is_kerass_go_backwards(cell):
     agree([encoded.memory, encoded.summary], expected, source)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", KERAS)
 def test_every_input_without_feedback_is_kerass_repeat_vector(cell):
     source, target = normal(4, 5, 3), torch.randint(4, 8, (4, 7))
     inputs = keras.Input((5, 3))
-    values = CELLS[cell](6, name="encoder")(inputs)
+    values = KERAS[cell](6, name="encoder")(inputs)
     values = keras.layers.RepeatVector(7)(values)
-    values = CELLS[cell](4, return_sequences=True, name="decoder")(values)
+    values = KERAS[cell](4, return_sequences=True, name="decoder")(values)
     logits = keras.layers.TimeDistributed(keras.layers.Dense(8), name="head")(values)
     theirs = keras.Model(inputs, logits)
     randomise(theirs)
-    encoder = RecurrentEncoder(source_space=ValueSpace(3), cell=cell, hidden_size=6)
+    encoder = RecurrentEncoder(source_space=ValueSpace(3), cell=CELLS[cell], hidden_size=6)
     decoder = RecurrentDecoder(
         target_space=TokenSpace(8),
         encoder_shape=encoder.shape,
-        cell=cell,
+        cell=CELLS[cell],
         hidden_size=4,
         routes=["every_input"],
         feedback=parts.feedback("none"),
@@ -161,16 +167,16 @@ def test_every_input_without_feedback_is_kerass_repeat_vector(cell):
 def test_initial_state_with_teacher_forcing_is_kerass_lstm_seq2seq(cell):
     source, target = normal(4, 5, 3), torch.randint(4, 8, (4, 7))
     inputs, before = keras.Input((5, 3)), keras.Input((7, 8))
-    _, *state = CELLS[cell](6, return_state=True, name="encoder")(inputs)
-    layer = CELLS[cell](6, return_sequences=True, return_state=True, name="decoder")
+    _, *state = KERAS[cell](6, return_state=True, name="encoder")(inputs)
+    layer = KERAS[cell](6, return_sequences=True, return_state=True, name="decoder")
     values, *_ = layer(before, initial_state=state)
     theirs = keras.Model([inputs, before], keras.layers.Dense(8, name="head")(values))
     randomise(theirs)
-    encoder = RecurrentEncoder(source_space=ValueSpace(3), cell=cell, hidden_size=6)
+    encoder = RecurrentEncoder(source_space=ValueSpace(3), cell=CELLS[cell], hidden_size=6)
     decoder = RecurrentDecoder(
         target_space=TokenSpace(8),
         encoder_shape=encoder.shape,
-        cell=cell,
+        cell=CELLS[cell],
         hidden_size=6,
         routes=["initial_state"],
         bridge=parts.bridge("copy"),
@@ -192,7 +198,7 @@ def test_teacher_forcing_on_values_passes_the_gradient_of_keras_to_the_target():
     decoder = RecurrentDecoder(
         target_space=ValueSpace(2),
         encoder_shape=EncoderShape(memory_size=6, summary_size=6),
-        cell="lstm",
+        cell=LSTM,
         hidden_size=6,
         routes=["initial_state"],
         bridge=parts.bridge("copy"),
@@ -231,3 +237,94 @@ def test_attention_is_kerass(score):
     context, attention_weights = ours(query, memory, ours.keys(memory), MASK)
     assert (attention_weights[:, :, 0] < 1).any()
     agree([context, attention_weights], expected, query, memory)
+
+
+def training_models(cell, wiring):
+    """Return a Keras model with random weights, and our encoder and decoder with the same."""
+    inputs, before = keras.Input((5, 3)), keras.Input((7, 8))
+    encoder_layer = KERAS[cell](6, return_state=True, name="encoder")
+    last, *state = encoder_layer(inputs)
+    decoder_layer = KERAS[cell](6, return_sequences=True, name="decoder")
+    if wiring == "repeat_vector":
+        values = decoder_layer(keras.layers.RepeatVector(7)(last))
+    else:
+        values = decoder_layer(before, initial_state=[last, *state[1:]])
+    head = keras.layers.Dense(8, name="head")
+    theirs = keras.Model([inputs, before], head(values))
+    randomise(theirs)
+    settings = {
+        "repeat_vector": {"routes": ["every_input"], "feedback": "none"},
+        "initial_state": {"routes": ["initial_state"], "bridge": "copy"},
+    }[wiring]
+    ours = SINGLE[cell]
+    encoder = RecurrentEncoder(source_space=ValueSpace(3), cell=ours, hidden_size=6)
+    decoder = RecurrentDecoder(
+        target_space=TokenSpace(8),
+        encoder_shape=encoder.shape,
+        cell=ours,
+        hidden_size=6,
+        **settings,
+    )
+    pairs = [(encoder_layer, encoder.rnn.layers[0]), (decoder_layer, decoder.rnn.layers[0])]
+    for one, other in pairs:
+        copy(one, other)
+    weights.copy_dense(head, decoder.head.output)
+    return theirs, encoder, decoder, pairs, head
+
+
+def trained(modules):
+    return [one for module in modules for one in module.parameters() if one.requires_grad]
+
+
+SINGLE = CELLS | {
+    "lstm": partial(LSTM, bias="single"),
+    "rnn_tanh": partial(RNN, bias="single"),
+    "rnn_relu": partial(RNN, nonlinearity="relu", bias="single"),
+}
+
+
+@pytest.fixture
+def _float64():
+    keras.config.set_floatx("float64")
+    yield
+    keras.config.set_floatx("float32")
+
+
+@pytest.mark.parametrize("wiring", ["repeat_vector", "initial_state"])
+@pytest.mark.parametrize("cell", KERAS)
+@pytest.mark.usefixtures("_float64")
+def test_twenty_adam_steps_are_kerass(cell, wiring):
+    theirs, encoder, decoder, pairs, head = training_models(cell, wiring)
+    encoder.double(), decoder.double()
+    for one, other in pairs:
+        copy(one, other)
+    weights.copy_dense(head, decoder.head.output)
+    assert theirs.count_params() == count(encoder, decoder)
+    parameters = trained([encoder, decoder])
+    start = [one.detach().clone() for one in parameters]
+    ours = torch.optim.Adam(parameters, lr=0.01)
+    keras_optimizer = keras.optimizers.Adam(0.01)
+    variables = theirs.trainable_variables
+    for step in range(1, 21):
+        source, target = normal(4, 5, 3).double(), torch.randint(4, 8, (4, 7))
+        shifted = torch.cat([torch.full((4, 1), 1), target[:, :-1]], dim=1)
+        before = torch.eye(8, dtype=torch.float64)[shifted]
+        theirs.zero_grad()
+        negative_log_likelihood(theirs([source, before]), target, TokenSpace(8))[0].backward()
+        gradients = [variable.value.grad for variable in variables]
+        with torch.no_grad():
+            keras_optimizer.apply(gradients, variables)
+        ours.zero_grad()
+        outputs = decoder(encoder(source, FULL), target)
+        negative_log_likelihood(outputs, target, TokenSpace(8))[0].backward()
+        # Keras adds epsilon before it corrects the second moment, torch after.
+        ours.param_groups[0]["eps"] = 1e-7 / (1 - 0.999**step) ** 0.5
+        ours.step()
+    moved = [(one - other).abs().max() for one, other in zip(parameters, start, strict=True)]
+    assert min(moved) > 0.01
+    found = [one.detach().clone() for one in parameters]
+    for one, other in pairs:
+        copy(one, other)
+    weights.copy_dense(head, decoder.head.output)
+    for one, other in zip(found, parameters, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)

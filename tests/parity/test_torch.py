@@ -13,8 +13,11 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from decoderlab.contract import State, TokenSpace, ValueSpace
 from decoderlab.decoders.attention import Attention
-from decoderlab.layers.recurrent_stack import GRUResetSummary, RecurrentLayers
+from decoderlab.layers import GRUResetSummary, LSTMLayerNorm
+from decoderlab.layers.recurrent_stack import RecurrentLayers
+from decoderlab.testing.subjects import parts_of
 from decoderlab.training.objective import negative_log_likelihood
+from tests.conftest import CELLS
 
 close = partial(torch.testing.assert_close, rtol=0, atol=1e-12)
 LENGTHS = torch.tensor([3, 5, 1, 4])
@@ -88,7 +91,7 @@ def copy_gru(cell, reference, suffix=""):
 def test_stepped_layers_are_torchs_packed_gru_with_its_weights():
     # 2 layers, both directions, rows of different lengths, a first state that is not zero.
     options = {"input_size": 3, "hidden_size": 4, "num_layers": 2, "bidirectional": True}
-    ours = randomise(RecurrentLayers(cell="gru_reset_summary", **options).double())
+    ours = randomise(RecurrentLayers(cell=GRUResetSummary, **options).double())
     reference = nn.GRU(**options, batch_first=True, dtype=torch.float64)
     for level, layer in enumerate(ours.layers):
         for cell, direction in zip(layer.cells, ("", "_reverse"), strict=True):
@@ -105,7 +108,7 @@ def test_stepped_layers_are_torchs_packed_gru_with_its_weights():
 
 
 def test_the_layer_norm_lstm_is_ba_et_al_2016():
-    ours = randomise(RecurrentLayers(cell="lstm_layer_norm", input_size=3, hidden_size=4).double())
+    ours = randomise(RecurrentLayers(cell=LSTMLayerNorm, input_size=3, hidden_size=4).double())
     inputs, first = normal(1, 5, 3), State(normal(1, 1, 4), normal(1, 1, 4))
     outputs, last = ours(inputs, first)
 
@@ -121,7 +124,7 @@ def test_the_layer_norm_lstm_is_ba_et_al_2016():
     def sigmoid(z):
         return 1 / (1 + np.exp(-z))
 
-    h, c = (part.detach().numpy().reshape(4) for part in first)
+    h, c = (part.detach().numpy().reshape(4) for part in (first.hidden, first.cell))
     for x, found in zip(inputs[0].detach().numpy(), outputs[0].detach().numpy(), strict=True):
         gates = LN(W_h @ h, "norm_hidden") + LN(W_x @ x, "norm_input") + b  # eq. 20
         i, f, g, o = np.split(gates, 4)
@@ -137,16 +140,16 @@ def test_the_layer_norm_lstm_is_ba_et_al_2016():
     def run(inputs, hidden, cell, *values):
         named = dict(zip(names, values, strict=True))
         outputs, last = torch.func.functional_call(ours, named, (inputs, State(hidden, cell)))
-        return outputs, *last
+        return outputs, last.hidden, last.cell
 
-    assert torch.autograd.gradcheck(run, (inputs, *first, *ours.parameters()))
+    assert torch.autograd.gradcheck(run, (inputs, first.hidden, first.cell, *ours.parameters()))
 
 
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one direction", "both"])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh", "gru_reset_before", "lstm_layer_norm"])
 def test_residual_stacks_are_a_loop_over_layers(cell, bidirectional):
     # Wu et al. 2016, eq. 6: what layer l + 1 reads is m^l + x^{l-1}, from the second layer on.
-    options = {"cell": cell, "hidden_size": 4, "bidirectional": bidirectional}
+    options = {"cell": CELLS[cell], "hidden_size": 4, "bidirectional": bidirectional}
     ours = RecurrentLayers(input_size=3, num_layers=3, residual=True, **options)
     ours = randomise(ours.double())
     layers = []
@@ -162,10 +165,10 @@ def test_residual_stacks_are_a_loop_over_layers(cell, bidirectional):
         for level, layer in enumerate(layers):
             outputs, state = layer(values)
             values = outputs + values if level else outputs
-            ends.append(torch.stack([part for part in state if part is not None]))
+            ends.append(torch.stack(parts_of(state)))
         expected[row, :length] = values[0]
         states.append(torch.cat(ends, dim=1))
-    after = torch.stack([part for part in last if part is not None])
+    after = torch.stack(parts_of(last))
     agree([found, after], [expected, torch.cat(states, dim=2)], [inputs])
 
 

@@ -11,6 +11,7 @@ from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.attention import Attention, Score, masked_softmax
 from decoderlab.decoders.bridges import CELL_STATES, Bridge
+from decoderlab.layers import GRU
 from decoderlab.testing import check_decoder
 from tests import parts
 from tests.conftest import variants
@@ -206,7 +207,7 @@ class Coverage(Score):
 @pytest.mark.parametrize("input_feeding", [False, True])
 def test_a_score_may_carry_what_was_read_from_step_to_step(query, input_feeding):
     attention = partial(Attention, score=Coverage, query=query, input_feeding=input_feeding)
-    chosen = {"cell": "gru", "hidden_size": 8, "routes": [], "attention": attention}
+    chosen = {"cell": GRU, "hidden_size": 8, "routes": [], "attention": attention}
     check_decoder(RecurrentDecoder, **chosen)
     torch.manual_seed(0)
     shape = EncoderShape(4, 4)
@@ -234,7 +235,7 @@ def test_a_bridge_of_ones_own_needs_a_forward_and_nothing_else():
             mapped = self.scale(encoded.state.hidden[-1])
             return State(mapped.expand(self.shape[0], -1, -1), None)
 
-    chosen = {"cell": "gru", "hidden_size": 5, "routes": ["initial_state"], "bridge": Ones}
+    chosen = {"cell": GRU, "hidden_size": 5, "routes": ["initial_state"], "bridge": Ones}
     check_decoder(RecurrentDecoder, encoder_shape=EncoderShape(4, 4, 4, 1), **chosen)
     made = RecurrentDecoder(
         target_space=TokenSpace(9), encoder_shape=EncoderShape(4, 4, 4, 1), **chosen

@@ -5,6 +5,7 @@ from torch import nn
 
 from decoderlab.contract import EncoderShape, TokenSpace
 from decoderlab.decoders import RecurrentDecoder
+from decoderlab.layers import LSTM
 from decoderlab.layers.equations import as_text, count, equations_of
 from decoderlab.testing import ENCODER_SHAPE
 from tests import parts
@@ -71,7 +72,7 @@ def test_variants_that_compute_differently_have_different_equations():
         made = RecurrentDecoder(
             target_space=TokenSpace(9),
             encoder_shape=EncoderShape(8, 8, 8, 1, True),
-            cell="lstm",
+            cell=LSTM,
             hidden_size=8,
             routes=routes,
             bridge=parts.bridge("copy" if "initial_state" in routes else "zero"),

@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from decoderlab.contract import TokenSpace
+from decoderlab.layers import GRU, LSTM, RNN, GRUResetBefore, LSTMLayerNorm
 from decoderlab.layers.attention_blocks import ScaledEmbedding
-from decoderlab.layers.initialisation import initialise
+from decoderlab.layers.initialisation import initialise, watched
 from decoderlab.layers.recurrent_stack import RecurrentLayers
 from decoderlab.training.assembly import build_model
-from tests.conftest import variants
+from tests.conftest import CELLS, variants
 
 
 def test_all_variants_of_a_seed_share_every_weight_they_have_in_common(tiny):
@@ -34,92 +35,213 @@ def test_all_variants_of_a_seed_share_every_weight_they_have_in_common(tiny):
         assert all(torch.equal(first[key], parameters[key]) for key in shared), name
 
 
+def started(make, seed=0, **settings):
+    """Return what training starts from."""
+    with watched() as drawn:
+        model = make()
+    initialise(model, drawn, seed, **settings)
+    return model
+
+
 def test_another_seed_gives_other_weights():
-    models = [nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3)]
-    for model, seed in zip(models, (0, 0, 1), strict=True):
-        initialise(model, seed)
+    models = [started(lambda: nn.Linear(3, 3), seed) for seed in (0, 0, 1)]
     assert torch.equal(models[0].weight, models[1].weight)
     assert not torch.equal(models[0].weight, models[2].weight)
 
 
 @pytest.mark.parametrize(
-    ("module", "bound"),
+    ("make", "bound"),
     [
-        (nn.Linear(40, 50), 1 / math.sqrt(40)),
-        (nn.LSTM(7, 60), 1 / math.sqrt(60)),
-        (nn.GRU(7, 60), 1 / math.sqrt(60)),
+        (lambda: nn.Linear(40, 50), 1 / math.sqrt(40)),
+        (lambda: nn.LSTM(7, 60), 1 / math.sqrt(60)),
+        (lambda: GRU(input_size=7, hidden_size=60), 1 / math.sqrt(60)),
+        (lambda: GRUResetBefore(input_size=7, hidden_size=60), 1 / math.sqrt(60)),
     ],
 )
-def test_the_distributions_are_torchs_own(module, bound):
-    initialise(module, 0)
+def test_the_distributions_are_torchs_own(make, bound):
+    module = started(make)
     values = torch.cat([p.detach().flatten() for p in module.parameters()])
     assert values.abs().max() <= bound
     assert values.std() == pytest.approx(bound / math.sqrt(3), rel=0.05)
 
 
 def test_embeddings_are_normal_and_padding_stays_zero():
-    embedding = nn.Embedding(500, 20, padding_idx=0)
-    initialise(embedding, 0)
+    embedding = started(lambda: nn.Embedding(500, 20, padding_idx=0))
     assert (embedding.weight[0] == 0).all()
     assert embedding.weight.detach()[1:].std() == pytest.approx(1, rel=0.05)
 
 
 def test_uniform_range_holds_for_every_parameter():
-    model = nn.Sequential(nn.Embedding(9, 4), nn.LSTM(4, 5), nn.Linear(5, 2))
-    initialise(model, 0, uniform_range=0.08)
+    def make():
+        return nn.Sequential(nn.Embedding(9, 4), nn.LSTM(4, 5), nn.Linear(5, 2), nn.Conv1d(2, 2, 3))
+
+    model = started(make, uniform_range=0.08)
     assert all(p.abs().max() <= 0.08 and p.abs().max() > 0 for p in model.parameters())
 
 
 def test_layer_normalisation_begins_with_ones_and_zeros_all_the_same():
-    norm = nn.LayerNorm(5)
-    nn.init.normal_(norm.weight)
-    initialise(norm, 0, uniform_range=0.08)
+    norm = started(lambda: nn.LayerNorm(5), uniform_range=0.08)
     assert (norm.weight == 1).all()
     assert (norm.bias == 0).all()
 
 
-def test_unknown_modules_use_their_own_reset():
-    class Own(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight = nn.Parameter(torch.zeros(3))
+def test_modules_of_torchs_that_are_not_known_use_their_own_reset():
+    torch.manual_seed(1)
+    with watched() as drawn:
+        one, other = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+    nn.init.constant_(other.bias, 7.0)
+    before = torch.get_rng_state()
+    for module in (one, other):
+        initialise(module, drawn, 0)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(one.weight, other.weight)
+    assert one.bias.abs().max() < 1
+    assert (other.bias == 7).all()
 
+
+TRAINED = torch.arange(12.0).reshape(3, 4)
+
+
+def copied(linear):
+    with torch.no_grad():
+        linear.weight.copy_(TRAINED)
+
+
+def assigned(linear):
+    linear.weight = nn.Parameter(TRAINED.clone())
+
+
+def in_its_data(linear):
+    linear.weight.data *= 0.1
+
+
+def closed(linear):
+    nn.init.zeros_(linear.weight)
+
+
+def xavier(linear):
+    nn.init.xavier_uniform_(linear.weight)
+
+
+def loaded(linear):
+    linear.load_state_dict({"weight": TRAINED, "bias": linear.bias.detach()})
+
+
+def tied(linear):
+    linear.weight = nn.Embedding.from_pretrained(TRAINED, freeze=False).weight
+
+
+def orthogonal(linear):
+    linear.apply(lambda module: nn.init.orthogonal_(module.weight))
+
+
+class Own(nn.Module):
+    """A class whose constructor sets its own weights, beside one that torch's own draws."""
+
+    def __init__(self, set_weights, keep):
+        super().__init__()
+        self.own, self.plain = nn.Linear(4, 3), nn.Linear(4, 3)
+        set_weights(self.own)
+        keep.append(self.own.weight.detach().clone())
+
+
+SETTINGS = [{}, {"uniform_range": 0.1}, {"scheme": "keras"}]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize(
+    "set_weights", [copied, assigned, in_its_data, closed, xavier, loaded, tied, orthogonal]
+)
+def test_what_a_constructor_sets_is_kept(set_weights, settings):
+    kept = []
+    torch.manual_seed(7)
+    model = started(lambda: Own(set_weights, kept), **settings)
+    assert torch.equal(model.own.weight, kept[0])
+    # The rest is left to chance, and drawn by name whatever stands beside it.
+    plain = started(lambda: Own(lambda linear: None, []), **settings)
+    assert torch.equal(model.plain.weight, plain.plain.weight)
+    assert torch.equal(model.own.bias, plain.own.bias)
+    assert not torch.equal(model.own.weight, plain.own.weight)
+
+
+def test_a_table_that_was_trained_is_kept():
+    table = started(lambda: nn.Embedding.from_pretrained(TRAINED))
+    assert torch.equal(table.weight, TRAINED)
+
+
+def test_a_class_with_a_distribution_of_its_own_keeps_it():
+    class Ownly(nn.Linear):
         def reset_parameters(self):
             nn.init.normal_(self.weight, mean=5)
+            nn.init.constant_(self.bias, 2.0)
 
-    one, other = Own(), Own()
-    torch.manual_seed(1)
-    before = torch.get_rng_state()
-    initialise(one, 0)
-    assert torch.equal(torch.get_rng_state(), before)
-    initialise(other, 0)
-    assert torch.equal(one.weight, other.weight)
-    assert one.weight.mean() > 2
+    model = started(lambda: Ownly(30, 30))
+    assert model.weight.mean().item() == pytest.approx(5, abs=0.2)
+    assert (model.bias == 2).all()
+
+
+def test_tied_weights_are_drawn_once_as_what_drew_them():
+    def make():
+        model = nn.Sequential(nn.Embedding(50, 40), nn.Linear(40, 50))
+        model[1].weight = model[0].weight
+        return model
+
+    model, alone = started(make), started(lambda: nn.Sequential(nn.Embedding(50, 40)))
+    assert model[1].weight is model[0].weight
+    assert torch.equal(model[0].weight, alone[0].weight)
+
+
+def test_watching_leaves_torch_as_it_was():
+    before = nn.Linear.reset_parameters
+    with watched():
+        assert nn.Linear.reset_parameters is not before
+    assert nn.Linear.reset_parameters is before
+    with pytest.raises(TypeError), watched():
+        nn.Linear("three", 3)
+    assert nn.Linear.reset_parameters is before
+
+
+def test_the_decoders_own_draws_do_not_depend_on_the_encoder(tiny):
+    # A decoder of torch's attention draws in a way that is not known here.
+    def start(encoder):
+        prepared = tiny("decoder=transformer", f"encoder={encoder}")
+        return dict(build_model(prepared.config, prepared.task).decoder.named_parameters())
+
+    one, other = start("lstm"), start("transformer")
+    shared = [name for name in one if one[name].shape == other[name].shape]
+    assert len(shared) > 10
+    assert all(torch.equal(one[name], other[name]) for name in shared)
 
 
 def test_the_vector_of_padding_stays_zero_in_every_table():
-    for table in (
-        nn.Embedding(9, 4, padding_idx=0),
-        ScaledEmbedding(space=TokenSpace(9), size=4),
+    for make in (
+        lambda: nn.Embedding(9, 4, padding_idx=0),
+        lambda: ScaledEmbedding(space=TokenSpace(9), size=4),
     ):
         for uniform_range in (None, 0.1):
-            initialise(table, 0, uniform_range)
+            table = started(make, uniform_range=uniform_range).requires_grad_(False)
             assert (table.weight[0] == 0).all()
             assert (table.weight[1:].abs().sum(dim=-1) > 0).all()
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
 def test_without_an_input_only_the_first_layers_input_weights_are_frozen(cell):
-    layers = RecurrentLayers(cell=cell, input_size=0, hidden_size=1, num_layers=2)
+    layers = RecurrentLayers(cell=CELLS[cell], input_size=0, hidden_size=1, num_layers=2)
     frozen = [name for name, one in layers.named_parameters() if not one.requires_grad]
     assert frozen == ["layers.0.weight_ih_l0" if cell == "lstm" else "layers.0.cells.0.weight_ih"]
 
 
-def test_kerass_scheme_is_kerass():
+@pytest.mark.parametrize("bias", ["double", "single"])
+def test_kerass_scheme_is_kerass(bias):
     """Each distribution beside what Keras 3 says of its own layers' defaults."""
-    lstm, dense, table = nn.LSTM(7, 60), nn.Linear(40, 50), nn.Embedding(9, 5, padding_idx=0)
-    for module in (lstm, dense, table):
-        initialise(module.requires_grad_(False), 0, scheme="keras")
+    lstm, dense, table = (
+        started(make, scheme="keras").requires_grad_(False)
+        for make in (
+            lambda: LSTM(input_size=7, hidden_size=60, bias=bias),
+            lambda: nn.Linear(40, 50),
+            lambda: nn.Embedding(9, 5, padding_idx=0),
+        )
+    )
     limit = math.sqrt(6 / (7 + 4 * 60))  # Keras's kernel has the shape (7, 240)
     assert 0.98 * limit < lstm.weight_ih_l0.abs().max() <= limit
     square = lstm.weight_hh_l0.T @ lstm.weight_hh_l0
@@ -130,8 +252,29 @@ def test_kerass_scheme_is_kerass():
     assert dense.weight.std() == pytest.approx(math.sqrt(2 / 90), rel=0.05)
     assert not dense.bias.any()
     assert 0 < table.weight[1:].abs().max() <= 0.05
-    gru = nn.GRU(3, 4)
-    initialise(gru, 0, scheme="keras")
+    assert not lstm.bias_hh_l0.any()
+    gru = started(lambda: GRU(input_size=3, hidden_size=4), scheme="keras")
     assert not gru.bias_ih_l0.any()
     with pytest.raises(ValueError, match="scheme is 'kears'.*Did you mean keras"):
-        initialise(dense, 0, scheme="kears")
+        started(lambda: nn.Linear(2, 2), scheme="kears")
+
+
+@pytest.mark.parametrize(
+    ("torchs", "ours"),
+    [
+        (lambda: nn.LSTM(3, 4), lambda: LSTM(input_size=3, hidden_size=4)),
+        (lambda: nn.GRU(3, 4), lambda: GRU(input_size=3, hidden_size=4)),
+        (lambda: nn.RNN(3, 4), lambda: RNN(input_size=3, hidden_size=4)),
+    ],
+)
+def test_torchs_own_layers_get_kerass_weights_as_ours_do(torchs, ours):
+    one, other = started(torchs, scheme="keras"), started(ours, scheme="keras")
+    for name, values in one.named_parameters():
+        assert torch.equal(values, other.get_parameter(name))
+
+
+def test_the_layer_norm_lstm_forgets_little_in_kerass_scheme():
+    cell = started(lambda: LSTMLayerNorm(input_size=3, hidden_size=2), scheme="keras")
+    assert cell.bias.tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
+    square = cell.weight_hh.T @ cell.weight_hh
+    torch.testing.assert_close(square, torch.eye(2))

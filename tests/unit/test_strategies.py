@@ -13,6 +13,7 @@ from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.feedback import FreeRunning, ScheduledSampling, TeacherForcing
 from decoderlab.decoders.heads import Head
 from decoderlab.decoders.routes import Combination
+from decoderlab.layers import GRU
 from tests import parts
 
 SPACE = TokenSpace(9)
@@ -100,7 +101,7 @@ def test_a_tied_table_is_trained_from_both_ends():
     decoder = RecurrentDecoder(
         target_space=SPACE,
         encoder_shape=EncoderShape(4, 4),
-        cell="gru",
+        cell=GRU,
         hidden_size=4,
         routes=["every_input"],
         head=parts.head("linear", tied=True),
@@ -119,7 +120,7 @@ def test_context_and_state_are_mixed_as_the_name_says(mixing):
     decoder = RecurrentDecoder(
         target_space=SPACE,
         encoder_shape=EncoderShape(4, 4, 4, 1, False),
-        cell="gru",
+        cell=GRU,
         hidden_size=4,
         routes=["initial_state"],
         bridge=parts.bridge("copy"),
@@ -158,7 +159,7 @@ def test_each_route_enters_where_it_says_and_nowhere_else(route, feedback):
     decoder = RecurrentDecoder(
         target_space=SPACE,
         encoder_shape=EncoderShape(4, 4, 4, 1, False),
-        cell="gru",
+        cell=GRU,
         hidden_size=4,
         routes=[route],
         bridge=parts.bridge("copy"),

@@ -14,7 +14,7 @@ from decoderlab.contract import Encoded, EncoderShape, ImageSpace, TokenSpace, V
 from decoderlab.decoders.transformer_decoder import TransformerDecoder, TransformerDecoderLayer
 from decoderlab.encoders.transformer_encoder import TransformerEncoder, TransformerEncoderLayer
 from decoderlab.layers.attention_blocks import MultiHeadAttention, ScaledEmbedding, feed_forward
-from decoderlab.layers.initialisation import initialise
+from decoderlab.layers.initialisation import initialise, watched
 from decoderlab.layers.positions import sinusoidal_positions
 
 NORM_FIRST = pytest.mark.parametrize("norm_first", [False, True])
@@ -40,8 +40,9 @@ def test_positions_are_as_exact_as_half_precision_can_say():
 
 
 def test_the_table_starts_as_large_as_the_positions_and_knows_no_padding():
-    table = ScaledEmbedding(space=TokenSpace(2000), size=64)
-    initialise(table, seed=0)
+    with watched() as drawn:
+        table = ScaledEmbedding(space=TokenSpace(2000), size=64)
+    initialise(table, drawn, seed=0)
     vectors = table(torch.arange(2000))
     assert vectors[1:].std().item() == pytest.approx(1, abs=0.02)
     assert (vectors[0] == 0).all()
@@ -229,18 +230,18 @@ def test_values_are_mapped_and_not_scaled():
 
 
 def test_the_initialiser_reaches_every_weight_but_the_constants_of_the_norms():
-    encoder = TransformerEncoder(source_space=TokenSpace(9), hidden_size=8, num_layers=2)
-    decoder = TransformerDecoder(
-        target_space=TokenSpace(9), encoder_shape=encoder.shape, hidden_size=8, num_layers=2
-    )
+    sizes = {"hidden_size": 8, "num_layers": 2}
+    with watched() as drawn:
+        encoder = TransformerEncoder(source_space=TokenSpace(9), **sizes)
+        spaces = {"target_space": TokenSpace(9), "encoder_shape": encoder.shape}
+        decoder = TransformerDecoder(**spaces, **sizes)
     for model in (encoder, decoder):
         before = {name: value.clone() for name, value in model.named_parameters()}
-        initialise(model, seed=3)
+        initialise(model, drawn, seed=3)
         kept = {
             name for name, value in model.named_parameters() if torch.equal(value, before[name])
         }
         assert kept == {name for name in before if "norm." in name}
-        initialise(model, seed=3)
         after = dict(model.named_parameters())
         assert not torch.equal(
             after["layers.0.feed_forward.0.weight"], after["layers.1.feed_forward.0.weight"]

@@ -11,6 +11,7 @@ from decoderlab.contract import ValueSpace
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.encoders import RecurrentEncoder
 from decoderlab.generation.search import roll_forward
+from decoderlab.layers import GRU, LSTM
 from decoderlab.training.objective import negative_log_likelihood
 from tests import parts
 
@@ -31,11 +32,11 @@ def waves(number: int, seed: int):
 @pytest.mark.parametrize("distribution", ["point", "gaussian"])
 def test_a_forecast_is_learnt_and_rolled_forward(feedback, distribution):
     torch.manual_seed(0)
-    encoder = RecurrentEncoder(source_space=VALUES, cell="lstm", hidden_size=24)
+    encoder = RecurrentEncoder(source_space=VALUES, cell=LSTM, hidden_size=24)
     decoder = RecurrentDecoder(
         target_space=VALUES,
         encoder_shape=encoder.shape,
-        cell="lstm",
+        cell=LSTM,
         hidden_size=24,
         routes=["initial_state", "every_input"],
         bridge=parts.bridge("copy"),
@@ -67,8 +68,8 @@ def test_a_forecast_is_learnt_and_rolled_forward(feedback, distribution):
 
 def test_a_gradient_passes_through_ones_own_values():
     torch.manual_seed(0)
-    encoder = RecurrentEncoder(source_space=VALUES, cell="gru", hidden_size=4)
-    chosen = {"cell": "gru", "hidden_size": 4, "routes": ["first_input"]}
+    encoder = RecurrentEncoder(source_space=VALUES, cell=GRU, hidden_size=4)
+    chosen = {"cell": GRU, "hidden_size": 4, "routes": ["first_input"]}
     head = parts.head("linear", distribution="point")
     decoder = RecurrentDecoder(
         target_space=VALUES,

@@ -70,12 +70,16 @@ def build(group: str, settings: Mapping[str, Any], **injected: Any) -> Any:
 
 def maker(group: str, settings: Mapping[str, Any]) -> Callable[..., Any]:
     """Return the class that settings name with all of them filled in; see `build`."""
-    made = {
+    own = {key: value for key, value in settings.items() if key != "_target_"}
+    return functools.partial(find_target(group, settings["_target_"]), **with_makers(group, own))
+
+
+def with_makers(group: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as a constructor takes them, each part as what makes it; see `maker`."""
+    return {
         key: maker(f"{group}.{key}", value) if is_part(value) else value
         for key, value in settings.items()
-        if key != "_target_"
     }
-    return functools.partial(find_target(group, settings["_target_"]), **made)
 
 
 def is_part(value: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -46,8 +47,9 @@ def compose_config(overrides: Sequence[str]) -> RunConfig:
 def run_id(config: RunConfig, fingerprint: str) -> str:
     """Return the sha256 that names a run: its scientific config, its data, and foreign classes.
 
-    Paths are left out: the same data at another place is the same run. Of a class from outside
-    decoderlab, the source counts: when it is edited, the runs are others.
+    Paths are left out of the task: the same data at another place is the same run. Files that an
+    encoder or decoder names, such as trained weights, count by their contents. Of a class from
+    outside decoderlab, the source counts: when it is edited, the runs are others.
 
     Args:
         config: of the run.
@@ -56,6 +58,8 @@ def run_id(config: RunConfig, fingerprint: str) -> str:
     scientific = config.scientific()
     built = {group: scientific[group] for group in BUILT}
     scientific["task"] = _without_paths(scientific["task"])
+    for group in ("encoder", "decoder"):
+        scientific[group] = _with_contents(scientific[group])
     record = {"format": FORMAT, "data": fingerprint, **scientific}
     targets = [find_target(group, name) for group in BUILT for _, name in targets_in(built[group])]
     foreign = [code for target in targets if (code := foreign_code(target)) is not None]
@@ -64,11 +68,29 @@ def run_id(config: RunConfig, fingerprint: str) -> str:
     return hashlib.sha256(canonical(record).encode()).hexdigest()
 
 
+def _with_contents(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings in which the files that they name, such as weights, are their contents."""
+    found = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found[key] = _with_contents(value)
+        elif _is_path(key) and isinstance(value, str) and Path(value).is_file():
+            with Path(value).open("rb") as file:
+                found[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        else:
+            found[key] = value
+    return found
+
+
+def _is_path(key: str) -> bool:
+    return key == "path" or key.endswith("_path")
+
+
 def _without_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: _without_paths(value) if isinstance(value, Mapping) else value
         for key, value in settings.items()
-        if key != "path" and not key.endswith("_path")
+        if not _is_path(key)
     }
 
 

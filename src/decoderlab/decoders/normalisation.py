@@ -25,7 +25,7 @@ class Normalised:
     """Settings of a `RecurrentDecoder` that depend on each other; see there."""
 
     routes: frozenset[str]
-    cell: str
+    cell: Callable | Mapping[str, Any]
     combine: str
     bridge: Choice
     feedback: Choice
@@ -49,7 +49,7 @@ class Normalised:
 def normalise(
     *,
     routes: Sequence[str],
-    cell: str,
+    cell: Callable | Mapping[str, Any],
     combine: str,
     bridge: Part,
     feedback: Part,
@@ -69,7 +69,7 @@ def normalise(
     sees_output = fed_back.target.sees_output
     if "initial_state" not in where and start.target.needs_route(start.settings):
         start = Choice(ZeroBridge)
-    if not cell.startswith("lstm"):
+    if not getattr(Choice.of(cell).target, "has_cell", True):
         start = start.with_default("cell")
     feeds = attends is not None and attends.get("input_feeding")
     meets_input = "every_input" in where and (sees_output or feeds)
@@ -136,9 +136,10 @@ def _refuse_contradictions(normalised: Normalised, sees_output: bool) -> None:
             "an attentional vector; take decoder.attention.mixing=none, or "
             "decoder.head.state=current"
         )
-    gated = normalised.cell == "gru_reset_summary"
-    if gated and ("every_input" not in routes or normalised.combine != "concat"):
+    if Choice.of(normalised.cell).takes("summary_size") and (
+        "every_input" not in routes or normalised.combine != "concat"
+    ):
         raise ValueError(
-            "cell is 'gru_reset_summary', whose reset gate scales the summary at every input; take "
-            "the route every_input with decoder.combine=concat, or decoder.cell=gru_reset_before"
+            "the cell reads the summary at the end of every input; take the route every_input with "
+            "decoder.combine=concat, or another cell, such as decoder/cell=gru_reset_before"
         )

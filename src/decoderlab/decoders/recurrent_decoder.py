@@ -20,6 +20,7 @@ from decoderlab.decoders.heads import Head, LinearHead
 from decoderlab.decoders.normalisation import Normalised, asks, normalise
 from decoderlab.decoders.recurrent_equations import recurrent_equations
 from decoderlab.decoders.routes import combination
+from decoderlab.layers.cells import Cell
 from decoderlab.layers.embedding import build_embedding
 from decoderlab.layers.equations import Equation
 from decoderlab.layers.recurrent_stack import RecurrentLayers
@@ -29,7 +30,7 @@ class DecoderState(NamedTuple):
     """Everything that a step needs besides the token; nothing is kept in the module.
 
     Shapes:
-        recurrent: (L, B, H) each; summary: (B, D); memory: (B, S, M); memory_mask: (B, S).
+        recurrent: (L, B, ...) each; summary: (B, D); memory: (B, S, M); memory_mask: (B, S).
         keys: (B, S, K), what attention compares a query with, None without attention.
         fed: (B, F), the vector that input feeding hands to the next step, else None.
         attention_weights: (B, S) of the step before, None before the first and without attention.
@@ -77,7 +78,7 @@ class RecurrentDecoder(nn.Module):
     Args:
         target_space: tokens or values.
         encoder_shape: what the encoder offers.
-        cell: one of `decoderlab.layers.recurrent_stack.CELLS`.
+        cell: a class of `decoderlab.layers` or of your own, see `decoderlab.layers.cells.Cell`.
         hidden_size: width H of each layer, at least 1.
         routes: where the summary enters: any of initial_state, first_input, every_input, output.
         combine: how it is combined with the rest at every_input and output: concat, add or mul.
@@ -99,9 +100,10 @@ class RecurrentDecoder(nn.Module):
 
     Example:
         >>> from decoderlab.decoders.feedback import NoFeedback
+        >>> from decoderlab.layers import LSTM
         >>> decoder = RecurrentDecoder(
         ...     target_space=TokenSpace(7), encoder_shape=EncoderShape(5, 5),
-        ...     cell="lstm", hidden_size=4, routes=["every_input"], feedback=NoFeedback)
+        ...     cell=LSTM, hidden_size=4, routes=["every_input"], feedback=NoFeedback)
         >>> encoded = Encoded(torch.ones(2, 3, 5), torch.ones(2, 3).bool(), torch.ones(2, 5), None)
         >>> decoder(encoded, torch.ones(2, 6).long()).shape
         torch.Size([2, 6, 7])
@@ -112,7 +114,7 @@ class RecurrentDecoder(nn.Module):
         *,
         target_space: TokenSpace | ValueSpace,
         encoder_shape: EncoderShape,
-        cell: str,
+        cell: Callable[..., Cell],
         hidden_size: int,
         routes: Sequence[str],
         combine: str = "concat",
@@ -144,7 +146,7 @@ class RecurrentDecoder(nn.Module):
             hidden_size=hidden_size,
             num_layers=num_layers,
             dropout=dropout,
-            gated_size=encoder_shape.summary_size if cell == "gru_reset_summary" else 0,
+            summary_size=encoder_shape.summary_size,
         )
         self.bridge = chosen.bridge.build(
             encoder_shape=encoder_shape,
@@ -249,7 +251,7 @@ class RecurrentDecoder(nn.Module):
 
     def start(self, encoded: Encoded) -> DecoderState:
         """Return the state before the first target position."""
-        recurrent = self.bridge(encoded)
+        recurrent = self.rnn.begin(self.bridge(encoded))
         if "first_input" in self.routes:
             # Show and Tell's x_{-1}: one step before BOS, which no loss ever sees.
             _, recurrent = self.rnn(self.first_input(encoded.summary).unsqueeze(1), recurrent)
@@ -278,10 +280,10 @@ class RecurrentDecoder(nn.Module):
     def reorder(self, state: DecoderState, index: Tensor) -> DecoderState:
         """Return the state of the batch rows `index` (N,)."""
 
-        def rows(value: Tensor | None, dim: int = 0) -> Tensor | None:
-            return None if value is None else value.index_select(dim, index)
+        def rows(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value.index_select(0, index)
 
-        recurrent = State(rows(state.recurrent.hidden, 1), rows(state.recurrent.cell, 1))
+        recurrent = state.recurrent.map(lambda part: part.index_select(1, index))
         return DecoderState(recurrent, *(rows(value) for value in state[1:]))
 
     def equations(self) -> list[Equation]:

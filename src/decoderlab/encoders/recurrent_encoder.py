@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from decoderlab.common import require
-from decoderlab.contract import Encoded, EncoderShape, Space, State
+from decoderlab.contract import Encoded, EncoderShape, Space
+from decoderlab.layers.cells import Cell, takes
 from decoderlab.layers.embedding import build_embedding
 from decoderlab.layers.equations import Equation, count, embedding_equation
 from decoderlab.layers.pooling import POOLINGS, length_mask
-from decoderlab.layers.recurrent_stack import RecurrentLayers, side_by_side
-from decoderlab.layers.stepped_cells import in_order, reversed_positions
+from decoderlab.layers.recurrent_stack import (
+    RecurrentLayers,
+    in_order,
+    reversed_positions,
+    side_by_side,
+)
 
 SUMMARIES = ("last", "backward", *POOLINGS)
 
@@ -28,7 +35,8 @@ class RecurrentEncoder(nn.Module):
 
     Args:
         source_space: token ids or values.
-        cell: one of `decoderlab.layers.recurrent_stack.CELLS` but `gru_reset_summary`.
+        cell: a class of `decoderlab.layers` or of your own, see `decoderlab.layers.cells.Cell`; not
+            one that reads a summary.
         hidden_size: width of each layer *and direction*, at least 1.
         num_layers: at least 1.
         bidirectional: both directions, side by side: memory, summary and state are twice as wide.
@@ -50,7 +58,8 @@ class RecurrentEncoder(nn.Module):
 
     Example:
         >>> from decoderlab.contract import TokenSpace
-        >>> encoder = RecurrentEncoder(source_space=TokenSpace(10), cell="lstm", hidden_size=5)
+        >>> from decoderlab.layers import LSTM
+        >>> encoder = RecurrentEncoder(source_space=TokenSpace(10), cell=LSTM, hidden_size=5)
         >>> encoded = encoder(torch.tensor([[4, 5], [6, 0]]), torch.tensor([2, 1]))
         >>> encoded.memory.shape, encoded.summary.shape, encoded.memory_mask.tolist()
         (torch.Size([2, 2, 5]), torch.Size([2, 5]), [[True, True], [True, False]])
@@ -60,7 +69,7 @@ class RecurrentEncoder(nn.Module):
         self,
         *,
         source_space: Space,
-        cell: str,
+        cell: Callable[..., Cell],
         hidden_size: int,
         num_layers: int = 1,
         bidirectional: bool = False,
@@ -79,9 +88,10 @@ class RecurrentEncoder(nn.Module):
                 "summary is 'backward', but the encoder reads in one direction; take "
                 "bidirectional=true, or summary=last"
             )
-        if cell == "gru_reset_summary":
+        if callable(cell) and takes(cell, "summary_size"):
             raise ValueError(
-                "cell is 'gru_reset_summary', which is for decoders; take cell=gru_reset_before"
+                "the cell reads a summary, which decoders alone are given; take another, such as "
+                "encoder/cell=gru_reset_before"
             )
         self.summary = summary
         self.reverse_source = reverse_source
@@ -108,6 +118,9 @@ class RecurrentEncoder(nn.Module):
             state_size=width,
             state_num_layers=num_layers,
             has_cell=self.rnn.has_cell,
+            further_shapes=tuple(
+                (self.rnn.num_directions * first, *rest) for first, *rest in self.rnn.further_shapes
+            ),
         )
 
     def forward(self, source: Tensor, source_lengths: Tensor) -> Encoded:
@@ -124,7 +137,7 @@ class RecurrentEncoder(nn.Module):
         if order is not None:
             memory = in_order(memory, order)
         directions = self.rnn.num_directions
-        state = State(*(None if part is None else side_by_side(part, directions) for part in last))
+        state = last.map(lambda part: side_by_side(part, directions))
         match self.summary:
             case "last":
                 summary = state.hidden[-1]

@@ -1,1 +1,6 @@
-"""What encoders and decoders are built of."""
+"""Blocks that encoders and decoders are built of; the recurrent cells are named here for YAMLs."""
+
+from decoderlab.layers.fused_cells import GRU, LSTM, RNN
+from decoderlab.layers.unfused_cells import GRUResetBefore, GRUResetSummary, LSTMLayerNorm
+
+__all__ = ["GRU", "LSTM", "RNN", "GRUResetBefore", "GRUResetSummary", "LSTMLayerNorm"]

@@ -2,37 +2,108 @@
 
 The values are those of torch's own `reset_parameters` (same distributions), or Keras's, or one
 range for all parameters as early papers used; only the random numbers come from a stream per
-parameter name.
+parameter name. What a constructor sets otherwise is kept: weights that it loads, a gate that it
+sets to zero, a distribution that it prefers.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from decoderlab.common import require
 from decoderlab.common.randomness import stream_seed, torch_generator
-from decoderlab.layers.stepped_cells import SteppedCell
+from decoderlab.layers.attention_blocks import ScaledEmbedding
+from decoderlab.layers.cells import Cell
+from decoderlab.layers.fused_cells import GRU, LSTM
+from decoderlab.layers.unfused_cells import UnfusedCell
 
 SCHEMES = ("torch", "keras")
+# Classes of ours that draw their weights as torch's do: in `reset_parameters`, when constructed.
+OURS = (UnfusedCell, ScaledEmbedding)
+NORMALISATIONS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
+
+
+@dataclass
+class Drawn:
+    """The parameters that a module's own class drew when it was constructed; see `watched`."""
+
+    _records: dict[int, tuple[Tensor, nn.Module, str, bytes]] = field(default_factory=dict)
+
+    def note(self, module: nn.Module) -> None:
+        """Note the values that a module's parameters have now."""
+        for name, parameter in module.named_parameters(recurse=False):
+            # The parameter itself is kept, so that no other one gets its id.
+            self._records[id(parameter)] = (parameter, module, name, _digest(parameter))
+
+    def owner(self, parameter: Tensor) -> tuple[nn.Module, str] | None:
+        """Return the module that drew a parameter, and its name there; None if it was changed."""
+        if id(parameter) not in self._records:
+            return None
+        _, module, name, digest = self._records[id(parameter)]
+        return (module, name) if digest == _digest(parameter) else None
+
+
+@contextmanager
+def watched() -> Iterator[Drawn]:
+    """Notice which parameters torch's own modules draw, while modules are constructed within.
+
+    Every `reset_parameters` of torch's modules, and of ours that do the same, notes the values that
+    it drew. A parameter that has them still when all is constructed was left to chance, and
+    `initialise` draws it anew. Any other was set by a constructor, in whatever way.
+    """
+    drawn = Drawn()
+    with_reset = [
+        kind
+        for kind in {*_subclasses(nn.Module), *OURS}
+        if "reset_parameters" in vars(kind)
+        and (kind in OURS or kind.__module__.startswith("torch.nn."))
+    ]
+    originals = {kind: kind.reset_parameters for kind in with_reset}
+
+    def noting(original):
+        @functools.wraps(original)
+        def reset_parameters(module: nn.Module) -> None:
+            original(module)
+            drawn.note(module)
+
+        return reset_parameters
+
+    try:
+        for kind, original in originals.items():
+            kind.reset_parameters = noting(original)
+        yield drawn
+    finally:
+        for kind, original in originals.items():
+            kind.reset_parameters = original
 
 
 @torch.no_grad()
 def initialise(
-    model: nn.Module, seed: int, uniform_range: float | None = None, scheme: str = "torch"
+    model: nn.Module,
+    drawn: Drawn,
+    seed: int,
+    uniform_range: float | None = None,
+    scheme: str = "torch",
 ) -> None:
-    """Draw all weights of `model` anew, each parameter from the stream of its name.
+    """Draw all weights of `model` anew that are left to chance, each from the stream of its name.
 
-    A parameter of a module type that is not known here keeps that module's own
-    `reset_parameters` (drawn from a stream of the module's name), or, without one, the value it
-    was built with. Layer normalisation begins with ones and zeros whatever `uniform_range` says.
+    A parameter of a module type that is not known here keeps that type's own `reset_parameters`,
+    drawn from a stream of the module's name. Normalisation begins with ones and zeros whatever
+    `uniform_range` says.
 
     Args:
         model: the module to initialise, in place.
+        drawn: from `watched`, within which the model was constructed.
         seed: the run's seed.
-        uniform_range: if given, every floating parameter is drawn from U(-range, range), as in
+        uniform_range: if given, every such parameter is drawn from U(-range, range), as in
             Sutskever et al. 2014 (0.08) and Luong et al. 2015 (0.1); None for those of `scheme`.
         scheme: `torch`, or `keras`: Glorot's uniform distribution (Glorot and Bengio 2010, eq. 16)
             for matrices, orthogonal ones from state to state, zeros for biases but ones for an
@@ -44,29 +115,48 @@ def initialise(
     require.choice("scheme", scheme, SCHEMES)
     if uniform_range is not None and not uniform_range > 0:
         raise ValueError(f"uniform_range is {uniform_range}; it must be positive, or null")
+    seen: set[int] = set()
     for module_name, module in model.named_modules():
-        own = list(module.named_parameters(recurse=False))
-        if not own:
-            continue
-        is_norm = isinstance(module, nn.LayerNorm)
-        if is_norm or (uniform_range is None and _bound(module, own[0][0]) is None):
-            _reset(module, stream_seed(seed, "init", module_name))
-            continue
-        for name, parameter in own:
-            generator = torch_generator(seed, "init", f"{module_name}.{name}")
-            if scheme == "keras" and uniform_range is None:
-                _fill_as_keras(module, name, parameter, generator)
+        unknown = []
+        for name, parameter in module.named_parameters(recurse=False):
+            owner = drawn.owner(parameter)
+            if owner is None or id(parameter) in seen or isinstance(owner[0], NORMALISATIONS):
                 continue
-            bound = _bound(module, name) if uniform_range is None else uniform_range
-            _fill(parameter, bound, generator)
-        if getattr(module, "padding_idx", None) is not None:  # a table of embeddings
-            module.weight[module.padding_idx].zero_()
+            seen.add(id(parameter))
+            generator = torch_generator(seed, "init", f"{module_name}.{name}")
+            if uniform_range is not None:
+                _fill(parameter, uniform_range, generator)
+            elif _bound(*owner) is None:
+                unknown.append(name)
+            elif scheme == "keras":
+                _fill_as_keras(*owner, parameter, generator)
+            else:
+                _fill(parameter, _bound(*owner), generator)
+            if getattr(owner[0], "padding_idx", None) is not None:  # a table of embeddings
+                parameter[owner[0].padding_idx].zero_()
+        if unknown:
+            _reset(module, unknown, stream_seed(seed, "init", module_name))
+
+
+def _digest(parameter: Tensor) -> bytes:
+    values = parameter.detach()
+    if values.device.type == "meta":
+        return b""
+    record = hashlib.sha256(f"{values.dtype} {tuple(values.shape)}".encode())
+    record.update(values.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return record.digest()
+
+
+def _subclasses(kind: type) -> Iterator[type]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _subclasses(one)
 
 
 def _bound(module: nn.Module, name: str) -> float | None:
     """Return the half-width of the uniform distribution, inf for N(0, 1), None if unknown."""
     match module:
-        case nn.RNNBase() | nn.RNNCellBase() | SteppedCell():
+        case nn.RNNBase() | nn.RNNCellBase() | UnfusedCell():
             return 1 / math.sqrt(module.hidden_size)
         case nn.Linear():
             return 1 / math.sqrt(module.in_features)
@@ -88,23 +178,43 @@ def _fill(parameter: Tensor, bound: float, generator: torch.Generator) -> None:
 def _fill_as_keras(
     module: nn.Module, name: str, parameter: Tensor, generator: torch.Generator
 ) -> None:
-    recurrent = isinstance(module, nn.RNNBase | nn.RNNCellBase | SteppedCell)
+    declared = _declared(module)
     if isinstance(module, nn.Embedding):
         _fill(parameter, 0.05, generator)
     elif parameter.dim() < 2:
         parameter.zero_()
-        has_cell = recurrent and parameter.numel() == 4 * module.hidden_size
-        if has_cell and "hh" not in name:  # of torch's two biases, which are added, one
-            parameter[module.hidden_size : 2 * module.hidden_size] = 1.0
-    elif recurrent and "hh" in name:
+        if declared is not None and "forget" in declared.gates:
+            if name.startswith(declared.gate_bias):
+                start = declared.gates.index("forget") * module.hidden_size
+                parameter[start : start + module.hidden_size] = 1.0
+    elif declared is not None and name.startswith(declared.from_state):
         values = torch.empty(parameter.shape)
         parameter.copy_(nn.init.orthogonal_(values, generator=generator))
     else:
         _fill(parameter, math.sqrt(6 / sum(parameter.shape)), generator)
 
 
-def _reset(module: nn.Module, seed: int) -> None:
-    if callable(getattr(module, "reset_parameters", None)):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            module.reset_parameters()
+def _declared(module: nn.Module) -> Cell | type[Cell] | None:
+    """Return what declares a module's gates: itself, or the class of ours that is torch's."""
+    if hasattr(module, "from_state"):
+        return module
+    match module:
+        case nn.LSTM() | nn.LSTMCell():
+            return LSTM
+        case nn.RNNBase() | nn.RNNCellBase():
+            return GRU
+    return None
+
+
+def _reset(module: nn.Module, names: list[str], seed: int) -> None:
+    """Draw some of a module's parameters anew by its own `reset_parameters`."""
+    kept = {
+        name: parameter.clone()
+        for name, parameter in module.named_parameters(recurse=False)
+        if name not in names
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module.reset_parameters()
+    for name, values in kept.items():
+        getattr(module, name).copy_(values)

@@ -3,122 +3,71 @@
 from __future__ import annotations
 
 import re
-from functools import partial
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from decoderlab.common import require
 from decoderlab.contract import State
+from decoderlab.layers.cells import Cell, takes
 from decoderlab.layers.equations import Equation, count
-from decoderlab.layers.stepped_cells import (
-    GRUResetBefore,
-    GRUResetSummary,
-    LSTMLayerNorm,
-    SteppedLayer,
-)
-
-FUSED = {
-    "lstm": nn.LSTM,
-    "gru": nn.GRU,
-    "rnn_tanh": partial(nn.RNN, nonlinearity="tanh"),
-    "rnn_relu": partial(nn.RNN, nonlinearity="relu"),
-}
-STEPPED = {
-    "gru_reset_before": GRUResetBefore,
-    "gru_reset_summary": GRUResetSummary,
-    "lstm_layer_norm": LSTMLayerNorm,
-}
-CELLS = (*FUSED, *STEPPED)
-
-# What a step computes; {s} is the state before, {n} the state after, {x} the input, {k} and {l} an
-# LSTM's cell before and after. Bias vectors that are only added to each other are written as one.
-EQUATIONS = {
-    "lstm": [
-        ("i, f, o", "sigmoid(W {x} + U {s} + b)"),
-        ("{l}", "f * {k} + i * tanh(W_g {x} + U_g {s} + b_g)"),
-        ("{n}", "o * tanh({l})"),
-    ],
-    "gru": [
-        ("r, z", "sigmoid(W {x} + U {s} + b)"),
-        ("g", "tanh(W_g {x} + b_g + r * (U_g {s} + d_g))"),
-        ("{n}", "z * {s} + (1 - z) * g"),
-    ],
-    "rnn_tanh": [("{n}", "tanh(W {x} + U {s} + b)")],
-    "rnn_relu": [("{n}", "max(0, W {x} + U {s} + b)")],
-    "gru_reset_before": [
-        ("r, z", "sigmoid(W {x} + U {s} + b)"),
-        ("g", "tanh(W_g {x} + U_g (r * {s}) + b_g)"),
-        ("{n}", "z * {s} + (1 - z) * g"),
-    ],
-    "gru_reset_summary": [
-        ("r, z", "sigmoid(W {x} + U {s} + b)"),
-        ("g", "tanh(W_g {x} without c + b_g + r * (U_g {s} + C c))"),
-        ("{n}", "z * {s} + (1 - z) * g"),
-    ],
-    "lstm_layer_norm": [
-        ("i, f, o, g", "LN(W {x}) + LN(U {s}) + b"),
-        ("{l}", "sigmoid(f) * {k} + sigmoid(i) * tanh(g)"),
-        ("{n}", "sigmoid(o) * tanh(LN({l}))"),
-    ],
-}
+from decoderlab.layers.pooling import length_mask
 
 
 class RecurrentLayers(nn.Module):
     """A stack of recurrent layers with one signature for all cells.
 
-    Paper: LSTM with forget gate (Gers et al. 2000); GRU (Cho et al. 2014, eq. 5 to 8); residual
-        connections between layers, Wu et al. 2016, eq. 6 (https://arxiv.org/abs/1609.08144).
-    Differs: torch keeps two bias vectors per gate where the papers and Keras have one, so there
-        are 4H (LSTM) or 3H (GRU) more numbers per layer and direction; their sum acts as one
-        bias. torch's GRU applies the reset gate after the matrix product (as cuDNN does);
-        `gru_reset_before` is the papers'. `lstm`, `gru`, `rnn_tanh` and `rnn_relu` are torch's
-        fused kernels, the others a loop over the steps, which is slower.
+    Paper: residual connections between layers, Wu et al. 2016, eq. 6
+        (https://arxiv.org/abs/1609.08144).
+    Differs: none. A cell that has no fused kernel is a loop over the steps, which is slower.
 
     Args:
-        cell: one of `CELLS`.
+        cell: a class of `decoderlab.layers`, or one of your own, see `Cell`.
         input_size: width of the input, 0 for a stack that is driven by its state alone.
         hidden_size: width H of each layer and direction.
         num_layers: layers L, at least 1.
         dropout: between the layers, 0 to 1; none after the last.
         bidirectional: whether a second stack reads from the end.
         residual: whether a layer's input is added to its output, from the second layer on.
-        gated_size: with `gru_reset_summary`, how many numbers at the end of the input are the
-            summary.
+        summary_size: how many numbers at the end of the input are the summary, for a cell that
+            asks for it.
 
     Shapes:
-        inputs: (B, T, input_size); state: (L, B, H) each, or None for zeros; lengths: (B,) int64
-        on the CPU, or None where all rows have T steps.
+        inputs: (B, T, input_size); state: (L, B, ...) each, or None for zeros; without
+        `State.further`, see `begin`. lengths: (B,) int64 on the CPU, or None where all rows have T
+        steps.
         Returns outputs (B, T, H), or (B, T, 2H) with both directions, zeros after a row's end,
-        and the state after each row's last step, (L, B, H) or (2L, B, H) each.
+        and the state after each row's last step, (L, B, ...) or (2L, B, ...) each.
 
     Raises:
-        ValueError: for an unknown cell or a size out of range.
+        ValueError: for a cell that is no class, or a size out of range.
     """
 
     def __init__(
         self,
         *,
-        cell: str,
+        cell: Callable[..., Cell],
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
         dropout: float = 0.0,
         bidirectional: bool = False,
         residual: bool = False,
-        gated_size: int = 0,
+        summary_size: int = 0,
     ) -> None:
         super().__init__()
-        require.choice("cell", cell, CELLS)
+        if not callable(cell):
+            raise ValueError(
+                f"cell is {cell!r}; it must be a class, such as decoderlab.layers.LSTM"
+            )
         require.at_least("hidden_size", hidden_size, 1)
         require.at_least("num_layers", num_layers, 1)
         require.ratio("dropout", dropout)
         if residual and num_layers == 1:
             raise ValueError("residual is true, but there is one layer; take num_layers=2 or more")
-        self.cell, self.hidden_size, self.num_layers = cell, hidden_size, num_layers
-        self.has_cell = cell.startswith("lstm")
+        self.hidden_size, self.num_layers = hidden_size, num_layers
         self.num_directions = 2 if bidirectional else 1
         self.residual = residual
         # torch refuses an input of width 0; one constant zero in its place changes no output, and
@@ -126,35 +75,35 @@ class RecurrentLayers(nn.Module):
         self.input_size = input_size
         widths = [max(input_size, 1)] + [hidden_size * self.num_directions] * (num_layers - 1)
         self.dropout = dropout if num_layers > 1 else 0.0
-        if cell in STEPPED:
-            self.layers = nn.ModuleList(
-                SteppedLayer(
-                    kind=STEPPED[cell],
-                    input_size=width,
-                    hidden_size=hidden_size,
-                    gated_size=0 if level else gated_size,
-                    bidirectional=bidirectional,
-                )
-                for level, width in enumerate(widths)
-            )
-        else:
+        if takes(cell, "num_layers"):
             # The kernel knows how to stack layers, but not to add their inputs.
             depth = 1 if residual else num_layers
             self.layers = nn.ModuleList(
-                FUSED[cell](
-                    width,
-                    hidden_size,
-                    depth,
-                    batch_first=True,
+                cell(
+                    input_size=width,
+                    hidden_size=hidden_size,
+                    num_layers=depth,
                     dropout=self.dropout if depth > 1 else 0.0,
                     bidirectional=bidirectional,
                 )
                 for width in (widths if residual else widths[:1])
             )
+        else:
+            self.layers = nn.ModuleList(
+                UnfusedLayer(
+                    cell=cell,
+                    input_size=width,
+                    hidden_size=hidden_size,
+                    summary_size=0 if level else summary_size,
+                    bidirectional=bidirectional,
+                )
+                for level, width in enumerate(widths)
+            )
+        first = self.cell_of(0, 0)
+        self.has_cell = first.has_cell
+        self.further_shapes = tuple(tuple(one) for one in first.further_shapes.values())
         if input_size == 0:
-            for name, parameter in self.layers[0].named_parameters():
-                if name.endswith(("weight_ih", "weight_ih_l0", "weight_ih_l0_reverse")):
-                    parameter.requires_grad_(False)
+            self._freeze_input_weights()
 
     def forward(
         self, inputs: Tensor, state: State | None = None, lengths: Tensor | None = None
@@ -166,28 +115,40 @@ class RecurrentLayers(nn.Module):
             rows = self.num_layers * self.num_directions
             zeros = inputs.new_zeros(rows, inputs.shape[0], self.hidden_size)
             state = State(zeros, zeros if self.has_cell else None)
+        state = self.begin(state)
         if len(self.layers) == 1:
-            return self._layer(self.layers[0], inputs, state, lengths)
+            return self.layers[0].sequence(inputs, state, lengths)
         last = []
         for level, layer in enumerate(self.layers):
             if level:
                 inputs = functional.dropout(inputs, self.dropout, self.training)
-            rows = slice(level * self.num_directions, (level + 1) * self.num_directions)
-            own = State(*(None if part is None else part[rows] for part in state))
-            outputs, after = self._layer(layer, inputs, own, lengths)
+            own = state.map(lambda part, level=level: part[self._rows(level)])
+            outputs, after = layer.sequence(inputs, own, lengths)
             last.append(after)
             inputs = outputs + inputs if self.residual and level else outputs
-        cell = torch.cat([one.cell for one in last]) if self.has_cell else None
-        return inputs, State(torch.cat([one.hidden for one in last]), cell)
+        return inputs, last[0].map(lambda *parts: torch.cat(parts), *last[1:])
+
+    def begin(self, state: State) -> State:
+        """Return a state of hidden and cell with what else the cells keep, as they begin it."""
+        if len(state.further) == len(self.further_shapes):
+            return state
+        rows = []
+        for row in range(self.num_layers * self.num_directions):
+            own = state.map(lambda part, row=row: part[row])
+            rows.append(self.cell_of(*divmod(row, self.num_directions)).start(own))
+        return state._replace(
+            further=tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
+        )
 
     def equations(self, state: str, inputs: str, step: str = "t") -> list[Equation]:
         """Return what a step computes, from the letters of the state, the input and the step."""
         before = f"{step}-1"
         letters = {"s": f"{state}_{{{before}}}", "n": f"{state}_{step}", "x": inputs}
-        letters |= {"k": f"k_{{{before}}}", "l": f"k_{step}"}
+        letters |= {"k": f"k_{{{before}}}", "l": f"k_{step}", "t": step, "before": before}
+        cell = self.cell_of(0, 0)
         lines = [
             Equation(left.format(**letters), right.format(**letters), self.hidden_size)
-            for left, right in EQUATIONS[self.cell]
+            for left, right in cell.step_equations
         ]
         if self.input_size == 0:  # there is no input to multiply
             lines = [
@@ -195,13 +156,10 @@ class RecurrentLayers(nn.Module):
                 for one in lines
             ]
         if self.num_layers > 1:
-            same = "the same"
-            if self.cell == "gru_reset_summary":  # the summary enters the first layer alone
-                same = "the same with C c = 0"
             lines.append(
                 Equation(
                     f"layers 2..{self.num_layers}",
-                    f"{same}, the layer below as {inputs}",
+                    f"{cell.upper_layers}, the layer below as {inputs}",
                     self.hidden_size,
                 )
             )
@@ -213,27 +171,100 @@ class RecurrentLayers(nn.Module):
         lines[0] = lines[0]._replace(parameters=count(self))
         return lines
 
-    def _layer(
-        self, layer: nn.Module, inputs: Tensor, state: State, lengths: Tensor | None
+    def _freeze_input_weights(self) -> None:
+        for direction in range(self.num_directions):
+            cell = self.cell_of(0, direction)
+            for name, parameter in cell.named_parameters():
+                upper = re.search(r"_l[1-9]", name)  # of a kernel that stacks layers
+                if name.startswith(cell.from_input) and parameter.dim() > 1 and not upper:
+                    parameter.requires_grad_(False)
+
+    def _rows(self, level: int) -> slice:
+        return slice(level * self.num_directions, (level + 1) * self.num_directions)
+
+    def cell_of(self, level: int, direction: int) -> Cell:
+        """Return the cell of a layer and direction; a kernel stands for all of its own."""
+        layer = self.layers[min(level, len(self.layers) - 1)]
+        return layer.cells[direction] if isinstance(layer, UnfusedLayer) else layer
+
+
+class UnfusedLayer(nn.Module):
+    """One layer of a cell without a kernel in one or both directions, as a loop over the steps."""
+
+    def __init__(
+        self,
+        *,
+        cell: Callable[..., Cell],
+        input_size: int,
+        hidden_size: int,
+        summary_size: int,
+        bidirectional: bool,
+    ) -> None:
+        super().__init__()
+        sizes = {"input_size": input_size, "hidden_size": hidden_size}
+        if takes(cell, "summary_size"):
+            sizes["summary_size"] = summary_size
+        self.cells = nn.ModuleList(cell(**sizes) for _ in range(2 if bidirectional else 1))
+
+    def sequence(
+        self, inputs: Tensor, state: State, lengths: Tensor | None
     ) -> tuple[Tensor, State]:
-        if isinstance(layer, SteppedLayer):
-            return layer(inputs, state, lengths)
-        first = (state.hidden, state.cell) if self.has_cell else state.hidden
-        if lengths is None:
-            outputs, last = layer(inputs, first)
-        else:
-            # Packing is exact for any mixture of lengths but slow on a CPU, which is why
-            # batches are made of sources of one length wherever the data allow it.
-            packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
-            outputs, last = layer(packed, first)
-            outputs, _ = pad_packed_sequence(
-                outputs, batch_first=True, total_length=inputs.shape[1]
-            )
-        return outputs, State(*last) if self.has_cell else State(last, None)
+        """Run all T steps; with `lengths` (B,), a row's state stays as it is after its end."""
+        outputs, last = [], []
+        for direction, cell in enumerate(self.cells):
+            first = state.map(lambda part, row=direction: part[row])
+            read, after = _run(cell, inputs, first, lengths, backward=direction == 1)
+            outputs.append(read)
+            last.append(after)
+        return torch.cat(outputs, dim=-1), last[0].map(lambda *parts: torch.stack(parts), *last[1:])
+
+
+def _run(
+    cell: Cell, inputs: Tensor, state: State, lengths: Tensor | None, backward: bool
+) -> tuple[Tensor, State]:
+    order = None
+    if backward:
+        num_steps = inputs.shape[1]
+        whole = torch.full(inputs.shape[:1], num_steps) if lengths is None else lengths.cpu()
+        order = reversed_positions(whole, num_steps).to(inputs.device)
+        inputs = in_order(inputs, order)
+    outputs = []
+    if lengths is not None:
+        reached = length_mask(lengths, inputs.shape[1], inputs.device)
+    for step, projected in enumerate(cell.project(inputs).unbind(dim=1)):
+        new = cell.advance(projected, state)
+        output = new.hidden
+        if lengths is not None:
+            real = reached[:, step]
+            output = output * real.unsqueeze(-1)
+            new = new.map(lambda after, before, real=real: _choose(real, after, before), state)
+        state = new
+        outputs.append(output)
+    stacked = torch.stack(outputs, dim=1)
+    return (stacked if order is None else in_order(stacked, order)), state
+
+
+def _choose(rows: Tensor, after: Tensor, before: Tensor) -> Tensor:
+    """Return `after` (B, ...) in the rows (B,) that are True, `before` in the others."""
+    return torch.where(rows.view(-1, *[1] * (after.dim() - 1)), after, before)
+
+
+def reversed_positions(lengths: Tensor, num_positions: int) -> Tensor:
+    """Return (B, S) indices that reverse the first `lengths[b]` positions and keep the padding."""
+    positions = torch.arange(num_positions)
+    flipped = lengths.unsqueeze(1) - 1 - positions
+    return torch.where(flipped >= 0, flipped, positions)
+
+
+def in_order(values: Tensor, order: Tensor) -> Tensor:
+    """Return (B, S) or (B, S, F) values with their positions in another order (B, S)."""
+    if values.dim() == 3:
+        order = order.unsqueeze(-1).expand_as(values)
+    return values.gather(1, order)
 
 
 def side_by_side(state: Tensor, num_directions: int) -> Tensor:
-    """Turn torch's (L * directions, B, H) into (L, B, directions * H)."""
+    """Turn torch's (L * directions, B, H, ...) into (L, B, directions * H, ...)."""
     if num_directions == 1:
         return state
-    return torch.cat([state[0::2], state[1::2]], dim=-1)
+    return torch.cat([state[0::2], state[1::2]], dim=2)

@@ -24,6 +24,8 @@ import torch
 from torch import nn
 
 from decoderlab.contract import EncoderShape, Space, TokenSpace, ValueSpace
+from decoderlab.layers.cells import Cell
+from decoderlab.testing.cell_checks import CELL_CHECKS, SIZES, CellSubject
 from decoderlab.testing.decoder_checks import DECODER_CHECKS
 from decoderlab.testing.encoder_checks import ENCODER_CHECKS
 from decoderlab.testing.subjects import DecoderSubject, EncoderSubject, Seen, Skipped
@@ -96,6 +98,21 @@ def check_encoder(
         raise ContractViolation(getattr(make, "__name__", str(make)), failures)
 
 
+def check_cell(make: Callable[..., Cell], **settings: Any) -> None:
+    """Run every check on a recurrent cell class.
+
+    Args:
+        make: the class, or anything that is called like it.
+        settings: the class's own.
+
+    Raises:
+        ContractViolation: naming each check that failed.
+    """
+    failures = cell_failures(make, **settings)
+    if failures:
+        raise ContractViolation(getattr(make, "__name__", str(make)), failures)
+
+
 def decoder_failures(
     make: Callable[..., nn.Module],
     *,
@@ -117,6 +134,12 @@ def encoder_failures(
     space = source_space or TokenSpace(11)
     subject = EncoderSubject(make, {"source_space": space}, settings, space)
     return [one for one in run_checks(ENCODER_CHECKS, subject) if isinstance(one, Failure)]
+
+
+def cell_failures(make: Callable[..., Cell], **settings: Any) -> list[Failure]:
+    """Return the checks that a recurrent cell class fails; see `check_cell`."""
+    subject = CellSubject(make, dict(SIZES), settings)
+    return [one for one in run_checks(CELL_CHECKS, subject) if isinstance(one, Failure)]
 
 
 def run_checks(checks: Sequence[Callable], subject: Any) -> list[Failure | Skipped | None]:

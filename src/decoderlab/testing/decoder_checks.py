@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from decoderlab.contract import Encoded, State, ValueSpace
+from decoderlab.contract import Encoded, ValueSpace
 from decoderlab.generation.search import beam, greedy, roll_forward
+from decoderlab.testing.initial_weights import (
+    what_the_constructor_sets_is_what_training_starts_from,
+)
 from decoderlab.testing.subjects import (
     DecoderSubject,
     Seen,
@@ -23,6 +26,7 @@ from decoderlab.testing.subjects import (
     floats,
     gap_between,
     it_is_built_without_computing,
+    parts_of,
     rows_of,
     scalar,
     seeded,
@@ -203,7 +207,7 @@ def routes_carry_gradient_exactly_when_on(subject: DecoderSubject) -> None:
         raise Skipped("no routes are declared")
     scalar(decoder(encoded, subject.target())).backward()
     inner = set(routes) - {"initial_state"}
-    state = [part for part in encoded.state or () if part is not None]
+    state = parts_of(encoded.state)
     reached = {
         "the summary": carries(encoded.summary),
         "the state": any(map(carries, state)),
@@ -230,7 +234,7 @@ def gradients_are_right(subject: DecoderSubject) -> None:
     def outputs(*parts: Tensor) -> Tensor:
         left = list(parts)
         memory, summary = left.pop(0), left.pop(0)
-        state = encoded.state and State(left.pop(0), left.pop(0) if left else None)
+        state = encoded.state and encoded.state.map(lambda _: left.pop(0))
         return decoder(Encoded(memory, encoded.memory_mask, summary, state), target)
 
     check_derivatives(outputs, floats(encoded))
@@ -375,4 +379,5 @@ DECODER_CHECKS = (
     ones_own_output_is_fed_back,
     the_same_seed_gives_the_same_training_step,
     a_beam_of_one_is_greedy,
+    what_the_constructor_sets_is_what_training_starts_from,
 )

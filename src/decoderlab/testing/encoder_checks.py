@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from decoderlab.testing.initial_weights import (
+    what_the_constructor_sets_is_what_training_starts_from,
+)
 from decoderlab.testing.subjects import (
     EncoderSubject,
     Seen,
@@ -16,6 +19,7 @@ from decoderlab.testing.subjects import (
     encoded_gap,
     floats,
     it_is_built_without_computing,
+    parts_of,
     rows_of,
     scalar,
     seeded,
@@ -45,9 +49,11 @@ def it_returns_the_sizes_that_it_states(subject: EncoderSubject) -> None:
         raise Seen(f"state is {encoded.state}, but the stated state_size is {shape.state_size}")
     if encoded.state is not None:
         sizes = (shape.state_num_layers, num_rows, shape.state_size)
-        for name, part in encoded.state._asdict().items():
-            if part is not None and tuple(part.shape) != sizes:
-                raise Seen(f"state.{name} has shape {tuple(part.shape)}, stated is {sizes}")
+        stated = [sizes] * (1 + shape.has_cell)
+        stated += [(*sizes[:2], *one) for one in shape.further_shapes]
+        found = [tuple(part.shape) for part in parts_of(encoded.state)]
+        if found != stated:
+            raise Seen(f"state has parts of shape {found}, stated are {stated}")
         if (encoded.state.cell is not None) != shape.has_cell:
             raise Seen(f"has_cell is {shape.has_cell}, but the state says otherwise")
 
@@ -179,4 +185,5 @@ ENCODER_CHECKS = (
     every_weight_of_the_encoder_gets_a_finite_gradient,
     the_encoders_gradients_are_right,
     the_encoder_saved_and_loaded_is_the_same,
+    what_the_constructor_sets_is_what_training_starts_from,
 )

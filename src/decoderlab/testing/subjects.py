@@ -80,7 +80,9 @@ class DecoderSubject(Subject):
         state = None
         if shape.state_size is not None:
             sizes = (shape.state_num_layers, num_rows, shape.state_size)
-            state = State(values(*sizes), values(*sizes) if shape.has_cell else None)
+            hidden, cell = values(*sizes), values(*sizes) if shape.has_cell else None
+            further = tuple(values(*sizes[:2], *one) for one in shape.further_shapes)
+            state = State(hidden, cell, further)
         encoded = Encoded(memory, mask, values(num_rows, shape.summary_size), state)
         for part in floats(encoded):
             part.requires_grad_()
@@ -193,15 +195,19 @@ def it_is_built_without_computing(subject: Subject) -> None:
 
 def floats(encoded: Encoded) -> tuple[Tensor, ...]:
     """Return the parts of an encoding that carry gradients."""
-    state = [part for part in encoded.state or () if part is not None]
-    return (encoded.memory, encoded.summary, *state)
+    return (encoded.memory, encoded.summary, *parts_of(encoded.state))
+
+
+def parts_of(state: State | None) -> list[Tensor]:
+    """Return all tensors of a state."""
+    if state is None:
+        return []
+    return [part for part in (state.hidden, state.cell, *state.further) if part is not None]
 
 
 def rows_of(encoded: Encoded, rows: list[int]) -> Encoded:
     """Return some rows of an encoding."""
-    state = encoded.state and State(
-        *(None if part is None else part[:, rows] for part in encoded.state)
-    )
+    state = encoded.state and encoded.state.map(lambda part: part[:, rows])
     return Encoded(encoded.memory[rows], encoded.memory_mask[rows], encoded.summary[rows], state)
 
 
@@ -259,13 +265,11 @@ def choose_rows(mine: Tensor, one: Any, other: Any) -> Any:
     if one is None:
         return None
     if isinstance(one, State):
-        rows = mine.view(1, -1, 1)
-        return State(
-            *(
-                None if part is None else torch.where(rows, part, another)
-                for part, another in zip(one, other, strict=True)
-            )
-        )
+
+        def chosen(part: Tensor, another: Tensor) -> Tensor:
+            return torch.where(mine.view(1, -1, *[1] * (part.dim() - 2)), part, another)
+
+        return one.map(chosen, other)
     rows = mine.view(-1, *[1] * (one.dim() - 1))
     return torch.where(rows, one, other)
 

@@ -15,7 +15,7 @@ from decoderlab.config.resolution import canonical
 from decoderlab.config.run_config import PartSettings, RunConfig
 from decoderlab.contract import Space, ValueSpace
 from decoderlab.data.task import Task, TaskData
-from decoderlab.layers.initialisation import initialise
+from decoderlab.layers.initialisation import initialise, watched
 from decoderlab.training.module import EncoderDecoder
 
 _DATA: dict[str, TaskData] = {}
@@ -72,8 +72,13 @@ def build_networks(config: RunConfig, source: Space, target: Space) -> tuple[nn.
     """
     if isinstance(target, ValueSpace):
         _check_values(config)
-    encoder = _build("encoder", config.encoder, source_space=source)
-    decoder = _build("decoder", config.decoder, target_space=target, encoder_shape=encoder.shape)
+    with torch.random.fork_rng(devices=[]):
+        # For what a class draws itself: another encoder leaves the decoder's draws as they are.
+        torch.manual_seed(stream_seed(config.seed, "init", "encoder"))
+        encoder = _build("encoder", config.encoder, source_space=source)
+        torch.manual_seed(stream_seed(config.seed, "init", "decoder"))
+        sizes = {"target_space": target, "encoder_shape": encoder.shape}
+        decoder = _build("decoder", config.decoder, **sizes)
     return encoder, decoder
 
 
@@ -86,9 +91,7 @@ def build_model(config: RunConfig, task: Task) -> EncoderDecoder:
     """
     data = task.data
     source, target = data.source_space, data.target_space
-    with torch.random.fork_rng(devices=[]):
-        # For the weights of modules that only draw them when they are built; see `initialise`.
-        torch.manual_seed(stream_seed(config.seed, "init"))
+    with watched() as drawn:
         encoder, decoder = build_networks(config, source, target)
     training = config.training
     steps = training.total_steps(task.train_dataloader().batches_per_epoch)
@@ -104,7 +107,7 @@ def build_model(config: RunConfig, task: Task) -> EncoderDecoder:
         label_smoothing=training.label_smoothing,
         search=config.evaluation.search(config.seed),
     )
-    initialise(model, config.seed, training.uniform_range, training.initial_weights)
+    initialise(model, drawn, config.seed, training.uniform_range, training.initial_weights)
     return model.double() if training.precision == "float64" else model
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decoderlab.contract import Batch, Encoded, State, TokenSpace
+from decoderlab.contract import Batch, Encoded, TokenSpace
 from decoderlab.data.task import Task
 from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.generation.greedy import allowed
@@ -199,7 +199,7 @@ def exchanged(encoded: Encoded) -> Encoded:
     """Return the encodings with summary and state of another row; the memory stays."""
     state = encoded.state
     if state is not None:
-        state = State(*(None if part is None else part.roll(1, dims=1) for part in state))
+        state = state.map(lambda part: part.roll(1, dims=1))
     return encoded._replace(summary=encoded.summary.roll(1, dims=0), state=state)
 
 

@@ -1,0 +1,227 @@
+"""The checks of recurrent cells; each is named after what it demands."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from decoderlab.contract import State
+from decoderlab.layers.cells import Cell, takes
+from decoderlab.layers.recurrent_stack import RecurrentLayers
+from decoderlab.testing.subjects import (
+    Seen,
+    Subject,
+    check_derivatives,
+    check_gradients,
+    check_saving,
+    gap_between,
+    parts_of,
+    scalar,
+)
+
+TINY = 1e-10
+INPUT_SIZE, HIDDEN_SIZE, NUM_STEPS, SUMMARY_SIZE = 3, 4, 5, 2
+SIZES = {"input_size": INPUT_SIZE, "hidden_size": HIDDEN_SIZE}
+LENGTHS = torch.tensor([3, 5, 1])
+
+
+@dataclass(frozen=True)
+class CellSubject(Subject):
+    """A cell class: `build` gives a cell, `stack` layers of it in one or both directions."""
+
+    def stack(self, *, num_layers: int = 1, bidirectional: bool = False) -> nn.Module:
+        """Return layers of the cell, in evaluation mode; the same weights each time."""
+        summary_size = SUMMARY_SIZE if takes(self.make, "summary_size") else 0
+        sizes = {"num_layers": num_layers, "bidirectional": bidirectional}
+        settings = {"cell": functools.partial(self.make, **self.settings), **sizes}
+        whole = Subject(RecurrentLayers, self.spaces, settings | {"summary_size": summary_size})
+        return whole.build()
+
+    def inputs(self, seed: int = 1) -> Tensor:
+        """Return the inputs of three rows, (3, T, I)."""
+        return _normal(len(LENGTHS), NUM_STEPS, INPUT_SIZE, seed=seed)
+
+    def state(self, cell: Cell, seed: int = 2) -> State:
+        """Return a state of three rows that is not the first one, (3, ...) each."""
+        shapes = [(HIDDEN_SIZE,)] * (1 + cell.has_cell) + list(cell.further_shapes.values())
+        parts = [
+            _normal(len(LENGTHS), *shape, seed=seed + number) for number, shape in enumerate(shapes)
+        ]
+        if not cell.has_cell:
+            parts.insert(1, None)
+        return State(parts[0], parts[1], tuple(parts[2:]))
+
+
+def a_step_returns_the_state_that_is_declared(subject: CellSubject) -> None:
+    """A step, the first state and the whole layer have the parts and shapes declared."""
+    cell, inputs = subject.build(), subject.inputs()
+    state = subject.state(cell)
+    declared = _shapes(state)
+    found = _shapes(cell.advance(cell.project(inputs)[:, 0], state))
+    if found != declared:
+        raise Seen(f"a step returns a state of shapes {found}, declared are {declared}")
+    first = _shapes(state._replace(further=cell.start(state._replace(further=()))))
+    if first != declared:
+        raise Seen(f"`start` gives a state of shapes {first}, declared are {declared}")
+
+
+def steps_are_the_sequence(subject: CellSubject) -> None:
+    """The layer gives what single steps give, whether or not it has a kernel."""
+    layers, inputs = subject.stack(), subject.inputs()
+    cell = layers.cell_of(0, 0)
+    outputs, last = layers(inputs, _with_layer(subject.state(cell)))
+    state, single = subject.state(cell), []
+    for step in range(NUM_STEPS):
+        state = cell.advance(cell.project(inputs[:, step : step + 1])[:, 0], state)
+        single.append(state.hidden)
+    gap = max(gap_between(outputs, torch.stack(single, dim=1)), _gap(last, _with_layer(state)))
+    if gap > TINY:
+        raise Seen(f"single steps and the sequence differ by {gap:.1e}")
+
+
+def a_sequence_can_be_cut(subject: CellSubject) -> None:
+    """Going on from the state after two steps gives the rest: the state is all there is."""
+    layers, inputs = subject.stack(num_layers=2), subject.inputs()
+    outputs, last = layers(inputs)
+    first, state = layers(inputs[:, :2])
+    second, end = layers(inputs[:, 2:], state)
+    gap = max(gap_between(outputs, torch.cat([first, second], dim=1)), _gap(last, end))
+    if gap > TINY:
+        raise Seen(f"in two pieces a sequence gives something else, by {gap:.1e}")
+
+
+def rows_that_have_ended_keep_their_state(subject: CellSubject) -> None:
+    """Padding changes neither state nor outputs, in one or both directions."""
+    for bidirectional in (False, True):
+        layers, inputs = subject.stack(bidirectional=bidirectional), subject.inputs()
+        outputs, last = layers(inputs, lengths=LENGTHS)
+        for row, length in enumerate(LENGTHS.tolist()):
+            alone, state = layers(inputs[row : row + 1, :length])
+            mine = last.map(lambda part, row=row: part[:, row : row + 1])
+            gap = max(gap_between(outputs[row : row + 1, :length], alone), _gap(mine, state))
+            if gap > TINY:
+                raise Seen(f"padding changes a row of {length} steps by {gap:.1e}")
+            if outputs[row, length:].any():
+                raise Seen("outputs are not zero at padding")
+
+
+def a_cells_batch_mates_have_no_influence(subject: CellSubject) -> None:
+    """A row gives the same beside other rows, in evaluation and in training."""
+    for layers in (subject.stack(), subject.stack().train()):
+        inputs, other = subject.inputs(), subject.inputs(seed=9)
+        torch.manual_seed(0)
+        expected, state = layers(inputs)
+        other[1] = inputs[1]
+        torch.manual_seed(0)
+        outputs, after = layers(other)
+        gap = gap_between(outputs[1], expected[1])
+        gap = max(gap, _gap(after.map(lambda part: part[:, 1]), state.map(lambda part: part[:, 1])))
+        if gap > TINY:
+            raise Seen(f"other batch mates change a row by {gap:.1e}")
+
+
+def a_step_changes_nothing_in_place(subject: CellSubject) -> None:
+    """The state that a step was given can be used again, as a beam search does."""
+    cell, inputs = subject.build(), subject.inputs()
+    state, projected = subject.state(cell), cell.project(inputs)[:, 0].detach()
+    before, was = state.map(Tensor.clone), projected.clone()
+    cell.advance(projected, state)
+    if _gap(state, before) or gap_between(projected, was):
+        raise Seen("a step changes its arguments in place")
+
+
+def every_part_of_the_state_has_influence(subject: CellSubject) -> None:
+    """Each part that is declared changes the steps that follow."""
+    layers, inputs = subject.stack(), subject.inputs()
+    state = _with_layer(subject.state(layers.cell_of(0, 0)))
+    expected, _ = layers(inputs, state)
+    for number in range(len(parts_of(state))):
+        counter = iter(range(len(parts_of(state))))
+        changed = state.map(lambda part, n=number, c=counter: part + 3 * (next(c) == n))
+        if not gap_between(layers(inputs, changed)[0], expected):
+            raise Seen(f"part {number} of the state (hidden first) changes nothing")
+
+
+def every_weight_of_the_cell_gets_a_finite_gradient(subject: CellSubject) -> None:
+    """No trained parameter is without effect, in either direction."""
+    layers = subject.stack(bidirectional=True)
+    outputs, last = layers(subject.inputs())
+    (scalar(outputs) + sum(scalar(part) for part in parts_of(last))).backward()
+    check_gradients(layers)
+
+
+def the_cells_gradients_are_right(subject: CellSubject) -> None:
+    """Gradients are the derivatives, by finite differences: of inputs, state and weights."""
+    layers, inputs = subject.stack(), subject.inputs()[:, :3].requires_grad_()
+    state = _with_layer(subject.state(layers.cell_of(0, 0))).map(Tensor.requires_grad_)
+    named = {name: one for name, one in layers.named_parameters() if one.requires_grad}
+    parts = parts_of(state)
+
+    def outputs(inputs: Tensor, *leaves: Tensor) -> Tensor:
+        given = iter(leaves[: len(parts)])
+        chosen = dict(zip(named, leaves[len(parts) :], strict=True))
+        first = state.map(lambda _: next(given))
+        found, last = torch.func.functional_call(layers, chosen, (inputs, first))
+        return torch.cat([found.flatten(), *(part.flatten() for part in parts_of(last))])
+
+    check_derivatives(outputs, (inputs, *parts, *named.values()))
+
+
+def both_directions_are_two_cells(subject: CellSubject) -> None:
+    """The second direction reads from the end: on a source turned around it is the first."""
+    layers, inputs = subject.stack(bidirectional=True), subject.inputs()
+    outputs, _ = layers(inputs)
+    backward = outputs[..., HIDDEN_SIZE:]
+    other = inputs.clone()
+    other[:, -1] += 1
+    changed = layers(other)[0]
+    if not gap_between(changed[:, 0, HIDDEN_SIZE:], backward[:, 0]):
+        raise Seen("the last step does not reach the backward outputs of the first")
+    if gap_between(changed[:, :-1, :HIDDEN_SIZE], outputs[:, :-1, :HIDDEN_SIZE]) > TINY:
+        raise Seen("the last step reaches the forward outputs before it")
+
+
+def the_cell_saved_and_loaded_is_the_same(subject: CellSubject) -> None:
+    """A state dict holds all there is."""
+    inputs = subject.inputs()
+
+    def run(cell: Cell) -> Tensor:
+        return cell.advance(cell.project(inputs)[:, 0], subject.state(cell)).hidden
+
+    check_saving(subject, run)
+
+
+CELL_CHECKS = (
+    a_step_returns_the_state_that_is_declared,
+    steps_are_the_sequence,
+    a_sequence_can_be_cut,
+    rows_that_have_ended_keep_their_state,
+    a_cells_batch_mates_have_no_influence,
+    a_step_changes_nothing_in_place,
+    every_part_of_the_state_has_influence,
+    every_weight_of_the_cell_gets_a_finite_gradient,
+    the_cells_gradients_are_right,
+    both_directions_are_two_cells,
+    the_cell_saved_and_loaded_is_the_same,
+)
+
+
+def _normal(*shape: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def _shapes(state: State) -> tuple:
+    cell = None if state.cell is None else tuple(state.cell.shape)
+    return tuple(state.hidden.shape), cell, tuple(tuple(part.shape) for part in state.further)
+
+
+def _with_layer(state: State) -> State:
+    return state.map(lambda part: part.unsqueeze(0))
+
+
+def _gap(one: State, other: State) -> float:
+    return max(map(gap_between, parts_of(one), parts_of(other)))
