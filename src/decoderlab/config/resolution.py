@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab.common import require
-from decoderlab.config.environment import foreign_code
+from decoderlab.config.code_identity import foreign_code, own_name
 from decoderlab.config.settings import Budget, Evaluation, Run, Study, Training
 
 # What a run's result depends on; everything else in the config is how, where and why.
@@ -175,8 +175,9 @@ def complete(
 def run_id(config: Mapping[str, Any], fingerprint: str) -> str:
     """Return the sha256 that names a run: its scientific config, its data, and foreign classes.
 
-    Paths are left out: the same data at another place is the same run. Of a class from outside
-    decoderlab, the source counts: when it is edited, the runs are others.
+    Paths are left out: the same data in another folder is the same run. A class of decoderlab is
+    named without its module, so that it may move. Of a class from outside, module and source count:
+    when it is edited, the runs are others; see `code_identity`.
 
     Args:
         config: from `resolve`.
@@ -184,12 +185,27 @@ def run_id(config: Mapping[str, Any], fingerprint: str) -> str:
     """
     scientific = {key: config[key] for key in SCIENTIFIC}
     scientific["task"] = _without_paths(config["task"])
-    record = {"format": FORMAT, "data": fingerprint, **scientific}
-    targets = [find_target(group, name) for group in BUILT for _, name in targets_in(config[group])]
-    foreign = [code for target in targets if (code := foreign_code(target)) is not None]
+    record = {"format": FORMAT, "data": fingerprint, **_with_own_names(scientific)}
+    foreign = [code for one in classes_in(config) if (code := foreign_code(one)) is not None]
     if foreign:
         record["code"] = foreign
     return hashlib.sha256(canonical(record).encode()).hexdigest()
+
+
+def classes_in(config: Mapping[str, Any]) -> list[Callable]:
+    """Return the classes and functions that a config names in whatever its result depends on."""
+    scientific = {key: config[key] for key in SCIENTIFIC}
+    return [find_target(name.split(".")[0], target) for name, target in targets_in(scientific)]
+
+
+def _with_own_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings in which classes of decoderlab are named without their modules."""
+    named = {}
+    for key, value in settings.items():
+        if key == "_target_":
+            value = own_name(find_target("config", value)) or value
+        named[key] = _with_own_names(value) if isinstance(value, Mapping) else value
+    return named
 
 
 def _without_paths(settings: Mapping[str, Any]) -> dict[str, Any]:

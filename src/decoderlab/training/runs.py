@@ -48,7 +48,7 @@ from decoderlab.records.run_folder import (
 from decoderlab.records.tensorboard import write_summary
 from decoderlab.training import cost
 from decoderlab.training.assembly import build_model, build_networks, build_task
-from decoderlab.training.code_changes import drift, sign
+from decoderlab.training.code_changes import changed_code, sign
 from decoderlab.training.distributed import Ranks, check_ranks
 from decoderlab.training.interruption import Interrupted, Interruption
 from decoderlab.training.module import EncoderDecoder
@@ -259,7 +259,7 @@ def _locked(
     folder = prepared.folder
     before = folder.recorded_status()["status"]
     left = before in ("FAILED", "DIVERGED") and not retry
-    changed = [] if left or ranks.rank else drift(folder)
+    changed = [] if left or ranks.rank else changed_code(folder, prepared.config)
     if changed and not allow_drift:
         ranks.settled("FAILED")  # lets go of ranks that wait to be told
         raise ConfigError(
@@ -286,7 +286,7 @@ def _attempt(
         folder.set_status("RUNNING", run_id=prepared.run_id, started=time.time())
         folder.traceback.unlink(missing_ok=True)
     try:
-        drifted = [] if ranks.rank else sign(folder)
+        drifted = [] if ranks.rank else sign(folder, prepared.config)
         result = _train_and_test(prepared, interruption, report, ranks)
         result |= {"drift": drifted, "budget": prepared.config["budget"]}
         if not ranks.rank:
