@@ -88,11 +88,11 @@ def code_of(targets: frozenset[Callable]) -> dict[str, str]:
             names.add(f"{target.__module__}.{target.__qualname__}")
         else:
             names |= {name for path in _foreign_files(target) for name in _ours_in(path)}
-    return definitions(frozenset(names))
+    return definitions(frozenset(names), PACKAGE)
 
 
 @cache
-def definitions(names: frozenset[str], package: Path = PACKAGE) -> dict[str, str]:
+def definitions(names: frozenset[str], package: Path) -> dict[str, str]:
     """Return the definitions that a run depends on, each with its digest.
 
     Args:
