@@ -323,16 +323,18 @@ def test_runs_of_other_code_are_refused_and_recorded(planned, tmp_path):
     run(prepared)
     assert check_drift(plan).plan.drift == ()
     (made,) = json.loads(prepared.folder.made_by.read_text())
-    assert made == maker()
-    made["files"]["module.py"] = "x"
+    assert made == maker(prepared.config)
+    made["code"]["RecurrentDecoder"] = "x"
     made["versions"]["torch"] = "0.1"
     write_json(prepared.folder.made_by, [made])
-    with pytest.raises(ConfigError, match=r"1 of 2 runs .* other code: module.py, torch 0.1 -> "):
+    with pytest.raises(
+        ConfigError, match=r"1 of 2 runs .* other code: RecurrentDecoder, torch 0.1 -> "
+    ):
         check_drift(plan)
     with pytest.raises(ConfigError, match="study.allow_drift=true"):
         run(prepared)
     allowed = check_drift(planned("seed=0,1", "study.allow_drift=true"))
-    assert "1 of 2 runs were made by other code: module.py" in allowed.plan.drift[0]
+    assert "1 of 2 runs were made by other code: RecurrentDecoder" in allowed.plan.drift[0]
     prepared.folder.made_by.unlink()
     with pytest.raises(ConfigError, match="its code, which is not recorded"):
         check_drift(plan)
@@ -343,7 +345,7 @@ def test_runs_of_other_code_are_refused_and_recorded(planned, tmp_path):
     assert check_drift(plan).plan.drift == ()
     run(prepared)
     assert prepared.folder.result().drift == []
-    assert json.loads(prepared.folder.made_by.read_text()) == [maker()]
+    assert json.loads(prepared.folder.made_by.read_text()) == [maker(prepared.config)]
 
 
 def test_a_run_that_went_on_with_other_code_says_so_in_the_report(planned, tmp_path, monkeypatch):
@@ -352,13 +354,14 @@ def test_a_run_that_went_on_with_other_code_says_so_in_the_report(planned, tmp_p
     prepared = prepare(config, config.hydra.runtime.choices)
     run(prepared)
     (made,) = json.loads(prepared.folder.made_by.read_text())
-    write_json(prepared.folder.made_by, [made | {"files": made["files"] | {"module.py": "x"}}])
+    made["code"]["RecurrentDecoder"] = "x"
+    write_json(prepared.folder.made_by, [made])
     prepared.folder.result_file.unlink()  # tested again, by the code of now
     assert execute(prepared, report=lambda *_: None, retry=True, allow_drift=True) == "FINISHED"
-    assert prepared.folder.result().drift == ["module.py"]
+    assert prepared.folder.result().drift == ["RecurrentDecoder"]
     build_report(check_drift(plan).plan, tmp_path)
     text = (tmp_path / "studies/s/report.md").read_text()
-    assert "accepted: 1 runs went on with other code than they began with: module.py" in text
+    assert "accepted: 1 runs went on with other code than they began with: RecurrentDecoder" in text
 
 
 def test_a_plan_that_loses_runs_is_refused(planned, tmp_path):

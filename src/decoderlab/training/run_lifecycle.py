@@ -18,7 +18,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from decoderlab.common.progress import say
 from decoderlab.config.errors import ConfigError
 from decoderlab.records.run_folder import Invalid, RunFolder, write_text
-from decoderlab.training.code_changes import drift, sign
+from decoderlab.training.code_changes import changed_code, sign
 from decoderlab.training.distributed import Ranks
 from decoderlab.training.interruption import Interrupted, Interruption
 from decoderlab.training.prepared_run import Prepared
@@ -77,7 +77,7 @@ def _locked(
     folder = prepared.folder
     before = folder.recorded_status()["status"]
     left = before in ("FAILED", "DIVERGED") and not retry
-    changed = [] if left or ranks.rank else drift(folder)
+    changed = [] if left or ranks.rank else changed_code(folder, prepared.config)
     if changed and not allow_drift:
         ranks.terminal("FAILED")  # lets go of ranks that wait for a message
         raise ConfigError(
@@ -104,7 +104,7 @@ def _attempt(
         folder.set_status("RUNNING", run_id=prepared.run_id, started=time.time())
         folder.traceback.unlink(missing_ok=True)
     try:
-        drifted = [] if ranks.rank else sign(folder)
+        drifted = [] if ranks.rank else sign(folder, prepared.config)
         result = train_and_test(prepared, interruption, report, ranks)
         if result is not None:
             folder.write_result(replace(result, drift=drifted))

@@ -11,7 +11,7 @@ from decoderlab.config.errors import ConfigError
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.plan_file import Plan, plan_file, read_configs, read_plan
 from decoderlab.studies.design.preparation import Planned
-from decoderlab.training.code_changes import drift
+from decoderlab.training.code_changes import changed_code
 
 SHOWN_FOLDERS = 3
 
@@ -43,7 +43,8 @@ def _other_code(planned: Planned) -> list[Change]:
     changes: dict[str, list[Path]] = {}
     for cell in planned.plan.cells:
         path = planned.output_dir / cell.folder
-        if path.is_dir() and (changed := drift(RunFolder(path))):
+        config = planned.configs[cell.run_id]
+        if path.is_dir() and (changed := changed_code(RunFolder(path), config)):
             changes.setdefault(", ".join(changed), []).append(path)
     return [
         Change(

@@ -363,7 +363,7 @@ def bring_to_end(job: Job, report: Report) -> str:
         if prepared.run_id != job.cell.run_id:
             what = "the data, or a class of yours,"
             return give_up(folder, f"{what} changed after the study was planned{again}")
-        if job.code != code_digest() and not study.allow_drift:
+        if job.code != code_digest(job.config) and not study.allow_drift:
             return give_up(folder, f"the code changed after the study was planned{again}")
         # What failed in this launch, here or in another one, is not tried again in it.
         older = folder.recorded_status().get("at", 0.0) < job.launched

@@ -117,8 +117,12 @@ def run(planned: Planned, start: Start, jobs: int) -> None:
     plan.write(output_dir, planned.configs)
     failed = _failed_before(planned)
     say(_announcement(planned, failed, jobs))
-    code, now = code_digest(), time.time()
-    todo = [Job(cell, planned.configs[cell.run_id], code, now) for cell in planned.pending]
+    now, configs = time.time(), planned.configs
+    todo = [
+        Job(cell, config, code_digest(config), now)
+        for cell in planned.pending
+        for config in [configs[cell.run_id]]
+    ]
     reused = len(plan.cells) - len(todo)
     tally = progress.tally = progress.Tally(len(todo), reused=reused, failed_before=failed)
     path = plan_file(output_dir, plan.study.name)

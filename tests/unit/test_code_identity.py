@@ -1,0 +1,397 @@
+"""Which edits of the package make a run another one, and which runs."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shutil
+import sys
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import filelock
+import pytest
+from hydra.utils import get_object
+from torch import nn
+
+from decoderlab.common import process
+from decoderlab.common.folders import conf_dir
+from decoderlab.config import code_identity
+from decoderlab.config.code_identity import (
+    BESIDE,
+    PACKAGE,
+    code_of,
+    definitions,
+    foreign_code,
+    own_name,
+)
+from decoderlab.config.resolution import ConfigError, resolve, run_id
+from decoderlab.decoders import RecurrentDecoder
+from decoderlab.training.code_changes import changes
+from tests.conftest import composed, run
+
+# Three runs: the letter, and the classes of its config.
+RUNS = {
+    "R": ("tasks.EchoTask", "encoders.RecurrentEncoder", "decoders.RecurrentDecoder"),
+    "T": ("tasks.EchoTask", "encoders.TransformerEncoder", "decoders.TransformerDecoder"),
+    "F": ("tasks.DateTask", "encoders.RecurrentEncoder", "decoders.FeedforwardDecoder"),
+}
+
+
+class Edit(NamedTuple):
+    """Text that is replaced in a file, and the letters of the runs that become others."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+    runs: str
+
+
+EDITS = [
+    # What does not count.
+    Edit("a comment", "decoders/heads.py", "class Head(", "# The last layer.\nclass Head(", ""),
+    Edit("a comment in a line", "common/randomness.py", " >> 1\n", " >> 1  # 63 bits\n", ""),
+    Edit("blank lines", "decoders/heads.py", "class Head(", "\n\n\nclass Head(", ""),
+    Edit("a class's docstring", "decoders/heads.py", "The output layer, f", "The output, f", ""),
+    Edit("a module's docstring", "training/objective.py", '"""What', '"""That which', ""),
+    Edit(
+        "a docstring that was not there",
+        "data/batches.py",
+        "    def __len__(self) -> int:\n",
+        '    def __len__(self) -> int:\n        """Count."""\n',
+        "",
+    ),
+    Edit("an argument's type", "training/objective.py", "outputs: Tensor", "outputs: object", ""),
+    Edit("a result's type", "training/objective.py", "-> tuple[Tensor, Tensor]", "-> tuple", ""),
+    Edit("a field's type", "contract.py", "pad_id: int", "pad_id: float", ""),
+    Edit(
+        "the message of a ValueError",
+        "decoders/heads.py",
+        "head.tied is true, but there is no",
+        "head.tied is true, yet there is no",
+        "",
+    ),
+    Edit(
+        "an import for types alone",
+        "decoders/heads.py",
+        "import math\n",
+        "import math\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import decimal\n",
+        "",
+    ),
+    Edit("an import that nothing uses", "decoders/heads.py", "import math", "import math, os", ""),
+    Edit("a line on the terminal", "training/runs.py", "going on from update", "from update", ""),
+    Edit("a shown equation", "decoders/heads.py", 'f"W_o {features} + b_o"', 'f"O {features}"', ""),
+    Edit("a picture", "studies/reporting/figures.py", "import ", "PALE = 0.3\nimport ", ""),
+    Edit("the template", "studies/reporting/report.html.jinja", "<body", "<body id=x", ""),
+    Edit("the help of a command", "cli/train.py", '"""', '"""Train. ', ""),
+    Edit("statistics", "studies/statistics.py", "import ", "LEVEL = 0.95\nimport ", ""),
+    Edit("a check of the battery", "testing/decoder_checks.py", "import ", "N = 3\nimport ", ""),
+    Edit("a definition nobody uses", "decoders/heads.py", "class Head(", "U = 3\nclass Head(", ""),
+    Edit("another task", "tasks/translation.py", "    def ", "    unused = 3\n\n    def ", ""),
+    Edit(
+        "what runs as a script alone",
+        "decoders/heads.py",
+        "class Head(",
+        'if __name__ == "__main__":\n    print(1)\n\n\nclass Head(',
+        "",
+    ),
+    # What counts.
+    Edit("a head's formula", "decoders/heads.py", "space.size * (2", "space.size * (3", "R"),
+    Edit("an attention's formula", "decoders/attention.py", "size or query_size", "size or 8", "R"),
+    Edit("the loss", "training/objective.py", "square() / 2", "square() / 3", "RTF"),
+    Edit("the order of batches", "data/batches.py", '"order"', '"dropout"', "RTF"),
+    Edit("initial weights", "layers/initialisation.py", "module.in_features)", "9)", "RTF"),
+    Edit("a schedule", "config/settings.py", "max(1 - done, 0.0)", "max(1 - done, 0.1)", "RTF"),
+    Edit("an optimizer", "config/settings.py", "lr=self.learning_rate", "lr=0.1", "RTF"),
+    Edit("a metric", "data/metrics.py", "row = list(range(len(other) + 1))", "row = []", "RTF"),
+    Edit("a random stream", "common/randomness.py", ".digest()[:8]", ".digest()[1:9]", "RTF"),
+    Edit("a module's constant", "generation/greedy.py", "INFINITY =", "INFINITY = 2 *", "RTF"),
+    Edit("a default", "training/objective.py", "smoothing: float = 0.0", "smoothing=0.1", "RTF"),
+    Edit("a field's default", "contract.py", "pad_id: int = 0", "pad_id: int = 9", "RTF"),
+    Edit("a decorator", "generation/search.py", "@torch.no_grad()", "@torch.enable_grad()", "RTF"),
+    Edit("what is caught", "training/runs.py", "except Exception as", "except OSError as", "RTF"),
+    Edit("what is raised", "decoders/heads.py", "raise ValueError(", "raise TypeError(", "R"),
+    Edit(
+        "what a name stands for",
+        "training/objective.py",
+        "from torch.nn import functional",
+        "from torch.ao.nn.quantized import functional",
+        "RTF",
+    ),
+    Edit("a task", "tasks/echo.py", '"sorted": sorted', '"sorted": list', "RT"),
+    Edit("a decoder", "decoders/recurrent_decoder.py", "super().__init__()", "super(1)", "R"),
+    Edit("another decoder", "decoders/transformer_decoder.py", "self.norm(", "abs(", "T"),
+    Edit("a layer", "layers/attention_blocks.py", "nn.LayerNorm", "nn.Identity", "T"),
+    Edit(
+        "a module that does something",
+        "decoders/heads.py",
+        "class Head(",
+        "torch.set_default_dtype(torch.float64)\n\n\nclass Head(",
+        "R",
+    ),
+    Edit(
+        "a package that does something",
+        "encoders/__init__.py",
+        "__all__",
+        "print()\n__all__",
+        "RTF",
+    ),
+]
+
+
+def targets(letter: str) -> frozenset[str]:
+    return frozenset(f"decoderlab.{name}" for name in RUNS[letter])
+
+
+def all_of(package: Path) -> dict[str, dict[str, str]]:
+    """Return the definitions of each run."""
+    return {letter: definitions(targets(letter), package) for letter in RUNS}
+
+
+BEFORE = all_of(PACKAGE)
+PARSE = cache(ast.parse)  # most files of a copy are the same as in the last one
+
+
+@pytest.fixture
+def copy(tmp_path: Path, monkeypatch) -> Path:
+    """Copy the package."""
+    monkeypatch.setattr(ast, "parse", PARSE)
+    ignored = shutil.ignore_patterns("__pycache__")
+    return Path(shutil.copytree(PACKAGE, tmp_path / "copy" / PACKAGE.name, ignore=ignored))
+
+
+def differing(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text, f"{path} has no {old!r} any more: write the edit anew"
+    path.write_text(text.replace(old, new, 1))
+
+
+def move(package: Path, old: str, new: str) -> None:
+    """Move a module and rewrite all that import it, as a person would."""
+    source, target = (package / f"{name.replace('.', '/')}.py" for name in (old, new))
+    target.parent.mkdir(exist_ok=True)
+    (target.parent / "__init__.py").touch()
+    source.rename(target)
+    for path in package.rglob("*.py"):
+        text = path.read_text()
+        path.write_text(text.replace(f"decoderlab.{old} import", f"decoderlab.{new} import"))
+
+
+def test_these_edits_change_no_run(copy):
+    harmless = [edit for edit in EDITS if not edit.runs]
+    assert len(harmless) > 15
+    for edit in harmless:
+        replace(copy / edit.file, edit.old, edit.new)
+    (copy / "layers/new.py").write_text("def negative_log_likelihood():\n    return 3\n")
+    after = all_of(copy)
+    assert {letter: differing(BEFORE[letter], after[letter]) for letter in RUNS} == {
+        letter: set() for letter in RUNS
+    }
+
+
+@pytest.mark.parametrize("edit", [edit for edit in EDITS if edit.runs], ids=lambda edit: edit.what)
+def test_an_edit_changes_the_runs_that_depend_on_it(copy, edit):
+    replace(copy / edit.file, edit.old, edit.new)
+    after = all_of(copy)
+    assert "".join(letter for letter in RUNS if after[letter] != BEFORE[letter]) == edit.runs
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("decoders.heads", "decoders.output_layers"),
+        ("decoders.recurrent_decoder", "decoders.recurrent.decoder"),
+        ("training.objective", "objectives.likelihood"),
+        ("tasks.echo", "data.echo"),
+        ("training.runs", "training.one_run"),
+        ("contract", "common.contract"),
+    ],
+)
+def test_a_file_may_move(copy, old, new):
+    move(copy, old, new)
+    assert all_of(copy) == BEFORE
+
+
+def test_a_definition_may_move_to_another_file(copy):
+    path = copy / "training/objective.py"
+    text, marker = path.read_text(), "def num_positions("
+    first, second = text.split(marker)
+    path.write_text(
+        first.replace("import math", "import math\nfrom .positions import num_positions")
+    )
+    head = first[: first.index("def negative")]
+    (copy / "training/positions.py").write_text(head + marker + second)
+    replace(
+        copy / "training/module.py",
+        "from decoderlab.training.objective import negative_log_likelihood, num_positions",
+        "from decoderlab.training import objective\n"
+        "from decoderlab.training.objective import negative_log_likelihood as nats\n"
+        "from decoderlab.training.positions import num_positions",
+    )
+    replace(copy / "training/module.py", "negative_log_likelihood(", "nats(")
+    for old in ("num_positions(", "negative_log_likelihood("):
+        text = (copy / "training/module.py").read_text()
+        (copy / "training/module.py").write_text(text.replace(f" {old}", f" objective.{old}"))
+    assert all_of(copy) == BEFORE
+
+
+def test_of_two_definitions_with_the_same_name_it_matters_which_is_used(copy):
+    text = (copy / "generation/greedy.py").read_text()
+    (copy / "generation/other.py").write_text(text.replace("INFINITY = ", "INFINITY = 2 * "))
+    both = "from decoderlab.generation import other\n\nBOTH = other.INFINITY\n"
+    replace(copy / "generation/sampling.py", "\n\n\n@", f"\n{both}\n\n@")
+    replace(copy / "generation/sampling.py", "INFINITY)", "INFINITY, BOTH)")
+    before = all_of(copy)["R"]
+    assert "+" in before["INFINITY"]
+    again = shutil.copytree(copy, copy.parent / "again" / copy.name)
+    replace(again / "generation/search.py", "greedy import INFINITY,", "greedy import")
+    line = "from decoderlab.generation.other import INFINITY\n"
+    replace(again / "generation/search.py", "from decoderlab", f"{line}from decoderlab")
+    after = all_of(again)["R"]
+    assert set(before) == set(after)
+    assert differing(before, after) == {"beam", "_highest"}
+
+
+def test_the_definitions_that_changed_are_named(copy):
+    replace(copy / "decoders/heads.py", "space.size * (2", "space.size * (3")
+    replace(copy / "training/objective.py", "square() / 2", "square() / 3")
+    before, after = ({"code": code, "versions": {}} for code in (BEFORE["R"], all_of(copy)["R"]))
+    assert changes(before, after) == ["Head", "negative_log_likelihood"]
+    other = {"code": BEFORE["T"], "versions": {}}
+    assert changes(before, other)[-1].endswith("more definitions")
+    assert changes({"files": {"a.py": "1"}, "versions": {}}, after) == [
+        "its code, which is not recorded"
+    ]
+
+
+def test_a_file_of_data_counts_beside_the_module_that_is_used(copy):
+    (copy / "tasks/words.txt").write_text("a\n")
+    (copy / "studies/words.txt").write_text("a\n")
+    first = all_of(copy)
+    assert all(first[letter]["words.txt"] for letter in RUNS)
+    again = shutil.copytree(copy, copy.parent / "again" / copy.name)
+    (again / "studies/words.txt").write_text("b\n")
+    (again / "tasks/py.typed").touch()
+    assert all_of(again) == first
+    third = shutil.copytree(again, copy.parent / "third" / copy.name)
+    (third / "tasks/words.txt").write_text("b\n")
+    assert all_of(third)["R"]["words.txt"] != first["R"]["words.txt"]
+
+
+def test_whatever_the_rule_names_exists():
+    for name in BESIDE:
+        path = PACKAGE / name.replace(".", "/")
+        assert path.is_dir() or path.with_suffix(".py").is_file(), name
+    assert {"build_task", "_train_and_test"} == set(code_identity.ROOTS)
+    for letter, names in RUNS.items():
+        assert {name.split(".")[1] for name in names} <= set(BEFORE[letter])
+    assert {"EncoderDecoder", "Recorder", "initialise", "Training"} <= set(BEFORE["F"])
+    assert not {"RecurrentDecoder", "EchoTask"} & set(BEFORE["F"])
+    for name in ("equations", "RunFolder", "execute", "say", "load_run", "build_report"):
+        assert not any(name in code for code in BEFORE.values()), name
+
+
+def test_a_root_that_is_gone_is_missed(copy):
+    replace(copy / "training/assembly.py", "def build_task(", "def make_task(")
+    with pytest.raises(ValueError, match="names build_task, which is defined 0 times"):
+        all_of(copy)
+
+
+def test_the_classes_of_all_configs_have_names_of_their_own():
+    texts = [path.read_text() for path in conf_dir().glob("*/*.yaml")]
+    names = {name for text in texts for name in re.findall(r"_target_: (decoderlab\S+)", text)}
+    classes = {get_object(name) for name in names}
+    assert len(classes) > 20
+    assert len({own_name(one) for one in classes}) == len(classes)
+
+
+def test_a_moved_class_keeps_its_runs():
+    config = resolve(composed("task=echo"))
+
+    def identity(target: str) -> str:
+        return run_id(config | {"decoder": config["decoder"] | {"_target_": target}}, "data")
+
+    before = identity("decoderlab.decoders.RecurrentDecoder")
+    assert identity(f"{RecurrentDecoder.__module__}.RecurrentDecoder") == before
+    assert identity("decoderlab.decoders.TransformerDecoder") != before
+
+
+def test_a_run_goes_on_after_a_docstring_and_not_after_a_formula(tiny, copy, monkeypatch):
+    prepared = tiny("decoder=luong")
+    assert run(prepared) == "FINISHED"
+
+    def go_on() -> str:
+        code_of.cache_clear()
+        definitions.cache_clear()
+        code_identity._package.cache_clear()
+        prepared.folder.result_file.unlink(missing_ok=True)  # so that it is tested again
+        return run(prepared)
+
+    monkeypatch.setattr(code_identity, "PACKAGE", copy)
+    replace(copy / "decoders/attention.py", "Attention over the memory", "A look at the memory")
+    replace(copy / "decoders/transformer_decoder.py", "self.norm(", "abs(")
+    assert go_on() == "FINISHED"
+    assert prepared.folder.result()["drift"] == []
+    replace(copy / "decoders/attention.py", "size or query_size", "size or 8")
+    with pytest.raises(ConfigError, match=r"was made by other code: Attention; delete that folder"):
+        go_on()
+    code_of.cache_clear()
+
+
+MINE = """from decoderlab.decoders import FeedforwardDecoder
+
+
+class Mine(FeedforwardDecoder):
+    def forward(self, x):
+        return x * 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("class", "# Mine.\nclass", True),
+        ("    def", '    """Decode."""\n\n    def', True),
+        ("x)", "x: int)", True),
+        ("x * 2", "x * 3", False),
+        ("Mine", "Yours", False),
+        ("decoders import", "contract import", False),
+    ],
+)
+def test_of_a_foreign_class_the_code_counts(tmp_path, monkeypatch, old, new, same):
+    monkeypatch.setattr(process, "user_config_dir", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    mine = importlib.import_module("mine").Mine
+    before = foreign_code.__wrapped__(mine)
+    (tmp_path / "notes.txt").write_text("other files do not count")
+    replace(path, old, new)
+    assert (foreign_code.__wrapped__(mine) == before) is same
+
+
+def test_what_a_foreign_class_takes_from_ours_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "user_config_dir", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    (tmp_path / "mine.py").write_text(MINE)
+    code = code_of.__wrapped__(frozenset([importlib.import_module("mine").Mine]))
+    assert "FeedforwardDecoder" in code
+    assert "RecurrentDecoder" not in code
+    (tmp_path / "python2.py").write_text("print 3\n")  # a file that cannot be parsed may lie there
+    assert foreign_code.__wrapped__(sys.modules["mine"].Mine)
+
+
+def test_what_is_versioned_has_no_source_and_what_is_installed_has():
+    assert foreign_code(nn.Linear) is None
+    assert foreign_code(dict) is None
+    assert foreign_code(RecurrentDecoder) is None
+    assert foreign_code(filelock.FileLock) is not None
