@@ -74,10 +74,13 @@ def resolve(config: DictConfig) -> dict[str, Any]:
             )
         target = find_target(group, plain[group]["_target_"])
         settings = {key: value for key, value in plain[group].items() if key != "_target_"}
+        metrics = settings.pop("metrics", None) if group == "task" else None
         settings = complete(group, target, settings, injected=INJECTED[group])
         if hasattr(target, "canonical"):
             settings = call(group, target.canonical, settings=settings)
         plain[group] = {"_target_": plain[group]["_target_"], **settings}
+        if group == "task":
+            plain[group]["metrics"] = _metrics(target, settings, metrics)
         _fill(plain)  # once the task is there, and again what a name alone has become
     for group, kind in SETTINGS.items():
         if not isinstance(plain.get(group), dict):
@@ -88,6 +91,29 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ConfigError(f"seed is {seed!r}; it must be an integer from 0 to {2**32 - 1}")
     return plain
+
+
+def _metrics(task: Any, settings: Mapping[str, Any], given: Any) -> dict[str, Any]:
+    """Return the metrics of a task in full: its own, and those given; null leaves a metric out."""
+    if not isinstance(given, Mapping | None):
+        raise ConfigError(
+            f"task.metrics is {given!r}; it must be metrics by name: +metric@task.metrics.NAME=NAME"
+        )
+    own = task.own_metrics(settings) if hasattr(task, "own_metrics") else {}
+    metrics = {}
+    for name, metric in (own | dict(given or {})).items():
+        group = f"task.metrics.{name}"
+        if metric is None:
+            continue
+        if not isinstance(metric, Mapping) or "_target_" not in metric:
+            raise ConfigError(
+                f"{group} is {metric!r}, which names no class; choose a metric of conf/metric: "
+                f"+metric@{group}=NAME"
+            )
+        target = find_target(group, metric["_target_"])
+        rest = {key: value for key, value in metric.items() if key != "_target_"}
+        metrics[name] = {"_target_": metric["_target_"], **complete(group, target, rest)}
+    return metrics
 
 
 def _fill(plain: dict[str, Any]) -> None:

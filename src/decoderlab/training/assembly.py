@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from decoderlab.common import require
 from decoderlab.common.randomness import stream_seed
 from decoderlab.config.resolution import ConfigError, call, canonical, find_target
 from decoderlab.config.settings import Evaluation, Training
 from decoderlab.contract import Space, ValueSpace
-from decoderlab.data.task import Task, TaskData
+from decoderlab.data.task import Task
+from decoderlab.data.task_data import TaskData
 from decoderlab.layers.initialisation import initialise
 from decoderlab.training.module import EncoderDecoder
 
@@ -36,20 +38,28 @@ def build_task(config: Mapping[str, Any]) -> Task:
         except ValueError as error:
             raise ConfigError(f"task: {error}") from error
     task.adopt(_DATA[key])
-    with_it = task.score_names
+    try:
+        with_it = list(task.scores)
+    except ValueError as error:
+        raise ConfigError(f"task: {error}") from error
     for name in ("evaluation.select", "study.metric"):
         group, key = name.split(".")
         if config[group][key] not in with_it:
             raise ConfigError(
                 f"{name} is {config[group][key]}, which this task does not measure; take one of "
-                f"{', '.join(with_it)}, or null for {task.metric}"
+                f"{', '.join(with_it)}, or null for {task.metric}."
+                + require.did_you_mean(config[group][key], with_it)
             )
     return task
 
 
 def construct_task(config: Mapping[str, Any]) -> Task:
     """Build the task of a resolved config without its data."""
-    task = _build("task", config["task"])
+    settings = dict(config["task"])
+    metrics = settings.pop("metrics", None)
+    task = _build("task", settings)
+    if metrics is not None:
+        task.metrics = {name: _build(f"task.metrics.{name}", metrics[name]) for name in metrics}
     task.batch_size = config["training"]["batch_size"]
     task.evaluation_batch_size = config["run"]["evaluation_batch_size"]
     task.seed = config["seed"]

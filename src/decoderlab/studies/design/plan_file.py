@@ -62,6 +62,7 @@ class Plan:
         budget: the settings of `decoderlab.config.settings.Budget`.
         drift: what was accepted with `study.allow_drift`.
         tuning: the settings that were chosen, by row and column, and what they were chosen from.
+        scores: what the scores of its tasks mean, by name; see `decoderlab.metrics.Score.record`.
     """
 
     study: dict[str, Any]
@@ -69,6 +70,7 @@ class Plan:
     budget: dict[str, Any] = field(default_factory=dict)
     drift: tuple[str, ...] = ()
     tuning: dict[str, Any] | None = None
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def write(self, output_dir: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
         """Write the plan into the study's folder: what is run and reported.
@@ -84,6 +86,7 @@ class Plan:
         path = plan_file(output_dir, self.study["name"])
         record = {"study": self.study, "cells": [asdict(cell) for cell in self.cells]}
         record |= {"budget": self.budget, "drift": list(self.drift), "tuning": self.tuning}
+        record["scores"] = self.scores
         text = json.dumps(record, indent=1, allow_nan=False) + "\n"
         jobs = {
             cell.run_id: {"cell": asdict(cell), "config": configs[cell.run_id]}
@@ -155,7 +158,8 @@ def read_plan(output_dir: Path, name: str) -> Plan:
     try:
         record = json.loads(path.read_text())
         cells, drift = tuple(map(_cell, record["cells"])), tuple(record["drift"])
-        return Plan(record["study"], cells, record["budget"], drift, record["tuning"])
+        study, budget, tuning = record["study"], record["budget"], record["tuning"]
+        return Plan(study, cells, budget, drift, tuning, record.get("scores", {}))
     except FileNotFoundError as error:
         root = output_dir / "studies"
         there = sorted(str(one.parent.relative_to(root)) for one in root.glob("**/plan.json"))
