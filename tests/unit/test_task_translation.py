@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from decoderlab.data.reading import package_file
 from decoderlab.metrics import Bleu, ChrF
-from decoderlab.tasks import bible
+from decoderlab.tasks import bible as bible_texts
 from decoderlab.tasks.bible import TEXTS, BibleTranslationTask, cleaned_verse
 from decoderlab.tasks.emoji_names import EmojiTranslationTask
 from decoderlab.tasks.translation import COPIED, FilesTranslationTask
@@ -359,7 +359,7 @@ def small_bible(tmp_path, monkeypatch):
             database.execute("INSERT INTO bible VALUES (?, ?, ?, ?, ?)", [code, *place, text])
     database.commit()
     database.close()
-    monkeypatch.setattr(bible, "package_file", lambda *_: path)
+    monkeypatch.setattr(bible_texts, "package_file", lambda *_: path)
     return path
 
 

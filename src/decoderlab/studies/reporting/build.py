@@ -82,7 +82,7 @@ def build_report(plan: Plan, output_dir: Path) -> Report:
 def html(title: str, question: str | None, parts: Sequence[Section]) -> str:
     """Return the report as one file that needs nothing else, not even a network."""
     environment = Environment(
-        loader=PackageLoader("decoderlab.studies", "."), autoescape=True, trim_blocks=True
+        loader=PackageLoader("decoderlab.studies.reporting", "."), autoescape=True, trim_blocks=True
     )
     return environment.get_template("report.html.jinja").render(
         title=title,
