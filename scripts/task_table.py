@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from decoderlab.data.metrics import metric_words
 from decoderlab.studies.analysis.comparisons import Analysis
 from decoderlab.studies.analysis.results import read_rows
 from decoderlab.studies.design.plan_file import read_plan
@@ -51,7 +50,7 @@ def row(analysis: Analysis, task: str, variants: list[str]) -> list[str]:
     results = [row.result for row in analysis.rows if row.cell.task == task and row.result]
     started, ended = ([getattr(one, name) for one in results] for name in ("started", "ended"))
     return [
-        f"{metric_words(analysis.metric)} ({better} is better)",
+        f"{analysis.scale.label} ({better} is better)",
         *("" if entry is None else mean_text(entry) for entry in entries),
         "" if best is None else f"{rules[best]:.3f} ({best})",
         f"{(max(ended) - min(started)) / 60:.1f}" if results else "",

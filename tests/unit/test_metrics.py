@@ -1,12 +1,25 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torchmetrics import Metric
 from torchmetrics.functional.text import edit_distance as reference_edit_distance
 
-from decoderlab.data.metrics import SequenceMetrics, edit_distance
+from decoderlab.config.resolution import ConfigError, resolve
+from decoderlab.data.scoring import prepared_metrics
+from decoderlab.metrics import Distinct, Score, SequenceMetrics, ValueErrors, WordErrorRate
+from decoderlab.metrics.batched import BatchedMetrics
+from decoderlab.metrics.score import computed
+from decoderlab.metrics.sequences import edit_distance
+from decoderlab.metrics.shipped import SHIPPED, recorded_scores
+from decoderlab.tasks import EchoTask
+from decoderlab.training.assembly import build_task
+from tests.conftest import TASKS, TINY, composed, variants
 
 WORDS = st.text("abc", max_size=7)
 
@@ -16,6 +29,23 @@ def test_edit_distance_is_torchmetrics(one, other):
     assert edit_distance(one, other) == int(
         reference_edit_distance([one], [other], reduction="sum")
     )
+
+
+def by_hand(prediction, reference):
+    """Return the edit distance by the textbook's recursion."""
+    row = list(range(len(reference) + 1))
+    for i, left in enumerate(prediction, start=1):
+        diagonal, row[0] = row[0], i
+        for j, right in enumerate(reference, start=1):
+            substituted = diagonal + (left != right)
+            diagonal = row[j]
+            row[j] = min(diagonal + 1, row[j - 1] + 1, substituted)
+    return row[-1]
+
+
+@given(st.lists(st.integers(0, 5), max_size=9), st.lists(st.integers(0, 5), max_size=9))
+def test_edit_distance_of_ids_is_that_of_the_textbook(prediction, reference):
+    assert edit_distance(prediction, tuple(reference)) == by_hand(prediction, reference)
 
 
 def scores(predictions, references):
@@ -54,7 +84,7 @@ def test_scores_do_not_depend_on_how_examples_are_batched(rows):
     for one, other in rows:
         parts.update([one], [[other]])
     assert parts.compute() == whole
-    assert set(whole) == set(parts.scores)
+    assert list(whole) == [score.name for score in parts.scores]
     assert 0 <= whole["exact_match"] <= 1
 
 
@@ -63,3 +93,175 @@ def test_counts_stay_exact_where_float32_would_not():
     metrics.examples += 2**24
     metrics.update([(1,)], [[(1,)]])
     assert metrics.examples == torch.tensor(2**24 + 1, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("metric", [WordErrorRate(), Distinct()])
+def test_a_metric_of_texts_begins_again(metric):
+    values = []
+    for _ in range(2):
+        metric.update(["a b", "a"], [["a b"], ["b"]])
+        values.append(metric.compute())
+        metric.reset()
+    assert values[0] == values[1]
+    assert set(values[0]) == {score.name for score in metric.scores}
+
+
+# What the numbers mean
+
+
+def test_the_earlier_step_wins_among_equals():
+    higher, lower = SHIPPED["exact_match"], SHIPPED["loss"]
+    assert higher.improves(0.5, None)
+    assert higher.improves(0.6, 0.5)
+    assert not higher.improves(0.5, 0.5)
+    assert lower.improves(0.4, 0.5)
+    assert not lower.improves(0.5, 0.5)
+
+
+def test_a_description_survives_its_record():
+    for name, score in SHIPPED.items():
+        assert recorded_scores({name: score.record()})[name] == score
+        assert all(value != math.inf for value in score.record().values())
+    own = replace(SHIPPED["bleu"], label="our BLEU", low=-math.inf)
+    assert recorded_scores({"bleu": own.record()})["bleu"] == own
+    assert recorded_scores({})["bleu"].label == "BLEU"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"better": "higher"}, "must be one of max, min"),
+        ({"low": 1, "high": 0}, "give low below high"),
+        ({"low": 0, "high": 1, "worst": 2}, "must be from 0 to 1"),
+    ],
+)
+def test_a_description_that_cannot_be_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Score(**{"name": "mine", "better": "max"} | settings)
+
+
+class Mean(Metric):
+    """A metric of somebody else's, with the two attributes that make it one of a task."""
+
+    full_state_update = False
+    scores = (Score(name="mean_length", better="min", unit="tokens"),)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("number", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, predictions, references):
+        self.total += sum(map(len, predictions))
+        self.number += len(predictions)
+
+    def compute(self):
+        return self.total / self.number
+
+
+def test_a_plain_torchmetric_with_a_description_is_a_metric():
+    metrics = BatchedMetrics([SequenceMetrics(), Mean()])
+    metrics.update([[1, 2], [3]], [[(1, 2)], [(4,)]])
+    assert metrics.compute()["mean_length"] == 1.5
+    assert metrics.compute()["exact_match"] == 0.5
+    metrics.reset()
+    metrics.update([[1, 2]], [[(1, 2)]])
+    assert metrics.compute()["mean_length"] == 2
+
+
+def test_a_metric_must_return_what_it_names():
+    metric = Mean()
+    metric.scores = (*Mean.scores, Score(name="other", better="max"))
+    metric.update([[1]], [[(1,)]])
+    with pytest.raises(ValueError, match="return a number for each of its scores, mean_length, ot"):
+        computed(metric)
+
+
+def small_echo() -> EchoTask:
+    sizes = {"num_train": 20, "num_validation": 5, "num_test": 5}
+    return EchoTask(num_values=6, min_length=2, max_length=4, **sizes)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        ({"mine": torch.nn.ReLU()}, "ReLU does not say what it measures"),
+        ({"one": SequenceMetrics(), "two": SequenceMetrics()}, "'exact_match', and so has metrics"),
+        ({"values": ValueErrors()}, "targets of EchoTask are tokens"),
+    ],
+)
+def test_metrics_that_a_task_cannot_have_are_refused(metrics, message):
+    task = small_echo()
+    task.metrics = metrics
+    with pytest.raises(ValueError, match=message):
+        prepared_metrics(task)
+
+
+def test_metrics_of_a_task_are_fresh_every_time():
+    task = small_echo()
+    first, second = task.measure(), task.measure()
+    first.update([[4]], [[(4,)]])
+    second.update([[4]], [[(5,)]])
+    assert first.compute()["exact_match"] == 1
+    assert second.compute()["exact_match"] == 0
+
+
+# In a config
+
+
+def resolved(*overrides: str):
+    return resolve(composed(*TASKS["echo"], *TINY, *overrides))
+
+
+@pytest.mark.parametrize("name", variants("metric"))
+def test_a_yaml_builds_a_metric_that_describes_itself(name):
+    config = resolve(composed(f"+metric@task.metrics.{name}={name}"))
+    settings = config["task"]["metrics"][name]
+    assert settings["_target_"].startswith("decoderlab.metrics.")
+    module, _, kind = settings["_target_"].rpartition(".")
+    built = getattr(__import__(module, fromlist=[kind]), kind)(
+        **{key: value for key, value in settings.items() if key != "_target_"}
+    )
+    for score in built.scores:
+        assert SHIPPED[score.name] == score
+        assert score.unit
+
+
+def test_every_score_of_ours_has_a_yaml():
+    names = set()
+    for name in variants("metric"):
+        target = composed(f"+metric@task.metrics.{name}={name}").task.metrics[name]["_target_"]
+        names.add(target.rpartition(".")[2])
+    assert {"SequenceMetrics", "ValueErrors", "Bleu", "ChrF", "Distinct"} < names
+
+
+def test_a_metric_is_added_and_left_out_on_the_command_line():
+    config = resolved("+metric@task.metrics.perplexity=perplexity", "evaluation.select=perplexity")
+    assert list(config["task"]["metrics"]) == ["sequence", "perplexity"]
+    assert list(build_task(config).scores)[-2:] == ["loss", "perplexity"]
+    without = resolved(
+        "+metric@task.metrics.perplexity=perplexity",
+        "+task.metrics.sequence=null",
+        "evaluation.select=perplexity",
+        "study.metric=loss",
+    )
+    assert list(build_task(without).scores) == ["loss", "perplexity"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["evaluation.select=exact"], "Did you mean exact_match"),
+        (["study.metric=bleu"], "study.metric is bleu, which this task does not measure"),
+        (["+task.metrics.sequence={}"], "task.metrics.sequence is {}, which names no class"),
+        (["+task.metrics=[1]"], r"task.metrics is \[1\]; it must be metrics by name"),
+        (
+            ["+metric@task.metrics.bleu=bleu", "+task.metrics.bleu.tokeniser=zh"],
+            "task.metrics.bleu.tokeniser is not a setting of Bleu",
+        ),
+        (["+task.metrics.more={_target_: decoderlab.metrics.SequenceMetrics}"], "and so has"),
+    ],
+)
+def test_a_config_of_metrics_that_cannot_be_is_refused(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        build_task(resolved(*overrides))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from decoderlab.contract import ImageSpace
+from decoderlab.data.example import SPLITS
 from decoderlab.data.reading import package_file
-from decoderlab.data.task import SPLITS
 from decoderlab.tasks.captioning import (
     WORDS,
     DigitsTask,

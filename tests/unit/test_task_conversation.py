@@ -11,6 +11,7 @@ import pytest
 from decoderlab.contract import TokenSpace
 from decoderlab.data import reading
 from decoderlab.data.batches import Ragged
+from decoderlab.metrics import Distinct, Perplexity
 from decoderlab.tasks import conversation
 from decoderlab.tasks.conversation import ConversationTask, ngram_loss, tokenised
 from tests.conftest import version
@@ -37,6 +38,12 @@ def of(monkeypatch, tmp_path):
     return make
 
 
+def scored(task: ConversationTask) -> ConversationTask:
+    """Return a task with the metrics that its YAML gives it."""
+    task.metrics = {**task.metrics, "perplexity": Perplexity(), "distinct": Distinct()}
+    return task
+
+
 def many(number: int = 12) -> dict:
     """Return conversations whose turns name them."""
     return {f"c{n}": chat("Hi!", f"I'm {n}", ["Are you?", f"I am {n}..."]) for n in range(number)}
@@ -46,7 +53,7 @@ def many(number: int = 12) -> dict:
 def real() -> ConversationTask:
     if version("chitchat-dataset") is None:
         pytest.skip("chitchat-dataset is not installed")
-    return ConversationTask(max_source_length=10, max_target_length=10)
+    return scored(ConversationTask(max_source_length=10, max_target_length=10))
 
 
 def test_the_data_are_those_that_were_counted(real):
@@ -220,12 +227,15 @@ def test_ngrams_stand_beside_the_rules(real):
 
 
 def test_scores_of_replies(of):
-    task = of(many())
-    scores = task.further_scores(["i do", "i do", "no"], [[""]] * 3, math.log(8))
+    task = scored(of(many()))
+    ids = [task.data.target_vocabulary.encode(text.split()) for text in ("are you", "are you", "?")]
+    assert all(min(row) > 3 for row in ids)
+    rows = [(0, row) for row in ids]
+    scores = task.scores_beside("test", rows, math.log(8))
     assert scores == pytest.approx({"perplexity": 8, "distinct_1": 0.6, "distinct_2": 0.5})
-    assert math.isnan(task.further_scores(["no"], [[""]], math.nan)["perplexity"])
-    assert math.isfinite(task.further_scores(["no"], [[""]], 1e6)["perplexity"])
-    assert set(task.further) <= set(task.score_names)
+    assert math.isnan(task.scores_beside("test", [(0, ids[0])], math.nan)["perplexity"])
+    assert math.isfinite(task.scores_beside("test", [(0, ids[0])], 1e6)["perplexity"])
+    assert list(task.scores)[3:] == ["loss", "perplexity", "distinct_1", "distinct_2"]
     filled = ConversationTask.fills({})
     assert filled["evaluation.select"] == filled["study.metric"] == "perplexity"
 

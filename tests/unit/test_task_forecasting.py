@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from decoderlab.data.metrics import signature
 from decoderlab.data.values import Values
 from decoderlab.generation.search import Search
+from decoderlab.metrics.signature import signature
 from decoderlab.tasks import ForecastingTask
 from decoderlab.training.loading import load_run, predict
 from tests.conftest import run

@@ -12,7 +12,7 @@ import pytest
 
 from decoderlab.data.batches import TrainingBatches
 from decoderlab.data.curriculum import BLOCK, CURRICULA, Curriculum, CurriculumBatches
-from decoderlab.data.task import TaskData
+from decoderlab.data.task_data import TaskData
 from decoderlab.tasks.learning_to_execute import (
     KINDS,
     LearningToExecuteTask,

@@ -6,8 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from decoderlab.data.example import SPLITS
 from decoderlab.data.reading import package_file
-from decoderlab.data.task import SPLITS, TaskData
+from decoderlab.data.task_data import TaskData
 from decoderlab.tasks.movement import EXERCISES, MovementTask, averaged, watch_recordings
 from tests.conftest import version
 

@@ -12,20 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decoderlab.data.metrics import SCALES
 from decoderlab.data.reading import package_file
-from decoderlab.tasks import translation
-from decoderlab.tasks.translation import (
-    COPIED,
-    JOINT,
-    TEXTS,
-    BibleTranslationTask,
-    EmojiTranslationTask,
-    FilesTranslationTask,
-    cleaned_verse,
-    join_words,
-    split_words,
-)
+from decoderlab.metrics import Bleu, ChrF
+from decoderlab.tasks import bible as bible_texts
+from decoderlab.tasks.bible import TEXTS, BibleTranslationTask, cleaned_verse
+from decoderlab.tasks.emoji_names import EmojiTranslationTask
+from decoderlab.tasks.translation import COPIED, FilesTranslationTask
+from decoderlab.tasks.words import JOINT, join_words, split_words
 from tests.conftest import version
 
 TONES = "🏻🏼🏽🏾🏿"
@@ -37,8 +30,15 @@ def needs(*distributions: str):
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {missing}")
 
 
+def scored(task):
+    """Return a task with the metrics that its YAML gives it."""
+    if version("sacrebleu") is not None:
+        task.metrics = {**task.metrics, "bleu": Bleu(), "chrf": ChrF()}
+    return task
+
+
 def emoji(**settings) -> EmojiTranslationTask:
-    return EmojiTranslationTask(**{"target_language": "fr", **SIZES} | settings)
+    return scored(EmojiTranslationTask(**{"target_language": "fr", **SIZES} | settings))
 
 
 def written(path: Path, text: str | bytes) -> str:
@@ -47,11 +47,12 @@ def written(path: Path, text: str | bytes) -> str:
 
 
 def files(folder: Path, source: str | bytes, target: str | bytes, **settings):
-    return FilesTranslationTask(
+    task = FilesTranslationTask(
         source_path=written(folder / "source.txt", source),
         target_path=written(folder / "target.txt", target),
         **settings,
     )
+    return scored(task)
 
 
 def numbered(number: int) -> tuple[str, str]:
@@ -104,10 +105,16 @@ def test_marks_that_do_not_fit_are_left_out():
 
 
 @needs()
-def test_scores_are_sacrebleus_with_different_numbers_of_references(tmp_path):
+def test_scores_are_sacrebleus_with_different_numbers_of_references():
     import sacrebleu
 
-    task = files(tmp_path, *numbered(30))
+    def both(predictions, references):
+        found = {}
+        for metric in (Bleu(), ChrF()):
+            metric.update(predictions, references)
+            found |= metric.compute()
+        return found
+
     predictions = ["the cat sat on the mat now", "a dog ran off, quickly", "yes"]
     references = [
         ["the cat sat on a mat now", "the cat was on the mat"],
@@ -119,18 +126,17 @@ def test_scores_are_sacrebleus_with_different_numbers_of_references(tmp_path):
         ["the cat was on the mat", None, "yes, it is"],
         [None, None, "sure"],
     ]
-    scores = task.further_scores(predictions, references, 0.0)
+    scores = both(predictions, references)
     assert scores == {
         "bleu": pytest.approx(sacrebleu.corpus_bleu(predictions, streams).score),
         "chrf": pytest.approx(sacrebleu.corpus_chrf(predictions, streams).score),
     }
     assert 20 < scores["bleu"] < 95
-    fewer = task.further_scores(predictions, [several[:1] for several in references], 0.0)
+    fewer = both(predictions, [several[:1] for several in references])
     assert fewer["bleu"] < scores["bleu"]
-    assert set(task.further) == set(scores) <= set(SCALES)
     perfect = [several[0] for several in references]
-    for name, score in task.further_scores(perfect, references, 0.0).items():
-        assert SCALES[name].high - 1e-9 <= score <= SCALES[name].high
+    for score in both(perfect, references).values():
+        assert 100 - 1e-9 <= score <= 100
 
 
 @needs()
@@ -213,11 +219,11 @@ def test_copying_leaves_out_what_no_target_has(tmp_path):
     assert "loss" not in baselines[COPIED]
 
 
-def test_a_missing_sacrebleu_is_told_before_any_training(monkeypatch, tmp_path):
+@pytest.mark.parametrize("metric", [Bleu, ChrF])
+def test_a_missing_sacrebleu_is_said_before_any_training(monkeypatch, metric):
     monkeypatch.setitem(sys.modules, "sacrebleu", None)
-    task = files(tmp_path, *numbered(30))
     with pytest.raises(ValueError, match=r"sacrebleu.*decoderlab\[data\]"):
-        _ = task.data
+        metric()
 
 
 # Emoji
@@ -308,7 +314,7 @@ def test_english_can_be_the_target_and_chinese_is_scored_by_characters():
 @needs("emoji", "tokenizers")
 def test_data_are_the_same_in_every_process_and_follow_the_data_seed():
     code = (
-        "from decoderlab.tasks.translation import EmojiTranslationTask as Task\n"
+        "from decoderlab.tasks.emoji_names import EmojiTranslationTask as Task\n"
         "task = Task(target_language='fr', num_validation=100, num_test=200, tokens='subword',"
         " vocabulary_size=300)\n"
         "print(task.data.fingerprint)"
@@ -353,7 +359,7 @@ def small_bible(tmp_path, monkeypatch):
             database.execute("INSERT INTO bible VALUES (?, ?, ?, ?, ?)", [code, *place, text])
     database.commit()
     database.close()
-    monkeypatch.setattr(translation, "package_file", lambda *_: path)
+    monkeypatch.setattr(bible_texts, "package_file", lambda *_: path)
     return path
 
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from decoderlab.contract import ImageSpace
+from decoderlab.data.example import Example
 from decoderlab.data.reading import package_file
 from decoderlab.data.splits import distinct, split_by_source
-from decoderlab.data.task import Example, _dumped
+from decoderlab.data.task_data import dumped_references
 from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.tasks import AdditionTask, EchoTask, G2PTask, ShapesTask, TSVTask
 from decoderlab.tasks.g2p import parse_cmudict
@@ -400,7 +401,7 @@ def test_the_targets_of_a_source_are_encoded_once(tmp_path):
             assert tuple(split.target[row][:-1]) in accepted
     # The hash is of all of them, however often each is dumped.
     plain = json.dumps(list(references.items())).encode()
-    assert b"".join(_dumped(references)) == plain
+    assert b"".join(dumped_references(references)) == plain
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def main() -> None:
 
     def run() -> int:
         add_to_path(arguments.config_dir)
-        from decoderlab.data.metrics import signature
+        from decoderlab.metrics.signature import signature
         from decoderlab.training.loading import load_run, search_with
         from decoderlab.training.model_evaluation import evaluate
 

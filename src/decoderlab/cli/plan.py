@@ -40,7 +40,7 @@ def show(config: DictConfig, *, equations: bool) -> str:
         ConfigError: if the config is wrong.
     """
     from decoderlab.common.progress import output
-    from decoderlab.data.task import counts_text
+    from decoderlab.data.task_data import counts_text
     from decoderlab.layers.equations import as_text, count, equations_of
     from decoderlab.training.prepared_run import prepare
 

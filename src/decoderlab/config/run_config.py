@@ -174,10 +174,13 @@ class RunConfig:
             _check_target(group, plain.get(group))
             target = find_target(group, plain[group]["_target_"])
             settings = {key: value for key, value in plain[group].items() if key != "_target_"}
+            metrics = settings.pop("metrics", None) if group == "task" else None
             settings = complete(group, target, settings, injected=INJECTED[group])
             if hasattr(target, "canonical"):
                 settings = call(group, target.canonical, settings=settings)
             plain[group] = {"_target_": plain[group]["_target_"], **settings}
+            if group == "task":
+                plain[group]["metrics"] = _metrics(target, settings, metrics)
             _fill(plain)  # once the task is there, and again what a name alone has become
         names = {group: (choices or {}).get(group, group) for group in BUILT}
         return cls.from_dict(plain | {"choices": names})
@@ -297,6 +300,29 @@ def _check_target(group: str, settings: Any) -> None:
         raise ConfigError(
             f"{group} has no _target_; name the class to build, or a YAML: {group}=NAME"
         )
+
+
+def _metrics(task: Any, settings: Mapping[str, Any], given: Any) -> dict[str, Any]:
+    """Return the metrics of a task in full: its own, and those given; null leaves a metric out."""
+    if not isinstance(given, Mapping | None):
+        raise ConfigError(
+            f"task.metrics is {given!r}; it must be metrics by name: +metric@task.metrics.NAME=NAME"
+        )
+    own = task.own_metrics(settings) if hasattr(task, "own_metrics") else {}
+    metrics = {}
+    for name, metric in (own | dict(given or {})).items():
+        group = f"task.metrics.{name}"
+        if metric is None:
+            continue
+        if not is_part(metric):
+            raise ConfigError(
+                f"{group} is {metric!r}, which names no class; choose a metric of conf/metric: "
+                f"+metric@{group}=NAME"
+            )
+        target = find_target(group, metric["_target_"])
+        rest = {key: value for key, value in metric.items() if key != "_target_"}
+        metrics[name] = {"_target_": metric["_target_"], **complete(group, target, rest)}
+    return metrics
 
 
 def _fill(plain: dict[str, Any]) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from decoderlab.common import require
-from decoderlab.data.metrics import SCALES
 from decoderlab.generation.search import Search
 from decoderlab.layers.initialisation import SCHEMES
 
@@ -162,9 +161,9 @@ class Evaluation:
 
     Args:
         every_steps: updates between two validations, at least 1; there is always one at the end.
-        select: the metric that chooses the step on validation, one that the task has: exact_match,
-            token_accuracy, symbol_error_rate, loss (teacher-forced), or another of
-            `decoderlab.data.metrics.SCALES`. In a config, null is the task's own.
+        select: the score that chooses the step on validation, one that the task has: exact_match,
+            token_accuracy, symbol_error_rate, loss (teacher-forced), or one of another metric in
+            `task.metrics`. In a config, null is the task's own.
         beam_width, length_penalty, temperature, top_k, top_p: how to generate, see
             `decoderlab.generation.search.Search`; a beam of 1 without a temperature is greedy.
     """
@@ -180,7 +179,6 @@ class Evaluation:
     def __post_init__(self) -> None:
         self.search(0)
         require.at_least("every_steps", self.every_steps, 1)
-        require.choice("select", self.select, list(SCALES))
 
     def search(self, seed: int) -> Search:
         """Return how to generate; `seed` is that of sampling."""
@@ -192,12 +190,6 @@ class Evaluation:
             top_p=self.top_p,
             seed=seed,
         )
-
-    def better(self, score: float, best: float | None) -> bool:
-        """Whether a score beats the best so far; the earlier one wins among equals."""
-        if best is None:
-            return True
-        return score > best if SCALES[self.select].better == "max" else score < best
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 from decoderlab.common import require
 from decoderlab.common.parts import part
-from decoderlab.data.metrics import SCALES
 
 MATCHES = ("updates", "parameters", "flops", "seconds")
 
@@ -182,8 +181,6 @@ class Study:
                 for index, given in enumerate(self.published)
             ]
             object.__setattr__(self, "published", published)
-        if self.metric is not None:
-            require.choice("metric", self.metric, list(SCALES))
         require.choice("retry", self.retry, ("none", "failed"))
         require.choice("family", self.family, FAMILIES)
         if self.minimum_effect is not None:

@@ -130,12 +130,15 @@ class Split:
         source, target: one row an example; a target ends in EOS where the task has one.
         references: of the rows with several targets that count as right, all of them, without EOS.
         texts: source and right targets of each row as the data have them, where a task keeps them.
+        unwritten: of the rows with a token that has no id, the right targets as texts; only of
+            validation and test.
     """
 
     source: Ragged | Images
     target: Ragged
     references: dict[int, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     texts: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    unwritten: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.source)

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from decoderlab.common import require
 from decoderlab.common.progress import counted
+from decoderlab.data.example import SPLITS, Example
 from decoderlab.data.splits import examples_of, split_by_group, split_by_source
 from decoderlab.data.subwords import Segmenter, learnt_pieces
-from decoderlab.data.task import SPLITS, Example, Task
+from decoderlab.data.task import Task
 from decoderlab.data.vocabulary import Vocabulary
 
 TOKENS = ("character", "word", "subword", "separator")

@@ -8,7 +8,7 @@ import numpy as np
 
 from decoderlab.common import require
 from decoderlab.common.randomness import numpy_generator
-from decoderlab.data.task import SPLITS, Example
+from decoderlab.data.example import SPLITS, Example
 
 BLOCK = 4096  # values drawn at a time; part of what a seed means
 TRIES = 100  # blocks without anything new after which the search ends

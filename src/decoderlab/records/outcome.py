@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decoderlab.data.metrics import metric_words
+from decoderlab.metrics.shipped import score_label
 from decoderlab.records.run_folder import RunFolder
 
 
@@ -20,5 +20,5 @@ def outcome(folder: RunFolder) -> str:
         return f"{record.get('reason', '')} ({more})"
     result = folder.result()
     scores = result.metrics.test.items()
-    shown = ", ".join(f"{metric_words(name)} {value:.4g}" for name, value in scores)
+    shown = ", ".join(f"{score_label(name, result.scores)} {value:.4g}" for name, value in scores)
     return f"test: {shown}; {result.train_seconds:.0f} s of training ({folder.path})"

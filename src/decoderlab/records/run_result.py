@@ -83,6 +83,7 @@ class RunResult:
         metrics: the scores.
         signature: how the test scores were measured; only those of one signature are comparable.
         signatures: how a library says that it computes further scores, by metric.
+        scores: what the scores mean, by name; see `decoderlab.metrics.Score.record`.
         selected_by: the validation metric that chose the step.
         best_step: the step that was chosen, in updates.
         best_checkpoint: its weights, relative to the run's folder.
@@ -110,6 +111,7 @@ class RunResult:
     metrics: Metrics
     signature: str
     signatures: dict[str, str]
+    scores: dict[str, dict[str, Any]]
     selected_by: str
     best_step: int
     best_checkpoint: str

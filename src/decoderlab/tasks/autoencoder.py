@@ -10,7 +10,9 @@ import numpy as np
 from decoderlab.config.completion import call, complete, find_target
 from decoderlab.config.errors import ConfigError
 from decoderlab.contract import ImageSpace
-from decoderlab.data.task import Example, Kind, Task, TaskData, key_of
+from decoderlab.data.example import Example, key_of
+from decoderlab.data.task import Task
+from decoderlab.data.task_data import Kind, TaskData
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 
@@ -37,20 +39,24 @@ class AutoencoderTask(Task):
 
     def __init__(self, *, of: dict, reverse_target: bool = False) -> None:
         super().__init__()
-        settings = {key: value for key, value in of.items() if key != "_target_"}
+        settings = {key: value for key, value in of.items() if key not in ("_target_", "metrics")}
         self.of: Task = call("task.of", _class({"of": of}), **settings)
         self.reverse_target = reverse_target
         self.reads = self.of.reads
+        self.writes = _written(self.reads)
         self.metric = _metric(self.reads)
         self.append_eos = self.of.reads == "tokens"
 
     @classmethod
     def fills(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return what null stands for in a config with this task."""
-        reads = cls.reads_with(settings)
-        metric, distribution = _metric(reads), "categorical" if reads == "tokens" else "point"
-        filled = {"evaluation.select": metric, "study.metric": metric}
-        return filled | {"decoder.head.distribution": distribution}
+        metric = _metric(cls.reads_with(settings))
+        return super().fills(settings) | {"evaluation.select": metric, "study.metric": metric}
+
+    @classmethod
+    def writes_with(cls, settings: Mapping[str, Any]) -> str:
+        """Return tokens where the other task reads them, else values."""
+        return _written(cls.reads_with(settings))
 
     @classmethod
     def reads_with(cls, settings: Mapping[str, Any]) -> str:
@@ -59,8 +65,8 @@ class AutoencoderTask(Task):
 
     @staticmethod
     def canonical(*, settings: dict[str, Any]) -> dict[str, Any]:
-        """Return the settings with those of the other task in full."""
-        of = dict(settings["of"])
+        """Return the settings with those of the other task in full, but for its metrics."""
+        of = {key: value for key, value in settings["of"].items() if key != "metrics"}
         name = of.pop("_target_", None)
         of = complete("task.of", _class(settings), of)
         return settings | {"of": {"_target_": name, **of}}
@@ -147,3 +153,7 @@ def _class(settings: Mapping[str, Any]) -> Any:
 
 def _metric(reads: str) -> str:
     return "exact_match" if reads == "tokens" else "mean_absolute_error"
+
+
+def _written(reads: str) -> str:
+    return "tokens" if reads == "tokens" else "values"

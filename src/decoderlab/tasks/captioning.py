@@ -13,10 +13,11 @@ import numpy as np
 from decoderlab.common import require
 from decoderlab.common.randomness import numpy_generator
 from decoderlab.contract import ImageSpace
+from decoderlab.data.example import SPLITS, Example
 from decoderlab.data.nearest import nearest_targets
 from decoderlab.data.reading import package_file
 from decoderlab.data.splits import check_split_sizes, distinct
-from decoderlab.data.task import SPLITS, Example, Task
+from decoderlab.data.task import Task
 from decoderlab.data.vocabulary import Vocabulary
 
 TONE = re.compile(r" (?:(?:medium-)?(?:light|dark)|medium) skin tone")

@@ -13,7 +13,6 @@ import numpy as np
 from decoderlab.common import require
 from decoderlab.contract import TokenSpace
 from decoderlab.data.batches import Ragged
-from decoderlab.data.metrics import distinct
 from decoderlab.data.pairs import Pair, PairsTask
 from decoderlab.data.reading import package_file
 
@@ -59,7 +58,6 @@ class ConversationTask(PairsTask):
     """
 
     metric = "perplexity"
-    further = ("perplexity", "distinct_1", "distinct_2")
 
     def __init__(
         self,
@@ -107,17 +105,6 @@ class ConversationTask(PairsTask):
     def source_tokens(self, text: str) -> Sequence[str]:
         """Split a line as the data are split."""
         return super().source_tokens(tokenised(text))
-
-    def further_scores(
-        self, predictions: Sequence[str], references: Sequence[Sequence[str]], loss: float
-    ) -> dict[str, float]:
-        """Return the perplexity, and how varied the replies are; see `metrics.distinct`."""
-        replies = [text.split() for text in predictions]
-        return {
-            "perplexity": math.exp(min(loss, 700.0)),  # more is no number
-            "distinct_1": distinct(replies, 1),
-            "distinct_2": distinct(replies, 2),
-        }
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Return the scores of rules, and the loss and perplexity of n-gram models."""

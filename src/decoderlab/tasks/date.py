@@ -10,9 +10,10 @@ from typing import Any
 
 from decoderlab.common import require
 from decoderlab.common.randomness import numpy_generator
+from decoderlab.data.example import Example
 from decoderlab.data.reading import package_file
 from decoderlab.data.splits import check_possible, check_split_sizes, cut
-from decoderlab.data.task import Example, Task
+from decoderlab.data.task import Task
 
 FORMATS = ("short", "medium", "long", "full")
 # Where everyday dates are of another calendar than Babel's, by CLDR's calendar preferences:

@@ -7,7 +7,7 @@ import csv
 import gzip
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +19,9 @@ import torch
 from decoderlab.common import require
 from decoderlab.common.progress import say
 from decoderlab.data.batches import Ragged, Split
+from decoderlab.data.example import SPLITS, Example
 from decoderlab.data.reading import lines_of, package_file
-from decoderlab.data.task import SPLITS, Example, Task
+from decoderlab.data.task import Task
 from decoderlab.data.values import Values
 
 CSV = "a CSV file whose first line names its columns"
@@ -112,7 +113,7 @@ class ForecastingTask(Task):
     """
 
     metric = "mean_absolute_scaled_error"
-    reads = "values"
+    reads = writes = "values"
 
     def __init__(
         self,
@@ -156,11 +157,6 @@ class ForecastingTask(Task):
         self._training = 0  # steps of it that are the training part
         self._starts: dict[str, list[int]] = {}  # the windows of each split
         self._scaled: np.ndarray | None = None  # the series as the network gets it
-
-    @classmethod
-    def fills(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what null stands for in a config with this task."""
-        return super().fills(settings) | {"decoder.head.distribution": "point"}
 
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
         """Cut the series."""
@@ -241,7 +237,9 @@ class ForecastingTask(Task):
             )
         return error
 
-    def _split(self, name: str, examples: list[Example], source: Values, target: Values) -> Split:
+    def encode_split(
+        self, name: str, examples: list[Example], source: Values, target: Values
+    ) -> Split:
         """Return the split as places in the series, which all splits share."""
         if self._scaled is None:
             self._scaled = source.encode(self._series)

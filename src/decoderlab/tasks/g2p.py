@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from decoderlab.common import require
+from decoderlab.data.example import Example
 from decoderlab.data.reading import package_file
 from decoderlab.data.splits import split_by_source
-from decoderlab.data.task import COUNTED, Example, Task
+from decoderlab.data.task import COUNTED, Task
 
 LETTERS = {
     "en": "a-z",
@@ -54,8 +55,6 @@ class G2PTask(Task):
     Raises:
         ValueError: if the package is not installed, or more words are asked for than there are.
     """
-
-    further = ("word_error_rate",)
 
     def __init__(
         self,
@@ -116,13 +115,6 @@ class G2PTask(Task):
     def source_text(self, tokens):
         """Join letters into a word."""
         return "".join(tokens)
-
-    def further_scores(
-        self, predictions: Sequence[str], references: Sequence[Sequence[str]], loss: float
-    ) -> dict[str, float]:
-        """Return the share of words without a listed pronunciation."""
-        wrong = sum(one not in listed for one, listed in zip(predictions, references, strict=True))
-        return {"word_error_rate": wrong / max(len(predictions), 1)}
 
     def baseline_predictions(self) -> dict[str, Sequence[Any]]:
         """Return the most frequent target, and what letters are mostly pronounced as.

@@ -13,8 +13,9 @@ import numpy as np
 from decoderlab.common import require
 from decoderlab.common.randomness import numpy_generator
 from decoderlab.data.curriculum import Curriculum, CurriculumBatches
+from decoderlab.data.example import Example
 from decoderlab.data.splits import check_split_sizes
-from decoderlab.data.task import Example, Task
+from decoderlab.data.task import Task
 from decoderlab.data.vocabulary import Vocabulary
 
 KINDS = ("program", "addition", "memorisation")

@@ -9,7 +9,8 @@ from typing import Any
 from decoderlab.common import require
 from decoderlab.common.randomness import numpy_generator
 from decoderlab.data.batches import Split
-from decoderlab.data.task import Example, Task
+from decoderlab.data.example import Example
+from decoderlab.data.task import Task
 from decoderlab.data.vocabulary import Vocabulary
 
 KINDS = ("simple", "length", "add_jump", "turn_left")

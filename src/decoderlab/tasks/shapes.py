@@ -9,8 +9,9 @@ import numpy as np
 from decoderlab.common import require
 from decoderlab.common.randomness import numpy_generator
 from decoderlab.contract import ImageSpace
+from decoderlab.data.example import Example
 from decoderlab.data.splits import check_possible, check_split_sizes, cut, distinct
-from decoderlab.data.task import Example, Task
+from decoderlab.data.task import Task
 from decoderlab.data.vocabulary import Vocabulary
 
 KINDS = ("square", "disc", "cross", "triangle")

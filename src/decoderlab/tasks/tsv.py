@@ -14,9 +14,10 @@ import numpy as np
 
 from decoderlab.common import require
 from decoderlab.contract import ImageSpace
+from decoderlab.data.example import Example
 from decoderlab.data.pairs import Pair, PairsTask
 from decoderlab.data.reading import lines_of
-from decoderlab.data.task import Example, Kind
+from decoderlab.data.task_data import Kind
 from decoderlab.data.values import Values, parse_values
 
 TABBED = "a tab-separated UTF-8 file whose first line is source<TAB>target"

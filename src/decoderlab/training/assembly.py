@@ -14,7 +14,8 @@ from decoderlab.config.errors import ConfigError
 from decoderlab.config.resolution import canonical
 from decoderlab.config.run_config import PartSettings, RunConfig
 from decoderlab.contract import Space, ValueSpace
-from decoderlab.data.task import Task, TaskData
+from decoderlab.data.task import Task
+from decoderlab.data.task_data import TaskData
 from decoderlab.layers.initialisation import initialise, watched
 from decoderlab.training.module import EncoderDecoder
 
@@ -37,7 +38,10 @@ def build_task(config: RunConfig) -> Task:
         except ValueError as error:
             raise ConfigError(f"task: {error}") from error
     task.adopt(_DATA[key])
-    names = task.score_names
+    try:
+        names = list(task.scores)
+    except ValueError as error:
+        raise ConfigError(f"task: {error}") from error
     for setting, metric in (
         ("evaluation.select", config.evaluation.select),
         ("study.metric", config.study.metric),
@@ -45,14 +49,22 @@ def build_task(config: RunConfig) -> Task:
         if metric not in names:
             raise ConfigError(
                 f"{setting} is {metric}, which this task does not measure; take one of "
-                f"{', '.join(names)}, or null for {task.metric}"
+                f"{', '.join(names)}, or null for {task.metric}."
+                + require.did_you_mean(metric, names)
             )
     return task
 
 
 def construct_task(config: RunConfig) -> Task:
     """Build the task of a config without its data."""
-    task = _build("task", config.task)
+    settings = config.task.to_dict()
+    metrics = settings.pop("metrics", None)
+    task = _build("task", PartSettings(settings))
+    if metrics is not None:
+        task.metrics = {
+            name: _build(f"task.metrics.{name}", PartSettings(metric))
+            for name, metric in metrics.items()
+        }
     task.batch_size = config.training.batch_size
     task.evaluation_batch_size = config.run.evaluation_batch_size
     task.seed = config.seed

@@ -23,7 +23,8 @@ from decoderlab.config.errors import ConfigError
 from decoderlab.config.run_config import BUILT, RunConfig
 from decoderlab.contract import ImageSpace
 from decoderlab.data.batches import by_length
-from decoderlab.data.task import Task, TaskData
+from decoderlab.data.task import Task
+from decoderlab.data.task_data import TaskData
 from decoderlab.data.values import Values
 from decoderlab.generation.search import Search, beam
 from decoderlab.records.run_folder import Invalid, RunFolder

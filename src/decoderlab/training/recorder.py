@@ -170,7 +170,8 @@ class Recorder(pl.Callback):
         self.memory["last"] = {"step": step, "metrics": scores}
         score = scores[self.evaluation.select]
         best = self.memory["best"]
-        if self.evaluation.better(score, best and best["score"]):
+        chosen_by = trainer.datamodule.scores[self.evaluation.select]
+        if chosen_by.improves(score, best and best["score"]):
             name = f"best-{step:09d}.ckpt"
             if self.writes:
                 state = {key: value.cpu() for key, value in module.state_dict().items()}

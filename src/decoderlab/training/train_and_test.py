@@ -18,9 +18,10 @@ from decoderlab.common.progress import say
 from decoderlab.config.environment import environment
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.settings import PRECISIONS
-from decoderlab.data.metrics import signature
+from decoderlab.data.scoring import prediction_record
 from decoderlab.data.task import Task, counts_text
 from decoderlab.layers.equations import as_text, equations_of
+from decoderlab.metrics.signature import signature
 from decoderlab.records.run_folder import (
     AtomicCheckpointIO,
     Invalid,
@@ -164,6 +165,7 @@ def _result(
             "test", size, data.max_target_length, data.fingerprint, search, signatures
         ),
         signatures=signatures,
+        scores={name: score.record() for name, score in task.scores.items()},
         selected_by=config.evaluation.select,
         best_step=memory["best"]["step"],
         best_checkpoint=f"checkpoints/{memory['best']['file']}",
@@ -261,11 +263,6 @@ def _spared(what: str, make: Callable[[], T]) -> T | None:
 def _write_predictions(folder: RunFolder, task: Task, model: EncoderDecoder) -> None:
     lines = []
     for row, prediction, correct in sorted(model.predictions, key=lambda one: one[0]):
-        record = {
-            "source": task.shown_source("test", row),
-            "target": task.text_of(task.accepted("test", row)[0]),
-            "prediction": task.text_of(prediction),
-            "correct": correct,
-        }
+        record = prediction_record(task, "test", row, prediction, correct)
         lines.append(json.dumps(record, ensure_ascii=False) + "\n")
     write_text(folder.predictions, "".join(lines))

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from decoderlab.config.study_settings import Published
-from decoderlab.data.metrics import SCALES
 from decoderlab.studies.analysis.factorial import Factorial, analyse
-from decoderlab.studies.analysis.results import Row, num_examples, parts_of
+from decoderlab.studies.analysis.results import Row, num_examples, parts_of, scores_in
 from decoderlab.studies.design.plan_file import Plan
 from decoderlab.studies.statistics import (
     ALPHA,
@@ -148,7 +147,7 @@ class Analysis:
     ) -> None:
         self.plan, self.rows, self.configs = plan, tuple(rows), dict(configs or {})
         self.metric: str = plan.study.metric
-        self.scale = SCALES[self.metric]
+        self.scale = scores_in(rows, plan)[self.metric]
         self.baseline: str | None = plan.study.baseline
         self.margin: float | None = plan.study.minimum_effect
         self.sign = 1.0 if self.scale.better == "max" else -1.0

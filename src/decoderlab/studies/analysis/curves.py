@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from decoderlab.data.metrics import SCALES
 from decoderlab.records.run_folder import RunFolder
-from decoderlab.studies.analysis.results import Row
+from decoderlab.studies.analysis.results import Row, scores_in
 from decoderlab.studies.statistics import Bounds, summarise
 
 SHARE = 0.0, 1.0
@@ -33,12 +32,13 @@ class Profile(NamedTuple):
 
 def learning_curve(rows: Iterable[Row], output_dir: Path, metric: str) -> Profile:
     """Return the validation score by update, where all finished runs have one."""
-    curves = []
+    curves, rows = [], list(rows)
     for row in rows:
         if row.result is not None:
             curves.append(validations(RunFolder(output_dir / row.cell.folder), metric))
     common = set.intersection(*(set(one) for one in curves)) if curves else set()
-    return _profile({step: [one[step] for one in curves] for step in common}, SCALES[metric].bounds)
+    bounds = scores_in(rows)[metric].bounds if common else SHARE
+    return _profile({step: [one[step] for one in curves] for step in common}, bounds)
 
 
 def validations(folder: RunFolder, metric: str) -> dict[int, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from decoderlab.common.progress import track
-from decoderlab.data.metrics import SCALES
+from decoderlab.metrics.score import Score
+from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.records.run_folder import Invalid, RunFolder
 from decoderlab.records.run_result import RunResult
 from decoderlab.studies.design.plan_file import Cell, Plan, read_plan
@@ -67,7 +68,7 @@ class Row:
 
 
 def parts_of(signature: str) -> dict[str, str]:
-    """Return what a signature is made of; see `decoderlab.data.metrics.signature`.
+    """Return what a signature is made of; see `decoderlab.metrics.signature`.
 
     Example:
         >>> parts_of("generation:beam:3|n:500")
@@ -84,6 +85,20 @@ def num_examples(signature: str) -> int:
         500
     """
     return int(parts_of(signature)["n"])
+
+
+def scores_in(rows: Iterable[Row], plan: Plan | None = None) -> dict[str, Score]:
+    """Return what the scores of runs mean, by name, as their plan and their results say.
+
+    Args:
+        rows: the runs.
+        plan: of their study; None where it is not at hand.
+    """
+    scores: dict[str, Any] = {}
+    for row in rows:
+        if row.result is not None:
+            scores = row.result.scores | scores
+    return recorded_scores(scores | (plan.scores if plan is not None else {}))
 
 
 def read_rows(plan: Plan, output_dir: Path) -> tuple[Row, ...]:
@@ -156,7 +171,7 @@ def frame(plan: Plan, rows: Sequence[Row]) -> pd.DataFrame:
     there = {name for row in rows if row.result for name in row.result.metrics.test} | {
         plan.study.metric
     }
-    metrics = [name for name in SCALES if name in there]
+    metrics = [name for name in scores_in(rows, plan) if name in there]
     return pd.DataFrame([_record(plan, row, factors, metrics) for row in rows])
 
 

@@ -65,6 +65,7 @@ class Plan:
         budget: what the variants are given alike.
         drift: what was accepted with `study.allow_drift`.
         tuning: the settings that were chosen, by row and column, and what they were chosen from.
+        scores: what the scores of its tasks mean, by name; see `decoderlab.metrics.Score.record`.
     """
 
     study: Study
@@ -72,6 +73,7 @@ class Plan:
     budget: Budget
     drift: tuple[str, ...] = ()
     tuning: dict[str, Any] | None = None
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def write(self, output_dir: Path, configs: Mapping[str, RunConfig]) -> None:
         """Write the plan into the study's folder: what is run and reported.
@@ -87,6 +89,7 @@ class Plan:
         path = plan_file(output_dir, self.study.name)
         record = {"study": asdict(self.study), "cells": [asdict(cell) for cell in self.cells]}
         record |= {"budget": asdict(self.budget), "drift": list(self.drift), "tuning": self.tuning}
+        record["scores"] = self.scores
         text = json.dumps(record, indent=1, allow_nan=False) + "\n"
         jobs = {
             cell.run_id: {"cell": asdict(cell), "config": configs[cell.run_id].to_dict()}
@@ -173,7 +176,7 @@ def read_plan(output_dir: Path, name: str) -> Plan:
         record = json.loads(path.read_text())
         cells, drift = tuple(map(_cell, record["cells"])), tuple(record["drift"])
         study, budget = _settings(record)
-        return Plan(study, cells, budget, drift, record["tuning"])
+        return Plan(study, cells, budget, drift, record["tuning"], record.get("scores", {}))
     except FileNotFoundError as error:
         root = output_dir / "studies"
         there = sorted(str(one.parent.relative_to(root)) for one in root.glob("**/plan.json"))

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.errors import HydraException
@@ -158,6 +159,7 @@ class _Maker:
         self.varied, self.default_name = varied, default_name
         self.impossible: dict[str, list[str]] = {}
         self.notes: list[str] = []
+        self.scores: dict[str, dict[str, Any]] = {}
         self.models: dict[str, tuple[int, float] | str] = {}
         self.timer = Timer()
 
@@ -235,6 +237,12 @@ class _Maker:
     def identify(self, draft: Draft, task: Task) -> None:
         """Name the run of a draft."""
         draft.run_id = run_id(draft.config, task.data.fingerprint)
+        for name, score in task.scores.items():
+            if self.scores.setdefault(name, score.record()) != score.record():
+                raise ConfigError(
+                    f"two tasks have a score {name!r} that means {self.scores[name]} and "
+                    f"{score.record()}; rename it in one of them"
+                )
         batches = task.train_dataloader().batches_per_epoch
         draft.steps = draft.config.training.total_steps(batches)
 
@@ -278,7 +286,7 @@ class _Maker:
             study = replace(study, name=self.default_name or f"sweep-{digest[:8]}")
         configs = {draft.run_id: replace(draft.config, study=study) for draft in drafts}
         return Planned(
-            plan=Plan(study, tuple(cells.values()), budget),
+            plan=Plan(study, tuple(cells.values()), budget, scores=self.scores),
             configs=configs,
             pending=[cells[one] for one in pending],
             impossible=self.impossible,

@@ -23,10 +23,11 @@ from decoderlab.common.progress import say
 from decoderlab.common.randomness import stream_seed
 from decoderlab.config.errors import ConfigError, LaunchError
 from decoderlab.config.messages import explain
-from decoderlab.config.resolution import canonical
+from decoderlab.config.resolution import ConfigError, LaunchError, canonical
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.study_settings import TUNING, Study, Tuning
-from decoderlab.data.metrics import SCALES
+from decoderlab.metrics.score import Score
+from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.compose import Composer
 from decoderlab.studies.design.grid import GridCell, as_sweep, as_value
@@ -76,6 +77,7 @@ class Tuner:
         self.cells, self.compose = cells, compose
         self.study, self.budget = planned.plan.study, planned.plan.budget
         self.tuning = self.study.tuning
+        self.score = recorded_scores(planned.plan.scores)[self.study.metric]
         self.seeds = _seeds(self.tuning.seeds, compose)
         self._check({cell.seed for cell in planned.plan.cells})
         self._try_space()
@@ -150,7 +152,7 @@ class Tuner:
             LaunchError: if a trial has not ended, or no trial of an arm has finished.
         """
         folder = output_dir / "studies" / f"{self.study.name}{TUNING}"
-        searches = _searches(folder, list(self.arms.values()), self.study)
+        searches = _searches(folder, list(self.arms.values()), self.study, self.score)
         trials, at_once = self.tuning.trials, self.tuning.sampler == "random"
         # A search that was interrupted goes on where it was: its plan has those trials already.
         asked = trials if at_once else max(one.num_asked for one in searches.values())
@@ -209,7 +211,7 @@ class Tuner:
         if folder.finished():
             return folder.result().metrics.validation[metric]
         if folder.status()["status"] in ("FAILED", "DIVERGED"):
-            return SCALES[metric].worst
+            return self.score.worst
         raise LaunchError(
             f"a run of the tuning, {cell.title}, is not finished ({output_dir / cell.folder}); "
             "give the same command again"
@@ -222,7 +224,7 @@ class Tuner:
         ended = [number for number, score in enumerate(scores) if score is not None]
         if not ended:
             raise LaunchError(f"no trial of {name} has a score; decoderlab-status says why")
-        sign = 1 if SCALES[self.study.metric].better == "max" else -1
+        sign = 1 if self.score.better == "max" else -1
         best = max(ended, key=lambda number: (sign * scores[number], -number))
         return {"settings": dict(settings[best]), "score": scores[best], "trial": best}
 
@@ -286,7 +288,7 @@ def _seeds(given: Any, compose: Composer) -> list[int]:
         ) from error
 
 
-def _searches(folder: Path, arms: Sequence[Arm], study: Study) -> dict[str, Search]:
+def _searches(folder: Path, arms: Sequence[Arm], study: Study, score: Score) -> dict[str, Search]:
     """Open the searches of all arms, in one journal on the disk."""
     optuna = _optuna()
     from optuna.storages import JournalStorage
@@ -296,7 +298,7 @@ def _searches(folder: Path, arms: Sequence[Arm], study: Study) -> dict[str, Sear
     storage = JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
     tuning, metric = study.tuning, study.metric
     about = canonical([tuning.space, tuning.sampler, tuning.seeds, metric])
-    direction = "maximize" if SCALES[metric].better == "max" else "minimize"
+    direction = "maximize" if score.better == "max" else "minimize"
     made, lock = {}, FileLock(folder / ".lock")
     with lock:
         there = optuna.get_all_study_names(storage)

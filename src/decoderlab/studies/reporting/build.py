@@ -12,7 +12,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from decoderlab.common.progress import output, say
-from decoderlab.data.metrics import metric_words
 from decoderlab.records.run_folder import write_atomic, write_text
 from decoderlab.studies.analysis.comparisons import Analysis, Comparison
 from decoderlab.studies.analysis.results import as_csv, frame, read_rows
@@ -122,7 +121,7 @@ def print_table(report: Report) -> None:
 
 
 def _terminal_table(analysis: Analysis, task: str, columns: int, folded: bool = False) -> Table:
-    title = f"{analysis.plan.study.name}, {task}: test {metric_words(analysis.metric)}"
+    title = f"{analysis.plan.study['name']}, {task}: test {analysis.scale.label}"
     table = Table(title=escape(title), title_justify="left")
     table.add_column("variant", overflow="fold", no_wrap=not folded)
     names = ["mean [95 % CI]", "n", "difference [95 % CI]", "p Holm", "verdict"]

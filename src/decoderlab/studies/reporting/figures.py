@@ -15,7 +15,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from decoderlab.data.metrics import metric_words
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.analysis import curves
 from decoderlab.studies.analysis.comparisons import Analysis
@@ -57,7 +56,7 @@ def pictures(analysis: Analysis, output_dir: Path) -> list[Picture]:
         output_dir: as in `run.output_dir`.
     """
     artist = _Artist(analysis, output_dir)
-    metric = metric_words(analysis.metric)
+    metric = analysis.scale.label
     few = ""
     if len(artist.shown) < len(analysis.variants):
         few = f" Shown are the {len(artist.shown)} best variants, the baseline among them."
@@ -197,7 +196,7 @@ class _Artist:
         self.analysis, self.output_dir = analysis, output_dir
         self.shown = shown_variants(analysis)
         self.styles = styles(analysis, self.shown)
-        self.label = metric_words(analysis.metric)
+        self.label = analysis.scale.label
         # Whether targets are real values.
         self.values = any(
             "correct" not in row.result.probes

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from decoderlab.config.errors import ConfigError
-from decoderlab.data.metrics import TEACHER_FORCED, metric_words
-from decoderlab.data.task import counts_text
+from decoderlab.data.task_data import counts_text
+from decoderlab.metrics.shipped import score_label
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.analysis.comparisons import Analysis, Comparison, Entry
 from decoderlab.studies.analysis.factorial import Factorial, Step
@@ -161,7 +161,7 @@ def _best(analysis: Analysis, task: str) -> str:
         return f"{task}: no run is finished."
     best = max(entries, key=lambda one: analysis.sign * entries[one].summary.mean)
     word = "highest" if analysis.sign > 0 else "lowest"
-    metric = metric_words(analysis.metric)
+    metric = analysis.scale.label
     mean = entries[best].summary.mean
     if others := [one for one in entries if one != best and entries[one].summary.mean == mean]:
         names = " and ".join([best, *others] if len(others) < 8 else [best, f"{len(others)} more"])
@@ -229,7 +229,7 @@ def _table(analysis: Analysis, task: str) -> Grid:
     crossed = any(not math.isnan(one.crossed.low) for one in analysis.comparisons.values())
     models = any(not math.isnan(one.p_models) for one in analysis.comparisons.values())
     failed = any(entry.completed for entry in analysis.entries.values())
-    header = ["variant", f"{metric_words(analysis.metric)} [95 % CI]", "n"]
+    header = ["variant", f"{analysis.scale.label} [95 % CI]", "n"]
     header += ["completed only"] if failed else []
     if compared:
         header += ["difference [95 % CI]", "p", "p Holm", "dz", "P(better) [95 % CI]", "verdict"]
@@ -255,7 +255,7 @@ def _table(analysis: Analysis, task: str) -> Grid:
 
 def short_tables(analysis: Analysis) -> list[Grid]:
     """Return what a paper has room for, a table a task: score, difference, p, verdict."""
-    header = ["variant", f"{metric_words(analysis.metric)} [95 % CI]", "n"]
+    header = ["variant", f"{analysis.scale.label} [95 % CI]", "n"]
     header += ["difference [95 % CI]", "p Holm", "verdict"] if analysis.comparisons else []
     return [
         Grid(
@@ -392,12 +392,12 @@ def p_text(p: float, bare: bool = False) -> str:
 
 
 def _legend(analysis: Analysis) -> str:
-    metric = metric_words(analysis.metric)
+    metric = analysis.scale.label
     better = "higher" if analysis.scale.better == "max" else "lower"
     signatures = [row.signature for row in analysis.rows if row.signature]
     search = {parts_of(one).get("generation", "?") for one in signatures}
     way = f"from free-running generation ({', '.join(sorted(search)) or 'none yet'})"
-    if analysis.metric in TEACHER_FORCED:
+    if analysis.scale.teacher_forced:
         way = "each token given the true ones before it"
     text = (
         f"Test {metric} ({better} is better), {way}, at the update chosen on validation: mean "
@@ -764,7 +764,7 @@ def _provenance(analysis: Analysis, output_dir: Path) -> list[str]:
         *([f"and {len(signatures) - 10} more"] if len(signatures) > 10 else []),
         *sorted(
             {
-                f"{metric_words(name)}: {text}"
+                f"{score_label(name, result.scores)}: {text}"
                 for result in results
                 for name, text in result.signatures.items()
             }

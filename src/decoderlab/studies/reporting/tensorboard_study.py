@@ -20,7 +20,6 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from torch.utils.tensorboard import SummaryWriter
 
 from decoderlab.common.progress import track
-from decoderlab.data.metrics import metric_words
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.records.tensorboard import add_samples, add_session
 from decoderlab.studies.analysis.comparisons import Analysis
@@ -78,7 +77,7 @@ def _write(analysis: Analysis, output_dir: Path, folder: Path) -> None:
         if tags := _add_means(place, _safe(task), analysis.metric, profile):
             charts[task] = ["Margin", tags]
     if charts:
-        metric = metric_words(analysis.metric)
+        metric = analysis.scale.label
         with SummaryWriter(str(folder)) as writer:
             writer.add_custom_scalars({f"Validation {metric}: mean, 95 % interval": charts})
     _write_runs(analysis, output_dir, folder, shown)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from decoderlab.config.errors import ConfigError
-from decoderlab.data.metrics import metric_words
+from decoderlab.metrics.shipped import score_label
 from decoderlab.records.run_folder import write_text
 from decoderlab.studies.analysis.comparisons import Analysis
 from decoderlab.studies.analysis.results import read_rows
@@ -73,7 +73,7 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, Pa
             scores = (score_text(analysis.entries[name, place]) for name in plans)
             found[key] = [*key, *scores, *_compared(analysis, second, place)]
     rows = [found[key] for key in common]
-    metric = metric_words(metrics[first])
+    metric = score_label(metrics[first], plans[first].scores)
     header = ["variant", "task", f"{first}: {metric} [95 % CI]", second]
     grid = Grid([*header, "difference [95 % CI]", "p", "p Holm", "verdict"], rows)
     alone = [

@@ -1,0 +1,122 @@
+"""From examples to splits: tokens become ids, real values are standardised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from decoderlab.contract import ImageSpace
+from decoderlab.data.batches import Images, Ragged, Split
+from decoderlab.data.example import Example
+from decoderlab.data.task_data import Kind
+from decoderlab.data.values import Values
+from decoderlab.data.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from decoderlab.data.task import Task
+
+
+def vocabulary_of(sequences: list[Sequence[str] | np.ndarray]) -> Kind:
+    """Return what stands for the vocabulary of sequences: of tokens, real values or images."""
+    first = sequences[0]
+    if not isinstance(first, np.ndarray):
+        return Vocabulary.of(sequences)
+    return ImageSpace(*first.shape) if first.ndim == 3 else Values.of(sequences)
+
+
+def unknown_tokens(
+    splits: Mapping[str, Split], source: Kind, target: Vocabulary | Values
+) -> dict[str, int]:
+    """Return how many tokens of validation and test training never had, by what they are."""
+    return {
+        f"{name}_unknown_{side}_tokens": int(
+            (getattr(splits[name], side).values == vocabulary.space.unk_id).sum()
+        )
+        for name in ("validation", "test")
+        for side, vocabulary in (("source", source), ("target", target))
+        if isinstance(vocabulary, Vocabulary)
+    }
+
+
+def encoded_split(
+    task: Task, name: str, examples: list[Example], source: Kind, target: Vocabulary | Values
+) -> Split:
+    """Return the examples of a split as the network gets them.
+
+    Args:
+        task: says how a text becomes tokens and back, and which texts are kept.
+        name: of the split.
+        examples: of it.
+        source: the source vocabulary.
+        target: the target vocabulary.
+
+    Raises:
+        ValueError: for real-valued targets of different lengths after sources of one length.
+    """
+    references, encoded = {}, {}  # the examples of a source share theirs
+    for row, example in enumerate(examples):
+        if several := example.references:
+            if id(several) not in encoded:
+                encoded[id(several)] = tuple(
+                    tuple(target.encode(task.pieces("target", one))) for one in several
+                )
+            references[row] = encoded[id(several)]
+    sources = _stored(task, "source", [example.source for example in examples], source)
+    targets = _stored(task, "target", [example.target for example in examples], target)
+    if isinstance(target, Values):
+        _check_lengths(sources, targets)
+    if name == "train":
+        return Split(sources, targets, references)
+    kept = examples if task.keeps_texts else ()
+    return Split(
+        sources,
+        targets,
+        references,
+        tuple((one.source, tuple(one.references or (one.target,))) for one in kept),
+        _unwritten(task, examples, targets, references, target),
+    )
+
+
+def _stored(task: Task, side: str, sequences: list[Any], kind: Kind) -> Ragged | Images:
+    match kind:
+        case ImageSpace():
+            return Images(torch.from_numpy(np.stack(sequences)))
+        case Values():
+            return Ragged.of_values([kind.encode(one) for one in sequences])
+    end = [kind.space.eos_id] if task.append_eos and side == "target" else []
+    return Ragged.of(kind.encode(task.pieces(side, one)) + end for one in sequences)
+
+
+def _check_lengths(sources: Ragged | Images, targets: Ragged) -> None:
+    pairs = np.unique(np.stack([sources.lengths, targets.lengths]), axis=1)
+    if len(np.unique(pairs[0])) < pairs.shape[1]:
+        raise ValueError(
+            "real-valued targets of different lengths follow sources of one length; give "
+            "all of them one length, since they have no end of their own"
+        )
+
+
+def _unwritten(
+    task: Task,
+    examples: list[Example],
+    targets: Ragged,
+    references: Mapping[int, tuple[tuple[int, ...], ...]],
+    target: Vocabulary | Values,
+) -> dict[int, tuple[str, ...]]:
+    """Return the right targets, as texts, of the rows in which a token of them has no id."""
+    if isinstance(target, Values):
+        return {}
+    unk_id = target.space.unk_id
+    rows = np.repeat(np.arange(len(examples)), targets.lengths.numpy())
+    unknown = set(rows[targets.values.numpy() == unk_id].tolist())
+    unknown |= {row for row, several in references.items() if any(unk_id in one for one in several)}
+    return {
+        row: tuple(
+            one if isinstance(one, str) else task.target_text(task.pieces("target", one))
+            for one in examples[row].references or (examples[row].target,)
+        )
+        for row in sorted(unknown)
+    }

@@ -1,0 +1,153 @@
+"""How the predictions of a task are scored: by all its metrics, each fed with what it reads."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torchmetrics import Metric
+
+from decoderlab.data.values import Values
+from decoderlab.metrics.batched import BatchedMetrics
+from decoderlab.metrics.score import LOSS, Score, check_metric, computed, reads
+
+if TYPE_CHECKING:
+    from decoderlab.data.task import Task
+
+BATCHED = ("tokens", "values")
+
+
+def prepared_metrics(task: Task) -> list[Metric]:
+    """Return fresh metrics of a task, which know what they need of its data.
+
+    Raises:
+        ValueError: for an object that is no metric, for targets that a metric cannot read, and if
+            two metrics have a score of one name.
+    """
+    metrics, owners = [], {LOSS.name: "the loss"}
+    target = "values" if isinstance(task.data.target_vocabulary, Values) else "tokens"
+    for name, given in task.metrics.items():
+        check_metric(f"metrics.{name}", given)
+        metric = copy.deepcopy(given)
+        getattr(metric, "prepare", lambda task: None)(task)
+        if reads(metric) in BATCHED and reads(metric) != target:
+            raise ValueError(
+                f"metrics.{name} reads {reads(metric)}, but the targets of the task are {target}; "
+                f"leave it out with +task.metrics.{name}=null"
+            )
+        for score in metric.scores:
+            if score.name in owners:
+                raise ValueError(
+                    f"metrics.{name} has a score {score.name!r}, and so has {owners[score.name]}; "
+                    "rename it, or leave it out"
+                )
+            owners[score.name] = f"metrics.{name}"
+        metrics.append(metric)
+    return metrics
+
+
+def batched_metrics(task: Task) -> BatchedMetrics:
+    """Return those metrics that are fed batch by batch."""
+    return BatchedMetrics([one for one in prepared_metrics(task) if reads(one) in BATCHED])
+
+
+def scores_of(task: Task) -> dict[str, Score]:
+    """Return what all scores of a task's runs mean, by name; those of batches come first."""
+    metrics = prepared_metrics(task)
+    first = [score for one in metrics if reads(one) in BATCHED for score in one.scores]
+    last = [score for one in metrics if reads(one) not in BATCHED for score in one.scores]
+    return {score.name: score for score in (*first, LOSS, *last)}
+
+
+def scores_at_end(
+    task: Task, split: str, predictions: Iterable[tuple[int, Sequence[Any]]], loss: float
+) -> dict[str, float]:
+    """Return the scores of whole texts and of the loss; see `Task.scores_beside`."""
+    metrics = [metric for metric in prepared_metrics(task) if reads(metric) not in BATCHED]
+    texts, references = [], []
+    if any(reads(metric) == "texts" for metric in metrics):
+        for row, generated in sorted(predictions, key=lambda one: one[0]):
+            texts.append(task.text_of(generated))
+            references.append(task.reference_texts(split, row))
+    scores = {}
+    for metric in metrics:
+        metric.sync_on_compute = False  # the texts of all processes are here already
+        metric.update(*((texts, references) if reads(metric) == "texts" else (loss,)))
+        scores |= computed(metric)
+    return scores
+
+
+def scores_of_rule(task: Task, predictions: Sequence[Any]) -> dict[str, float]:
+    """Return the test scores of what a rule predicts; those that are not known are left out.
+
+    Args:
+        task: with its data.
+        predictions: see `Task.baseline_predictions`.
+    """
+    rows = range(len(predictions))
+    metrics = batched_metrics(task).alone()  # the first of several processes does this
+    if isinstance(task.data.target_vocabulary, Values):
+        for batch in task.evaluation_batches("test"):
+            made = [np.asarray(predictions[row]) for row in batch.index.tolist()]
+            metrics.update(torch.from_numpy(np.stack(made)), batch.target)
+    else:
+        metrics.update(predictions, [task.accepted("test", row) for row in rows])
+    at_end = scores_at_end(task, "test", zip(rows, predictions, strict=True), math.nan)
+    return {k: v for k, v in (metrics.compute() | at_end).items() if not math.isnan(v)}
+
+
+def library_signatures(task: Task, split: str) -> dict[str, str]:
+    """Return how libraries compute some of the scores on a split, by their names."""
+    signed = [one for one in prepared_metrics(task) if hasattr(one, "signatures")]
+    if not any(reads(metric) == "texts" for metric in signed):
+        return {}
+    rows = range(len(task.data.splits[split]))
+    references = [task.reference_texts(split, row) for row in rows]
+    return {name: how for metric in signed for name, how in metric.signatures(references).items()}
+
+
+def prediction_record(
+    task: Task, split: str, row: int, prediction: Sequence[Any], correct: bool | None
+) -> dict[str, Any]:
+    """Return a prediction and what it is scored against, for JSON.
+
+    Every score but loss and perplexity can be computed anew from such records. Where splitting a
+    text at white space does not give its tokens, as of characters, they stand beside it.
+
+    Args:
+        task: with its data.
+        split: whose example it is.
+        row: number of the example.
+        prediction: ids without EOS, or values.
+        correct: whether it equals one of the references; None for values.
+    """
+    references = list(task.reference_texts(split, row))
+    record: dict[str, Any] = {
+        "source": task.shown_source(split, row),
+        "target": references[0],
+        "references": references,
+        "prediction": task.text_of(prediction),
+        "correct": correct,
+    }
+    vocabulary = task.data.target_vocabulary
+    if isinstance(vocabulary, Values):
+        return record
+    return record | _tokens(
+        record,
+        vocabulary.decode(prediction),
+        [vocabulary.decode(one) for one in task.accepted(split, row)],
+    )
+
+
+def _tokens(
+    record: Mapping[str, Any], predicted: list[str], accepted: list[list[str]]
+) -> dict[str, Any]:
+    """Return tokens, where they are not what stands between white space."""
+    plain = record["prediction"].split() == predicted and all(
+        text.split() == tokens for text, tokens in zip(record["references"], accepted, strict=True)
+    )
+    return {} if plain else {"tokens": predicted, "reference_tokens": accepted}

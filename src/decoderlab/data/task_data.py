@@ -1,0 +1,143 @@
+"""What a task knows once its data are there, and what of it is recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from decoderlab.contract import ImageSpace, Space, TokenSpace, ValueSpace
+from decoderlab.data.alignment import Alignment
+from decoderlab.data.batches import Ragged, Split
+from decoderlab.data.example import SPLITS
+from decoderlab.data.values import Values
+from decoderlab.data.vocabulary import Vocabulary
+
+Kind = Vocabulary | Values | ImageSpace
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """What a task knows once its data are there.
+
+    Args:
+        source_vocabulary: from the training split; the size of the images, where sources are such.
+        target_vocabulary: from the training split.
+        splits: by name, see `SPLITS`.
+        max_target_length: the longest target of any split, EOS included: generation stops there.
+        counts: how many examples were read, kept and dropped, and why.
+        fingerprint: sha256 over all ids, values and kept texts of all splits; part of the run id.
+        naive_error: see `Task.naive_error`.
+        baselines: see `Task.baselines`, once that was called.
+    """
+
+    source_vocabulary: Kind
+    target_vocabulary: Vocabulary | Values
+    splits: dict[str, Split]
+    max_target_length: int
+    counts: dict[str, int] = field(default_factory=dict)
+    fingerprint: str = ""
+    naive_error: np.ndarray | None = None
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def source_space(self) -> Space:
+        """What an encoder is to read."""
+        vocabulary = self.source_vocabulary
+        return vocabulary if isinstance(vocabulary, ImageSpace) else vocabulary.space
+
+    @property
+    def target_space(self) -> TokenSpace | ValueSpace:
+        """What a decoder is to write."""
+        return self.target_vocabulary.space
+
+    @property
+    def alignment(self) -> Alignment | None:
+        """Which target token each source token is; None where a side is not of tokens."""
+        source, target = self.source_vocabulary, self.target_vocabulary
+        if isinstance(source, Vocabulary) and isinstance(target, Vocabulary):
+            return Alignment.of(source, target)
+        return None
+
+    def record(self) -> dict[str, Any]:
+        """Return what is needed to predict without the data, for JSON; see `recorded`."""
+        return {
+            "source": _described(self.source_vocabulary),
+            "target": _described(self.target_vocabulary),
+            "max_target_length": self.max_target_length,
+            "fingerprint": self.fingerprint,
+        }
+
+    @classmethod
+    def recorded(cls, record: Mapping[str, Any]) -> TaskData:
+        """Return data without examples from what `record` returned."""
+        return cls(
+            _of_description(record["source"]),
+            _of_description(record["target"]),
+            {"train": Split(Ragged.of([]), Ragged.of([]))},
+            record["max_target_length"],
+            fingerprint=record["fingerprint"],
+        )
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Return the counts of a task's data that are not 0 as a line of text.
+
+    Example:
+        >>> counts_text({"train": 2000, "dropped_empty": 0, "dropped_too_long": 3})
+        'train 2,000, dropped too long 3'
+    """
+    return ", ".join(
+        f"{name.replace('_', ' ')} {number:,}" for name, number in counts.items() if number
+    )
+
+
+def fingerprint_of(splits: Mapping[str, Split], *vocabularies: Kind) -> str:
+    """Return the sha256 of all that training and scores can depend on in the data."""
+    digest = hashlib.sha256()
+    for name in SPLITS:
+        digest.update(name.encode())
+        splits[name].source.update_hash(digest)
+        splits[name].target.update_hash(digest)
+        for piece in dumped_references(splits[name].references):
+            digest.update(piece)
+        if splits[name].texts:
+            digest.update(json.dumps(splits[name].texts).encode())
+    for vocabulary in vocabularies:
+        if not isinstance(vocabulary, ImageSpace):
+            digest.update(json.dumps(_described(vocabulary)).encode())
+    return digest.hexdigest()
+
+
+def dumped_references(references: Mapping[int, Any]) -> Iterator[bytes]:
+    """Yield `list(references.items())` as JSON, in pieces; rows that share a value dump it once."""
+    dumped: dict[int, str] = {}
+    yield b"["
+    for index, (row, several) in enumerate(references.items()):
+        if id(several) not in dumped:
+            dumped[id(several)] = json.dumps(several)
+        yield f"{', ' if index else ''}[{row}, {dumped[id(several)]}]".encode()
+    yield b"]"
+
+
+def _described(vocabulary: Kind) -> Any:
+    match vocabulary:
+        case ImageSpace():
+            return {"images": asdict(vocabulary)}
+        case Values():
+            scale = {"mean": vocabulary.mean.tolist(), "deviation": vocabulary.deviation.tolist()}
+            return {"values": scale}
+    return vocabulary.entries
+
+
+def _of_description(description: Any) -> Kind:
+    match description:
+        case {"images": size}:
+            return ImageSpace(**size)
+        case {"values": scale}:
+            return Values(**scale)
+    return Vocabulary(description)
