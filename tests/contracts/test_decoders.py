@@ -257,7 +257,10 @@ def test_attention_weights_are_exactly_zero_at_masked_positions():
         ),
         ({"attention": "dot"}, "'dot' is no part; give a class"),
         ({"attention": parts.attention("dot"), "hidden_size": 5}, "take decoder/attention=general"),
-        ({"bridge": parts.bridge("dense", cell="hiden")}, "Did you mean hidden"),
+        (
+            {"bridge": parts.bridge("dense", cell="hiden"), "routes": ["initial_state"]},
+            "Did you mean hidden",
+        ),
         (
             {"head": parts.head("linear", tied=True), "feedback": parts.feedback("none")},
             "head.tied=true",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from decoderlab.common import require
 from decoderlab.common.randomness import stream_seed
 from decoderlab.config.completion import build
 from decoderlab.config.errors import ConfigError

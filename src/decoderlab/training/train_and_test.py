@@ -19,7 +19,8 @@ from decoderlab.config.environment import environment
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.settings import PRECISIONS
 from decoderlab.data.scoring import prediction_record
-from decoderlab.data.task import Task, counts_text
+from decoderlab.data.task import Task
+from decoderlab.data.task_data import counts_text
 from decoderlab.layers.equations import as_text, equations_of
 from decoderlab.metrics.signature import signature
 from decoderlab.records.run_folder import (
