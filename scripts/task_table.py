@@ -17,7 +17,7 @@ from decoderlab.data.metrics import metric_words
 from decoderlab.studies.analysis.comparisons import Analysis
 from decoderlab.studies.analysis.results import read_rows
 from decoderlab.studies.design.plan_file import read_plan
-from decoderlab.studies.reporting.sections import mean_text
+from decoderlab.studies.reporting.cell_texts import mean_text
 
 
 def main() -> None:

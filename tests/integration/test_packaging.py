@@ -52,7 +52,7 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
     assert where.startswith(str(tmp_path / "clean"))
     for path in conf_dir().rglob("*.yaml"):
         assert (Path(where) / path.relative_to(conf_dir())).read_text() == path.read_text()
-    template = "decoderlab/studies/report.html.jinja"
+    template = "decoderlab/studies/reporting/templates/report.html.jinja"
     assert template in zipfile.ZipFile(wheel).namelist()
     printed = checked(
         train, "debug=fast", "training.max_steps=2", "task.num_train=100", cwd=tmp_path

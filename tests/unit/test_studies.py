@@ -21,8 +21,9 @@ from decoderlab.studies.analysis.comparisons import Analysis
 from decoderlab.studies.analysis.factorial import Factorial
 from decoderlab.studies.analysis.results import read_rows
 from decoderlab.studies.design.plan_file import factors, labels, read_plan
-from decoderlab.studies.reporting.build import build_report, print_table
-from decoderlab.studies.reporting.figures import shown_variants, styles
+from decoderlab.studies.reporting.build import build_report
+from decoderlab.studies.reporting.terminal_table import print_table
+from decoderlab.studies.reporting.variant_styles import shown_variants, styles
 from tests.unit.studies import ENVIRONMENT, result, signature, study, write_run
 
 A = [0.50, 0.52, 0.48, 0.51, 0.49, 0.50, 0.53, 0.47]
@@ -411,7 +412,7 @@ def test_the_table_in_the_terminal_fits_any_width(tmp_path, monkeypatch, width):
     report = build_report(plan, tmp_path)
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, force_terminal=True)
-    monkeypatch.setattr("decoderlab.studies.reporting.build.output", lambda: console)
+    monkeypatch.setattr("decoderlab.studies.reporting.terminal_table.output", lambda: console)
     print_table(report)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", buffer.getvalue())
     assert max(map(len, plain.splitlines())) <= width

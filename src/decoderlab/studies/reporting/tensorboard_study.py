@@ -26,8 +26,8 @@ from decoderlab.records.tensorboard import add_samples, add_session
 from decoderlab.studies.analysis.comparisons import Analysis
 from decoderlab.studies.analysis.curves import Profile, learning_curve
 from decoderlab.studies.analysis.results import Row
-from decoderlab.studies.reporting.figures import shown_variants
-from decoderlab.studies.reporting.sections import samples
+from decoderlab.studies.reporting.appendix import samples
+from decoderlab.studies.reporting.variant_styles import shown_variants
 from decoderlab.training import probes
 
 NUM_SAMPLES = 10
