@@ -14,8 +14,8 @@ import argparse
 from pathlib import Path
 
 from decoderlab.data.metrics import metric_words
-from decoderlab.studies.analysis.comparisons import Analysis
 from decoderlab.studies.analysis.results import read_rows
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import read_plan
 from decoderlab.studies.reporting.cell_texts import mean_text
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from decoderlab.records.run_folder import RunFolder, sealed, write_json, write_text
-from decoderlab.studies.analysis.comparisons import Analysis
 from decoderlab.studies.analysis.results import read_rows
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Cell, Plan
 
 ENVIRONMENT = {

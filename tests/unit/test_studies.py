@@ -17,9 +17,9 @@ import decoderlab
 from decoderlab.cli.report import main
 from decoderlab.config.resolution import ConfigError
 from decoderlab.records.run_folder import RunFolder, sealed, write_json
-from decoderlab.studies.analysis.comparisons import Analysis
 from decoderlab.studies.analysis.factorial import Factorial
 from decoderlab.studies.analysis.results import read_rows
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import factors, labels, read_plan
 from decoderlab.studies.reporting.build import build_report
 from decoderlab.studies.reporting.terminal_table import print_table

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from decoderlab.data.metrics import metric_words
-from decoderlab.studies.analysis.comparisons import Analysis, Comparison, Entry
+from decoderlab.studies.analysis.comparisons import Comparison
+from decoderlab.studies.analysis.entries import Entry
 from decoderlab.studies.analysis.factorial import Factorial
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.cell_texts import difference_text, p_text, score_text
 from decoderlab.studies.statistics import ALPHA, PILOT_SEEDS
 

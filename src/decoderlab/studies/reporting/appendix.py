@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from decoderlab.records.run_folder import RunFolder
-from decoderlab.studies.analysis.comparisons import Analysis
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.blocks import Block, Grid, Listing, Section
 from decoderlab.studies.reporting.variant_styles import shown_variants
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from decoderlab.records.run_folder import write_atomic, write_text
-from decoderlab.studies.analysis.comparisons import Analysis
 from decoderlab.studies.analysis.results import as_csv, frame, read_rows
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Plan, plan_file, read_configs
 from decoderlab.studies.reporting import render
 from decoderlab.studies.reporting.figures import pictures

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decoderlab.studies.analysis.comparisons import Analysis
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.blocks import Block, Bullets, Paragraph, Section
 from decoderlab.studies.statistics import PILOT_SEEDS
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from decoderlab.studies.analysis.comparisons import Comparison, Entry
+from decoderlab.studies.analysis.comparisons import Comparison
+from decoderlab.studies.analysis.entries import Entry
 from decoderlab.studies.statistics import Interval, Paired, Summary
 
 

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from decoderlab.data.metrics import TEACHER_FORCED, metric_words
-from decoderlab.studies.analysis.comparisons import Analysis, Comparison, Entry
+from decoderlab.studies.analysis.comparisons import Comparison
+from decoderlab.studies.analysis.entries import Entry
 from decoderlab.studies.analysis.results import parts_of
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.cell_texts import (
     count_text,
     decimal_text,

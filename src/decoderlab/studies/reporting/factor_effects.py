@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from decoderlab.studies.analysis.comparisons import Analysis
 from decoderlab.studies.analysis.factorial import Factorial, Step
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.blocks import Block, FigureBlock, Grid, Paragraph, Section
 from decoderlab.studies.reporting.cell_texts import difference_text, p_text
 from decoderlab.studies.reporting.figures import Picture

@@ -10,8 +10,8 @@ from typing import Any
 from decoderlab.config.resolution import ConfigError
 from decoderlab.data.metrics import metric_words
 from decoderlab.data.task import counts_text
-from decoderlab.studies.analysis.comparisons import Analysis
 from decoderlab.studies.analysis.results import Row, read_rows
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Plan, amendments, read_plan
 
 PROTOCOL = "1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from decoderlab.studies.analysis.comparisons import Analysis
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.answer import answer
 from decoderlab.studies.reporting.appendix import sample_predictions, settings_and_equations
 from decoderlab.studies.reporting.blocks import Bullets, FigureBlock, Paragraph, Section

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from decoderlab.common.progress import output, say
 from decoderlab.data.metrics import metric_words
-from decoderlab.studies.analysis.comparisons import Analysis
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.build import Report
 from decoderlab.studies.reporting.columns import Column, columns_of
 from decoderlab.studies.reporting.tables import cells, table_row

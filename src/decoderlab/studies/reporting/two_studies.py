@@ -9,8 +9,8 @@ from pathlib import Path
 from decoderlab.config.resolution import ConfigError
 from decoderlab.data.metrics import metric_words
 from decoderlab.records.run_folder import write_text
-from decoderlab.studies.analysis.comparisons import Analysis
 from decoderlab.studies.analysis.results import read_rows
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Plan, read_plan
 from decoderlab.studies.reporting import render
 from decoderlab.studies.reporting.blocks import Bullets, Grid, Paragraph, Section

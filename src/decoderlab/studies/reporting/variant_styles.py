@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from decoderlab.studies.analysis.comparisons import Analysis
+from decoderlab.studies.analysis.study_analysis import Analysis
 
 # Okabe and Ito 2008, without the yellow that paper swallows.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -35,28 +35,28 @@ def shown_variants(analysis: Analysis, room: int = MAX_SHOWN) -> list[str]:
 def styles(analysis: Analysis, shown: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return how each variant is drawn; two factors are told apart by colour and by line."""
     inside, levels = analysis.grid
-    found: dict[str, dict[str, Any]] = {}
+    drawn: dict[str, dict[str, Any]] = {}
     if len(levels) == 2:
         colour_of, line_of = sorted(levels, key=lambda name: -len(levels[name]))
         if len(levels[colour_of]) <= len(COLOURS) and len(levels[line_of]) <= len(LINES):
             for row in inside:
                 colour = levels[colour_of].index(row.cell.factors[colour_of])
                 line = levels[line_of].index(row.cell.factors[line_of])
-                found[row.cell.variant] = _style(COLOURS[colour], LINES[line], MARKS[line])
-    rest = [variant for variant in shown if variant not in found]
-    beside_a_grid = bool(found) and len(rest) <= len(LINES)
-    for place, variant in enumerate(rest):
+                drawn[row.cell.variant] = _style(COLOURS[colour], LINES[line], MARKS[line])
+    rest = [variant for variant in shown if variant not in drawn]
+    beside_a_grid = bool(drawn) and len(rest) <= len(LINES)
+    for index, variant in enumerate(rest):
         if beside_a_grid:
-            found[variant] = _style("black", LINES[place], MARKS[-1 - place])
+            drawn[variant] = _style("black", LINES[index], MARKS[-1 - index])
             continue
-        found[variant] = style_at(place)
-    return found
+        drawn[variant] = style_at(index)
+    return drawn
 
 
-def style_at(place: int) -> dict[str, Any]:
-    """Return a style that differs from that of other places in print too, for 24 of them."""
-    mark = MARKS[(place + place // len(COLOURS)) % len(MARKS)]
-    return _style(COLOURS[place % len(COLOURS)], LINES[(place + place // 12) % len(LINES)], mark)
+def style_at(index: int) -> dict[str, Any]:
+    """Return a style that differs from that of other indexs in print too, for 24 of them."""
+    mark = MARKS[(index + index // len(COLOURS)) % len(MARKS)]
+    return _style(COLOURS[index % len(COLOURS)], LINES[(index + index // 12) % len(LINES)], mark)
 
 
 def _style(colour: str, line: str, mark: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decoderlab.studies.analysis.comparisons import Analysis
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.blocks import Block, Grid, Paragraph, Section
 from decoderlab.studies.reporting.cell_texts import difference_text, interval_text, p_text
 
