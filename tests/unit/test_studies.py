@@ -118,7 +118,7 @@ def test_runs_measured_in_different_ways_are_flagged_and_not_compared(tmp_path):
     assert "mixed code" in text
 
 
-def test_names_cannot_break_the_views(tmp_path):
+def test_names_cannot_break_a_format(tmp_path):
     name = "=a|b<script>alert(1)</script>&_%#$^~\\{}é漢"
     plan = study(tmp_path, {name: [0.5, 0.6], "b": [0.5, 0.6]}, baseline=None)
     text = report_text(tmp_path, plan)
@@ -196,7 +196,7 @@ def test_a_plan_that_changed_says_so_in_the_footer(tmp_path):
     assert "minimum_effect changed" in text
 
 
-def test_a_failure_shows_with_both_views(tmp_path):
+def test_a_failure_shows_with_both_means(tmp_path):
     plan = study(tmp_path, {"a": A, "b": [*(one + 0.2 for one in A[:7]), "DIVERGED"]})
     text = report_text(tmp_path, plan)
     assert "| 7/8, 1 failed |" in text

@@ -34,13 +34,15 @@ class Curve(NamedTuple):
 
 
 def learning_curve(rows: Iterable[Row], output_dir: Path, metric: str) -> Curve:
-    """Return the validation score by update, where all finished runs have one."""
+    """Return the validation score by update, where all finished runs have it."""
     curves = []
     for row in rows:
         if row.result is not None:
             curves.append(validations(RunFolder(output_dir / row.cell.folder), metric))
-    common = set.intersection(*(set(one) for one in curves)) if curves else set()
-    return _curve({step: [one[step] for one in curves] for step in common}, SCALES[metric].bounds)
+    common = set.intersection(*(set(curve) for curve in curves)) if curves else set()
+    return _curve(
+        {step: [curve[step] for curve in curves] for step in common}, SCALES[metric].bounds
+    )
 
 
 def validations(folder: RunFolder, metric: str) -> dict[int, float]:
@@ -128,7 +130,7 @@ def _probes(rows: Iterable[Row]) -> list[dict]:
 def _curve(values: dict[int, Sequence[float]], bounds: Bounds = SHARE) -> Curve:
     positions = sorted(values)
     summaries = [summarise(values[position], bounds=bounds) for position in positions]
-    mean = np.array([one.mean for one in summaries])
-    low, high = (np.array([getattr(one, end) for one in summaries]) for end in ("low", "high"))
+    mean = np.array([each.mean for each in summaries])
+    low, high = (np.array([getattr(each, end) for each in summaries]) for end in ("low", "high"))
     low, high = (np.where(np.isnan(end), mean, end) for end in (low, high))
     return Curve(np.array(positions), mean, low, high)

@@ -51,7 +51,7 @@ class Entry:
 
     @property
     def interval(self) -> Interval:
-        """The interval that belongs to the mean: pooled where that is the honest one."""
+        """The interval that belongs to the mean: pooled where that is honest."""
         if not math.isnan(self.pooled.low):
             return self.pooled
         return Interval(self.summary.low, self.summary.high)

@@ -45,7 +45,7 @@ class Row:
 
     @property
     def signature(self) -> str | None:
-        """How it was measured; scores of one task and seed are comparable only if it is one."""
+        """How it was measured; scores of a task and seed compare only if it is the same."""
         return None if self.result is None else self.result["signature"]
 
     def score(self, metric: str) -> float | None:
@@ -196,7 +196,7 @@ def as_csv(table: pd.DataFrame) -> str:
     texts = table.copy()
     for name in texts.columns:
         if texts[name].dtype.kind not in "iuf":
-            texts[name] = [_harmless(one) for one in texts[name]]
+            texts[name] = [_harmless(text) for text in texts[name]]
     for name in ("steps", "best_step"):
         texts[name] = texts[name].astype("Int64")
     return texts.to_csv(index=False, lineterminator="\n")

@@ -114,7 +114,7 @@ class Analysis:
         return {task: pick(some) for task, some in scores.items()}
 
     def score(self, row: Row) -> float | None:
-        """Return a run's score, the worst one for a failure; None if it has none."""
+        """Return a run's score, the worst for a failure; None if it has none."""
         return self.worst.get(row.cell.task) if row.failed else row.score(self.metric)
 
     @cached_property
@@ -130,7 +130,7 @@ class Analysis:
         for keys in families.values():
             raw = [made[key].paired.p if made[key].paired else math.nan for key in keys]
             equivalent = [made[key].p_equivalent for key in keys]
-            # What has no p yet counts as well: the family is the one that was declared.
+            # What has no p yet counts as well: the family is as it was declared.
             adjusted = (holm(some, len(keys)) for some in (raw, equivalent))
             for key, p, p_equivalent in zip(keys, *adjusted, strict=True):
                 comparison = replace(made[key], p_holm=p, p_equivalent=p_equivalent)

@@ -50,7 +50,7 @@ def failures(analysis: Analysis) -> Section | None:
     unfinished = [row for row in analysis.rows if row.status != "FINISHED"]
     if not unfinished:
         return None
-    scores = ", ".join(dict.fromkeys(f"{one:g}" for one in analysis.worst.values()))
+    scores = ", ".join(dict.fromkeys(f"{score:g}" for score in analysis.worst.values()))
     worst = (
         f"A run that failed counts with the score {scores}"
         if analysis.worst

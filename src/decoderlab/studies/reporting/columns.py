@@ -1,6 +1,6 @@
 """The columns of a report's tables, each defined once.
 
-A new column is one more `Column` in `COLUMNS`, at its position in the tables, and a line in
+A new column is another `Column` in `COLUMNS`, at its position in the tables, and a line in
 docs/reports.md. Markdown, LaTeX, HTML, the table for a paper, the terminal and the comparison of
 two studies all take their columns from here, and the legend takes its explanations.
 """
@@ -146,12 +146,14 @@ def has_completed(analysis: Analysis) -> bool:
 
 def has_crossed(analysis: Analysis) -> bool:
     """Whether a comparison has an interval over seeds and examples."""
-    return any(not math.isnan(one.crossed.low) for one in analysis.comparisons.values())
+    return any(
+        not math.isnan(comparison.crossed.low) for comparison in analysis.comparisons.values()
+    )
 
 
 def has_two_models(analysis: Analysis) -> bool:
     """Whether a comparison has a p-value of two trained models."""
-    return any(not math.isnan(one.p_models) for one in analysis.comparisons.values())
+    return any(not math.isnan(comparison.p_models) for comparison in analysis.comparisons.values())
 
 
 # Explanations that depend on the study
@@ -162,7 +164,7 @@ def explain_score(analysis: Analysis) -> str:
     metric = metric_words(analysis.metric)
     better = "higher" if analysis.scale.better == "max" else "lower"
     signatures = [row.signature for row in analysis.rows if row.signature]
-    search = {parts_of(one).get("generation", "?") for one in signatures}
+    search = {parts_of(text).get("generation", "?") for text in signatures}
     way = f"from free-running generation ({', '.join(sorted(search)) or 'none yet'})"
     if analysis.metric in TEACHER_FORCED:
         way = "each token given the true ones before it"

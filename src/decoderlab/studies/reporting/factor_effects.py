@@ -20,9 +20,9 @@ def _named(factors: Sequence[str]) -> str:
 def factor_effects(analysis: Analysis, picture: Picture | None) -> Section | None:
     """Return the analysis of the factors with its figure; None without a grid of two."""
     blocks: list[Block] = []
-    for task, found in analysis.factorials.items():
-        if isinstance(found, Factorial):
-            blocks += _factorial(task, found)
+    for task, factorial in analysis.factorials.items():
+        if isinstance(factorial, Factorial):
+            blocks += _factorial(task, factorial)
     if not blocks and len(analysis.grid[1]) < 2:
         return None
     blocks += [
@@ -45,42 +45,42 @@ def factor_effects(analysis: Analysis, picture: Picture | None) -> Section | Non
     return Section("Factors", blocks)
 
 
-def _factorial(task: str, found: Factorial) -> list[Block]:
+def _factorial(task: str, factorial: Factorial) -> list[Block]:
     effects = [
         [
-            _named(one.factors),
-            f"{one.f:.2f}",
-            f"{one.freedom * one.epsilon:.1f}, {one.freedom_error * one.epsilon:.1f}",
-            p_text(one.p, bare=True),
-            p_text(one.p_holm, bare=True),
-            p_text(one.p_sign_flip, bare=True),
-            f"{one.partial_eta_squared:.3f}",
-            "yes" if one.real else "no",
+            _named(effect.factors),
+            f"{effect.f:.2f}",
+            f"{effect.freedom * effect.epsilon:.1f}, {effect.freedom_error * effect.epsilon:.1f}",
+            p_text(effect.p, bare=True),
+            p_text(effect.p_holm, bare=True),
+            p_text(effect.p_sign_flip, bare=True),
+            f"{effect.partial_eta_squared:.3f}",
+            "yes" if effect.real else "no",
         ]
-        for one in found.effects
+        for effect in factorial.effects
     ]
     header = ["effect", "F", "df", "p", "p Holm", "p sign flip", "partial eta squared", "certain"]
     blocks: list[Block] = [Grid(header, effects, f"{task}: effects")]
-    if found.left_out:
-        blocks.append(Paragraph(f"Seeds left out: {', '.join(map(str, found.left_out))}.", ""))
-    if len(found.levels) > 1:
-        blocks += _steps(found.main, f"{task}: main effects in size")
-        if found.interactions:
-            blocks += _steps(found.simple, f"{task}: simple effects")
+    if factorial.left_out:
+        blocks.append(Paragraph(f"Seeds left out: {', '.join(map(str, factorial.left_out))}.", ""))
+    if len(factorial.levels) > 1:
+        blocks += _steps(factorial.main, f"{task}: main effects in size")
+        if factorial.interactions:
+            blocks += _steps(factorial.simple, f"{task}: simple effects")
     return blocks
 
 
 def _steps(steps: Sequence[Step], title: str) -> list[Block]:
     rows = [
         [
-            one.factor,
-            f"{one.level} against {one.against}",
-            ", ".join(one.held.values()) or "mean over all",
-            difference_text(one.difference),
-            p_text(one.difference.p, bare=True),
-            p_text(one.p_holm, bare=True),
+            step.factor,
+            f"{step.level} against {step.against}",
+            ", ".join(step.held.values()) or "mean over all",
+            difference_text(step.difference),
+            p_text(step.difference.p, bare=True),
+            p_text(step.p_holm, bare=True),
         ]
-        for one in steps[:MAX_STEPS]
+        for step in steps[:MAX_STEPS]
     ]
     header = ["factor", "level", "held", "difference [95 % CI]", "p", "p Holm"]
     blocks: list[Block] = [Grid(header, rows, title)]

@@ -22,7 +22,7 @@ def legend(analysis: Analysis) -> str:
 
 
 def _explanations(analysis: Analysis, group: Group) -> list[str]:
-    columns = [one for one in columns_of(analysis, "report") if one.group == group]
+    columns = [column for column in columns_of(analysis, "report") if column.group == group]
     return [text for column in columns if (text := column.explanation_of(analysis))]
 
 

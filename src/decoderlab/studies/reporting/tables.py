@@ -57,7 +57,7 @@ def table_row(analysis: Analysis, variant: str, task: str) -> TableRow:
 
 
 def cells(columns: Sequence[Column], row: TableRow, missing: str = "") -> list[str]:
-    """Return the texts of a row; one that is not planned says so in its second cell.
+    """Return the texts of a row; the second cell says if the variant is not planned.
 
     Args:
         columns: of the table, the variant's name first.

@@ -94,7 +94,7 @@ def _write_runs(analysis: Analysis, output_dir: Path, folder: Path, shown: set[s
         name = Path(_safe(row.cell.task), _safe(row.cell.variant))
         with SummaryWriter(str(folder / name / f"seed {row.cell.seed}")) as writer:
             scores = row.result["metrics"]["test"].items()
-            metrics = {f"test/{one}": value for one, value in scores}
+            metrics = {f"test/{metric}": value for metric, value in scores}
             add_session(writer, hyperparameters, metrics | {"parameters": row.cell.parameters})
             if row.cell.run_id in examples:
                 run = RunFolder(output_dir / row.cell.folder)
@@ -114,14 +114,14 @@ def _hyperparameters(rows: Sequence[Row]) -> list[dict[str, str | float]]:
         for name, value in row.cell.factors.items():
             values.setdefault(name, []).append(value)
     numbers = {name for name, some in values.items() if all(map(_is_number, some))}
-    found: list[dict[str, str | float]] = []
+    hyperparameters: list[dict[str, str | float]] = []
     for row in rows:
         factors = row.cell.factors.items()
         typed = {name: float(value) if name in numbers else value for name, value in factors}
-        found.append(
+        hyperparameters.append(
             typed | {name: getattr(row.cell, name) for name in ("variant", "task", "seed")}
         )
-    return found
+    return hyperparameters
 
 
 def _is_number(text: str) -> bool:
@@ -174,9 +174,9 @@ def _add_summaries(
     vectors = np.nan_to_num(arrays["summaries"]).astype(float)
     np.savetxt(folder / inside / "tensors.tsv", vectors, fmt="%.6g", delimiter="\t")
     lines = [["source", "target", "length", "first token", "correct"]]
-    for one, length, first in zip(records, arrays["lengths"], arrays["first"], strict=True):
-        right = {True: "yes", False: "no"}.get(one["correct"], "")
-        lines.append([one["source"], one["target"], str(length), str(first), right])
+    for record, length, first in zip(records, arrays["lengths"], arrays["first"], strict=True):
+        right = {True: "yes", False: "no"}.get(record["correct"], "")
+        lines.append([record["source"], record["target"], str(length), str(first), right])
     text = "".join("\t".join(map(_one_line, line)) + "\n" for line in lines)
     (folder / inside / "metadata.tsv").write_text(text, encoding="utf-8")
     projector.embeddings.add(

@@ -33,7 +33,7 @@ def shown_variants(analysis: Analysis, room: int = MAX_SHOWN) -> list[str]:
 
 
 def styles(analysis: Analysis, shown: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return how each variant is drawn; two factors are told apart by colour and by line."""
+    """Return how each variant is drawn; two factors differ by colour and by line."""
     inside, levels = analysis.grid
     drawn: dict[str, dict[str, Any]] = {}
     if len(levels) == 2:

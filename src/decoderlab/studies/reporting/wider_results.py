@@ -12,8 +12,8 @@ def over_all_tasks(analysis: Analysis) -> Section | None:
     if not analysis.overall:
         return None
     rows = [
-        [variant, difference_text(found), str(found.n), p_text(found.p, bare=True)]
-        for variant, found in analysis.overall.items()
+        [variant, difference_text(difference), str(difference.n), p_text(difference.p, bare=True)]
+        for variant, difference in analysis.overall.items()
     ]
     blocks: list[Block] = [
         Grid(["variant", "mean difference over tasks [95 % CI]", "seeds", "p"], rows),
@@ -42,16 +42,18 @@ def published_values(analysis: Analysis) -> Section | None:
         return None
     rows = [
         [
-            f"{one.published.row} minus {one.published.against}"
-            if one.published.against
-            else one.published.row,
-            f"{one.published.value:g}",
-            f"{one.published.tolerance:g}",
-            "–" if not one.n else f"{one.mean:.3f} {interval_text(one.interval)}, n={one.n}",
-            one.word,
-            one.published.source,
+            f"{verdict.published.row} minus {verdict.published.against}"
+            if verdict.published.against
+            else verdict.published.row,
+            f"{verdict.published.value:g}",
+            f"{verdict.published.tolerance:g}",
+            "–"
+            if not verdict.n
+            else f"{verdict.mean:.3f} {interval_text(verdict.interval)}, n={verdict.n}",
+            verdict.word,
+            verdict.published.source,
         ]
-        for one in analysis.published
+        for verdict in analysis.published
     ]
     header = ["of", "published", "tolerance", "ours [95 % CI]", "verdict", "source"]
     return Section(
