@@ -53,6 +53,16 @@ def reported(tmp_path, monkeypatch, **settings) -> dict[str, str]:
     }
 
 
+def row_of(text: str, variant: str, border: str) -> dict[str, str]:
+    """Return a row of a table, by heading."""
+    lines = [line.strip(border).split(border) for line in text.splitlines() if border in line]
+    cells = [[cell.strip() for cell in line] for line in lines]
+    heading, row = (
+        next(line for line in cells if line[0] == name) for name in ("variant", variant)
+    )
+    return dict(zip(heading, row, strict=True))
+
+
 def test_a_column_defined_once_is_in_every_table_and_in_the_legend(tmp_path, monkeypatch, extended):
     texts = reported(tmp_path, monkeypatch)
     headings = {
@@ -68,8 +78,8 @@ def test_a_column_defined_once_is_in_every_table_and_in_the_legend(tmp_path, mon
     for name in ("report.md", "report.tex", "report.html"):
         text = re.sub(r"\s+", " ", texts[name])
         assert "interval. median: the score of the seed in the middle. n: runs finished" in text
-    (line,) = (line for line in texts["report.md"].splitlines() if line.startswith("| b |"))
-    assert line.split(" | ")[2] == "0.6000"
+    assert row_of(texts["report.md"], "b", "|")[r"median\_50 %"] == "0.6000"
+    assert row_of(texts["terminal"].replace("┃", "│"), "b", "│")["median_50 %"] == "0.6000"
 
 
 def test_a_column_that_a_study_does_not_show_is_nowhere(tmp_path, monkeypatch):
@@ -137,19 +147,16 @@ def test_a_comparison_without_pairs_is_empty_in_files_and_a_dash_in_the_terminal
     plan = study(tmp_path, {"a": A, "b": ["PLANNED"] * 8})
     plan.write(tmp_path, {cell.run_id: {} for cell in plan.cells})
     report = build_report(plan, tmp_path)
-    text = (report.folder / "report.md").read_text()
-    assert re.search(r"^\| b \| – \| 0/8 \|  \|  \|  \|  \|  \| not run \|", text, flags=re.M)
+    row = row_of((report.folder / "report.md").read_text(), "b", "|")
+    compared = [column for column in COLUMNS if column.group == "comparison" and not column.changes]
+    assert {row.get(column.heading, "") for column in compared} == {""}
+    assert (row["n"], row["verdict"]) == ("0/8", "not run")
     shown = io.StringIO()
     monkeypatch.setattr(terminal_table, "output", lambda: Console(file=shown, width=200))
     terminal_table.print_table(report)
-    (line,) = (line for line in shown.getvalue().splitlines() if line.startswith("│ b "))
-    assert [cell.strip() for cell in line.strip("│").split("│")][1:6] == [
-        "–",
-        "0/8",
-        "–",
-        "–",
-        "not run",
-    ]
+    row = row_of(shown.getvalue().replace("┃", "│"), "b", "│")
+    assert (row["mean [95 % CI]"], row["n"], row["verdict"]) == ("–", "0/8", "not run")
+    assert row["difference [95 % CI]"] == row["p Holm"] == "–"
 
 
 def test_a_variant_that_a_task_does_not_have_says_so(tmp_path):
