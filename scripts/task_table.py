@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from decoderlab.studies.analysis.comparisons import Analysis
 from decoderlab.studies.analysis.results import read_rows
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import read_plan
-from decoderlab.studies.reporting.sections import mean_text
+from decoderlab.studies.reporting.cell_texts import mean_text
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from decoderlab.studies.analysis.comparisons import Analysis
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import read_plan
 from decoderlab.studies.reporting.build import build_report
 from decoderlab.studies.reporting.tensorboard_study import write_board

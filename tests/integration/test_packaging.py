@@ -51,8 +51,9 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
     assert where.startswith(str(tmp_path / "clean"))
     for path in conf_dir().rglob("*.yaml"):
         assert (Path(where) / path.relative_to(conf_dir())).read_text() == path.read_text()
-    template = "decoderlab/studies/report.html.jinja"
-    assert template in zipfile.ZipFile(wheel).namelist()
+    packed = zipfile.ZipFile(wheel).namelist()
+    for template in ("report.html", "report.md", "report.tex", "table.tex"):
+        assert f"decoderlab/studies/reporting/templates/{template}.jinja" in packed
     printed = checked(
         train, "debug=fast", "training.max_steps=2", "task.num_train=100", cwd=tmp_path
     )

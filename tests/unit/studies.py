@@ -12,8 +12,8 @@ from decoderlab.config.run_config import RunConfig
 from decoderlab.config.study_settings import Budget, Study
 from decoderlab.records.run_folder import RunFolder, sealed, write_json, write_text
 from decoderlab.records.run_result import SCHEMA
-from decoderlab.studies.analysis.comparisons import Analysis
 from decoderlab.studies.analysis.results import Row, read_rows
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Cell, Plan
 from tests.conftest import composed
 

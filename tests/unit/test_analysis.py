@@ -11,13 +11,11 @@ from scipy import stats
 from decoderlab.config.errors import ConfigError
 from decoderlab.config.study_settings import Published
 from decoderlab.records.run_result import RunResult
-from decoderlab.studies.analysis.comparisons import (
-    Analysis,
-    factor_levels,
-    judge_published,
-)
+from decoderlab.studies.analysis.factor_levels import factor_levels
 from decoderlab.studies.analysis.factorial import Factorial
+from decoderlab.studies.analysis.published_verdicts import judge_published
 from decoderlab.studies.analysis.results import Row
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Cell, Plan
 from decoderlab.studies.reporting.two_studies import compare_studies
 from decoderlab.studies.statistics import Interval, equivalence, wilson

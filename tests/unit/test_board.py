@@ -19,9 +19,9 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from decoderlab.records.run_folder import RunFolder, sealed, write_json
-from decoderlab.studies.analysis.comparisons import Analysis
 from decoderlab.studies.analysis.curves import learning_curve
 from decoderlab.studies.analysis.results import read_rows
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Cell, Plan
 from decoderlab.studies.reporting import tensorboard_study
 from decoderlab.training.probes import Probes
@@ -164,7 +164,7 @@ def test_means_are_the_learning_curve_and_the_charts_find_them(tmp_path):
             (series.upper, profile.high),
         ):
             points = events.Scalars(tag)
-            assert [one.step for one in points] == profile.places.tolist() == [1, 2, 3]
+            assert [one.step for one in points] == profile.positions.tolist() == [1, 2, 3]
             assert [one.value for one in points] == pytest.approx(values.tolist())
         assert sorted(events.Tags()["scalars"]) == sorted(
             [series.value, series.lower, series.upper]

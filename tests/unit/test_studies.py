@@ -17,12 +17,14 @@ import decoderlab
 from decoderlab.cli.report import main
 from decoderlab.config.errors import ConfigError
 from decoderlab.records.run_folder import RunFolder, sealed, write_json
-from decoderlab.studies.analysis.comparisons import Analysis
 from decoderlab.studies.analysis.factorial import Factorial
 from decoderlab.studies.analysis.results import read_rows
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import factors, labels, read_plan
 from decoderlab.studies.reporting.build import build_report, print_table
 from decoderlab.studies.reporting.figures import shown_variants, styles
+from decoderlab.studies.reporting.terminal_table import print_table
+from decoderlab.studies.reporting.variant_styles import shown_variants, styles
 from tests.unit.studies import ENVIRONMENT, result, signature, study, write, write_run
 
 A = [0.50, 0.52, 0.48, 0.51, 0.49, 0.50, 0.53, 0.47]
@@ -117,7 +119,7 @@ def test_runs_measured_in_different_ways_are_flagged_and_not_compared(tmp_path):
     assert "mixed code" in text
 
 
-def test_names_cannot_break_the_views(tmp_path):
+def test_names_cannot_break_a_format(tmp_path):
     name = "=a|b<script>alert(1)</script>&_%#$^~\\{}é漢"
     plan = study(tmp_path, {name: [0.5, 0.6], "b": [0.5, 0.6]}, baseline=None)
     text = report_text(tmp_path, plan)
@@ -195,7 +197,7 @@ def test_a_plan_that_changed_says_so_in_the_footer(tmp_path):
     assert "minimum_effect changed" in text
 
 
-def test_a_failure_shows_with_both_views(tmp_path):
+def test_a_failure_shows_with_both_means(tmp_path):
     plan = study(tmp_path, {"a": A, "b": [*(one + 0.2 for one in A[:7]), "DIVERGED"]})
     text = report_text(tmp_path, plan)
     assert "| 7/8, 1 failed |" in text
@@ -411,7 +413,7 @@ def test_the_table_in_the_terminal_fits_any_width(tmp_path, monkeypatch, width):
     report = build_report(plan, tmp_path)
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, force_terminal=True)
-    monkeypatch.setattr("decoderlab.studies.reporting.build.output", lambda: console)
+    monkeypatch.setattr("decoderlab.studies.reporting.terminal_table.output", lambda: console)
     print_table(report)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", buffer.getvalue())
     assert max(map(len, plain.splitlines())) <= width

@@ -51,7 +51,8 @@ def build(study: str, output_dir: Path, tensorboard: bool) -> int:
     """
     from decoderlab.common.progress import say
     from decoderlab.studies.design.plan_file import read_plan
-    from decoderlab.studies.reporting.build import build_report, print_table
+    from decoderlab.studies.reporting.build import build_report
+    from decoderlab.studies.reporting.terminal_table import print_table
 
     report = build_report(read_plan(output_dir, study), output_dir)
     print_table(report)

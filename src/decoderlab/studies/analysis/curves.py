@@ -17,53 +17,55 @@ from decoderlab.studies.statistics import Bounds, summarise
 SHARE = 0.0, 1.0
 
 
-class Profile(NamedTuple):
-    """A mean over seeds with its Student-t interval, cut at what can be, place by place.
+class Curve(NamedTuple):
+    """A mean over seeds with its Student-t interval, by position.
+
+    Intervals are cut at what the metric can be.
 
     Shapes:
-        places, mean, low, high: (P,); the ends equal the mean where there is no interval.
+        positions, mean, low, high: (P,); the ends equal the mean where there is no interval.
     """
 
-    places: np.ndarray
+    positions: np.ndarray
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
 
 
-def learning_curve(rows: Iterable[Row], output_dir: Path, metric: str) -> Profile:
-    """Return the validation score by update, where all finished runs have one."""
+def learning_curve(rows: Iterable[Row], output_dir: Path, metric: str) -> Curve:
+    """Return the validation score by update, where all finished runs have it."""
     curves, rows = [], list(rows)
     for row in rows:
         if row.result is not None:
             curves.append(validations(RunFolder(output_dir / row.cell.folder), metric))
-    common = set.intersection(*(set(one) for one in curves)) if curves else set()
+    common = set.intersection(*(set(curve) for curve in curves)) if curves else set()
     bounds = scores_in(rows)[metric].bounds if common else SHARE
-    return _profile({step: [one[step] for one in curves] for step in common}, bounds)
+    return _curve({step: [curve[step] for curve in curves] for step in common}, bounds)
 
 
 def validations(folder: RunFolder, metric: str) -> dict[int, float]:
     """Return the validation scores of a run by update."""
-    name, found = f"validation/{metric}", {}
+    name, scores = f"validation/{metric}", {}
     try:
         for line in folder.metrics.read_text().splitlines():
             if name in line:
                 record = json.loads(line)
-                found[record["step"]] = record[name]
+                scores[record["step"]] = record[name]
     except (OSError, ValueError, KeyError):
-        pass  # a picture less; the result has its own hash
-    return found
+        pass  # a figure less; the result has its own hash
+    return scores
 
 
-def by_length(rows: Iterable[Row]) -> Profile:
+def by_length(rows: Iterable[Row]) -> Curve:
     """Return the share of correct test examples by target length in tokens."""
     values: dict[int, list[float]] = {}
     for probes in _probes(rows):
         for length, (number, correct) in probes.get("by_length", {}).items():
             values.setdefault(int(length), []).append(correct / number)
-    return _profile(values)
+    return _curve(values)
 
 
-def by_position(rows: Iterable[Row], how: str) -> Profile:
+def by_position(rows: Iterable[Row], how: str) -> Curve:
     """Return the share of right tokens by target position, counted from 1.
 
     Of real values it is the mean absolute error, in the data's units.
@@ -79,24 +81,24 @@ def by_position(rows: Iterable[Row], how: str) -> Profile:
         counts = probes["by_position"]
         if "correct" not in probes:
             most = math.inf
-        for place, number in enumerate(counts["number"], start=1):
+        for position, number in enumerate(counts["number"], start=1):
             # A handful of very long targets says nothing but noise.
             if number >= max(0.01 * counts["number"][0], 1):
-                free, forced = (counts[name][place - 1] / number for name in ("free", "forced"))
+                free, forced = (counts[name][position - 1] / number for name in ("free", "forced"))
                 share = {"free": free, "forced": forced, "bias": forced - free}[how]
-                values.setdefault(place, []).append(share)
-    return _profile(values, (-most if how == "bias" else 0.0, most))
+                values.setdefault(position, []).append(share)
+    return _curve(values, (-most if how == "bias" else 0.0, most))
 
 
-def summary_influence(rows: Iterable[Row]) -> Profile:
+def summary_influence(rows: Iterable[Row]) -> Curve:
     """Return how far another example's summary moves the output distribution, by position."""
     values: dict[int, list[float]] = {}
     for probes in _probes(rows):
         counts = probes["by_position"]["number"]
-        for place, distance in enumerate(probes["summary_influence"], start=1):
-            if counts[place - 1] >= max(0.01 * counts[0], 1):
-                values.setdefault(place, []).append(distance)
-    return _profile(values, (0.0, math.inf))
+        for position, distance in enumerate(probes["summary_influence"], start=1):
+            if counts[position - 1] >= max(0.01 * counts[0], 1):
+                values.setdefault(position, []).append(distance)
+    return _curve(values, (0.0, math.inf))
 
 
 def plane(summaries: np.ndarray) -> tuple[np.ndarray, float]:
@@ -123,10 +125,10 @@ def _probes(rows: Iterable[Row]) -> list[dict]:
     return [row.result.probes for row in rows if row.result and row.result.probes]
 
 
-def _profile(values: dict[int, Sequence[float]], bounds: Bounds = SHARE) -> Profile:
-    places = sorted(values)
-    summaries = [summarise(values[place], bounds=bounds) for place in places]
-    mean = np.array([one.mean for one in summaries])
-    low, high = (np.array([getattr(one, end) for one in summaries]) for end in ("low", "high"))
+def _curve(values: dict[int, Sequence[float]], bounds: Bounds = SHARE) -> Curve:
+    positions = sorted(values)
+    summaries = [summarise(values[position], bounds=bounds) for position in positions]
+    mean = np.array([each.mean for each in summaries])
+    low, high = (np.array([getattr(each, end) for each in summaries]) for end in ("low", "high"))
     low, high = (np.where(np.isnan(end), mean, end) for end in (low, high))
-    return Profile(np.array(places), mean, low, high)
+    return Curve(np.array(positions), mean, low, high)

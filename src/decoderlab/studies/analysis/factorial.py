@@ -32,7 +32,7 @@ class Effect:
         p: of F, with that correction.
         p_holm: adjusted over the effects of the analysis.
         p_sign_flip: of the exact test that flips the signs of each seed's contrasts, which asks
-            for symmetry in place of normality and sphericity.
+            for symmetry instead of normality and sphericity.
         partial_eta_squared: share of what varies within seeds that the effect explains.
     """
 
@@ -97,7 +97,7 @@ class Factorial:
     @property
     def interactions(self) -> list[Effect]:
         """The interactions that are real; where there are any, main effects claim too much."""
-        return [one for one in self.effects if len(one.factors) > 1 and one.real]
+        return [effect for effect in self.effects if len(effect.factors) > 1 and effect.real]
 
 
 def analyse(
@@ -114,14 +114,14 @@ def analyse(
     """
     names = list(levels)
     combinations = list(itertools.product(*levels.values()))
-    if missing := [one for one in combinations if one not in scores]:
+    if missing := [cell for cell in combinations if cell not in scores]:
         raise ValueError(f"the grid of {', '.join(names)} lacks {' '.join(missing[0])}")
-    everywhere = set.intersection(*(set(scores[one]) for one in combinations))
-    anywhere = set.union(*(set(scores[one]) for one in combinations))
+    everywhere = set.intersection(*(set(scores[cell]) for cell in combinations))
+    anywhere = set.union(*(set(scores[cell]) for cell in combinations))
     seeds = tuple(sorted(everywhere))
     if len(seeds) < PILOT_SEEDS:
         return None
-    table = np.array([[scores[one][seed] for one in combinations] for seed in seeds])
+    table = np.array([[scores[cell][seed] for cell in combinations] for seed in seeds])
     effects = variance_table(table, {name: len(some) for name, some in levels.items()})
     return Factorial(
         levels={name: list(some) for name, some in levels.items()},
@@ -172,8 +172,8 @@ def variance_table(table: np.ndarray, sizes: Mapping[str, int]) -> tuple[Effect,
                     partial_eta_squared=explained / (explained + error) if explained else 0.0,
                 )
             )
-    adjusted = holm([one.p for one in effects])
-    return tuple(replace(one, p_holm=p) for one, p in zip(effects, adjusted, strict=True))
+    adjusted = holm([effect.p for effect in effects])
+    return tuple(replace(effect, p_holm=p) for effect, p in zip(effects, adjusted, strict=True))
 
 
 def _contrasts(sizes: Mapping[str, int], chosen: Sequence[str]) -> np.ndarray:
@@ -193,8 +193,8 @@ def _epsilon(scores: np.ndarray) -> float:
     squared = float(np.square(covariance).sum())
     if not squared:
         return 1.0
-    found = float(np.trace(covariance)) ** 2 / (len(covariance) * squared)
-    return min(max(found, 1 / len(covariance)), 1.0)
+    epsilon = float(np.trace(covariance)) ** 2 / (len(covariance) * squared)
+    return min(max(epsilon, 1 / len(covariance)), 1.0)
 
 
 def _main_effects(table: np.ndarray, levels: Mapping[str, Sequence[str]]) -> tuple[Step, ...]:
@@ -208,14 +208,14 @@ def _simple_effects(table: np.ndarray, levels: Mapping[str, Sequence[str]]) -> t
     steps: dict[str, list[Step]] = {}
     for name, first, level, change in _changes(table, levels):
         others = {other: some for other, some in levels.items() if other != name}
-        for place in np.ndindex(change.shape[1:]):
+        for index in np.ndindex(change.shape[1:]):
             held = {
-                other: some[at] for (other, some), at in zip(others.items(), place, strict=True)
+                other: some[at] for (other, some), at in zip(others.items(), index, strict=True)
             }
-            difference = paired(change[:, *place])
+            difference = paired(change[:, *index])
             step = Step(name, level, first, held, difference, math.nan)
             steps.setdefault(name, []).append(step)
-    return tuple(one for some in steps.values() for one in _adjusted(some))
+    return tuple(step for some in steps.values() for step in _adjusted(some))
 
 
 def _changes(
@@ -225,11 +225,11 @@ def _changes(
     cube = table.reshape(len(table), *map(len, levels.values()))
     for axis, (name, (first, *rest)) in enumerate(levels.items(), start=1):
         by_level = np.moveaxis(cube, axis, 0)
-        for place, level in enumerate(rest, start=1):
-            yield name, first, level, by_level[place] - by_level[0]
+        for index, level in enumerate(rest, start=1):
+            yield name, first, level, by_level[index] - by_level[0]
 
 
 def _adjusted(steps: Iterable[Step]) -> tuple[Step, ...]:
     steps = list(steps)
-    adjusted = holm([one.difference.p for one in steps])
-    return tuple(replace(one, p_holm=p) for one, p in zip(steps, adjusted, strict=True))
+    adjusted = holm([step.difference.p for step in steps])
+    return tuple(replace(step, p_holm=p) for step, p in zip(steps, adjusted, strict=True))

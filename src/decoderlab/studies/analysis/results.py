@@ -77,6 +77,16 @@ def parts_of(signature: str) -> dict[str, str]:
     return dict(part.split(":", 1) for part in signature.split("|"))
 
 
+def parts_without(signature: str, *names: str) -> frozenset[tuple[str, str]]:
+    """Return what a signature is made of, without some parts, to be compared.
+
+    Example:
+        >>> sorted(parts_without("generation:greedy|n:500|data:718a", "data"))
+        [('generation', 'greedy'), ('n', '500')]
+    """
+    return frozenset(part for part in parts_of(signature).items() if part[0] not in names)
+
+
 def num_examples(signature: str) -> int:
     """Return of how many test examples a signature speaks.
 
@@ -210,7 +220,7 @@ def as_csv(table: pd.DataFrame) -> str:
     texts = table.copy()
     for name in texts.columns:
         if texts[name].dtype.kind not in "iuf":
-            texts[name] = [_harmless(one) for one in texts[name]]
+            texts[name] = [_harmless(text) for text in texts[name]]
     for name in ("steps", "best_step"):
         texts[name] = texts[name].astype("Int64")
     return texts.to_csv(index=False, lineterminator="\n")

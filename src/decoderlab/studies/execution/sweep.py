@@ -28,7 +28,8 @@ from decoderlab.studies.design.plan_file import Cell, plan_file
 from decoderlab.studies.design.preparation import Planned, is_left_alone, make_plan
 from decoderlab.studies.execution.pool import Job, give_up
 from decoderlab.studies.execution.tuning import Tuner
-from decoderlab.studies.reporting.build import build_report, print_table
+from decoderlab.studies.reporting.build import build_report
+from decoderlab.studies.reporting.terminal_table import print_table
 from decoderlab.training.code_changes import code_digest
 
 Start = Callable[[Sequence[Job], Path], None]

@@ -1,12 +1,18 @@
-"""The report as Markdown and as LaTeX."""
+"""The report in each format: a template, and one function that escapes text for it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from decoderlab.studies.reporting.sections import Grid, Items, Section, Shown, Text
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from markupsafe import escape as html_text
 
-WIDE = 9  # columns
+from decoderlab.studies.reporting.blocks import Grid, Section
+
+WIDE = 9  # columns from which a LaTeX table has pages of its own, laid across
 MARKDOWN_SPECIAL = "\\|<>`*_"
 LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -26,46 +32,21 @@ LATEX_SPECIAL = {
     "–": "--",
     "·": r"\textperiodcentered{}",
 }
+# Braces and percent signs have a meaning in LaTeX.
+LATEX_DELIMITERS = {
+    "block_start_string": "<%",
+    "block_end_string": "%>",
+    "variable_start_string": "<<",
+    "variable_end_string": ">>",
+    "comment_start_string": "<#",
+    "comment_end_string": "#>",
+}
 
 
 def markdown(title: str, question: str | None, parts: Sequence[Section]) -> str:
     """Return the report as Markdown; figures are files under `figures/`."""
-    lines = [f"# {_md(title)}", ""]
-    if question:
-        lines += [_md(question), ""]
-    for part in parts:
-        if part.appendix:
-            continue
-        lines += [f"## {_md(part.title)}", ""]
-        for block in part.blocks:
-            match block:
-                case Text(text, strong):
-                    lines += [(f"**{_md(strong.strip())}** " if strong else "") + _md(text), ""]
-                case Items(items):
-                    lines += [*(f"* {_md(item)}" for item in items), ""]
-                case Grid():
-                    lines += [*_markdown_table(block), ""]
-                case Shown(picture):
-                    lines += [f"![{_md(picture.title)}](figures/{picture.name}.png)", ""]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _markdown_table(grid: Grid) -> list[str]:
-    lines = [f"**{_md(grid.title)}**", ""] if grid.title else []
-    lines.append(f"| {' | '.join(map(_md, grid.header))} |")
-    lines.append(f"|---|{'---:|' * (len(grid.header) - 1)}")
-    for number, row in enumerate(grid.rows):
-        cells = [_md(cell) for cell in row]
-        if number in grid.strong:
-            cells[0] = f"**{cells[0]}**"
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
-
-
-def _md(text: str) -> str:
-    for character in MARKDOWN_SPECIAL:
-        text = text.replace(character, f"\\{character}")
-    return " ".join(text.split("\n"))
+    template = _environment(markdown_text).get_template("report.md.jinja")
+    return template.render(title=title, question=question, parts=parts)
 
 
 def latex(title: str, question: str | None, parts: Sequence[Section]) -> str:
@@ -74,95 +55,79 @@ def latex(title: str, question: str | None, parts: Sequence[Section]) -> str:
     It needs booktabs, graphicx, longtable and pdflscape, which every TeX distribution has, and
     compiles with pdflatex; letters beyond Latin-1 are written as their code points.
     """
-    lines = [
-        r"\documentclass[10pt,a4paper]{article}",
-        r"\usepackage[T1]{fontenc}",
-        r"\usepackage[utf8]{inputenc}",
-        r"\usepackage[margin=20mm]{geometry}",
-        r"\usepackage{booktabs,graphicx,longtable,pdflscape}",
-        r"\setlength{\parindent}{0pt}\setlength{\parskip}{4pt}",
-        r"\begin{document}",
-        rf"\section*{{{_tex(title)}}}",
-    ]
-    if question:
-        lines += [_tex(question), ""]
-    for part in parts:
-        if part.appendix:
-            continue
-        lines.append(rf"\subsection*{{{_tex(part.title)}}}")
-        for block in part.blocks:
-            match block:
-                case Text(text, strong):
-                    opening = rf"\textbf{{{_tex(strong)}}}" if strong else ""
-                    lines += [opening + _tex(text), ""]
-                case Items(items):
-                    lines += [r"\begin{itemize}", *(rf"\item {_tex(one)}" for one in items)]
-                    lines += [r"\end{itemize}"]
-                case Grid():
-                    lines += _latex_table(block)
-                case Shown(picture):
-                    file = rf"figures/{picture.name}.png"
-                    lines += [
-                        r"\begin{center}",
-                        rf"\includegraphics[width=\linewidth,height=0.8\textheight,"
-                        rf"keepaspectratio]{{{file}}}",
-                        r"\end{center}",
-                    ]
-    return "\n".join([*lines, r"\end{document}", ""])
+    return _latex_template("report.tex.jinja").render(title=title, question=question, parts=parts)
 
 
-def _latex_table(grid: Grid) -> list[str]:
-    """Return a table that may go on over pages; a wide one has pages of its own, laid across."""
-    columns = "l" + "r" * (len(grid.header) - 1)
-    wide = len(grid.header) >= WIDE
-    size = r"\tiny" if wide else r"\scriptsize"
-    header = " & ".join(_tex(one) for one in grid.header) + r" \\"
-    lines = [
-        "{" + size + r"\setlength{\tabcolsep}{2pt}",
-        rf"\begin{{longtable}}{{@{{}}{columns}@{{}}}}",
-    ]
-    if grid.title:
-        lines.append(
-            rf"\multicolumn{{{len(grid.header)}}}{{@{{}}l}}{{\textbf{{{_tex(grid.title)}}}}} \\"
-        )
-    lines += [r"\toprule", header, r"\midrule", r"\endhead", r"\bottomrule", r"\endfoot"]
-    for number, row in enumerate(grid.rows):
-        cells = [_tex(cell) for cell in row]
-        if number in grid.strong:
-            cells[0] = rf"\textbf{{{cells[0]}}}"
-        lines.append(_brackets(" & ".join(cells)) + r" \\")
-    lines.append(r"\end{longtable}}")
-    return [r"\begin{landscape}", *lines, r"\end{landscape}", ""] if wide else [*lines, ""]
-
-
-def _tex(text: str) -> str:
-    def one(character: str) -> str:
-        if character in LATEX_SPECIAL:
-            return LATEX_SPECIAL[character]
-        if character in "\n\t":
-            return " "
-        known = character.isascii() or 0xA1 <= ord(character) <= 0xFF
-        return character if known else rf"\texttt{{U+{ord(character):04X}}}"
-
-    return "".join(map(one, text))
-
-
-def short_tables(grids: Sequence[Grid]) -> str:
+def paper_tables(grids: Sequence[Grid]) -> str:
     r"""Return tables to be put into somebody's own paper by \input; they need booktabs alone."""
-    lines = []
-    for grid in grids:
-        columns = "l" + "r" * (len(grid.header) - 2) + ("l" if len(grid.header) > 3 else "r")
-        lines += [f"% {_tex(grid.title)}", rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}"]
-        lines += [r"\toprule", _tex_row(grid.header), r"\midrule"]
-        lines += [_tex_row(row) for row in grid.rows]
-        lines += [r"\bottomrule", r"\end{tabular}", ""]
-    return "\n".join(lines)
+    return _latex_template("table.tex.jinja").render(grids=grids)
 
 
-def _tex_row(cells: Sequence[str]) -> str:
-    return _brackets(" & ".join(_tex(cell) for cell in cells)) + r" \\"
+def html(title: str, question: str | None, parts: Sequence[Section]) -> str:
+    """Return the report as one file that needs nothing else, not even a network."""
+    template = _environment(html_text, keep_trailing_newline=False).get_template(
+        "report.html.jinja"
+    )
+    return template.render(
+        title=title,
+        question=question,
+        parts=parts,
+        base64=lambda png: base64.b64encode(png).decode(),
+    )
 
 
-def _brackets(text: str) -> str:
-    # One at the beginning of a line would be taken for an argument of the break before.
-    return text.replace("[", "{[}")
+def markdown_text(text: str) -> str:
+    r"""Escape a text for Markdown.
+
+    Example:
+        >>> print(markdown_text("a_b | c"))
+        a\_b \| c
+    """
+    for character in MARKDOWN_SPECIAL:
+        text = text.replace(character, f"\\{character}")
+    return text.replace("\n", " ")
+
+
+def latex_text(text: str) -> str:
+    r"""Escape a text for LaTeX; what pdflatex has no letter for is written as its code point.
+
+    Example:
+        >>> print(latex_text("50 % of a_b"))
+        50 \% of a\_b
+    """
+    return "".join(map(_latex_character, text))
+
+
+def _latex_character(character: str) -> str:
+    if character in LATEX_SPECIAL:
+        return LATEX_SPECIAL[character]
+    if character in "\n\t":
+        return " "
+    known = character.isascii() or 0xA1 <= ord(character) <= 0xFF
+    return character if known else rf"\texttt{{U+{ord(character):04X}}}"
+
+
+def _latex_template(name: str) -> Any:
+    environment = _environment(latex_text, **LATEX_DELIMITERS)
+    environment.globals["wide_columns"] = WIDE
+    # A bracket at the beginning of a line would be taken for an argument of the break before.
+    environment.filters["cell"] = lambda text: Markup(latex_text(text).replace("[", "{[}"))
+    return environment.get_template(name)
+
+
+def _environment(escape: Callable[[str], str], **settings: Any) -> Environment:
+    """Return an environment in which whatever a template puts in is escaped, once.
+
+    Templates are marked as safe themselves, and so is what a macro or the filter `safe` returns.
+    """
+
+    def escaped(value: Any) -> Markup:
+        return value if isinstance(value, Markup) else Markup(escape(str(value)))
+
+    return Environment(
+        loader=PackageLoader("decoderlab.studies.reporting", "templates"),
+        autoescape=True,
+        finalize=escaped,
+        undefined=StrictUndefined,
+        **{"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True} | settings,
+    )

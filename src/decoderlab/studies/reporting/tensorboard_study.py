@@ -22,11 +22,11 @@ from torch.utils.tensorboard import SummaryWriter
 from decoderlab.common.progress import track
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.records.tensorboard import add_samples, add_session
-from decoderlab.studies.analysis.comparisons import Analysis
-from decoderlab.studies.analysis.curves import Profile, learning_curve
+from decoderlab.studies.analysis.curves import Curve, learning_curve
 from decoderlab.studies.analysis.results import Row
-from decoderlab.studies.reporting.figures import shown_variants
-from decoderlab.studies.reporting.sections import samples
+from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.reporting.appendix import samples
+from decoderlab.studies.reporting.variant_styles import shown_variants
 from decoderlab.training import probes
 
 NUM_SAMPLES = 10
@@ -34,7 +34,7 @@ MAX_INCHES = 12.0
 
 
 def write_board(analysis: Analysis, output_dir: Path) -> Path:
-    """Write the TensorBoard events of a study, in place of those written before.
+    """Write the TensorBoard events of a study, instead of those written before.
 
     HPARAMS lists every finished run; Custom Scalars shows the validation scores of each variant
     with their 95 % interval; Images, Text and Projector show what the first seed's models do. Of
@@ -72,9 +72,9 @@ def _write(analysis: Analysis, output_dir: Path, folder: Path) -> None:
     cells = [(key, rows) for key, rows in analysis.by_cell.items() if key[0] in shown]
     charts: dict[str, Sequence[Any]] = {}
     for (variant, task), rows in track(cells, "averaging the runs"):
-        place = folder / "mean" / _safe(task) / _safe(variant)
-        profile = learning_curve(rows, output_dir, analysis.metric)
-        if tags := _add_means(place, _safe(task), analysis.metric, profile):
+        mean_folder = folder / "mean" / _safe(task) / _safe(variant)
+        curve = learning_curve(rows, output_dir, analysis.metric)
+        if tags := _add_means(mean_folder, _safe(task), analysis.metric, curve):
             charts[task] = ["Margin", tags]
     if charts:
         metric = analysis.scale.label
@@ -93,7 +93,7 @@ def _write_runs(analysis: Analysis, output_dir: Path, folder: Path, shown: set[s
         name = Path(_safe(row.cell.task), _safe(row.cell.variant))
         with SummaryWriter(str(folder / name / f"seed {row.cell.seed}")) as writer:
             scores = row.result.metrics.test.items()
-            metrics = {f"test/{one}": value for one, value in scores}
+            metrics = {f"test/{metric}": value for metric, value in scores}
             add_session(writer, hyperparameters, metrics | {"parameters": row.cell.parameters})
             if row.cell.run_id in examples:
                 run = RunFolder(output_dir / row.cell.folder)
@@ -113,14 +113,14 @@ def _hyperparameters(rows: Sequence[Row]) -> list[dict[str, str | float]]:
         for name, value in row.cell.factors.items():
             values.setdefault(name, []).append(value)
     numbers = {name for name, some in values.items() if all(map(_is_number, some))}
-    found: list[dict[str, str | float]] = []
+    hyperparameters: list[dict[str, str | float]] = []
     for row in rows:
         factors = row.cell.factors.items()
         typed = {name: float(value) if name in numbers else value for name, value in factors}
-        found.append(
+        hyperparameters.append(
             typed | {name: getattr(row.cell, name) for name in ("variant", "task", "seed")}
         )
-    return found
+    return hyperparameters
 
 
 def _is_number(text: str) -> bool:
@@ -132,9 +132,9 @@ def _is_number(text: str) -> bool:
 
 def _add_attention(writer: SummaryWriter, task: str, arrays: dict[str, np.ndarray]) -> None:
     """Add an image for each example: a row is a generated token, dark is 1."""
-    for place, weights in enumerate(arrays.get("attention", ())):
+    for index, weights in enumerate(arrays.get("attention", ())):
         source, target = (
-            json.loads(str(arrays[f"attention_{side}"][place])) for side in ("source", "target")
+            json.loads(str(arrays[f"attention_{side}"][index])) for side in ("source", "target")
         )
         size = [min(1.2 + 0.3 * len(tokens), MAX_INCHES) for tokens in (source, target)]
         figure = Figure(figsize=size, layout="constrained")
@@ -147,7 +147,7 @@ def _add_attention(writer: SummaryWriter, task: str, arrays: dict[str, np.ndarra
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         picture = np.asarray(canvas.buffer_rgba())[..., :3]
-        writer.add_image(f"{task}/attention, example {place + 1}", picture, dataformats="HWC")
+        writer.add_image(f"{task}/attention, example {index + 1}", picture, dataformats="HWC")
 
 
 def _one_line(text: str) -> str:
@@ -163,40 +163,40 @@ def _add_summaries(
 ) -> None:
     """Write the summaries of a run's test examples where the projector finds them.
 
-    In place of `SummaryWriter.add_embedding`, in which a tab in a label shifts the columns.
+    Instead of `SummaryWriter.add_embedding`, in which a tab in a label shifts the columns.
     """
     records = samples(run, len(arrays.get("summaries", ())))
     if not records or len(records) < len(arrays["summaries"]):
         return
-    place = "projector" / name
-    (folder / place).mkdir(parents=True)
+    inside = "projector" / name
+    (folder / inside).mkdir(parents=True)
     vectors = np.nan_to_num(arrays["summaries"]).astype(float)
-    np.savetxt(folder / place / "tensors.tsv", vectors, fmt="%.6g", delimiter="\t")
+    np.savetxt(folder / inside / "tensors.tsv", vectors, fmt="%.6g", delimiter="\t")
     lines = [["source", "target", "length", "first token", "correct"]]
-    for one, length, first in zip(records, arrays["lengths"], arrays["first"], strict=True):
-        right = {True: "yes", False: "no"}.get(one["correct"], "")
-        lines.append([one["source"], one["target"], str(length), str(first), right])
+    for record, length, first in zip(records, arrays["lengths"], arrays["first"], strict=True):
+        right = {True: "yes", False: "no"}.get(record["correct"], "")
+        lines.append([record["source"], record["target"], str(length), str(first), right])
     text = "".join("\t".join(map(_one_line, line)) + "\n" for line in lines)
-    (folder / place / "metadata.tsv").write_text(text, encoding="utf-8")
+    (folder / inside / "metadata.tsv").write_text(text, encoding="utf-8")
     projector.embeddings.add(
         tensor_name=name.as_posix(),
-        tensor_path=(place / "tensors.tsv").as_posix(),
-        metadata_path=(place / "metadata.tsv").as_posix(),
+        tensor_path=(inside / "tensors.tsv").as_posix(),
+        metadata_path=(inside / "metadata.tsv").as_posix(),
     )
 
 
-def _add_means(folder: Path, task: str, metric: str, profile: Profile) -> list[str]:
+def _add_means(folder: Path, task: str, metric: str, curve: Curve) -> list[str]:
     """Write a mean and its interval as a run of their own; return their tags, [] without any.
 
     A margin chart shows all runs that have its tags: the task is in them, so that each has its own.
     """
-    if not len(profile.places):
+    if not len(curve.positions):
         return []
-    ends = {"mean": profile.mean, "low": profile.low, "high": profile.high}
+    ends = {"mean": curve.mean, "low": curve.low, "high": curve.high}
     tags = {end: f"{task}/validation {metric}, {end}" for end in ends}
     with SummaryWriter(str(folder)) as writer:
         for end, values in ends.items():
-            for step, value in zip(profile.places.tolist(), values.tolist(), strict=True):
+            for step, value in zip(curve.positions.tolist(), values.tolist(), strict=True):
                 writer.add_scalar(tags[end], value, step)
     return list(tags.values())
 

@@ -1,0 +1,282 @@
+"""What a study's runs say, by the declared protocol: entries, comparisons, factors, verdicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from decoderlab.config.study_settings import Published
+from decoderlab.studies.analysis.comparisons import (
+    Comparison,
+    crossed_intervals,
+    judged,
+    mixed,
+    p_of_models,
+    pair_runs,
+)
+from decoderlab.studies.analysis.entries import Entry, entry_of
+from decoderlab.studies.analysis.factor_levels import factor_levels
+from decoderlab.studies.analysis.factorial import Factorial, analyse
+from decoderlab.studies.analysis.published_verdicts import Verdict, judge_published
+from decoderlab.studies.analysis.results import Row, scores_in
+from decoderlab.studies.design.plan_file import Plan
+from decoderlab.studies.statistics import (
+    BOOTSTRAP_DRAWS,
+    NONE,
+    PILOT_SEEDS,
+    Interval,
+    Paired,
+    across_datasets,
+    equivalence,
+    holm,
+    paired,
+)
+
+MANY_CELLS = 200
+
+
+class Analysis:
+    """All that a study's reports show, computed when asked for.
+
+    Args:
+        plan: of the study.
+        rows: its runs.
+        configs: the resolved config of each run, by run id.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        rows: Sequence[Row],
+        configs: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.plan, self.rows, self.configs = plan, tuple(rows), dict(configs or {})
+        self.metric: str = plan.study.metric
+        self.scale = scores_in(rows, plan)[self.metric]
+        self.baseline: str | None = plan.study.baseline
+        self.margin: float | None = plan.study.minimum_effect
+        self.sign = 1.0 if self.scale.better == "max" else -1.0
+        self.variants = list(dict.fromkeys(row.cell.variant for row in rows))
+        self.tasks = list(dict.fromkeys(row.cell.task for row in rows))
+        self.by_cell: dict[tuple[str, str], list[Row]] = {}
+        for row in rows:
+            self.by_cell.setdefault((row.cell.variant, row.cell.task), []).append(row)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned run is finished."""
+        return all(row.status == "FINISHED" for row in self.rows)
+
+    @cached_property
+    def entries(self) -> dict[tuple[str, str], Entry]:
+        """The cells of the table, by variant and task."""
+        entries = {}
+        for key, rows in self.by_cell.items():
+            scores = {row.cell.seed: self.score(row) for row in rows}
+            scores = {seed: score for seed, score in scores.items() if score is not None}
+            entries[key] = entry_of(rows, scores, self.metric, self.scale.bounds)
+        return entries
+
+    def baselines(self, task: str) -> dict[str, float]:
+        """Return what rules without trained weights score on a task, by their names."""
+        for row in self.rows:
+            if row.cell.task == task and row.result is not None:
+                rules = row.result.data.get("baselines", {})
+                return {
+                    name: scores[self.metric]
+                    for name, scores in rules.items()
+                    if self.metric in scores
+                }
+        return {}
+
+    @cached_property
+    def pilot(self) -> bool:
+        """Whether every cell has too few seeds for any claim."""
+        return max(entry.planned for entry in self.entries.values()) < PILOT_SEEDS
+
+    @cached_property
+    def worst(self) -> dict[str, float]:
+        """What a failure scores on each task: the metric's worst, or a worse score of a run."""
+        if self.scale.worst is None:
+            return {}
+        scores = {task: [self.scale.worst] for task in self.tasks}
+        for row in self.rows:
+            if row.result is not None:
+                scores[row.cell.task].append(row.score(self.metric))
+        pick = min if self.sign > 0 else max
+        return {task: pick(some) for task, some in scores.items()}
+
+    def score(self, row: Row) -> float | None:
+        """Return a run's score, the worst for a failure; None if it has none."""
+        return self.worst.get(row.cell.task) if row.failed else row.score(self.metric)
+
+    @cached_property
+    def comparisons(self) -> dict[tuple[str, str], Comparison]:
+        """Each variant against the baseline, by variant and task; {} without a baseline."""
+        if self.baseline not in self.variants:
+            return {}
+        keys = [key for key in self.by_cell if key[0] != self.baseline]
+        made = {key: self.compare(key[0], self.baseline, key[1]) for key in keys}
+        families: dict[str, list[tuple[str, str]]] = {}
+        for key in made:
+            families.setdefault(key[1] if self.by_task else "", []).append(key)
+        for keys in families.values():
+            raw = [made[key].paired.p if made[key].paired else math.nan for key in keys]
+            equivalent = [made[key].p_equivalent for key in keys]
+            # What has no p yet counts as well: the family is as it was declared.
+            adjusted = (holm(some, len(keys)) for some in (raw, equivalent))
+            for key, p, p_equivalent in zip(keys, *adjusted, strict=True):
+                comparison = replace(made[key], p_holm=p, p_equivalent=p_equivalent)
+                made[key] = judged(comparison, len(keys), self.sign, self.margin or 0.0)
+        crossed = self._crossed(made)
+        return {
+            key: replace(comparison, crossed=crossed.get(key, NONE))
+            for key, comparison in made.items()
+        }
+
+    @property
+    def draws(self) -> int:
+        """Resamples of the crossed bootstrap; fewer where there are very many comparisons."""
+        return BOOTSTRAP_DRAWS if len(self.by_cell) <= MANY_CELLS else BOOTSTRAP_DRAWS // 5
+
+    @property
+    def by_task(self) -> bool:
+        """Whether a family of comparisons is a task, not the study."""
+        return self.plan.study.family == "task"
+
+    def compare(self, variant: str, against: str, task: str) -> Comparison:
+        """Compare two variants over the seeds that both have."""
+        pairs = self._pairs(variant, against, task)
+        if mixed(pairs):
+            return Comparison(variant, task, against, None, verdict="not comparable")
+        lost = sum(None in map(self.score, pair) for pair in pairs)
+        pairs = [pair for pair in pairs if None not in map(self.score, pair)]
+        if all(row.result is None for pair in pairs for row in pair):
+            return Comparison(variant, task, against, None, lost=lost)
+        differences = [self.score(mine) - self.score(theirs) for mine, theirs in pairs]
+        difference = paired([self.sign * value for value in differences])
+        if self.sign < 0:  # the table shows the metric as it is; wins stay wins
+            mean, low, high = -difference.mean, -difference.high, -difference.low
+            difference = replace(difference, mean=mean, low=low, high=high, dz=-difference.dz)
+        return Comparison(
+            variant,
+            task,
+            against,
+            difference,
+            p_equivalent=equivalence(differences, self.margin) if self.margin else math.nan,
+            p_models=p_of_models(pairs),
+            lost=lost,
+        )
+
+    def _pairs(self, variant: str, against: str, task: str) -> list[tuple[Row, Row]]:
+        rows, others = (self.by_cell.get((name, task), []) for name in (variant, against))
+        return pair_runs(rows, others)
+
+    def _crossed(self, made: Mapping[tuple[str, str], Comparison]) -> dict[tuple[str, str], Any]:
+        """Return the intervals over seeds and examples, where the metric has right examples."""
+        if self.metric != "exact_match":
+            return {}
+        pairs = {
+            key: self._pairs(comparison.variant, comparison.against, comparison.task)
+            for key, comparison in made.items()
+            if comparison.paired is not None and comparison.paired.n >= 2
+        }
+        return crossed_intervals(pairs, self.draws)
+
+    @cached_property
+    def overall(self) -> dict[str, Paired]:
+        """Each variant against the baseline over all tasks: the mean difference of a seed.
+
+        Of several tasks with the same seeds. A t interval over seeds, which covers better at ten
+        seeds than the stratified bootstrap does.
+        """
+        if self.baseline not in self.variants or len(self.tasks) < 2:
+            return {}
+        overall = {}
+        for variant in self.variants:
+            by_seed: dict[int, list[float]] = {}
+            for task in self.tasks:
+                pairs = self._pairs(variant, self.baseline, task)
+                if mixed(pairs):
+                    continue
+                for row, other in pairs:
+                    if None not in (mine := self.score(row), theirs := self.score(other)):
+                        by_seed.setdefault(row.cell.seed, []).append(mine - theirs)
+            whole = [fmean(some) for some in by_seed.values() if len(some) == len(self.tasks)]
+            if variant != self.baseline and len(whole) >= 2:
+                overall[variant] = paired(whole)
+        return overall
+
+    @cached_property
+    def over_tasks(self) -> dict[str, Any] | None:
+        """Friedman's and Wilcoxon's tests, with five tasks or more that all variants did."""
+        variants = [self.baseline, *(name for name in self.variants if name != self.baseline)]
+        if self.baseline is None or len(self.tasks) < 5 or len(variants) < 3:
+            return None
+        entries = [[self.entries.get((name, task)) for task in self.tasks] for name in variants]
+        if any(entry is None or entry.summary.n < PILOT_SEEDS for row in entries for entry in row):
+            return None
+        if any(each.verdict == "not comparable" for each in self.comparisons.values()):
+            return None
+        means = np.array([[entry.summary.mean for entry in row] for row in entries])
+        tests = across_datasets(means)
+        return tests | {"variants": dict(zip(variants[1:], tests["p_holm"], strict=True))}
+
+    @cached_property
+    def grid(self) -> tuple[list[Row], dict[str, list[str]]]:
+        """The rows of the grid, on all tasks, and its factors; see `factor_levels`."""
+        return factor_levels(self.rows)
+
+    @cached_property
+    def factorials(self) -> dict[str, Factorial | str]:
+        """The analysis of the factors on each task, or why there is none."""
+        return {task: self._factorial(task) for task in self.tasks}
+
+    def _factorial(self, task: str) -> Factorial | str:
+        rows, levels = factor_levels([row for row in self.rows if row.cell.task == task])
+        if not levels:
+            return "no factor with two levels or more"
+        by_seed: dict[int, set[str]] = {}
+        scores: dict[tuple[str, ...], dict[int, float]] = {}
+        for row in rows:
+            if row.signature is not None:
+                by_seed.setdefault(row.cell.seed, set()).add(row.signature)
+            if (score := self.score(row)) is not None:
+                key = tuple(row.cell.factors[name] for name in levels)
+                scores.setdefault(key, {})[row.cell.seed] = score
+        if any(len(signatures) > 1 for signatures in by_seed.values()):
+            return "its cells were not measured in the same way"
+        try:
+            factorial = analyse(scores, levels)
+        except ValueError as error:
+            return f"not a full grid: {error}"
+        return factorial or f"a pilot: fewer than {PILOT_SEEDS} seeds that all cells have"
+
+    @cached_property
+    def published(self) -> list[Verdict]:
+        """The published values beside ours."""
+        return [self._verdict(published) for published in self.plan.study.published or []]
+
+    def _verdict(self, published: Published) -> Verdict:
+        task = published.task or self.tasks[0]
+        if published.against is None:
+            entry = self.entries.get((published.row, task))
+            if entry is None or entry.summary.n == 0:
+                return Verdict(published, math.nan, NONE, 0, "not run")
+            mean, interval, n = entry.summary.mean, entry.interval, entry.summary.n
+            lost = entry.failed if self.scale.worst is None else 0
+        else:
+            comparison = self.compare(published.row, published.against, task)
+            difference, lost = comparison.paired, comparison.lost
+            if difference is None:
+                return Verdict(published, math.nan, NONE, 0, "not run")
+            mean, n = difference.mean, difference.n
+            interval = Interval(difference.low, difference.high)
+        word = "inconclusive" if lost else judge_published(published, interval)
+        return Verdict(published, mean, interval, n, "pilot" if n < PILOT_SEEDS else word)

@@ -1,0 +1,204 @@
+"""Where the numbers of a report come from: the footer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from decoderlab.config.errors import ConfigError
+from decoderlab.data.task_data import counts_text
+from decoderlab.metrics.shipped import score_label
+from decoderlab.records.run_result import RunResult
+from decoderlab.studies.analysis.results import Row, read_rows
+from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.design.plan_file import Plan, amendments, read_plan
+
+PROTOCOL = "1"
+
+
+def provenance(analysis: Analysis, output_dir: Path) -> list[str]:
+    """Return where the numbers come from: runs, data, code, machines, time, and what is mixed."""
+    plan, rows = analysis.plan, analysis.rows
+    results = [row.result for row in rows if row.result is not None]
+    seeds = sorted({row.cell.seed for row in rows})
+    name = plan.study.name
+    lines = [
+        f"protocol {PROTOCOL}; {len(rows)} runs planned, {len(results)} finished; seeds "
+        f"{_ranges(seeds)}",
+        *amendments(output_dir, name),
+        *_fairness(plan),
+    ]
+    if not results:
+        return lines
+    environments = _distinct_dicts([vars(result.environment) for result in results])
+    return [
+        *lines,
+        f"updates: {_distinct([result.steps for result in results])}; chosen by validation "
+        f"{_distinct([result.selected_by for result in results])}; the test split is used once",
+        *_data(rows),
+        *_measurement(results),
+        *_machines(environments),
+        _computing(analysis, output_dir),
+        f"made by decoderlab-report {name}",
+        *_mixtures(results, environments),
+    ]
+
+
+def _data(rows: Sequence[Row]) -> list[str]:
+    """Return what varied between seeds, and the examples of each task."""
+    fingerprints: dict[tuple[str, str], set[str]] = {}
+    counts: dict[str, set[str]] = {}
+    for row in rows:
+        if row.result:
+            key = row.cell.task, row.cell.variant
+            fingerprints.setdefault(key, set()).add(row.result.data.fingerprint)
+            counts.setdefault(row.cell.task, set()).add(counts_text(row.result.data.counts))
+    varied = list(dict.fromkeys(task for (task, _), some in fingerprints.items() if len(some) > 1))
+    also = f"; on {', '.join(varied)} the data too" if varied else "; fixed: the data"
+    return [
+        f"varied between seeds: initial weights, order of examples, dropout{also}",
+        *(
+            f"data of {task}: {' or '.join(sorted(texts)[:3])}"
+            + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
+            for task, texts in counts.items()
+        ),
+    ]
+
+
+def _measurement(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the signatures of the runs and of their metrics."""
+    signatures = sorted({result.signature for result in results})
+    return [
+        *(f"measured as {signature}" for signature in signatures[:10]),
+        *([f"and {len(signatures) - 10} more"] if len(signatures) > 10 else []),
+        *sorted(
+            {
+                f"{score_label(name, result.scores)}: {text}"
+                for result in results
+                for name, text in result.signatures.items()
+            }
+        ),
+    ]
+
+
+def _machines(environments: Sequence[Mapping[str, Any]]) -> list[str]:
+    commits = [
+        f"{each['git_commit']}{' with changes' if each['git_dirty'] else ''}"
+        for each in environments
+    ]
+    return [
+        f"code: {_distinct(commits)}",
+        f"versions: {_distinct([_pairs(each['versions']) for each in environments])}",
+        f"hardware: {_distinct([_hardware(each) for each in environments])}",
+    ]
+
+
+def _computing(analysis: Analysis, output_dir: Path) -> str:
+    spent = sum(row.seconds for row in analysis.rows)
+    lost = sum(row.seconds for row in analysis.rows if row.result is None)
+    tuned = _tuning_seconds(analysis.plan, output_dir)
+    restarts = sum(row.result.restarts for row in analysis.rows if row.result)
+    return (
+        f"computing: {spent + tuned:,.0f} s of training and evaluation in all"
+        + (f", {lost:,.0f} s of them in runs without a result" if lost else "")
+        + (f", {tuned:,.0f} s in tuning" if tuned else "")
+        + (f"; {restarts} restarts" if restarts else "")
+    )
+
+
+def _mixtures(results: Sequence[RunResult], environments: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return in what the runs are not alike: code, versions, hardware."""
+    lines = []
+    changed = [file for result in results for file in result.drift]
+    if changed:
+        number = sum(bool(result.drift) for result in results)
+        lines.append(
+            f"accepted: {number} runs went on with other code than they began with: "
+            f"{', '.join(dict.fromkeys(changed))}"
+        )
+    for key, what in (("git_commit", "code"), ("versions", "versions"), ("processor", "hardware")):
+        if len({str(each[key]) for each in environments}) > 1:
+            lines.append(f"mixed {what}: not all runs were made with the same")
+    return lines
+
+
+def _fairness(plan: Plan) -> list[str]:
+    """Return what the variants were given alike, and what was accepted that is not."""
+    match = plan.budget.match
+    updates: dict[str, set[int | None]] = {}
+    for cell in plan.cells:
+        updates.setdefault(cell.task, set()).add(cell.steps)
+    unequal = [task for task, steps in updates.items() if len(steps) > 1]
+    if match != "updates":
+        lines = [f"budget: equal {match} (budget.match)"]
+    elif unequal:
+        lines = [f"budget: the variants have different updates on {', '.join(unequal)}"]
+    else:
+        by_time = all(steps == {None} for steps in updates.values())
+        lines = [f"budget: {'seconds, as each run was given' if by_time else 'equal updates'}"]
+    tuning = plan.tuning
+    if tuning is None:
+        lines.append("tuning: none")
+    else:
+        chosen = "; ".join(
+            f"{name}: "
+            + ", ".join(f"{key}={value}" for key, value in choice["settings"].items())
+            + f" ({choice['score']:.3f})"
+            for name, choice in tuning["chosen"].items()
+        )
+        lines.append(
+            f"tuning: {tuning['trials']} trials ({tuning['sampler']}) of each variant on each "
+            f"task, over {', '.join(tuning['space'])}, on seeds "
+            f"{', '.join(map(str, tuning['seeds']))}, by {tuning['metric']}: {tuning['runs']} "
+            f"runs; chosen: {chosen}"
+        )
+    return lines + [f"accepted drift: {change}" for change in plan.drift]
+
+
+def _tuning_seconds(plan: Plan, output_dir: Path) -> float:
+    if plan.tuning is None:
+        return 0.0
+    try:
+        tuning = read_plan(output_dir, f"{plan.study.name}/tuning")
+    except ConfigError:
+        return 0.0
+    return sum(row.seconds for row in read_rows(tuning, output_dir))
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Return whole numbers in short.
+
+    Example:
+        >>> _ranges([0, 1, 2, 3, 7])
+        '0 to 3, 7'
+    """
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(
+        f"{part[0]} to {part[-1]}" if len(part) > 2 else ", ".join(map(str, part)) for part in parts
+    )
+
+
+def _distinct(values: Sequence[Any]) -> str:
+    return ", ".join(sorted({str(value) for value in values}))
+
+
+def _distinct_dicts(values: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return list({json.dumps(each, sort_keys=True): each for each in values}.values())
+
+
+def _pairs(values: Mapping[str, str]) -> str:
+    return " ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _hardware(environment: Mapping[str, Any]) -> str:
+    return (
+        f"{environment['processor']} ({environment['capability']}), {environment['device']}, "
+        f"{environment['threads']} thread(s)"
+    )
