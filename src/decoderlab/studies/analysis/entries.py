@@ -9,7 +9,15 @@ from statistics import fmean
 from typing import Any
 
 from decoderlab.studies.analysis.results import Row, num_examples, parts_of, parts_without
-from decoderlab.studies.statistics import NONE, Interval, Summary, outlying, summarise, wilson
+from decoderlab.studies.statistics import (
+    NONE,
+    Bounds,
+    Interval,
+    Summary,
+    outlying,
+    summarise,
+    wilson,
+)
 
 # The spread that an entry without any is taken to have, when an outlying seed is looked for.
 SPREAD = 0.01
