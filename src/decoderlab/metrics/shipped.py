@@ -34,7 +34,10 @@ def recorded_scores(record: Mapping[str, Any]) -> dict[str, Score]:
     Args:
         record: with `scores`, see `Score.record`; without it, decoderlab's own scores are known.
     """
-    own = {name: Score.recorded(one) for name, one in (record.get("scores") or {}).items()}
+    own = {
+        name: Score.recorded(description)
+        for name, description in (record.get("scores") or {}).items()
+    }
     return SHIPPED | own
 
 
