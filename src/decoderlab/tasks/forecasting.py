@@ -192,7 +192,9 @@ class ForecastingTask(Task):
 
     def signatures(self, split: str = "test") -> dict[str, str]:
         """Return what scales the error."""
-        return {self.metric: f"over that of the value {self.season} step(s) before, in training"}
+        return super().signatures(split) | {
+            self.metric: f"over that of the value {self.season} step(s) before, in training"
+        }
 
     def baseline_predictions(self) -> dict[str, Sequence[Any]]:
         """Return the last value, the value a season ago, and least squares on the source.
