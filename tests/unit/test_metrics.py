@@ -265,3 +265,27 @@ def test_a_metric_is_added_and_left_out_on_the_command_line():
 def test_a_config_of_metrics_that_cannot_be_is_refused(overrides, message):
     with pytest.raises(ConfigError, match=message):
         build_task(resolved(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("of", "kept"),
+    [("conversation", "sequence"), ("forecasting", "values"), ("digits", "values")],
+)
+def test_an_autoencoder_has_the_metrics_of_what_it_writes(of, kept):
+    task = resolve(composed("task=autoencoder", f"task@task.of={of}"))["task"]
+    assert list(task["metrics"]) == [kept]
+    assert "metrics" not in task["of"]
+
+
+def test_the_yaml_of_a_task_says_what_it_is_measured_by():
+    metrics = {
+        name: list(resolve(composed(f"task={name}", "training.max_steps=1"))["task"]["metrics"])
+        for name in ("echo", "g2p_de", "translation", "conversation", "forecasting")
+    }
+    assert metrics == {
+        "echo": ["sequence"],
+        "g2p_de": ["sequence", "word_error_rate"],
+        "translation": ["sequence", "bleu", "chrf"],
+        "conversation": ["sequence", "perplexity", "distinct"],
+        "forecasting": ["values"],
+    }

@@ -21,6 +21,7 @@ from decoderlab.studies.analysis.factorial import Factorial
 from decoderlab.studies.analysis.results import read_rows
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import factors, labels, read_plan
+from decoderlab.studies.reporting.build import build_report
 from decoderlab.studies.reporting.terminal_table import print_table
 from decoderlab.studies.reporting.variant_styles import shown_variants, styles
 from tests.unit.studies import ENVIRONMENT, result, signature, study, write, write_run

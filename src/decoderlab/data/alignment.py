@@ -33,7 +33,9 @@ class Alignment:
     @classmethod
     def of(cls, source: Vocabulary, target: Vocabulary) -> Alignment:
         """Align two vocabularies."""
-        sources, targets = (tuple(one.decode(range(len(one)))) for one in (source, target))
+        sources, targets = (
+            tuple(vocabulary.decode(range(len(vocabulary)))) for vocabulary in (source, target)
+        )
         ids = {token: number for number, token in enumerate(targets) if token not in SPECIAL}
         return cls(sources, targets, torch.tensor([ids.get(token, -1) for token in sources]))
 

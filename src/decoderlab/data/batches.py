@@ -78,10 +78,10 @@ class Ragged:
         """
         lengths = self.lengths[index]
         positions = torch.arange(int(lengths.max()) if len(lengths) else 0)
-        places = self.starts[index].unsqueeze(1) + positions
+        offsets = self.starts[index].unsqueeze(1) + positions
         real = positions < lengths.unsqueeze(1)
         whole = bool(real.all())
-        taken = self.values[places if whole else places.clamp_(max=len(self.values) - 1)]
+        taken = self.values[offsets if whole else offsets.clamp_(max=len(self.values) - 1)]
         if taken.is_floating_point():
             return (taken if whole else taken.masked_fill_(~real.unsqueeze(2), 0.0)), lengths
         taken = taken.long()
@@ -198,7 +198,7 @@ class TrainingBatches:
         """Return the batches of one epoch as arrays of row numbers."""
         generator = numpy_generator(self.seed, "order", number)
         batches = by_length(self.lengths, self.batch_size, generator.permutation(len(self.split)))
-        return [batches[place] for place in generator.permutation(len(batches))]
+        return [batches[index] for index in generator.permutation(len(batches))]
 
     def __iter__(self) -> Iterator[Batch]:
         epoch, skipped = divmod(self.first_step(), self.batches_per_epoch)

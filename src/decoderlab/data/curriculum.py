@@ -122,10 +122,10 @@ class CurriculumBatches:
         while True:
             for level in self.curriculum.levels(self.seed, block)[begun:].tolist():
                 part = self.parts[level]
-                number, place = divmod(int(taken[level]), part.batches_per_epoch)
+                number, batch_index = divmod(int(taken[level]), part.batches_per_epoch)
                 if level not in epochs or epochs[level][0] != number:
                     epochs[level] = number, part.epoch(number)
-                index = level * self.level_size + epochs[level][1][place]
+                index = level * self.level_size + epochs[level][1][batch_index]
                 yield self.split.batch(torch.from_numpy(index))
                 taken[level] += 1
             block, begun = block + 1, 0

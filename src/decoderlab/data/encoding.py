@@ -61,7 +61,7 @@ def encoded_split(
         if several := example.references:
             if id(several) not in encoded:
                 encoded[id(several)] = tuple(
-                    tuple(target.encode(task.pieces("target", one))) for one in several
+                    tuple(target.encode(task.pieces("target", reference))) for reference in several
                 )
             references[row] = encoded[id(several)]
     sources = _stored(task, "source", [example.source for example in examples], source)
@@ -75,7 +75,7 @@ def encoded_split(
         sources,
         targets,
         references,
-        tuple((one.source, tuple(one.references or (one.target,))) for one in kept),
+        tuple((example.source, tuple(example.references or (example.target,))) for example in kept),
         _unwritten(task, examples, targets, references, target),
     )
 
@@ -85,9 +85,9 @@ def _stored(task: Task, side: str, sequences: list[Any], kind: Kind) -> Ragged |
         case ImageSpace():
             return Images(torch.from_numpy(np.stack(sequences)))
         case Values():
-            return Ragged.of_values([kind.encode(one) for one in sequences])
+            return Ragged.of_values([kind.encode(sequence) for sequence in sequences])
     end = [kind.space.eos_id] if task.append_eos and side == "target" else []
-    return Ragged.of(kind.encode(task.pieces(side, one)) + end for one in sequences)
+    return Ragged.of(kind.encode(task.pieces(side, sequence)) + end for sequence in sequences)
 
 
 def _check_lengths(sources: Ragged | Images, targets: Ragged) -> None:
@@ -112,11 +112,15 @@ def _unwritten(
     unk_id = target.space.unk_id
     rows = np.repeat(np.arange(len(examples)), targets.lengths.numpy())
     unknown = set(rows[targets.values.numpy() == unk_id].tolist())
-    unknown |= {row for row, several in references.items() if any(unk_id in one for one in several)}
+    unknown |= {
+        row
+        for row, several in references.items()
+        if any(unk_id in reference for reference in several)
+    }
     return {
         row: tuple(
-            one if isinstance(one, str) else task.target_text(task.pieces("target", one))
-            for one in examples[row].references or (examples[row].target,)
+            text if isinstance(text, str) else task.target_text(task.pieces("target", text))
+            for text in examples[row].references or (examples[row].target,)
         )
         for row in sorted(unknown)
     }

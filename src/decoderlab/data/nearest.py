@@ -23,17 +23,17 @@ def nearest_targets(task: Task) -> list[list[int]]:
     train, test = (task.data.splits[name] for name in ("train", "test"))
     eos_id = task.data.target_space.eos_id
     train_lengths = train.source.lengths
-    found: list[list[int]] = [[] for _ in range(len(test))]
+    predicted: list[list[int]] = [[] for _ in range(len(test))]
     for rows in by_length(test.source.lengths.numpy(), BLOCK, torch.arange(len(test)).numpy()):
         index = torch.from_numpy(rows)
         candidates = torch.nonzero(train_lengths == test.source.lengths[rows[0]]).flatten()
         if not len(candidates):
             continue
         there, here = (
-            part.source.take(places, 0)[0].flatten(1)
-            for part, places in ((train, candidates), (test, index))
+            part.source.take(taken, 0)[0].flatten(1)
+            for part, taken in ((train, candidates), (test, index))
         )
-        for row, place in zip(rows, torch.cdist(here, there).argmin(dim=1), strict=True):
-            target = train.target[int(candidates[place])]
-            found[row] = [one for one in target if one != eos_id]
-    return found
+        for row, nearest in zip(rows, torch.cdist(here, there).argmin(dim=1), strict=True):
+            target = train.target[int(candidates[nearest])]
+            predicted[row] = [number for number in target if number != eos_id]
+    return predicted

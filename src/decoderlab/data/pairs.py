@@ -142,9 +142,9 @@ class PairsTask(Task):
         parts = (sources for groups in targets.values() for sources in groups.values())
         for several in chain.from_iterable(sources.values() for sources in parts):
             if len(several) > 1:
-                found = len(several)
+                before = len(several)
                 several[:] = dict.fromkeys(several)
-                counts["repeated_pairs"] += found - len(several)
+                counts["repeated_pairs"] += before - len(several)
         if set(targets) - {None}:
             return self._as_given(targets), counts
         groups = targets.get(None, {})
@@ -152,8 +152,8 @@ class PairsTask(Task):
         if number < 3:
             what = "groups" if grouped else "sources"
             raise ValueError(
-                f"{self.told()}: {number} different {what} are left ({counts}); at least 3 are "
-                "needed, one for each split"
+                f"{self.described()}: {number} different {what} are left ({counts}); at least 3 "
+                "are needed, one for each split"
             )
         num_validation, num_test = self.held_out(number)
         sizes = {"num_validation": num_validation, "num_test": num_test}
@@ -167,9 +167,11 @@ class PairsTask(Task):
         Tokens that no target of training has are left out: nothing can write them.
         """
         space, encode = self.data.target_space, self.data.target_vocabulary.encode
-        return [[one for one in encode(tokens) if one != space.unk_id] for tokens in sources]
+        return [
+            [number for number in encode(tokens) if number != space.unk_id] for tokens in sources
+        ]
 
-    def told(self) -> str:
+    def described(self) -> str:
         """Return what a message calls the data."""
         return "the data"
 
@@ -188,13 +190,13 @@ class PairsTask(Task):
             vocabulary = Vocabulary(learnt_pieces(texts, self.vocabulary_size))
             self._segmenters[side] = Segmenter(vocabulary.entries)
             return vocabulary
-        found = Vocabulary.of((self.words(side, text) for text in texts), self.minimum_count)
-        if not found.entries:
+        vocabulary = Vocabulary.of((self.words(side, text) for text in texts), self.minimum_count)
+        if not vocabulary.entries:
             raise ValueError(
                 f"minimum_count is {self.minimum_count}, but no {side} token of training is "
                 "there so often; take a smaller one"
             )
-        return found
+        return vocabulary
 
     def pieces(self, side: str, text: str) -> Sequence[str]:
         """Split the text of an example into tokens, as the vocabularies have them."""
@@ -245,7 +247,7 @@ class PairsTask(Task):
         wrong = [str(name) for name in targets if name not in SPLITS]
         if wrong:
             raise ValueError(
-                f"{self.told()}: a pair belongs to the split {wrong[0]!r}; the splits are "
+                f"{self.described()}: a pair belongs to the split {wrong[0]!r}; the splits are "
                 f"{', '.join(SPLITS)}, and either every pair names one or none does"
             )
         return {

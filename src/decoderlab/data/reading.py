@@ -51,12 +51,12 @@ def lines_of(name: str, path: Path, wanted: str) -> Iterator[str]:
         ) from error
 
 
-def decoded(file: Iterable[bytes], told: str) -> Iterator[str]:
+def decoded(file: Iterable[bytes], name: str) -> Iterator[str]:
     """Yield lines of UTF-8 as texts; Windows line ends and a byte-order mark are no part of them.
 
     Args:
         file: the lines.
-        told: what a message calls it.
+        name: what a message calls it.
 
     Raises:
         ValueError: if a line is not UTF-8.
@@ -68,6 +68,6 @@ def decoded(file: Iterable[bytes], told: str) -> Iterator[str]:
             yield line.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise ValueError(
-                f"{told} is not UTF-8 (line {number}: {error.reason}); "
+                f"{name} is not UTF-8 (line {number}: {error.reason}); "
                 "convert it, for example: iconv -f latin1 -t utf-8"
             ) from error

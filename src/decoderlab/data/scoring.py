@@ -52,14 +52,14 @@ def prepared_metrics(task: Task) -> list[Metric]:
 
 def batched_metrics(task: Task) -> BatchedMetrics:
     """Return those metrics that are fed batch by batch."""
-    return BatchedMetrics([one for one in prepared_metrics(task) if reads(one) in BATCHED])
+    return BatchedMetrics([metric for metric in prepared_metrics(task) if reads(metric) in BATCHED])
 
 
 def scores_of(task: Task) -> dict[str, Score]:
     """Return what all scores of a task's runs mean, by name; those of batches come first."""
     metrics = prepared_metrics(task)
-    first = [score for one in metrics if reads(one) in BATCHED for score in one.scores]
-    last = [score for one in metrics if reads(one) not in BATCHED for score in one.scores]
+    first = [score for metric in metrics if reads(metric) in BATCHED for score in metric.scores]
+    last = [score for metric in metrics if reads(metric) not in BATCHED for score in metric.scores]
     return {score.name: score for score in (*first, LOSS, *last)}
 
 
@@ -70,7 +70,7 @@ def scores_at_end(
     metrics = [metric for metric in prepared_metrics(task) if reads(metric) not in BATCHED]
     texts, references = [], []
     if any(reads(metric) == "texts" for metric in metrics):
-        for row, generated in sorted(predictions, key=lambda one: one[0]):
+        for row, generated in sorted(predictions, key=lambda pair: pair[0]):
             texts.append(task.text_of(generated))
             references.append(task.reference_texts(split, row))
     scores = {}
@@ -102,7 +102,7 @@ def scores_of_rule(task: Task, predictions: Sequence[Any]) -> dict[str, float]:
 
 def library_signatures(task: Task, split: str) -> dict[str, str]:
     """Return how libraries compute some of the scores on a split, by their names."""
-    signed = [one for one in prepared_metrics(task) if hasattr(one, "signatures")]
+    signed = [metric for metric in prepared_metrics(task) if hasattr(metric, "signatures")]
     if not any(reads(metric) == "texts" for metric in signed):
         return {}
     rows = range(len(task.data.splits[split]))
@@ -139,7 +139,7 @@ def prediction_record(
     return record | _tokens(
         record,
         vocabulary.decode(prediction),
-        [vocabulary.decode(one) for one in task.accepted(split, row)],
+        [vocabulary.decode(ids) for ids in task.accepted(split, row)],
     )
 
 

@@ -61,7 +61,7 @@ def cut(
     Distinct values come in an order of their own: the likely ones, such as short sums, are used up
     early, so that without the shuffle the test split would have none of them.
     """
-    rows = [rows[place] for place in generator.permutation(len(rows))]
+    rows = [rows[index] for index in generator.permutation(len(rows))]
     edges = np.cumsum([0, *sizes])
     return {name: rows[edges[i] : edges[i + 1]] for i, name in enumerate(SPLITS)}
 
@@ -100,9 +100,9 @@ def split_by_group(
     return {
         split: [
             example
-            for place in order[first:last]
-            for source, targets in groups[names[place]].items()
-            for example in examples_of(split, source, targets, names[place])
+            for index in order[first:last]
+            for source, targets in groups[names[index]].items()
+            for example in examples_of(split, source, targets, names[index])
         ]
         for split, (first, last) in edges.items()
     }
@@ -155,10 +155,12 @@ def split_by_source(
     order = numpy_generator(data_seed, "data", "split").permutation(len(sources)).tolist()
     # The held-out sources come first, so that they stay the same when num_train changes.
     last = len(sources) if num_train is None else held_out + num_train
-    chosen = [sources[place] for place in order[:last]]
+    chosen = [sources[index] for index in order[:last]]
     parts = {"validation": chosen[:num_validation], "test": chosen[num_validation:held_out]}
     parts["train"] = chosen[held_out:]
     return {
-        split: [one for source in part for one in examples_of(split, source, targets[source])]
+        split: [
+            example for source in part for example in examples_of(split, source, targets[source])
+        ]
         for split, part in parts.items()
     }

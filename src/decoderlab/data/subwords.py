@@ -91,7 +91,7 @@ class Segmenter:
         return self._remembered[word]
 
     def _split(self, word: str) -> list[str]:
-        found: list[str] = []
+        pieces: list[str] = []
         start = 0
         while start < len(word):
             # A word that begins with "##" itself begins with "#" alone: no first piece has "##".
@@ -99,12 +99,12 @@ class Segmenter:
             for end in range(min(start + first, len(word)), start, -1):
                 piece = word[start:end] if start == 0 else BEGINNING + word[start:end]
                 if piece in self.pieces:
-                    found.append(piece)
+                    pieces.append(piece)
                     start = end
                     break
             else:
                 return []
-        return found
+        return pieces
 
 
 @contextmanager

@@ -115,7 +115,7 @@ class Task(pl.LightningDataModule):
 
     def source_vocabulary(self, train: list[Example]) -> Kind:
         """Return the source vocabulary alone, whatever the targets of the examples are."""
-        return self.vocabularies([replace(one, target="") for one in train])[0]
+        return self.vocabularies([replace(example, target="") for example in train])[0]
 
     def pieces(self, side: str, sequence: Any) -> Any:
         """Return the source or target of an example in tokens; it is that already by default.

@@ -64,7 +64,7 @@ class Values:
     def text(self, sequence: Sequence[Sequence[float]] | np.ndarray) -> str:
         """Return what the network got or gave as text in the data's units; see `parse`."""
         return " ".join(
-            ",".join(f"{one:.{digits}g}" for one, digits in zip(row, self._digits, strict=True))
+            ",".join(f"{value:.{digits}g}" for value, digits in zip(row, self._digits, strict=True))
             for row in self.decode(sequence)
         )
 
@@ -92,7 +92,7 @@ def parse_values(text: str, size: int) -> np.ndarray:
     try:
         if "_" in text:  # which Python passes over
             raise ValueError("it has a '_'")
-        rows = [[float(one) for one in position.split(",")] for position in text.split()]
+        rows = [[float(number) for number in position.split(",")] for position in text.split()]
     except ValueError as error:
         raise ValueError(f"the line {text[:40]!r} is not all numbers ({error})") from error
     if any(len(row) != size or not np.isfinite(row).all() for row in rows):

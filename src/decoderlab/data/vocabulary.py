@@ -37,7 +37,9 @@ class Vocabulary:
         self.entries = tuple(entries)
         self._tokens = SPECIAL + self.entries
         # Without the special ones: a text that holds "<eos>" does not end there.
-        self._ids = {one: number for number, one in enumerate(self._tokens) if one not in SPECIAL}
+        self._ids = {
+            token: number for number, token in enumerate(self._tokens) if token not in SPECIAL
+        }
         self.space = TokenSpace(size=len(self._tokens))
 
     @classmethod

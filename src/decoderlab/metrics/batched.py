@@ -40,7 +40,7 @@ class BatchedMetrics(nn.Module):
 
     def compute(self) -> dict[str, float]:
         """Return all their numbers over everything added so far."""
-        return {name: one for metric in self.metrics for name, one in computed(metric).items()}
+        return {name: value for metric in self.metrics for name, value in computed(metric).items()}
 
     def reset(self) -> None:
         """Begin again."""

@@ -140,7 +140,9 @@ def check_metric(name: str, metric: Any) -> None:
         metric: the object.
     """
     scores = getattr(metric, "scores", None)
-    if not isinstance(scores, tuple | list) or not all(isinstance(one, Score) for one in scores):
+    if not isinstance(scores, tuple | list) or not all(
+        isinstance(score, Score) for score in scores
+    ):
         raise ValueError(
             f"{name}: {type(metric).__name__} does not say what it measures; set its attribute "
             "scores to a tuple of decoderlab.metrics.Score"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any
 
@@ -111,7 +111,7 @@ class RunResult:
     metrics: Metrics
     signature: str
     signatures: dict[str, str]
-    scores: dict[str, dict[str, Any]]
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
     selected_by: str
     best_step: int
     best_checkpoint: str
@@ -184,6 +184,7 @@ def _reader(kind: Any) -> Reader:
 def _record_reader(kind: type) -> Reader:
     hints = typing.get_type_hints(kind)
     readers = {field.name: _reader(hints[field.name]) for field in fields(kind)}
+    optional = {field.name for field in fields(kind) if field.default_factory is not MISSING}
 
     def read(name: str, value: Any) -> Any:
         _of_type(name, value, dict)
@@ -191,6 +192,8 @@ def _record_reader(kind: type) -> Reader:
         made = {}
         for field, reader in readers.items():
             given = value.get(field, MISSING)
+            if given is MISSING and field in optional:
+                continue
             if given is MISSING:
                 raise ValueError(f"{prefix}{field} is missing")
             made[field] = reader(prefix + field, given)

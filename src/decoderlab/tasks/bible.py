@@ -103,7 +103,9 @@ class BibleTranslationTask(TranslationTask):
         )
         for name, value in (("source_bible", source_bible), ("target_bible", target_bible)):
             if value not in TEXTS:
-                known = ", ".join(f"{key} ({one.title}, {one.year})" for key, one in TEXTS.items())
+                known = ", ".join(
+                    f"{key} ({text.title}, {text.year})" for key, text in TEXTS.items()
+                )
                 raise ValueError(
                     f"{name} is {value!r}; only texts in the public domain are read: {known}."
                     f"{require.did_you_mean(value, TEXTS)}"
@@ -152,10 +154,10 @@ class BibleTranslationTask(TranslationTask):
         left = [share * sum(sizes.values()) for share in self.shares]
         order = numpy_generator(self.data_seed, "data", "split").permutation(len(sizes))
         for book in np.array(list(sizes))[order].tolist():
-            for place, name in enumerate(("validation", "test")):
-                if sizes[book] <= left[place]:
+            for index, name in enumerate(("validation", "test")):
+                if sizes[book] <= left[index]:
                     splits[book] = name
-                    left[place] -= sizes[book]
+                    left[index] -= sizes[book]
                     break
         return splits
 

@@ -97,13 +97,13 @@ class EmojiTask(Task):
         if self.skin_tones_only:
             named = {key: name for key, name in named.items() if figures[figure_of(name)] > 1}
         counts["dropped_without_skin_tone"] = read - len(named)
-        found = {name: one for name, one in drawn(named, COMPARED) if one is not None}
-        counts["dropped_not_in_font"] = len(named) - len(found)
-        drawings = same_drawings(list(found), np.stack(list(found.values())))
+        images = {name: image for name, image in drawn(named, COMPARED) if image is not None}
+        counts["dropped_not_in_font"] = len(named) - len(images)
+        drawings = same_drawings(list(images), np.stack(list(images.values())))
         counts["drawings"] = len(drawings)
-        counts["names_of_shared_drawings"] = sum(len(one) for one in drawings if len(one) > 1)
+        counts["names_of_shared_drawings"] = sum(len(names) for names in drawings if len(names) > 1)
         if self.picture_size != COMPARED:
-            found = dict(drawn(named, self.picture_size))
+            images = dict(drawn(named, self.picture_size))
 
         figure = joined([{figure_of(name) for name in names} for names in drawings])
         groups: dict[str, list[list[str]]] = {}
@@ -117,7 +117,7 @@ class EmojiTask(Task):
             for names in members:
                 references = tuple(name.split() for name in names) if len(names) > 1 else ()
                 for name in names if split == "train" else names[:1]:
-                    picture = found[name].astype(np.float32) / np.float32(255)
+                    picture = images[name].astype(np.float32) / np.float32(255)
                     examples[split].append(Example(picture, name.split(), references, key))
         return examples, counts
 
@@ -125,7 +125,9 @@ class EmojiTask(Task):
         self, groups: Mapping[str, Sequence[Sequence[str]]], figures: Mapping[str, int]
     ) -> dict[str, str]:
         """Return the split of what is held out: each word of its names stays in training."""
-        names = {key: [name for one in members for name in one] for key, members in groups.items()}
+        names = {
+            key: [name for member in members for name in member] for key, members in groups.items()
+        }
         words = {key: set(" ".join(some).split()) for key, some in names.items()}
         left = Counter(word for some in words.values() for word in some)
         able = [
@@ -134,10 +136,10 @@ class EmojiTask(Task):
         wanted = [split for split, number in self.num_held_out.items() for _ in range(number)]
         split_of: dict[str, str] = {}
         generator = numpy_generator(self.data_seed, "data", "split")
-        for place in generator.permutation(len(able)).tolist():
+        for index in generator.permutation(len(able)).tolist():
             if len(split_of) == len(wanted):
                 break
-            key = able[place]
+            key = able[index]
             if all(left[word] > 1 for word in words[key]):
                 left.subtract(words[key])
                 split_of[key] = wanted[len(split_of)]
@@ -174,12 +176,12 @@ def joined(sets: Sequence[set]) -> dict:
         {'a': 'a', 'b': 'b', 'c': 'b', 'd': 'b'}
     """
     parts: list[set] = []
-    for one in sets:
-        if len(one) > 1:
-            touching = [part for part in parts if part & one]
-            parts = [part for part in parts if not part & one] + [one.union(*touching)]
+    for group in sets:
+        if len(group) > 1:
+            touching = [part for part in parts if part & group]
+            parts = [part for part in parts if not part & group] + [group.union(*touching)]
     of_part = {member: min(part) for part in parts for member in part}
-    return {member: of_part.get(member, member) for one in sets for member in sorted(one)}
+    return {member: of_part.get(member, member) for group in sets for member in sorted(group)}
 
 
 def same_drawings(names: Sequence[str], pictures: np.ndarray) -> list[list[str]]:
@@ -198,20 +200,20 @@ def same_drawings(names: Sequence[str], pictures: np.ndarray) -> list[list[str]]
     means = means.mean(axis=(3, 5), dtype=np.float32).reshape(number, -1)
     squares = (means**2).sum(axis=1)
     limit = SAME**2 * means.shape[1] + 1e-5 * squares.max()  # and what float32 rounds away
-    pairs: list[set[int]] = [{place} for place in range(number)]
+    pairs: list[set[int]] = [{index} for index in range(number)]
     for start in range(0, number, 256):
         here = slice(start, start + 256)
         distances = squares[here, None] + squares - 2 * means[here] @ means.T
         for row, column in np.argwhere(distances <= limit):
-            one, other = int(row) + start, int(column)
-            if one < other:
-                apart = np.abs(pictures[one].astype(np.int16) - pictures[other]).max()
+            first, other = int(row) + start, int(column)
+            if first < other:
+                apart = np.abs(pictures[first].astype(np.int16) - pictures[other]).max()
                 if apart <= SAME:
-                    pairs.append({one, other})
-    found: dict[int, list[str]] = {}
-    for place, first in sorted(joined(pairs).items()):
-        found.setdefault(first, []).append(names[place])
-    return list(found.values())
+                    pairs.append({first, other})
+    groups: dict[int, list[str]] = {}
+    for index, first in sorted(joined(pairs).items()):
+        groups.setdefault(first, []).append(names[index])
+    return list(groups.values())
 
 
 def emoji_names() -> tuple[dict[str, str], dict[str, int]]:
@@ -385,4 +387,6 @@ def row_of(images: np.ndarray, row: Sequence[int]) -> np.ndarray:
         row: number of the image in each place; negative for an empty one.
     """
     empty = np.zeros((CELL, CELL), dtype=np.float32)
-    return np.concatenate([images[one] if one >= 0 else empty for one in row], axis=1)[None]
+    return np.concatenate([images[number] if number >= 0 else empty for number in row], axis=1)[
+        None
+    ]

@@ -78,7 +78,7 @@ class ConversationTask(PairsTask):
         )
         self.shares = require.shares(validation_share=validation_share, test_share=test_share)
 
-    def told(self) -> str:
+    def described(self) -> str:
         """Return what a message calls the data."""
         return "the conversations"
 
@@ -93,9 +93,9 @@ class ConversationTask(PairsTask):
             counts["conversations_of_less_than_two_turns"] += len(turns) < 2
             texts: list[str | None] = []
             for messages in turns:
-                found = sum(CONTACT.search(message) is not None for message in messages)
-                counts["messages_with_contact_details"] += found
-                texts.append(None if found else tokenised(" ".join(messages)))
+                number = sum(CONTACT.search(message) is not None for message in messages)
+                counts["messages_with_contact_details"] += number
+                texts.append(None if number else tokenised(" ".join(messages)))
             for source, target in zip(texts, texts[1:], strict=False):
                 if source is None or target is None:
                     counts["dropped_contact_details"] += 1
@@ -139,8 +139,8 @@ def read_conversations(path: Path) -> dict[str, list[list[str]]]:
         with path.open(encoding="utf-8") as file:
             conversations = json.load(file)
         return {
-            name: [[message["text"] for message in turn] for turn in one["messages"]]
-            for name, one in conversations.items()
+            name: [[message["text"] for message in turn] for turn in record["messages"]]
+            for name, record in conversations.items()
         }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
@@ -181,11 +181,11 @@ def ngram_loss(train: Ragged, test: Ragged, order: int, space: TokenSpace) -> fl
         seen = seen + scale * _earlier(train, back, space.bos_id)
         asked = asked + scale * _earlier(test, back, space.bos_id)
         grams, counts = np.unique(seen, return_counts=True)
-        contexts, place = np.unique(grams // space.size, return_inverse=True)
-        followed = np.bincount(place, weights=counts)
-        count = _found(grams, counts, asked)
-        total = _found(contexts, followed, asked // space.size)
-        kinds = _found(contexts, np.bincount(place), asked // space.size)
+        contexts, inverse = np.unique(grams // space.size, return_inverse=True)
+        followed = np.bincount(inverse, weights=counts)
+        count = _looked_up(grams, counts, asked)
+        total = _looked_up(contexts, followed, asked // space.size)
+        kinds = _looked_up(contexts, np.bincount(inverse), asked // space.size)
         known = (count + kinds * probability) / np.maximum(total + kinds, 1)
         probability = np.where(total > 0, known, probability)
     return float(-np.log(probability).mean())
@@ -194,12 +194,12 @@ def ngram_loss(train: Ragged, test: Ragged, order: int, space: TokenSpace) -> fl
 def _earlier(rows: Ragged, back: int, bos_id: int) -> np.ndarray:
     """Return for each position the id `back` positions earlier in its row, BOS before the row."""
     lengths, starts = rows.lengths.numpy(), rows.starts.numpy()
-    places = np.arange(len(rows.values)) - back
-    inside = places >= np.repeat(starts, lengths)
-    return np.where(inside, rows.values.numpy()[np.maximum(places, 0)], bos_id).astype(np.int64)
+    positions = np.arange(len(rows.values)) - back
+    inside = positions >= np.repeat(starts, lengths)
+    return np.where(inside, rows.values.numpy()[np.maximum(positions, 0)], bos_id).astype(np.int64)
 
 
-def _found(keys: np.ndarray, values: np.ndarray, asked: np.ndarray) -> np.ndarray:
+def _looked_up(keys: np.ndarray, values: np.ndarray, asked: np.ndarray) -> np.ndarray:
     """Return the values of the keys asked for, 0 for those that are not there; keys are sorted."""
-    places = np.searchsorted(keys, asked).clip(max=len(keys) - 1)
-    return np.where(keys[places] == asked, values[places], 0)
+    positions = np.searchsorted(keys, asked).clip(max=len(keys) - 1)
+    return np.where(keys[positions] == asked, values[positions], 0)

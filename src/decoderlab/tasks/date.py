@@ -106,13 +106,13 @@ class DateTask(Task):
         generator = numpy_generator(self.data_seed, "data", "date")
         number = sum(self.num_examples)
         days = generator.permutation(self.days)[:number].tolist()
-        places = generator.integers(0, len(locales), size=number).tolist()
+        indices = generator.integers(0, len(locales), size=number).tolist()
         formats = generator.integers(0, len(self.formats), size=number).tolist()
         rows = []
-        for day, place, chosen in zip(days, places, formats, strict=True):
+        for day, index, chosen in zip(days, indices, formats, strict=True):
             drawn = date.fromordinal(self.first + day)
-            text = written(drawn, self.formats[chosen], locales[place])
-            source = [self.locales[place], *text]
+            text = written(drawn, self.formats[chosen], locales[index])
+            source = [self.locales[index], *text]
             rows.append(Example(source, list(drawn.isoformat()), group=drawn.isoformat()))
         return cut(rows, self.num_examples, generator), {}
 
@@ -142,13 +142,13 @@ class DateTask(Task):
         for row in range(len(test)):
             locale, *rest = vocabulary.decode(test.source[row])
             try:
-                found = parse_date("".join(rest), locale=locale)
+                result = parse_date("".join(rest), locale=locale)
                 if self.years <= 100:
-                    found = found.replace(year=first + (found.year - first) % 100)
-                found = found.isoformat()
+                    result = result.replace(year=first + (result.year - first) % 100)
+                result = result.isoformat()
             except (IndexError, ValueError):
-                found = ""
-            read.append(self.data.target_vocabulary.encode(found))
+                result = ""
+            read.append(self.data.target_vocabulary.encode(result))
         return super().baseline_predictions() | {"babel.dates.parse_date": read}
 
     def _locale(self, name: str) -> Any:

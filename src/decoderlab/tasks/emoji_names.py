@@ -23,7 +23,7 @@ class EmojiTranslationTask(TranslationTask):
     Source: the package `emoji` (BSD); the names are from the Unicode CLDR (Unicode licence).
     Differs: flags (262) and keycaps (12) are left out (`dropped_flags`, `dropped_keycaps`), since
         nobody can know the names of countries from those of others. All skin tones of an emoji are
-        one group, found by the English name without its tones: no name of the test split differs
+        one group, known by the English name without its tones: no name of the test split differs
         from one of training by its tones alone. Genders are groups of their own.
 
     Args:
@@ -109,7 +109,7 @@ class EmojiTranslationTask(TranslationTask):
 
 def _is_flag(emoji: str) -> bool:
     """Whether an emoji is the flag of a region: two letters, or a black flag with tags."""
-    return any("\U0001f1e6" <= one <= "\U0001f1ff" or one == "\U000e007f" for one in emoji)
+    return any("\U0001f1e6" <= sign <= "\U0001f1ff" or sign == "\U000e007f" for sign in emoji)
 
 
 def _emoji_file(name: str) -> dict:

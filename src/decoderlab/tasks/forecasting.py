@@ -85,7 +85,7 @@ class ForecastingTask(Task):
     The series is cut in time into training, validation and test, in this order. Every window lies
     in one part as a whole, so that no value is in two splits. Windows with a missing value are
     dropped and counted; nothing is filled in. Values are standardised by the training part. The
-    series is kept once, and windows are places in it.
+    series is kept once, and windows are positions in it.
 
     Source: `taylor`, half-hourly electricity demand of England and Wales in 2000 (Taylor 2003,
         https://doi.org/10.1057/palgrave.jors.2601589), and `sunspots`, monthly, 1749 to 1983, both
@@ -172,8 +172,8 @@ class ForecastingTask(Task):
         ends = np.cumsum([0, *(round(len(self._series) * share) for share in shares)])
         edges = [*ends.tolist(), len(self._series)]
         splits = {
-            name: self._windows(name, *edges[place : place + 2], counts)
-            for place, name in enumerate(SPLITS)
+            name: self._windows(name, *edges[index : index + 2], counts)
+            for index, name in enumerate(SPLITS)
         }
         self._training = edges[1]
         self._naive_error = self._scale(names)
@@ -192,7 +192,9 @@ class ForecastingTask(Task):
 
     def signatures(self, split: str = "test") -> dict[str, str]:
         """Return what scales the error."""
-        return {self.metric: f"over that of the value {self.season} step(s) before, in training"}
+        return super().signatures(split) | {
+            self.metric: f"over that of the value {self.season} step(s) before, in training"
+        }
 
     def baseline_predictions(self) -> dict[str, Sequence[Any]]:
         """Return the last value, the value a season ago, and least squares on the source.
@@ -204,21 +206,21 @@ class ForecastingTask(Task):
         train, test = self.data.splits["train"], self.data.splits["test"]
         series, firsts = test.target.values.numpy(), test.target.starts.numpy()
         last = np.repeat(series[firsts - 1][:, None], self.num_steps, axis=1)
-        found = {"the last value": last}
+        forecasts = {"the last value": last}
         ahead = np.arange(self.num_steps)
         for season in self.seasons:
             if season > 1:
                 ago = series[firsts[:, None] + ahead - season * (ahead // season + 1)]
-                found[f"seasonal naive ({season} steps)"] = np.where(np.isnan(ago), last, ago)
+                forecasts[f"seasonal naive ({season} steps)"] = np.where(np.isnan(ago), last, ago)
         read = self.source_length * series.shape[1]
         fitted = torch.arange(0, len(train), -(-len(train) * read // FITTED))
         weights, *_ = np.linalg.lstsq(
             _with_one(_rows(train.source, fitted)), _rows(train.target, fitted), rcond=None
         )
         linear = _with_one(_rows(test.source, torch.arange(len(test)))) @ weights
-        return found | {"linear (least squares)": linear.reshape(last.shape)}
+        return forecasts | {"linear (least squares)": linear.reshape(last.shape)}
 
-    def told(self) -> str:
+    def described(self) -> str:
         """Return what a message calls the data."""
         return self.series or f"path {self.path}"
 
@@ -228,19 +230,19 @@ class ForecastingTask(Task):
         gaps = np.abs(part[self.season :] - part[: -self.season])
         known = np.isfinite(gaps)
         error = np.where(known, gaps, 0).sum(axis=0) / known.sum(axis=0).clip(min=1)
-        same = [name for name, one in zip(names, error, strict=True) if one == 0]
+        same = [name for name, value in zip(names, error, strict=True) if value == 0]
         if same:
             raise ValueError(
-                f"{self.told()}: in the training part, {', '.join(same)} never differs from what "
-                f"it was {self.season} step(s) before, which is to scale the error; leave that out "
-                "with task.columns, or set another task.season"
+                f"{self.described()}: in the training part, {', '.join(same)} never differs from "
+                f"what it was {self.season} step(s) before, which is to scale the error; leave "
+                "that out with task.columns, or set another task.season"
             )
         return error
 
     def encode_split(
         self, name: str, examples: list[Example], source: Values, target: Values
     ) -> Split:
-        """Return the split as places in the series, which all splits share."""
+        """Return the split as positions in the series, which all splits share."""
         if self._scaled is None:
             self._scaled = source.encode(self._series)
         starts = np.array(self._starts[name])
@@ -254,21 +256,21 @@ class ForecastingTask(Task):
         season = max(self.seasons) if name == "train" else 0
         if len(part) < whole or len(part) <= season:
             raise ValueError(
-                f"{self.told()}: the {name} part has {len(part)} of {counts['steps']} steps, but "
-                f"source_length + target_length is {whole}"
+                f"{self.described()}: the {name} part has {len(part)} of {counts['steps']} steps, "
+                f"but source_length + target_length is {whole}"
                 f"{f' and the season {season}' if season else ''}; take shorter ones, or give that "
                 "part a larger share"
             )
-        found, self._starts[name] = [], []
+        windows, self._starts[name] = [], []
         for start in range(first, end - whole + 1, self.stride):
             window = self._series[start : start + whole]
             if np.isnan(window).any():
                 counts["dropped_with_missing_values"] += 1
             else:
                 parts = window[: self.source_length], window[self.source_length :]
-                found.append(Example(*parts, group=f"the {name} part"))
+                windows.append(Example(*parts, group=f"the {name} part"))
                 self._starts[name].append(start)
-        return found
+        return windows
 
     def _values(self, counts: dict[str, int]) -> tuple[np.ndarray, list[str]]:
         """Return the series (length, F), NaN where a value is missing, and names of its columns."""
@@ -297,8 +299,8 @@ class ForecastingTask(Task):
         counts |= {"columns": len(columns), "columns_left_out": len(left_out)}
         if self.columns is None and left_out:
             say(
-                f"{self.told()}: forecast are the named columns of numbers, {', '.join(columns)}, "
-                f"not {', '.join(left_out)}"
+                f"{self.described()}: forecast are the named columns of numbers, "
+                f"{', '.join(columns)}, not {', '.join(left_out)}"
             )
         values = table[columns].to_numpy(dtype=float)
         return np.where(np.isfinite(values), values, np.nan), columns
@@ -312,7 +314,7 @@ def _table(path: Path, named: bool) -> pd.DataFrame:
         named: whether the columns wanted are given, so that their names may be numbers.
     """
     lines = [line if line.strip() else "" for line in lines_of("path", path, CSV)]
-    known = [place for place, line in enumerate(lines) if line]
+    known = [index for index, line in enumerate(lines) if line]
     lines = lines[known[0] : known[-1] + 1] if known else []
     sign = "\t" if path.suffix == ".tsv" else ","
     try:

@@ -128,7 +128,9 @@ class G2PTask(Task):
         ]
         words = [_characters(test.source[row]) for row in range(len(test))]
         rules = {
-            name: [[ord(one) for one in spoken] for spoken in letter_to_sound(pairs, words, widest)]
+            name: [
+                [ord(phone) for phone in spoken] for spoken in letter_to_sound(pairs, words, widest)
+            ]
             for name, widest in NEIGHBOURS.items()
         }
         return super().baseline_predictions() | rules
@@ -225,7 +227,7 @@ def letter_to_sound(
     for word, spoken in pairs:
         share = len(spoken) / len(word)
         sounds = [
-            spoken[round(place * share) : round((place + 1) * share)] for place in range(len(word))
+            spoken[round(index * share) : round((index + 1) * share)] for index in range(len(word))
         ]
         for width in range(widest + 1):
             counts.update(zip(_windows(word, width), sounds, strict=True))
@@ -238,8 +240,8 @@ def letter_to_sound(
         # From the narrowest to the widest, so that the widest one known stays.
         heard = [""] * len(word)
         for width in range(widest + 1):
-            for place, window in enumerate(_windows(word, width)):
-                heard[place] = best.get(window, (0, heard[place]))[1]
+            for index, window in enumerate(_windows(word, width)):
+                heard[index] = best.get(window, (0, heard[index]))[1]
         answers.append("".join(heard))
     return answers
 
@@ -247,7 +249,7 @@ def letter_to_sound(
 def _windows(word: str, width: int) -> list[str]:
     """Return each letter with its neighbours, NUL beyond the ends."""
     padded = "\0" * width + word + "\0" * width
-    return [padded[place : place + 2 * width + 1] for place in range(len(word))]
+    return [padded[index : index + 2 * width + 1] for index in range(len(word))]
 
 
 def _characters(ids: Sequence[int]) -> str:

@@ -109,7 +109,9 @@ class LearningToExecuteTask(Task):
         self.num_train, self.num_validation, self.num_test = num_train, num_validation, num_test
         self.reverse_source, self.double_source = reverse_source, double_source
         # Length rises first and begins again at 1 with each nesting, as in the authors' code.
-        self.levels = [(one, of) for of in range(1, nesting + 1) for one in range(1, length + 1)]
+        self.levels = [
+            (digits, of) for of in range(1, nesting + 1) for digits in range(1, length + 1)
+        ]
         self.curriculum = Curriculum(curriculum, len(self.levels), curriculum_steps, mix_ratio)
 
     def vocabularies(self, train: list[Example]) -> tuple[Vocabulary, Vocabulary]:
@@ -135,7 +137,7 @@ class LearningToExecuteTask(Task):
         # What is likely comes early: shuffled, so that both splits have as much of it.
         order = numpy_generator(self.data_seed, "data", "execute", "split").permutation(number)
         texts = list(held_out.values())
-        held = [self._example(texts[place]) for place in order]
+        held = [self._example(texts[index]) for index in order]
         train: list[Example] = []
         for level in self.levels:
             known: dict[str, Example] = {}
@@ -176,10 +178,10 @@ class LearningToExecuteTask(Task):
         rules = {"the most frequent target": [list(seen.most_common(1)[0][0])] * len(test)}
         numbers = [re.findall(r"\d+", self.shown_source("test", row)) for row in test]
         if self.kind == "memorisation":
-            rules["the source"] = [vocabulary.encode(one[0]) for one in numbers]
+            rules["the source"] = [vocabulary.encode(some[0]) for some in numbers]
         elif self.kind == "program":
-            rules["the first number"] = [vocabulary.encode(one[0]) for one in numbers]
-            rules["the last number"] = [vocabulary.encode(one[-1]) for one in numbers]
+            rules["the first number"] = [vocabulary.encode(some[0]) for some in numbers]
+            rules["the last number"] = [vocabulary.encode(some[-1]) for some in numbers]
         return rules
 
     def source_tokens(self, text: str) -> str:
@@ -225,7 +227,7 @@ class LearningToExecuteTask(Task):
             return "+".join(sorted(re.findall(r"\d+", text)))
         names: dict[str, str] = {}
         return re.sub(
-            rf"\b[{NAMES}]\b", lambda one: names.setdefault(one[0], NAMES[len(names)]), text
+            rf"\b[{NAMES}]\b", lambda match: names.setdefault(match[0], NAMES[len(names)]), text
         )
 
     def _example(self, text: str) -> Example:

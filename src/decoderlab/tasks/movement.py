@@ -101,12 +101,14 @@ class MovementTask(Task):
             )
         self.block = RATE // sample_rate  # readings that are averaged into one
         lengths = [seconds * sample_rate for seconds in window_seconds]
-        if not lengths or any(one < 0.5 or abs(one - round(one)) > 1e-6 for one in lengths):
+        if not lengths or any(
+            length < 0.5 or abs(length - round(length)) > 1e-6 for length in lengths
+        ):
             raise ValueError(
                 f"window_seconds is {list(window_seconds)}; give one or more lengths, each a whole "
                 f"number of steps of 1/{sample_rate} s (sample_rate is {sample_rate})"
             )
-        self.lengths = sorted({round(one) for one in lengths})
+        self.lengths = sorted({round(length) for length in lengths})
         self.data_seed = data_seed
 
     def vocabularies(self, train: list[Example]) -> tuple[Values, Vocabulary]:
@@ -116,17 +118,17 @@ class MovementTask(Task):
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
         """Cut and join."""
         recordings = watch_recordings()
-        shortest = min(len(one.readings) for one in recordings)
+        shortest = min(len(recording.readings) for recording in recordings)
         if self.lengths[-1] * self.block > shortest:
             raise ValueError(
                 f"window_seconds has {self.lengths[-1] * self.block / RATE:g}, but the shortest "
                 f"recording has {shortest / RATE:g} seconds; take shorter windows"
             )
-        subjects = sorted({one.subject for one in recordings})
+        subjects = sorted({recording.subject for recording in recordings})
         counts = {"recordings": len(recordings), "subjects": len(subjects)}
         examples = {}
         for split, own in self._subjects_of_splits(subjects).items():
-            there = [one for one in recordings if one.subject in own]
+            there = [recording for recording in recordings if recording.subject in own]
             examples[split] = self._sequences(split, there)
             counts |= {f"{split}_subjects": len(own), f"{split}_recordings": len(there)}
         return examples, counts
@@ -142,7 +144,7 @@ class MovementTask(Task):
         order = numpy_generator(self.data_seed, "data", "subjects").permutation(len(subjects))
         edges = np.cumsum([self.num_subjects[split] for split in ("validation", "test")])
         parts = np.split(np.array(subjects)[order], edges)
-        return {split: parts[(2, 0, 1)[place]].tolist() for place, split in enumerate(SPLITS)}
+        return {split: parts[(2, 0, 1)[index]].tolist() for index, split in enumerate(SPLITS)}
 
     def _sequences(self, split: str, recordings: list[Recording]) -> list[Example]:
         """Return distinct sequences, each of one subject and one arm.
@@ -150,8 +152,8 @@ class MovementTask(Task):
         A sequence is drawn as numbers: of the arm, and of each cut its exercise, length and start.
         """
         arms: dict[tuple[int, int], dict[str, Recording]] = {}
-        for one in recordings:
-            arms.setdefault((one.subject, one.side), {})[one.exercise] = one
+        for recording in recordings:
+            arms.setdefault((recording.subject, recording.side), {})[recording.exercise] = recording
         by_arm = list(arms.values())
         generator = numpy_generator(self.data_seed, "data", "movement", split)
         low, high = self.num_commands
@@ -165,15 +167,15 @@ class MovementTask(Task):
             exercises[:, 1:] = generator.integers(1, len(EXERCISES), size=(number, high - 1))
             exercises = (exercises.cumsum(axis=1) % len(EXERCISES)).tolist()
             lengths = generator.choice(self.lengths, size=shape).tolist()
-            places = generator.random(shape).tolist()
+            offsets = generator.random(shape).tolist()
             rows = []
             for row, (arm, num) in enumerate(zip(which, used, strict=True)):
                 cuts = []
-                for exercise, length, place in zip(
-                    exercises[row][:num], lengths[row], places[row], strict=False
+                for exercise, length, offset in zip(
+                    exercises[row][:num], lengths[row], offsets[row], strict=False
                 ):
                     readings = by_arm[arm][EXERCISES[exercise]].readings
-                    start = int(place * (len(readings) - length * self.block + 1))
+                    start = int(offset * (len(readings) - length * self.block + 1))
                     cuts.append((exercise, length, start))
                 rows.append((arm, *cuts))
             return rows
@@ -182,10 +184,10 @@ class MovementTask(Task):
         for arm, *cuts in distinct(draw, self.num_examples[split]):
             there = by_arm[arm]
             parts = [
-                averaged(there[EXERCISES[one]].readings[start:], length, self.block)
-                for one, length, start in cuts
+                averaged(there[EXERCISES[exercise]].readings[start:], length, self.block)
+                for exercise, length, start in cuts
             ]
-            names = [EXERCISES[one] for one, *_ in cuts]
+            names = [EXERCISES[exercise] for exercise, *_ in cuts]
             subject = there[names[0]].subject
             examples.append(Example(np.concatenate(parts), names, group=f"subject {subject}"))
         return examples
@@ -231,8 +233,12 @@ def watch_recordings() -> list[Recording]:
         ]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(f"{path} is not the data of seglearn 1.2 ({error!r})") from error
-    for subject, side in {(one.subject, one.side) for one in recordings}:
-        done = [one.exercise for one in recordings if (one.subject, one.side) == (subject, side)]
+    for subject, side in {(recording.subject, recording.side) for recording in recordings}:
+        done = [
+            recording.exercise
+            for recording in recordings
+            if (recording.subject, recording.side) == (subject, side)
+        ]
         if sorted(done) != sorted(EXERCISES):
             raise ValueError(
                 f"{path}: subject {subject}, side {side} has the exercises {done}; each of "
@@ -242,4 +248,4 @@ def watch_recordings() -> list[Recording]:
 
 
 def _divisors(number: int) -> list[int]:
-    return [one for one in range(1, number + 1) if number % one == 0]
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]

@@ -92,7 +92,7 @@ class ScanTask(Task):
         actions = commands()
         order = numpy_generator(self.data_seed, "data", "scan").permutation(len(actions))
         names = list(actions)
-        known, held_out, repeated = self._parts([names[place] for place in order], actions)
+        known, held_out, repeated = self._parts([names[index] for index in order], actions)
         if self.num_validation >= len(known):
             raise ValueError(
                 f"num_validation is {self.num_validation}, but there are only {len(known)} "
@@ -131,7 +131,7 @@ class ScanTask(Task):
 
         known = {command(train, row): self.accepted("train", row)[0] for row in range(len(train))}
         asked = [other_way_round(command(test, row)) for row in range(len(test))]
-        return rules | {"the other way round": [known.get(one, ()) for one in asked]}
+        return rules | {"the other way round": [known.get(text, ()) for text in asked]}
 
     def _parts(
         self, names: list[str], actions: dict[str, Actions]
@@ -172,9 +172,9 @@ def commands() -> dict[str, Actions]:
         for (phrase, act), (word, number) in product(phrases.items(), times.items())
     }
     joined = {}
-    for (one, first), (other, second) in product(sentences.items(), repeat=2):
-        joined[f"{one} and {other}"] = first + second
-        joined[f"{one} after {other}"] = second + first
+    for (sentence, first), (other, second) in product(sentences.items(), repeat=2):
+        joined[f"{sentence} and {other}"] = first + second
+        joined[f"{sentence} after {other}"] = second + first
     return sentences | joined
 
 
@@ -186,7 +186,7 @@ def other_way_round(command: str) -> str | None:
         ('turn left and jump', None)
     """
     for word, other in (("and", "after"), ("after", "and")):
-        first, found, second = command.partition(f" {word} ")
-        if found:
+        first, joined, second = command.partition(f" {word} ")
+        if joined:
             return f"{second} {other} {first}"
     return None

@@ -64,13 +64,13 @@ class SpellingTask(PairsTask):
     def pairs(self, counts: dict[str, int]) -> Iterator[Pair]:
         """Read the dictionary."""
         path = package_file("codespell", "codespell_lib/data/dictionary.txt")
-        found, of_file = parse_codespell(path.read_text(encoding="utf-8"))
+        pairs, of_file = parse_codespell(path.read_text(encoding="utf-8"))
         counts |= of_file
-        words = sorted({right for _, right in found})
+        words = sorted({right for _, right in pairs})
         draws = numpy_generator(self.data_seed, "data", "identity").random(len(words))
         kept = [word for word, draw in zip(words, draws, strict=True) if draw < self.identity_share]
         counts["identity_pairs"] = len(kept)
-        for wrong, right in found:
+        for wrong, right in pairs:
             yield Pair(wrong, right, right)
         for word in kept:
             yield Pair(word, word, word)
@@ -89,7 +89,7 @@ def parse_codespell(text: str) -> tuple[list[tuple[str, str]], dict[str, int]]:
         >>> parse_codespell("abandonned->abandoned\naas->ass, as,\n")
         ([('abandonned', 'abandoned')], {'lines': 2, 'dropped_several_corrections': 1})
     """
-    found: list[tuple[str, str]] = []
+    pairs: list[tuple[str, str]] = []
     counts = {"lines": 0, "dropped_several_corrections": 0}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
@@ -104,5 +104,5 @@ def parse_codespell(text: str) -> tuple[list[tuple[str, str]], dict[str, int]]:
         if "," in right:  # one after each of several corrections
             counts["dropped_several_corrections"] += 1
         else:
-            found.append((wrong, right))
-    return found, counts
+            pairs.append((wrong, right))
+    return pairs, counts

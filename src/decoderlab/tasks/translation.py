@@ -124,19 +124,23 @@ class FilesTranslationTask(TranslationTask):
             "target_path": Path(target_path).expanduser(),
         }
 
-    def told(self) -> str:
+    def described(self) -> str:
         """Return what a message calls the data."""
         return " and ".join(f"{name} {path}" for name, path in self.paths.items())
 
     def pairs(self, counts: dict[str, int]) -> Iterator[Pair]:
         """Read both files side by side."""
         counts["empty_lines"] = 0
-        for source, target in zip_longest(*(lines_of(*one, PLAIN) for one in self.paths.items())):
+        for source, target in zip_longest(
+            *(lines_of(*setting, PLAIN) for setting in self.paths.items())
+        ):
             if source is None or target is None:
-                numbers = [sum(1 for _ in lines_of(*one, PLAIN)) for one in self.paths.items()]
+                numbers = [
+                    sum(1 for _ in lines_of(*setting, PLAIN)) for setting in self.paths.items()
+                ]
                 raise ValueError(
-                    f"{self.told()} have {numbers[0]} and {numbers[1]} lines; each line must be "
-                    "the translation of the line at its place in the other file"
+                    f"{self.described()} have {numbers[0]} and {numbers[1]} lines; each line must "
+                    "be the translation of the line at its place in the other file"
                 )
             if source.strip() or target.strip():
                 yield Pair(source, target)

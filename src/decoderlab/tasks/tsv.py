@@ -41,7 +41,7 @@ class TSVTask(PairsTask):
             the numbers of one with commas; or `images`, names of files beside the TSV.
         source_size: of values, numbers a position; of images, pixels of either side, to which they
             are scaled, in three colours; None for text. Sources that are the same then count as one
-            (`same_sources`: lines whose numbers or pixels another line has too, told otherwise).
+            (`same_sources`: lines whose numbers or pixels another line has too, written otherwise).
         validation_share, test_share: shares of the different sources or groups, above 0, below 1
             together; without effect where there is a `split_column`.
 
@@ -99,7 +99,7 @@ class TSVTask(PairsTask):
         """Return what the sources are."""
         return settings.get("sources", "text").replace("text", "tokens")
 
-    def told(self) -> str:
+    def described(self) -> str:
         """Return what a message calls the data."""
         return f"path {self.path}"
 
@@ -109,7 +109,7 @@ class TSVTask(PairsTask):
         splits, counts = super().examples()
         if self.reads != "tokens":
             splits = {
-                name: [replace(one, source=self._arrays[one.source]) for one in rows]
+                name: [replace(row, source=self._arrays[row.source]) for row in rows]
                 for name, rows in splits.items()
             }
             self._arrays.clear()
@@ -144,9 +144,9 @@ class TSVTask(PairsTask):
             raise ValueError(f"path {self.path} is empty; it needs a first line of column names")
         settings = ("source_column", "target_column", "group_column", "split_column")
         missing = [
-            one
-            for one in zip(settings, self.columns, strict=True)
-            if one[1] is not None and one[1] not in header
+            named
+            for named in zip(settings, self.columns, strict=True)
+            if named[1] is not None and named[1] not in header
         ]
         if missing:
             raise ValueError(
@@ -157,7 +157,7 @@ class TSVTask(PairsTask):
             raise ValueError(
                 f"path {self.path}: the first line has {repeated[0]!r} twice; name columns apart"
             )
-        places = [None if name is None else header.index(name) for name in self.columns]
+        indices = [None if name is None else header.index(name) for name in self.columns]
         first: dict[bytes, str] = {}  # of each image or recording, the cell that it came in
         if self.reads != "tokens":
             counts["same_sources"] = 0
@@ -171,7 +171,7 @@ class TSVTask(PairsTask):
                     f"path {self.path}, line {number}: {len(cells)} columns, but the "
                     f"first line names {len(header)}; separate columns by one tab"
                 )
-            pair = Pair(*(None if place is None else cells[place] for place in places))
+            pair = Pair(*(None if index is None else cells[index] for index in indices))
             if self.reads != "tokens" and pair.source.strip():
                 try:
                     source = self._first(pair.source, first)
