@@ -190,13 +190,13 @@ def _record_reader(kind: type) -> Reader:
         _of_type(name, value, dict)
         prefix = f"{name}." if name else ""
         made = {}
-        for field, reader in readers.items():
-            given = value.get(field, MISSING)
-            if given is MISSING and field in optional:
+        for key, reader in readers.items():
+            given = value.get(key, MISSING)
+            if given is MISSING and key in optional:
                 continue
             if given is MISSING:
-                raise ValueError(f"{prefix}{field} is missing")
-            made[field] = reader(prefix + field, given)
+                raise ValueError(f"{prefix}{key} is missing")
+            made[key] = reader(prefix + key, given)
         for key in value:
             if key not in readers:
                 raise ValueError(f"{prefix}{key} is no field of a result")
