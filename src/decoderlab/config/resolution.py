@@ -46,7 +46,7 @@ def compose_config(overrides: Sequence[str]) -> RunConfig:
 def run_id(config: RunConfig, fingerprint: str) -> str:
     """Return the sha256 that names a run: its scientific config, its data, and foreign classes.
 
-    Paths are left out: the same data at another place is the same run. Of a class from outside
+    Paths are left out: the same data in another folder are the same run. Of a class from outside
     decoderlab, the source counts: when it is edited, the runs are others.
 
     Args:
