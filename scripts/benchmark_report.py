@@ -16,11 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from decoderlab.config.resolution import compose_config
 from decoderlab.records.run_folder import sealed
+from decoderlab.records.run_result import SCHEMA
 from decoderlab.studies.design.plan_file import Cell, Plan
 
 EXAMPLES, POSITIONS, SEEDS, TASKS = 2000, 30, 10, ("one", "two", "three", "four")
@@ -30,6 +33,7 @@ def write_runs(output_dir: Path, number: int) -> None:
     """Write a study of so many runs: variants x 4 tasks x 10 seeds."""
     generator = np.random.default_rng(0)
     cells, configs = [], {}
+    config = compose_config(["task=echo", "decoder=luong"])
     variants = [f"variant {place}" for place in range(number // (SEEDS * len(TASKS)))]
     for variant in variants:
         for task in TASKS:
@@ -40,12 +44,18 @@ def write_runs(output_dir: Path, number: int) -> None:
                 factors = {"decoder": variant, "task": task}
                 cell = Cell(identity, name, variant, task, seed, 100_000, (), factors, 1e6, 2000)
                 cells.append(cell)
-                configs[identity] = {"decoder": {"name": variant}, "seed": seed}
+                configs[identity] = replace(config, seed=seed)
                 correct = generator.random(EXAMPLES) < skill + generator.normal(0, 0.03)
                 write_run(output_dir / name, identity, task, correct)
-    study = {"name": "large", "question": "Which?", "metric": "exact_match", "seeds": None}
-    study |= {"baseline": variants[0], "minimum_effect": 0.02, "family": "task"}
-    Plan(study, tuple(cells)).write(output_dir, configs)
+    study = replace(
+        config.study,
+        name="large",
+        question="Which?",
+        metric="exact_match",
+        baseline=variants[0],
+        minimum_effect=0.02,
+    )
+    Plan(study, tuple(cells), config.budget).write(output_dir, configs)
 
 
 def write_run(folder: Path, identity: str, task: str, correct: np.ndarray) -> None:
@@ -57,19 +67,31 @@ def write_run(folder: Path, identity: str, task: str, correct: np.ndarray) -> No
     lengths = np.arange(EXAMPLES) % 12 + 1
     reached = [int((lengths >= place).sum()) for place in range(1, POSITIONS + 1)]
     result = {
+        "schema": SCHEMA,
         "run_id": identity,
+        "choices": {"task": task, "encoder": "lstm", "decoder": "luong"},
+        "seed": 0,
         "metrics": {"test": scores, "validation": scores, "validation_last": scores},
         "signature": f"generation:greedy|max_length:30|split:test|n:{EXAMPLES}|data:{task}|v:1",
+        "signatures": {},
         "selected_by": "exact_match",
         "best_step": 2000,
+        "best_checkpoint": "checkpoints/best-000002000.ckpt",
         "steps": 2000,
+        "examples_seen": 128_000,
+        "tokens_seen": 1_280_000,
+        "batches_per_epoch": 1563,
+        "peak_memory_bytes": 10**9,
+        "started": 0.0,
+        "ended": 11.0,
+        "budget": {"match": "updates", "width": "decoder.hidden_size", "tolerance": 0.01},
         "parameters": {"encoder": 50_000, "decoder": 50_000, "total": 100_000},
         "flops_per_example": 1e6,
         "train_seconds": 10.0,
         "evaluation_seconds": 1.0,
         "restarts": 0,
         "drift": [],
-        "data": {"fingerprint": task, "counts": {"train": 100_000}},
+        "data": {"fingerprint": task, "counts": {"train": 100_000}, "baselines": {}},
         "equations": {"encoder": "h_t = LSTM(x_t)\n" * 8, "decoder": "s_t = LSTM(x_t)\n" * 14},
         "environment": {
             "versions": {"python": "3", "torch": "2"},
@@ -79,6 +101,7 @@ def write_run(folder: Path, identity: str, task: str, correct: np.ndarray) -> No
             "device": "cpu",
             "threads": 1,
             "capability": "AVX512",
+            "world_size": 1,
         },
         "probes": {
             "correct": np.packbits(correct).tobytes().hex(),

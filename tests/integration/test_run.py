@@ -209,9 +209,9 @@ def test_a_run_interrupted_anywhere_ends_with_the_same_bits(
     assert same(weights(whole), weights(broken))
     one, other = whole.folder.result(), broken.folder.result()
     for key in ("metrics", "best_step", "steps", "examples_seen", "tokens_seen"):
-        assert one[key] == other[key]
+        assert getattr(one, key) == getattr(other, key)
     # A signal that meets the first validation comes before there is a checkpoint to go on from.
-    assert other["restarts"] == (0 if step == 5 else 1)
+    assert other.restarts == (0 if step == 5 else 1)
 
     def values(prepared):
         lines = map(json.loads, prepared.folder.metrics.read_text().splitlines())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from decoderlab.config.run_config import RunConfig
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.plan_file import read_configs, read_plan
 from decoderlab.studies.execution.tuning import Search
@@ -29,7 +30,7 @@ def runs_of(folder: Path, name: str) -> list[tuple[dict, RunFolder]]:
     return [(configs[cell.run_id], RunFolder(folder / cell.folder)) for cell in cells]
 
 
-def settings(config: dict) -> tuple[float, float]:
+def settings(config: RunConfig) -> tuple[float, float]:
     return config.training.learning_rate, config.encoder["dropout"]
 
 
@@ -55,7 +56,7 @@ def test_every_variant_gets_the_same_trials_and_its_best_is_frozen(monkeypatch, 
                 score = folder.result().metrics.validation["token_accuracy"]
                 scores.setdefault(settings(config), []).append(score)
         best = max(scores, key=lambda key: sum(scores[key]))
-        used = {settings(c) for c, _ in evaluated if c["choices"]["decoder"] == name}
+        used = {settings(c) for c, _ in evaluated if c.choices.decoder == name}
         assert used == {best}
         chosen = record["chosen"][f"decoder={name}"]
         assert tuple(chosen["settings"].values()) == best

@@ -177,7 +177,7 @@ def test_a_plan_keeps_the_configs_and_the_plans_before_it(planned, tmp_path):
     second.plan.write(tmp_path, second.configs)
     names = sorted(path.name for path in folder.glob("plan*"))
     assert names == ["plan-002.json", "plan-003.json", "plan.json"]
-    assert configs[second.plan.cells[1].run_id]["seed"] == 1
+    assert configs[second.plan.cells[1].run_id].seed == 1
 
 
 def test_the_estimate_is_that_of_pending_runs(planned):
@@ -249,7 +249,7 @@ def test_parameters_are_matched_by_the_decoders_width(planned):
         config = plan.configs[cell.run_id]
         assert config.budget.match == "parameters"
         assert prepare_planned(config).num_parameters == cell.parameters
-    widths = {plan.configs[cell.run_id]["decoder"]["hidden_size"] for cell in plan.plan.cells}
+    widths = {plan.configs[cell.run_id].decoder["hidden_size"] for cell in plan.plan.cells}
     assert len(widths) == 3
     # The baseline is what it was, and so are its runs.
     assert [cell.run_id for cell in plan.plan.cells[:2]] == [cell.run_id for cell in plain[:2]]
@@ -262,7 +262,7 @@ def test_widths_that_cannot_be_built_are_passed_over(planned):
     )
     plan.demand_possible()
     (_, transformer) = plan.plan.cells
-    decoder = plan.configs[transformer.run_id]["decoder"]
+    decoder = plan.configs[transformer.run_id].decoder
     assert decoder["hidden_size"] % decoder["num_heads"] == 0
     assert decoder["num_heads"] > 1
 
@@ -283,7 +283,7 @@ def test_operations_are_matched_by_the_updates(planned):
     assert first.steps == 1000
     for cell in plan.plan.cells:
         assert cell.steps * cell.flops == pytest.approx(first.steps * first.flops, rel=0.01)
-        assert plan.configs[cell.run_id]["training"]["max_steps"] == cell.steps
+        assert plan.configs[cell.run_id].training.max_steps == cell.steps
     assert len({cell.steps for cell in plan.plan.cells}) == 3
     # The baseline is what it was, with a budget in epochs too.
     epochs = ("training.max_steps=null", "training.max_epochs=60")

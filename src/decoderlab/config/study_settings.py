@@ -122,7 +122,7 @@ class Study:
     """What a sweep asks, of which runs it consists, and how its table is made.
 
     Every combination of a variant, the factors' values and a seed is a run. A setting given on the
-    command line takes the place of the factor or seeds of that name.
+    command line replaces the factor or seeds of that name.
 
     Args:
         name: its folder under `outputs/studies`; null lets a sweep be named after its contents.

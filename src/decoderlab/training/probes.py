@@ -85,21 +85,7 @@ def probe(model: EncoderDecoder, task: Task) -> Probes:
                 summaries[row] = summary
         outputs = model.decoder(encoded, batch.target)
         made = [predictions[row] for row in rows]
-        if values:
-            means = outputs[..., : model.target_space.size]
-            deviation = torch.tensor(task.data.target_vocabulary.deviation)
-            real = torch.ones(batch.target.shape[:2], dtype=torch.bool, device=outputs.device)
-            free = torch.tensor(np.stack(made), device=outputs.device)
-            right = [
-                ((one - batch.target).abs().double().cpu() * deviation).mean(dim=-1)
-                for one in (free, means)
-            ]
-        else:
-            real = batch.target != model.target_space.pad_id
-            forced = allowed(outputs, model.target_space).argmax(dim=-1)
-            forced = _until_end(forced, model.target_space)
-            free = _as_targets(model, made, batch.target, task.append_eos)
-            right = [free == batch.target, forced == batch.target]
+        real, *right = (_errors if values else _hits)(model, task, batch, outputs, made)
         positions.add(real, *right)
         influence.add(model, encoded, batch, outputs, real)
     kept = sorted(summaries)
@@ -131,6 +117,30 @@ def probe(model: EncoderDecoder, task: Task) -> Probes:
         },
     } | counts
     return Probes(counts, arrays | _attention(model, task, predictions))
+
+
+def _errors(
+    model: EncoderDecoder, task: Task, batch: Batch, outputs: Tensor, made: Sequence[np.ndarray]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return which positions are real, and the absolute errors there: free, and forced."""
+    means = outputs[..., : model.target_space.size]
+    deviation = torch.tensor(task.data.target_vocabulary.deviation)
+    real = torch.ones(batch.target.shape[:2], dtype=torch.bool, device=outputs.device)
+    free, forced = (
+        ((values - batch.target).abs().double().cpu() * deviation).mean(dim=-1)
+        for values in (torch.tensor(np.stack(made), device=outputs.device), means)
+    )
+    return real, free, forced
+
+
+def _hits(
+    model: EncoderDecoder, task: Task, batch: Batch, outputs: Tensor, made: Sequence[list[int]]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return which positions are real, and whether the tokens there are right: free, and forced."""
+    forced = allowed(outputs, model.target_space).argmax(dim=-1)
+    forced = _until_end(forced, model.target_space)
+    free = _as_targets(model, made, batch.target, task.append_eos)
+    return batch.target != model.target_space.pad_id, free == batch.target, forced == batch.target
 
 
 def unpack(counts: Mapping[str, Any], number: int) -> np.ndarray:

@@ -20,8 +20,9 @@ from decoderlab.records.outcome import outcome
 from decoderlab.records.run_folder import TERMINAL
 from decoderlab.studies.design.grid import as_value
 from decoderlab.studies.design.plan_file import read_job
+from decoderlab.studies.execution.job import Job, bring_to_end
 from decoderlab.studies.execution.live_table import LiveTable
-from decoderlab.studies.execution.pool import Job, bring_to_end, run_all
+from decoderlab.studies.execution.pool import run_all
 from decoderlab.studies.execution.sweep import Start
 from decoderlab.training.interruption import Interrupted
 

@@ -16,7 +16,7 @@ from decoderlab.common.progress import PLAIN_SECONDS, duration, say
 from decoderlab.records.outcome import outcome
 from decoderlab.records.run_folder import TERMINAL
 from decoderlab.studies.design.plan_file import Cell
-from decoderlab.studies.execution.pool import Job
+from decoderlab.studies.execution.job import Job
 
 LOOK_SECONDS = 1.0
 

@@ -17,27 +17,21 @@ import signal
 import sys
 import threading
 import time
-import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import loky
-from filelock import Timeout
 from loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
 from decoderlab.common import process
 from decoderlab.common.folders import add_to_path
 from decoderlab.common.progress import say
-from decoderlab.config.errors import ConfigError, LaunchError
-from decoderlab.config.run_config import RunConfig
-from decoderlab.records.run_folder import TERMINAL, RunFolder, write_text
-from decoderlab.studies.design.plan_file import Cell
-from decoderlab.training.code_changes import code_digest
+from decoderlab.config.errors import LaunchError
+from decoderlab.studies.execution.job import Job, bring_to_end, give_up
 from decoderlab.training.interruption import Interrupted, Interruption
 
 GRACE_SECONDS = 15.0  # for a run that has to stop, to save what it has
@@ -45,31 +39,6 @@ MAX_START_FAILURES = 3
 NOT_BEGUN = "NOT BEGUN"
 
 
-@dataclass(frozen=True)
-class Job:
-    """A run to be done.
-
-    Args:
-        cell: as planned.
-        config: of the run.
-        code: what the code was when the run was planned, see `code_digest`.
-        launched: when the sweep was launched, in seconds since the epoch.
-        starts: how often it was given to a process that died before it began.
-    """
-
-    cell: Cell
-    config: RunConfig
-    code: str
-    launched: float
-    starts: int = 0
-
-    @property
-    def folder(self) -> RunFolder:
-        """Where the run's records are."""
-        return RunFolder(Path(self.config.run.output_dir) / self.cell.folder)
-
-
-Report = Callable[[int, dict[str, float]], None]
 Show = Callable[[Sequence[Job], Sequence[tuple[Job, str]]], None]
 
 
@@ -109,9 +78,7 @@ def run_all(
                 stopping = interruption.signum is not None
                 if stopping and not warned:
                     warned = True
-                    say("stopping: the runs save what they have; a second time stops them at once")
-                    for worker in workers:
-                        worker.ask_to_stop()
+                    _stop(workers)
                 if stopping and not any(worker.job for worker in workers):
                     break
                 for worker in workers:
@@ -134,6 +101,12 @@ def run_all(
             for worker in workers:
                 worker.close()
         interruption.check()
+
+
+def _stop(workers: Sequence[Worker]) -> None:
+    say("stopping: the runs save what they have; a second time stops them at once")
+    for worker in workers:
+        worker.ask_to_stop()
 
 
 class Worker:
@@ -283,21 +256,6 @@ class Worker:
             self._start()
 
 
-def give_up(folder: RunFolder, reason: str) -> str:
-    """Record that a run has failed, unless it has ended otherwise, or another process is at it.
-
-    Returns:
-        The run's status.
-    """
-    try:
-        with folder.lock().acquire(timeout=0.5):
-            if folder.recorded_status()["status"] not in TERMINAL:
-                folder.set_status("FAILED", reason=reason)
-            return folder.recorded_status()["status"]
-    except Timeout:
-        return "RUNNING"
-
-
 def _cause_of_death(error: BaseException | None) -> str:
     if not isinstance(error, TerminatedWorkerError):
         return f"{type(error).__name__}: {error}"
@@ -341,44 +299,6 @@ def work(job: Job) -> str:
             return "INTERRUPTED"
         finally:
             faulthandler.disable()
-
-
-def bring_to_end(job: Job, report: Report) -> str:
-    """Bring a planned run to its end and return its status: RUNNING if another process is at it.
-
-    Args:
-        job: what was planned; what is not what was planned is given up.
-        report: called with (step, values) as training goes on.
-
-    Raises:
-        Interrupted: by a signal.
-    """
-    from decoderlab.training.prepared_run import prepare_planned
-    from decoderlab.training.run_lifecycle import execute
-
-    folder, study = job.folder, job.config.study
-    again = "; give the same command again, with study.retry=failed"
-    try:
-        prepared = prepare_planned(job.config, folder)
-        if prepared.run_id != job.cell.run_id:
-            what = "the data, or a class of yours,"
-            return give_up(folder, f"{what} changed after the study was planned{again}")
-        if job.code != code_digest(job.config) and not study.allow_drift:
-            return give_up(folder, f"the code changed after the study was planned{again}")
-        # What failed in this launch, here or in another one, is not tried again in it.
-        older = folder.recorded_status().get("at", 0.0) < job.launched
-        return execute(
-            prepared,
-            report=report,
-            retry=study.retry == "failed" and older,
-            wait=False,
-            allow_drift=study.allow_drift,
-        )
-    except ConfigError as error:  # the disk, or a folder that another version has made
-        return give_up(folder, str(error))
-    except Exception as error:  # before or after training, which has a handler of its own
-        write_text(folder.traceback, traceback.format_exc())
-        return give_up(folder, f"{type(error).__name__}: {error}")
 
 
 @contextlib.contextmanager

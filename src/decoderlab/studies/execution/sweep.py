@@ -26,7 +26,7 @@ from decoderlab.studies.design.grid import grid
 from decoderlab.studies.design.lost_runs import check_drift
 from decoderlab.studies.design.plan_file import Cell, plan_file
 from decoderlab.studies.design.preparation import Planned, is_left_alone, make_plan
-from decoderlab.studies.execution.pool import Job, give_up
+from decoderlab.studies.execution.job import Job, give_up
 from decoderlab.studies.execution.tuning import Tuner
 from decoderlab.studies.reporting.build import build_report
 from decoderlab.studies.reporting.terminal_table import print_table
@@ -88,28 +88,35 @@ def launch(
     if tuner is None:
         confirm([planned], jobs)
     else:
-        confirmed = []
-
-        def do(trials: Planned) -> Planned:
-            trials = check_drift(trials)
-            if trials.pending and not confirmed:
-                confirm([trials, planned], jobs)
-                confirmed.append(True)
-            run(trials, start, jobs)
-            return trials
-
-        tuned, record, drifted = tuner.tune(planned.output_dir, do)
-        planned = make_plan(tuned, compose, default_name)
-        planned.demand_possible()
-        plan = replace(planned.plan, tuning=record, drift=drifted)
-        planned = replace(planned, plan=plan)
-        if not confirmed:
-            confirm([planned], jobs)
+        planned = _tuned(tuner, planned, start, jobs, default_name)
     planned = check_drift(planned)
     run(planned, start, jobs)
     report = build_report(planned.plan, planned.output_dir)
     print_table(report)
     return 0 if report.complete else 1
+
+
+def _tuned(
+    tuner: Tuner, planned: Planned, start: Start, jobs: int, default_name: str | None
+) -> Planned:
+    """Run the trials of a study's tuning; return the study's plan with the best settings."""
+    confirmed = False
+
+    def do(trials: Planned) -> Planned:
+        nonlocal confirmed
+        trials = check_drift(trials)
+        if trials.pending and not confirmed:
+            confirm([trials, planned], jobs)
+            confirmed = True
+        run(trials, start, jobs)
+        return trials
+
+    tuned, record, drifted = tuner.tune(planned.output_dir, do)
+    best = make_plan(tuned, tuner.compose, default_name)
+    best.demand_possible()
+    if not confirmed:
+        confirm([best], jobs)
+    return replace(best, plan=replace(best.plan, tuning=record, drift=drifted))
 
 
 def run(planned: Planned, start: Start, jobs: int) -> None:
