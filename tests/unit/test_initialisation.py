@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import math
+import shutil
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from decoderlab.config.resolution import run_id
 from decoderlab.contract import TokenSpace
 from decoderlab.layers import GRU, LSTM, RNN, GRUResetBefore, LSTMLayerNorm
 from decoderlab.layers.attention_blocks import ScaledEmbedding
 from decoderlab.layers.initialisation import initialise, watched
 from decoderlab.layers.recurrent_stack import RecurrentLayers
+from decoderlab.testing import ENCODER_SHAPE, initial_weights
+from decoderlab.testing.subjects import DecoderSubject, Seen
 from decoderlab.training.assembly import build_model
 from tests.conftest import CELLS, variants
 
@@ -278,3 +283,80 @@ def test_the_layer_norm_lstm_forgets_little_in_kerass_scheme():
     assert cell.bias.tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
     square = cell.weight_hh.T @ cell.weight_hh
     torch.testing.assert_close(square, torch.eye(2))
+
+
+WITH_WEIGHTS = """
+from decoderlab.encoders import RecurrentEncoder
+from decoderlab.layers import LSTM
+import torch
+
+
+class Trained(RecurrentEncoder):
+    def __init__(self, *, source_space, weights_path: str):
+        super().__init__(source_space=source_space, cell=LSTM, hidden_size=8)
+        self.load_state_dict(torch.load(weights_path))
+"""
+
+
+def test_trained_weights_are_what_training_starts_from_and_count_in_the_runs_id(
+    tiny, monkeypatch, tmp_path
+):
+    (tmp_path / "trained_encoder.py").write_text(WITH_WEIGHTS)
+    monkeypatch.syspath_prepend(tmp_path)
+    plain = tiny("encoder.embedding_size=null")
+    trained = build_model(plain.config, plain.task).encoder.state_dict()
+    for values in trained.values():
+        values += 1
+    found = {}
+    for name, change in (("one.pt", 0), ("other.pt", 1)):
+        weights = {key: values + change for key, values in trained.items()}
+        torch.save(weights, tmp_path / name)
+    shutil.copy(tmp_path / "one.pt", tmp_path / "the same, elsewhere.pt")
+    for name, change in (("one.pt", 0), ("the same, elsewhere.pt", 0), ("other.pt", 1)):
+        path = tmp_path / name
+        chosen = {"_target_": "trained_encoder.Trained", "weights_path": str(path)}
+        config = plain.config | {"encoder": chosen}
+        started_from = build_model(config, plain.task).encoder.state_dict()
+        for key, values in trained.items():
+            assert torch.equal(started_from[key], values + change)
+        found[name] = run_id(config, "data")
+    assert found["one.pt"] == found["the same, elsewhere.pt"]
+    assert found["one.pt"] != found["other.pt"]
+    missing = plain.config | {"encoder": chosen | {"weights_path": "nowhere.pt"}}
+    assert run_id(missing, "data") not in found.values()
+
+
+def subject_of(make):
+    spaces = {"target_space": TokenSpace(9), "encoder_shape": ENCODER_SHAPE}
+    return DecoderSubject(make, spaces, {}, TokenSpace(9), ENCODER_SHAPE)
+
+
+class WithAGate(nn.Module):
+    """A decoder, as far as this check looks at it."""
+
+    def __init__(self, *, target_space, encoder_shape):
+        super().__init__()
+        self.gate, self.plain = nn.Linear(3, 3), nn.Linear(3, 3)
+        nn.init.zeros_(self.gate.weight)
+
+
+class DrawnByNumpy(WithAGate):
+    def __init__(self, **spaces):
+        super().__init__(**spaces)
+        values = np.random.default_rng().normal(size=(3, 3))
+        self.plain.weight.data.copy_(torch.from_numpy(values))
+
+
+def test_the_battery_looks_at_what_training_starts_from(monkeypatch):
+    check = initial_weights.what_the_constructor_sets_is_what_training_starts_from
+    check(subject_of(WithAGate))
+    with pytest.raises(Seen, match="plain.weight differs between two models of one seed"):
+        check(subject_of(DrawnByNumpy))
+
+    def drawing_all_anew(model, drawn, seed):
+        torch.manual_seed(seed)
+        model.gate.reset_parameters()
+
+    monkeypatch.setattr(initial_weights, "initialise", drawing_all_anew)
+    with pytest.raises(Seen, match="the constructor sets gate.weight, but"):
+        check(subject_of(WithAGate))

@@ -50,7 +50,7 @@ class Training:
         warmup_steps: updates over which the learning rate rises linearly, at least 0.
         label_smoothing: share of a target's probability spread over all tokens in training, 0 to 1.
         initial_weights: from the distributions of `torch` or `keras`, see
-            `decoderlab.layers.initialisation`.
+            `decoderlab.layers.initialisation`; what a constructor sets itself is kept.
         uniform_range: initial weights from U(-range, range) instead; null for none.
         precision: `float32`, `bfloat16` (mixed: weights stay float32) or `float64`.
     """
