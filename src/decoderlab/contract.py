@@ -181,8 +181,9 @@ class Decoder(Protocol):
     business: generation only passes it on and reorders it, and it uses each state once, so that a
     step may change the one that it gets.
 
-    Over tokens a position's output is V logits; over values it is F means, or F means followed by
-    F logarithms of standard deviations.
+    Over tokens a position's output is V logits, or V log-probabilities that the decoder normalised
+    itself: the loss is the same function of both. Over values it is F means, or F means followed
+    by F logarithms of standard deviations.
 
     A decoder whose training is random or changes with time has, besides, a method
     `at_step(step, seed)`, called before every training update with the number of updates done and

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from decoderlab.contract import State, TokenSpace, ValueSpace
-from decoderlab.decoders.attention import Attention
+from decoderlab.decoders.attention import Attention, ScaledDotScore
 from decoderlab.layers import GRUResetSummary, LSTMLayerNorm
 from decoderlab.layers.recurrent_stack import RecurrentLayers
 from decoderlab.testing.subjects import parts_of
@@ -61,8 +61,9 @@ def test_scaled_dot_is_multi_head_attention_with_one_head():
         reference.out_proj.weight.copy_(torch.eye(size))
     query, memory = normal(4, 3, size), normal(4, 5, size)
     memory_mask = torch.arange(5) < LENGTHS.unsqueeze(1)
-    ours = Attention(score="scaled_dot", query_size=size, memory_size=size)
-    found = ours(query, memory, ours.keys(memory), memory_mask)
+    ours = Attention(score=ScaledDotScore, query_size=size, memory_size=size)
+    keys = ours.score.keys(memory)
+    found = ours.read(query, memory, keys, memory_mask, None)[:2]
     expected = reference(query, memory, memory, key_padding_mask=~memory_mask)
     agree(found, expected, [query, memory])
 
