@@ -87,7 +87,10 @@ class FeedbackSettings:
             case "free_running":
                 return "what was generated, in training too"
             case "softmax":
-                return "softmax(o_{t-1}), in training too; 0 before the first"
+                return (
+                    "softmax(logits_{t-1}) over what can be generated, in training too; "
+                    "0 before the first"
+                )
         ratio = f"{self.first_ratio:g}"
         if self.schedule != "constant":
             ratio += (

@@ -15,20 +15,26 @@ def recurrent_equations(decoder: RecurrentDecoder) -> list[Equation]:
     attends, rnn, lines = decoder.attends, decoder.rnn, decoder.bridge.equations()
     if "first_input" in decoder.routes:
         size = decoder.first_input.out_features
+        # Where the cell reads c in its input, it takes the end of this input for it.
+        reads_summary = any("C c" in line.right for line in rnn.equations("s", "x_t"))
+        ends = f", its last {decoder.first_input.in_features} numbers as c" if reads_summary else ""
         lines.append(Equation("x_0", "W_x c + b_x", size, count(decoder.first_input)))
         lines.append(
             Equation(
                 "s_0",
-                "a step of the cell from s_0 with x_0, its output dropped",
+                f"a step of the cell from s_0 with x_0{ends}, its output dropped",
                 rnn.hidden_size,
             )
         )
     embedded = "e(y_{t-1})" if decoder.sees_output else None
     if decoder.sees_output:
         lines.append(Equation("y_{t-1}", decoder.feedback.settings.told()))
-        lines.append(
-            embedding_equation("e(y_{t-1})", "y_{t-1}", decoder.embedding, decoder.embedded_size)
-        )
+        embedding = decoder.embedding
+        line = embedding_equation("e(y_{t-1})", "y_{t-1}", embedding, decoder.embedded_size)
+        if decoder.sees_softmax:  # y is no token, but a distribution over them
+            shape = f"rows of a table {tuple(embedding.weight.shape)}" if line.parameters else ""
+            line = line._replace(right=f"{shape}, weighted by y_{{t-1}}" if shape else "y_{t-1}")
+        lines.append(line)
     attention, context = [], None
     mixed = decoder.mix is not None
     if attends is not None:
@@ -37,6 +43,8 @@ def recurrent_equations(decoder: RecurrentDecoder) -> list[Equation]:
     fed = None
     if decoder.fed_size:
         fed = "a_t" if attends.query == "previous" else "h_{t-1}" if mixed else "a_{t-1}"
+        if fed != "a_t":
+            lines.append(Equation(fed.replace("{t-1}", "0"), "0", decoder.fed_size))
     inputs = concatenation([embedded, fed])
     if decoder.combine_input is not None:
         inputs = decoder.combine_input.equation(inputs, "W_i")

@@ -189,11 +189,18 @@ class RecurrentLayers(nn.Module):
             Equation(left.format(**letters), right.format(**letters), self.hidden_size)
             for left, right in EQUATIONS[self.cell]
         ]
-        if self.input_size == 0:  # there is no input to multiply
+        if self.input_size == 0 and self.num_layers == 1:  # there is no input to multiply
+            missing = re.escape(inputs)
             lines = [
-                one._replace(right=re.sub(rf"W(_g)? {re.escape(inputs)} \+ ", "", one.right))
+                one._replace(
+                    right=re.sub(rf"W(_g)? {missing} \+ ", "", one.right).replace(
+                        f"LN(W {inputs})", "LN(0)"
+                    )
+                )
                 for one in lines
             ]
+        elif self.input_size == 0:
+            lines.insert(0, Equation(inputs, "0 in layer 1, which has no input", 1))
         if self.num_layers > 1:
             same = "the same"
             if self.cell == "gru_reset_summary":  # the summary enters the first layer alone
@@ -205,11 +212,14 @@ class RecurrentLayers(nn.Module):
                     self.hidden_size,
                 )
             )
-        if self.residual:
-            right = f"{inputs} + {letters['n']} of the top layer, and so below it"
-            lines.append(Equation(f"o_{step}", right, self.hidden_size))
-        if self.num_directions == 2:
+        both = self.num_directions == 2
+        if both:
             lines.append(Equation("backward", f"the same, from the end: {step}+1 for {before}", ""))
+        if self.residual:
+            read = letters["n"]
+            read = f"[forward {read}; backward {read}]" if both else read
+            right = f"{read} in layer 1, {inputs} + {read} in the others"
+            lines.append(Equation(f"o_{step}", right, self.hidden_size * self.num_directions))
         lines[0] = lines[0]._replace(parameters=count(self))
         return lines
 
