@@ -5,6 +5,7 @@ What the lines leave unsaid, and is the same in all of them:
 * the letters of a line that is for several layers (a cell's, s_0 and k_0, those with ^l) are each
   layer's own; after the last layer they are the top layer's;
 * a layer below is what its output is, of both directions side by side;
+* y_{t-1} is what came before: in training the target's, where no line says something else;
 * without a line on pairs of layers, the encoder's last state is that of its top layer.
 """
 
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from decoderlab.layers.equations import Equation
-from tests.equations.calculator import Calculator, Wrong, softmax
+from tests.equations.calculator import Calculator, Wrong, sinusoidal, softmax
 from tests.equations.letters import CellLetters, Weights
 from tests.equations.notation import Unreadable, sentence
 
@@ -47,7 +48,6 @@ class Cell(NamedTuple):
     no_summary: bool  # above the first layer
     backward: tuple[str, str] | None
     residual: tuple[Line, str, str] | None
-    own_input: bool
 
 
 class Interpreter:
@@ -69,6 +69,8 @@ class Interpreter:
         for line in self.lines:
             if line.size == "" and line.left not in WITHOUT_SIZE:
                 raise Wrong(f"{line.left} has no width")
+        # Under which name a value was kept, and in the line of which left side.
+        self.kept: dict[str, str] = {}
         self.states: dict[tuple[int, bool], dict[str, Any]] = {}
         self.cell = self._cell()
 
@@ -104,11 +106,7 @@ class Interpreter:
                 residual = (line, parts["first"], parts["others"])
             else:
                 break
-        no_input = any(
-            line.left == f"x_{step}" and (sentence(line.right) or ("",))[0] == "no_input"
-            for line in self.lines
-        )
-        return Cell(lines, state, step, num_layers, no_summary, backward, residual, not no_input)
+        return Cell(lines, state, step, num_layers, no_summary, backward, residual)
 
     def _after_cell(self) -> list[Line]:
         """Return the lines after those of the recurrent stack."""
@@ -190,14 +188,8 @@ class Interpreter:
 
     def unused(self) -> set[str]:
         """Return the left sides that no other line has read."""
-        return {left for key, left in self.kept.items()} - {
-            left for key, left in self.kept.items() if key in self.calculator.used
-        }
-
-    @property
-    def kept(self) -> dict[str, str]:
-        """The names under which values were kept, and their left sides."""
-        return self.__dict__.setdefault("_kept", {})
+        used = {left for key, left in self.kept.items() if key in self.calculator.used}
+        return set(self.kept.values()) - used
 
 
 class DecoderInterpreter(Interpreter):
@@ -292,6 +284,7 @@ class DecoderInterpreter(Interpreter):
             previous: y_{t-1}, a token or values, unless a line says what it is.
         """
         self.calculator.bound["t"] = number
+        self.values[f"y_{number - 1}"] = previous
         layered: list[Line] = []
         for line in self.step_lines:
             if "^l" in line.left:
@@ -329,10 +322,12 @@ class DecoderInterpreter(Interpreter):
     def _step_line(self, line: Line, number: int, previous: Any) -> None:
         calculator, words = self.calculator, sentence(line.right)
         if line.left == "y_{t-1}":
+            if words is None:
+                raise Unreadable(f"{line.right!r} is nothing that y_{{t-1}} can be")
             if words[0] == "softmax":
                 before = self.values.get(calculator.key(words[1]["logits"]))
                 previous = np.zeros(self.space_size) if before is None else _generated(before)
-            self.values[f"y_{number - 1}"] = previous
+                self.values[f"y_{number - 1}"] = previous
         elif line.left == "score_tj":
             for j in calculator.positions:
                 calculator.bound["j"] = j
@@ -340,6 +335,9 @@ class DecoderInterpreter(Interpreter):
             del calculator.bound["j"]
         elif words is None:
             self.line(line)
+        elif words[0] == "no_input":  # torch's cells then have an input of a single zero
+            self._expect(line.size, 0)
+            self.values[f"x_{number}"] = np.zeros(1)
         else:
             self.line(line, self._in_words(*words))
         if line.left == "w_t":
@@ -350,11 +348,7 @@ class DecoderInterpreter(Interpreter):
     def _in_words(self, name: str, parts: dict[str, str]) -> Any:
         calculator = self.calculator
         if name == "position":
-            from tests.equations.calculator import sinusoidal
-
             return sinusoidal(calculator.bound["t"] - 1, self._size_of("p_t"))
-        if name == "no_input":
-            return np.zeros(1)
         if name not in ("weights", "context"):
             raise Unreadable(f"{name} is not expected here")
         values = []

@@ -199,8 +199,6 @@ class RecurrentLayers(nn.Module):
                 )
                 for one in lines
             ]
-        elif self.input_size == 0:
-            lines.insert(0, Equation(inputs, "0 in layer 1, which has no input", 1))
         if self.num_layers > 1:
             same = "the same"
             if self.cell == "gru_reset_summary":  # the summary enters the first layer alone
@@ -221,6 +219,8 @@ class RecurrentLayers(nn.Module):
             right = f"{read} in layer 1, {inputs} + {read} in the others"
             lines.append(Equation(f"o_{step}", right, self.hidden_size * self.num_directions))
         lines[0] = lines[0]._replace(parameters=count(self))
+        if self.input_size == 0 and self.num_layers > 1:
+            lines.insert(0, Equation(inputs, "0 in layer 1, which has no input", 0))
         return lines
 
     def _layer(
