@@ -255,6 +255,8 @@ class DecoderInterpreter(Interpreter):
     def _first_step(self, ends: str | None) -> None:
         """Take the step of x_0: from s_0, which is then called s_{-1}, to a new s_0."""
         first = self.values["x_0"]
+        if ends:
+            self._expect(int(ends), len(self.values["c"]))
         self.calculator.used.add("x_0")
         inputs = first
         for layer in range(1, self.cell.num_layers + 1):
@@ -500,6 +502,7 @@ class EncoderInterpreter(Interpreter):
         calculator = self.calculator
         calculator.bound["j"], calculator.local = j, {f"x_{j}": inputs}
         calculator.left, calculator.size = line.left, line.size
+        self.values.pop(f"o_{j}", None)  # that of the layer below is called x_j here
         value = calculator.right(first if layer == 1 else others)
         self.keep("o_j", value, line.size, self.values)
         del calculator.bound["j"]

@@ -211,6 +211,8 @@ class CellLetters:
 
     def normalise(self, argument: tuple, value: np.ndarray, left: tuple[str, ...]) -> np.ndarray:
         """Return LN(value); which normalisation it is, its argument's first letter says."""
+        if argument[0] == "number" and argument[1] != 0:
+            raise Unreadable(f"LN({argument[1]})")
         first = argument[1][1] if argument[0] == "chain" else argument[1]
         which = "cell" if str(first).startswith("k") else "input"
         which = "hidden" if str(first) == "U" else which

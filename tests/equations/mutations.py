@@ -57,12 +57,17 @@ NAMES += ("forward", "backward", "layer", "same", "others", "from", "end", "for"
 
 
 def mutations(equations: Sequence[Equation]) -> Iterator[tuple[int, str]]:
-    """Yield lines and wrong right sides for them, each but once."""
+    """Yield lines and wrong right sides for them, each but once; none that means the same."""
     lefts = [one.left for one in equations if re.fullmatch(LETTER, one.left)]
+    # Two names of one thing: x_t = e(y_{t-1}), h^{l-1} where there is one layer.
+    names = {one.left: one.right for one in equations if re.fullmatch(LETTER, one.right)}
     for number, line in enumerate(equations):
+        also = {"^{l-1}": "^0"} if line.left.endswith(", l = 1..1") else {}
+        also |= {"{j-0}": "j", "{j+0}": "j"}
+        means = _meaning(line.right, names, also)
         seen = {line.right}
         for wrong in _wrong(line.right, lefts):
-            if wrong not in seen and not _equal(line.right, wrong):
+            if wrong not in seen and (means is None or _meaning(wrong, names, also) != means):
                 seen.add(wrong)
                 yield number, wrong
 
@@ -88,20 +93,35 @@ def _wrong(right: str, lefts: Sequence[str]) -> Iterator[str]:
         yield right[: match.start()] + right[match.end() :]
 
 
-def _equal(right: str, wrong: str) -> bool:
-    """Whether a change does nothing, because the order of operands does not matter."""
-    if sentence(right) or sentence(wrong):
-        return False
+def _meaning(right: str, names: dict[str, str], also: dict[str, str]) -> object:
+    """Return what is the same for all ways to write a formula; None for what is no formula."""
+    for before, after in also.items():
+        right = right.replace(before, after)
     try:
-        return _ordered(formula(right)[0]) == _ordered(formula(wrong)[0])
+        words, formulas = _formulas(right)
+        return words, [(_ordered(tree, names), str(ends)) for tree, ends in map(formula, formulas)]
     except (Unreadable, IndexError):
-        return False
+        return None
 
 
-def _ordered(tree: object) -> object:
+def _formulas(right: str) -> tuple[str, list[str]]:
+    """Return a right side's words and the formulas in it."""
+    name, parts = sentence(right) or ("", {"formula": right})
+    if name == "residual":
+        return name, list(parts.values())
+    return (name, [parts["formula"]]) if not name else (right, [])
+
+
+def _ordered(tree: object, names: dict[str, str]) -> object:
+    """Return a tree with the operands of sums and products in order, each letter by one name."""
     if not isinstance(tree, tuple):
         return tree
-    parts = tuple(_ordered(part) for part in tree)
+    if len(tree) == 2 and tree[0] == "letter":
+        letter = tree[1]
+        while letter in names:
+            letter = names[letter]
+        return ("letter", letter)
+    parts = tuple(_ordered(part, names) for part in tree)
     if parts and parts[0] in ("+", "*", "."):
         operands: list[object] = []
         for part in parts[1:]:

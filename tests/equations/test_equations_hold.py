@@ -4,10 +4,57 @@ from __future__ import annotations
 
 import pytest
 
+from decoderlab.layers.equations import Equation
 from tests.equations.cases import Case, decoder_cases, encoder_cases
-from tests.equations.comparison import check
+from tests.equations.comparison import check, printed
+from tests.equations.mutations import mutations
 
 
 @pytest.mark.parametrize("case", [*decoder_cases(), *encoder_cases()], ids=str)
 def test_a_models_equations_compute_what_it_computes(case: Case):
     check(case)
+
+
+# Wrong right sides that compute the same in this line, and why: part of the left side, of the right
+# one, of the wrong one.
+HARMLESS = {
+    ("y_{t-1}", "1000 updates", "1001 updates"): "no coin falls otherwise",
+    ("g", "W_g x_t without c", "W_g x_0 without c"): "all of the input is c, nothing is left",
+}
+DIFFERS = (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError)
+
+
+@pytest.fixture(scope="module")
+def tried() -> set[tuple[str, str, str]]:
+    """Wrong lines that were tried in a model before, and need not be tried in another."""
+    return set()
+
+
+@pytest.mark.parametrize("case", [*decoder_cases(), *encoder_cases()], ids=str)
+def test_a_wrong_letter_is_caught(case: Case, tried):
+    equations = printed(case)
+    missed = []
+    for number, wrong in mutations(equations):
+        line = equations[number]
+        if (line.left, line.right, wrong) in tried:
+            continue
+        tried.add((line.left, line.right, wrong))
+        if not differs(case, [*equations[:number], line._replace(right=wrong)], number + 1):
+            missed.append((line.left, line.right, wrong))
+    assert [one for one in missed if not harmless(*one)] == []
+
+
+def differs(case: Case, changed: list[Equation], rest: int) -> bool:
+    """Whether a model is not what changed equations, and the rest of its own, say."""
+    try:
+        check(case, [*changed, *printed(case)[rest:]])
+    except DIFFERS:
+        return True
+    return False
+
+
+def harmless(left: str, right: str, wrong: str) -> bool:
+    """Whether a change is in `HARMLESS`."""
+    return any(
+        left == where and before in right and after in wrong for where, before, after in HARMLESS
+    )

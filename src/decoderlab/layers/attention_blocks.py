@@ -133,7 +133,9 @@ def embedded_equation(left: str, of: str, embedding: nn.Module, size: int) -> Eq
         right = f"sqrt({size}) row {of} of a table + p"
     else:
         right = f"W_e {of} + b_e + p"
-    return Equation(left, f"{right}, p the sinusoidal positions, the first 0", size, count(embedding))
+    return Equation(
+        left, f"{right}, p the sinusoidal positions, the first 0", size, count(embedding)
+    )
 
 
 def part_equation(left: str, of: str, part: str, layers: nn.ModuleList, name: str) -> Equation:
