@@ -16,6 +16,14 @@ class Wrong(AssertionError):
     """An equation whose numbers do not fit: widths, or values that are not the module's."""
 
 
+class Known(dict):
+    """Values by name; to ask for a name that has none is an error of the equations."""
+
+    def __missing__(self, name: object) -> None:
+        """Refuse."""
+        raise Unreadable(f"{name} has no value")
+
+
 class Calculator:
     """Evaluates right sides. Values of letters are kept under their name with its indices.
 
@@ -26,7 +34,7 @@ class Calculator:
 
     def __init__(self, kind: str, weights: Weights) -> None:
         self.kind, self.weights = kind, weights
-        self.values: dict[str, Any] = {}
+        self.values: dict[str, Any] = Known()
         self.local: dict[str, Any] = {}  # of one layer of a recurrent stack
         self.directions: dict[str, dict[str, Any]] = {}
         self.last: dict[str, np.ndarray] = {}  # the encoder's, of the layer paired with this one

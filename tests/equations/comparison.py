@@ -15,7 +15,8 @@ from decoderlab.contract import TokenSpace
 from decoderlab.layers.equations import Equation
 from tests.equations.calculator import Wrong
 from tests.equations.cases import LENGTHS, Case, built, encoded, source, target, weights
-from tests.equations.interpreter import NEVER_GENERATED, DecoderInterpreter, EncoderInterpreter
+from tests.equations.decoder_interpreter import NEVER_GENERATED, DecoderInterpreter
+from tests.equations.encoder_interpreter import EncoderInterpreter
 
 TOLERANCE = 1e-10
 NUM_STEPS = 3

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from decoderlab.layers.equations import Equation
-from tests.equations.cases import Case, decoder_cases, encoder_cases
+from tests.equations.cases import EQUAL, Case, decoder_cases, encoder_cases
 from tests.equations.comparison import check, printed
 from tests.equations.mutations import mutations
+from tests.equations.notation import Unreadable
 
 
 @pytest.mark.parametrize("case", [*decoder_cases(), *encoder_cases()], ids=str)
@@ -42,6 +43,44 @@ def test_a_wrong_letter_is_caught(case: Case, tried):
         if not differs(case, [*equations[:number], line._replace(right=wrong)], number + 1):
             missed.append((line.left, line.right, wrong))
     assert [one for one in missed if not harmless(*one)] == []
+
+
+# Lines that say what is understood without them, by their left sides.
+UNDERSTOOD = {"y_{t-1}": "it is the target's where no line says something else"}
+
+
+@pytest.mark.parametrize("case", [*decoder_cases(), *encoder_cases()], ids=str)
+def test_a_missing_line_a_wrong_width_and_a_wrong_number_are_caught(case: Case, tried):
+    equations, missed = printed(case), []
+    for number, line in enumerate(equations):
+        if (*line[:2], "") in tried:
+            continue
+        tried.add((*line[:2], ""))
+        wrong: list[list[Equation]] = [[], [line._replace(parameters=line.parameters + 1)]]
+        if isinstance(line.size, int):
+            wrong.append([line._replace(size=line.size + 1)])
+        for changed in wrong:
+            if not differs(case, [*equations[:number], *changed], number + 1):
+                missed.append((line.left, changed))
+    assert [one for one in missed if one[1] or one[0] not in UNDERSTOOD] == []
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("logits_t", "W_o s_t + b_o, or so"),
+        ("logits_t", "W_q s_t + b_o"),
+        ("logits_t", "W_o z_t + b_o"),
+        ("logits_t", "relu(W_o s_t + b_o)"),
+        ("y_{t-1}", "whatever was generated"),
+        ("s_0", "the encoder's first h"),
+    ],
+)
+def test_words_and_letters_that_are_not_known_are_refused(left, right):
+    case = Case("decoder", "initial_state", shape=EQUAL)
+    equations = [one._replace(right=right) if one.left == left else one for one in printed(case)]
+    with pytest.raises(Unreadable):
+        check(case, equations)
 
 
 def differs(case: Case, changed: list[Equation], rest: int) -> bool:
