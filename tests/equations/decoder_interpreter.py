@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -140,8 +139,7 @@ class DecoderInterpreter(Interpreter):
         return first <= line.number <= last or line.left.startswith("layers ")
 
     def _layers(self, lines: list[Line]) -> None:
-        num_layers = int(re.search(r", l = 1\.\.(\d+)$", lines[0].left)[1])
-        for layer in range(1, num_layers + 1):
+        for layer in range(1, self.number_of_layers(lines[0]) + 1):
             self.calculator.bound["l"] = layer
             for line in lines:
                 self.line(line, layer=layer)

@@ -56,8 +56,7 @@ class EncoderInterpreter(Interpreter):
         return Read(memory, self.values["c"], hidden, cell)
 
     def _layers(self, lines: list[Line]) -> None:
-        num_layers = int(re.search(r", l = 1\.\.(\d+)$", lines[0].left)[1])
-        for layer in range(1, num_layers + 1):
+        for layer in range(1, self.number_of_layers(lines[0]) + 1):
             self.calculator.bound["l"] = layer
             for line in lines:
                 self._at_each_position(line, layer)

@@ -69,7 +69,7 @@ class Interpreter:
                 raise Wrong(f"{line.left} has no width")
         # Under which name a value was kept, and in the line of which left side.
         self.kept: dict[str, str] = {}
-        self.states: dict[tuple[int, bool], dict[str, Any]] = {}
+        self.states: dict[tuple[int, bool], dict[str, Any]] = Known()
         self.cell = self._cell()
 
     def _cell(self) -> Cell | None:
@@ -79,8 +79,10 @@ class Interpreter:
             for line in self.lines
             if line.left in GATES or (line.left in ("s_t", "h_j") and "U " in line.right)
         ]
-        if self.kind not in ("RecurrentDecoder", "RecurrentEncoder") or not starts:
+        if self.kind not in ("RecurrentDecoder", "RecurrentEncoder"):
             return None
+        if not starts:
+            raise Unreadable("there is no line of a recurrent cell")
         state, step = ("s", "t") if self.kind == "RecurrentDecoder" else ("h", "j")
         end = next(
             (line.number for line in self.lines[starts[0] :] if line.left == f"{state}_{step}"),
@@ -183,6 +185,13 @@ class Interpreter:
         parts = np.split(value, len(names)) if len(names) > 1 else [value]
         for name, part in zip(names, parts, strict=True):
             self.keep(name, part, line.size, local)
+
+    def number_of_layers(self, line: Line) -> int:
+        """Return the L of a left side such as `h^l_j, l = 1..L`."""
+        match = re.search(r", l = 1\.\.(\d+)$", line.left)
+        if match is None:
+            raise Unreadable(f"{line.left!r} does not say how many layers there are")
+        return int(match[1])
 
     def unused(self) -> set[str]:
         """Return the left sides that no other line has read."""
