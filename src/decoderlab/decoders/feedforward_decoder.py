@@ -168,7 +168,7 @@ class FeedforwardDecoder(nn.Module):
         inputs = concatenation(["c", "p_t", seen])
         return [
             *lines,
-            Equation("p_t", "the sinusoidal position t", self.position_size),
+            Equation("p_t", "the sinusoidal position t-1", self.position_size),
             Equation("h^0_t", inputs, self.layers[0].in_features),
             Equation(
                 f"h^l_t, l = 1..{number}",

@@ -39,10 +39,10 @@ def recurrent_equations(decoder: Parts) -> list[Equation]:
     lines = [*decoder.bridge.equations(), *_first_input(decoder)]
     embedded = "e(y_{t-1})" if decoder.embedding is not None else None
     if embedded:
-        lines.append(Equation("y_{t-1}", decoder.feedback.meaning()))
-        size = decoder.embedded_size
-        lines.append(embedding_equation(embedded, "y_{t-1}", decoder.embedding, size))
+        lines += [Equation("y_{t-1}", decoder.feedback.meaning()), _embedding(decoder, embedded)]
     fed = attends.fed_name()
+    if attends.fed_size and fed != "a_t":
+        lines.append(Equation(fed.replace("{t-1}", "0"), "0", attends.fed_size))
     inputs = concatenation([embedded, fed])
     if decoder.combine_input is not None:
         inputs = decoder.combine_input.equation(inputs, "W_i")
@@ -63,11 +63,23 @@ def _first_input(decoder: Parts) -> list[Equation]:
     if "first_input" not in decoder.routes:
         return []
     size, own = decoder.first_input.out_features, count(decoder.first_input)
-    dropped = "a step of the cell from s_0 with x_0, its output dropped"
+    # Where the cell reads c in its input, it takes the end of this input for it.
+    reads_summary = any("C c" in line.right for line in decoder.rnn.equations("s", "x_t"))
+    ends = f", its last {decoder.first_input.in_features} numbers as c" if reads_summary else ""
+    dropped = f"a step of the cell from s_0 with x_0{ends}, its output dropped"
     return [
         Equation("x_0", "W_x c + b_x", size, own),
         Equation("s_0", dropped, decoder.rnn.hidden_size),
     ]
+
+
+def _embedding(decoder: Parts, embedded: str) -> Equation:
+    line = embedding_equation(embedded, "y_{t-1}", decoder.embedding, decoder.embedded_size)
+    if not decoder.feedback.sees_distribution:
+        return line
+    # y is no token, but a distribution over them.
+    table = f"rows of a table {tuple(decoder.embedding.weight.shape)}" if line.parameters else ""
+    return line._replace(right=f"{table}, weighted by y_{{t-1}}" if table else "y_{t-1}")
 
 
 def _output(decoder: Parts, features: str, embedded: str | None) -> list[Equation]:

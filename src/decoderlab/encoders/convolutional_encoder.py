@@ -114,7 +114,7 @@ class ConvolutionalEncoder(nn.Module):
             first = "h^0_j"
         window = f"h^{{l-1}}_{{j-{around}}} .. h^{{l-1}}_{{j+{around}}}"
         layers = f"h^l_j, l = 1..{len(self.layers)}"
-        right = f"h^{{l-1}}_j + max(0, W_l [{window}] + b_l), {first} below"
+        right = f"h^{{l-1}}_j + max(0, W_l [{window}] + b_l), 0 beyond the ends; {first} below"
         lines.append(Equation(layers, right, size, count(self.layers)))
         lines.append(Equation("m_j", f"h^{len(self.layers)}_j", size))
         return [*lines, Equation("c", f"{self.summary} of m", size)]

@@ -154,7 +154,8 @@ class RecurrentEncoder(nn.Module):
         # What is read at step j; the memory is in the source's own order all the same.
         of, place = ("source_{S+1-j}", "{S+1-j}") if self.reverse_source else ("source_j", "j")
         both = self.rnn.num_directions == 2
-        output = "o" if self.rnn.residual else "h"
+        top = f"[forward h_{place}; backward h_{place}]" if both else f"h_{place}"
+        memory = f"o_{place}" if self.rnn.residual else top
         end = "[forward h_S; backward h_1]" if both else "h_S"
         read = {"last": end, "backward": "backward h_1"}.get(self.summary, f"{self.summary} of m")
         shape = self.shape
@@ -162,13 +163,8 @@ class RecurrentEncoder(nn.Module):
             read = f"tanh(V {read} + v)"
         return [
             embedding_equation("x_j", of, self.embedding, self.rnn.input_size),
+            Equation("h_0, k_0" if self.rnn.has_cell else "h_0", "0", self.rnn.hidden_size),
             *self.rnn.equations("h", "x_j", "j"),
-            Equation(
-                "m_j",
-                f"[forward {output}_{place}; backward {output}_{place}]"
-                if both
-                else f"{output}_{place}",
-                shape.memory_size,
-            ),
+            Equation("m_j", memory, shape.memory_size),
             Equation("c", read, shape.summary_size, count(self.summarise)),
         ]

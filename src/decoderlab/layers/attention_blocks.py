@@ -130,10 +130,12 @@ class Residual(nn.Module):
 def embedded_equation(left: str, of: str, embedding: nn.Module, size: int) -> Equation:
     """Return the embedding with its position; see `decoderlab.layers.equations`."""
     if isinstance(embedding, ScaledEmbedding):
-        right = f"{embedding.scale:.4g} row {of} of a table + p"
+        right = f"sqrt({size}) row {of} of a table + p"
     else:
         right = f"W_e {of} + b_e + p"
-    return Equation(left, f"{right}, p the sinusoidal positions", size, count(embedding))
+    return Equation(
+        left, f"{right}, p the sinusoidal positions, the first 0", size, count(embedding)
+    )
 
 
 def part_equation(left: str, of: str, part: str, layers: nn.ModuleList, name: str) -> Equation:

@@ -150,9 +150,14 @@ class RecurrentLayers(nn.Module):
             Equation(left.format(**letters), right.format(**letters), self.hidden_size)
             for left, right in cell.step_equations
         ]
-        if self.input_size == 0:  # there is no input to multiply
+        if self.input_size == 0 and self.num_layers == 1:  # there is no input to multiply
+            missing = re.escape(inputs)
             lines = [
-                one._replace(right=re.sub(rf"W(_g)? {re.escape(inputs)} \+ ", "", one.right))
+                one._replace(
+                    right=re.sub(rf"W(_g)? {missing} \+ ", "", one.right).replace(
+                        f"LN(W {inputs})", "LN(0)"
+                    )
+                )
                 for one in lines
             ]
         if self.num_layers > 1:
@@ -163,12 +168,17 @@ class RecurrentLayers(nn.Module):
                     self.hidden_size,
                 )
             )
-        if self.residual:
-            right = f"{inputs} + {letters['n']} of the top layer, and so below it"
-            lines.append(Equation(f"o_{step}", right, self.hidden_size))
-        if self.num_directions == 2:
+        both = self.num_directions == 2
+        if both:
             lines.append(Equation("backward", f"the same, from the end: {step}+1 for {before}", ""))
+        if self.residual:
+            read = letters["n"]
+            read = f"[forward {read}; backward {read}]" if both else read
+            right = f"{read} in layer 1, {inputs} + {read} in the others"
+            lines.append(Equation(f"o_{step}", right, self.hidden_size * self.num_directions))
         lines[0] = lines[0]._replace(parameters=count(self))
+        if self.input_size == 0 and self.num_layers > 1:
+            lines.insert(0, Equation(inputs, "0 in layer 1, which has no input", 0))
         return lines
 
     def _freeze_input_weights(self) -> None:

@@ -33,4 +33,6 @@ class SoftmaxFeedback(Feedback):
 
     def meaning(self) -> str:
         """Return in words what stands for y_{t-1}."""
-        return "softmax(o_{t-1}), in training too; 0 before the first"
+        return (
+            "softmax(logits_{t-1}) over what can be generated, in training too; 0 before the first"
+        )

@@ -1,0 +1,214 @@
+"""Computes a decoder from its printed equations, step after step, for one example."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from decoderlab.layers.equations import Equation
+from tests.equations.calculator import Known, sinusoidal, softmax
+from tests.equations.interpreter import Interpreter, Line
+from tests.equations.notation import Unreadable, sentence
+
+NEVER_GENERATED = [0, 1, 3]  # pad, BOS, UNK
+START = ("s_0 per layer", "s_0", "k_0", "x_0", "h_0", "a_0")
+
+
+class DecoderInterpreter(Interpreter):
+    """A decoder's equations for one example.
+
+    Args:
+        kind, equations, weights: see `Interpreter`.
+        memory: (S, M) of real positions; summary: (D,).
+        hidden, cell: (L, H) each, the encoder's last state; None where it has none.
+        space_size: numbers of ids, or of values.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        equations: Sequence[Equation],
+        weights: dict[str, np.ndarray],
+        *,
+        memory: np.ndarray,
+        summary: np.ndarray,
+        hidden: np.ndarray | None,
+        cell: np.ndarray | None,
+        space_size: int,
+    ) -> None:
+        super().__init__(kind, equations, weights)
+        self.encoded, self.space_size = (hidden, cell), space_size
+        self.calculator.bound = {"S": len(memory)}
+        self.values["c"] = summary
+        self.values |= {f"m_{j}": row for j, row in enumerate(memory, start=1)}
+        self.step_lines = [line for line in self.lines if line.left not in START]
+        for line in self.lines:
+            if line.left in START:
+                self._start(line)
+
+    def _start(self, line: Line) -> None:
+        words = sentence(line.right)
+        if words and words[0] in ("step", "step_ends"):
+            self._expect(line.size, self._state_size())
+            self._first_step(words[1].get("ends"))
+        elif line.left in ("s_0", "k_0"):
+            for layer in range(1, self.cell.num_layers + 1):
+                scope = self.states.setdefault((layer, False), Known())
+                row = self._pairing()[layer - 1]
+                self.calculator.last = {
+                    name: None if part is None else part[row]
+                    for name, part in zip("hk", self.encoded, strict=True)
+                }
+                self.calculator.local = scope
+                self.line(line, layer=layer)
+                scope[line.left] = self.values[line.left]
+            self.calculator.local = {}
+        elif line.left != "s_0 per layer":
+            self.line(line)
+
+    def _pairing(self) -> list[int]:
+        num_layers = self.cell.num_layers
+        for line in self.lines:
+            if line.left == "s_0 per layer":
+                rows = [int(row) - 1 for row in sentence(line.right)[1]["layers"].split(",")]
+                self._expect(len(rows), num_layers)
+                return rows
+        return [-1] * num_layers
+
+    def _first_step(self, ends: str | None) -> None:
+        """Take the step of x_0: from s_0, which is then called s_{-1}, to a new s_0."""
+        first = self.values["x_0"]
+        if ends:
+            self._expect(int(ends), len(self.values["c"]))
+        self.calculator.used.add("x_0")
+        inputs = first
+        for layer in range(1, self.cell.num_layers + 1):
+            scope = self.states[layer, False]
+            for letter in "sk":
+                if f"{letter}_0" in scope:
+                    scope[f"{letter}_-1"] = scope[f"{letter}_0"]
+            if ends and layer == 1:
+                scope["c"] = first[-int(ends) :]
+            self.cell_step(layer, False, inputs, 0)
+            inputs = scope["s_0"]
+            if ends and layer == 1:
+                del scope["c"]
+        self._publish(0)
+
+    def _publish(self, step: int) -> None:
+        top = self.states[self.cell.num_layers, False]
+        for letter in "sk":
+            if f"{letter}_{step}" in top:
+                self.values[f"{letter}_{step}"] = top[f"{letter}_{step}"]
+
+    def step(self, number: int, previous: Any) -> np.ndarray:
+        """Run the lines of step `number`, from 1; return its outputs.
+
+        Args:
+            number: t.
+            previous: y_{t-1}, a token or values, unless a line says what it is.
+        """
+        self.calculator.bound["t"] = number
+        self.values[f"y_{number - 1}"] = previous
+        layered: list[Line] = []
+        for line in self.step_lines:
+            if "^l" in line.left:
+                layered.append(line)
+                continue
+            if layered:
+                self._layers(layered)
+                layered = []
+            if self.cell and line.number == self.cell.lines[0].number:
+                inputs = None
+                for layer in range(1, self.cell.num_layers + 1):
+                    self.cell_step(layer, False, inputs, number)
+                    inputs = self.states[layer, False][f"s_{number}"]
+                self._publish(number)
+            elif not self._in_cell(line):
+                self._step_line(line, number, previous)
+        name = "mean_t" if self.lines[-1].left.startswith("[mean") else self.lines[-1].left
+        self.calculator.used.add(self.calculator.key(name))
+        return self.values[self.calculator.key(name)]
+
+    def _in_cell(self, line: Line) -> bool:
+        if self.cell is None:
+            return False
+        first, last = self.cell.lines[0].number, self.cell.lines[-1].number
+        return first <= line.number <= last or line.left.startswith("layers ")
+
+    def _layers(self, lines: list[Line]) -> None:
+        for layer in range(1, self.number_of_layers(lines[0]) + 1):
+            self.calculator.bound["l"] = layer
+            for line in lines:
+                self.line(line, layer=layer)
+        del self.calculator.bound["l"]
+
+    def _step_line(self, line: Line, number: int, previous: Any) -> None:
+        calculator, words = self.calculator, sentence(line.right)
+        if line.left == "y_{t-1}":
+            if words is None:
+                raise Unreadable(f"{line.right!r} is nothing that y_{{t-1}} can be")
+            if words[0] == "softmax":
+                before = self.values.get(calculator.key(words[1]["logits"]))
+                previous = np.zeros(self.space_size) if before is None else _generated(before)
+                self.values[f"y_{number - 1}"] = previous
+        elif line.left == "score_tj":
+            for j in calculator.positions:
+                calculator.bound["j"] = j
+                self.line(line)
+            del calculator.bound["j"]
+        elif words is None:
+            self.line(line)
+        elif words[0] == "no_input":  # torch's cells then have an input of a single zero
+            self._expect(line.size, 0)
+            self.values[f"x_{number}"] = np.zeros(1)
+        else:
+            self.line(line, self._in_words(*words))
+        if line.left == "w_t":
+            for j, weight in zip(calculator.positions, self.values[f"w_{number}"], strict=True):
+                self.values[f"w_{number}_{j}"] = weight
+                calculator.used.add(f"w_{number}")
+
+    def _in_words(self, name: str, parts: dict[str, str]) -> Any:
+        calculator = self.calculator
+        if name == "position":
+            return sinusoidal(calculator.bound["t"] - 1, self._size_of("p_t"))
+        if name not in ("weights", "context"):
+            raise Unreadable(f"{name} is not expected here")
+        values = []
+        calculator.left = "a_t"
+        for j in calculator.positions:
+            calculator.bound["j"] = j
+            values.append(calculator.right(parts["scores" if name == "weights" else "summand"]))
+        del calculator.bound["j"]
+        return softmax(np.array(values)) if name == "weights" else sum(values)
+
+    def _size_of(self, left: str) -> int:
+        return next(line.size for line in self.lines if line.left == left)
+
+    def feedback(self) -> tuple[str, dict[str, str]] | None:
+        """Return what the line of y_{t-1} says, None without such a line."""
+        for line in self.lines:
+            if line.left == "y_{t-1}":
+                return sentence(line.right)
+        return None
+
+    def state(self, number: int) -> dict[str, np.ndarray]:
+        """Return what the equations say that is handed on after step `number`."""
+        if self.cell is None:
+            return {}
+        layers = range(1, self.cell.num_layers + 1)
+        return {
+            f"{letter} of layer {layer}": self.states[layer, False][f"{letter}_{number}"]
+            for letter in "sk"
+            for layer in layers
+            if f"{letter}_{number}" in self.states[layer, False]
+        }
+
+
+def _generated(logits: np.ndarray) -> np.ndarray:
+    logits = logits.copy()
+    logits[NEVER_GENERATED] = -np.inf
+    return softmax(logits)

@@ -1,0 +1,220 @@
+"""Which parameter a letter of a printed equation stands for: by class and by left side."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.equations.notation import Unreadable
+
+OUTPUT = {"W_o": "head.output.weight", "b_o": "head.output.bias"}
+OUTPUT |= {"E": "embedding.weight", "b": "head.bias"}
+EMBEDDING = {"table": "embedding.weight", "W_e": "embedding.weight", "b_e": "embedding.bias"}
+
+
+def _part(name: str) -> dict[str, str]:
+    """Return the letters of attention of several heads, and of the normalisation around it."""
+    return {"LN": f"layers.{{l}}.{name}_residual.norm", "heads": f"layers.{{l}}.{name}"}
+
+
+FEED_FORWARD = {
+    "LN": "layers.{l}.feed_forward_residual.norm",
+    "W_l": "layers.{l}.feed_forward.0.weight",
+    "b_l": "layers.{l}.feed_forward.0.bias",
+    "V_l": "layers.{l}.feed_forward.2.weight",
+    "d_l": "layers.{l}.feed_forward.2.bias",
+}
+STACK = {"W_l": "layers.{l}.weight", "b_l": "layers.{l}.bias"}
+# {l} is the layer, counted from 0 as in the module (from 1 in the equations).
+LETTERS = {
+    "RecurrentDecoder": {
+        "s_0": {
+            "W_0": "bridge.hidden.{l}.weight",
+            "b_0": "bridge.hidden.{l}.bias",
+            "constant": "bridge.hidden",
+        },
+        "k_0": {
+            "W_k": "bridge.cell.{l}.weight",
+            "b_k": "bridge.cell.{l}.bias",
+            "constant": "bridge.cell",
+        },
+        "x_0": {"W_x": "first_input.weight", "b_x": "first_input.bias"},
+        "e(y_{t-1})": EMBEDDING,
+        "x_t": {"W_i": "combine_input.project.weight"},
+        "score_tj": {
+            "W_a": "attention.project_query.weight",
+            "U_a": "attention.project_memory.weight",
+            "v": "attention.score_vector.weight",
+        },
+        "h_t": {"W_h": "mix.weight"},
+        "f_t": {"W_f": "combine_output.project.weight"},
+        "u_t": {"V": "head.hidden.weight", "d": "head.hidden.bias"},
+        "n_t": {"P": "head.narrow.weight"},
+        "logits_t": OUTPUT,
+        "mean_t": OUTPUT,
+        "[mean_t; log deviation_t]": OUTPUT,
+    },
+    "FeedforwardDecoder": {
+        "e(y_{t-1})": EMBEDDING,
+        "h^l_t": STACK,
+        "logits_t": {"W_o": "head.weight", "b_o": "head.bias"},
+    },
+    "TransformerDecoder": {
+        "h^0_t": EMBEDDING,
+        "b^l_t": _part("self_attention"),
+        "a^l_t": _part("memory_attention"),
+        "h^l_t": FEED_FORWARD,
+        "f_t": {"LN": "norm"},
+        "logits_t": {"W_o": "head.weight", "b_o": "head.bias"},
+    },
+    "RecurrentEncoder": {
+        "x_j": EMBEDDING,
+        "c": {"V": "summarise.weight", "v": "summarise.bias"},
+    },
+    "ConvolutionalEncoder": {
+        "x_j": EMBEDDING,
+        "h^0_j": {"P": "project.weight", "p": "project.bias"},
+        "h^l_j": STACK,
+    },
+    "ImageEncoder": {
+        "g^l": {"W_l": "layers.{even}.weight", "b_l": "layers.{even}.bias"},
+        "m_j": {"LN": "norm_memory"},
+        "c": {"W_c": "flat.weight", "b_c": "flat.bias", "LN": "norm_summary"},
+    },
+    "TransformerEncoder": {
+        "h^0_j": EMBEDDING,
+        "a^l_j": _part("attention"),
+        "h^l_j": FEED_FORWARD,
+        "m_j": {"LN": "norm"},
+    },
+}
+
+
+class Weights:
+    """The parameters of a module by name; it notes in which line each was read.
+
+    Args:
+        values: name to array.
+    """
+
+    def __init__(self, values: dict[str, np.ndarray]) -> None:
+        self.values = values
+        self.read_in: dict[str, int] = {}
+        self.line = 0
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Return a parameter."""
+        if name not in self.values:
+            raise Unreadable(f"there is no parameter {name}")
+        self.read_in.setdefault(name, self.line)
+        return self.values[name]
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is such a parameter."""
+        return name in self.values
+
+    def letter(self, kind: str, left: str, letter: str, layer: int) -> np.ndarray:
+        """Return what a letter stands for in the line of `left`; layers are counted from 1."""
+        name = LETTERS[kind].get(left, {}).get(letter)
+        if name is None:
+            raise Unreadable(f"{letter!r} in the line of {left!r} is nothing that we know")
+        name = name.format(l=layer - 1, even=2 * (layer - 1))
+        if left == "score_tj":
+            return self._of_score(name)
+        if letter == "constant":
+            return self[name][layer - 1, 0]
+        value = self[name]
+        if value.ndim == 3:  # a kernel (out, in, positions), for positions side by side
+            return value.transpose(0, 2, 1).reshape(len(value), -1)
+        return value
+
+    def _of_score(self, name: str) -> np.ndarray:
+        if name.endswith("score_vector.weight"):
+            return self[name][0]
+        if "attention.project.weight" in self:  # concat: a single matrix
+            return self["attention.project.weight"]
+        general = "attention.project_memory.weight" not in self
+        # q W_a m: W_a stands between the two, and so the other way round than torch keeps it.
+        return self[name].T if general else self[name]
+
+    def normalise(self, name: str, value: np.ndarray, order: list[int] | None = None) -> np.ndarray:
+        """Return LN(value) with the scale and shift of the module `name`."""
+        scale, shift = self[f"{name}.weight"], self[f"{name}.bias"]
+        if order is not None:
+            scale, shift = scale[order], shift[order]
+        value = np.broadcast_to(value, scale.shape)
+        spread = np.sqrt(value.var() + 1e-5)
+        return (value - value.mean()) / spread * scale + shift
+
+
+GATES = {4: ("i", "f", "g", "o"), 3: ("r", "z", "g"), 1: ("",)}
+
+
+class CellLetters:
+    """The letters of one layer and direction of a recurrent stack.
+
+    W and U are the rows of the gates that stand left of the sign of equality (all rows of a cell
+    without gates), W_g and U_g those of g, b = b_ih + b_hh where torch has two. With C, the
+    columns of W_g are divided: the last are those of the summary.
+    """
+
+    def __init__(
+        self, weights: Weights, layer: int, backward: bool, summary_size: int | None
+    ) -> None:
+        end = "_reverse" if backward else ""
+        stepped = f"rnn.layers.{layer - 1}.cells.{int(backward)}."
+        self.weights, self.norms, self.summary_size = weights, stepped, summary_size
+        if f"{stepped}weight_hh" in weights:
+            names = [f"{stepped}{one}" for one in ("weight_ih", "weight_hh", "bias")]
+        else:
+            stem, level = "rnn.layers.0.", layer - 1
+            if f"rnn.layers.{layer - 1}.weight_hh_l0" in weights:
+                stem, level = f"rnn.layers.{layer - 1}.", 0
+            kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            names = [f"{stem}{kind}_l{level}{end}" for kind in kinds]
+        self.names = [name for name in names if name in weights]
+        rows, self.size = weights.values[self.names[1]].shape
+        self.gates = GATES[rows // self.size]
+        self.split_bias = len(self.names) == 4 and len(self.gates) == 3
+
+    def rows(self, gates: tuple[str, ...]) -> list[int]:
+        """Return the rows of some gates, in that order."""
+        at = [self.gates.index(gate) for gate in gates]
+        return [row for one in at for row in range(one * self.size, (one + 1) * self.size)]
+
+    def __call__(self, letter: str, left: tuple[str, ...]) -> np.ndarray:
+        """Return what a letter stands for in the line of the gates `left`."""
+        base, _, of_gate = letter.partition("_")
+        if letter == "C":
+            of_gate = "g"
+        gates = (of_gate,) if of_gate else left if len(self.gates) > 1 else ("",)
+        if base not in ("W", "U", "b", "d", "C") or not set(gates) <= set(self.gates):
+            raise Unreadable(f"{letter!r} is no letter of a cell with {self.gates} in {left}")
+        rows = self.rows(gates)
+        if base == "U":
+            return self.weights[self.names[1]][rows]
+        if base in "WC":
+            matrix = self.weights[self.names[0]][rows]
+            if of_gate and self.summary_size is not None:
+                start = matrix.shape[1] - self.summary_size
+                return matrix[:, start:] if base == "C" else matrix[:, :start]
+            if base == "C":
+                raise Unreadable("C without a summary in the input")
+            return matrix
+        return self._bias(base, rows, split=self.split_bias and of_gate == "g")
+
+    def _bias(self, base: str, rows: list[int], split: bool) -> np.ndarray:
+        if split:
+            return self.weights[self.names[2 if base == "b" else 3]][rows]
+        if base == "d":
+            raise Unreadable("d_g is a bias of torch's GRU alone")
+        return sum(self.weights[name] for name in self.names[2:])[rows]
+
+    def normalise(self, argument: tuple, value: np.ndarray, left: tuple[str, ...]) -> np.ndarray:
+        """Return LN(value); which normalisation it is, its argument's first letter says."""
+        if argument[0] == "number" and argument[1] != 0:
+            raise Unreadable(f"LN({argument[1]})")
+        first = argument[1][1] if argument[0] == "chain" else argument[1]
+        which = "cell" if str(first).startswith("k") else "input"
+        which = "hidden" if str(first) == "U" else which
+        order = None if which == "cell" else self.rows(left)
+        return self.weights.normalise(f"{self.norms}norm_{which}", value, order)
