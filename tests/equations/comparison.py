@@ -93,7 +93,7 @@ def leaves(state: Any) -> Iterator[Tensor]:
 def interpreter(case: Case, equations: Sequence[Equation], row: int) -> DecoderInterpreter:
     """Return an interpreter at the start of one row."""
     read, module = encoded(case.shape), built(case)
-    hidden, cell = (None, None) if read.state is None else read.state
+    hidden, cell = (None, None) if read.state is None else read.state[:2]
     return DecoderInterpreter(
         type(module).__name__,
         equations,
