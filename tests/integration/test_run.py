@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from decoderlab import load_run
 from decoderlab.config.errors import ConfigError
+from decoderlab.data.task import Task
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.feedback import ScheduledSampling
 from decoderlab.records.run_folder import Invalid
@@ -211,7 +212,7 @@ def test_a_run_interrupted_anywhere_ends_with_the_same_bits(
     for key in ("metrics", "best_step", "steps", "examples_seen", "tokens_seen"):
         assert getattr(one, key) == getattr(other, key)
     # A signal that meets the first validation comes before there is a checkpoint to go on from.
-    assert other["restarts"] == (0 if step == 5 else 1)
+    assert other.restarts == (0 if step == 5 else 1)
 
     def values(prepared):
         lines = map(json.loads, prepared.folder.metrics.read_text().splitlines())
@@ -351,8 +352,7 @@ def test_a_loss_that_is_not_finite_is_a_divergence(tiny):
 
 def test_a_validation_that_is_not_finite_is_a_divergence(tiny, monkeypatch):
     prepared = tiny()
-    real = EncoderDecoder.evaluated
-    monkeypatch.setattr(EncoderDecoder, "evaluated", lambda s: real(s) | {"loss": math.nan})
+    monkeypatch.setattr(Task, "scores_beside", lambda *_: {"loss": math.nan})
     assert run(prepared) == "DIVERGED"
     assert prepared.folder.status()["step"] == 5
 
