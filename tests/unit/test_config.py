@@ -110,7 +110,7 @@ def test_a_run_is_named_by_what_its_result_depends_on():
     name = identity()
     for same in (
         ["run.output_dir=elsewhere"],
-        ["run.log_every_steps=7", "run.tensorboard=false"],
+        ["run.log_every_steps=7", "logger=none"],
         ["study.name=x"],
         ["training.learning_rate=1e-3"],
         ["training.learning_rate=0.001"],

@@ -29,6 +29,9 @@ def compose_config(overrides: Sequence[str]) -> RunConfig:
     Args:
         overrides: as for decoderlab-train: `["task=echo", "decoder=luong", "seed=1"]`.
 
+    Returns:
+        The config, complete and checked.
+
     Raises:
         ConfigError: for a setting that cannot be read, or as `RunConfig.from_composed`.
 

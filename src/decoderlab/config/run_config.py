@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,12 +12,21 @@ from omegaconf.errors import OmegaConfBaseException
 from decoderlab.common import require
 from decoderlab.config.completion import call, complete, find_target, is_part
 from decoderlab.config.errors import ConfigError
+from decoderlab.config.lightning_settings import (
+    TrainerSettings,
+    changing_callbacks,
+    completed_callbacks,
+    completed_loggers,
+    named_parts,
+)
+from decoderlab.config.part_settings import PartSettings
 from decoderlab.config.settings import Evaluation, Run, Training
 from decoderlab.config.study_settings import Budget, Study
 
 T = TypeVar("T")
 
-# What a run's result depends on; everything else in the config is how, where and why.
+# What a run's result depends on, beside callbacks and what `trainer` changes; everything else in
+# the config is how, where and why.
 SCIENTIFIC = ("task", "encoder", "decoder", "training", "evaluation", "seed")
 BUILT = ("task", "encoder", "decoder")
 SECTIONS = {
@@ -27,64 +36,8 @@ SECTIONS = {
     "budget": Budget,
     "study": Study,
 }
+LIGHTNING = ("trainer", "logger", "callbacks")
 INJECTED = {"task": (), "encoder": ("source_space",), "decoder": ("target_space", "encoder_shape")}
-
-
-class PartSettings(Mapping[str, Any]):
-    """The settings of a class, read-only: a mapping of its arguments, and `_target_`, its name.
-
-    Mappings inside are `PartSettings` too, and lists are tuples.
-
-    Args:
-        settings: as they stand in a config.
-
-    Example:
-        >>> settings = PartSettings({"_target_": "package.Class", "sizes": [1, 2]})
-        >>> settings.target, settings["sizes"], settings.to_dict()["sizes"]
-        ('package.Class', (1, 2), [1, 2])
-    """
-
-    __slots__ = ("_settings",)
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = {key: _frozen(value) for key, value in settings.items()}
-
-    @property
-    def target(self) -> str:
-        """The dotted name of the class."""
-        return self._settings["_target_"]
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the settings without the name of the class, as a dictionary of their own."""
-        return {key: value for key, value in self.to_dict().items() if key != "_target_"}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as dictionaries and lists of their own."""
-        return {key: _thawed(value) for key, value in self._settings.items()}
-
-    def __getitem__(self, name: str) -> Any:
-        return self._settings[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._settings)
-
-    def __len__(self) -> int:
-        return len(self._settings)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.to_dict()!r})"
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return PartSettings(value)
-    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
-
-
-def _thawed(value: Any) -> Any:
-    if isinstance(value, PartSettings):
-        return value.to_dict()
-    return list(map(_thawed, value)) if isinstance(value, tuple) else value
 
 
 class Choices(NamedTuple):
@@ -128,6 +81,8 @@ class RunConfig:
     Args:
         task, encoder, decoder: the classes to build, and their settings.
         training, evaluation, run, budget, study: the sections, see their classes.
+        trainer: further arguments of Lightning's Trainer.
+        logger, callbacks: Lightning's loggers and callbacks to build, by name.
         seed: of initial weights, order and dropout, 0 to 2^32 - 1.
         choices: names of task, encoder and decoder.
         paper: where a preset comes from; None without a preset.
@@ -141,6 +96,9 @@ class RunConfig:
     run: Run
     budget: Budget
     study: Study
+    trainer: TrainerSettings
+    logger: PartSettings
+    callbacks: PartSettings
     seed: int
     choices: Choices = Choices()
     paper: Paper | None = None
@@ -182,6 +140,10 @@ class RunConfig:
             if group == "task":
                 plain[group]["metrics"] = _metrics(target, settings, metrics)
             _fill(plain)  # once the task is there, and again what a name alone has become
+        plain["logger"] = completed_loggers(plain.get("logger"))
+        plain["callbacks"] = completed_callbacks(
+            plain.get("callbacks"), (plain.get("evaluation") or {}).get("select")
+        )
         names = {group: (choices or {}).get(group, group) for group in BUILT}
         return cls.from_dict(plain | {"choices": names})
 
@@ -201,6 +163,9 @@ class RunConfig:
         return cls(
             **{group: PartSettings(record[group]) for group in BUILT},
             **{group: section(group, kind, record.get(group)) for group, kind in SECTIONS.items()},
+            trainer=TrainerSettings.of(record.get("trainer")),
+            logger=PartSettings(named_parts("logger", record.get("logger"))),
+            callbacks=PartSettings(named_parts("callbacks", record.get("callbacks"))),
             seed=record.get("seed"),
             choices=Choices(**record.get("choices", {})),
             paper=None if paper is None else section("paper", Paper, paper),
@@ -213,6 +178,7 @@ class RunConfig:
             "decoder": self.decoder.to_dict(),
             "task": self.task.to_dict(),
             **{group: asdict(getattr(self, group)) for group in SECTIONS},
+            **{group: getattr(self, group).to_dict() for group in LIGHTNING},
             "seed": self.seed,
             "choices": self.choices._asdict(),
         }
@@ -220,9 +186,22 @@ class RunConfig:
             record["paper"] = asdict(self.paper) | {"differs": list(self.paper.differs)}
         return record
 
+    def total_steps(self, batches_per_epoch: int) -> int | None:
+        """Return the budget in updates; None for a budget in seconds."""
+        accumulated = self.trainer.accumulated
+        epoch = batches_per_epoch if accumulated == 1 else batches_per_epoch / accumulated
+        return self.training.total_steps(epoch)
+
     def scientific(self) -> dict[str, Any]:
-        """Return the part of the config that a run's result depends on."""
-        return {group: _plain(getattr(self, group)) for group in SCIENTIFIC}
+        """Return the part of the config that a run's result depends on.
+
+        Callbacks are part of it, but for those that only watch, and so are arguments of the
+        trainer that may change a result; where there are none of them, nothing says so.
+        """
+        record = {group: _plain(getattr(self, group)) for group in SCIENTIFIC}
+        callbacks = changing_callbacks(self.callbacks.to_dict())
+        further = {"callbacks": callbacks, "trainer": self.trainer.changing()}
+        return record | {group: settings for group, settings in further.items() if settings}
 
     def get(self, name: str) -> Any:
         """Return a setting that a user names, such as `decoder.hidden_size`; None without it."""
@@ -247,7 +226,10 @@ class RunConfig:
             raise ConfigError(f"{name} is not a setting of this run")
         node[path[-1]] = value
         kind = SECTIONS.get(group)
-        made = PartSettings(record) if kind is None else section(group, kind, record)
+        if group == "trainer":
+            made = TrainerSettings.of(record)
+        else:
+            made = PartSettings(record) if kind is None else section(group, kind, record)
         return replace(self, **{group: made})
 
 
@@ -268,7 +250,7 @@ def section(group: str, kind: type[T], given: Any) -> T:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, PartSettings):
+    if isinstance(value, PartSettings | TrainerSettings):
         return value.to_dict()
     return asdict(value) if is_dataclass(value) else value
 
@@ -286,7 +268,7 @@ def _resolved(composed: DictConfig) -> dict[str, Any]:
 
 
 def _check_keys(plain: Mapping[str, Any]) -> None:
-    known = list(dict.fromkeys([*SCIENTIFIC, *SECTIONS, "paper"]))
+    known = list(dict.fromkeys([*SCIENTIFIC, *SECTIONS, *LIGHTNING, "paper"]))
     for key in plain:
         if key not in known and key != "choices":
             raise ConfigError(

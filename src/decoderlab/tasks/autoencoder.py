@@ -24,7 +24,7 @@ class AutoencoderTask(Task):
     kept apart, is left in the test split alone, else in validation alone; the rest is dropped and
     counted. Images are written as sequences of their columns, from left to right.
 
-    The encoder can be used elsewhere: `decoderlab.load_run(RUN).model.encoder`.
+    The encoder can be used elsewhere: `decoderlab.load_run(RUN).module.encoder`.
 
     Paper: Srivastava et al. 2015 (https://arxiv.org/abs/1502.04681) for real values, reversed; Dai
         and Le 2015 (https://arxiv.org/abs/1511.01432) for tokens.

@@ -244,7 +244,7 @@ class _Maker:
                     f"{score.record()}; rename it in one of them"
                 )
         batches = task.train_dataloader().batches_per_epoch
-        draft.steps = draft.config.training.total_steps(batches)
+        draft.steps = draft.config.total_steps(batches)
 
     def planned(self, drafts: Sequence[Draft]) -> Planned:
         """Leave out what is the same run, look at what is on the disk, and time the rest."""
