@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import filelock
 import pytest
+from decoderlab.config.resolution import ConfigError, resolve, run_id
 from hydra.utils import get_object
 from torch import nn
 
@@ -27,7 +28,6 @@ from decoderlab.config.code_identity import (
     foreign_code,
     own_name,
 )
-from decoderlab.config.resolution import ConfigError, resolve, run_id
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.training.code_changes import changes
 from tests.conftest import composed, run

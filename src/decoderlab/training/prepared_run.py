@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from torch import nn
 
 from decoderlab.config.errors import ConfigError
-from decoderlab.config.run_identity import run_id
 from decoderlab.config.run_config import RunConfig
+from decoderlab.config.run_identity import run_id
 from decoderlab.config.settings import Run
 from decoderlab.data.task import Task
 from decoderlab.layers.equations import count
