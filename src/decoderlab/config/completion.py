@@ -7,6 +7,8 @@ sizes. The class `Kind` lists these keywords in its attribute `INJECTED`; everyt
 part's own constructor takes is a setting. `Kind.OPTIONAL`, where there is one, lists settings that
 a YAML may give to any part of the kind: a part whose constructor has no such keyword does without,
 so that one part can be exchanged for another under settings that only some of them have.
+`Kind.GROUP` is the config group that its parts are chosen from, where the setting is none itself
+(`task@task.of=echo`).
 """
 
 from __future__ import annotations
@@ -69,17 +71,19 @@ def build(group: str, settings: Mapping[str, Any], **injected: Any) -> Any:
 
 
 def maker(group: str, settings: Mapping[str, Any]) -> Callable[..., Any]:
-    """Return the class that settings name with all of them filled in; see `build`."""
-    own = {key: value for key, value in settings.items() if key != "_target_"}
-    return functools.partial(find_target(group, settings["_target_"]), **with_makers(group, own))
+    """Return the class that settings name with all of them filled in; see `build`.
 
-
-def with_makers(group: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as a constructor takes them, each part as what makes it; see `maker`."""
-    return {
-        key: maker(f"{group}.{key}", value) if is_part(value) else value
+    A mapping with `_target_` is a part only where the constructor wants one, see `part_kind`.
+    """
+    target = find_target(group, settings["_target_"])
+    hints = _hints(target)
+    own = {
+        key: maker(f"{group}.{key}", value) if value is not None and part_kind(hint) else value
         for key, value in settings.items()
+        if key != "_target_"
+        for hint in [hints.get(key)]
     }
+    return functools.partial(target, **own)
 
 
 def is_part(value: Any) -> bool:
@@ -108,13 +112,15 @@ def _completed_part(name: str, given: Any, kind: type, hint: Any) -> dict[str, A
     """
     # A part of a part is chosen together with it.
     choose = f"{'/'.join(name.split('.')[:2])}="
+    if hasattr(kind, "GROUP"):
+        choose = f"{kind.GROUP}@{name}="
     if given is inspect.Parameter.empty:
         raise ConfigError(f"{name} is missing; choose it: {choose}NAME")
     if given is None and _is_union(hint):
         return None
     if callable(given):
         given = Choice.of(given).as_mapping()
-    if not is_part(given):
+    if not is_part(given) or given["_target_"] is None:
         example = given if isinstance(given, str) and given else "NAME"
         raise ConfigError(
             f"{name} is {given!r}, which names no class; choose it: {choose}{example}"

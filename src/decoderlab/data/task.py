@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -43,6 +43,10 @@ class Task(pl.LightningDataModule):
             targets never do.
     """
 
+    # Another task can have a task as a part of it, see `config.completion`; then it has no metrics.
+    INJECTED: ClassVar[tuple[str, ...]] = ()
+    OPTIONAL: ClassVar[tuple[str, ...]] = ("metrics",)
+    GROUP: ClassVar[str] = "task"
     # What a step is selected by and a table shows, where the config leaves it open.
     metric = "exact_match"
     # What the sources are: tokens, values or images.

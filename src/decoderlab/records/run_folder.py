@@ -15,7 +15,7 @@ import torch
 from filelock import FileLock, Timeout
 from pytorch_lightning.plugins.io import CheckpointIO
 
-from decoderlab.config.resolution import canonical
+from decoderlab.config.run_identity import canonical
 from decoderlab.records.run_result import RunResult
 
 STATUSES = ("PLANNED", "RUNNING", "FINISHED", "FAILED", "INTERRUPTED", "DIVERGED")

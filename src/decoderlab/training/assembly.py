@@ -13,8 +13,8 @@ from decoderlab.common import require
 from decoderlab.common.randomness import stream_seed
 from decoderlab.config.completion import build
 from decoderlab.config.errors import ConfigError
-from decoderlab.config.resolution import canonical
 from decoderlab.config.run_config import PartSettings, RunConfig
+from decoderlab.config.run_identity import canonical
 from decoderlab.contract import Space, ValueSpace
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import TaskData

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from decoderlab.config.resolution import compose_config
+from decoderlab.config.composition import compose_config
 from decoderlab.config.run_config import RunConfig
 from decoderlab.records.outcome import outcome
 from decoderlab.training.loading import LoadedRun, load_run

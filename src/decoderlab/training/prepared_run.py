@@ -13,8 +13,8 @@ from torch import nn
 
 from decoderlab.config.errors import ConfigError
 from decoderlab.config.lightning_settings import TrainerSettings
-from decoderlab.config.resolution import run_id
 from decoderlab.config.run_config import RunConfig
+from decoderlab.config.run_identity import run_id
 from decoderlab.data.task import Task
 from decoderlab.layers.equations import count
 from decoderlab.records.folder_names import existing_folders, find_folder

@@ -49,7 +49,7 @@ from decoderlab.training.recorder import Diverged, Recorder, Report
 T = TypeVar("T")
 
 
-class Tested(NamedTuple):
+class SplitScores(NamedTuple):
     """The scores of the test split, and the seconds that they took."""
 
     scores: dict[str, float]
@@ -124,7 +124,7 @@ def _fit_and_test(
     task: Task,
     recorder: Recorder,
     checkpoint: Path | None,
-) -> Tested:
+) -> SplitScores:
     """Train to the end of the budget, then test the best weights."""
     with quiet():
         if not recorder.memory["finished"]:
@@ -137,7 +137,7 @@ def _fit_and_test(
     scores = model.scores
     if not all(map(math.isfinite, scores.values())):
         raise Diverged(recorder.memory["last"]["step"])
-    return Tested(scores, seconds)
+    return SplitScores(scores, seconds)
 
 
 def _result(
@@ -147,7 +147,7 @@ def _result(
     trainer: pl.Trainer,
     probed: dict[str, Any] | None,
     started: float,
-    tested: Tested,
+    tested: SplitScores,
 ) -> RunResult:
     """Return what became of a run whose model has just been tested."""
     config, task, memory = prepared.config, prepared.task, recorder.memory

@@ -16,8 +16,8 @@ from decoderlab.common import require
 from decoderlab.common.progress import track
 from decoderlab.config.errors import ConfigError
 from decoderlab.config.messages import explain
-from decoderlab.config.resolution import canonical, run_id
 from decoderlab.config.run_config import RunConfig
+from decoderlab.config.run_identity import canonical, run_id
 from decoderlab.config.study_settings import Study
 from decoderlab.data.task import Task
 from decoderlab.layers.equations import count
