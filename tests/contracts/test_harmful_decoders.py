@@ -342,7 +342,7 @@ DEFECTS = {
         reading(masked_from(lambda real: torch.full_like(real, 3))), MEMORY, "position 3 is not",
     ),
     "memory beyond 16 ignored": (
-        reading(masked_from(lambda real: torch.full_like(real, 16))), MEMORY, "position 20 is not",
+        reading(masked_from(lambda real: torch.full_like(real, 16))), MEMORY, "position 16 is not",
     ),
     "last position of the memory ignored": (
         reading(masked_from(lambda real: real - 1)), MEMORY, "position 2 is not",

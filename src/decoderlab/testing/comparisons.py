@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from decoderlab.contract import Encoded
@@ -153,7 +154,7 @@ def check_following(
     """Raise Seen unless new weights have all the effect that they have in a new module."""
     module, fresh = build(0), build(1)
     for mode in (True, False):
-        outputs(module.train(mode))
+        outputs(seeded(module.train(mode)))
     values = fresh.state_dict()
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -187,6 +188,20 @@ def seeded(module: nn.Module, step: int = 1, seed: int = 7, noise: int | None = 
     return module
 
 
+class _InsideDropout(TorchFunctionMode):
+    """Knows whether a function of torch's that drops out is running."""
+
+    inside = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, D105
+        drops = "dropout" in getattr(func, "__name__", "")
+        self.inside += drops
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            self.inside -= drops
+
+
 class SteadyNoise(TorchDispatchMode):
     """Noise on features, dropout above all, is the same at each call; coins fall as they like.
 
@@ -199,6 +214,17 @@ class SteadyNoise(TorchDispatchMode):
     def __init__(self, *sizes: int) -> None:
         super().__init__()
         self.sizes = {1, *sizes, sizes[0] * sizes[1]}
+        self.dropout = _InsideDropout()
+
+    def __enter__(self) -> SteadyNoise:
+        """Look at functions as well as at what they are made of."""
+        self.dropout.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *given: Any) -> None:
+        """Look no longer."""
+        super().__exit__(*given)
+        self.dropout.__exit__(*given)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, D105
         made = func(*args, **(kwargs or {}))
@@ -206,7 +232,8 @@ class SteadyNoise(TorchDispatchMode):
         if torch.Tag.nondeterministic_seeded not in func.tags or not isinstance(drawn, Tensor):
             return made
         given = [*args, *(kwargs or {}).values()]
-        if any(isinstance(one, torch.Generator) for one in given) or self.sizes >= set(drawn.shape):
+        coin = self.sizes >= set(drawn.shape) and not self.dropout.inside
+        if coin or any(isinstance(one, torch.Generator) for one in given):
             return made
         after = torch.get_rng_state()
         torch.manual_seed(11)

@@ -20,7 +20,7 @@ from decoderlab.testing.comparisons import (
     seeded,
     unchanged,
 )
-from decoderlab.testing.encodings import floats, rows_of
+from decoderlab.testing.encodings import floats, rows_of, trimmed
 from decoderlab.testing.subjects import (
     EncoderSubject,
     it_is_built_without_computing,
@@ -120,7 +120,7 @@ def padding_has_no_influence(subject: EncoderSubject) -> None:
         for extra in (2, 30):
             longer = subject.source(extra=extra, lengths=lengths)
             found = subject.run(encoder, longer, lengths)
-            found = found._replace(memory=found.memory[:, : source.shape[1]])
+            found = trimmed(found, source.shape[1])
             gap = encoded_gap(found, subject.run(encoder, source, lengths))
             if gap > TINY:
                 raise Seen(f"{extra} more positions of padding change the encoding by {gap:.1e}")
@@ -134,8 +134,7 @@ def encoders_batch_mates_have_no_influence(subject: EncoderSubject) -> None:
         for row, length in enumerate(lengths.tolist()):
             short = source[row : row + 1, :length] if subject.is_padded else source[row : row + 1]
             alone = subject.run(subject.build(), short, lengths[row : row + 1])
-            mine = rows_of(together, [row])
-            mine = mine._replace(memory=mine.memory[:, : alone.memory.shape[1]])
+            mine = trimmed(rows_of(together, [row]), alone.memory.shape[1])
             gap = encoded_gap(alone, mine)
             if gap > TINY:
                 raise Seen(f"row {row} alone and in its batch differ by {gap:.1e}")

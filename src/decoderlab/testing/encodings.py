@@ -89,11 +89,21 @@ def mixed(mine: Tensor, encoded: Encoded, other: Encoded) -> Encoded:
 
 def padded(encoded: Encoded, extra: int) -> Encoded:
     """Return the encoding with more masked positions."""
+    return _resized(encoded, encoded.memory_mask.shape[1] + extra)
+
+
+def trimmed(encoded: Encoded, num_positions: int) -> Encoded:
+    """Return the encoding with its first positions alone."""
+    return _resized(encoded, num_positions)
+
+
+def _resized(encoded: Encoded, num_positions: int) -> Encoded:
     positions = encoded.memory_mask.shape
 
-    def pad(tensor: Tensor, axis: int) -> Tensor:
+    def resize(tensor: Tensor, axis: int) -> Tensor:
         if axis == 1 or tensor.shape[:2] != positions or tensor is encoded.summary:
             return tensor
-        return nn.functional.pad(tensor, (0, 0) * (tensor.dim() - 2) + (0, extra))
+        more = num_positions - positions[1]
+        return nn.functional.pad(tensor, (0, 0) * (tensor.dim() - 2) + (0, more))
 
-    return transformed(encoded, pad)
+    return transformed(encoded, resize)

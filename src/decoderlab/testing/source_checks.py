@@ -154,9 +154,9 @@ def _same_floats(one: object, other: object) -> bool:
 def all_of_the_memory_is_read(subject: DecoderSubject) -> None:
     """Where more than an end of the memory is read, every real position is, up to the last."""
     for mode, decoder in subject.modes():
-        for lengths, block in (((3, 6, 9) * 8, 1), ((40, 20) * 6, 5)):
+        for lengths, block in (((3, 6, 9) * 8, 1), ((20, 10) * 12, 2)):
             encoded = subject.encoded(lengths=lengths)
-            target = subject.target(len(lengths), 12)
+            target = subject.target(len(lengths), max(lengths) + 3)
             scalar(seeded(decoder)(encoded, target)).backward()
             if not carries(encoded.memory):
                 continue
