@@ -18,7 +18,7 @@ from decoderlab.testing import (
     decoder_failures,
 )
 from decoderlab.testing.decoder_checks import DECODER_CHECKS
-from tests.contracts import test_harmful_decoders, test_harmful_states
+from tests.contracts import test_harmful_decoders, test_harmful_states, test_harmful_targets
 from tests.contracts.honest import outcomes
 
 BASIS = {"cell": "gru", "hidden_size": 8, "routes": ["initial_state"], "bridge": "copy"}
@@ -319,8 +319,8 @@ def test_the_name_of_each_failed_check_is_in_the_message():
 
 def test_every_check_of_decoders_is_known_to_fail():
     known = {check for _, _, check, _ in DEFECTS}
-    for planted in (test_harmful_decoders.DEFECTS, test_harmful_states.DEFECTS):
-        known |= {check for _, check, _ in planted.values()}
+    for planted in (test_harmful_decoders, test_harmful_states, test_harmful_targets):
+        known |= {check for _, check, _ in planted.DEFECTS.values()}
     assert known == {check.__name__ for check in DECODER_CHECKS}
 
 

@@ -264,8 +264,8 @@ def the_encoder_saved_and_loaded_is_the_same(subject: EncoderSubject) -> None:
     """A state dict holds all there is."""
 
     def outputs(encoder: nn.Module) -> tuple[Tensor, ...]:
-        training = floats(subject.run(seeded(encoder.train())))
-        return training + floats(subject.run(encoder.eval()))
+        evaluation = floats(subject.run(encoder.eval()))
+        return evaluation + floats(subject.run(seeded(encoder.train())))
 
     with torch.no_grad():
         check_saving(subject.draw, outputs)

@@ -37,9 +37,11 @@ def nothing_stays_in_the_module(subject: DecoderSubject) -> None:
         outputs.append(taken[0][0])
         previous = target[:, t]
         decoder(other, target)
-        decoder(smaller, target[:1, :2])
     gap = gap_between(torch.stack(outputs, dim=1), expected[1])
-    if gap or gap_between(decoder(one, target), expected[0]):
+    if not gap:
+        decoder(smaller, target[:1, :2])
+        gap = gap_between(decoder(one, target), expected[0])
+    if gap:
         raise Seen(
             f"generating for another source in between changes the outputs by {gap:.1e}; all that "
             "a source needs belongs into the state that start and step return"
@@ -131,8 +133,8 @@ def saved_and_loaded_it_is_the_same(subject: DecoderSubject) -> None:
     encoded, target = without_gradients(subject.encoded()), subject.ended()
 
     def outputs(decoder: torch.nn.Module) -> list[Tensor]:
-        training = seeded(decoder.train())(encoded, target)
-        return [training, *subject.both(decoder.eval(), encoded, target)]
+        evaluation = subject.both(decoder.eval(), encoded, target)
+        return [*evaluation, seeded(decoder.train())(encoded, target)]
 
     with torch.no_grad():
         check_saving(subject.draw, outputs)
