@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from decoderlab.cli.check import main
+from decoderlab.common import process
 from decoderlab.contract import Encoded, EncoderShape, ImageSpace, State, TokenSpace, ValueSpace
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.encoders import ImageEncoder, RecurrentEncoder
@@ -159,9 +162,9 @@ class CopiesTheSource(Honest):
     """Reads the ids of the source, as a pointer would."""
 
     def start(self, encoded):
-        source = encoded.source.clamp(max=8)
+        source = encoded.source.clamp(max=self.space.size - 1)
         counts = (
-            nn.functional.one_hot(source, 9).to(encoded.memory) * encoded.memory_mask[..., None]
+            nn.functional.one_hot(source, self.space.size).to(encoded.memory) * encoded.memory_mask[..., None]
         )
         return *super().start(encoded), counts.sum(dim=1)
 
@@ -225,3 +228,16 @@ def test_encoders_of_values_and_images_are_read_too():
     check_decoder(RecurrentDecoder, encoder=encoder, source_space=images, **chosen)
     encoder = RecurrentEncoder(source_space=values, cell="gru", hidden_size=8)
     check_decoder(RecurrentDecoder, encoder=encoder, source_space=values, **chosen)
+
+
+def test_the_command_reads_the_fields_of_the_encoder_that_is_named(tmp_path, monkeypatch, capsys):
+    for group, kind in (("encoder", RichEncoder), ("decoder", CopiesTheSource)):
+        (tmp_path / group).mkdir()
+        (tmp_path / group / "mine.yaml").write_text(f"_target_: {__name__}.{kind.__name__}\n")
+    given = ["decoder=mine", "encoder=mine", "--config-dir", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["decoderlab-check", *given])
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.setattr(process, "user_config_dir", process.user_config_dir)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert (left.value.code, capsys.readouterr().out.count("0 failed")) == (0, 2)
