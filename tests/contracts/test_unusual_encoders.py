@@ -163,9 +163,8 @@ class CopiesTheSource(Honest):
 
     def start(self, encoded):
         source = encoded.source.clamp(max=self.space.size - 1)
-        counts = (
-            nn.functional.one_hot(source, self.space.size).to(encoded.memory) * encoded.memory_mask[..., None]
-        )
+        counts = functional.one_hot(source, self.space.size).to(encoded.memory)
+        counts = counts * encoded.memory_mask.unsqueeze(-1)
         return *super().start(encoded), counts.sum(dim=1)
 
     def step(self, previous, state):
