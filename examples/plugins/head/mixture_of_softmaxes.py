@@ -13,7 +13,8 @@ from decoderlab.layers.equations import Equation, count
 class MixtureOfSoftmaxes(Head):
     """log sum_k pi_k softmax(W tanh(V_k f + d_k) + b), pi = softmax(U f + u).
 
-    Over all contexts, the logits of one softmax have at most the rank of its width; a mixture's more.
+    Over all contexts, the logits of one softmax have a rank of at most its width. A mixture's
+    log-probabilities have no such bound.
 
     Paper: Yang et al. 2018, section 2.3 (https://arxiv.org/abs/1711.03953).
     Differs: there are biases.
