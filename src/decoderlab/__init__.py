@@ -41,7 +41,7 @@ _MODULES = {
     "RunConfig": "config.run_config",
     "RunFailed": "training.from_python",
     "RunResult": "records.run_result",
-    "compose_config": "config.resolution",
+    "compose_config": "config.composition",
     "evaluate": "training.model_evaluation",
     "load_run": "training.loading",
     "predict": "training.loading",
