@@ -10,9 +10,9 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from decoderlab.common.completion import build, complete
+from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import conf_dir
-from decoderlab.config.completion import build, complete
-from decoderlab.config.errors import ConfigError
 from decoderlab.config.resolution import compose_config, run_id
 from decoderlab.config.run_config import Choices, RunConfig
 from tests.conftest import composed, variants

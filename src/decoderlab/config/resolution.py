@@ -12,10 +12,10 @@ import hydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from decoderlab.common.completion import find_target, targets_in
+from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import conf_dir
 from decoderlab.config.code_identity import foreign_code, own_name
-from decoderlab.config.completion import find_target, targets_in
-from decoderlab.config.errors import ConfigError
 from decoderlab.config.messages import explain
 from decoderlab.config.run_config import RunConfig
 

@@ -5,23 +5,56 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torchmetrics import Metric
 
+from decoderlab.contract import Batch
+from decoderlab.data.task_data import TaskData
 from decoderlab.data.values import Values
 from decoderlab.metrics.batched import BatchedMetrics
 from decoderlab.metrics.score import LOSS, Score, check_metric, computed, reads
 
-if TYPE_CHECKING:
-    from decoderlab.data.task import Task
-
 BATCHED = ("tokens", "values")
 
 
-def prepared_metrics(task: Task) -> list[Metric]:
+class Scored(Protocol):
+    """What the scores ask of a task; see `Task`, which has it."""
+
+    @property
+    def data(self) -> TaskData:
+        """The data."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """What the task is measured by, by name."""
+        ...
+
+    def evaluation_batches(self, split: str) -> Iterable[Batch]:
+        """Return all batches of one split."""
+        ...
+
+    def text_of(self, generated: Sequence[Any]) -> str:
+        """Return what a network generated as text."""
+        ...
+
+    def shown_source(self, split: str, row: int) -> str:
+        """Return an example's source as a person wants to see it."""
+        ...
+
+    def accepted(self, split: str, row: int) -> tuple:
+        """Return the targets of an example that count as right."""
+        ...
+
+    def reference_texts(self, split: str, row: int) -> Sequence[str]:
+        """Return the texts of the targets that count as right."""
+        ...
+
+
+def prepared_metrics(task: Scored) -> list[Metric]:
     """Return fresh metrics of a task, which know what they need of its data.
 
     Raises:
@@ -50,12 +83,12 @@ def prepared_metrics(task: Task) -> list[Metric]:
     return metrics
 
 
-def batched_metrics(task: Task) -> BatchedMetrics:
+def batched_metrics(task: Scored) -> BatchedMetrics:
     """Return those metrics that are fed batch by batch."""
     return BatchedMetrics([metric for metric in prepared_metrics(task) if reads(metric) in BATCHED])
 
 
-def scores_of(task: Task) -> dict[str, Score]:
+def scores_of(task: Scored) -> dict[str, Score]:
     """Return what all scores of a task's runs mean, by name; those of batches come first."""
     metrics = prepared_metrics(task)
     first = [score for metric in metrics if reads(metric) in BATCHED for score in metric.scores]
@@ -64,7 +97,7 @@ def scores_of(task: Task) -> dict[str, Score]:
 
 
 def scores_at_end(
-    task: Task, split: str, predictions: Iterable[tuple[int, Sequence[Any]]], loss: float
+    task: Scored, split: str, predictions: Iterable[tuple[int, Sequence[Any]]], loss: float
 ) -> dict[str, float]:
     """Return the scores of whole texts and of the loss; see `Task.scores_beside`."""
     metrics = [metric for metric in prepared_metrics(task) if reads(metric) not in BATCHED]
@@ -81,7 +114,7 @@ def scores_at_end(
     return scores
 
 
-def scores_of_rule(task: Task, predictions: Sequence[Any]) -> dict[str, float]:
+def scores_of_rule(task: Scored, predictions: Sequence[Any]) -> dict[str, float]:
     """Return the test scores of what a rule predicts; those that are not known are left out.
 
     Args:
@@ -100,7 +133,7 @@ def scores_of_rule(task: Task, predictions: Sequence[Any]) -> dict[str, float]:
     return {k: v for k, v in (metrics.compute() | at_end).items() if not math.isnan(v)}
 
 
-def library_signatures(task: Task, split: str) -> dict[str, str]:
+def library_signatures(task: Scored, split: str) -> dict[str, str]:
     """Return how libraries compute some of the scores on a split, by their names."""
     signed = [metric for metric in prepared_metrics(task) if hasattr(metric, "signatures")]
     if not any(reads(metric) == "texts" for metric in signed):
@@ -111,7 +144,7 @@ def library_signatures(task: Task, split: str) -> dict[str, str]:
 
 
 def prediction_record(
-    task: Task, split: str, row: int, prediction: Sequence[Any], correct: bool | None
+    task: Scored, split: str, row: int, prediction: Sequence[Any], correct: bool | None
 ) -> dict[str, Any]:
     """Return a prediction and what it is scored against, for JSON.
 

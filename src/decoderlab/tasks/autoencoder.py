@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from decoderlab.config.completion import call, complete, find_target
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.completion import call, complete, find_target
+from decoderlab.common.errors import ConfigError
 from decoderlab.contract import ImageSpace
 from decoderlab.data.example import Example, key_of
 from decoderlab.data.task import Task

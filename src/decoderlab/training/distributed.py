@@ -25,7 +25,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from decoderlab.common import process
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 from decoderlab.config.settings import Run
 from decoderlab.contract import Batch
 

@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 from decoderlab.config.resolution import run_id
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.settings import Run

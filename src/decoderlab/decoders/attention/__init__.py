@@ -2,8 +2,8 @@
 
 from decoderlab.decoders.attention.additive_scores import AdditiveScore, ConcatScore
 from decoderlab.decoders.attention.attention import MIXINGS, QUERIES, Attention, NoAttention
+from decoderlab.decoders.attention.attention_score import Score, masked_softmax
 from decoderlab.decoders.attention.product_scores import DotScore, GeneralScore, ScaledDotScore
-from decoderlab.decoders.attention.score import Score, masked_softmax
 
 __all__ = [
     "MIXINGS",

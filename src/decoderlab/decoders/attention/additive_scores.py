@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from decoderlab.common import require
-from decoderlab.decoders.attention.score import Score
+from decoderlab.decoders.attention.attention_score import Score
 
 
 class AdditiveScore(Score):

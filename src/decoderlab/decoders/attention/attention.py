@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from decoderlab.common import require
 from decoderlab.common.choices import Choice
+from decoderlab.decoders.attention.attention_score import Score
 from decoderlab.decoders.attention.queries import (
     Attend,
     CurrentQuery,
@@ -17,7 +18,6 @@ from decoderlab.decoders.attention.queries import (
     PreviousQueryFed,
     Read,
 )
-from decoderlab.decoders.attention.score import Score
 from decoderlab.layers.equations import Equation, concatenation, count
 
 QUERIES = ("current", "previous")

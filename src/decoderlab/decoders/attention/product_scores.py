@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from decoderlab.decoders.attention.score import Score, refuse_other_widths
+from decoderlab.decoders.attention.attention_score import Score, refuse_other_widths
 
 
 class DotScore(Score):
