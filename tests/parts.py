@@ -7,8 +7,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from decoderlab.common.completion import maker
 from decoderlab.common.folders import conf_dir
-from decoderlab.config.completion import maker
 
 
 def chosen(group: str, name: str, **settings: Any) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from decoderlab.common.errors import ConfigError
     from decoderlab.config.composition import compose_config
-    from decoderlab.config.errors import ConfigError
     from decoderlab.config.run_config import RunConfig
     from decoderlab.records.run_result import RunResult
     from decoderlab.studies.analysis.results import results

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from decoderlab.config.completion import maker
+from decoderlab.common.completion import maker
 from decoderlab.config.run_config import RunConfig
 from decoderlab.contract import EncoderShape, ImageSpace, Space, TokenSpace
 from tests.conftest import composed, small, variants

@@ -11,8 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import conf_dir
-from decoderlab.config.errors import ConfigError
 from decoderlab.config.run_config import RunConfig
 from decoderlab.studies.design.grid import GridCell, grid
 from decoderlab.training.loading import load_run, predict

@@ -8,7 +8,7 @@ from itertools import combinations, product
 import pytest
 import torch
 
-from decoderlab.config.completion import build, complete
+from decoderlab.common.completion import build, complete
 from decoderlab.config.run_config import INJECTED
 from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace, ValueSpace
 from decoderlab.decoders import RecurrentDecoder

@@ -20,8 +20,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import decoderlab
 from decoderlab import RunFailed, load_run
+from decoderlab.common.errors import ConfigError
 from decoderlab.config.composition import compose_config
-from decoderlab.config.errors import ConfigError
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.training.interruption import Interrupted
 from tests.conftest import TASKS, TINY, run, same, small, weights

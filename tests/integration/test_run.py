@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from decoderlab import load_run
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 from decoderlab.data.task import Task
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.feedback import ScheduledSampling

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 from decoderlab.config.study_settings import Published
 from decoderlab.records.run_result import RunResult
 from decoderlab.studies.analysis.factor_levels import factor_levels

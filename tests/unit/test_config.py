@@ -10,10 +10,10 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from decoderlab.common.completion import build, complete
+from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import conf_dir
-from decoderlab.config.completion import build, complete
 from decoderlab.config.composition import compose_config
-from decoderlab.config.errors import ConfigError
 from decoderlab.config.run_config import Choices, RunConfig
 from decoderlab.config.run_identity import run_id
 from tests.conftest import composed, variants

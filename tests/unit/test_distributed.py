@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 from decoderlab.data.batches import EvaluationBatches
 from decoderlab.training.assembly import build_model
 from decoderlab.training.distributed import Ranks

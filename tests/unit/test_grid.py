@@ -11,8 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import conf_dir
-from decoderlab.config.errors import ConfigError
 from decoderlab.studies.design.compose import Composer
 from decoderlab.studies.design.grid import as_value, grid
 from tests.unit.studies import STUDY

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 from decoderlab.studies.execution.launchers import starter, visible_gpus
 
 CPU = {"accelerator": "cpu", "threads": 1}

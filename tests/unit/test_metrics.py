@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torchmetrics import Metric
 from torchmetrics.functional.text import edit_distance as reference_edit_distance
 
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 from decoderlab.config.run_config import RunConfig
 from decoderlab.data.scoring import prepared_metrics
 from decoderlab.metrics import Distinct, Score, SequenceMetrics, ValueErrors, WordErrorRate

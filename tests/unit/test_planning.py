@@ -13,8 +13,8 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
+from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import conf_dir
-from decoderlab.config.errors import ConfigError
 from decoderlab.records.run_folder import write_json
 from decoderlab.studies.design.compose import Composer
 from decoderlab.studies.design.grid import as_value, grid

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.settings import OPTIMIZERS
 from decoderlab.training.prepared_run import check_gpus

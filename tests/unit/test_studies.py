@@ -15,7 +15,7 @@ from rich.console import Console
 
 import decoderlab
 from decoderlab.cli.report import main
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 from decoderlab.records.run_folder import RunFolder, sealed, write_json
 from decoderlab.studies.analysis.factorial import Factorial
 from decoderlab.studies.analysis.results import read_rows

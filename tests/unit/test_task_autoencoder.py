@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 from decoderlab.tasks import AutoencoderTask
 from decoderlab.training.loading import load_run, predict
 from tests.conftest import run

@@ -22,8 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from decoderlab.common import process
+from decoderlab.common.errors import ConfigError, LaunchError
 from decoderlab.common.folders import add_to_path, conf_dir
-from decoderlab.config.errors import ConfigError, LaunchError
 from decoderlab.config.messages import explain
 
 

@@ -54,8 +54,8 @@ def check(arguments: argparse.Namespace) -> int:
     """Run the battery on what is named; return the exit code."""
     import hydra
 
-    from decoderlab.config.completion import call, maker
-    from decoderlab.config.errors import ConfigError
+    from decoderlab.common.completion import call, maker
+    from decoderlab.common.errors import ConfigError
     from decoderlab.config.run_config import RunConfig
     from decoderlab.contract import ImageSpace, TokenSpace, ValueSpace
     from decoderlab.testing.decoder_checks import DECODER_CHECKS

@@ -59,7 +59,7 @@ def main() -> None:
 
 def _lines() -> Iterator[str]:
     """Yield the lines of standard input."""
-    from decoderlab.config.errors import ConfigError
+    from decoderlab.common.errors import ConfigError
     from decoderlab.data.reading import decoded
 
     try:

@@ -60,7 +60,7 @@ def studies(output_dir: Path) -> tuple[list[Any], int, bool]:
     from rich.markup import escape
     from rich.table import Table
 
-    from decoderlab.config.errors import ConfigError
+    from decoderlab.common.errors import ConfigError
     from decoderlab.studies.design.plan_file import read_plan
 
     root = output_dir / "studies"

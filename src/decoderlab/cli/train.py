@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from decoderlab.cli.app import guarded, with_hydra
 from decoderlab.common import process
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 
 
 def main() -> None:

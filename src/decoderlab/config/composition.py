@@ -8,8 +8,8 @@ import hydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import conf_dir
-from decoderlab.config.errors import ConfigError
 from decoderlab.config.messages import explain
 from decoderlab.config.run_config import RunConfig
 

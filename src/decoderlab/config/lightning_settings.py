@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from decoderlab.common import require
-from decoderlab.config.completion import complete, find_target, is_part
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.completion import complete, find_target, is_part
+from decoderlab.common.errors import ConfigError
 from decoderlab.config.part_settings import PartSettings
 
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")

@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab.common import require
-from decoderlab.config.completion import call, complete, find_target, is_part
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.completion import call, complete, find_target, is_part
+from decoderlab.common.errors import ConfigError
 from decoderlab.config.lightning_settings import (
     TrainerSettings,
     changing_callbacks,

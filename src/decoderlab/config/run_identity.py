@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from decoderlab.common.completion import find_target, targets_in
 from decoderlab.config.code_identity import foreign_code, own_name
-from decoderlab.config.completion import find_target, targets_in
 from decoderlab.config.run_config import RunConfig
 
 # Raised when what a run id covers or means changes, so that old runs are not taken for new ones.

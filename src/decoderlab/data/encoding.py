@@ -16,17 +16,19 @@ from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 
 
-class Tokenised(Protocol):
-    """What encoding needs of a task: how a text becomes tokens and back; see `Task`."""
+class Splitting(Protocol):
+    """What the encoding asks of a task; see `Task`, which has it."""
 
     append_eos: bool
     keeps_texts: bool
 
     def pieces(self, side: str, sequence: Any) -> Any:
         """Return the source or target of an example in tokens."""
+        ...
 
     def target_text(self, tokens: Sequence[str]) -> str:
         """Join target tokens into a line of text."""
+        ...
 
 
 def vocabulary_of(sequences: list[Sequence[str] | np.ndarray]) -> Kind:
@@ -52,7 +54,7 @@ def unknown_tokens(
 
 
 def encoded_split(
-    task: Tokenised, name: str, examples: list[Example], source: Kind, target: Vocabulary | Values
+    task: Splitting, name: str, examples: list[Example], source: Kind, target: Vocabulary | Values
 ) -> Split:
     """Return the examples of a split as the network gets them.
 
@@ -90,7 +92,7 @@ def encoded_split(
     )
 
 
-def _stored(task: Tokenised, side: str, sequences: list[Any], kind: Kind) -> Ragged | Images:
+def _stored(task: Splitting, side: str, sequences: list[Any], kind: Kind) -> Ragged | Images:
     match kind:
         case ImageSpace():
             return Images(torch.from_numpy(np.stack(sequences)))
@@ -110,7 +112,7 @@ def _check_lengths(sources: Ragged | Images, targets: Ragged) -> None:
 
 
 def _unwritten(
-    task: Tokenised,
+    task: Splitting,
     examples: list[Example],
     targets: Ragged,
     references: Mapping[int, tuple[tuple[int, ...], ...]],

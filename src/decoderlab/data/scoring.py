@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torchmetrics import Metric
 
-from decoderlab.data.batches import EvaluationBatches
+from decoderlab.contract import Batch
 from decoderlab.data.task_data import TaskData
 from decoderlab.data.values import Values
 from decoderlab.metrics.batched import BatchedMetrics
@@ -21,30 +21,37 @@ BATCHED = ("tokens", "values")
 
 
 class Scored(Protocol):
-    """What scoring needs of a task: data, metrics, and what counts as right; see `Task`."""
+    """What the scores ask of a task; see `Task`, which has it."""
 
     @property
     def data(self) -> TaskData:
         """The data."""
+        ...
 
     @property
     def metrics(self) -> Mapping[str, Any]:
         """What the task is measured by, by name."""
+        ...
 
-    def evaluation_batches(self, split: str) -> EvaluationBatches:
-        """Return all batches of one split, in a fixed order."""
+    def evaluation_batches(self, split: str) -> Iterable[Batch]:
+        """Return all batches of one split."""
+        ...
 
     def text_of(self, generated: Sequence[Any]) -> str:
         """Return what a network generated as text."""
-
-    def accepted(self, split: str, row: int) -> tuple:
-        """Return the targets of an example that count as right."""
-
-    def reference_texts(self, split: str, row: int) -> Sequence[str]:
-        """Return the same targets as texts."""
+        ...
 
     def shown_source(self, split: str, row: int) -> str:
         """Return an example's source as a person wants to see it."""
+        ...
+
+    def accepted(self, split: str, row: int) -> tuple:
+        """Return the targets of an example that count as right."""
+        ...
+
+    def reference_texts(self, split: str, row: int) -> Sequence[str]:
+        """Return the texts of the targets that count as right."""
+        ...
 
 
 def prepared_metrics(task: Scored) -> list[Metric]:

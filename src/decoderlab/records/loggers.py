@@ -12,8 +12,8 @@ from typing import Any
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from decoderlab.config.completion import find_target
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.completion import find_target
+from decoderlab.common.errors import ConfigError
 from decoderlab.config.run_config import BUILT, RunConfig
 
 # Of each class that needs a package which we do not install: its distributions, and our extra.

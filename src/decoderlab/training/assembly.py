@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from decoderlab.common import require
+from decoderlab.common.completion import build
+from decoderlab.common.errors import ConfigError
 from decoderlab.common.randomness import stream_seed
-from decoderlab.config.completion import build
-from decoderlab.config.errors import ConfigError
 from decoderlab.config.run_config import PartSettings, RunConfig
 from decoderlab.config.run_identity import canonical
 from decoderlab.contract import Space, ValueSpace

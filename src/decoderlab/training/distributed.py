@@ -21,7 +21,7 @@ from pytorch_lightning.plugins.environments import (
 from torch import Tensor
 from torch import distributed as dist
 
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 from decoderlab.config.lightning_settings import TrainerSettings
 from decoderlab.contract import Batch
 

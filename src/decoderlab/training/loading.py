@@ -18,8 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 from yaml import YAMLError
 
-from decoderlab.config.completion import call, targets_in
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.completion import call, targets_in
+from decoderlab.common.errors import ConfigError
 from decoderlab.config.run_config import BUILT, RunConfig
 from decoderlab.contract import ImageSpace
 from decoderlab.data.batches import by_length

@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 from decoderlab.config.lightning_settings import TrainerSettings
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import run_id

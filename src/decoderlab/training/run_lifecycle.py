@@ -15,8 +15,8 @@ import torch
 from filelock import BaseFileLock, Timeout
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from decoderlab.common.errors import ConfigError
 from decoderlab.common.progress import say
-from decoderlab.config.errors import ConfigError
 from decoderlab.records.run_folder import Invalid, RunFolder, write_text
 from decoderlab.training.code_changes import changed_code, sign
 from decoderlab.training.distributed import Ranks

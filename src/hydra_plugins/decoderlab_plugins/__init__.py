@@ -37,7 +37,7 @@ class StudySweeper(BasicSweeper):
         Raises:
             ConfigError: if its package is not installed.
         """
-        from decoderlab.config.errors import ConfigError
+        from decoderlab.common.errors import ConfigError
 
         try:
             super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
@@ -95,7 +95,7 @@ class PoolLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Any:
         """Refuse Hydra's own sweepers, which do not plan."""
-        from decoderlab.config.errors import ConfigError
+        from decoderlab.common.errors import ConfigError
 
         raise ConfigError(
             "hydra/launcher is pool, which does runs that were planned; leave hydra/sweeper at "

@@ -169,7 +169,7 @@ def results(study: str, output_dir: str | Path = "outputs") -> pd.DataFrame:
         >>> import decoderlab
         >>> decoderlab.results("none")
         Traceback (most recent call last):
-        decoderlab.config.errors.ConfigError: there is no study 'none' in outputs/studies; ...
+        decoderlab.common.errors.ConfigError: there is no study 'none' in outputs/studies; ...
     """
     plan = read_plan(Path(output_dir), study)
     return frame(plan, read_rows(plan, Path(output_dir)))

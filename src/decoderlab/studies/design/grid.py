@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from hydra.core.override_parser.types import Override
 
 from decoderlab.common import require
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 from decoderlab.config.study_settings import Study
 
 OF_THE_SWEEP = ("study", "budget", "run", "hydra")

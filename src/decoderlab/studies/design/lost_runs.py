@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.plan_file import Plan, plan_file, read_configs, read_plan
 from decoderlab.studies.design.preparation import Planned

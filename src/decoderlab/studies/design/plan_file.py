@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 from decoderlab.config.run_config import RunConfig, section
 from decoderlab.config.run_identity import canonical
 from decoderlab.config.study_settings import TUNING, Budget, Study

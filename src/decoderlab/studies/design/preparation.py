@@ -13,8 +13,8 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab.common import require
+from decoderlab.common.errors import ConfigError
 from decoderlab.common.progress import track
-from decoderlab.config.errors import ConfigError
 from decoderlab.config.messages import explain
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import canonical, run_id

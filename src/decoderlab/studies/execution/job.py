@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 from decoderlab.config.run_config import RunConfig
 from decoderlab.records.run_folder import TERMINAL, RunFolder, write_text
 from decoderlab.studies.design.plan_file import Cell

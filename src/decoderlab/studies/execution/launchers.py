@@ -13,9 +13,9 @@ import torch
 from hydra.core.utils import JobStatus
 
 from decoderlab.common import process, progress
+from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import add_to_path
 from decoderlab.common.progress import say
-from decoderlab.config.errors import ConfigError
 from decoderlab.records.outcome import outcome
 from decoderlab.records.run_folder import TERMINAL
 from decoderlab.studies.design.grid import as_value

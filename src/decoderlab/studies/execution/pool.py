@@ -28,9 +28,9 @@ import loky
 from loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
 from decoderlab.common import process
+from decoderlab.common.errors import LaunchError
 from decoderlab.common.folders import add_to_path
 from decoderlab.common.progress import say
-from decoderlab.config.errors import LaunchError
 from decoderlab.studies.execution.job import Job, bring_to_end, give_up
 from decoderlab.training.interruption import Interrupted, Interruption
 

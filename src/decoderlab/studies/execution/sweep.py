@@ -17,8 +17,8 @@ from rich.prompt import Confirm
 from rich.table import Table
 
 from decoderlab.common import progress
+from decoderlab.common.errors import ConfigError
 from decoderlab.common.progress import duration, say
-from decoderlab.config.errors import ConfigError
 from decoderlab.config.study_settings import TUNING, Study
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.compose import Composer

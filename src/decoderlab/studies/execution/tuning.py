@@ -19,9 +19,9 @@ from filelock import FileLock
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from decoderlab.common.errors import ConfigError, LaunchError
 from decoderlab.common.progress import say
 from decoderlab.common.randomness import stream_seed
-from decoderlab.config.errors import ConfigError, LaunchError
 from decoderlab.config.messages import explain
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import canonical

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 from decoderlab.data.task_data import counts_text
 from decoderlab.metrics.shipped import score_label
 from decoderlab.records.run_result import RunResult

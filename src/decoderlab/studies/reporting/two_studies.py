@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 from decoderlab.metrics.shipped import score_label
 from decoderlab.records.run_folder import write_text
 from decoderlab.studies.analysis.results import read_rows

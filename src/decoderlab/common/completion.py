@@ -25,7 +25,7 @@ from hydra.utils import get_object
 
 from decoderlab.common import require
 from decoderlab.common.choices import Choice
-from decoderlab.config.errors import ConfigError
+from decoderlab.common.errors import ConfigError
 
 
 def targets_in(config: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, str]]:
