@@ -17,7 +17,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from hydra.utils import get_object
 
@@ -82,7 +82,7 @@ def with_makers(group: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def is_part(value: Any) -> bool:
+def is_part(value: Any) -> TypeGuard[Mapping[str, Any]]:
     """Whether a value of a config names a class."""
     return isinstance(value, Mapping) and "_target_" in value
 
@@ -130,9 +130,13 @@ def _completed_part(name: str, given: Any, kind: type, hint: Any) -> dict[str, A
         injected=kind.INJECTED,
         hint=f" Another part is chosen with {choose}NAME.",
     )
-    if hasattr(target, "canonical"):
-        completed = call(name, target.canonical, settings=completed)
-    return Choice(target, completed).as_mapping()
+    return Choice(target, canonical_settings(name, target, completed)).as_mapping()
+
+
+def canonical_settings(group: str, target: Callable, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as the class's static method `canonical` has them, if there is such."""
+    canonical = getattr(target, "canonical", None)
+    return settings if canonical is None else call(group, canonical, settings=settings)
 
 
 def complete(
@@ -196,7 +200,7 @@ def _hints(target: Callable) -> dict[str, Any]:
 def _expanded(name: str, value: Any, hint: Any) -> Any:
     """Return the settings of a part (see `common.parts`) in full, anything else as it is."""
     for kind in _kinds(hint):
-        if dataclasses.is_dataclass(kind):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             first = dataclasses.fields(kind)[0]
             if value is None and first.default is not None:
                 return None  # there is no such part at all
