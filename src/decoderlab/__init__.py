@@ -35,7 +35,7 @@ __all__ = [
 ]
 # Importing torch and Lightning takes seconds, which `import decoderlab` alone should not.
 _MODULES = {
-    "ConfigError": "config.errors",
+    "ConfigError": "common.errors",
     "Interrupted": "training.interruption",
     "LoadedRun": "training.loading",
     "RunConfig": "config.run_config",

@@ -19,7 +19,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from hydra.utils import get_object
 
@@ -86,7 +86,7 @@ def maker(group: str, settings: Mapping[str, Any]) -> Callable[..., Any]:
     return functools.partial(target, **own)
 
 
-def is_part(value: Any) -> bool:
+def is_part(value: Any) -> TypeGuard[Mapping[str, Any]]:
     """Whether a value of a config names a class."""
     return isinstance(value, Mapping) and "_target_" in value
 
@@ -136,9 +136,13 @@ def _completed_part(name: str, given: Any, kind: type, hint: Any) -> dict[str, A
         injected=kind.INJECTED,
         hint=f" Another part is chosen with {choose}NAME.",
     )
-    if hasattr(target, "canonical"):
-        completed = call(name, target.canonical, settings=completed)
-    return Choice(target, completed).as_mapping()
+    return Choice(target, canonical_settings(name, target, completed)).as_mapping()
+
+
+def canonical_settings(group: str, target: Callable, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as the class's static method `canonical` has them, if there is such."""
+    canonical = getattr(target, "canonical", None)
+    return settings if canonical is None else call(group, canonical, settings=settings)
 
 
 def complete(
@@ -202,7 +206,7 @@ def _hints(target: Callable) -> dict[str, Any]:
 def _expanded(name: str, value: Any, hint: Any) -> Any:
     """Return the settings of a part (see `common.parts`) in full, anything else as it is."""
     for kind in _kinds(hint):
-        if dataclasses.is_dataclass(kind):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             first = dataclasses.fields(kind)[0]
             if value is None and first.default is not None:
                 return None  # there is no such part at all

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab.common import require
-from decoderlab.common.completion import call, complete, find_target, is_part
+from decoderlab.common.completion import call, canonical_settings, complete, find_target, is_part
 from decoderlab.common.errors import ConfigError
 from decoderlab.config.lightning_settings import (
     TrainerSettings,
@@ -104,9 +104,7 @@ class RunConfig:
     paper: Paper | None = None
 
     def __post_init__(self) -> None:
-        seed = self.seed
-        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-            raise ConfigError(f"seed is {seed!r}; it must be an integer from 0 to {2**32 - 1}")
+        _checked_seed(self.seed)
 
     @classmethod
     def from_composed(
@@ -134,8 +132,7 @@ class RunConfig:
             settings = {key: value for key, value in plain[group].items() if key != "_target_"}
             metrics = settings.pop("metrics", None) if group == "task" else None
             settings = complete(group, target, settings, injected=INJECTED[group])
-            if hasattr(target, "canonical"):
-                settings = call(group, target.canonical, settings=settings)
+            settings = canonical_settings(group, target, settings)
             plain[group] = {"_target_": plain[group]["_target_"], **settings}
             if group == "task":
                 plain[group]["metrics"] = _metrics(target, settings, metrics)
@@ -166,7 +163,7 @@ class RunConfig:
             trainer=TrainerSettings.of(record.get("trainer")),
             logger=PartSettings(named_parts("logger", record.get("logger"))),
             callbacks=PartSettings(named_parts("callbacks", record.get("callbacks"))),
-            seed=record.get("seed"),
+            seed=_checked_seed(record.get("seed")),
             choices=Choices(**record.get("choices", {})),
             paper=None if paper is None else section("paper", Paper, paper),
         )
@@ -221,8 +218,8 @@ class RunConfig:
         record = _plain(getattr(self, group, None))
         node = record
         for key in path[:-1]:
-            node = node.get(key) if isinstance(node, Mapping) else None
-        if not path or not isinstance(node, Mapping) or path[-1] not in node:
+            node = node.get(key) if isinstance(node, dict) else None
+        if not path or not isinstance(node, dict) or path[-1] not in node:
             raise ConfigError(f"{name} is not a setting of this run")
         node[path[-1]] = value
         kind = SECTIONS.get(group)
@@ -249,22 +246,31 @@ def section(group: str, kind: type[T], given: Any) -> T:
     return call(group, kind, **complete(group, kind, given))
 
 
+def _checked_seed(seed: object) -> int:
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ConfigError(f"seed is {seed!r}; it must be an integer from 0 to {2**32 - 1}")
+    return seed
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, PartSettings | TrainerSettings):
         return value.to_dict()
-    return asdict(value) if is_dataclass(value) else value
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _resolved(composed: DictConfig) -> dict[str, Any]:
     """Return a composed config as plain values, without Hydra's own."""
     if "hydra" in composed:
-        composed = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+        composed = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     try:
-        return OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         where = error.full_key or "the config"
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{where}: {reason}; give it as {where}=VALUE") from error
+    if not isinstance(plain, dict):
+        raise ConfigError(f"the config is {plain!r}; it must be a mapping of settings")
+    return {str(key): value for key, value in plain.items()}
 
 
 def _check_keys(plain: Mapping[str, Any]) -> None:

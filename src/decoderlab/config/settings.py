@@ -141,6 +141,11 @@ class Training:
             return math.sqrt(max(self.warmup_steps, 1) / (step + 1))
         if self.schedule == "constant":
             return 1.0
+        if total_steps is None:
+            raise ValueError(
+                f"total_steps is None, but schedule={self.schedule} depends on it; give the "
+                "number of updates"
+            )
         done = (step - self.warmup_steps) / max(total_steps - self.warmup_steps, 1)
         match self.schedule:
             case "linear":

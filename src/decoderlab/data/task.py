@@ -43,7 +43,7 @@ class Task(pl.LightningDataModule):
             targets never do.
     """
 
-    # Another task can have a task as a part of it, see `config.completion`; then it has no metrics.
+    # Another task can have a task as a part of it, see `common.completion`; then it has no metrics.
     INJECTED: ClassVar[tuple[str, ...]] = ()
     OPTIONAL: ClassVar[tuple[str, ...]] = ("metrics",)
     GROUP: ClassVar[str] = "task"
