@@ -3,8 +3,9 @@
 The rule:
 
 * The walk starts from the classes that the run's config names as `_target_`, and from `ROOTS`: what
-  builds a task, trains, selects and tests. A class from outside this package counts by its own
-  source (`foreign_code`), and what that imports of ours is started from as well.
+  builds a task, trains, selects and tests, and the sections of the config that say how. A class
+  from outside this package counts by its own source (`foreign_code`), and what that imports of ours
+  is started from as well.
 * It follows every name to the function, class or constant of this package that the name stands for,
   through imports and re-exports, and goes on from there. What only types need (`TYPE_CHECKING`) is
   not followed. What a module does besides defining (a call, a loop) counts as soon as anything of
@@ -40,8 +41,9 @@ from decoderlab.common import process
 from decoderlab.config.definitions import STATEMENTS, Package, Writer, imports
 
 PACKAGE = Path(__file__).parents[1]
-# Where the walk starts for every run, beside the classes of its config.
-ROOTS = ("build_task", "train_and_test")
+# Where the walk starts for every run, beside the classes of its config. The last two are sections
+# of the config: optimizer, schedule and search are theirs, and who uses them gets them ready-made.
+ROOTS = ("build_task", "train_and_test", "Training", "Evaluation")
 # Modules, and packages with all that is in them, that no result depends on.
 BESIDE = (
     "cli",

@@ -87,10 +87,9 @@ class Analysis:
         """Return what rules without trained weights score on a task, by their names."""
         for row in self.rows:
             if row.cell.task == task and row.result is not None:
-                rules = row.result.data.get("baselines", {})
                 return {
                     name: scores[self.metric]
-                    for name, scores in rules.items()
+                    for name, scores in row.result.data.baselines.items()
                     if self.metric in scores
                 }
         return {}
