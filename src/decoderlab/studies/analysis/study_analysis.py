@@ -87,7 +87,7 @@ class Analysis:
         """Return what rules without trained weights score on a task, by their names."""
         for row in self.rows:
             if row.cell.task == task and row.result is not None:
-                rules = row.result.data.get("baselines", {})
+                rules = row.result.data.baselines
                 return {
                     name: scores[self.metric]
                     for name, scores in rules.items()
