@@ -104,7 +104,7 @@ class BridgeSubject(PartSubject):
                 cases.append(Case(f"{title} cell", part, shape, num_layers, has_cell))
                 break
         if not cases:
-            raise ValueError(f"it refuses every encoder: {refusal}")
+            raise Seen(f"it refuses every encoder: {refusal}")
         first = cases[0].subject
         return cls(first.make, first.spaces, first.settings, tuple(cases))
 

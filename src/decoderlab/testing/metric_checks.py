@@ -190,8 +190,8 @@ def after_a_reset_nothing_is_left(subject: MetricSubject) -> None:
     """`reset` forgets everything that was added."""
     metric, examples = subject.build(), subject.examples()
     expected = subject.measured(examples)
-    for _ in range(2):
-        values_of(metric, subject.examples(seed=2))
+    for earlier in (subject.perfect(), subject.examples(seed=2)):
+        values_of(metric, earlier)
         metric.reset()
         _check_equal(values_of(metric, examples), expected, "after a reset")
         metric.reset()

@@ -51,6 +51,8 @@ def part_failures(kind: str, make: Callable[..., Any], **settings: Any) -> list[
         subject = subject_of(make, settings)
     except Seen as seen:
         return [Failure("it_is_built", str(seen))]
+    except Exception as error:  # whatever somebody's constructor raises is what was seen
+        return [Failure("it_is_built", f"{type(error).__name__}: {error}")]
     return failures_of(checks, subject)
 
 
