@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from decoderlab.config.resolution import compose_config
+from decoderlab.config.composition import compose_config
 from decoderlab.records.run_folder import sealed
 from decoderlab.records.run_result import SCHEMA
 from decoderlab.studies.design.plan_file import Cell, Plan

@@ -38,7 +38,7 @@ TINY = (
     "training.max_steps=12",
     "evaluation.every_steps=5",
     "run.log_every_steps=1",
-    "run.tensorboard=false",
+    "logger=none",
 )
 
 

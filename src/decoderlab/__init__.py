@@ -2,20 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from decoderlab.common.errors import ConfigError
+    from decoderlab.config.composition import compose_config
+    from decoderlab.config.run_config import RunConfig
+    from decoderlab.records.run_result import RunResult
+    from decoderlab.studies.analysis.results import results
+    from decoderlab.training.from_python import RunFailed, train
+    from decoderlab.training.interruption import Interrupted
+    from decoderlab.training.loading import LoadedRun, load_run, predict, predict_best, search_with
+    from decoderlab.training.model_evaluation import evaluate
 
 __version__ = "0.1.0"
-__all__ = ["load_run", "results"]
+__all__ = [
+    "ConfigError",
+    "Interrupted",
+    "LoadedRun",
+    "RunConfig",
+    "RunFailed",
+    "RunResult",
+    "compose_config",
+    "evaluate",
+    "load_run",
+    "predict",
+    "predict_best",
+    "results",
+    "search_with",
+    "train",
+]
+# Importing torch and Lightning takes seconds, which `import decoderlab` alone should not.
+_MODULES = {
+    "ConfigError": "common.errors",
+    "Interrupted": "training.interruption",
+    "LoadedRun": "training.loading",
+    "RunConfig": "config.run_config",
+    "RunFailed": "training.from_python",
+    "RunResult": "records.run_result",
+    "compose_config": "config.composition",
+    "evaluate": "training.model_evaluation",
+    "load_run": "training.loading",
+    "predict": "training.loading",
+    "predict_best": "training.loading",
+    "results": "studies.analysis.results",
+    "search_with": "training.loading",
+    "train": "training.from_python",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Importing torch and Lightning takes seconds, which `import decoderlab` alone should not.
-    if name == "load_run":
-        from decoderlab.training.loading import load_run
-
-        return load_run
-    if name == "results":
-        from decoderlab.studies.analysis.results import results
-
-        return results
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -12,19 +12,17 @@ from torch import nn
 from decoderlab.contract import TokenSpace, ValueSpace
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.feedback import Feedback
-from decoderlab.encoders import RecurrentEncoder
-from decoderlab.layers import GRU, LSTM
+from decoderlab.layers import GRU
 from decoderlab.testing import (
     ENCODER_SHAPE,
     ContractViolation,
     check_decoder,
-    check_encoder,
     decoder_failures,
-    encoder_failures,
 )
 from decoderlab.testing.decoder_checks import DECODER_CHECKS
-from decoderlab.testing.encoder_checks import ENCODER_CHECKS
 from tests import parts
+from tests.contracts import test_harmful_decoders, test_harmful_states, test_harmful_targets
+from tests.contracts.honest import outcomes
 
 BASIS = {
     "cell": GRU,
@@ -249,6 +247,14 @@ class ComputesInItsConstructor(RecurrentDecoder):
         self.scale = float(self.head.output.weight.abs().mean())
 
 
+class DrawsByItself(RecurrentDecoder):
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        with torch.no_grad():
+            self.head.output.weight.mul_(torch.rand((), generator=UNSEEDED))
+
+
+UNSEEDED = torch.Generator()
 PER_SEQUENCE = BASIS | {"feedback": partial(SAMPLING["feedback"], scope="sequence")}
 FALLING = BASIS | {"feedback": parts.feedback("scheduled_sampling", decay_steps=100)}
 EVERY = BASIS | {"routes": ["every_input"]}
@@ -301,6 +307,12 @@ DEFECTS = [
     (WeightsNotSaved, BASIS, "saved_and_loaded_it_is_the_same", "gives other outputs"),
     (WrongGradient, BASIS, "gradients_are_right", "is not the derivative"),
     (ComputesInItsConstructor, BASIS, "it_is_built_without_computing", "meta"),
+    (
+        DrawsByItself,
+        BASIS,
+        "what_the_constructor_sets_is_what_training_starts_from",
+        "head.output.weight differs between two models of one seed",
+    ),
 ]
 
 
@@ -308,53 +320,30 @@ DEFECTS = [
     ("kind", "chosen", "check", "seen"), DEFECTS, ids=[kind.__name__ for kind, *_ in DEFECTS]
 )
 def test_a_planted_defect_of_a_decoder_is_reported_by_name(kind, chosen, check, seen):
-    assert not decoder_failures(RecurrentDecoder, **chosen), "without the defect all is well"
-    failures = {one.check: one.seen for one in decoder_failures(kind, **chosen)}
+    failures = outcomes(kind, check, **chosen)
     assert check in failures
     assert re.search(seen, failures[check])
-    told = f"{kind.__name__} breaks the contract(.|\\n)*{check}"
+
+
+BASES = {str(chosen): chosen for _, chosen, *_ in DEFECTS}
+
+
+@pytest.mark.parametrize("chosen", BASES.values(), ids=lambda chosen: " ".join(chosen))
+def test_without_a_defect_all_is_well(chosen):
+    assert not decoder_failures(RecurrentDecoder, **chosen)
+
+
+def test_the_name_of_each_failed_check_is_in_the_message():
+    told = "FutureSeen breaks the contract(.|\\n)*the_future_has_no_influence"
     with pytest.raises(ContractViolation, match=told):
-        check_decoder(kind, **chosen)
+        check_decoder(FutureSeen, **BASIS)
 
 
 def test_every_check_of_decoders_is_known_to_fail():
-    assert {check for _, _, check, _ in DEFECTS} == {check.__name__ for check in DECODER_CHECKS}
-
-
-class OtherDropout(RecurrentDecoder):
-    """Right, but drops out in ways of its own."""
-
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        self.dropout = nn.AlphaDropout(0.3)
-
-    def start(self, encoded):
-        summary = nn.functional.dropout(encoded.summary, 0.3, self.training)
-        return super().start(encoded._replace(summary=summary))
-
-
-class StateChangedInPlace(RecurrentDecoder):
-    """Right, but each step changes the state that it got."""
-
-    def start(self, encoded):
-        return [super().start(encoded)]
-
-    def step(self, previous, state):
-        outputs, state[0] = super().step(previous, state[0])
-        return outputs, state
-
-    def reorder(self, state, index):
-        state[0] = super().reorder(state[0], index)
-        return state
-
-    def forward(self, encoded, target):
-        outputs, _ = self._advance(self._before(target), RecurrentDecoder.start(self, encoded))
-        return outputs
-
-
-@pytest.mark.parametrize("kind", [OtherDropout, StateChangedInPlace])
-def test_what_is_right_in_its_own_way_passes(kind):
-    check_decoder(kind, **EVERY)
+    known = {check for _, _, check, _ in DEFECTS}
+    for planted in (test_harmful_decoders, test_harmful_states, test_harmful_targets):
+        known |= {check for _, check, _ in planted.DEFECTS.values()}
+    assert known == {check.__name__ for check in DECODER_CHECKS}
 
 
 def test_the_battery_leaves_the_callers_randomness_alone():
@@ -372,134 +361,6 @@ def test_a_decoder_that_cannot_generate_is_reported():
 
     failures = {one.check: one.seen for one in decoder_failures(NoReorder, **BASIS)}
     assert "NotImplementedError: no beams here" in failures["a_beam_of_one_is_greedy"]
-
-
-class ReadsThePadding(RecurrentEncoder):
-    def forward(self, source, source_lengths):
-        whole = torch.full_like(source_lengths, source.shape[1])
-        mask = torch.arange(source.shape[1]) < source_lengths.unsqueeze(1)
-        encoded = super().forward(source, whole)
-        return encoded._replace(memory=encoded.memory * mask.unsqueeze(-1), memory_mask=mask)
-
-
-class MemoryNotCleared(RecurrentEncoder):
-    def forward(self, source, source_lengths):
-        encoded = super().forward(source, source_lengths)
-        return encoded._replace(memory=encoded.memory + 1)
-
-
-class MaskInverted(RecurrentEncoder):
-    def forward(self, source, source_lengths):
-        encoded = super().forward(source, source_lengths)
-        return encoded._replace(memory_mask=~encoded.memory_mask)
-
-
-class RowsMixed(RecurrentEncoder):
-    def forward(self, source, source_lengths):
-        encoded = super().forward(source, source_lengths)
-        return encoded._replace(summary=encoded.summary + encoded.summary.mean(dim=0))
-
-
-class FirstRowIsSpecial(RecurrentEncoder):
-    def forward(self, source, source_lengths):
-        encoded = super().forward(source, source_lengths)
-        first = (torch.arange(len(source)) == 0).unsqueeze(1)
-        return encoded._replace(summary=encoded.summary * torch.where(first, 2.0, 1.0))
-
-
-class FirstTokenDropped(RecurrentEncoder):
-    def forward(self, source, source_lengths):
-        source = source.clone()
-        source[:, 0] = 5
-        return super().forward(source, source_lengths)
-
-
-class WrongSizeStated(RecurrentEncoder):
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        self.shape = type(self.shape)(8, 9)
-
-
-class RemembersTheLast(RecurrentEncoder):
-    before = 0.0
-
-    def forward(self, source, source_lengths):
-        encoded = super().forward(source, source_lengths)
-        kept, self.before = self.before, float(encoded.summary.detach().sum())
-        return encoded._replace(summary=encoded.summary + kept)
-
-
-class NormalisedOverTheBatch(RecurrentEncoder):
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        self.norm = nn.BatchNorm1d(8)
-
-    def forward(self, source, source_lengths):
-        encoded = super().forward(source, source_lengths)
-        return encoded._replace(summary=self.norm(encoded.summary))
-
-
-class EncoderSwallowsSettings(RecurrentEncoder):
-    def __init__(self, no_such_setting=None, **settings):
-        super().__init__(**settings)
-
-
-class EncoderComputes(RecurrentEncoder):
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        self.scale = float(self.rnn.layers[0].weight_ih_l0.abs().mean())
-
-
-class EncoderHasSpareWeights(RecurrentEncoder):
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        self.spare = nn.Linear(3, 3)
-
-
-class EncoderHalvesItsGradient(RecurrentEncoder):
-    def forward(self, source, source_lengths):
-        encoded = super().forward(source, source_lengths)
-        return encoded._replace(summary=encoded.summary / 2 + encoded.summary.detach() / 2)
-
-
-class EncoderForgetsToSave(RecurrentEncoder):
-    def forward(self, source, source_lengths):
-        encoded = super().forward(source, source_lengths)
-        if not hasattr(self, "noise"):
-            self.noise = torch.randn_like(encoded.summary[:1])
-        return encoded._replace(summary=encoded.summary + self.noise)
-
-
-ENCODER_DEFECTS = [
-    (ReadsThePadding, "padding_has_no_influence", "of padding|of the padding"),
-    (MemoryNotCleared, "memory_is_zero_at_padding_and_the_mask_says_where", "is not zero"),
-    (MaskInverted, "memory_is_zero_at_padding_and_the_mask_says_where", "real positions"),
-    (RowsMixed, "encoders_batch_mates_have_no_influence", "alone and in its batch"),
-    (NormalisedOverTheBatch, "encoders_batch_mates_have_no_influence", "in training"),
-    (FirstRowIsSpecial, "order_in_the_batch_has_no_influence", "another order"),
-    (FirstTokenDropped, "every_position_has_influence", "position 0"),
-    (WrongSizeStated, "it_returns_the_sizes_that_it_states", "stated is"),
-    (RemembersTheLast, "nothing_stays_in_the_encoder", "after another batch"),
-    (EncoderSwallowsSettings, "unknown_settings_are_refused", "take no"),
-    (EncoderComputes, "it_is_built_without_computing", "meta"),
-    (EncoderHasSpareWeights, "every_weight_of_the_encoder_gets_a_finite_gradient", "spare"),
-    (EncoderHalvesItsGradient, "the_encoders_gradients_are_right", "is not the derivative"),
-    (EncoderForgetsToSave, "the_encoder_saved_and_loaded_is_the_same", "gives other outputs"),
-]
-
-
-@pytest.mark.parametrize(("kind", "check", "seen"), ENCODER_DEFECTS)
-def test_a_planted_defect_of_an_encoder_is_reported_by_name(kind, check, seen):
-    chosen = {"cell": LSTM, "hidden_size": 8}
-    assert not encoder_failures(RecurrentEncoder, **chosen)
-    failures = {one.check: one.seen for one in encoder_failures(kind, **chosen)}
-    assert re.search(seen, failures[check])
-    with pytest.raises(ContractViolation, match=check):
-        check_encoder(kind, **chosen)
-
-
-def test_every_check_of_encoders_is_known_to_fail():
-    assert {check for _, check, _ in ENCODER_DEFECTS} == {one.__name__ for one in ENCODER_CHECKS}
 
 
 def test_a_decoder_of_values_is_checked_too():

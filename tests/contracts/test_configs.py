@@ -44,7 +44,7 @@ def test_a_pair_trains_generates_and_predicts_the_same_again(tiny, encoder, deco
     loaded = load_run(prepared.folder.path)
     batch = loaded.task.data.splits["test"].batch(torch.arange(len(records)))
     decode = loaded.task.data.target_vocabulary.decode
-    generated = loaded.model(batch.source, batch.source_lengths)
+    generated = loaded.module(batch.source, batch.source_lengths)
     assert [loaded.task.target_text(decode(row)) for row in generated] == before
     if task_of(encoder) == "echo":
         bare = load_run(prepared.folder.path, data=False)

@@ -78,7 +78,7 @@ def test_a_preset_trains_when_it_is_made_small(tmp_path, name):
         "training.max_epochs=null",
         "training.max_steps=2",
         "evaluation.every_steps=2",
-        "run.tensorboard=false",
+        "logger=none",
         f"run.output_dir={tmp_path}",
     ]
     config = composed(f"preset={name}")

@@ -108,6 +108,6 @@ def test_two_updates_of_training_with_it_in_encoder_and_decoder(monkeypatch, tmp
     (path,) = (tmp_path / "runs").iterdir()
     assert RunFolder(path).result()["parameters"]["total"] > 0
     loaded = load_run(path, trust=True)
-    assert type(loaded.model.encoder.rnn.cell_of(0, 0)).__name__ == "MatrixMemory"
+    assert type(loaded.module.encoder.rnn.cell_of(0, 0)).__name__ == "MatrixMemory"
     assert run(*tiny_arguments(tmp_path, *names, *steps, "decoder.cell.forget=1")) == 2
     assert "forget" in capsys.readouterr().err

@@ -10,8 +10,8 @@ import pytest
 from rapidfuzz.distance import LCSseq
 
 from decoderlab.records.run_folder import RunFolder
-from decoderlab.studies.analysis.comparisons import Analysis
 from decoderlab.studies.analysis.results import frame, read_rows
+from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import read_plan
 from decoderlab.training.loading import load_run
 from tests.integration.cli import in_process, tiny_arguments
@@ -41,21 +41,21 @@ def test_a_run_is_selected_by_it_and_its_predictions_give_it_again(monkeypatch, 
     (path,) = (tmp_path / "runs").iterdir()
     folder = RunFolder(path)
     result = folder.result()
-    assert result["selected_by"] == NAME
-    assert result["scores"][NAME]["label"] == "LCS ratio"
-    assert (result["scores"][NAME]["low"], result["scores"][NAME]["worst"]) == (0, 0)
+    assert result.selected_by == NAME
+    assert result.scores[NAME]["label"] == "LCS ratio"
+    assert (result.scores[NAME]["low"], result.scores[NAME]["worst"]) == (0, 0)
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     validated = {line["step"]: line[f"validation/{NAME}"] for line in lines if len(line) > 5}
     best = max(validated, key=lambda step: (validated[step], -step))
-    assert result["best_step"] == best
+    assert result.best_step == best
     ratios = []
     for line in folder.predictions.read_text().splitlines():
         record = json.loads(line)
         predicted, right = record["prediction"].split(), record["target"].split()
         common = LCSseq.similarity(predicted, right)
         ratios.append(2 * common / (len(predicted) + len(right)))
-    assert result["metrics"]["test"][NAME] == pytest.approx(sum(ratios) / len(ratios))
-    assert all(NAME in rule for rule in result["data"]["baselines"].values())
+    assert result.metrics.test[NAME] == pytest.approx(sum(ratios) / len(ratios))
+    assert all(NAME in rule for rule in result.data.baselines.values())
     with pytest.raises(ValueError, match="trust"):
         load_run(path)
     assert NAME in load_run(path, trust=True).task.scores

@@ -23,7 +23,7 @@ COMMON = (
     "training.learning_rate=0.01",
     "evaluation.every_steps=10",
     "run.log_every_steps=1",
-    "run.tensorboard=false",
+    "logger=none",
 )
 DRAWN = ("task.num_train=200", "task.num_validation=20", "task.num_test=20")
 ECHO = ("task=echo", "task.num_values=6", "task.min_length=2", "task.max_length=4", *DRAWN)

@@ -49,7 +49,7 @@ def called(arguments: list[str], cwd: Path) -> str:
 
 def test_two_processes_end_as_one_does(tiny, tmp_path):
     # Small batches, some of one example: one rank then has none.
-    settings = ("training.batch_size=3", "run.evaluation_batch_size=3", "run.tensorboard=true")
+    settings = ("training.batch_size=3", "run.evaluation_batch_size=3", "logger=tensorboard")
     alone = tiny(*settings, output_dir=tmp_path / "one")
     assert run(alone) == "FINISHED"
     script = Path(sys.executable).with_name("decoderlab-train")

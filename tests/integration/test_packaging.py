@@ -161,7 +161,7 @@ def test_the_readmes_commands_run(line, monkeypatch, tmp_path, capfd):
         "training.max_seconds=null",
         "training.max_epochs=null",
         "evaluation.every_steps=2",
-        "run.tensorboard=false",
+        "logger=none",
         f"run.output_dir={tmp_path / 'outputs'}",
     ]
     if not any(word.startswith("hydra") for word in given):

@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from decoderlab import load_run
 from decoderlab.common.errors import ConfigError
+from decoderlab.data.task import Task
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.feedback import ScheduledSampling
 from decoderlab.records.run_folder import Invalid
@@ -27,7 +28,7 @@ from tests.conftest import run, same, weights
 
 
 def test_a_run_leaves_all_its_records(tiny):
-    prepared = tiny("run.tensorboard=true", "decoder=luong")
+    prepared = tiny("logger=tensorboard", "decoder=luong")
     assert not prepared.folder.path.exists()  # preparing writes nothing
     assert run(prepared) == "FINISHED"
     folder, result = prepared.folder, prepared.folder.result()
@@ -91,7 +92,7 @@ def test_a_search_is_part_of_the_run_and_of_its_signature(tiny):
     # Sampling does not depend on how examples are put into batches.
     loaded = load_run(sampled.folder.path)
     loaded.task.evaluation_batch_size = 3
-    again = evaluate(loaded.model, loaded.task, "test", loaded.config)
+    again = evaluate(loaded.module, loaded.task, "test", loaded.config)
     assert again == pytest.approx(sampled.folder.result().metrics.test)
 
 
@@ -107,9 +108,9 @@ def test_labels_are_smoothed_in_training_alone(tiny):
     loaded = load_run(smooth.folder.path)
     batch = loaded.task.data.splits["test"].batch(torch.arange(5))
     with torch.no_grad():
-        measured = float(loaded.model.loss(batch)[0])
-        loaded.model.label_smoothing = 0.0
-        assert measured == float(loaded.model.loss(batch)[0])
+        measured = float(loaded.module.loss(batch)[0])
+        loaded.module.label_smoothing = 0.0
+        assert measured == float(loaded.module.loss(batch)[0])
 
 
 def test_the_schedule_of_scheduled_sampling_follows_the_updates(tiny, monkeypatch):
@@ -351,8 +352,7 @@ def test_a_loss_that_is_not_finite_is_a_divergence(tiny):
 
 def test_a_validation_that_is_not_finite_is_a_divergence(tiny, monkeypatch):
     prepared = tiny()
-    real = EncoderDecoder.evaluated
-    monkeypatch.setattr(EncoderDecoder, "evaluated", lambda s: real(s) | {"loss": math.nan})
+    monkeypatch.setattr(Task, "scores_beside", lambda *_: {"loss": math.nan})
     assert run(prepared) == "DIVERGED"
     assert prepared.folder.status()["step"] == 5
 
@@ -387,8 +387,8 @@ def test_double_precision_stays_double_when_a_run_is_opened(tiny):
     prepared = tiny("training.precision=float64", "decoder=luong")
     assert run(prepared) == "FINISHED"
     loaded = load_run(prepared.folder.path)
-    assert {p.dtype for p in loaded.model.parameters()} == {torch.float64}
-    again = evaluate(loaded.model, loaded.task, "test", loaded.config)
+    assert {p.dtype for p in loaded.module.parameters()} == {torch.float64}
+    again = evaluate(loaded.module, loaded.task, "test", loaded.config)
     assert again == prepared.folder.result().metrics.test
 
 
@@ -479,13 +479,13 @@ def test_a_long_line_costs_its_own_memory_alone(tiny, monkeypatch):
     run(prepared)
     loaded = load_run(prepared.folder.path)
     shapes = []
-    forward = type(loaded.model).forward
+    forward = type(loaded.module).forward
 
     def seen(self, source, *more):
         shapes.append(tuple(source.shape))
         return forward(self, source, *more)
 
-    monkeypatch.setattr(type(loaded.model), "forward", seen)
+    monkeypatch.setattr(type(loaded.module), "forward", seen)
     lines = ["1 2", "1 " * 500, "", "2 1", "3"]
     found = predict(loaded, lines)
     assert sorted(shapes) == [(1, 1), (1, 500), (2, 2)]

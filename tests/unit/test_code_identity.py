@@ -27,7 +27,7 @@ from decoderlab.config.code_identity import (
     foreign_code,
     own_name,
 )
-from decoderlab.config.resolution import ConfigError, resolve, run_id
+from decoderlab.config.run_identity import ConfigError, resolve, run_id
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.training.code_changes import changes
 from tests.conftest import composed, run

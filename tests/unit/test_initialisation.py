@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from decoderlab.config.resolution import run_id
+from decoderlab.config.run_identity import run_id
 from decoderlab.contract import TokenSpace
 from decoderlab.layers import GRU, LSTM, RNN, GRUResetBefore, LSTMLayerNorm
 from decoderlab.layers.attention_blocks import ScaledEmbedding

@@ -14,7 +14,8 @@ CPU = {"accelerator": "cpu", "threads": 1}
 
 
 def pool(jobs=None, time_limit_seconds=None, **run):
-    config = SimpleNamespace(run=SimpleNamespace(**CPU | run))
+    settings = SimpleNamespace(**CPU | run)
+    config = SimpleNamespace(run=settings, trainer=settings)
     return SimpleNamespace(jobs=jobs, time_limit_seconds=time_limit_seconds, config=config)
 
 

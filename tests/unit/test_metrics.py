@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torchmetrics import Metric
 from torchmetrics.functional.text import edit_distance as reference_edit_distance
 
-from decoderlab.config.resolution import ConfigError, resolve
+from decoderlab.common.errors import ConfigError
+from decoderlab.config.run_config import RunConfig
 from decoderlab.data.scoring import prepared_metrics
 from decoderlab.metrics import Distinct, Score, SequenceMetrics, ValueErrors, WordErrorRate
 from decoderlab.metrics.batched import BatchedMetrics
@@ -209,14 +210,18 @@ def test_metrics_of_a_task_are_fresh_every_time():
 # In a config
 
 
-def resolved(*overrides: str):
-    return resolve(composed(*TASKS["echo"], *TINY, *overrides))
+def read(*overrides: str) -> RunConfig:
+    return RunConfig.from_composed(composed(*overrides))
+
+
+def tiny_echo(*overrides: str) -> RunConfig:
+    return read(*TASKS["echo"], *TINY, *overrides)
 
 
 @pytest.mark.parametrize("name", variants("metric"))
 def test_a_yaml_builds_a_metric_that_describes_itself(name):
-    config = resolve(composed(f"+metric@task.metrics.{name}={name}"))
-    settings = config["task"]["metrics"][name]
+    config = read(f"+metric@task.metrics.{name}={name}")
+    settings = config.task["metrics"][name]
     assert settings["_target_"].startswith("decoderlab.metrics.")
     module, _, kind = settings["_target_"].rpartition(".")
     built = getattr(__import__(module, fromlist=[kind]), kind)(
@@ -236,10 +241,10 @@ def test_every_score_of_ours_has_a_yaml():
 
 
 def test_a_metric_is_added_and_left_out_on_the_command_line():
-    config = resolved("+metric@task.metrics.perplexity=perplexity", "evaluation.select=perplexity")
-    assert list(config["task"]["metrics"]) == ["sequence", "perplexity"]
+    config = tiny_echo("+metric@task.metrics.perplexity=perplexity", "evaluation.select=perplexity")
+    assert list(config.task["metrics"]) == ["sequence", "perplexity"]
     assert list(build_task(config).scores)[-2:] == ["loss", "perplexity"]
-    without = resolved(
+    without = tiny_echo(
         "+metric@task.metrics.perplexity=perplexity",
         "+task.metrics.sequence=null",
         "evaluation.select=perplexity",
@@ -264,7 +269,7 @@ def test_a_metric_is_added_and_left_out_on_the_command_line():
 )
 def test_a_config_of_metrics_that_cannot_be_is_refused(overrides, message):
     with pytest.raises(ConfigError, match=message):
-        build_task(resolved(*overrides))
+        build_task(tiny_echo(*overrides))
 
 
 @pytest.mark.parametrize(
@@ -272,14 +277,14 @@ def test_a_config_of_metrics_that_cannot_be_is_refused(overrides, message):
     [("conversation", "sequence"), ("forecasting", "values"), ("digits", "values")],
 )
 def test_an_autoencoder_has_the_metrics_of_what_it_writes(of, kept):
-    task = resolve(composed("task=autoencoder", f"task@task.of={of}"))["task"]
+    task = read("task=autoencoder", f"task@task.of={of}").task
     assert list(task["metrics"]) == [kept]
     assert "metrics" not in task["of"]
 
 
 def test_the_yaml_of_a_task_says_what_it_is_measured_by():
     metrics = {
-        name: list(resolve(composed(f"task={name}", "training.max_steps=1"))["task"]["metrics"])
+        name: list(read(f"task={name}", "training.max_steps=1").task["metrics"])
         for name in ("echo", "g2p_de", "translation", "conversation", "forecasting")
     }
     assert metrics == {

@@ -18,7 +18,7 @@ COMMON = (
     "training.max_epochs=null",
     "training.learning_rate=0.02",
     "evaluation.every_steps=3",
-    "run.tensorboard=false",
+    "logger=none",
 )
 TEACHER_FORCED = ("loss", "perplexity")
 

@@ -54,14 +54,14 @@ def test_teacher_forced_positions_are_the_most_probable_tokens(tiny):
     for row in range(len(lines)):
         batch = split.batch(torch.tensor([row]))
         with torch.no_grad():
-            encoded = loaded.model.encoder(batch.source, batch.source_lengths)
-            logits = loaded.model.decoder(encoded, batch.target)
-        logits[..., loaded.model.target_space.never_generated] = -torch.inf
+            encoded = loaded.module.encoder(batch.source, batch.source_lengths)
+            logits = loaded.module.decoder(encoded, batch.target)
+        logits[..., loaded.module.target_space.never_generated] = -torch.inf
         ended = False
         for place, (logit, token) in enumerate(zip(logits[0], batch.target[0], strict=True)):
             predicted = int(logit.argmax())
             forced[place] += predicted == int(token) and not ended
-            ended = ended or predicted == loaded.model.target_space.eos_id
+            ended = ended or predicted == loaded.module.target_space.eos_id
     assert counts["by_position"]["forced"] == forced.tolist()
 
 
@@ -77,13 +77,13 @@ def test_the_influence_of_the_summary_is_the_distance_to_anothers(tiny):
         if len(batch.index) < 2:
             continue
         with torch.no_grad():
-            encoded = loaded.model.encoder(batch.source, batch.source_lengths)
+            encoded = loaded.module.encoder(batch.source, batch.source_lengths)
             order = torch.arange(len(batch.index)).roll(1)
-            other = loaded.model.encoder(batch.source[order], batch.source_lengths[order])
+            other = loaded.module.encoder(batch.source[order], batch.source_lengths[order])
             swapped = encoded._replace(summary=other.summary, state=other.state)
-            never = loaded.model.target_space.never_generated
+            never = loaded.module.target_space.never_generated
             one, two = (
-                loaded.model.decoder(each, batch.target).index_fill(-1, torch.tensor(never), -99)
+                loaded.module.decoder(each, batch.target).index_fill(-1, torch.tensor(never), -99)
                 for each in (encoded, swapped)
             )
         distance = (one.softmax(-1) - two.softmax(-1)).abs().sum(-1) / 2
@@ -98,7 +98,7 @@ def test_the_influence_of_the_summary_is_the_distance_to_anothers(tiny):
 def test_exchanging_touches_summary_and_state_alone(tiny):
     *_, loaded = looked_at(tiny("decoder=luong"))
     batch = next(iter(loaded.task.evaluation_batches("test")))
-    encoded = loaded.model.encoder(batch.source, batch.source_lengths)
+    encoded = loaded.module.encoder(batch.source, batch.source_lengths)
     other = exchanged(encoded)
     assert torch.equal(other.memory, encoded.memory)
     assert torch.equal(other.summary[1:], encoded.summary[:-1])
@@ -130,8 +130,8 @@ def test_attention_maps_and_summaries_are_kept(tiny):
 
 
 def probe_again(loaded):
-    evaluate(loaded.model, loaded.task, "test", loaded.config)
-    return probe(loaded.model, loaded.task)
+    evaluate(loaded.module, loaded.task, "test", loaded.config)
+    return probe(loaded.module, loaded.task)
 
 
 def test_a_module_that_cannot_be_probed_keeps_its_scores(tiny, monkeypatch, capsys):

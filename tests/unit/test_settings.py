@@ -53,14 +53,14 @@ def test_bad_values_are_refused(config, group, change, message):
 
 
 def test_gpus_that_are_not_there_are_refused(config, monkeypatch):
-    wanted = replace(config.run, accelerator="gpu")
+    wanted = replace(config.trainer, accelerator="gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="torch sees none"):
         check_gpus(wanted)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     check_gpus(replace(wanted, devices=2))
-    with pytest.raises(ConfigError, match="run.devices is 3, but torch sees 2 GPUs"):
+    with pytest.raises(ConfigError, match="trainer.devices is 3, but torch sees 2 GPUs"):
         check_gpus(replace(wanted, devices=3))
 
 

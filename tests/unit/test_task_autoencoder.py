@@ -131,7 +131,7 @@ def test_what_is_wrong_with_the_other_task_is_said(tiny):
     for setting, message in [
         ("+task.of.nope=1", "task.of.nope is not a setting"),
         ("task.of.num_values=0", "task.of: num_values is 0"),
-        ("task.of._target_=null", "chooses no task"),
+        ("task.of._target_=null", "task.of is .*names no class; choose it: task@task.of=NAME"),
     ]:
         with pytest.raises(ConfigError, match=message):
             tiny(setting, task="autoencoder")

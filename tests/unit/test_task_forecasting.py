@@ -227,7 +227,7 @@ def test_a_run_is_measured_in_the_units_of_the_data(tiny, tmp_path):
     loaded = load_run(prepared.folder.path)
     batch = loaded.task.data.splits["test"].batch(torch.arange(5))
     with torch.no_grad():
-        rolled = loaded.model(batch.source, batch.source_lengths)
+        rolled = loaded.module(batch.source, batch.source_lengths)
     vocabulary = loaded.task.data.target_vocabulary
     errors = np.abs(vocabulary.decode(rolled) - vocabulary.decode(batch.target))
     told = prepared.folder.predictions.read_text().splitlines()
@@ -247,7 +247,7 @@ def test_a_run_is_measured_in_the_units_of_the_data(tiny, tmp_path):
     assert positions["number"] == [len(told)] * SMALL["target_length"]
     mean = sum(positions["free"]) / sum(positions["number"])
     assert mean == pytest.approx(metrics["mean_absolute_error"], rel=1e-4)
-    assert loaded.model.search == Search()
+    assert loaded.module.search == Search()
 
 
 def test_values_are_text_and_text_values():

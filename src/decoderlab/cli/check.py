@@ -1,7 +1,8 @@
 """decoderlab-check: run the contract battery on a decoder or encoder, ours or yours.
 
-The checks are those of decoderlab.testing. An encoder is checked if one is named; a decoder, if one
-is named, gets what that encoder (or the default one) offers.
+The checks are those of decoderlab.testing. An encoder is checked if one is named. A decoder, if one
+is named, reads the encodings of that encoder; without one, random ones of the sizes of the default
+encoder.
 
 Example:
     decoderlab-check decoder=mine --config-dir my_conf
@@ -90,7 +91,13 @@ def check(arguments: argparse.Namespace) -> int:
         given = {"target_space": target, "encoder_shape": encoder.shape}
         call("decoder", classes["decoder"], **given, **settings["decoder"])
         subject = DecoderSubject(
-            classes["decoder"], given, settings["decoder"], target, encoder.shape
+            classes["decoder"],
+            given,
+            settings["decoder"],
+            target,
+            encoder.shape,
+            encoder if "encoder" in named else None,
+            source,
         )
         failed += _tell(config.decoder.target, DECODER_CHECKS, subject)
     return int(failed > 0)

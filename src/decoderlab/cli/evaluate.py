@@ -22,13 +22,16 @@ def main() -> None:
 
     def run() -> int:
         add_to_path(arguments.config_dir)
+        import torch
+
         from decoderlab.metrics.signature import signature
         from decoderlab.training.loading import load_run, search_with
         from decoderlab.training.model_evaluation import evaluate
 
         loaded = load_run(arguments.run, trust=arguments.trust)
+        torch.set_num_threads(loaded.config.run.threads)
         search_with(loaded, **search_settings(arguments))
-        scores = evaluate(loaded.model, loaded.task, arguments.split, loaded.config)
+        scores = evaluate(loaded.module, loaded.task, arguments.split, loaded.config)
         data = loaded.task.data
         size = len(data.splits[arguments.split])
         signatures = loaded.task.signatures(arguments.split)
@@ -37,7 +40,7 @@ def main() -> None:
             size,
             data.max_target_length,
             data.fingerprint,
-            loaded.model.search.signature,
+            loaded.module.search.signature,
             signatures,
         )
         record = {"metrics": scores, "signature": measured}

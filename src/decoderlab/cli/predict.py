@@ -26,10 +26,13 @@ def main() -> None:
 
     def run() -> int:
         add_to_path(arguments.config_dir)
+        import torch
+
         from decoderlab.training.loading import load_run, predict, predict_best, search_with
 
         warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)  # noqa: T201
         loaded = load_run(arguments.run, data=False, trust=arguments.trust)
+        torch.set_num_threads(loaded.config.run.threads)
         search_with(loaded, **search_settings(arguments))
         # A person who types wants an answer after each line, a pipe wants speed.
         chunk = 1 if sys.stdin.isatty() else CHUNK

@@ -35,12 +35,7 @@ def train(config: DictConfig) -> str:
 
     prepared = prepare(config, HydraConfig.get().runtime.choices)
     settings = prepared.config
-    process.silent = progress.console.quiet = Ranks.of(settings.run).rank > 0
-    if settings.budget.match in ("parameters", "flops"):
-        raise ConfigError(
-            f"budget.match is {settings.budget.match!r}, but one run has nothing to be "
-            "matched with; give a sweep with a baseline: -m decoder=... study.baseline=..."
-        )
+    process.silent = progress.console.quiet = Ranks.of(settings.trainer).rank > 0
     if (paper := settings.paper) is not None:
         progress.say(
             f"after {paper.authors} {paper.year}, whose task is {paper.task}; "

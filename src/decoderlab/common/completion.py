@@ -7,6 +7,8 @@ sizes. The class `Kind` lists these keywords in its attribute `INJECTED`; everyt
 part's own constructor takes is a setting. `Kind.OPTIONAL`, where there is one, lists settings that
 a YAML may give to any part of the kind: a part whose constructor has no such keyword does without,
 so that one part can be exchanged for another under settings that only some of them have.
+`Kind.GROUP` is the config group that its parts are chosen from, where the setting is none itself
+(`task@task.of=echo`).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from hydra.utils import get_object
 
@@ -69,20 +71,22 @@ def build(group: str, settings: Mapping[str, Any], **injected: Any) -> Any:
 
 
 def maker(group: str, settings: Mapping[str, Any]) -> Callable[..., Any]:
-    """Return the class that settings name with all of them filled in; see `build`."""
-    own = {key: value for key, value in settings.items() if key != "_target_"}
-    return functools.partial(find_target(group, settings["_target_"]), **with_makers(group, own))
+    """Return the class that settings name with all of them filled in; see `build`.
 
-
-def with_makers(group: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as a constructor takes them, each part as what makes it; see `maker`."""
-    return {
-        key: maker(f"{group}.{key}", value) if is_part(value) else value
+    A mapping with `_target_` is a part only where the constructor wants one, see `part_kind`.
+    """
+    target = find_target(group, settings["_target_"])
+    hints = _hints(target)
+    own = {
+        key: maker(f"{group}.{key}", value) if value is not None and part_kind(hint) else value
         for key, value in settings.items()
+        if key != "_target_"
+        for hint in [hints.get(key)]
     }
+    return functools.partial(target, **own)
 
 
-def is_part(value: Any) -> bool:
+def is_part(value: Any) -> TypeGuard[Mapping[str, Any]]:
     """Whether a value of a config names a class."""
     return isinstance(value, Mapping) and "_target_" in value
 
@@ -108,13 +112,15 @@ def _completed_part(name: str, given: Any, kind: type, hint: Any) -> dict[str, A
     """
     # A part of a part is chosen together with it.
     choose = f"{'/'.join(name.split('.')[:2])}="
+    if hasattr(kind, "GROUP"):
+        choose = f"{kind.GROUP}@{name}="
     if given is inspect.Parameter.empty:
         raise ConfigError(f"{name} is missing; choose it: {choose}NAME")
     if given is None and _is_union(hint):
         return None
     if callable(given):
         given = Choice.of(given).as_mapping()
-    if not is_part(given):
+    if not is_part(given) or given["_target_"] is None:
         example = given if isinstance(given, str) and given else "NAME"
         raise ConfigError(
             f"{name} is {given!r}, which names no class; choose it: {choose}{example}"
@@ -130,9 +136,13 @@ def _completed_part(name: str, given: Any, kind: type, hint: Any) -> dict[str, A
         injected=kind.INJECTED,
         hint=f" Another part is chosen with {choose}NAME.",
     )
-    if hasattr(target, "canonical"):
-        completed = call(name, target.canonical, settings=completed)
-    return Choice(target, completed).as_mapping()
+    return Choice(target, canonical_settings(name, target, completed)).as_mapping()
+
+
+def canonical_settings(group: str, target: Callable, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as the class's static method `canonical` has them, if there is such."""
+    canonical = getattr(target, "canonical", None)
+    return settings if canonical is None else call(group, canonical, settings=settings)
 
 
 def complete(
@@ -196,7 +206,7 @@ def _hints(target: Callable) -> dict[str, Any]:
 def _expanded(name: str, value: Any, hint: Any) -> Any:
     """Return the settings of a part (see `common.parts`) in full, anything else as it is."""
     for kind in _kinds(hint):
-        if dataclasses.is_dataclass(kind):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             first = dataclasses.fields(kind)[0]
             if value is None and first.default is not None:
                 return None  # there is no such part at all

@@ -140,10 +140,11 @@ class Package:
             module = self.module(one.module) if one.module in self.paths else None
             uses: set[Definition] = set()
             texts = []
-            for statement in module.defined.get(one.name, []) if module else []:
-                writer = Writer(Scope(self, module, statement))
-                texts.append(writer.write(statement))
-                uses |= writer.uses
+            if module is not None:
+                for statement in module.defined.get(one.name, []):
+                    writer = Writer(Scope(self, module, statement))
+                    texts.append(writer.write(statement))
+                    uses |= writer.uses
             texts = [json.dumps(text) for text in texts if text is not None]
             self._normal[one] = Normal("\n".join(texts), frozenset(uses))
         return self._normal[one]
@@ -252,9 +253,11 @@ class Writer:
     def _name(self, node: ast.Name | ast.Attribute) -> Any:
         """Write a name with its attributes as what it stands for."""
         names = _names(node)
-        if not names:
+        if not names and isinstance(node, ast.Attribute):
             return ["Attribute", self.write(node.value), node.attr]
-        if self.scope is None or isinstance(_base(node).ctx, ast.Store | ast.Del):
+        base = _base(node)
+        bound = isinstance(base, ast.Name) and isinstance(base.ctx, ast.Store | ast.Del)
+        if self.scope is None or bound:
             return ["Name", *names]
         target, rest = self.scope.find(names)
         self.uses |= set(self.scope.package.members(target))
@@ -266,7 +269,9 @@ class Writer:
     def _is_beside(self, function: ast.expr) -> bool:
         """Return whether what is called lies where the walk never enters."""
         names = _names(function)
-        target = self.scope.find(names)[0] if self.scope and names else None
+        if self.scope is None or not names:
+            return False
+        target = self.scope.find(names)[0]
         return isinstance(target, Definition) and self.scope.package.is_beside(target.module)
 
 
@@ -321,7 +326,8 @@ def _defined_by(statement: ast.stmt) -> list[str]:
             parts = [target]
         case _:
             return []
-    return [one.id for one in parts] if all(isinstance(one, ast.Name) for one in parts) else []
+    names = [part.id for part in parts if isinstance(part, ast.Name)]
+    return names if len(names) == len(parts) else []
 
 
 def _bound_by(node: ast.AST) -> list[str]:

@@ -67,6 +67,7 @@ def _explain_key(key: str) -> str:
         argument for argument in sys.argv[1:] if re.match(r"[a-z_]+(/[a-z_]+)?=[^\[{]*$", argument)
     ]
     parent, _, name = key.rpartition(".")
+    config, names = DictConfig({}), []
     try:
         groups = [argument for argument in arguments if "." not in argument.split("=")[0]]
         known = [one for one in groups if "," not in one and one.split("=")[0] != key]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -10,14 +10,23 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab.common import require
-from decoderlab.common.completion import call, complete, find_target, is_part
+from decoderlab.common.completion import call, canonical_settings, complete, find_target, is_part
 from decoderlab.common.errors import ConfigError
+from decoderlab.config.lightning_settings import (
+    TrainerSettings,
+    changing_callbacks,
+    completed_callbacks,
+    completed_loggers,
+    named_parts,
+)
+from decoderlab.config.part_settings import PartSettings
 from decoderlab.config.settings import Evaluation, Run, Training
 from decoderlab.config.study_settings import Budget, Study
 
 T = TypeVar("T")
 
-# What a run's result depends on; everything else in the config is how, where and why.
+# What a run's result depends on, beside callbacks and what `trainer` changes; everything else in
+# the config is how, where and why.
 SCIENTIFIC = ("task", "encoder", "decoder", "training", "evaluation", "seed")
 BUILT = ("task", "encoder", "decoder")
 SECTIONS = {
@@ -27,64 +36,8 @@ SECTIONS = {
     "budget": Budget,
     "study": Study,
 }
+LIGHTNING = ("trainer", "logger", "callbacks")
 INJECTED = {"task": (), "encoder": ("source_space",), "decoder": ("target_space", "encoder_shape")}
-
-
-class PartSettings(Mapping[str, Any]):
-    """The settings of a class, read-only: a mapping of its arguments, and `_target_`, its name.
-
-    Mappings inside are `PartSettings` too, and lists are tuples.
-
-    Args:
-        settings: as they stand in a config.
-
-    Example:
-        >>> settings = PartSettings({"_target_": "package.Class", "sizes": [1, 2]})
-        >>> settings.target, settings["sizes"], settings.to_dict()["sizes"]
-        ('package.Class', (1, 2), [1, 2])
-    """
-
-    __slots__ = ("_settings",)
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = {key: _frozen(value) for key, value in settings.items()}
-
-    @property
-    def target(self) -> str:
-        """The dotted name of the class."""
-        return self._settings["_target_"]
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the settings without the name of the class, as a dictionary of their own."""
-        return {key: value for key, value in self.to_dict().items() if key != "_target_"}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as dictionaries and lists of their own."""
-        return {key: _thawed(value) for key, value in self._settings.items()}
-
-    def __getitem__(self, name: str) -> Any:
-        return self._settings[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._settings)
-
-    def __len__(self) -> int:
-        return len(self._settings)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.to_dict()!r})"
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return PartSettings(value)
-    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
-
-
-def _thawed(value: Any) -> Any:
-    if isinstance(value, PartSettings):
-        return value.to_dict()
-    return list(map(_thawed, value)) if isinstance(value, tuple) else value
 
 
 class Choices(NamedTuple):
@@ -128,6 +81,8 @@ class RunConfig:
     Args:
         task, encoder, decoder: the classes to build, and their settings.
         training, evaluation, run, budget, study: the sections, see their classes.
+        trainer: further arguments of Lightning's Trainer.
+        logger, callbacks: Lightning's loggers and callbacks to build, by name.
         seed: of initial weights, order and dropout, 0 to 2^32 - 1.
         choices: names of task, encoder and decoder.
         paper: where a preset comes from; None without a preset.
@@ -141,14 +96,15 @@ class RunConfig:
     run: Run
     budget: Budget
     study: Study
+    trainer: TrainerSettings
+    logger: PartSettings
+    callbacks: PartSettings
     seed: int
     choices: Choices = Choices()
     paper: Paper | None = None
 
     def __post_init__(self) -> None:
-        seed = self.seed
-        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-            raise ConfigError(f"seed is {seed!r}; it must be an integer from 0 to {2**32 - 1}")
+        _checked_seed(self.seed)
 
     @classmethod
     def from_composed(
@@ -176,12 +132,15 @@ class RunConfig:
             settings = {key: value for key, value in plain[group].items() if key != "_target_"}
             metrics = settings.pop("metrics", None) if group == "task" else None
             settings = complete(group, target, settings, injected=INJECTED[group])
-            if hasattr(target, "canonical"):
-                settings = call(group, target.canonical, settings=settings)
+            settings = canonical_settings(group, target, settings)
             plain[group] = {"_target_": plain[group]["_target_"], **settings}
             if group == "task":
                 plain[group]["metrics"] = _metrics(target, settings, metrics)
             _fill(plain)  # once the task is there, and again what a name alone has become
+        plain["logger"] = completed_loggers(plain.get("logger"))
+        plain["callbacks"] = completed_callbacks(
+            plain.get("callbacks"), (plain.get("evaluation") or {}).get("select")
+        )
         names = {group: (choices or {}).get(group, group) for group in BUILT}
         return cls.from_dict(plain | {"choices": names})
 
@@ -201,7 +160,10 @@ class RunConfig:
         return cls(
             **{group: PartSettings(record[group]) for group in BUILT},
             **{group: section(group, kind, record.get(group)) for group, kind in SECTIONS.items()},
-            seed=record.get("seed"),
+            trainer=TrainerSettings.of(record.get("trainer")),
+            logger=PartSettings(named_parts("logger", record.get("logger"))),
+            callbacks=PartSettings(named_parts("callbacks", record.get("callbacks"))),
+            seed=_checked_seed(record.get("seed")),
             choices=Choices(**record.get("choices", {})),
             paper=None if paper is None else section("paper", Paper, paper),
         )
@@ -213,6 +175,7 @@ class RunConfig:
             "decoder": self.decoder.to_dict(),
             "task": self.task.to_dict(),
             **{group: asdict(getattr(self, group)) for group in SECTIONS},
+            **{group: getattr(self, group).to_dict() for group in LIGHTNING},
             "seed": self.seed,
             "choices": self.choices._asdict(),
         }
@@ -220,9 +183,22 @@ class RunConfig:
             record["paper"] = asdict(self.paper) | {"differs": list(self.paper.differs)}
         return record
 
+    def total_steps(self, batches_per_epoch: int) -> int | None:
+        """Return the budget in updates; None for a budget in seconds."""
+        accumulated = self.trainer.accumulated
+        epoch = batches_per_epoch if accumulated == 1 else batches_per_epoch / accumulated
+        return self.training.total_steps(epoch)
+
     def scientific(self) -> dict[str, Any]:
-        """Return the part of the config that a run's result depends on."""
-        return {group: _plain(getattr(self, group)) for group in SCIENTIFIC}
+        """Return the part of the config that a run's result depends on.
+
+        Callbacks are part of it, but for those that only watch, and so are arguments of the
+        trainer that may change a result; where there are none of them, nothing says so.
+        """
+        record = {group: _plain(getattr(self, group)) for group in SCIENTIFIC}
+        callbacks = changing_callbacks(self.callbacks.to_dict())
+        further = {"callbacks": callbacks, "trainer": self.trainer.changing()}
+        return record | {group: settings for group, settings in further.items() if settings}
 
     def get(self, name: str) -> Any:
         """Return a setting that a user names, such as `decoder.hidden_size`; None without it."""
@@ -242,12 +218,15 @@ class RunConfig:
         record = _plain(getattr(self, group, None))
         node = record
         for key in path[:-1]:
-            node = node.get(key) if isinstance(node, Mapping) else None
-        if not path or not isinstance(node, Mapping) or path[-1] not in node:
+            node = node.get(key) if isinstance(node, dict) else None
+        if not path or not isinstance(node, dict) or path[-1] not in node:
             raise ConfigError(f"{name} is not a setting of this run")
         node[path[-1]] = value
         kind = SECTIONS.get(group)
-        made = PartSettings(record) if kind is None else section(group, kind, record)
+        if group == "trainer":
+            made = TrainerSettings.of(record)
+        else:
+            made = PartSettings(record) if kind is None else section(group, kind, record)
         return replace(self, **{group: made})
 
 
@@ -267,26 +246,35 @@ def section(group: str, kind: type[T], given: Any) -> T:
     return call(group, kind, **complete(group, kind, given))
 
 
+def _checked_seed(seed: object) -> int:
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ConfigError(f"seed is {seed!r}; it must be an integer from 0 to {2**32 - 1}")
+    return seed
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, PartSettings):
+    if isinstance(value, PartSettings | TrainerSettings):
         return value.to_dict()
-    return asdict(value) if is_dataclass(value) else value
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _resolved(composed: DictConfig) -> dict[str, Any]:
     """Return a composed config as plain values, without Hydra's own."""
     if "hydra" in composed:
-        composed = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+        composed = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     try:
-        return OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         where = error.full_key or "the config"
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{where}: {reason}; give it as {where}=VALUE") from error
+    if not isinstance(plain, dict):
+        raise ConfigError(f"the config is {plain!r}; it must be a mapping of settings")
+    return {str(key): value for key, value in plain.items()}
 
 
 def _check_keys(plain: Mapping[str, Any]) -> None:
-    known = list(dict.fromkeys([*SCIENTIFIC, *SECTIONS, "paper"]))
+    known = list(dict.fromkeys([*SCIENTIFIC, *SECTIONS, *LIGHTNING, "paper"]))
     for key in plain:
         if key not in known and key != "choices":
             raise ConfigError(

@@ -23,7 +23,6 @@ OPTIMIZERS = {
     "rmsprop": torch.optim.RMSprop,
 }
 SCHEDULES = ("constant", "linear", "cosine", "exponential", "inverse_sqrt", "halving")
-STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float64": "64-true"}
 
 
@@ -111,8 +110,12 @@ class Training:
                 "which update is the last; take schedule=constant, or a budget in updates or epochs"
             )
 
-    def total_steps(self, batches_per_epoch: int) -> int | None:
-        """Return the budget in updates; None for a budget in seconds."""
+    def total_steps(self, batches_per_epoch: float) -> int | None:
+        """Return the budget in updates; None for a budget in seconds.
+
+        Args:
+            batches_per_epoch: updates of a pass over the training split.
+        """
         if self.max_epochs is not None:
             return math.ceil(self.max_epochs * batches_per_epoch)
         return self.max_steps
@@ -138,6 +141,11 @@ class Training:
             return math.sqrt(max(self.warmup_steps, 1) / (step + 1))
         if self.schedule == "constant":
             return 1.0
+        if total_steps is None:
+            raise ValueError(
+                f"total_steps is None, but schedule={self.schedule} depends on it; give the "
+                "number of updates"
+            )
         done = (step - self.warmup_steps) / max(total_steps - self.warmup_steps, 1)
         match self.schedule:
             case "linear":
@@ -196,43 +204,23 @@ class Evaluation:
 class Run:
     """Where and how a run is carried out; none of it changes a result on the CPU.
 
-    Several processes divide each batch among them, so that a result is that of one process up to
-    rounding; what dropout and scheduled sampling draw differs too.
-
     Args:
         output_dir: the folder of all runs and studies.
-        accelerator: `auto`, `cpu` or `gpu`.
-        devices: processes on each machine that train one model, each with a GPU of its own or on
-            the CPU, at least 1.
-        num_nodes: machines, at least 1; they share `output_dir`.
-        strategy: Lightning's, for several processes: `auto` and `ddp` exchange all gradients;
-            `ddp_find_unused_parameters_true` is for a model that does not use some of its weights
-            in every update.
         threads: threads of torch per process, at least 1; one is fastest for small models.
         evaluation_batch_size: examples to generate for at a time, at least 1.
         log_every_steps: updates between two lines of the training loss, at least 1.
         checkpoint_every_seconds: time between two checkpoints besides those at validations.
-        tensorboard: whether to write TensorBoard events.
         num_samples: test examples shown as text in TensorBoard, at least 0.
     """
 
     output_dir: str
-    accelerator: str
-    devices: int
-    num_nodes: int
-    strategy: str
     threads: int
     evaluation_batch_size: int
     log_every_steps: int
     checkpoint_every_seconds: float
-    tensorboard: bool
     num_samples: int
 
     def __post_init__(self) -> None:
-        require.choice("accelerator", self.accelerator, ("auto", "cpu", "gpu"))
-        require.at_least("devices", self.devices, 1)
-        require.at_least("num_nodes", self.num_nodes, 1)
-        require.choice("strategy", self.strategy, STRATEGIES)
         require.at_least("threads", self.threads, 1)
         require.at_least("evaluation_batch_size", self.evaluation_batch_size, 1)
         require.at_least("log_every_steps", self.log_every_steps, 1)

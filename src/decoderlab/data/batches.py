@@ -214,14 +214,21 @@ class EvaluationBatches:
     Args:
         split: the examples.
         batch_size: examples a batch at most.
+        name: of the split.
         rank, world_size: of the processes that divide the batches; each gets equally many, the
             last of some without an example.
     """
 
     def __init__(
-        self, split: Split, *, batch_size: int, rank: int = 0, world_size: int = 1
+        self,
+        split: Split,
+        *,
+        batch_size: int,
+        name: str | None = None,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        self.split = split
+        self.split, self.name = split, name
         lengths = split.source.lengths.numpy()
         indices = by_length(lengths, batch_size, np.arange(len(split)))
         indices += [np.arange(0)] * (-len(indices) % world_size)

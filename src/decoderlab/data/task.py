@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -43,6 +43,10 @@ class Task(pl.LightningDataModule):
             targets never do.
     """
 
+    # Another task can have a task as a part of it, see `common.completion`; then it has no metrics.
+    INJECTED: ClassVar[tuple[str, ...]] = ()
+    OPTIONAL: ClassVar[tuple[str, ...]] = ("metrics",)
+    GROUP: ClassVar[str] = "task"
     # What a step is selected by and a table shows, where the config leaves it open.
     metric = "exact_match"
     # What the sources are: tokens, values or images.
@@ -270,8 +274,14 @@ class Task(pl.LightningDataModule):
             self.data.splits["train"],
             batch_size=self.batch_size,
             seed=self.seed,
-            first_step=lambda: self.trainer.global_step if self.trainer else 0,
+            first_step=self._first_batch,
         )
+
+    def _first_batch(self) -> int:
+        """Return how many batches the trainer has learned from."""
+        if self.trainer is None:
+            return 0
+        return self.trainer.global_step * self.trainer.accumulate_grad_batches
 
     def val_dataloader(self) -> EvaluationBatches:
         """Return the batches of the validation split."""
@@ -281,9 +291,15 @@ class Task(pl.LightningDataModule):
         """Return the batches of the test split."""
         return self._divided("test")
 
+    def predict_dataloader(self) -> EvaluationBatches:
+        """Return the batches of the test split."""
+        return self._divided("test")
+
     def evaluation_batches(self, split: str) -> EvaluationBatches:
         """Return all batches of one split, in a fixed order."""
-        return EvaluationBatches(self.data.splits[split], batch_size=self.evaluation_batch_size)
+        return EvaluationBatches(
+            self.data.splits[split], batch_size=self.evaluation_batch_size, name=split
+        )
 
     def _divided(self, split: str) -> EvaluationBatches:
         """Return this process's batches of one split."""
@@ -293,6 +309,7 @@ class Task(pl.LightningDataModule):
         return EvaluationBatches(
             self.data.splits[split],
             batch_size=self.evaluation_batch_size,
+            name=split,
             rank=rank,
             world_size=world_size,
         )

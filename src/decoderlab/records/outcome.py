@@ -19,6 +19,8 @@ def outcome(folder: RunFolder) -> str:
         more = folder.traceback if folder.traceback.exists() else folder.path
         return f"{record.get('reason', '')} ({more})"
     result = folder.result()
+    if result is None:
+        return f"its result is missing ({folder.result_file})"
     scores = result.metrics.test.items()
     shown = ", ".join(f"{score_label(name, result.scores)} {value:.4g}" for name, value in scores)
     return f"test: {shown}; {result.train_seconds:.0f} s of training ({folder.path})"

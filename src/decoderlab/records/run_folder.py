@@ -15,7 +15,7 @@ import torch
 from filelock import FileLock, Timeout
 from pytorch_lightning.plugins.io import CheckpointIO
 
-from decoderlab.config.resolution import canonical
+from decoderlab.config.run_identity import canonical
 from decoderlab.records.run_result import RunResult
 
 STATUSES = ("PLANNED", "RUNNING", "FINISHED", "FAILED", "INTERRUPTED", "DIVERGED")
@@ -23,7 +23,7 @@ STATUSES = ("PLANNED", "RUNNING", "FINISHED", "FAILED", "INTERRUPTED", "DIVERGED
 TERMINAL = ("FINISHED", "FAILED", "DIVERGED")
 
 
-def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file beside the old one, flush it to the disk, then put it where that was.
 
     The temporary file lies in the same folder: a rename from another file system is a copy.

@@ -13,7 +13,7 @@ from decoderlab.config.study_settings import Budget
 
 # Raised when a field is added, removed or changes its meaning.
 SCHEMA = 2
-# Files without a version are of the first one, which had the same fields.
+# Files without a version are of the first version, which had the same fields.
 READABLE = (1, 2)
 
 
@@ -163,7 +163,7 @@ Reader = Callable[[str, Any], Any]
 def _reader(kind: Any) -> Reader:
     """Return what checks a value of a type: (name of the field, value) to the value."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         return _record_reader(kind)
     if kind is Any:
         return lambda name, value: value
@@ -173,11 +173,11 @@ def _reader(kind: Any) -> Reader:
     if origin is dict:
         inner = _reader(arguments[1])
         return lambda name, value: {
-            key: inner(f"{name}.{key}", one) for key, one in _of_type(name, value, dict).items()
+            key: inner(f"{name}.{key}", item) for key, item in _of_type(name, value, dict).items()
         }
     if origin is list:
         inner = _reader(arguments[0])
-        return lambda name, value: [inner(name, one) for one in _of_type(name, value, list)]
+        return lambda name, value: [inner(name, item) for item in _of_type(name, value, list)]
     return lambda name, value: _of_type(name, value, kind)
 
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard.summary import hparams
 
-from decoderlab.config.run_config import BUILT, RunConfig
-
 
 def write_summary(
     writer: Any,
-    config: RunConfig,
-    scores: Mapping[str, float],
+    hyperparameters: Mapping[str, Any],
     predictions: Path,
     num_samples: int,
 ) -> None:
@@ -25,24 +22,14 @@ def write_summary(
 
     Args:
         writer: of TensorBoard events.
-        config: of the run.
-        scores: of the test split.
+        hyperparameters: names to plain values.
         predictions: the file of test predictions.
         num_samples: how many of them to show.
     """
     with predictions.open() as file:
         records = [json.loads(line) for line in islice(file, num_samples)]
     add_samples(writer, "test/predictions", records)
-    scientific = config.scientific()
-    plain = {
-        name: value if isinstance(value, int | float | str | bool) else str(value)
-        for group in (*BUILT, "training")
-        for name, value in _flat(group, scientific[group])
-        if not name.endswith("._target_")
-    }
-    names = config.choices._asdict()
-    metrics = {f"test/{name}": value for name, value in scores.items()}
-    add_session(writer, names | plain | {"seed": config.seed}, metrics)
+    add_session(writer, hyperparameters, {})  # the scores are there already
 
 
 def add_samples(writer: Any, tag: str, records: Sequence[Mapping[str, Any]]) -> None:
@@ -88,12 +75,3 @@ def _plain(text: str) -> str:
         'a&#124;b &#95;c&#95;'
     """
     return re.sub(r"[^\w ]|_", lambda match: f"&#{ord(match[0])};", " ".join(text.split()))
-
-
-def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the values of nested mappings under dotted names."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(f"{prefix}.{name}", value)
-        else:
-            yield f"{prefix}.{name}", value

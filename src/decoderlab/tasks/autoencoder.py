@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from decoderlab.common.completion import call, complete, find_target
-from decoderlab.common.errors import ConfigError
+from decoderlab.common.choices import Choice
 from decoderlab.contract import ImageSpace
 from decoderlab.data.example import Example, key_of
 from decoderlab.data.task import Task
@@ -24,23 +23,25 @@ class AutoencoderTask(Task):
     kept apart, is left in the test split alone, else in validation alone; the rest is dropped and
     counted. Images are written as sequences of their columns, from left to right.
 
-    The encoder can be used elsewhere: `decoderlab.load_run(RUN).model.encoder`.
+    The encoder can be used elsewhere: `decoderlab.load_run(RUN).module.encoder`.
 
     Paper: Srivastava et al. 2015 (https://arxiv.org/abs/1502.04681) for real values, reversed; Dai
         and Le 2015 (https://arxiv.org/abs/1511.01432) for tokens.
 
     Args:
-        of: the other task: `_target_` and its settings.
+        of: the other task: its class, or a partial of it with its settings.
         reverse_target: write the source backwards.
 
     Raises:
         ValueError: for settings that the other task refuses.
     """
 
-    def __init__(self, *, of: dict, reverse_target: bool = False) -> None:
+    def __init__(self, *, of: Callable[..., Task], reverse_target: bool = False) -> None:
         super().__init__()
-        settings = {key: value for key, value in of.items() if key not in ("_target_", "metrics")}
-        self.of: Task = call("task.of", _class({"of": of}), **settings)
+        try:
+            self.of: Task = Choice.of(of).build()
+        except ValueError as error:
+            raise ValueError(f"task.of: {error}") from error
         self.reverse_target = reverse_target
         self.reads = self.of.reads
         self.writes = _written(self.reads)
@@ -61,15 +62,7 @@ class AutoencoderTask(Task):
     @classmethod
     def reads_with(cls, settings: Mapping[str, Any]) -> str:
         """Return what the other task reads."""
-        return _class(settings).reads_with(settings["of"])
-
-    @staticmethod
-    def canonical(*, settings: dict[str, Any]) -> dict[str, Any]:
-        """Return the settings with those of the other task in full, but for its metrics."""
-        of = {key: value for key, value in settings["of"].items() if key != "metrics"}
-        name = of.pop("_target_", None)
-        of = complete("task.of", _class(settings), of)
-        return settings | {"of": {"_target_": name, **of}}
+        return Choice.of(settings["of"]).target.reads_with(settings["of"])
 
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
         """Take the sources of the other task."""
@@ -140,15 +133,6 @@ class AutoencoderTask(Task):
         if self.reads == "images":
             source = source.transpose(2, 0, 1).reshape(source.shape[2], -1)
         return source[::-1] if self.reverse_target else source
-
-
-def _class(settings: Mapping[str, Any]) -> Any:
-    name = (settings.get("of") or {}).get("_target_")
-    if name is None:
-        raise ConfigError(
-            f"task.of is {settings.get('of')}, which chooses no task; give task@task.of=NAME"
-        )
-    return find_target("task.of", name)
 
 
 def _metric(reads: str) -> str:

@@ -4,9 +4,19 @@
     check_decoder(MyDecoder, hidden_size=8)
 
 raises `ContractViolation` with the name of every check that failed and what was seen;
-`decoderlab-check decoder=mine --config-dir my_conf` does the same for a YAML. The checks take a
-second at small sizes. What they need to know of a decoder beyond the contract it may declare, as
-ours do:
+`decoderlab-check decoder=mine --config-dir my_conf` does the same for a YAML. The checks take about
+a second at small sizes. Each module has the checks of one question: `target_checks`, what a decoder
+sees of the target; `source_checks`, what it sees of the source; `state_checks`, what it remembers;
+`decoder_checks`, what it feeds back; `encoder_checks`.
+
+Inputs are what real batches hold: targets that end, are padded and have unknowns, long and short
+sources in one batch, ties in length, many rows, sources of length 1. With `encoder`, a decoder
+reads the encodings of that encoder, in its own type and with all their fields.
+
+Randomness: evaluation draws nothing. In training dropout and other noise on features may come from
+torch's own generator. What is drawn per batch, row or position is a coin, and needs `at_step`.
+
+What the checks need to know of a decoder beyond the contract it may declare, as ours do:
 
 * `routes`: where the summary enters, a set of names; then what they say of gradients is checked;
   `bridge.reads`, one of state, summary and memory, makes that sharper.
@@ -26,9 +36,10 @@ from torch import nn
 from decoderlab.contract import EncoderShape, Space, TokenSpace, ValueSpace
 from decoderlab.layers.cells import Cell
 from decoderlab.testing.cell_checks import CELL_CHECKS, SIZES, CellSubject
+from decoderlab.testing.comparisons import Seen, Skipped
 from decoderlab.testing.decoder_checks import DECODER_CHECKS
 from decoderlab.testing.encoder_checks import ENCODER_CHECKS
-from decoderlab.testing.subjects import DecoderSubject, EncoderSubject, Seen, Skipped
+from decoderlab.testing.subjects import DecoderSubject, EncoderSubject
 
 ENCODER_SHAPE = EncoderShape(8, 8, state_size=8, state_num_layers=1, has_cell=True)
 
@@ -60,6 +71,8 @@ def check_decoder(
     *,
     target_space: TokenSpace | ValueSpace | None = None,
     encoder_shape: EncoderShape | None = None,
+    encoder: nn.Module | None = None,
+    source_space: Space | None = None,
     **settings: Any,
 ) -> None:
     """Run every check on a decoder class.
@@ -68,13 +81,20 @@ def check_decoder(
         make: the class, or anything that is called like it.
         target_space: what it writes; nine tokens unless given.
         encoder_shape: what it reads; 8 wide, with the state of an LSTM layer, unless given.
+        encoder: whose encodings it reads; random ones of `encoder_shape` unless given.
+        source_space: what that encoder reads; eleven tokens unless given.
         settings: the class's own.
 
     Raises:
         ContractViolation: naming each check that failed.
     """
     failures = decoder_failures(
-        make, target_space=target_space, encoder_shape=encoder_shape, **settings
+        make,
+        target_space=target_space,
+        encoder_shape=encoder_shape,
+        encoder=encoder,
+        source_space=source_space,
+        **settings,
     )
     if failures:
         raise ContractViolation(getattr(make, "__name__", str(make)), failures)
@@ -118,12 +138,15 @@ def decoder_failures(
     *,
     target_space: TokenSpace | ValueSpace | None = None,
     encoder_shape: EncoderShape | None = None,
+    encoder: nn.Module | None = None,
+    source_space: Space | None = None,
     **settings: Any,
 ) -> list[Failure]:
     """Return the checks that a decoder class fails; see `check_decoder`."""
-    space, shape = target_space or TokenSpace(9), encoder_shape or ENCODER_SHAPE
+    shape = encoder_shape or (ENCODER_SHAPE if encoder is None else encoder.shape)
+    space, source_space = target_space or TokenSpace(9), source_space or TokenSpace(11)
     spaces = {"target_space": space, "encoder_shape": shape}
-    subject = DecoderSubject(make, spaces, settings, space, shape)
+    subject = DecoderSubject(make, spaces, settings, space, shape, encoder, source_space)
     return [one for one in run_checks(DECODER_CHECKS, subject) if isinstance(one, Failure)]
 
 

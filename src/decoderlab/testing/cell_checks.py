@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from decoderlab.contract import State
 from decoderlab.layers.cells import Cell, takes
 from decoderlab.layers.recurrent_stack import RecurrentLayers
-from decoderlab.testing.subjects import (
+from decoderlab.testing.comparisons import (
     Seen,
-    Subject,
     check_derivatives,
     check_gradients,
     check_saving,
     gap_between,
-    parts_of,
     scalar,
 )
+from decoderlab.testing.encodings import parts_of
+from decoderlab.testing.subjects import Subject
 
 TINY = 1e-10
 INPUT_SIZE, HIDDEN_SIZE, NUM_STEPS, SUMMARY_SIZE = 3, 4, 5, 2
@@ -150,24 +150,24 @@ def every_weight_of_the_cell_gets_a_finite_gradient(subject: CellSubject) -> Non
     layers = subject.stack(bidirectional=True)
     outputs, last = layers(subject.inputs())
     (scalar(outputs) + sum(scalar(part) for part in parts_of(last))).backward()
-    check_gradients(layers)
+    without = check_gradients(layers)
+    if without:
+        raise Seen(f"{without[0]} gets no gradient; leave it out, or freeze it")
 
 
 def the_cells_gradients_are_right(subject: CellSubject) -> None:
     """Gradients are the derivatives, by finite differences: of inputs, state and weights."""
     layers, inputs = subject.stack(), subject.inputs()[:, :3].requires_grad_()
     state = _with_layer(subject.state(layers.cell_of(0, 0))).map(Tensor.requires_grad_)
-    named = {name: one for name, one in layers.named_parameters() if one.requires_grad}
-    parts = parts_of(state)
+    leaves = [("the inputs", inputs)]
+    leaves += [(f"part {number} of the state", one) for number, one in enumerate(parts_of(state))]
+    leaves += [one for one in layers.named_parameters() if one[1].requires_grad]
 
-    def outputs(inputs: Tensor, *leaves: Tensor) -> Tensor:
-        given = iter(leaves[: len(parts)])
-        chosen = dict(zip(named, leaves[len(parts) :], strict=True))
-        first = state.map(lambda _: next(given))
-        found, last = torch.func.functional_call(layers, chosen, (inputs, first))
-        return torch.cat([found.flatten(), *(part.flatten() for part in parts_of(last))])
+    def outputs() -> Tensor:
+        every, last = layers(inputs, state)
+        return torch.cat([every.flatten(), *(part.flatten() for part in parts_of(last))])
 
-    check_derivatives(outputs, (inputs, *parts, *named.values()))
+    check_derivatives(outputs, leaves)
 
 
 def both_directions_are_two_cells(subject: CellSubject) -> None:
@@ -188,10 +188,11 @@ def the_cell_saved_and_loaded_is_the_same(subject: CellSubject) -> None:
     """A state dict holds all there is."""
     inputs = subject.inputs()
 
-    def run(cell: Cell) -> Tensor:
-        return cell.advance(cell.project(inputs)[:, 0], subject.state(cell)).hidden
+    def outputs(cell: Cell) -> list[Tensor]:
+        return parts_of(cell.eval().advance(cell.project(inputs)[:, 0], subject.state(cell)))
 
-    check_saving(subject, run)
+    with torch.no_grad():
+        check_saving(subject.draw, outputs)
 
 
 CELL_CHECKS = (

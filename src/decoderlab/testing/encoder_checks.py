@@ -3,187 +3,314 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from decoderlab.contract import Encoded
+from decoderlab.testing.comparisons import (
+    TINY,
+    Seen,
+    Skipped,
+    check_derivatives,
+    check_following,
+    check_gradients,
+    check_randomness,
+    check_saving,
+    encoded_gap,
+    scalar,
+    seeded,
+    unchanged,
+)
+from decoderlab.testing.encodings import floats, parts_of, rows_of, trimmed
 from decoderlab.testing.initial_weights import (
     what_the_constructor_sets_is_what_training_starts_from,
 )
 from decoderlab.testing.subjects import (
     EncoderSubject,
-    Seen,
-    Skipped,
-    check_derivatives,
-    check_gradients,
-    check_saving,
-    choose_rows,
-    encoded_gap,
-    floats,
     it_is_built_without_computing,
-    parts_of,
-    rows_of,
-    scalar,
-    seeded,
     unknown_settings_are_refused,
 )
 
-TINY = 1e-10
-
 
 def it_returns_the_sizes_that_it_states(subject: EncoderSubject) -> None:
-    """The shapes are those of `shape`."""
-    encoder = subject.build()
-    encoded, shape, num_rows = subject.run(encoder), encoder.shape, len(subject.lengths)
-    num_positions = encoded.memory_mask.shape[1]
-    expected = {
-        "memory": (num_rows, num_positions, shape.memory_size),
-        "memory_mask": (num_rows, num_positions),
-        "summary": (num_rows, shape.summary_size),
-    }
-    for name, sizes in expected.items():
-        found = tuple(getattr(encoded, name).shape)
-        if found != sizes:
-            raise Seen(f"{name} has shape {found}, stated is {sizes}")
-    if encoded.memory_mask.dtype != torch.bool:
-        raise Seen(f"memory_mask is {encoded.memory_mask.dtype}, promised is bool")
+    """The shapes are those of `shape`, for few and for many rows."""
+    for lengths in (subject.lengths, subject.many_lengths, subject.many_lengths[1:2]):
+        encoder = subject.build()
+        encoded, shape, num_rows = (
+            subject.run(encoder, lengths=lengths),
+            encoder.shape,
+            len(lengths),
+        )
+        num_positions = encoded.memory_mask.shape[1]
+        expected = {
+            "memory": (num_rows, num_positions, shape.memory_size),
+            "memory_mask": (num_rows, num_positions),
+            "summary": (num_rows, shape.summary_size),
+        }
+        for name, sizes in expected.items():
+            found = tuple(getattr(encoded, name).shape)
+            if found != sizes:
+                raise Seen(f"{name} has shape {found}, stated is {sizes}")
+        if subject.is_padded and num_positions != int(lengths.max()):
+            raise Seen(f"memory has {num_positions} positions, the source {int(lengths.max())}")
+        if encoded.memory_mask.dtype != torch.bool:
+            raise Seen(f"memory_mask is {encoded.memory_mask.dtype}, promised is bool")
+        _check_state(encoder, encoded, num_rows)
+
+
+def _check_state(encoder: nn.Module, encoded: Encoded, num_rows: int) -> None:
+    shape = encoder.shape
     if (encoded.state is None) != (shape.state_size is None):
         raise Seen(f"state is {encoded.state}, but the stated state_size is {shape.state_size}")
-    if encoded.state is not None:
-        sizes = (shape.state_num_layers, num_rows, shape.state_size)
-        stated = [sizes] * (1 + shape.has_cell)
-        stated += [(*sizes[:2], *one) for one in shape.further_shapes]
-        found = [tuple(part.shape) for part in parts_of(encoded.state)]
-        if found != stated:
-            raise Seen(f"state has parts of shape {found}, stated are {stated}")
-        if (encoded.state.cell is not None) != shape.has_cell:
-            raise Seen(f"has_cell is {shape.has_cell}, but the state says otherwise")
+    if encoded.state is None:
+        if shape.has_cell or shape.state_num_layers:
+            raise Seen("there is no state, but has_cell or state_num_layers say that there is")
+        return
+    sizes = (shape.state_num_layers, num_rows, shape.state_size)
+    if (encoded.state.cell is not None) != shape.has_cell:
+        raise Seen(f"has_cell is {shape.has_cell}, but the state says otherwise")
+    stated = [sizes] * (1 + shape.has_cell)
+    stated += [(*sizes[:2], *one) for one in shape.further_shapes]
+    shapes = [tuple(part.shape) for part in parts_of(encoded.state)]
+    if shapes != stated:
+        raise Seen(f"state has parts of shape {shapes}, stated are {stated}")
+
+
+def it_reads_sources_of_every_length(subject: EncoderSubject) -> None:
+    """An encoding is no NaN and not infinite, for sources of length 1 too."""
+    many = [int(one) for one in subject.many_lengths]
+    for mode, encoder in subject.modes():
+        for lengths in ([1], [1, 1], [2, 1, 1], many) if subject.is_padded else ([1], many):
+            encoded = subject.run(seeded(encoder), lengths=torch.tensor(lengths))
+            if not all(part.isfinite().all() for part in floats(encoded)):
+                raise Seen(
+                    f"in {mode}, the encoding is not finite for sources of lengths {lengths}"
+                )
 
 
 def memory_is_zero_at_padding_and_the_mask_says_where(subject: EncoderSubject) -> None:
-    """The mask has as many real positions as the source."""
-    encoded = subject.run(subject.build())
-    if subject.is_padded:
-        found = encoded.memory_mask.sum(dim=1).tolist()
-        if found != subject.lengths.tolist():
-            raise Seen(f"the mask has {found} real positions, the sources {subject.lengths}")
-    if (encoded.memory[~encoded.memory_mask] != 0).any():
-        raise Seen("memory is not zero at padding")
+    """The mask is True at the real positions of the source, and nowhere else."""
+    for _, encoder in subject.modes():
+        for lengths in (subject.lengths, subject.many_lengths):
+            encoded = subject.run(seeded(encoder), lengths=lengths)
+            if subject.is_padded:
+                real = torch.arange(encoded.memory_mask.shape[1]) < lengths.unsqueeze(1)
+                found = encoded.memory_mask.sum(dim=1).tolist()
+                if found != lengths.tolist():
+                    raise Seen(f"the mask has {found} real positions, the sources {lengths}")
+                if not torch.equal(encoded.memory_mask, real):
+                    raise Seen("the mask is not True at the first positions, where the source is")
+            elif not encoded.memory_mask.any(dim=1).all():
+                raise Seen("the mask has no real positions")
+            if (encoded.memory[~encoded.memory_mask] != 0).any():
+                raise Seen("memory is not zero at padding")
 
 
 def padding_has_no_influence(subject: EncoderSubject) -> None:
     """More padding, or other contents there, change nothing, in evaluation and in training."""
     if not subject.is_padded:
         raise Skipped("images are not padded")
-    source = subject.source()
-    real = torch.arange(source.shape[1]) < subject.lengths.unsqueeze(1)
-    real = real if source.dim() == 2 else real.unsqueeze(-1)
-    rubbish = torch.where(real, source, source.max())
-    for mode, encoder in subject.modes():
-        expected = subject.run(seeded(encoder))
-        gap = encoded_gap(subject.run(seeded(encoder), rubbish), expected)
-        if gap > TINY:
-            raise Seen(f"in {mode}, other contents of the padding change the encoding by {gap:.1e}")
-    encoder = subject.build()
-    longer = subject.run(encoder, subject.source(extra=2))
-    longer = longer._replace(memory=longer.memory[:, : source.shape[1]])
-    gap = encoded_gap(longer, subject.run(encoder))
-    if gap > TINY:
-        raise Seen(f"two more positions of padding change the encoding by {gap:.1e}")
+    for lengths in (subject.lengths, subject.many_lengths):
+        source = subject.source(lengths=lengths)
+        real = torch.arange(source.shape[1]) < lengths.unsqueeze(1)
+        real = real if source.dim() == 2 else real.unsqueeze(-1)
+        rubbish = torch.where(real, source, source.max())
+        for mode, encoder in subject.modes():
+            expected = subject.run(seeded(encoder), source, lengths)
+            gap = encoded_gap(subject.run(seeded(encoder), rubbish, lengths), expected)
+            if gap > TINY:
+                raise Seen(
+                    f"in {mode}, other contents of the padding change the encoding by {gap:.1e}"
+                )
+        encoder = subject.build()
+        for extra in (2, 30):
+            longer = subject.source(extra=extra, lengths=lengths)
+            found = subject.run(encoder, longer, lengths)
+            found = trimmed(found, source.shape[1])
+            gap = encoded_gap(found, subject.run(encoder, source, lengths))
+            if gap > TINY:
+                raise Seen(f"{extra} more positions of padding change the encoding by {gap:.1e}")
 
 
 def encoders_batch_mates_have_no_influence(subject: EncoderSubject) -> None:
     """A row gives the same alone, and beside other rows, in evaluation and in training."""
-    encoder, source = subject.build(), subject.source()
-    together = subject.run(encoder)
-    for row, length in enumerate(subject.lengths.tolist()):
-        short = source[row : row + 1, :length] if subject.is_padded else source[row : row + 1]
-        alone = encoder(short, subject.lengths[row : row + 1])
-        mine = rows_of(together, [row])
-        mine = mine._replace(memory=mine.memory[:, : alone.memory.shape[1]])
-        gap = encoded_gap(alone, mine)
-        if gap > TINY:
-            raise Seen(f"row {row} alone and in its batch differ by {gap:.1e}")
-    for mode, encoder in subject.modes():
-        before = subject.run(seeded(encoder))
-        for row in range(len(source)):
-            mine = torch.arange(len(source)) == row
-            mates = choose_rows(mine, source, subject.changed(source))
-            after = subject.run(seeded(encoder), mates)
-            gap = encoded_gap(rows_of(after, [row]), rows_of(before, [row]))
+    for lengths in (subject.lengths, subject.many_lengths):
+        source = subject.source(lengths=lengths)
+        together = subject.run(subject.build(), source, lengths)
+        for row, length in enumerate(lengths.tolist()):
+            short = source[row : row + 1, :length] if subject.is_padded else source[row : row + 1]
+            alone = subject.run(subject.build(), short, lengths[row : row + 1])
+            mine = trimmed(rows_of(together, [row]), alone.memory.shape[1])
+            gap = encoded_gap(alone, mine)
             if gap > TINY:
-                raise Seen(f"in {mode}, other batch mates change row {row} by {gap:.1e}")
+                raise Seen(f"row {row} alone and in its batch differ by {gap:.1e}")
+        for mode, encoder in subject.modes():
+            before = subject.run(seeded(encoder), source, lengths)
+            for row in range(0, len(source), 1 if len(source) < 5 else 5):
+                mine = (torch.arange(len(source)) == row).view(-1, *[1] * (source.dim() - 1))
+                mates = torch.where(mine, source, subject.changed(source))
+                after = subject.run(seeded(encoder), mates, lengths)
+                gap = encoded_gap(rows_of(after, [row]), rows_of(before, [row]))
+                if gap > TINY:
+                    raise Seen(f"in {mode}, other batch mates change row {row} by {gap:.1e}")
 
 
 def order_in_the_batch_has_no_influence(subject: EncoderSubject) -> None:
-    """Rows in another order give the same."""
-    encoder, order = subject.build(), torch.tensor([2, 0, 1])
-    shuffled = encoder(subject.source()[order], subject.lengths[order])
-    gap = encoded_gap(shuffled, rows_of(subject.run(encoder), order.tolist()))
-    if gap > TINY:
-        raise Seen(f"another order of the rows changes them by {gap:.1e}")
+    """Rows in another order give the same, those of equal length too."""
+    encoder, few = subject.build(), subject.lengths
+    ties = few[[0, 1, 1, 0, 2, 1, 2, 2, 0, 0, 1, 2]]
+    for lengths in (few, ties, subject.many_lengths):
+        source = subject.source(lengths=lengths)
+        together = subject.run(encoder, source, lengths)
+        generator = torch.Generator().manual_seed(5)
+        orders = [torch.randperm(len(lengths), generator=generator) for _ in range(2)]
+        orders += [torch.arange(len(lengths)).flip(0), torch.arange(len(lengths)).roll(1)]
+        for order in orders:
+            shuffled = subject.run(encoder, source[order], lengths[order])
+            gap = encoded_gap(shuffled, rows_of(together, order.tolist()))
+            if gap > TINY:
+                raise Seen(f"another order of the rows changes them by {gap:.1e}")
 
 
+@torch.no_grad()
 def every_position_has_influence(subject: EncoderSubject) -> None:
-    """Each real position of a source changes its encoding."""
-    encoder, source, expected = subject.build(), subject.source(), subject.run(subject.build())
-    other = subject.changed(source)
+    """Each real position of a source changes the memory, the summary and the state."""
+    encoder, copies = subject.build(), 24
     if not subject.is_padded:
-        if not encoded_gap(subject.run(encoder, other), expected):
-            raise Seen("another image gives the same encoding")
+        source = subject.source(lengths=subject.many_lengths)
+        outputs = [
+            subject.run(encoder, one, subject.many_lengths)
+            for one in (source, subject.changed(source))
+        ]
+        for name, gap in _gaps(*outputs):
+            if not gap.any():
+                raise Seen(f"another image gives the same {name}")
         return
-    for position in range(int(subject.lengths.min())):
-        changed = source.clone()
-        changed[:, position] = other[:, position]
-        if not encoded_gap(subject.run(encoder, changed), expected):
-            raise Seen(f"position {position} of the source changes nothing")
+    for lengths, positions in (
+        ([9, 4, 7, 1], range(9)),
+        ([40, 20, 31, 5], (0, 4, 8, 16, 17, 19, 30, 32, 39)),
+    ):
+        rows = torch.tensor(lengths * copies)
+        source = subject.source(lengths=rows)
+        changed = subject.changed(source)
+        before = subject.run(encoder, source, rows)
+        for position in positions:
+            other = source.clone()
+            other[:, position] = changed[:, position]
+            after = subject.run(encoder, other, rows)
+            for name, gap in _gaps(after, before):
+                for length in set(lengths):
+                    if position < length and not gap[rows == length].any():
+                        raise Seen(
+                            f"position {position} of sources of length {length} changes nothing "
+                            f"in the {name}"
+                        )
+
+
+def _gaps(one: Encoded, other: Encoded) -> list[tuple[str, Tensor]]:
+    """Return the name of each part, and (B,) bool where the encodings differ in it."""
+    named = [("memory", one.memory, other.memory), ("summary", one.summary, other.summary)]
+    if one.state is not None:
+        pairs = zip(parts_of(one.state), parts_of(other.state), strict=True)
+        for number, (part, another) in enumerate(pairs):
+            name = f"state (part {number}, hidden first)"
+            named.append((name, part.transpose(0, 1), another.transpose(0, 1)))
+    return [(name, (mine != its).flatten(1).any(dim=1)) for name, mine, its in named]
 
 
 def nothing_stays_in_the_encoder(subject: EncoderSubject) -> None:
     """An encoding does not depend on what was read before."""
-    encoder = subject.build()
-    first = subject.run(encoder)
-    encoder(subject.source().flip(0), subject.lengths.flip(0))
-    if encoded_gap(subject.run(encoder), first):
+    encoder, source = subject.build(), subject.source()
+    first = subject.run(encoder, source)
+    subject.run(encoder, source.flip(0), subject.lengths.flip(0))
+    subject.run(encoder, lengths=subject.many_lengths)
+    if encoded_gap(subject.run(encoder, source), first):
         raise Seen("the same source gives another encoding after another batch")
+    source.copy_(subject.changed(source))
+    if encoded_gap(subject.run(encoder, source), subject.run(subject.build(), source)):
+        raise Seen("what stood in the source before it was overwritten still has influence")
+
+
+def the_source_stays_as_it_is(subject: EncoderSubject) -> None:
+    """Source and lengths are not changed in place."""
+    for _, encoder in subject.modes():
+        for lengths in (subject.lengths.clone(), subject.many_lengths):
+            source = subject.source(lengths=lengths)
+            with unchanged({"the source": source, "source_lengths": lengths}):
+                seeded(encoder)(source, lengths)
 
 
 def every_weight_of_the_encoder_gets_a_finite_gradient(subject: EncoderSubject) -> None:
     """No trained parameter is without effect."""
     encoder = subject.build()
-    encoded = subject.run(encoder)
-    sum(scalar(part) for part in floats(encoded)).backward()
-    check_gradients(encoder)
+    for lengths in (subject.lengths, subject.many_lengths):
+        encoded = subject.run(encoder, lengths=lengths)
+        sum(scalar(part) for part in floats(encoded) if part.requires_grad).backward()
+        without = check_gradients(encoder)
+        if not without:
+            return
+    raise Seen(f"{without[0]} gets no gradient; leave it out, or freeze it")
 
 
 def the_encoders_gradients_are_right(subject: EncoderSubject) -> None:
-    """Gradients for the weights are the derivatives, by finite differences."""
-    encoder = subject.build()
-    named = {name: one for name, one in encoder.named_parameters() if one.requires_grad}
+    """Gradients for the weights are the derivatives, by finite differences, in every part."""
+    for mode, encoder in subject.modes():
+        weights = [one for one in encoder.named_parameters() if one[1].requires_grad]
+        for lengths in (subject.lengths, subject.many_lengths[[0, 1, 2]]):
+            number = len(floats(subject.run(encoder, lengths=lengths)))
+            names = ["memory", "summary"] + ["state"] * (number - 2)
+            for part, name in enumerate(names):
 
-    def summary(*weights: Tensor) -> Tensor:
-        chosen = dict(zip(named, weights, strict=True))
-        given = (subject.source(), subject.lengths)
-        return torch.func.functional_call(encoder, chosen, given).summary
+                def values(part=part, encoder=encoder, lengths=lengths) -> Tensor:
+                    return floats(subject.run(seeded(encoder), lengths=lengths))[part]
 
-    check_derivatives(summary, tuple(named.values()))
+                check_derivatives(values, weights, f"in {mode}, from the {name}, ")
 
 
 def the_encoder_saved_and_loaded_is_the_same(subject: EncoderSubject) -> None:
     """A state dict holds all there is."""
-    check_saving(subject, lambda encoder: subject.run(encoder).summary)
+
+    def outputs(encoder: nn.Module) -> tuple[Tensor, ...]:
+        evaluation = floats(subject.run(encoder.eval()))
+        return evaluation + floats(subject.run(seeded(encoder.train())))
+
+    with torch.no_grad():
+        check_saving(subject.draw, outputs)
+
+
+def encodings_follow_the_weights(subject: EncoderSubject) -> None:
+    """Nothing that was computed from weights is kept when they change."""
+    with torch.no_grad():
+        check_following(subject.draw, lambda encoder: floats(subject.run(encoder)))
+
+
+def all_that_is_random_in_the_encoder_is_declared(subject: EncoderSubject) -> None:
+    """Evaluation draws nothing, and training nothing but dropout and other noise on features."""
+    lengths = torch.tensor([7, 3, 5, 1] * 3 + [7])
+    lengths = lengths if subject.is_padded else torch.ones_like(lengths)
+
+    def outputs(encoder: nn.Module) -> tuple[Tensor, ...]:
+        return floats(subject.run(encoder, lengths=lengths))
+
+    with torch.no_grad():
+        check_randomness(subject.build(), outputs, (13, 7))
 
 
 ENCODER_CHECKS = (
     it_returns_the_sizes_that_it_states,
     unknown_settings_are_refused,
     it_is_built_without_computing,
+    it_reads_sources_of_every_length,
     memory_is_zero_at_padding_and_the_mask_says_where,
     padding_has_no_influence,
     encoders_batch_mates_have_no_influence,
     order_in_the_batch_has_no_influence,
     every_position_has_influence,
     nothing_stays_in_the_encoder,
+    the_source_stays_as_it_is,
     every_weight_of_the_encoder_gets_a_finite_gradient,
     the_encoders_gradients_are_right,
     the_encoder_saved_and_loaded_is_the_same,
+    encodings_follow_the_weights,
+    all_that_is_random_in_the_encoder_is_declared,
     what_the_constructor_sets_is_what_training_starts_from,
 )

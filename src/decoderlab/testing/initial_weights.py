@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from decoderlab.layers.initialisation import initialise, watched
-from decoderlab.testing.subjects import DecoderSubject, EncoderSubject, Seen
+from decoderlab.testing.comparisons import Seen
+from decoderlab.testing.subjects import DecoderSubject, EncoderSubject
 
 
 def what_the_constructor_sets_is_what_training_starts_from(

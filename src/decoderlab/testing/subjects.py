@@ -1,15 +1,14 @@
-"""What the checks share: modules built anew, inputs for them, and how differences are seen."""
+"""What is checked, and inputs for it: sources and targets as real ones are, short and long."""
 
 from __future__ import annotations
 
-import io
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.gradcheck import GradcheckError, gradcheck
 
 from decoderlab.contract import (
     Encoded,
@@ -20,18 +19,15 @@ from decoderlab.contract import (
     TokenSpace,
     ValueSpace,
 )
+from decoderlab.testing.comparisons import Seen
+from decoderlab.testing.encodings import as_leaves, without_gradients
 
 LENGTHS = (5, 3, 4)
 NUM_ROWS = len(LENGTHS)
-TARGET_LENGTH = 4
-
-
-class Seen(Exception):  # noqa: N818 - not an error of the battery
-    """What a check saw that must not be."""
-
-
-class Skipped(Exception):  # noqa: N818 - not an error either
-    """Why a check does not apply."""
+TARGET_LENGTH = 6
+# Beyond what a threshold may hide behind: long and short rows, ties among them, many of them.
+MANY_LENGTHS = (40, 1, 17, 9, 33, 9, 25, 2, 40, 5, 17, 12, 3, 29, 9, 21, 1, 36)
+LONG_TARGET = 36
 
 
 @dataclass(frozen=True)
@@ -42,10 +38,10 @@ class Subject:
     spaces: dict[str, Any]
     settings: dict[str, Any]
 
-    def build(self, dtype: torch.dtype = torch.float64) -> nn.Module:
-        """Return a new module in evaluation mode; the same weights each time."""
+    def build(self, dtype: torch.dtype = torch.float64, seed: int = 0) -> nn.Module:
+        """Return a new module in evaluation mode; the same weights each time with one seed."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.manual_seed(seed)
             module = self.make(**self.spaces, **self.settings).double()
             with torch.no_grad():
                 for parameter in module.parameters():
@@ -53,6 +49,10 @@ class Subject:
                     if parameter.requires_grad:
                         parameter.add_(0.1 * torch.randn_like(parameter))
         return module.to(dtype).eval()
+
+    def draw(self, seed: int) -> nn.Module:
+        """Return a new module whose weights are drawn with a seed."""
+        return self.build(seed=seed)
 
     def modes(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield modules in evaluation and in training mode: a leak in either ruins a study."""
@@ -62,13 +62,23 @@ class Subject:
 
 @dataclass(frozen=True)
 class DecoderSubject(Subject):
-    """A decoder class with inputs for it."""
+    """A decoder class with inputs for it.
+
+    Args:
+        space: what it writes.
+        shape: what it reads.
+        encoder: whose encodings it reads, with that encoder's space; random ones if None.
+    """
 
     space: TokenSpace | ValueSpace
     shape: EncoderShape
+    encoder: nn.Module | None = None
+    source_space: Space = field(default_factory=lambda: TokenSpace(11))
 
     def encoded(self, dtype: torch.dtype = torch.float64, *, lengths=LENGTHS, seed=1) -> Encoded:
         """Return an encoding of sources of some lengths, all of whose parts want a gradient."""
+        if self.encoder is not None:
+            return as_leaves(self._read(dtype, lengths, seed))
         generator = torch.Generator().manual_seed(seed)
 
         def values(*shape: int) -> Tensor:
@@ -83,10 +93,19 @@ class DecoderSubject(Subject):
             hidden, cell = values(*sizes), values(*sizes) if shape.has_cell else None
             further = tuple(values(*sizes[:2], *one) for one in shape.further_shapes)
             state = State(hidden, cell, further)
-        encoded = Encoded(memory, mask, values(num_rows, shape.summary_size), state)
-        for part in floats(encoded):
-            part.requires_grad_()
-        return encoded
+        return as_leaves(Encoded(memory, mask, values(num_rows, shape.summary_size), state))
+
+    def _read(self, dtype: torch.dtype, lengths: tuple[int, ...], seed: int) -> Encoded:
+        encoder = copy.deepcopy(self.encoder).to(dtype).eval()
+        if isinstance(self.source_space, ImageSpace):
+            lengths = (1,) * len(lengths)
+        given = torch.tensor(lengths)
+        with torch.no_grad():
+            return encoder(sources(self.source_space, given, dtype, seed=seed), given)
+
+    def many(self, seed: int = 1) -> Encoded:
+        """Return an encoding of more and longer sources than `encoded`, without gradients."""
+        return without_gradients(self.encoded(lengths=MANY_LENGTHS, seed=seed))
 
     @property
     def first_real(self) -> int:
@@ -103,8 +122,59 @@ class DecoderSubject(Subject):
         first = self.first_real
         return torch.randint(first, self.space.size, (num_rows, num_steps), generator=generator)
 
+    def ended(self, num_rows=NUM_ROWS, num_steps=TARGET_LENGTH, seed=2) -> Tensor:
+        """Return targets as batches have them: with ends, padding after those, and unknowns.
+
+        Of each four rows one ends after two thirds, one is whole, one has unknowns and ends at
+        last, one ends soon.
+        """
+        target = self.target(num_rows, num_steps, seed)
+        if isinstance(self.space, ValueSpace):
+            return target
+        space = self.space
+        for row in range(num_rows):
+            end = (2 * num_steps // 3, num_steps, num_steps - 1, min(row // 4 + 1, num_steps))
+            length = end[row % 4]
+            if row % 4 == 2:
+                target[row, 1::3] = space.unk_id
+            target[row, length : length + 1] = space.eos_id
+            target[row, length + 1 :] = space.pad_id
+        return target
+
+    def futures(self, target: Tensor, t: int) -> list[Tensor]:
+        """Return targets that are the same before t, and after it whatever there can be."""
+        before, num_left = target[:, :t], target.shape[1] - t
+        after = self.target(len(target), num_left, seed=40 + t)
+        first = target[:, :1]
+        if isinstance(self.space, ValueSpace):
+            others = [after, target[:, t:] + 1, first.expand(-1, num_left, -1), 0 * after]
+            return [torch.cat([before, other], dim=1) for other in others]
+        space, real = self.space, self.target(len(target), 1, seed=60)
+        again = torch.where(first >= self.first_real, first, real)
+
+        def ending(start: Tensor) -> Tensor:
+            """Return what starts so, ends, and is padded."""
+            other = torch.full_like(after, space.pad_id)
+            start = torch.cat([start, torch.full_like(real, space.eos_id)], dim=1)[:, :num_left]
+            other[:, : start.shape[1]] = start
+            return other
+
+        unknown = after.clone()
+        unknown[:, -1] = space.unk_id
+        others = [
+            after,
+            self.changed(after),
+            unknown,
+            again.expand(-1, num_left),
+            ending(after[:, :0]),
+            ending(again),
+            ending(after[:, : num_left // 2]),
+            ending(after[:, :-1]),
+        ]
+        return [torch.cat([before, other], dim=1) for other in others]
+
     def changed(self, target: Tensor) -> Tensor:
-        """Return a target that differs at every position."""
+        """Return a target that differs at every position, and has no special tokens."""
         if isinstance(self.space, ValueSpace):
             return target + 1
         first = self.first_real
@@ -131,6 +201,10 @@ class DecoderSubject(Subject):
             previous = target[:, t]
         return torch.stack(outputs, dim=1)
 
+    def both(self, decoder: nn.Module, encoded: Encoded, target: Tensor) -> list[Tensor]:
+        """Return the outputs of forward, and of the step loop."""
+        return [decoder(encoded, target), self.steps(decoder, encoded, target)]
+
 
 @dataclass(frozen=True)
 class EncoderSubject(Subject):
@@ -139,41 +213,71 @@ class EncoderSubject(Subject):
     space: Space
     lengths: Tensor = field(default_factory=lambda: torch.tensor(LENGTHS))
 
-    def source(self, dtype: torch.dtype = torch.float64, *, extra: int = 0) -> Tensor:
-        """Return sources of `lengths`, with `extra` more positions of padding."""
-        generator = torch.Generator().manual_seed(1)
-        num_rows, longest = len(self.lengths), int(self.lengths.max())
-        real = (torch.arange(longest + extra) < self.lengths.unsqueeze(1)).unsqueeze(-1)
-        match self.space:
-            case TokenSpace():
-                shape = (num_rows, longest)
-                tokens = torch.randint(4, self.space.size, shape, generator=generator)
-                tokens = nn.functional.pad(tokens, (0, extra))
-                return tokens.masked_fill(~real.squeeze(-1), self.space.pad_id)
-            case ValueSpace():
-                values = torch.randn(num_rows, longest, self.space.size, generator=generator)
-                return (nn.functional.pad(values, (0, 0, 0, extra)) * real).to(dtype)
-        sizes = (self.space.channels, self.space.height, self.space.width)
-        return torch.randn(num_rows, *sizes, generator=generator).to(dtype)
+    @property
+    def many_lengths(self) -> Tensor:
+        """The lengths of more and longer sources."""
+        return torch.tensor(MANY_LENGTHS if self.is_padded else (1,) * len(MANY_LENGTHS))
+
+    def source(
+        self,
+        dtype: torch.dtype = torch.float64,
+        *,
+        extra: int = 0,
+        lengths: Tensor | None = None,
+        seed: int = 1,
+    ) -> Tensor:
+        """Return sources of some lengths, with `extra` more positions of padding."""
+        lengths = self.lengths if lengths is None else lengths
+        return sources(self.space, lengths, dtype, extra=extra, seed=seed)
 
     def changed(self, source: Tensor) -> Tensor:
         """Return sources that differ at every real position; padding stays what it is."""
         if isinstance(self.space, TokenSpace):
-            other = (source - 4 + 1) % (self.space.size - 4) + 4
+            first = first_real(self.space)
+            other = (source - first + 1) % (self.space.size - first) + first
             return torch.where(source == self.space.pad_id, source, other)
         if isinstance(self.space, ImageSpace):
-            return source + 1
-        real = torch.arange(source.shape[1]) < self.lengths.unsqueeze(1)
-        return source + real.unsqueeze(-1).to(source.dtype)
+            return source + torch.linspace(0, 1, source[0].numel()).view(source.shape[1:]).to(
+                source
+            )
+        return torch.where(source == 0, source, source + 1)
 
     @property
     def is_padded(self) -> bool:
         """Whether sources have padding at all."""
         return not isinstance(self.space, ImageSpace)
 
-    def run(self, encoder: nn.Module, source: Tensor | None = None) -> Encoded:
+    def run(
+        self, encoder: nn.Module, source: Tensor | None = None, lengths: Tensor | None = None
+    ) -> Encoded:
         """Return the encoding of a source."""
-        return encoder(self.source() if source is None else source, self.lengths)
+        lengths = self.lengths if lengths is None else lengths
+        return encoder(self.source(lengths=lengths) if source is None else source, lengths.clone())
+
+
+def first_real(space: TokenSpace) -> int:
+    """Return the first id after the special ones."""
+    return max(space.pad_id, space.bos_id, space.eos_id, space.unk_id) + 1
+
+
+def sources(
+    space: Space, lengths: Tensor, dtype: torch.dtype, *, extra: int = 0, seed: int = 1
+) -> Tensor:
+    """Return sources of some lengths, with `extra` more positions of padding."""
+    generator = torch.Generator().manual_seed(seed)
+    num_rows, longest = len(lengths), int(lengths.max())
+    real = (torch.arange(longest + extra) < lengths.unsqueeze(1)).unsqueeze(-1)
+    match space:
+        case TokenSpace():
+            shape, first = (num_rows, longest), first_real(space)
+            tokens = torch.randint(first, space.size, shape, generator=generator)
+            tokens = nn.functional.pad(tokens, (0, extra))
+            return tokens.masked_fill(~real.squeeze(-1), space.pad_id)
+        case ValueSpace():
+            values = torch.randn(num_rows, longest, space.size, generator=generator)
+            return (nn.functional.pad(values, (0, 0, 0, extra)) * real).to(dtype)
+    sizes = (space.channels, space.height, space.width)
+    return torch.randn(num_rows, *sizes, generator=generator).to(dtype)
 
 
 def unknown_settings_are_refused(subject: Subject) -> None:
@@ -189,120 +293,14 @@ def it_is_built_without_computing(subject: Subject) -> None:
     """The constructor works on the meta device, where studies check sizes."""
     with torch.device("meta"):
         module = subject.make(**subject.spaces, **subject.settings)
-    if any(parameter.device.type != "meta" for parameter in module.parameters()):
-        raise Seen("a parameter is put on a device by hand; leave the device to the caller")
+    # A table that was loaded is where it was loaded; what is drawn belongs where the caller says.
+    for parameter in module.parameters():
+        if parameter.device.type not in ("meta", "cpu"):
+            raise Seen("a parameter is put on a device by hand; leave the device to the caller")
+    if not _has_meta(module):
+        raise Seen("no parameter is on the caller's device; leave the device to the caller")
 
 
-def floats(encoded: Encoded) -> tuple[Tensor, ...]:
-    """Return the parts of an encoding that carry gradients."""
-    return (encoded.memory, encoded.summary, *parts_of(encoded.state))
-
-
-def parts_of(state: State | None) -> list[Tensor]:
-    """Return all tensors of a state."""
-    if state is None:
-        return []
-    return [part for part in (state.hidden, state.cell, *state.further) if part is not None]
-
-
-def rows_of(encoded: Encoded, rows: list[int]) -> Encoded:
-    """Return some rows of an encoding."""
-    state = encoded.state and encoded.state.map(lambda part: part[:, rows])
-    return Encoded(encoded.memory[rows], encoded.memory_mask[rows], encoded.summary[rows], state)
-
-
-def gap_between(one: Tensor, other: Tensor) -> float:
-    """Return the largest difference; infinite where there is no number."""
-    if one.shape != other.shape:
-        raise Seen(f"shapes {tuple(one.shape)} and {tuple(other.shape)} should be equal")
-    gap = float((one - other).detach().abs().max())
-    return gap if gap == gap else float("inf")
-
-
-def encoded_gap(one: Encoded, other: Encoded) -> float:
-    """Return the largest difference between two encodings."""
-    return max(gap_between(*parts) for parts in zip(floats(one), floats(other), strict=True))
-
-
-def scalar(values: Tensor) -> Tensor:
-    """Return a number that depends on every value, each in its own way."""
-    weights = torch.linspace(-1, 1, values.numel(), dtype=values.dtype).reshape(values.shape)
-    return (values.square() * weights).sum() + (values * weights.flip(-1)).sum()
-
-
-def carries(leaf: Tensor) -> bool:
-    """Whether any gradient reached a leaf."""
-    return leaf.grad is not None and bool(leaf.grad.abs().sum() > 0)
-
-
-def check_gradients(module: nn.Module) -> None:
-    """Raise Seen unless every trained parameter has a gradient, and a finite one."""
-    for name, parameter in module.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        if parameter.grad is not None and not parameter.grad.isfinite().all():
-            raise Seen(f"the gradient of {name} is not finite")
-        if parameter.grad is None or not parameter.grad.abs().sum() > 0:
-            raise Seen(f"{name} gets no gradient; leave it out, or freeze it")
-
-
-def check_saving(subject: Subject, run: Callable[[nn.Module], Tensor]) -> None:
-    """Raise Seen if a module with the saved weights of another gives something else."""
-    module, file = subject.build(), io.BytesIO()
-    torch.save(module.state_dict(), file)
-    file.seek(0)
-    other = subject.build()
-    with torch.no_grad():
-        for parameter in other.parameters():
-            parameter.add_(1)
-    other.load_state_dict(torch.load(file, weights_only=True))
-    if gap_between(run(module), run(other)):
-        raise Seen("another module with the saved weights gives other outputs")
-
-
-def choose_rows(mine: Tensor, one: Any, other: Any) -> Any:
-    """Return the rows of `one` where `mine` (B,) is True, those of `other` elsewhere."""
-    if one is None:
-        return None
-    if isinstance(one, State):
-
-        def chosen(part: Tensor, another: Tensor) -> Tensor:
-            return torch.where(mine.view(1, -1, *[1] * (part.dim() - 2)), part, another)
-
-        return one.map(chosen, other)
-    rows = mine.view(-1, *[1] * (one.dim() - 1))
-    return torch.where(rows, one, other)
-
-
-def check_derivatives(outputs: Callable[..., Tensor], leaves: tuple[Tensor, ...]) -> None:
-    """Raise Seen unless gradients are what finite differences say."""
-    try:
-        gradcheck(outputs, leaves, fast_mode=True)
-    except GradcheckError as error:
-        raise Seen(f"a gradient is not the derivative: {str(error).splitlines()[0]}") from error
-
-
-def without_dropout(module: nn.Module) -> nn.Module:
-    """Return the module with torch's own dropout off."""
-    for part in module.modules():
-        if isinstance(part, nn.modules.dropout._DropoutNd):
-            part.p = 0.0
-        elif isinstance(getattr(part, "dropout", None), float):
-            part.dropout = 0.0
-    return module
-
-
-def seeded(module: nn.Module, step: int = 1, seed: int = 7) -> nn.Module:
-    """Return the module as it is before the update after `step` others, its randomness seeded.
-
-    With the same inputs, two calls then drop out the same.
-    """
-    torch.manual_seed(seed)
-    if hasattr(module, "at_step"):
-        module.at_step(step, seed=seed)
-    return module
-
-
-def declared_feedback(decoder: nn.Module) -> Any:
-    """Return the declared `Feedback`, None where there is none."""
-    return getattr(decoder, "feedback", None)
+def _has_meta(module: nn.Module) -> bool:
+    parameters = list(module.parameters())
+    return not parameters or any(one.device.type == "meta" for one in parameters)

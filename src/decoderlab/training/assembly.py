@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
@@ -12,8 +13,8 @@ from decoderlab.common import require
 from decoderlab.common.completion import build
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.randomness import stream_seed
-from decoderlab.config.resolution import canonical
 from decoderlab.config.run_config import PartSettings, RunConfig
+from decoderlab.config.run_identity import canonical
 from decoderlab.contract import Space, ValueSpace
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import TaskData
@@ -107,13 +108,13 @@ def build_model(config: RunConfig, task: Task) -> EncoderDecoder:
     with watched() as drawn:
         encoder, decoder = build_networks(config, source, target)
     training = config.training
-    steps = training.total_steps(task.train_dataloader().batches_per_epoch)
+    steps = config.total_steps(task.train_dataloader().batches_per_epoch)
     model = EncoderDecoder(
         encoder=encoder,
         decoder=decoder,
         target_space=target,
         max_target_length=data.max_target_length,
-        metrics=task.measure(),
+        task=task,
         seed=config.seed,
         make_optimizer=lambda parameters: training.make_optimizer(parameters, steps),
         gradient_clip_norm=training.gradient_clip_norm,
@@ -122,6 +123,42 @@ def build_model(config: RunConfig, task: Task) -> EncoderDecoder:
     )
     initialise(model, drawn, config.seed, training.uniform_range, training.initial_weights)
     return model.double() if training.precision == "float64" else model
+
+
+def build_callbacks(config: RunConfig, task: Task) -> list[pl.Callback]:
+    """Build the further callbacks of a run.
+
+    Args:
+        config: of the run.
+        task: whose scores they may monitor.
+
+    Raises:
+        ConfigError: if one cannot be built, or monitors a score that the task does not have.
+    """
+    callbacks = []
+    for name, settings in config.callbacks.items():
+        given = settings.to_dict()
+        stage, _, score = str(given.get("monitor") or "").partition("/")
+        if stage == "validation" and score not in task.scores:
+            raise ConfigError(
+                f"callbacks.{name}.monitor is {given['monitor']!r}, but validation of this task "
+                f"measures {', '.join(task.scores)}.{require.did_you_mean(score, task.scores)}"
+            )
+        if given.get("mode", "") is None:
+            if stage != "validation":
+                raise ConfigError(
+                    f"callbacks.{name}.mode is null, but nobody knows what is better of "
+                    f"{given.get('monitor')!r}; give callbacks.{name}.mode=min or max"
+                )
+            given["mode"] = task.scores[score].better
+        callback = _build(f"callbacks.{name}", PartSettings(given))
+        if not isinstance(callback, pl.Callback):
+            raise ConfigError(
+                f"callbacks.{name}: {settings.target} is no callback; extend "
+                "pytorch_lightning.Callback"
+            )
+        callbacks.append(callback)
+    return callbacks
 
 
 def _check_values(config: RunConfig) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from decoderlab.config.code_identity import code_of
 from decoderlab.config.environment import versions
-from decoderlab.config.resolution import canonical, classes_in
 from decoderlab.config.run_config import RunConfig
+from decoderlab.config.run_identity import canonical, classes_in
 from decoderlab.records.run_folder import RunFolder, write_json
 
 # Changed definitions that a message names before it only counts them.

@@ -35,16 +35,27 @@ from decoderlab.training.module import EncoderDecoder, strip
 
 
 class LoadedRun(NamedTuple):
-    """A finished run: `model` with the weights chosen on validation, ready to generate."""
+    """A finished run: `module` with the weights chosen on validation, ready to generate.
 
-    model: EncoderDecoder
+    Both are Lightning's: `pl.Trainer().test(run.module, datamodule=run.task)` measures as the run
+    was measured, `.predict` returns texts, and `.fit` goes on from the weights with a new
+    optimizer; give it `pl.Trainer(max_steps=...)`, since training batches never end.
+
+    Args:
+        module: the LightningModule.
+        task: the data module.
+        config: of the run.
+        result: of the run.
+    """
+
+    module: EncoderDecoder
     task: Task
     config: RunConfig
     result: RunResult
 
 
 def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> LoadedRun:
-    """Open a finished run.
+    """Open a finished run. Nothing outside the run is changed: no random state, no threads.
 
     Args:
         path: the run folder.
@@ -52,6 +63,9 @@ def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> Loa
             them the task has its vocabularies alone, which is enough to predict.
         trust: build classes from outside decoderlab that the folder's config names. A config that
             comes from somewhere can name any code on the Python path: trust it only if it is yours.
+
+    Returns:
+        The run, its module in evaluation mode.
 
     Raises:
         ConfigError: if the folder is not a finished run, is damaged, names foreign code without
@@ -87,7 +101,6 @@ def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> Loa
             raise ConfigError(f"{folder.vocabularies} is damaged ({error})") from error
         if task.data.fingerprint != result.data.fingerprint:
             raise ConfigError(f"{folder.vocabularies} is of other data than the run's result")
-    torch.set_num_threads(config.run.threads)
     model = build_model(config, task)
     try:
         load_best(model, folder, Path(result.best_checkpoint).name)
@@ -127,15 +140,18 @@ def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
         settings: of `Search`; the others stay as the run was evaluated, but that a temperature
             replaces a beam, and a beam a temperature.
 
+    Returns:
+        The same run.
+
     Raises:
         ConfigError: for settings out of range, or without effect beside the others.
     """
-    if settings and run.model.writes_values:
+    if settings and run.module.writes_values:
         raise ConfigError(
             f"{', '.join(settings)} say how to search among tokens, but this run writes real "
             "values, which are rolled forward; leave them out"
         )
-    before = asdict(run.model.search)
+    before = asdict(run.module.search)
     if "temperature" in settings:
         before |= {"beam_width": 1, "length_penalty": 0.0}
     elif "beam_width" in settings or "length_penalty" in settings:
@@ -148,7 +164,7 @@ def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
             f"--seed is {settings['seed']}, but nothing is drawn without a temperature; give "
             "--temperature 1.0, or leave --seed out"
         )
-    run.model.search = search
+    run.module.search = search
     return run
 
 
@@ -156,18 +172,21 @@ def predict(run: LoadedRun, lines: list[str], first_row: int = 0) -> list[str]:
     """Return the prediction for each line of source text; an empty line for an empty one.
 
     Args:
-        run: from `load_run`; it generates as `run.model.search` says.
+        run: from `load_run`; it generates as `run.module.search` says.
         lines: source texts as the task writes them; of real values, see `Values.parse`. Tokens
             that training never saw are read as unknown, with a warning.
         first_row: number of the first line; what sampling draws for a line depends on its number.
+
+    Returns:
+        A text for each line.
 
     Raises:
         ConfigError: if the sources of the run are images, or a line of numbers is none.
     """
     predictions = [""] * len(lines)
     for index, (source, lengths) in _batches(run, lines):
-        outputs = run.model(source, lengths, index + first_row)
-        if run.model.writes_values:
+        outputs = run.module(source, lengths, index + first_row)
+        if run.module.writes_values:
             outputs = outputs[:, : run.task.target_length(int(lengths[0]))]
         for number, generated in zip(index.tolist(), outputs, strict=True):
             predictions[number] = run.task.text_of(generated)
@@ -178,15 +197,18 @@ def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[t
     """Return the best hypotheses of a beam search for each line, each with its score, best first.
 
     Args:
-        run: from `load_run`; its `model.search` says how wide the beam is.
+        run: from `load_run`; its `module.search` says how wide the beam is.
         lines: as for `predict`.
         num_best: hypotheses at most, 1 to the beam's width.
+
+    Returns:
+        For each line its (text, score), where the score is what the beam is ordered by.
 
     Raises:
         ConfigError: if there are more hypotheses than beams, or the sources are no text.
     """
-    search = run.model.search
-    if run.model.writes_values:
+    search = run.module.search
+    if run.module.writes_values:
         raise ConfigError("--num-best is for tokens, but this run writes real values; leave it out")
     if search.temperature is not None:
         raise ConfigError(
@@ -201,10 +223,10 @@ def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[t
     for index, batch in _batches(run, lines):
         with torch.no_grad():
             results = beam(
-                run.model.decoder,
-                run.model.encoder(*batch),
-                tokens=run.model.target_space,
-                max_length=run.model.max_target_length,
+                run.module.decoder,
+                run.module.encoder(*batch),
+                tokens=run.module.target_space,
+                max_length=run.module.max_target_length,
                 beam_width=search.beam_width,
                 length_penalty=search.length_penalty,
                 num_best=num_best,
@@ -213,7 +235,7 @@ def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[t
             index.tolist(), results.tokens, results.scores, strict=True
         ):
             best[number] = [
-                (run.task.text_of(strip(row, run.model.target_space)), score)
+                (run.task.text_of(strip(row, run.module.target_space)), score)
                 for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
                 if score > float("-inf")
             ]
@@ -235,7 +257,7 @@ def _encoded(run: LoadedRun, lines: list[str]) -> list[list[int] | np.ndarray]:
     if isinstance(source, ImageSpace):
         raise ConfigError(
             "the sources of this run are images, not lines of text; in Python: "
-            "load_run(RUN).model(images, lengths), with images (B, C, height, width)"
+            "load_run(RUN).module(images, lengths), with images (B, C, height, width)"
         )
     if isinstance(source, Values):
         rows = [source.encode(call("standard input", source.parse, text=line)) for line in lines]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from functools import partial
 
 import pytorch_lightning as pl
 
@@ -23,11 +22,13 @@ def evaluate(model: EncoderDecoder, task: Task, split: str, config: RunConfig) -
         task: with its data.
         split: `train`, `validation` or `test`.
         config: of the run; accelerator and precision are taken from it.
+
+    Returns:
+        Each score by its name.
     """
-    measure_on(model, task, split)
     with quiet():
         trainer = pl.Trainer(
-            accelerator=config.run.accelerator,
+            accelerator=config.trainer.accelerator,
             devices=1,
             precision=PRECISIONS[config.training.precision],
             logger=False,
@@ -36,13 +37,7 @@ def evaluate(model: EncoderDecoder, task: Task, split: str, config: RunConfig) -
             enable_model_summary=False,
         )
         trainer.test(model, dataloaders=task.evaluation_batches(split), verbose=False)
-    return model.evaluated()
-
-
-def measure_on(model: EncoderDecoder, task: Task, split: str) -> None:
-    """Give a model the targets of a split that count as right, and how else to score them."""
-    model.accepted = partial(task.accepted, split)
-    model.scores_beside = partial(task.scores_beside, split)
+    return model.scores
 
 
 def load_best(model: EncoderDecoder, folder: RunFolder, name: str) -> None:

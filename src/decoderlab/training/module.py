@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from decoderlab.common.randomness import stream_seed
 from decoderlab.contract import Batch, TokenSpace, ValueSpace
+from decoderlab.data.task import Task
 from decoderlab.generation.search import Search, roll_forward
 from decoderlab.training.distributed import Ranks
 from decoderlab.training.objective import negative_log_likelihood, num_positions
@@ -20,12 +22,17 @@ from decoderlab.training.objective import negative_log_likelihood, num_positions
 class EncoderDecoder(pl.LightningModule):
     """Trains with teacher forcing where the decoder has it; measures what it generates freely.
 
+    Any Trainer of Lightning's trains, tests and predicts with it, and with a task as the data
+    module: `Trainer().test(module, datamodule=task)`. It logs `train/loss`, `train/learning_rate`
+    and `train/gradient_norm` every `log_every_n_steps` updates of the Trainer, and at the end of an
+    evaluation `validation/...` or `test/...`, each at the number of updates done.
+
     Args:
         encoder, decoder: anything that keeps the contract.
         target_space: what the decoder writes.
         max_target_length: tokens to generate at most, EOS included, or positions of values.
-        metrics: what measures predictions, see `decoderlab.data.task.Task.measure`; None for a
-            model that is not to be evaluated.
+        task: says which predictions are right, and what they are measured by; None for a model
+            that is not to be evaluated.
         seed: the run's seed, from which each step's randomness is drawn.
         make_optimizer: from the parameters to an optimizer and its schedule (or None), stepped
             once an update.
@@ -41,7 +48,7 @@ class EncoderDecoder(pl.LightningModule):
         decoder: nn.Module,
         target_space: TokenSpace | ValueSpace,
         max_target_length: int,
-        metrics: Metric | None = None,
+        task: Task | None = None,
         seed: int = 0,
         make_optimizer: Callable[[Any], tuple[Any, Any | None]] | None = None,
         gradient_clip_norm: float | None = None,
@@ -55,12 +62,16 @@ class EncoderDecoder(pl.LightningModule):
         self.make_optimizer = make_optimizer
         self.gradient_clip_norm, self.label_smoothing = gradient_clip_norm, label_smoothing
         self.search = search or Search()
+        self.task = task
+        self.metrics = None if task is None else task.measure()
         self.ranks = Ranks()
-        self.metrics = metrics
+        self.losses: list[Tensor] = []  # of the updates since they were logged
+        self.learning_rate = 0.0
         self.gradient_norm: Tensor | None = None
-        self.accepted: Callable[[int], Any] | None = None
-        self.scores_beside: Callable[[list, float], dict[str, float]] | None = None
-        self.predictions: list[tuple[int, Any, bool | None]] = []
+        self.scores: dict[str, float] = {}  # of the last evaluation
+        self.predictions: list[tuple[int, Any, bool | None]] = []  # of the last evaluation
+        self._split = "test"
+        self._step_before = 0
         self._loss_sum = self._loss_tokens = 0.0
 
     @property
@@ -102,18 +113,31 @@ class EncoderDecoder(pl.LightningModule):
         smoothing = self.label_smoothing if self.training else 0.0
         return negative_log_likelihood(outputs, batch.target, self.target_space, smoothing)
 
+    def setup(self, stage: str) -> None:
+        """Ask the trainer for the other processes of this training (Lightning's hook)."""
+        self.ranks = Ranks(self.trainer.global_rank, self.trainer.world_size)
+
     def transfer_batch_to_device(self, batch: Batch, device: Any, dataloader_idx: int) -> Batch:
         """Move a batch; lengths and row numbers stay on the CPU (Lightning's hook)."""
-        if device.type == "cpu":
-            return batch
-        return batch._replace(
-            source=batch.source.to(device, non_blocking=True),
-            target=batch.target.to(device, non_blocking=True),
-        )
+        if device.type != "cpu":
+            batch = batch._replace(
+                source=batch.source.to(device, non_blocking=True),
+                target=batch.target.to(device, non_blocking=True),
+            )
+        if batch.source.is_floating_point() and self.dtype == torch.float64:
+            batch = batch._replace(source=batch.source.double())
+        if batch.target.is_floating_point() and self.dtype == torch.float64:
+            batch = batch._replace(target=batch.target.double())
+        return batch
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Key the step's randomness by (seed, step): a resumed run draws what it would have."""
-        keys = (self.global_step, *self.ranks.keys)
+        # Afterwards the learning rate is already that of the next update.
+        self.learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self._step_before = self.global_step
+        keys: tuple[int | str, ...] = (self.global_step, *self.ranks.keys)
+        if part := batch_idx % self.trainer.accumulate_grad_batches:  # of several for an update
+            keys += (f"part {part}",)
         seed = stream_seed(self.seed, "dropout", *keys)
         # torch.manual_seed would note a stack trace for each kind of device that is not there,
         # which takes as long as a small model's update.
@@ -131,11 +155,14 @@ class EncoderDecoder(pl.LightningModule):
         """
         if self.ranks.world_size == 1:
             total, num_tokens = self.loss(batch)
-            return total / num_tokens.clamp(min=1)
-        share, counts = self.ranks.share(batch)
-        total, _ = self.loss(share)
-        num_tokens = num_positions(batch.target, self.target_space)
-        return total * counts * self.ranks.world_size / num_tokens.clamp(min=1)
+            loss = total / num_tokens.clamp(min=1)
+        else:
+            share, counts = self.ranks.share(batch)
+            total, _ = self.loss(share)
+            num_tokens = num_positions(batch.target, self.target_space)
+            loss = total * counts * self.ranks.world_size / num_tokens.clamp(min=1)
+        self.losses.append(loss.detach())
+        return loss
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """Clip the gradient's norm, and keep what it was for the records (Lightning's hook)."""
@@ -144,10 +171,51 @@ class EncoderDecoder(pl.LightningModule):
                 self.parameters(), self.gradient_clip_norm
             )
 
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Log every so many updates (Lightning's hook)."""
+        step = self.global_step
+        if step > self._step_before and step % self.trainer.log_every_n_steps == 0:
+            self.log_training()
+
+    def log_training(self) -> dict[str, float]:
+        """Log the mean loss since the last time, and return what was logged; {} if that was now."""
+        if not self.losses:
+            return {}
+        loss = float(self.ranks.mean(torch.stack(self.losses)).mean())
+        self.losses.clear()
+        values = {"train/loss": loss, "train/learning_rate": self.learning_rate}
+        if self.gradient_norm is not None:
+            norm = float(self.gradient_norm)
+            values["train/gradient_norm"] = norm if math.isfinite(norm) else sys.float_info.max
+        self._log_at_step(values)
+        return values
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the losses that are not logged yet (Lightning's hook)."""
+        if self.losses:  # a checkpoint is all ranks', so its losses are too
+            self.losses = list(self.ranks.mean(torch.stack(self.losses)))
+        checkpoint["losses"] = [float(loss) for loss in self.losses]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them back (Lightning's hook)."""
+        self.losses = [
+            torch.tensor(loss, device=self.device) for loss in checkpoint.get("losses", [])
+        ]
+
     def on_validation_epoch_start(self) -> None:
         """Forget the last evaluation."""
+        self._begin(self.trainer.val_dataloaders, "validation")
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the last evaluation."""
+        self._begin(self.trainer.test_dataloaders, "test")
+
+    def _begin(self, batches: Any, split: str) -> None:
+        if self.task is None:
+            raise ValueError("this model was made without a task, so it cannot be evaluated")
+        self._split = getattr(batches, "name", None) or split
         self.metrics.reset()
-        self.predictions = []
+        self.scores, self.predictions = {}, []
         self._loss_sum = self._loss_tokens = 0.0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -159,14 +227,13 @@ class EncoderDecoder(pl.LightningModule):
         total, num_tokens = self.loss(batch)
         self._loss_sum += float(total)
         self._loss_tokens += float(num_tokens)
-        rows, num_steps = batch.index.tolist(), batch.target.shape[1]
-        generated = self(batch.source, batch.source_lengths, batch.index, num_steps)
+        generated, rows = self._generated(batch), batch.index.tolist()
         if self.writes_values:
             self.metrics.update(generated, batch.target)
             values = generated.float().cpu().numpy()
             self.predictions += [(row, one, None) for row, one in zip(rows, values, strict=True)]
             return
-        references = [self.accepted(row) for row in rows]
+        references = [self.task.accepted(self._split, row) for row in rows]
         self.metrics.update(generated, references)
         self.predictions += [
             (row, prediction, tuple(prediction) in accepted)
@@ -174,22 +241,40 @@ class EncoderDecoder(pl.LightningModule):
         ]
 
     def on_validation_epoch_end(self) -> None:
-        """Bring together what the ranks have found."""
-        found = self.ranks.gathered((self._loss_sum, self._loss_tokens, self.predictions))
-        if len(found) > 1:
-            sums, counts, predictions = zip(*found, strict=True)
+        """Bring together what the ranks predict, and log the scores."""
+        self._log_scores("validation")
+
+    def on_test_epoch_end(self) -> None:
+        """Bring together what the ranks predict, and log the scores."""
+        self._log_scores("test")
+
+    def _log_scores(self, stage: str) -> None:
+        parts = self.ranks.gathered((self._loss_sum, self._loss_tokens, self.predictions))
+        if len(parts) > 1:
+            sums, counts, predictions = zip(*parts, strict=True)
             self._loss_sum, self._loss_tokens = sum(sums), sum(counts)
             self.predictions = [one for part in predictions for one in part]
-
-    def evaluated(self) -> dict[str, float]:
-        """Return the metrics of the evaluation that has just ended."""
         loss = self._loss_sum / max(self._loss_tokens, 1.0)
         predictions = [(row, generated) for row, generated, _ in self.predictions]
-        return self.metrics.compute() | {"loss": loss} | self.scores_beside(predictions, loss)
+        beside = self.task.scores_beside(self._split, predictions, loss)
+        self.scores = self.metrics.compute() | {"loss": loss} | beside
+        self._log_at_step({f"{stage}/{name}": value for name, value in self.scores.items()})
 
-    on_test_epoch_start = on_validation_epoch_start
-    on_test_epoch_end = on_validation_epoch_end
+    def _log_at_step(self, values: dict[str, float]) -> None:
+        # Lightning would count from 0; `step` is its way to say at what number a value belongs.
+        self.log_dict(values | {"step": float(self.global_step)})
+
     test_step = validation_step
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[str] | Tensor:
+        """Return what is generated for each example: a text, or values (B, T, F) in their units."""
+        generated = self._generated(batch)
+        if self.writes_values:
+            return torch.as_tensor(self.task.data.target_vocabulary.decode(generated.cpu().numpy()))
+        return [self.task.text_of(ids) for ids in generated]
+
+    def _generated(self, batch: Batch) -> list[list[int]] | Tensor:
+        return self(batch.source, batch.source_lengths, batch.index, batch.target.shape[1])
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and, if there is one, its schedule per update."""

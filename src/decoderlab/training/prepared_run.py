@@ -12,14 +12,15 @@ from omegaconf import DictConfig
 from torch import nn
 
 from decoderlab.common.errors import ConfigError
-from decoderlab.config.resolution import run_id
+from decoderlab.config.lightning_settings import TrainerSettings
 from decoderlab.config.run_config import RunConfig
-from decoderlab.config.settings import Run
+from decoderlab.config.run_identity import run_id
 from decoderlab.data.task import Task
 from decoderlab.layers.equations import count
 from decoderlab.records.folder_names import existing_folders, find_folder
+from decoderlab.records.loggers import check_loggers
 from decoderlab.records.run_folder import RunFolder
-from decoderlab.training.assembly import build_networks, build_task
+from decoderlab.training.assembly import build_callbacks, build_networks, build_task
 from decoderlab.training.distributed import check_ranks
 
 
@@ -50,7 +51,7 @@ class Prepared:
     def total_steps(self) -> int | None:
         """The budget in updates; None for a budget in seconds."""
         batches = self.task.train_dataloader().batches_per_epoch
-        return self.config.training.total_steps(batches)
+        return self.config.total_steps(batches)
 
     @property
     def title(self) -> str:
@@ -83,6 +84,11 @@ def prepare_config(config: RunConfig) -> Prepared:
                 f"study.{name} is given, which makes a sweep, but this is one run; give -m, or put "
                 "hydra: {mode: MULTIRUN} into the study's YAML"
             )
+    if config.budget.match in ("parameters", "flops"):
+        raise ConfigError(
+            f"budget.match is {config.budget.match!r}, but one run has nothing to be "
+            "matched with; give a sweep with a baseline: -m decoder=... study.baseline=..."
+        )
     return prepare_planned(config)
 
 
@@ -99,6 +105,7 @@ def prepare_planned(config: RunConfig, folder: RunFolder | None = None) -> Prepa
     check_machine(config)
     task = build_task(config)
     networks = meta_networks(config, task)
+    build_callbacks(config, task)  # a mistake in them is said before anything begins
     identity = run_id(config, task.data.fingerprint)
     if folder is None:
         folder = find_folder(config, identity, existing_folders(Path(config.run.output_dir)))
@@ -118,19 +125,24 @@ def check_machine(config: RunConfig, *, sweeping: bool = False) -> None:
         config: of the run.
         sweeping: whether the run is one of a sweep.
     """
-    check_gpus(config.run)
-    check_ranks(config.run, sweeping)
+    check_gpus(config.trainer)
+    check_ranks(config.trainer, sweeping)
+    check_loggers(config)
     check_writable(Path(config.run.output_dir))
-    check_precision(config.training.precision, config.run.accelerator)
+    check_precision(config.training.precision, config.trainer.accelerator)
 
 
-def check_gpus(run: Run) -> None:
+def check_gpus(trainer: TrainerSettings) -> None:
     """Raise ConfigError for GPUs that are not there."""
-    if run.accelerator == "gpu" and not torch.cuda.is_available():
-        raise ConfigError("run.accelerator is 'gpu', but torch sees none; take run.accelerator=cpu")
-    gpus = torch.cuda.device_count() if run.accelerator != "cpu" else 0
-    if gpus and run.devices > gpus:
-        raise ConfigError(f"run.devices is {run.devices}, but torch sees {gpus} GPUs; take fewer")
+    if trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigError(
+            "trainer.accelerator is 'gpu', but torch sees none; take trainer.accelerator=cpu"
+        )
+    gpus = torch.cuda.device_count() if trainer.accelerator != "cpu" else 0
+    if gpus and trainer.devices > gpus:
+        raise ConfigError(
+            f"trainer.devices is {trainer.devices}, but torch sees {gpus} GPUs; take fewer"
+        )
 
 
 def check_precision(precision: str, accelerator: str) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
+import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from torch.utils.tensorboard import SummaryWriter
+from pytorch_lightning.loggers import TensorBoardLogger
 
 from decoderlab.config.settings import Evaluation, Run
 from decoderlab.records.run_folder import AtomicCheckpointIO, RunFolder, write_text
@@ -33,8 +32,9 @@ class Diverged(Exception):
 class Recorder(pl.Callback):
     """Writes metrics and checkpoints, remembers the best step, and ends a run when it must end.
 
-    All that it knows goes into the checkpoint, so that a resumed run goes on as if nothing had
-    happened. Records that a killed run wrote after its last checkpoint are cut off on resuming:
+    The last of a run's callbacks, so that what the others decide and remember is saved with the
+    rest. All that it knows goes into the checkpoint, so that a resumed run goes on as if nothing
+    had happened. Records that a killed run wrote after its last checkpoint are cut off on resuming:
     they are about to be written again.
 
     Args:
@@ -74,25 +74,24 @@ class Recorder(pl.Callback):
             "restarts": 0,
             "finished": False,
         }
-        self.writer: SummaryWriter | None = None
-        self._losses: list[torch.Tensor] = []
-        self._learning_rate = self._clock = self._last_checkpoint = 0.0
+        self._step = 0
+        self._clock = self._last_checkpoint = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        return self.memory | {"pending_losses": [float(loss) for loss in self._losses]}
+        return dict(self.memory)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what a checkpoint kept, and count the restart."""
         self.memory = state_dict | {"restarts": state_dict["restarts"] + 1}
-        self._losses = [torch.tensor(loss) for loss in self.memory.pop("pending_losses")]
 
     def open(self, step: int) -> None:
         """Open the records at a step: what was written later is cut off, and written anew."""
         if not self.writes:
             return
-        for path in self.folder.checkpoints.glob("*-*.ckpt"):
-            if int(path.stem.split("-")[1]) > step:
+        for path in self.folder.checkpoints.glob("*.ckpt"):
+            own = re.fullmatch(r"(step|best)-(\d+)", path.stem)
+            if own and int(own[2]) > step:
                 self.checkpoint_io.remove_checkpoint(path)
         lines = []
         if self.folder.metrics.exists():
@@ -105,17 +104,11 @@ class Recorder(pl.Callback):
                     lines.append(line)
         write_text(self.folder.metrics, "".join(lines))
         self._metrics = self.folder.metrics.open("a")
-        if self.run.tensorboard:
-            self.writer = SummaryWriter(
-                str(self.folder.events), purge_step=step + 1 if step else None
-            )
 
     def close(self) -> None:
         """Close the records."""
         if self.writes:
             self._metrics.close()
-        if self.writer is not None:
-            self.writer.close()
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Start the clocks."""
@@ -123,19 +116,23 @@ class Recorder(pl.Callback):
         self._clock = self._last_checkpoint = time.perf_counter()
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Note the learning rate: afterwards it is already that of the next update."""
-        self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+        """Note the number of updates, which the batch raises unless more are summed up first."""
+        self._step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         """Log, stop at the end of the budget, and save between validations."""
         step = trainer.global_step
-        self._losses.append(outputs["loss"])
         self.memory["examples_seen"] += len(batch.index)
         self.memory["tokens_seen"] += batch.target.numel()
-        if step % self.run.log_every_steps == 0 or step == self.total_steps:
-            self._log_training(step, trainer, module)
+        if step == self._step:
+            return
+        if (
+            step % self.run.log_every_steps == 0
+            or step % self.evaluation.every_steps == 0  # what is validated has not diverged
+        ):
+            self._log_training(trainer, module)
         now = time.perf_counter()
         self.memory["train_seconds"] += now - self._clock
         self._clock = now
@@ -143,6 +140,7 @@ class Recorder(pl.Callback):
         old = now - self._last_checkpoint > self.run.checkpoint_every_seconds
         spent, old, signum = self.ranks.highest(spent, old, self.interruption.signum or 0)
         if spent or step == self.total_steps:
+            self._log_training(trainer, module)
             self.memory["finished"] = trainer.should_stop = True  # validates once more, then ends
         elif step % self.evaluation.every_steps:
             # Where a validation follows at once, its end is when to save.
@@ -151,17 +149,13 @@ class Recorder(pl.Callback):
             if signum:
                 raise Interrupted(signum)
 
-    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Make sure that what is validated has not diverged."""
-        self._log_training(trainer.global_step, trainer, module)
-
     def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
         """Let a signal through: the run goes on from the checkpoint before this validation."""
         self.check()
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Record the scores, keep the best weights, and save."""
-        step, scores = trainer.global_step, module.evaluated()
+        step, scores = trainer.global_step, module.scores
         if not all(map(math.isfinite, scores.values())):
             raise Diverged(step)
         now = time.perf_counter()
@@ -179,6 +173,8 @@ class Recorder(pl.Callback):
                     {"state_dict": state, "step": step}, self.folder.checkpoints / name
                 )
             self.memory["best"] = {"step": step, "score": score, "file": name, "metrics": scores}
+        if trainer.should_stop:  # another callback ends the run here
+            self.memory["finished"] = True
         self._save(trainer)
         self._clock = time.perf_counter()
         self.check()
@@ -204,18 +200,16 @@ class Recorder(pl.Callback):
         if self.ranks.world_size > 1 or self.interruption.left:
             self.interruption.listen()
 
-    def _log_training(self, step: int, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if not self._losses:
+    def _log_training(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        step, values = trainer.global_step, module.log_training()
+        if not values:
             return
-        loss = float(self.ranks.mean(torch.stack(self._losses)).mean())
-        self._losses.clear()
-        if not math.isfinite(loss):
+        if not math.isfinite(values["train/loss"]):
             raise Diverged(step)
-        values = {"train/loss": loss, "train/learning_rate": self._learning_rate}
-        if module.gradient_norm is not None:
-            norm = float(module.gradient_norm)
-            values["train/gradient_norm"] = norm if math.isfinite(norm) else sys.float_info.max
         self._write(step, values)
+        if step % self.run.log_every_steps:  # at others Lightning hands them on itself
+            for logger in trainer.loggers:
+                logger.log_metrics(values, step)
 
     def _write(self, step: int, values: dict[str, float]) -> None:
         if not self.writes:
@@ -223,17 +217,16 @@ class Recorder(pl.Callback):
         seconds = round(self.memory["train_seconds"], 3)
         self._metrics.write(json.dumps({"step": step, "seconds": seconds, **values}) + "\n")
         self._metrics.flush()
-        if self.writer is not None:
-            for name, value in values.items():
-                self.writer.add_scalar(name, value, step)
         self.report(step, values)
 
     def _save(self, trainer: pl.Trainer) -> None:
         """Save a checkpoint to resume from; the last two stay, in case one is damaged."""
         if self.writes:
             os.fsync(self._metrics.fileno())
-        if self._losses and self.ranks.world_size > 1:  # a checkpoint is all ranks', its losses too
-            self._losses = list(self.ranks.mean(torch.stack(self._losses)))
+            for logger in trainer.loggers:
+                logger.save()
+                if isinstance(logger, TensorBoardLogger):
+                    logger.experiment.flush()
         # Called by all ranks, written by the first; the others wait for it.
         trainer.save_checkpoint(self.folder.checkpoints / f"step-{trainer.global_step:09d}.ckpt")
         self._last_checkpoint = time.perf_counter()

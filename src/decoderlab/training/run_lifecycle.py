@@ -45,7 +45,7 @@ def execute(
         Interrupted: by a signal, once the run's state is on the disk.
         ConfigError: if other code has left a result or checkpoints, without `allow_drift`.
     """
-    ranks = Ranks.of(prepared.config.run)
+    ranks = Ranks.of(prepared.config.trainer)
     lock = nullcontext() if ranks.rank else _acquired(prepared.folder, wait)
     if lock is None:
         return "RUNNING"
@@ -79,14 +79,14 @@ def _locked(
     left = before in ("FAILED", "DIVERGED") and not retry
     changed = [] if left or ranks.rank else changed_code(folder, prepared.config)
     if changed and not allow_drift:
-        ranks.terminal("FAILED")  # lets go of ranks that wait for a message
+        ranks.broadcast("FAILED")  # lets go of ranks that wait for a message
         raise ConfigError(
             f"{folder.path} was made by other code: {', '.join(changed)}; delete that folder to "
             "train it anew, give another run.output_dir, or take it as it is with "
             "study.allow_drift=true, which is recorded"
         )
     done = before == "FINISHED" and _has_result(folder)
-    if terminal := ranks.terminal(before if done or left else None):
+    if terminal := ranks.broadcast(before if done or left else None):
         return terminal
     status, details = _attempt(prepared, interruption, report, ranks)
     if not ranks.rank:

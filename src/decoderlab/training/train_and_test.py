@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
+from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from decoderlab.common.progress import say
@@ -23,6 +25,7 @@ from decoderlab.data.task import Task
 from decoderlab.data.task_data import counts_text
 from decoderlab.layers.equations import as_text, equations_of
 from decoderlab.metrics.signature import signature
+from decoderlab.records.loggers import hyperparameters, make_loggers
 from decoderlab.records.run_folder import (
     AtomicCheckpointIO,
     Invalid,
@@ -34,10 +37,10 @@ from decoderlab.records.run_folder import (
 from decoderlab.records.run_result import DataSummary, Environment, Metrics, RunResult
 from decoderlab.records.tensorboard import write_summary
 from decoderlab.training import cost
-from decoderlab.training.assembly import build_model
+from decoderlab.training.assembly import build_callbacks, build_model
 from decoderlab.training.distributed import Ranks
 from decoderlab.training.interruption import Interruption
-from decoderlab.training.model_evaluation import load_best, measure_on, quiet
+from decoderlab.training.model_evaluation import load_best, quiet
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.prepared_run import Prepared
 from decoderlab.training.probes import probe
@@ -46,7 +49,7 @@ from decoderlab.training.recorder import Diverged, Recorder, Report
 T = TypeVar("T")
 
 
-class Tested(NamedTuple):
+class SplitScores(NamedTuple):
     """The scores of the test split, and the seconds that they took."""
 
     scores: dict[str, float]
@@ -78,7 +81,6 @@ def train_and_test(
     if not ranks.rank:
         _describe(prepared)
     model = build_model(config, task)
-    model.ranks = ranks
     recorder = Recorder(
         folder=folder,
         run=config.run,
@@ -89,19 +91,20 @@ def train_and_test(
         report=report,
         ranks=ranks,
     )
-    with quiet():
-        trainer = make_trainer(config, recorder, folder.path)
     checkpoint = ranks.broadcast(None if ranks.rank else _newest_valid(folder))
-    recorder.open(0 if checkpoint is None else _resume(recorder, checkpoint))
+    step = 0 if checkpoint is None else _resume(recorder, checkpoint)
+    with quiet():
+        loggers = make_loggers(config, folder.path, prepared.run_id, step)
+        callbacks = [*build_callbacks(config, task), recorder]
+        trainer = make_trainer(config, ranks, callbacks, loggers, folder.path)
+    recorder.open(step)
     try:
         tested = _fit_and_test(trainer, model, task, recorder, checkpoint)
         if ranks.rank:
             return None
         _write_predictions(folder, task, model)
         probed = _probed(folder, task, model)
-        if recorder.writer is not None:
-            shown = config.run.num_samples
-            write_summary(recorder.writer, config, tested.scores, folder.predictions, shown)
+        _finish_events(config, folder, loggers)
     finally:
         recorder.close()
     return _result(prepared, model, recorder, trainer, probed, started, tested)
@@ -110,7 +113,7 @@ def train_and_test(
 def _resume(recorder: Recorder, checkpoint: Path) -> int:
     """Give the recorder what a checkpoint kept; return the checkpoint's step."""
     saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    recorder.load_state_dict(next(iter(saved["callbacks"].values())))
+    recorder.load_state_dict(saved["callbacks"][recorder.state_key])
     say(f"going on from update {saved['global_step']}")
     return saved["global_step"]
 
@@ -121,22 +124,20 @@ def _fit_and_test(
     task: Task,
     recorder: Recorder,
     checkpoint: Path | None,
-) -> Tested:
+) -> SplitScores:
     """Train to the end of the budget, then test the best weights."""
     with quiet():
         if not recorder.memory["finished"]:
-            measure_on(model, task, "validation")
             trainer.fit(model, datamodule=task, ckpt_path=checkpoint, weights_only=True)
         load_best(model, recorder.folder, recorder.memory["best"]["file"])
-        measure_on(model, task, "test")
         recorder.check()
         started = time.perf_counter()
         trainer.test(model, datamodule=task, verbose=False)
     seconds = time.perf_counter() - started
-    scores = model.evaluated()
+    scores = model.scores
     if not all(map(math.isfinite, scores.values())):
         raise Diverged(recorder.memory["last"]["step"])
-    return Tested(scores, seconds)
+    return SplitScores(scores, seconds)
 
 
 def _result(
@@ -146,7 +147,7 @@ def _result(
     trainer: pl.Trainer,
     probed: dict[str, Any] | None,
     started: float,
-    tested: Tested,
+    tested: SplitScores,
 ) -> RunResult:
     """Return what became of a run whose model has just been tested."""
     config, task, memory = prepared.config, prepared.task, recorder.memory
@@ -198,30 +199,56 @@ def _result(
     )
 
 
-def make_trainer(config: RunConfig, recorder: Recorder, root: Path) -> pl.Trainer:
-    """Return a Trainer that leaves records, progress and checkpoints to the recorder."""
-    run, ranks = config.run, recorder.ranks
+def make_trainer(
+    config: RunConfig,
+    ranks: Ranks,
+    callbacks: Sequence[pl.Callback],
+    loggers: Sequence[Logger],
+    root: Path,
+) -> pl.Trainer:
+    """Return a Trainer that leaves records, progress and checkpoints to the recorder.
+
+    Args:
+        config: of the run.
+        ranks: its processes.
+        callbacks: the recorder last.
+        loggers: none, or some.
+        root: its folder.
+    """
+    trainer = config.trainer
     alone = ranks.world_size == 1
+    free = {"deterministic": False} | trainer.further.to_dict()
     return pl.Trainer(
-        accelerator=run.accelerator,
-        devices=run.devices,
-        num_nodes=run.num_nodes,
-        strategy="auto" if alone else run.strategy.replace("auto", "ddp"),
+        **free,
+        accelerator=trainer.accelerator,
+        devices=trainer.devices,
+        num_nodes=trainer.num_nodes,
+        strategy="auto" if alone else trainer.strategy.replace("auto", "ddp"),
         precision=PRECISIONS[config.training.precision],
         # The stream of batches is endless; the recorder says when the budget is used up.
         max_epochs=-1,
-        val_check_interval=config.evaluation.every_steps,
+        val_check_interval=config.evaluation.every_steps * trainer.accumulated,  # in batches
         check_val_every_n_epoch=None,
+        log_every_n_steps=config.run.log_every_steps,
         num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[recorder],
+        logger=list(loggers) or False,
+        enable_checkpointing=any(isinstance(one, Checkpoint) for one in callbacks),
+        enable_progress_bar=any(isinstance(one, ProgressBar) for one in callbacks),
+        enable_model_summary=any(isinstance(one, ModelSummary) for one in callbacks),
+        callbacks=list(callbacks),
         # Alone, it says so: Lightning would take a cluster's job for one of many processes.
         plugins=[AtomicCheckpointIO(), ranks.environment or LightningEnvironment()],
         default_root_dir=root,
     )
+
+
+def _finish_events(config: RunConfig, folder: RunFolder, loggers: Sequence[Logger]) -> None:
+    """Add to TensorBoard's events what only a finished run has."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            shown = config.run.num_samples
+            write_summary(logger.experiment, hyperparameters(config), folder.predictions, shown)
+            logger.finalize("success")
 
 
 def _describe(prepared: Prepared) -> None:

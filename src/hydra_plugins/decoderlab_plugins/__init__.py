@@ -64,6 +64,8 @@ class StudySweeper(BasicSweeper):
         from decoderlab.studies.execution.launchers import starter
         from decoderlab.studies.execution.sweep import launch
 
+        if self.config is None or self.hydra_context is None or self.launcher is None:
+            raise RuntimeError("sweep was called before setup; Hydra calls setup first")
         settings = OmegaConf.to_container(self.config.study, resolve=True)
         start, jobs = starter(self.launcher, self.max_batch_size)
         process.sweep_exit_code = launch(

@@ -147,7 +147,7 @@ class Matcher:
         if draft.row == baseline.row:
             return
         batches = task.train_dataloader().batches_per_epoch
-        steps = baseline.config.training.total_steps(batches)
+        steps = baseline.config.total_steps(batches)
         sizes = {one.config.training.batch_size for one in (draft, baseline)}
         if steps is None or len(sizes) > 1:
             raise ConfigError(

@@ -12,8 +12,8 @@ from typing import Any
 from filelock import FileLock
 
 from decoderlab.common.errors import ConfigError
-from decoderlab.config.resolution import canonical
 from decoderlab.config.run_config import RunConfig, section
+from decoderlab.config.run_identity import canonical
 from decoderlab.config.study_settings import TUNING, Budget, Study
 from decoderlab.records.run_folder import write_text
 

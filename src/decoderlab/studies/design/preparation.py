@@ -16,8 +16,8 @@ from decoderlab.common import require
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.progress import track
 from decoderlab.config.messages import explain
-from decoderlab.config.resolution import canonical, run_id
 from decoderlab.config.run_config import RunConfig
+from decoderlab.config.run_identity import canonical, run_id
 from decoderlab.config.study_settings import Study
 from decoderlab.data.task import Task
 from decoderlab.layers.equations import count
@@ -244,7 +244,7 @@ class _Maker:
                     f"{score.record()}; rename it in one of them"
                 )
         batches = task.train_dataloader().batches_per_epoch
-        draft.steps = draft.config.training.total_steps(batches)
+        draft.steps = draft.config.total_steps(batches)
 
     def planned(self, drafts: Sequence[Draft]) -> Planned:
         """Leave out what is the same run, look at what is on the disk, and time the rest."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from decoderlab.config.resolution import canonical
 from decoderlab.config.run_config import RunConfig
+from decoderlab.config.run_identity import canonical
 from decoderlab.data.task import Task
 from decoderlab.training.assembly import build_model
 

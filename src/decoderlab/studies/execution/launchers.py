@@ -45,7 +45,7 @@ def starter(launcher: Any, max_batch_size: int | None) -> tuple[Start, int]:
     if not hasattr(launcher, "time_limit_seconds"):
         return lambda jobs, plan: _start_with(launcher, jobs, plan), _guess_jobs(launcher)
     limit = launcher.time_limit_seconds
-    number, gpus = launcher.jobs, visible_gpus(launcher.config.run)
+    number, gpus = launcher.jobs, visible_gpus(launcher.config.trainer)
     if number is None:
         number = len(gpus) or _cores(launcher.config.run)
     for name, value, kinds in (("jobs", number, int), ("time_limit_seconds", limit, int | float)):
@@ -67,13 +67,13 @@ def starter(launcher: Any, max_batch_size: int | None) -> tuple[Start, int]:
     return start, number
 
 
-def visible_gpus(run: Any) -> list[str]:
+def visible_gpus(trainer: Any) -> list[str]:
     """Return what to set CUDA_VISIBLE_DEVICES to for each GPU; [] for runs on the CPU.
 
     Args:
-        run: the section of the config, as Hydra has it.
+        trainer: the section of the config, as Hydra has it.
     """
-    if run.accelerator == "cpu" or not torch.cuda.is_available():
+    if trainer.accelerator == "cpu" or not torch.cuda.is_available():
         return []
     given = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
     return given or [str(number) for number in range(torch.cuda.device_count())]

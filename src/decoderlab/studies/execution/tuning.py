@@ -23,8 +23,8 @@ from decoderlab.common.errors import ConfigError, LaunchError
 from decoderlab.common.progress import say
 from decoderlab.common.randomness import stream_seed
 from decoderlab.config.messages import explain
-from decoderlab.config.resolution import canonical
 from decoderlab.config.run_config import RunConfig
+from decoderlab.config.run_identity import canonical
 from decoderlab.config.study_settings import TUNING, Study, Tuning
 from decoderlab.metrics.score import Score
 from decoderlab.metrics.shipped import recorded_scores

@@ -1,47 +1,19 @@
-"""From a command line's settings to a run's config, and from that to the id of the run."""
+"""The id of a run: a digest of what its result depends on."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-
 from decoderlab.common.completion import find_target, targets_in
-from decoderlab.common.errors import ConfigError
-from decoderlab.common.folders import conf_dir
 from decoderlab.config.code_identity import foreign_code, own_name
-from decoderlab.config.messages import explain
 from decoderlab.config.run_config import RunConfig
 
 # Raised when what a run id covers or means changes, so that old runs are not taken for new ones.
-FORMAT = 4
-
-
-def compose_config(overrides: Sequence[str]) -> RunConfig:
-    """Return the config that a command line of these settings would give, without one.
-
-    Args:
-        overrides: as for decoderlab-train: `["task=echo", "decoder=luong", "seed=1"]`.
-
-    Raises:
-        ConfigError: for a setting that cannot be read, or as `RunConfig.from_composed`.
-
-    Example:
-        >>> compose_config(["task=echo", "decoder=luong", "seed=3"]).choices.decoder
-        'luong'
-    """
-    try:
-        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            composed = hydra.compose("train", list(overrides), return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explain(error)) from error
-    return RunConfig.from_composed(composed, composed.hydra.runtime.choices)
+FORMAT = 5
 
 
 def run_id(config: RunConfig, fingerprint: str) -> str:

@@ -1,0 +1,38 @@
+"""From a command line's settings to a run's config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from decoderlab.common.errors import ConfigError
+from decoderlab.common.folders import conf_dir
+from decoderlab.config.messages import explain
+from decoderlab.config.run_config import RunConfig
+
+
+def compose_config(overrides: Sequence[str]) -> RunConfig:
+    """Return the config that a command line of these settings would give, without one.
+
+    Args:
+        overrides: as for decoderlab-train: `["task=echo", "decoder=luong", "seed=1"]`.
+
+    Returns:
+        The config, complete and checked.
+
+    Raises:
+        ConfigError: for a setting that cannot be read, or as `RunConfig.from_composed`.
+
+    Example:
+        >>> compose_config(["task=echo", "decoder=luong", "seed=3"]).choices.decoder
+        'luong'
+    """
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            composed = hydra.compose("train", list(overrides), return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error)) from error
+    return RunConfig.from_composed(composed, composed.hydra.runtime.choices)

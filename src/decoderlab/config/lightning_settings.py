@@ -1,0 +1,222 @@
+"""What a config says to Lightning: arguments of its Trainer, its loggers and its callbacks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from decoderlab.common import require
+from decoderlab.common.completion import complete, find_target, is_part
+from decoderlab.common.errors import ConfigError
+from decoderlab.config.part_settings import PartSettings
+
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
+# Arguments of the Trainer that a run sets itself, and what to give instead.
+OURS = {
+    "max_steps": "training.max_steps",
+    "max_epochs": "training.max_epochs",
+    "max_time": "training.max_seconds",
+    "min_steps": "training.max_steps",
+    "min_epochs": "training.max_epochs",
+    "precision": "training.precision",
+    "gradient_clip_val": "training.gradient_clip_norm",
+    "gradient_clip_algorithm": "training.gradient_clip_norm",
+    "val_check_interval": "evaluation.every_steps",
+    "check_val_every_n_epoch": "evaluation.every_steps",
+    "log_every_n_steps": "run.log_every_steps",
+    "default_root_dir": "run.output_dir",
+    "logger": "logger=NAME",
+    "callbacks": "callbacks=NAME",
+    "enable_checkpointing": "+callbacks.NAME._target_=pytorch_lightning.callbacks.ModelCheckpoint",
+    "enable_model_summary": "+callbacks.NAME._target_=pytorch_lightning.callbacks.ModelSummary",
+    "enable_progress_bar": "nothing: a run shows its progress",
+    "num_sanity_val_steps": "nothing: validation is checked when the run is prepared",
+    "plugins": "trainer.strategy",
+    "fast_dev_run": "debug=fast",
+    "overfit_batches": "task.num_train",
+    "reload_dataloaders_every_n_epochs": "nothing: batches are one stream",
+    "use_distributed_sampler": "nothing: the data divide themselves among processes",
+    "barebones": "logger=none",
+}
+# They say where a run is computed or what is shown of it. Results agree up to rounding.
+WITHOUT_EFFECT = frozenset(
+    {"accelerator", "devices", "num_nodes", "strategy", "profiler", "detect_anomaly"}
+)
+# They read and write nothing that training or selection depends on. All others count.
+WATCHING = frozenset(
+    {
+        "DeviceStatsMonitor",
+        "LearningRateMonitor",
+        "ModelCheckpoint",
+        "ModelSummary",
+        "ProgressBar",
+        "RichModelSummary",
+        "RichProgressBar",
+        "ThroughputMonitor",
+        "TQDMProgressBar",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings:
+    """Further arguments of Lightning's Trainer.
+
+    Several processes divide each batch among them, so that a result is that of one process up to
+    rounding; what dropout and scheduled sampling draw differs too.
+
+    Args:
+        accelerator: `auto`, `cpu` or `gpu`.
+        devices: processes on each machine that train one model, each with a GPU of its own or on
+            the CPU, at least 1; torchrun or srun starts them.
+        num_nodes: machines, at least 1; they share `run.output_dir`.
+        strategy: Lightning's, for several processes: `auto` and `ddp` exchange all gradients;
+            `ddp_find_unused_parameters_true` is for a model that does not use some of its weights
+            in every update.
+        further: what else the Trainer takes, but for `OURS`.
+    """
+
+    accelerator: str
+    devices: int
+    num_nodes: int
+    strategy: str
+    further: PartSettings
+
+    def __post_init__(self) -> None:
+        require.choice("accelerator", self.accelerator, ("auto", "cpu", "gpu"))
+        require.at_least("devices", self.devices, 1)
+        require.at_least("num_nodes", self.num_nodes, 1)
+        require.choice("strategy", self.strategy, STRATEGIES)
+        if self.further:
+            # Lightning is imported for them alone: reading a config should not take seconds.
+            from pytorch_lightning import Trainer
+
+            known = list(inspect.signature(Trainer).parameters)
+            for name in self.further:
+                if name in OURS:
+                    raise ValueError(f"{name} is set by the run itself; give {OURS[name]}")
+                require.choice("an argument of the Trainer", name, known)
+        require.at_least("accumulate_grad_batches", self.accumulated, 1)
+
+    @classmethod
+    def of(cls, given: Any) -> TrainerSettings:
+        """Return the settings of a config's section, checked.
+
+        Args:
+            given: a mapping of all arguments.
+
+        Raises:
+            ConfigError: for anything missing, unknown, of the wrong type or out of range.
+        """
+        if not isinstance(given, Mapping):
+            raise ConfigError("trainer is missing; leave it in the config")
+        own = [field.name for field in fields(cls) if field.name != "further"]
+        further = {name: value for name, value in given.items() if name not in own}
+        named = {name: given[name] for name in own if name in given}
+        try:
+            return cls(
+                **complete("trainer", cls, named, ("further",)), further=PartSettings(further)
+            )
+        except ValueError as error:
+            raise ConfigError(f"trainer: {error}") from error
+
+    @property
+    def accumulated(self) -> int:
+        """Batches whose gradients are summed up for an update."""
+        return self.further.get("accumulate_grad_batches", 1)
+
+    def changing(self) -> dict[str, Any]:
+        """Return the arguments that a result may depend on."""
+        return {
+            name: value
+            for name, value in self.further.to_dict().items()
+            if name not in WITHOUT_EFFECT
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all arguments, as they stand in a config."""
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: own[name] for name in own if name != "further"} | self.further.to_dict()
+
+
+def named_parts(group: str, given: Any) -> dict[str, Any]:
+    """Return the parts of a group by their names; {} where there are none.
+
+    Raises:
+        ConfigError: for anything that names no class.
+    """
+    parts = given or {}
+    if not isinstance(parts, Mapping):
+        raise ConfigError(f"{group} is {given!r}; choose it: {group}=NAME, or {group}=none")
+    parts = {name: part for name, part in parts.items() if part is not None}
+    for name, part in parts.items():
+        if not is_part(part):
+            raise ConfigError(
+                f"{group}.{name} is {part!r}, which names no class; choose a YAML: {group}=NAME, "
+                f"or give +{group}.{name}._target_=package.Class"
+            )
+    return parts
+
+
+def completed_loggers(given: Any) -> dict[str, Any]:
+    """Return the loggers of a config, checked; where they write is filled in when they are made.
+
+    Raises:
+        ConfigError: for a setting that a logger does not have.
+    """
+    return {
+        name: {"_target_": part["_target_"]}
+        | {
+            key: value
+            for key, value in _completed(f"logger.{name}", part, ("save_dir",)).items()
+            if key in part
+        }
+        for name, part in named_parts("logger", given).items()
+    }
+
+
+def completed_callbacks(given: Any, select: str | None) -> dict[str, Any]:
+    """Return the callbacks of a config with the defaults of their classes.
+
+    Args:
+        given: parts by name. Where `monitor` is null it is the validation score that selects the
+            step; where `mode` is null it follows from that score when the callback is made.
+        select: the score that selects the step.
+
+    Raises:
+        ConfigError: for a setting that a callback does not have, or one that it lacks.
+    """
+    completed = {}
+    for name, part in named_parts("callbacks", given).items():
+        part = dict(part)
+        if "monitor" in part and part["monitor"] is None:
+            part["monitor"] = f"validation/{select}"
+        left_open = {"mode": part.pop("mode")} if part.get("mode", "") is None else {}
+        settings = _completed(f"callbacks.{name}", part, ())
+        plain = {key: value for key, value in settings.items() if key in part or _is_plain(value)}
+        completed[name] = {"_target_": part["_target_"], **plain, **left_open}
+    return completed
+
+
+def changing_callbacks(callbacks: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the callbacks that a result may depend on."""
+    return {
+        name: part
+        for name, part in callbacks.items()
+        if not (
+            part["_target_"].startswith("pytorch_lightning.")
+            and part["_target_"].split(".")[-1] in WATCHING
+        )
+    }
+
+
+def _completed(group: str, part: Mapping[str, Any], injected: tuple[str, ...]) -> dict[str, Any]:
+    settings = {key: value for key, value in part.items() if key != "_target_"}
+    given = tuple(name for name in injected if name not in settings)
+    return complete(group, find_target(group, part["_target_"]), settings, given)
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)

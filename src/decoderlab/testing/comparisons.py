@@ -1,0 +1,286 @@
+"""How the checks see differences, gradients and randomness."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from decoderlab.contract import Encoded
+from decoderlab.testing.encodings import floats
+
+TINY = 1e-10
+
+
+class Seen(Exception):  # noqa: N818 - not an error of the battery
+    """What a check saw that must not be."""
+
+
+class Skipped(Exception):  # noqa: N818 - not an error either
+    """Why a check does not apply."""
+
+
+def gap_between(one: Tensor, other: Tensor) -> float:
+    """Return the largest difference; infinite where there is no number."""
+    if one.shape != other.shape:
+        raise Seen(f"shapes {tuple(one.shape)} and {tuple(other.shape)} should be equal")
+    if not one.numel():
+        return 0.0
+    same = (one == other) & one.isinf()  # a logit of -inf is what it is
+    gap = float((one - other).masked_fill(same, 0.0).detach().abs().max())
+    return gap if gap == gap else float("inf")
+
+
+def encoded_gap(one: Encoded, other: Encoded) -> float:
+    """Return the largest difference between two encodings."""
+    return max(gap_between(*parts) for parts in zip(floats(one), floats(other), strict=True))
+
+
+def scalar(values: Tensor) -> Tensor:
+    """Return a number that depends on every value, each in its own way."""
+    values = values.masked_fill(values.isinf(), 0.0)
+    weights = torch.linspace(-1, 1, values.numel(), dtype=values.dtype).reshape(values.shape)
+    return (values.square() * weights).sum() + (values * weights.flip(-1)).sum()
+
+
+def dense(gradient: Tensor | None) -> Tensor | None:
+    """Return a gradient as an ordinary tensor: that of a sparse embedding is none."""
+    return gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient
+
+
+def carries(leaf: Tensor) -> bool:
+    """Whether any gradient reached a leaf."""
+    gradient = dense(leaf.grad)
+    return gradient is not None and bool(gradient.abs().sum() > 0)
+
+
+def check_gradients(module: nn.Module) -> list[str]:
+    """Return the trained parameters without a gradient; raise Seen for one that is not finite."""
+    without = []
+    for name, parameter in module.named_parameters():
+        gradient = dense(parameter.grad)
+        if not parameter.requires_grad:
+            continue
+        if gradient is not None and not gradient.isfinite().all():
+            raise Seen(f"the gradient of {name} is not finite")
+        if not carries(parameter):
+            without.append(name)
+    return without
+
+
+Leaves = Sequence[tuple[str, Tensor]]
+
+
+def check_derivatives(values: Callable[[], Tensor], leaves: Leaves, where: str = "") -> None:
+    """Raise Seen unless gradients are what finite differences say.
+
+    Args:
+        values: computes a tensor from the leaves as they are; all of it is looked at.
+        leaves: the tensors that want a gradient, each with its name.
+        where: for the message.
+    """
+    # A kink may lie in one direction's way, hardly in that of three.
+    for width, seed in ((1e-5, 0), (1e-6, 1), (1e-6, 2)):
+        if not _derivative_is_wrong(values, leaves, width, seed):
+            return
+    wrong = [leaf[0] for leaf in leaves if _derivative_is_wrong(values, [leaf], 1e-6, 3)]
+    names = ", ".join(dict.fromkeys(wrong or [name for name, _ in leaves]))
+    raise Seen(f"{where}the gradient of {names} is not the derivative")
+
+
+def _derivative_is_wrong(
+    values: Callable[[], Tensor], leaves: Leaves, width: float, seed: int
+) -> bool:
+    generator = torch.Generator().manual_seed(seed)
+    tensors = [leaf for _, leaf in leaves]
+    outputs = values()
+    weights = torch.randn(outputs.shape, generator=generator, dtype=outputs.dtype)
+    infinite = outputs.isinf()  # as what is never generated may be
+    directions = [torch.randn(one.shape, generator=generator, dtype=one.dtype) for one in tensors]
+    norm = sum(float(one.square().sum()) for one in directions) ** 0.5
+    loss, told = (outputs.masked_fill(infinite, 0.0) * weights).sum(), 0.0
+    if loss.requires_grad:
+        gradients = torch.autograd.grad(loss, tensors, allow_unused=True)
+        told = sum(
+            float((dense(gradient) * direction).sum()) / norm
+            for gradient, direction in zip(gradients, directions, strict=True)
+            if gradient is not None
+        )
+    ends, kept = [], [one.detach().clone() for one in tensors]
+    with torch.no_grad():
+        for sign in (1, -1):
+            for tensor, middle, direction in zip(tensors, kept, directions, strict=True):
+                tensor.copy_(middle + sign * width / norm * direction)
+            ends.append(values())
+        for tensor, middle in zip(tensors, kept, strict=True):
+            tensor.copy_(middle)
+    # Outputs are subtracted before they are summed, so that little is lost to rounding.
+    gaps = (ends[0] - ends[1]).masked_fill(infinite, 0.0)
+    seen = float((gaps * weights).sum()) / (2 * width)
+    return not abs(seen - told) <= 1e-7 + 1e-6 * abs(seen)
+
+
+def check_saving(
+    build: Callable[[int], nn.Module], outputs: Callable[[nn.Module], Sequence[Tensor]]
+) -> None:
+    """Raise Seen if a module with the saved weights of another gives something else.
+
+    Args:
+        build: makes a module, drawing with a seed; the other one is drawn with another.
+        outputs: all that is compared, in evaluation first and then in training.
+    """
+    module, file = build(0), io.BytesIO()
+    torch.manual_seed(101)  # what is drawn at the first call is not drawn again
+    outputs(module)  # what is gathered in training must be saved as well
+    torch.save(module.eval().state_dict(), file)
+    file.seek(0)
+    other = build(1)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    torch.manual_seed(202)
+    if any(map(gap_between, outputs(other), outputs(module))):
+        raise Seen(
+            "another module with the saved weights gives other outputs; is something drawn or "
+            "gathered that is no parameter and no persistent buffer?"
+        )
+
+
+def check_following(
+    build: Callable[[int], nn.Module], outputs: Callable[[nn.Module], Sequence[Tensor]]
+) -> None:
+    """Raise Seen unless new weights have all the effect that they have in a new module."""
+    module, fresh = build(0), build(1)
+    for mode in (True, False):
+        outputs(seeded(module.train(mode)))
+    values = fresh.state_dict()
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.copy_(values[name])
+    for name, buffer in module.named_buffers():
+        if name in values:
+            buffer.copy_(values[name])
+    if any(map(gap_between, outputs(module), outputs(fresh.eval()))):
+        raise Seen("after the weights have changed, outputs are not those of the new weights")
+
+
+def without_dropout(module: nn.Module) -> nn.Module:
+    """Return the module with torch's own dropout off."""
+    for part in module.modules():
+        if isinstance(part, nn.modules.dropout._DropoutNd):
+            part.p = 0.0
+        elif isinstance(getattr(part, "dropout", None), float):
+            part.dropout = 0.0
+    return module
+
+
+def seeded(module: nn.Module, step: int = 1, seed: int = 7, noise: int | None = None) -> nn.Module:
+    """Return the module as it is before the update after `step` others, its randomness seeded.
+
+    With the same inputs, two calls then drop out the same. `noise` is the seed of torch's own
+    generator, if that shall be another one.
+    """
+    torch.manual_seed(seed if noise is None else noise)
+    if hasattr(module, "at_step"):
+        module.at_step(step, seed=seed)
+    return module
+
+
+class _InsideDropout(TorchFunctionMode):
+    """Knows whether a function of torch's that drops out is running."""
+
+    inside = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, D105
+        drops = "dropout" in getattr(func, "__name__", "")
+        self.inside += drops
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            self.inside -= drops
+
+
+class SteadyNoise(TorchDispatchMode):
+    """Noise on features, dropout above all, is the same at each call; coins fall as they like.
+
+    A coin is a draw of one number a batch, a row, or a position.
+
+    Args:
+        sizes: of batch and sequences; a draw of no other sizes than these is one of coins.
+    """
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__()
+        self.sizes = {1, *sizes, sizes[0] * sizes[1]}
+        self.dropout = _InsideDropout()
+
+    def __enter__(self) -> SteadyNoise:
+        """Look at functions as well as at what they are made of."""
+        self.dropout.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *given: Any) -> None:
+        """Look no longer."""
+        super().__exit__(*given)
+        self.dropout.__exit__(*given)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, D105
+        made = func(*args, **(kwargs or {}))
+        drawn = made[0] if isinstance(made, tuple) else made
+        if torch.Tag.nondeterministic_seeded not in func.tags or not isinstance(drawn, Tensor):
+            return made
+        given = [*args, *(kwargs or {}).values()]
+        coin = self.sizes >= set(drawn.shape) and not self.dropout.inside
+        if coin or any(isinstance(one, torch.Generator) for one in given):
+            return made
+        after = torch.get_rng_state()
+        torch.manual_seed(11)
+        made = func(*args, **(kwargs or {}))
+        torch.set_rng_state(after)
+        return made
+
+
+def check_randomness(
+    module: nn.Module, outputs: Callable[[nn.Module], Sequence[Tensor]], sizes: tuple[int, ...]
+) -> None:
+    """Raise Seen for draws in evaluation, or coins in training that no seed was given for."""
+    module.eval()
+    before = outputs(module)
+    for _ in range(3):
+        if any(map(gap_between, outputs(module), before)):
+            raise Seen("in evaluation, the same inputs give other outputs at each call")
+    module.train()
+    before = outputs(seeded(module))
+    for _ in range(3):
+        if any(map(gap_between, outputs(seeded(module)), before)):
+            raise Seen(
+                "in training, outputs are not the same again with the same step, seed and seed of "
+                "torch; at_step must say what a schedule depends on, and seed what it draws"
+            )
+    with SteadyNoise(*sizes):
+        before = outputs(seeded(module, noise=0))
+        for noise in range(1, 6):
+            if any(map(gap_between, outputs(seeded(module, noise=noise)), before)):
+                raise Seen(
+                    "in training, a coin falls that nobody declared: something is drawn per batch, "
+                    "row or position; draw it from a generator that at_step seeds"
+                )
+
+
+@contextmanager
+def unchanged(what: dict[str, Any]) -> Iterator[None]:
+    """Raise Seen if any of the tensors that are named is changed in place."""
+    before = {name: tensor.clone() for name, tensor in what.items()}
+    yield
+    for name, tensor in what.items():
+        if not torch.equal(tensor, before[name]):
+            raise Seen(f"{name} is changed in place; work on a copy of what was handed in")
+
+
+def declared_feedback(decoder: nn.Module) -> Any:
+    """Return the declared `Feedback`, None where there is none."""
+    return getattr(decoder, "feedback", None)

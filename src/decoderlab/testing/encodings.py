@@ -1,0 +1,116 @@
+"""Encodings taken apart and put together again, whatever fields they have besides the promised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from decoderlab.contract import Encoded, State
+
+
+def transformed(encoded: Encoded, change: Callable[..., Any], *others: Encoded) -> Encoded:
+    """Return an encoding of the same type, with `change(tensor, axis of the rows)` of each tensor.
+
+    Args:
+        encoded: with any fields, and attributes, besides those of the contract.
+        change: gets the tensors of all encodings that are in the same field, then the axis.
+        others: more encodings of the same type.
+    """
+
+    def walk(axis: int, value: Any, *rest: Any) -> Any:
+        if isinstance(value, Tensor):
+            return change(value, *rest, axis)
+        axis = 1 if isinstance(value, State) else axis
+        if isinstance(value, tuple | list):
+            parts = [walk(axis, *one) for one in zip(value, *rest, strict=True)]
+            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        if isinstance(value, dict):
+            return {key: walk(axis, value[key], *(one[key] for one in rest)) for key in value}
+        return value
+
+    changed = walk(0, encoded, *others)
+    for name, value in getattr(encoded, "__dict__", {}).items():
+        setattr(changed, name, walk(0, value, *(getattr(one, name) for one in others)))
+    return changed
+
+
+def parts_of(state: State | None) -> list[Tensor]:
+    """Return all tensors of a state, hidden first."""
+    if state is None:
+        return []
+    return [part for part in (state.hidden, state.cell, *state.further) if part is not None]
+
+
+def floats(encoded: Encoded) -> tuple[Tensor, ...]:
+    """Return the tensors of an encoding that can carry gradients; memory, summary, state first."""
+    found: list[Tensor] = []
+
+    def note(tensor: Tensor, axis: int) -> Tensor:
+        if tensor.is_floating_point():
+            found.append(tensor)
+        return tensor
+
+    transformed(encoded, note)
+    return tuple(found)
+
+
+def with_floats(encoded: Encoded, values: tuple[Tensor, ...]) -> Encoded:
+    """Return the encoding with other tensors where `floats` has them."""
+    left = list(values)
+    return transformed(encoded, lambda one, axis: left.pop(0) if one.is_floating_point() else one)
+
+
+def as_leaves(encoded: Encoded) -> Encoded:
+    """Return a copy whose tensors are their own, and want a gradient where they can."""
+
+    def leaf(tensor: Tensor, axis: int) -> Tensor:
+        copied = tensor.detach().clone()
+        return copied.requires_grad_() if tensor.is_floating_point() else copied
+
+    return transformed(encoded, leaf)
+
+
+def without_gradients(encoded: Encoded) -> Encoded:
+    """Return a copy that wants no gradients."""
+    return transformed(encoded, lambda tensor, axis: tensor.detach().clone())
+
+
+def rows_of(encoded: Encoded, rows: list[int]) -> Encoded:
+    """Return some rows of an encoding, each as often as it is named."""
+    index = torch.tensor(rows)
+    return transformed(encoded, lambda tensor, axis: tensor.index_select(axis, index))
+
+
+def mixed(mine: Tensor, encoded: Encoded, other: Encoded) -> Encoded:
+    """Return the rows of `encoded` where `mine` (B,) is True, those of `other` elsewhere."""
+
+    def choose(one: Tensor, another: Tensor, axis: int) -> Tensor:
+        rows = mine.view(*[1] * axis, -1, *[1] * (one.dim() - axis - 1))
+        return torch.where(rows, one, another)
+
+    return transformed(encoded, choose, other)
+
+
+def padded(encoded: Encoded, extra: int) -> Encoded:
+    """Return the encoding with more masked positions."""
+    return _resized(encoded, encoded.memory_mask.shape[1] + extra)
+
+
+def trimmed(encoded: Encoded, num_positions: int) -> Encoded:
+    """Return the encoding with its first positions alone."""
+    return _resized(encoded, num_positions)
+
+
+def _resized(encoded: Encoded, num_positions: int) -> Encoded:
+    positions = encoded.memory_mask.shape
+
+    def resize(tensor: Tensor, axis: int) -> Tensor:
+        if axis == 1 or tensor.shape[:2] != positions or tensor is encoded.summary:
+            return tensor
+        more = num_positions - positions[1]
+        return nn.functional.pad(tensor, (0, 0) * (tensor.dim() - 2) + (0, more))
+
+    return transformed(encoded, resize)

@@ -1,0 +1,209 @@
+"""Every folder of examples/plugins: its command runs, its class passes its battery, and trains."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from decoderlab.cli import check
+from decoderlab.common import process
+from decoderlab.contract import TokenSpace
+from decoderlab.data.task import Task
+from tests.conftest import SMALL, TASKS, TINY, composed
+from tests.integration.cli import in_process
+
+ROOT = Path(__file__).parents[2]
+PLUGINS = ROOT / "examples" / "plugins"
+FOLDERS = sorted(path for path in PLUGINS.iterdir() if path.is_dir())
+YAMLS = sorted(PLUGINS.rglob("*.yaml"))
+# Every kind of extension has an example; a new kind is written here.
+KINDS = {
+    "bridge",
+    "cell",
+    "decoder",
+    "encoder",
+    "feedback",
+    "head",
+    "metric",
+    "score",
+    "task",
+}
+# Kinds that are part of neither an encoder nor a decoder, which is what the battery checks.
+BESIDE = {"metric", "task"}
+NARROW = SMALL | {"hidden_size": 8, "embedding_size": 8}
+
+
+@pytest.fixture(autouse=True)
+def _path(monkeypatch):
+    """Forget the folder that --config-dir has put on the path, and what was imported from it."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(process, "user_config_dir", None)
+    monkeypatch.chdir(ROOT)
+    yield
+    for path in PLUGINS.rglob("*.py"):
+        sys.modules.pop(path.stem, None)
+
+
+def of(kind: str, monkeypatch) -> object:
+    """Return the module of a plugin."""
+    monkeypatch.syspath_prepend(PLUGINS / kind)
+    (path,) = (PLUGINS / kind).glob("*.py")
+    return importlib.import_module(path.stem)
+
+
+def command_of(folder: Path) -> list[str]:
+    """Return the settings of the one command in a README, without its --config-dir."""
+    (line,) = re.findall(r"`(decoderlab-train .*)`", (folder / "README.md").read_text())
+    _, option, path, *settings = shlex.split(line)
+    assert (option, ROOT / path) == ("--config-dir", folder)
+    return settings
+
+
+def in_networks(settings: list[str]) -> list[str]:
+    """Return the settings of encoder and decoder."""
+    return [one for one in settings if re.match(r"\+?(encoder|decoder)\W", one)]
+
+
+def sizes(folder: Path, settings: list[str], monkeypatch) -> list[str]:
+    """Return the settings that make encoder and decoder small."""
+    monkeypatch.setattr(process, "user_config_dir", str(folder))
+    config = composed(*settings)
+    return [
+        f"{group}.{key}={size}"
+        for group in ("encoder", "decoder")
+        for key, size in NARROW.items()
+        if config[group].get(key) is not None
+    ]
+
+
+def test_every_kind_has_an_example():
+    assert {folder.name for folder in FOLDERS} == KINDS
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_folder_is_a_file_its_yamls_and_a_readme_of_three_lines(folder):
+    files = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    files = {path for path in files if "__pycache__" not in path.parts}
+    (code,) = (path for path in files if path.suffix == ".py")
+    assert len((folder / "README.md").read_text().splitlines()) == 3
+    yamls = {path for path in files if path.suffix == ".yaml"}
+    assert yamls
+    assert files == {code, Path("README.md")} | yamls
+    assert all(f"_target_: {code.stem}." in (folder / path).read_text() for path in yamls)
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=lambda path: str(path.relative_to(PLUGINS)))
+def test_a_yaml_says_what_it_is_and_how_it_is_run(path):
+    header = "".join(line for line in path.read_text().splitlines(True) if line.startswith("#"))
+    folder = path.relative_to(PLUGINS).parts[0]
+    assert "# decoderlab-train" in header
+    assert f"--config-dir examples/plugins/{folder}" in header
+    assert f"={path.stem}" in header
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_it_passes_the_battery(folder, monkeypatch, capsys):
+    settings = in_networks(command_of(folder))
+    named = {one.partition("=")[0] for one in settings} & {"encoder", "decoder"}
+    assert bool(named) == (folder.name not in BESIDE)
+    if named:
+        given = [*settings, *sizes(folder, settings, monkeypatch)]
+        arguments = ["decoderlab-check", *given, "--config-dir", str(folder)]
+        monkeypatch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit) as stop:
+            check.main()
+        printed = capsys.readouterr()
+        assert stop.value.code == 0, printed.out + printed.err
+        assert printed.out.count(" 0 failed") == len(named)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_its_command_trains(folder, monkeypatch, capfd, tmp_path):
+    settings = command_of(folder)
+    small = sizes(folder, settings, monkeypatch)
+    task = TASKS["echo"] if not any(one.startswith("task=") for one in settings) else ()
+    steps = ("training.max_steps=2", "evaluation.every_steps=1", "evaluation.beam_width=2")
+    arguments = (*task, *TINY, *small, *steps, f"run.output_dir={tmp_path}")
+    code = in_process(monkeypatch, "--config-dir", str(folder), *settings, *arguments)
+    assert code == 0, capfd.readouterr().err
+    (path,) = (tmp_path / "runs").iterdir()
+    assert json.loads((path / "result.json").read_text())["steps"] == 2
+    (code,) = folder.glob("*.py")
+    assert f"_target_: {code.stem}." in (path / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_examples_in_its_docstrings_hold(folder, monkeypatch):
+    assert doctest.testmod(of(folder.name, monkeypatch)).failed == 0
+
+
+def test_the_strength_of_the_cosine_is_of_the_query_and_lengths_do_not_count(monkeypatch):
+    score = of("score", monkeypatch).CosineScore(query_size=4, memory_size=3, least_strength=2)
+    query, memory = torch.randn(2, 5, 4), torch.randn(2, 6, 3)
+    scores = score(query, score.keys(memory))
+    assert torch.allclose(scores, score(query, score.keys(7 * memory)), atol=1e-6)
+    strength = 2 + torch.nn.functional.softplus(score.strength(query))
+    assert (scores.abs() <= strength + 1e-6).all()
+    own = score.project_query(query)
+    aligned = score(query, score.keys(own)).diagonal(dim1=1, dim2=2)
+    assert torch.allclose(aligned, strength.squeeze(-1), atol=1e-6)
+
+
+def test_a_mixture_is_of_normalised_softmaxes_and_of_a_higher_rank(monkeypatch):
+    make = of("head", monkeypatch).MixtureOfSoftmaxes
+    sizes = {"features_size": 2, "hidden_size": 2, "target_space": TokenSpace(30)}
+    features = torch.randn(40, 2, dtype=torch.float64)
+    ranks = {}
+    for number in (1, 4):
+        head = make(num_softmaxes=number, **sizes).double()
+        for parameter in head.parameters():
+            torch.nn.init.normal_(parameter, std=2)
+        outputs = head(features)
+        assert torch.allclose(outputs.exp().sum(-1), torch.ones(40, dtype=torch.float64))
+        ranks[number] = int(torch.linalg.matrix_rank(outputs, rtol=1e-6))
+    # Yang et al. 2018: the width, one for the bias and one for the normalisation.
+    assert ranks[1] <= 4 < ranks[4]
+
+
+def test_word_dropout_replaces_its_share_and_throws_the_coins_of_its_update(monkeypatch):
+    space = TokenSpace(9)
+    feedback = of("feedback", monkeypatch).WordDropout(target_space=space, ratio=0.4)
+    before = torch.randint(4, 9, (100, 50))
+    before[:, 0], before[:, -5:] = space.bos_id, space.pad_id
+    feedback.at_step(3, seed=5)
+    seen = feedback.inputs(before)
+    words = before >= 4
+    assert torch.equal(seen[~words], before[~words])
+    replaced = seen != before
+    assert (seen[replaced] == space.unk_id).all()
+    assert 0.35 < replaced.sum() / words.sum() < 0.45
+    assert not torch.equal(feedback.inputs(before), seen)
+    feedback.at_step(3, seed=5)
+    assert torch.equal(feedback.inputs(before), seen)
+
+
+def test_brackets_that_are_left_open_are_closed(monkeypatch):
+    module = of("task", monkeypatch)
+    settings = OmegaConf.to_container(OmegaConf.load(PLUGINS / "task/task/dyck.yaml"))
+    del settings["_target_"]
+    task = module.DyckTask(**settings)
+    assert isinstance(task, Task)
+    rows = [row for split in task.examples()[0].values() for row in split]
+    assert len({row.source for row in rows}) == len(rows) == 21500
+    assert {len(row.source) for row in rows} == set(range(1, 17))
+    for row in rows[:500]:
+        word = "".join([*row.source, *row.target])
+        while (shorter := re.sub(r"\(\)|\[\]|\{\}", "", word)) != word:
+            word = shorter
+        assert word == ""
+    with pytest.raises(ValueError, match="larger for 21500 different examples"):
+        module.DyckTask(**settings | {"max_length": 9})

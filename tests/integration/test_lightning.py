@@ -1,0 +1,423 @@
+"""Lightning as its users know it: loggers, callbacks, any Trainer, and runs from Python."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import json
+import random
+import sys
+import warnings
+from collections import Counter
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from pytorch_lightning.callbacks import EarlyStopping
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import decoderlab
+from decoderlab import RunFailed, load_run
+from decoderlab.common.errors import ConfigError
+from decoderlab.config.composition import compose_config
+from decoderlab.decoders import RecurrentDecoder
+from decoderlab.training.interruption import Interrupted
+from tests.conftest import TASKS, TINY, run, same, small, weights
+from tests.integration.test_run import interrupt_at
+
+STOPPING = (
+    "callbacks=early_stopping",
+    "callbacks.early_stopping.monitor=validation/loss",
+    "callbacks.early_stopping.patience=2",
+    "callbacks.early_stopping.min_delta=1000",  # nothing is an improvement
+    "training.max_steps=100",
+)
+
+
+class Counting(pl.Callback):
+    """Counts updates, and remembers its count."""
+
+    counted = 0
+
+    def on_train_batch_end(self, *_) -> None:
+        type(self).counted += 1
+
+    def state_dict(self) -> dict:
+        return {"counted": type(self).counted}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        type(self).counted = state_dict["counted"]
+
+
+class Watched(pl.Callback):
+    """Keeps what the trainer shows to callbacks."""
+
+    seen: list = []
+
+    def on_validation_end(self, trainer, module) -> None:
+        type(self).seen.append({k: float(v) for k, v in trainer.callback_metrics.items()})
+
+    on_test_end = on_validation_end
+
+
+def named(kind: type) -> str:
+    return f"+callbacks.mine._target_={__name__}.{kind.__name__}"
+
+
+def lines(prepared) -> list[dict]:
+    return [json.loads(line) for line in prepared.folder.metrics.read_text().splitlines()]
+
+
+def interrupted(prepared, monkeypatch, step: int) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, step)
+        with pytest.raises(Interrupted):
+            run(prepared)
+
+
+def overrides(tmp_path, *more: str) -> list[str]:
+    sizes = [
+        *small("encoder", "lstm")[1:],
+        "decoder=repeat_vector",
+        *small("decoder", "repeat_vector")[1:],
+    ]
+    return [*TASKS["echo"], *TINY, *sizes, f"run.output_dir={tmp_path}", *more]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    return decoderlab.train(overrides(folder)), folder
+
+
+# Loggers and callbacks in a run.
+
+
+def test_callbacks_see_what_the_module_logs(tiny):
+    Watched.seen = []
+    prepared = tiny(named(Watched), "run.log_every_steps=4")
+    assert run(prepared) == "FINISHED"
+    trained = {line["step"]: line for line in lines(prepared) if "train/loss" in line}
+    scored = {line["step"]: line for line in lines(prepared) if "validation/loss" in line}
+    assert list(trained) == [4, 5, 8, 10, 12]
+    *validations, tested = Watched.seen
+    for step, seen in zip((5, 10, 12), validations, strict=True):
+        for name, value in (trained[step] | scored[step]).items():
+            if name != "seconds":
+                assert seen[name] == pytest.approx(value, rel=1e-6), name
+    for name, value in prepared.folder.result().metrics.test.items():
+        assert tested[f"test/{name}"] == pytest.approx(value, rel=1e-6)
+
+
+def test_loggers_hold_each_step_once_after_an_interruption(tiny, monkeypatch):
+    prepared = tiny("logger=[tensorboard,csv]", "run.log_every_steps=3", "seed=2")
+    # Step 6 is logged, then lost with the process: the last checkpoint is that of step 5.
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 7)
+        patch.setattr("decoderlab.training.recorder.Recorder._save", _unless_at(7))
+        with pytest.raises(Interrupted):
+            run(prepared)
+    assert run(prepared) == "FINISHED"
+    expected = [
+        (line["step"], name)
+        for line in lines(prepared)
+        for name in line
+        if name not in ("step", "seconds")
+    ]
+    events = EventAccumulator(str(prepared.folder.events), size_guidance={"scalars": 0}).Reload()
+    for tag in ("train/loss", "train/learning_rate", "validation/exact_match"):
+        steps = [event.step for event in events.Scalars(tag)]
+        assert steps == [step for step, name in expected if name == tag]
+    with (prepared.folder.path / "csv/metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    logged = Counter(
+        (int(row["step"]), name)
+        for row in rows
+        for name, value in row.items()
+        if value and name.split("/")[0] in ("train", "validation")
+    )
+    assert logged == Counter(expected)
+    values = {int(row["step"]): row["train/loss"] for row in rows if row["train/loss"]}
+    for line in lines(prepared):
+        if "train/loss" in line:
+            assert float(values[line["step"]]) == pytest.approx(line["train/loss"], rel=1e-6)
+
+
+def _unless_at(step: int):
+    from decoderlab.training.recorder import Recorder
+
+    real = Recorder._save
+
+    def save(self, trainer):
+        if trainer.global_step != step:
+            real(self, trainer)
+
+    return save
+
+
+def test_early_stopping_finishes_a_run_wherever_it_was_interrupted(tiny, tmp_path, monkeypatch):
+    whole = tiny(*STOPPING, output_dir=tmp_path / "whole")
+    assert run(whole) == "FINISHED"
+    result = whole.folder.result()
+    # The first validation is the best there can be, and two more bring nothing.
+    assert result.steps == 15
+    assert result.best_step in (5, 10, 15)
+    for step in (3, 7, 12):
+        broken = tiny(*STOPPING, output_dir=tmp_path / f"broken{step}")
+        interrupted(broken, monkeypatch, step)
+        assert run(broken) == "FINISHED"
+        assert same(weights(whole), weights(broken))
+        assert broken.folder.result().metrics == result.metrics
+        assert broken.folder.result().steps == 15
+    # The process dies when training is over, and before the test.
+    late = tiny(*STOPPING, output_dir=tmp_path / "late")
+    with monkeypatch.context() as patch:
+        patch.setattr("decoderlab.training.train_and_test.load_best", lambda *_: 1 / 0)
+        assert run(late) == "FAILED"
+    assert run(late) == "FINISHED"
+    assert late.folder.result().steps == 15
+    assert late.folder.result().metrics == result.metrics
+
+
+def test_early_stopping_knows_which_way_is_better(tiny):
+    from decoderlab.training.assembly import build_callbacks
+
+    for monitor, mode in (("null", "max"), ("validation/loss", "min")):
+        prepared = tiny("callbacks=early_stopping", f"callbacks.early_stopping.monitor={monitor}")
+        (callback,) = build_callbacks(prepared.config, prepared.task)
+        assert isinstance(callback, EarlyStopping)
+        assert callback.mode == mode
+    assert prepared.config.callbacks["early_stopping"]["monitor"] == "validation/loss"
+
+
+def test_a_callback_of_ones_own_goes_on_with_its_state(tiny, monkeypatch):
+    Counting.counted = 0
+    prepared = tiny(named(Counting))
+    interrupted(prepared, monkeypatch, 7)
+    assert Counting.counted == 7
+    Counting.counted = 100  # what another process knows of it
+    assert run(prepared) == "FINISHED"
+    assert Counting.counted == 12
+
+
+def test_callbacks_and_a_trainers_arguments_name_a_run_where_they_change_it(tiny):
+    name = tiny().run_id
+    for without_effect in (
+        ("logger=csv",),
+        ("logger=[tensorboard,csv]",),
+        ("callbacks=learning_rate_monitor",),
+        ("+callbacks.c._target_=pytorch_lightning.callbacks.ModelCheckpoint",),
+        ("+trainer.profiler=simple", "+trainer.detect_anomaly=true"),
+    ):
+        assert tiny(*without_effect).run_id == name, without_effect
+    others = {
+        tiny(*given).run_id
+        for given in (
+            ("callbacks=early_stopping",),
+            ("callbacks=early_stopping", "callbacks.early_stopping.patience=5"),
+            (named(Counting),),
+            ("+trainer.accumulate_grad_batches=2",),
+        )
+    }
+    assert len(others | {name}) == 5
+    assert (
+        tiny("callbacks=early_stopping", "+callbacks.early_stopping.strict=true").run_id in others
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ["+trainer.max_epochs=3"],
+            "max_epochs is set by the run itself; give training.max_e",
+        ),
+        (["+trainer.logger=false"], "logger is set by the run itself; give logger=NAME"),
+        (["+trainer.determinstic=true"], "Did you mean deterministic"),
+        (["trainer.strategy=dpp"], "Did you mean ddp"),
+        (["callbacks=early_stopping", "callbacks.early_stopping.patience=x"], "patience is 'x'"),
+        (["callbacks=early_stopping", "+callbacks.early_stopping.patince=3"], "Did you mean pat"),
+        (
+            ["callbacks=early_stopping", "callbacks.early_stopping.monitor=validation/bleu"],
+            "validation of this task measures exact_match",
+        ),
+        (["+callbacks.mine._target_=decoderlab.layers.LSTM"], "callbacks.mine"),
+        (["+callbacks.mine=3"], "names no class"),
+        (["logger=csv", "+logger.csv.folder=x"], "logger.csv.folder is not a setting of CSVLogger"),
+    ],
+)
+def test_what_cannot_work_is_refused(tiny, given, message):
+    with pytest.raises(ConfigError, match=message):
+        tiny(*given)
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_a_logger_without_its_package_names_the_extra(tiny, monkeypatch, name):
+    monkeypatch.setattr("decoderlab.records.loggers._is_installed", lambda package: False)
+    with pytest.raises(ConfigError, match=rf"pip install 'decoderlab\[{name}\]'"):
+        tiny(f"logger={name}")
+
+
+def test_gradients_of_several_batches_make_an_update(tiny, tmp_path, monkeypatch):
+    settings = ("+trainer.accumulate_grad_batches=3", "encoder.dropout=0.3", "encoder.num_layers=2")
+    whole = tiny(*settings, output_dir=tmp_path / "whole")
+    assert run(whole) == "FINISHED"
+    result = whole.folder.result()
+    assert result.steps == 12
+    assert result.examples_seen > 2 * 12 * 16
+    steps = [line["step"] for line in lines(whole) if "train/loss" in line]
+    assert steps == list(range(1, 13))
+    assert [line["step"] for line in lines(whole) if "validation/loss" in line] == [5, 10, 12]
+    broken = tiny(*settings, output_dir=tmp_path / "broken")
+    interrupted(broken, monkeypatch, 7)
+    assert run(broken) == "FINISHED"
+    assert same(weights(whole), weights(broken))
+    assert broken.folder.result().examples_seen == result.examples_seen
+
+
+# A finished run in a notebook.
+
+
+def quiet_trainer(tmp_path, **arguments) -> pl.Trainer:
+    shown = {"enable_progress_bar": False, "enable_model_summary": False}
+    return pl.Trainer(
+        logger=False, accelerator="cpu", default_root_dir=tmp_path, **shown, **arguments
+    )
+
+
+@pytest.fixture
+def _lightning_warns():
+    # Of few workers and of trainers without a logger: that is Lightning's to say.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric")
+        yield
+
+
+@pytest.mark.usefixtures("_lightning_warns")
+def test_any_trainer_tests_validates_and_predicts(finished, tmp_path):
+    loaded, _ = finished
+    module, task = loaded.module, loaded.task
+    trainer = quiet_trainer(tmp_path)
+    (scores,) = trainer.test(module, datamodule=task, verbose=False)
+    for name, value in loaded.result.metrics.test.items():
+        assert scores[f"test/{name}"] == pytest.approx(value, rel=1e-6)
+    (scores,) = trainer.validate(module, datamodule=task, verbose=False)
+    for name, value in loaded.result.metrics.validation.items():
+        assert scores[f"validation/{name}"] == pytest.approx(value, rel=1e-6)
+    batches = trainer.predict(module, datamodule=task)
+    texts = dict(
+        zip(
+            [row for batch in task.predict_dataloader() for row in batch.index.tolist()],
+            [text for batch in batches for text in batch],
+            strict=True,
+        )
+    )
+    sources = [task.shown_source("test", row) for row in range(len(texts))]
+    assert decoderlab.predict(loaded, sources) == [texts[row] for row in range(len(texts))]
+
+
+@pytest.mark.usefixtures("_lightning_warns")
+def test_any_trainer_goes_on_from_the_weights(finished, tmp_path):
+    loaded = load_run(folder_of(finished))
+    before = {name: value.clone() for name, value in loaded.module.state_dict().items()}
+    trainer = quiet_trainer(tmp_path, max_steps=5, enable_checkpointing=False, log_every_n_steps=2)
+    trainer.fit(loaded.module, datamodule=loaded.task)
+    assert trainer.global_step == 5
+    after = loaded.module.state_dict()
+    assert not same(before, after)
+    # From these weights, not from new ones: five small steps do not lead far.
+    distance = sum(float((before[name] - after[name]).abs().max()) for name in before)
+    assert distance < 0.02 * len(before)
+    assert set(trainer.callback_metrics) >= {"train/loss", "train/learning_rate"}
+
+
+def folder_of(finished):
+    (folder,) = (finished[1] / "runs").iterdir()
+    return folder
+
+
+@pytest.mark.usefixtures("_lightning_warns")
+def test_values_are_predicted_in_their_units(tiny, tmp_path):
+    sizes = ("encoder.embedding_size=null", "decoder.embedding_size=null")
+    prepared = tiny(*sizes, "decoder=luong", task="forecasting")
+    assert run(prepared) == "FINISHED"
+    loaded = load_run(prepared.folder.path)
+    first = quiet_trainer(tmp_path).predict(loaded.module, datamodule=loaded.task)[0]
+    batch = next(iter(loaded.task.predict_dataloader()))
+    values = loaded.task.data.target_vocabulary
+    rolled = loaded.module(batch.source, batch.source_lengths, None, batch.target.shape[1])
+    assert torch.allclose(first, torch.as_tensor(values.decode(rolled.numpy())))
+
+
+def test_opening_a_run_changes_nothing_around_it(finished):
+    folder = folder_of(finished)
+    load_run(folder)  # so that whatever it imports is there
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+
+        def state():
+            return (
+                torch.random.get_rng_state().tolist(),
+                random.getstate(),
+                str(np.random.get_state()),  # noqa: NPY002
+                torch.get_default_dtype(),
+                list(warnings.filters),
+                list(sys.path),
+                torch.get_num_threads(),
+                torch.is_grad_enabled(),
+                torch.are_deterministic_algorithms_enabled(),
+            )
+
+        before = state()
+        load_run(folder)
+        assert state() == before
+    finally:
+        torch.set_num_threads(threads)
+
+
+# Runs from Python.
+
+
+def test_a_run_is_started_from_python_and_not_done_twice(finished):
+    loaded, output_dir = finished
+    folder = folder_of(finished)
+    touched = folder.joinpath("result.json").stat().st_mtime_ns
+    again = decoderlab.train(compose_config(overrides(output_dir)))
+    assert folder.joinpath("result.json").stat().st_mtime_ns == touched
+    assert again.result == loaded.result
+    assert same(again.module.state_dict(), loaded.module.state_dict())
+    assert not GlobalHydra.instance().is_initialized()
+
+
+def test_progress_is_reported_to_who_asks(tmp_path):
+    seen = []
+    decoderlab.train(overrides(tmp_path), report=lambda step, values: seen.append(step))
+    assert sorted(set(seen)) == list(range(1, 13))
+
+
+def test_what_goes_wrong_in_a_run_from_python_is_raised(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="Did you mean luong"):
+        decoderlab.train(["decoder=lunog"])
+    with monkeypatch.context() as patch:
+        patch.setattr(RecurrentDecoder, "start", lambda *_: 1 / 0)
+        with pytest.raises(RunFailed, match="FAILED: ZeroDivisionError"):
+            decoderlab.train(overrides(tmp_path))
+    assert decoderlab.train(overrides(tmp_path)).result.steps == 12
+
+
+def test_public_names_are_listed_and_documented():
+    names = [name for name in dir(decoderlab) if not name.startswith("_")]
+    assert names == sorted(decoderlab.__all__)
+    for name in names:
+        public = getattr(decoderlab, name)
+        text = inspect.getdoc(public)
+        assert text, name
+        if inspect.isfunction(public):
+            assert "Returns:\n" in text, name
+            for parameter in inspect.signature(public).parameters:
+                assert f"    {parameter}: " in text.split("Args:\n")[1], (name, parameter)
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = decoderlab.trian
