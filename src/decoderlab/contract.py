@@ -29,6 +29,16 @@ class State(NamedTuple):
     cell: Tensor | None = None
     further: tuple[Tensor, ...] = ()
 
+    def hidden_and_cell(self) -> tuple[Tensor, Tensor]:
+        """Return both vectors.
+
+        Raises:
+            ValueError: if there is no cell.
+        """
+        if self.cell is None:
+            raise ValueError("the state has no cell, which an LSTM needs; give it one")
+        return self.hidden, self.cell
+
     def map(self, function: Callable[..., Tensor], *others: State) -> State:
         """Return a state of the same parts: a function of each, and of the same part of others.
 
@@ -83,7 +93,7 @@ class Batch(NamedTuple):
     source: Tensor
     source_lengths: Tensor
     target: Tensor
-    index: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride] - it hides tuple.index, unused
 
 
 @dataclass(frozen=True)
@@ -170,6 +180,7 @@ class Encoder(Protocol):
 
     def __call__(self, source: Tensor, source_lengths: Tensor) -> Encoded:
         """Encode a batch: `source` as in `Batch`, of which row b has `source_lengths[b]` places."""
+        ...
 
 
 @runtime_checkable
@@ -195,9 +206,11 @@ class Decoder(Protocol):
 
         In evaluation mode all of `target[:, :t]` is seen, if the decoder sees outputs at all.
         """
+        ...
 
     def start(self, encoded: Encoded) -> Any:
         """Return the state before the first target position."""
+        ...
 
     def step(self, previous: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Return outputs (B, V) and the next state.
@@ -205,6 +218,8 @@ class Decoder(Protocol):
         `previous` is the token before, (B,), BOS at first; or the values before, (B, F), zeros at
         first.
         """
+        ...
 
     def reorder(self, state: Any, index: Tensor) -> Any:
         """Return the state of the batch rows `index` (N,), for beam search."""
+        ...

@@ -58,6 +58,10 @@ class Choice:
             return None
         return parameter.default
 
+    def stated(self, name: str) -> Any:
+        """Return an attribute of the class, such as `Feedback.sees_output`."""
+        return getattr(self.target, name)
+
     def takes(self, name: str) -> bool:
         """Whether the constructor has a keyword."""
         return name in inspect.signature(self.target).parameters

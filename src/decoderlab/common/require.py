@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def choice(name: str, value: object, allowed: Sequence[str]) -> None:
@@ -19,6 +22,19 @@ def choice(name: str, value: object, allowed: Sequence[str]) -> None:
         raise ValueError(
             f"{name} is {value!r}; it must be one of {names}.{did_you_mean(value, allowed)}"
         )
+
+
+def given(name: str, value: T | None) -> T:
+    """Return a value that has to be there; raise ValueError if it is None.
+
+    Example:
+        >>> given("the table", None)
+        Traceback (most recent call last):
+        ValueError: the table is None; it is needed here, so give it
+    """
+    if value is None:
+        raise ValueError(f"{name} is None; it is needed here, so give it")
+    return value
 
 
 def shares(**values: float) -> tuple[float, ...]:

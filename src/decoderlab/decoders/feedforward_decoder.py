@@ -101,12 +101,14 @@ class FeedforwardDecoder(nn.Module):
                 "the feedforward decoder writes all positions at once; take "
                 "decoder/feedback=teacher_forcing or none"
             )
-        self.position_size, self.summary_size = position_size, encoder_shape.summary_size
+        self.position_size = position_size
         input_size = encoder_shape.summary_size + position_size
-        self.embedding = None
+        self.embedding, self.embedded_size = None, 0
         if self.feedback.sees_output:
-            self.embedding, embedded_size = build_embedding(target_space, embedding_size)
-            input_size += embedded_size
+            embedding = build_embedding(target_space, embedding_size)
+            self.embedding, self.embedded_size = embedding
+            input_size += self.embedded_size
+        self.input_size = input_size
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         widths = [input_size] + [hidden_size] * num_layers
         self.layers = nn.ModuleList(map(nn.Linear, widths, widths[1:]))
@@ -115,7 +117,7 @@ class FeedforwardDecoder(nn.Module):
     @staticmethod
     def canonical(settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return settings with what has no effect at its default: equal models are one run."""
-        sees_output = Choice.of(settings["feedback"]).target.sees_output
+        sees_output = Choice.of(settings["feedback"]).stated("sees_output")
         return {**settings, **({} if sees_output else {"embedding_size": None})}
 
     def forward(self, encoded: Encoded, target: Tensor) -> Tensor:
@@ -161,15 +163,15 @@ class FeedforwardDecoder(nn.Module):
     def equations(self) -> list[Equation]:
         """Return what is computed at step t; see `decoderlab.layers.equations`."""
         lines, number = [], len(self.layers)
-        seen = "e(y_{t-1})" if self.embedding is not None else None
-        if seen:
-            size = self.layers[0].in_features - self.summary_size - self.position_size
+        seen = None
+        if self.embedding is not None:
+            seen, size = "e(y_{t-1})", self.embedded_size
             lines.append(embedding_equation(seen, "y_{t-1}", self.embedding, size))
         inputs = concatenation(["c", "p_t", seen])
         return [
             *lines,
             Equation("p_t", "the sinusoidal position t-1", self.position_size),
-            Equation("h^0_t", inputs, self.layers[0].in_features),
+            Equation("h^0_t", inputs, self.input_size),
             Equation(
                 f"h^l_t, l = 1..{number}",
                 "max(0, W_l h^{l-1}_t + b_l)",

@@ -66,8 +66,8 @@ def normalise(
     require.choice("combine", combine, COMBINATIONS)
     where = require.subset("routes", routes, ROUTES)
     attends, fed_back, start = _attention(attention), Choice.of(feedback), Choice.of(bridge)
-    sees_output = fed_back.target.sees_output
-    if "initial_state" not in where and start.target.needs_route(start.settings):
+    sees_output = fed_back.stated("sees_output")
+    if "initial_state" not in where and start.stated("needs_route")(start.settings):
         start = Choice(ZeroBridge)
     if not getattr(Choice.of(cell).target, "has_cell", True):
         start = start.with_default("cell")
@@ -114,7 +114,7 @@ def _refuse_contradictions(normalised: Normalised, sees_output: bool) -> None:
             "routes is empty and attention is none, so nothing of the source reaches the decoder; "
             f"name at least one of {', '.join(ROUTES)}, or a score: decoder/attention=general"
         )
-    if "initial_state" in routes and not bridge.target.needs_route(bridge.settings):
+    if "initial_state" in routes and not bridge.stated("needs_route")(bridge.settings):
         raise ValueError(
             f"routes has initial_state but the bridge, {bridge.target.__name__}, carries nothing "
             "of the summary; take decoder/bridge=copy, dense, dense_nonlinear or mean, with "

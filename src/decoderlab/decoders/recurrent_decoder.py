@@ -109,6 +109,8 @@ class RecurrentDecoder(nn.Module):
         torch.Size([2, 6, 7])
     """
 
+    excluded: Tensor
+
     def __init__(
         self,
         *,
@@ -228,13 +230,12 @@ class RecurrentDecoder(nn.Module):
         if not (samples or self.needs_steps):
             return self._advance(previous, state)[0]
         # A step needs what the step before it produced: no way around a loop.
-        if samples:
-            from_target = self.feedback.coins(*target.shape[:2]).to(target.device)
+        coins = self.feedback.coins(*target.shape[:2]).to(target.device) if samples else None
         outputs: list[Tensor] = []
         for step, before in enumerate(previous.split(1, dim=1)):
-            if samples and step:
+            if coins is not None and step:
                 own = self._own(outputs[-1])
-                before = self.feedback.choose(from_target[:, step : step + 1], before, own)
+                before = self.feedback.choose(coins[:, step : step + 1], before, own)
             output, state = self._advance(before, state)
             outputs.append(output)
         return torch.cat(outputs, dim=1)
@@ -244,6 +245,12 @@ class RecurrentDecoder(nn.Module):
         """Whether a step needs what the one before it produced, besides the cell's state."""
         carries = self.attention is not None and self.attention.carries
         return carries or bool(self.attends.fed_size) or self.feedback.sees_distribution
+
+    @property
+    def table(self) -> Tensor | None:
+        """The weights of the embedding, None where it has none."""
+        weight = getattr(self.embedding, "weight", None)
+        return weight if isinstance(weight, Tensor) else None
 
     def at_step(self, step: int, seed: int) -> None:
         """Say how many updates are done; `seed` is that of this update's coins."""
@@ -284,7 +291,8 @@ class RecurrentDecoder(nn.Module):
             return None if value is None else value.index_select(0, index)
 
         recurrent = state.recurrent.map(lambda part: part.index_select(1, index))
-        return DecoderState(recurrent, *(rows(value) for value in state[1:]))
+        others = {name: rows(getattr(state, name)) for name in state._fields[1:]}
+        return state._replace(recurrent=recurrent, **others)
 
     def equations(self) -> list[Equation]:
         """Return what is computed at step t, y the target; see `decoderlab.layers.equations`."""
@@ -322,12 +330,15 @@ class RecurrentDecoder(nn.Module):
             return None
         if state.distribution is None:
             return self.dropout(self.embedding(previous))
-        table = self.embedding.weight if hasattr(self.embedding, "weight") else None
+        table = self.table
         expected = state.distribution if table is None else state.distribution @ table
         return self.dropout(expected.unsqueeze(1))
 
     def _attend(self, query: Tensor, state: DecoderState) -> Read:
-        return self.attends.read(query, state.memory, state.keys, state.memory_mask, state.carried)
+        if isinstance(self.attends, NoAttention) or state.keys is None:
+            raise ValueError("there is no attention that could read the memory")
+        memory, mask = state.memory, state.memory_mask
+        return self.attends.read(query, memory, state.keys, mask, state.carried)
 
     def _compose(
         self, embedded: Tensor | None, read: Read | None, state: DecoderState, summary: Tensor
@@ -351,8 +362,9 @@ class RecurrentDecoder(nn.Module):
         if self.combine_output is not None:
             features = self.combine_output(features, summary)
         if self.head.sees_previous:
-            features = torch.cat([features, embedded], dim=-1)
-        return self.head(features, self.embedding.weight if self.head.tied else None)
+            previous = require.given("the previous output's embedding", embedded)
+            features = torch.cat([features, previous], dim=-1)
+        return self.head(features, self.table if self.head.tied else None)
 
     def _zeros(self, encoded: Encoded, size: int) -> Tensor | None:
         """Return what there is before the first step, (B, size); None for a size of 0."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from decoderlab.decoders.attention import Attention, NoAttention
 from decoderlab.decoders.bridges import Bridge
@@ -19,7 +18,7 @@ from decoderlab.layers.recurrent_stack import RecurrentLayers
 class Parts(Protocol):
     """What the equations are written from."""
 
-    routes: Collection[str]
+    routes: frozenset[str]
     bridge: Bridge
     first_input: nn.Linear
     feedback: Feedback
@@ -32,16 +31,23 @@ class Parts(Protocol):
     features_size: int
     head: Head
 
+    @property
+    def table(self) -> Tensor | None:
+        """The weights of the embedding, None where it has none."""
+        ...
+
 
 def recurrent_equations(decoder: Parts) -> list[Equation]:
     """Return what is computed at step t, y the target; see `decoderlab.layers.equations`."""
     attends, rnn = decoder.attends, decoder.rnn
     lines = [*decoder.bridge.equations(), *_first_input(decoder)]
-    embedded = "e(y_{t-1})" if decoder.embedding is not None else None
-    if embedded:
-        lines += [Equation("y_{t-1}", decoder.feedback.meaning()), _embedding(decoder, embedded)]
+    embedded = None
+    if decoder.embedding is not None:
+        embedded = "e(y_{t-1})"
+        line = embedding_equation(embedded, "y_{t-1}", decoder.embedding, decoder.embedded_size)
+        lines += [Equation("y_{t-1}", decoder.feedback.meaning()), _weighted(decoder, line)]
     fed = attends.fed_name()
-    if attends.fed_size and fed != "a_t":
+    if fed is not None and fed != "a_t":
         lines.append(Equation(fed.replace("{t-1}", "0"), "0", attends.fed_size))
     inputs = concatenation([embedded, fed])
     if decoder.combine_input is not None:
@@ -73,13 +79,14 @@ def _first_input(decoder: Parts) -> list[Equation]:
     ]
 
 
-def _embedding(decoder: Parts, embedded: str) -> Equation:
-    line = embedding_equation(embedded, "y_{t-1}", decoder.embedding, decoder.embedded_size)
+def _weighted(decoder: Parts, line: Equation) -> Equation:
+    """Return the line of the embedding; of a distribution, y is no token."""
     if not decoder.feedback.sees_distribution:
         return line
-    # y is no token, but a distribution over them.
-    table = f"rows of a table {tuple(decoder.embedding.weight.shape)}" if line.parameters else ""
-    return line._replace(right=f"{table}, weighted by y_{{t-1}}" if table else "y_{t-1}")
+    if decoder.table is None:
+        return line._replace(right="y_{t-1}")
+    rows = f"rows of a table {tuple(decoder.table.shape)}"
+    return line._replace(right=f"{rows}, weighted by y_{{t-1}}")
 
 
 def _output(decoder: Parts, features: str, embedded: str | None) -> list[Equation]:

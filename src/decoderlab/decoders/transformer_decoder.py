@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -113,7 +114,7 @@ class TransformerDecoder(nn.Module):
         require.at_least("hidden_size", hidden_size, 1)
         require.at_least("num_layers", num_layers, 1)
         require.ratio("dropout", dropout)
-        self.target_space = target_space
+        self.target_space, self.num_heads = target_space, num_heads
         self.embedding = ScaledEmbedding(space=target_space, size=hidden_size)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.layers = nn.ModuleList(
@@ -137,8 +138,9 @@ class TransformerDecoder(nn.Module):
 
     def start(self, encoded: Encoded) -> TransformerState:
         """Return the state before the first target position."""
-        layers = tuple(layer.start(encoded.memory) for layer in self.layers)
-        return TransformerState(layers, encoded.memory_mask)
+        layers = cast("Iterable[TransformerDecoderLayer]", self.layers)
+        caches = tuple(layer.start(encoded.memory) for layer in layers)
+        return TransformerState(caches, encoded.memory_mask)
 
     def step(self, previous: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
         """Take the previous token (B,), return the logits (B, V) of the next and the state."""
@@ -179,7 +181,7 @@ class TransformerDecoder(nn.Module):
     def equations(self) -> list[Equation]:
         """Return what is computed at step t; see `decoderlab.layers.equations`."""
         size, number = self.head.in_features, len(self.layers)
-        heads = f"attention of {self.layers[0].memory_attention.num_heads} heads"
+        heads = f"attention of {self.num_heads} heads"
         top = f"h^{number}_t"
         return [
             embedded_equation("h^0_t", "y_{t-1}", self.embedding, size),

@@ -79,7 +79,7 @@ class ConvolutionalEncoder(nn.Module):
         require.ratio("dropout", dropout)
         require.choice("summary", summary, list(POOLINGS))
         self.embedding, input_size = build_embedding(source_space, embedding_size)
-        self.input_size = input_size
+        self.input_size, self.kernel_size = input_size, kernel_size
         self.project = (
             nn.Identity() if input_size == hidden_size else nn.Linear(input_size, hidden_size)
         )
@@ -106,7 +106,7 @@ class ConvolutionalEncoder(nn.Module):
 
     def equations(self) -> list[Equation]:
         """Return what is computed at position j; see `decoderlab.layers.equations`."""
-        size, around = self.shape.memory_size, self.layers[0].kernel_size[0] // 2
+        size, around = self.shape.memory_size, self.kernel_size // 2
         lines = [embedding_equation("x_j", "source_j", self.embedding, self.input_size)]
         first = "x_j"
         if count(self.project):

@@ -79,7 +79,7 @@ class ImageEncoder(nn.Module):
             layers += [nn.Conv2d(channels, hidden_size, 3, stride=2, padding=1), nn.ReLU()]
             channels, height, width = hidden_size, -(-height // 2), -(-width // 2)
         self.layers = nn.Sequential(*layers)
-        self.summary, self.pool = summary, POOLINGS.get(summary)
+        self.summary = summary
         self.grid = (height, width)
         self.flat = None
         if summary == "flatten":
@@ -97,7 +97,7 @@ class ImageEncoder(nn.Module):
         if self.flat is not None:
             summary = self.flat(memory.flatten(1))
         else:
-            summary = self.pool(memory, memory_mask)
+            summary = POOLINGS[self.summary](memory, memory_mask)
         return Encoded(memory, memory_mask, self.norm_summary(summary), None)
 
     def equations(self) -> list[Equation]:

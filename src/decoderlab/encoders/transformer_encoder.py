@@ -94,7 +94,7 @@ class TransformerEncoder(nn.Module):
             for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(hidden_size) if norm_first else nn.Identity()
-        self.summary, self.pool = summary, POOLINGS[summary]
+        self.num_heads, self.summary, self.pool = num_heads, summary, POOLINGS[summary]
         self.shape = EncoderShape(memory_size=hidden_size, summary_size=hidden_size)
 
     def forward(self, source: Tensor, source_lengths: Tensor) -> Encoded:
@@ -112,7 +112,7 @@ class TransformerEncoder(nn.Module):
     def equations(self) -> list[Equation]:
         """Return what is computed at position j; see `decoderlab.layers.equations`."""
         size, number = self.shape.memory_size, len(self.layers)
-        heads = f"attention of {self.layers[0].attention.num_heads} heads"
+        heads = f"attention of {self.num_heads} heads"
         top = f"h^{number}_j"
         return [
             embedded_equation("h^0_j", "source_j", self.embedding, size),

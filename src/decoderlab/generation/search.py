@@ -170,7 +170,8 @@ class Search:
     def __post_init__(self) -> None:
         sampled = self.temperature is not None
         _check_beam(self.beam_width, self.length_penalty)
-        check_sampling(self.temperature if sampled else 1.0, self.top_k, self.top_p)
+        temperature = 1.0 if self.temperature is None else self.temperature
+        check_sampling(temperature, self.top_k, self.top_p)
         for name, without_effect, companion in (
             ("length_penalty", self.length_penalty != 0 and self.beam_width == 1, "a wider beam"),
             ("top_k", self.top_k is not None and not sampled, "a temperature, such as 1.0"),

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from decoderlab.contract import State
 
 
+@runtime_checkable
 class Cell(Protocol):
     """A recurrent layer in one direction: a module that is constructed with its two sizes.
 
@@ -84,6 +85,19 @@ class Cell(Protocol):
     def advance(self, projected: Tensor, state: State) -> State:
         """Take one step: a step's part (B, P) of what `project` gave, a state of (B, ...) each."""
         ...
+
+
+def as_module(cell: Cell) -> nn.Module:
+    """Return a cell as the module that it is.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if not isinstance(cell, nn.Module):
+        raise ValueError(
+            f"the cell {type(cell).__name__} is no torch module; let its class extend nn.Module"
+        )
+    return cell
 
 
 def takes(cell: Callable[..., Cell], name: str) -> bool:

@@ -24,6 +24,8 @@ class OneHot(nn.Module):
         [[0.0, 0.0, 1.0]]
     """
 
+    identity: Tensor
+
     def __init__(self, *, size: int) -> None:
         super().__init__()
         self.register_buffer("identity", torch.eye(size), persistent=False)
@@ -47,14 +49,14 @@ def build_embedding(space: Space, embedding_size: int | None) -> tuple[nn.Module
     if embedding_size is not None:
         require.at_least("embedding_size", embedding_size, 1)
     match space:
-        case TokenSpace() if embedding_size is None:
-            return OneHot(size=space.size), space.size
         case TokenSpace():
+            if embedding_size is None:
+                return OneHot(size=space.size), space.size
             table = nn.Embedding(space.size, embedding_size, padding_idx=space.pad_id)
             return table, embedding_size
-        case ValueSpace() if embedding_size is None:
-            return nn.Identity(), space.size
         case ValueSpace():
+            if embedding_size is None:
+                return nn.Identity(), space.size
             return nn.Linear(space.size, embedding_size), embedding_size
     raise ValueError(
         "the sources are images, which this encoder does not read; take encoder=image_cnn"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -22,6 +22,15 @@ class Equation(NamedTuple):
     right: str
     size: int | str = ""
     parameters: int = 0
+
+
+@runtime_checkable
+class WithEquations(Protocol):
+    """A module that states its own equations."""
+
+    def equations(self) -> list[Equation]:
+        """Return them, in the order in which they are computed."""
+        ...
 
 
 def count(*modules: nn.Module | nn.Parameter | None) -> int:
@@ -82,7 +91,7 @@ def equations_of(module: nn.Module) -> list[Equation]:
 
     A class of yours joins in with a method `equations() -> list[Equation]`.
     """
-    if hasattr(module, "equations"):
+    if isinstance(module, WithEquations):
         return module.equations()
     own = [
         Equation(name, type(part).__name__, "", count(part))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from decoderlab.contract import State
 from decoderlab.layers.cells import Cell
 
 BIASES = ("double", "single")
+First = TypeVar("First", Tensor, tuple[Tensor, Tensor])  # a kernel's state: with or without a cell
 
 
 class LSTM(nn.LSTM, Cell):
@@ -32,11 +34,10 @@ class LSTM(nn.LSTM, Cell):
     has_cell = True
     gates = ("input", "forget", "content", "output")
     gate_bias = "bias_ih"
-    step_equations = (
-        ("i, f, o", "sigmoid(W {x} + U {s} + b)"),
-        ("{l}", "f * {k} + i * tanh(W_g {x} + U_g {s} + b_g)"),
-        ("{n}", "o * tanh({l})"),
-    )
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
 
     def __init__(
         self,
@@ -58,23 +59,33 @@ class LSTM(nn.LSTM, Cell):
         )
         _train_biases(self, bias)
 
+    @property
+    def step_equations(self) -> Sequence[tuple[str, str]]:
+        """What a step computes."""
+        return (
+            ("i, f, o", "sigmoid(W {x} + U {s} + b)"),
+            ("{l}", "f * {k} + i * tanh(W_g {x} + U_g {s} + b_g)"),
+            ("{n}", "o * tanh({l})"),
+        )
+
     def project(self, inputs: Tensor) -> Tensor:
         """Map the inputs of all steps at once."""
         return functional.linear(inputs, self.weight_ih_l0, self.bias_ih_l0)
 
     def advance(self, projected: Tensor, state: State) -> State:
         """Take one step."""
-        recurrent = functional.linear(state.hidden, self.weight_hh_l0, self.bias_hh_l0)
+        hidden, before = state.hidden_and_cell()
+        recurrent = functional.linear(hidden, self.weight_hh_l0, self.bias_hh_l0)
         write, keep, content, read = (projected + recurrent).chunk(4, dim=-1)
-        cell = torch.sigmoid(keep) * state.cell + torch.sigmoid(write) * torch.tanh(content)
+        cell = torch.sigmoid(keep) * before + torch.sigmoid(write) * torch.tanh(content)
         return State(torch.sigmoid(read) * torch.tanh(cell), cell)
 
     def sequence(
         self, inputs: Tensor, state: State, lengths: Tensor | None
     ) -> tuple[Tensor, State]:
         """Run all T steps of all layers."""
-        outputs, last = _run_kernel(self, inputs, (state.hidden, state.cell), lengths)
-        return outputs, State(*last)
+        outputs, (hidden, cell) = _run_kernel(self, inputs, state.hidden_and_cell(), lengths)
+        return outputs, State(hidden, cell)
 
 
 class GRU(nn.GRU, Cell):
@@ -92,11 +103,10 @@ class GRU(nn.GRU, Cell):
 
     gates = ("reset", "update", "content")
     gate_bias = "bias_ih"
-    step_equations = (
-        ("r, z", "sigmoid(W {x} + U {s} + b)"),
-        ("g", "tanh(W_g {x} + b_g + r * (U_g {s} + d_g))"),
-        ("{n}", "z * {s} + (1 - z) * g"),
-    )
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
 
     def __init__(
         self,
@@ -114,6 +124,15 @@ class GRU(nn.GRU, Cell):
             batch_first=True,
             dropout=dropout,
             bidirectional=bidirectional,
+        )
+
+    @property
+    def step_equations(self) -> Sequence[tuple[str, str]]:
+        """What a step computes."""
+        return (
+            ("r, z", "sigmoid(W {x} + U {s} + b)"),
+            ("g", "tanh(W_g {x} + b_g + r * (U_g {s} + d_g))"),
+            ("{n}", "z * {s} + (1 - z) * g"),
         )
 
     def project(self, inputs: Tensor) -> Tensor:
@@ -151,6 +170,10 @@ class RNN(nn.RNN, Cell):
 
     gates = ("content",)
     gate_bias = "bias_ih"
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
 
     def __init__(
         self,
@@ -210,9 +233,9 @@ def _train_biases(kernel: nn.RNNBase, bias: str) -> None:
 def _run_kernel(
     kernel: nn.RNNBase,
     inputs: Tensor,
-    first: Tensor | tuple[Tensor, Tensor],
+    first: First,
     lengths: Tensor | None,
-) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor]]:
+) -> tuple[Tensor, First]:
     if lengths is None:
         return kernel(inputs, first)
     # Packing is exact for any mixture of lengths but slow on a CPU, which is why batches are made

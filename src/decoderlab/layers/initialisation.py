@@ -28,6 +28,7 @@ from decoderlab.layers.unfused_cells import UnfusedCell
 SCHEMES = ("torch", "keras")
 # Classes of ours that draw their weights as torch's do: in `reset_parameters`, when constructed.
 OURS = (UnfusedCell, ScaledEmbedding)
+RESET = "reset_parameters"
 NORMALISATIONS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 
 
@@ -63,10 +64,9 @@ def watched() -> Iterator[Drawn]:
     with_reset = [
         kind
         for kind in {*_subclasses(nn.Module), *OURS}
-        if "reset_parameters" in vars(kind)
-        and (kind in OURS or kind.__module__.startswith("torch.nn."))
+        if RESET in vars(kind) and (kind in OURS or kind.__module__.startswith("torch.nn."))
     ]
-    originals = {kind: kind.reset_parameters for kind in with_reset}
+    originals = {kind: getattr(kind, RESET) for kind in with_reset}
 
     def noting(original):
         @functools.wraps(original)
@@ -78,11 +78,11 @@ def watched() -> Iterator[Drawn]:
 
     try:
         for kind, original in originals.items():
-            kind.reset_parameters = noting(original)
+            setattr(kind, RESET, noting(original))
         yield drawn
     finally:
         for kind, original in originals.items():
-            kind.reset_parameters = original
+            setattr(kind, RESET, original)
 
 
 @torch.no_grad()
@@ -123,17 +123,18 @@ def initialise(
             if owner is None or id(parameter) in seen or isinstance(owner[0], NORMALISATIONS):
                 continue
             seen.add(id(parameter))
+            bound = _bound(*owner)
             generator = torch_generator(seed, "init", f"{module_name}.{name}")
             if uniform_range is not None:
                 _fill(parameter, uniform_range, generator)
-            elif _bound(*owner) is None:
+            elif bound is None:
                 unknown.append(name)
             elif scheme == "keras":
                 _fill_as_keras(*owner, parameter, generator)
             else:
-                _fill(parameter, _bound(*owner), generator)
-            if getattr(owner[0], "padding_idx", None) is not None:  # a table of embeddings
-                parameter[owner[0].padding_idx].zero_()
+                _fill(parameter, bound, generator)
+            if (padding := getattr(owner[0], "padding_idx", None)) is not None:
+                parameter[padding].zero_()  # of a table of embeddings
         if unknown:
             _reset(module, unknown, stream_seed(seed, "init", module_name))
 
@@ -143,7 +144,7 @@ def _digest(parameter: Tensor) -> bytes:
     if values.device.type == "meta":
         return b""
     record = hashlib.sha256(f"{values.dtype} {tuple(values.shape)}".encode())
-    record.update(values.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    record.update(values.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return record.digest()
 
 
@@ -185,8 +186,9 @@ def _fill_as_keras(
         parameter.zero_()
         if declared is not None and "forget" in declared.gates:
             if name.startswith(declared.gate_bias):
-                start = declared.gates.index("forget") * module.hidden_size
-                parameter[start : start + module.hidden_size] = 1.0
+                size = len(parameter) // len(declared.gates)
+                start = declared.gates.index("forget") * size
+                parameter[start : start + size] = 1.0
     elif declared is not None and name.startswith(declared.from_state):
         values = torch.empty(parameter.shape)
         parameter.copy_(nn.init.orthogonal_(values, generator=generator))
@@ -196,7 +198,7 @@ def _fill_as_keras(
 
 def _declared(module: nn.Module) -> Cell | type[Cell] | None:
     """Return what declares a module's gates: itself, or the class of ours that is torch's."""
-    if hasattr(module, "from_state"):
+    if isinstance(module, Cell):
         return module
     match module:
         case nn.LSTM() | nn.LSTMCell():
@@ -215,6 +217,6 @@ def _reset(module: nn.Module, names: list[str], seed: int) -> None:
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module.reset_parameters()
+        getattr(module, RESET)()
     for name, values in kept.items():
         getattr(module, name).copy_(values)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +13,19 @@ from torch.nn import functional
 
 from decoderlab.common import require
 from decoderlab.contract import State
-from decoderlab.layers.cells import Cell, takes
+from decoderlab.layers.cells import Cell, as_module, takes
 from decoderlab.layers.equations import Equation, count
 from decoderlab.layers.pooling import length_mask
+
+
+class Layer(Protocol):
+    """A layer of a stack, in one or both directions; a kernel may hold several."""
+
+    def sequence(
+        self, inputs: Tensor, state: State, lengths: Tensor | None
+    ) -> tuple[Tensor, State]:
+        """Run all T steps."""
+        ...
 
 
 class RecurrentLayers(nn.Module):
@@ -78,16 +90,15 @@ class RecurrentLayers(nn.Module):
         if takes(cell, "num_layers"):
             # The kernel knows how to stack layers, but not to add their inputs.
             depth = 1 if residual else num_layers
-            self.layers = nn.ModuleList(
-                cell(
-                    input_size=width,
-                    hidden_size=hidden_size,
-                    num_layers=depth,
-                    dropout=self.dropout if depth > 1 else 0.0,
-                    bidirectional=bidirectional,
-                )
-                for width in (widths if residual else widths[:1])
+            kernel = functools.partial(
+                cell,
+                hidden_size=hidden_size,
+                num_layers=depth,
+                dropout=self.dropout if depth > 1 else 0.0,
+                bidirectional=bidirectional,
             )
+            inputs = widths if residual else widths[:1]
+            self.layers = nn.ModuleList(as_module(kernel(input_size=width)) for width in inputs)
         else:
             self.layers = nn.ModuleList(
                 UnfusedLayer(
@@ -116,10 +127,13 @@ class RecurrentLayers(nn.Module):
             zeros = inputs.new_zeros(rows, inputs.shape[0], self.hidden_size)
             state = State(zeros, zeros if self.has_cell else None)
         state = self.begin(state)
-        if len(self.layers) == 1:
-            return self.layers[0].sequence(inputs, state, lengths)
+        layers = cast(
+            "Sequence[Layer]", self.layers
+        )  # torch's list says only that it is of modules
+        if len(layers) == 1:
+            return layers[0].sequence(inputs, state, lengths)
         last = []
-        for level, layer in enumerate(self.layers):
+        for level, layer in enumerate(layers):
             if level:
                 inputs = functional.dropout(inputs, self.dropout, self.training)
             own = state.map(lambda part, level=level: part[self._rows(level)])
@@ -184,7 +198,7 @@ class RecurrentLayers(nn.Module):
     def _freeze_input_weights(self) -> None:
         for direction in range(self.num_directions):
             cell = self.cell_of(0, direction)
-            for name, parameter in cell.named_parameters():
+            for name, parameter in as_module(cell).named_parameters():
                 upper = re.search(r"_l[1-9]", name)  # of a kernel that stacks layers
                 if name.startswith(cell.from_input) and parameter.dim() > 1 and not upper:
                     parameter.requires_grad_(False)
@@ -195,7 +209,7 @@ class RecurrentLayers(nn.Module):
     def cell_of(self, level: int, direction: int) -> Cell:
         """Return the cell of a layer and direction; a kernel stands for all of its own."""
         layer = self.layers[min(level, len(self.layers) - 1)]
-        return layer.cells[direction] if isinstance(layer, UnfusedLayer) else layer
+        return layer.cell_of(direction) if isinstance(layer, UnfusedLayer) else cast("Cell", layer)
 
 
 class UnfusedLayer(nn.Module):
@@ -214,15 +228,22 @@ class UnfusedLayer(nn.Module):
         sizes = {"input_size": input_size, "hidden_size": hidden_size}
         if takes(cell, "summary_size"):
             sizes["summary_size"] = summary_size
-        self.cells = nn.ModuleList(cell(**sizes) for _ in range(2 if bidirectional else 1))
+        self.cells = nn.ModuleList(
+            as_module(cell(**sizes)) for _ in range(2 if bidirectional else 1)
+        )
+
+    def cell_of(self, direction: int) -> Cell:
+        """Return the cell that reads forwards, 0, or backwards, 1."""
+        return cast("Cell", self.cells[direction])
 
     def sequence(
         self, inputs: Tensor, state: State, lengths: Tensor | None
     ) -> tuple[Tensor, State]:
         """Run all T steps; with `lengths` (B,), a row's state stays as it is after its end."""
         outputs, last = [], []
-        for direction, cell in enumerate(self.cells):
+        for direction in range(len(self.cells)):
             first = state.map(lambda part, row=direction: part[row])
+            cell = self.cell_of(direction)
             read, after = _run(cell, inputs, first, lengths, backward=direction == 1)
             outputs.append(read)
             last.append(after)
@@ -239,12 +260,11 @@ def _run(
         order = reversed_positions(whole, num_steps).to(inputs.device)
         inputs = in_order(inputs, order)
     outputs = []
-    if lengths is not None:
-        reached = length_mask(lengths, inputs.shape[1], inputs.device)
+    reached = None if lengths is None else length_mask(lengths, inputs.shape[1], inputs.device)
     for step, projected in enumerate(cell.project(inputs).unbind(dim=1)):
         new = cell.advance(projected, state)
         output = new.hidden
-        if lengths is not None:
+        if reached is not None:
             real = reached[:, step]
             output = output * real.unsqueeze(-1)
             new = new.map(lambda after, before, real=real: _choose(real, after, before), state)

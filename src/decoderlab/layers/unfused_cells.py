@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -52,11 +53,15 @@ class GRUResetBefore(UnfusedCell):
     """
 
     gates = ("reset", "update", "content")
-    step_equations = (
-        ("r, z", "sigmoid(W {x} + U {s} + b)"),
-        ("g", "tanh(W_g {x} + U_g (r * {s}) + b_g)"),
-        ("{n}", "z * {s} + (1 - z) * g"),
-    )
+
+    @property
+    def step_equations(self) -> Sequence[tuple[str, str]]:
+        """What a step computes."""
+        return (
+            ("r, z", "sigmoid(W {x} + U {s} + b)"),
+            ("g", "tanh(W_g {x} + U_g (r * {s}) + b_g)"),
+            ("{n}", "z * {s} + (1 - z) * g"),
+        )
 
     def advance(self, projected: Tensor, state: State) -> State:
         """Take one step."""
@@ -83,16 +88,20 @@ class GRUResetSummary(UnfusedCell):
     """
 
     gates = ("reset", "update", "content")
-    step_equations = (
-        ("r, z", "sigmoid(W {x} + U {s} + b)"),
-        ("g", "tanh(W_g {x} without c + b_g + r * (U_g {s} + C c))"),
-        ("{n}", "z * {s} + (1 - z) * g"),
-    )
     upper_layers = "the same with C c = 0"  # the summary enters the first layer alone
 
     def __init__(self, *, input_size: int, hidden_size: int, summary_size: int = 0) -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size)
         self.summary_size = summary_size
+
+    @property
+    def step_equations(self) -> Sequence[tuple[str, str]]:
+        """What a step computes."""
+        return (
+            ("r, z", "sigmoid(W {x} + U {s} + b)"),
+            ("g", "tanh(W_g {x} without c + b_g + r * (U_g {s} + C c))"),
+            ("{n}", "z * {s} + (1 - z) * g"),
+        )
 
     def project(self, inputs: Tensor) -> Tensor:
         """Map the inputs of all steps; the summary's part of the candidate is kept apart."""
@@ -126,11 +135,6 @@ class LSTMLayerNorm(UnfusedCell):
 
     has_cell = True
     gates = ("input", "forget", "content", "output")
-    step_equations = (
-        ("i, f, o, g", "LN(W {x}) + LN(U {s}) + b"),
-        ("{l}", "sigmoid(f) * {k} + sigmoid(i) * tanh(g)"),
-        ("{n}", "sigmoid(o) * tanh(LN({l}))"),
-    )
 
     def __init__(self, *, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size)
@@ -138,13 +142,23 @@ class LSTMLayerNorm(UnfusedCell):
         self.norm_hidden = nn.LayerNorm(4 * hidden_size)
         self.norm_cell = nn.LayerNorm(hidden_size)
 
+    @property
+    def step_equations(self) -> Sequence[tuple[str, str]]:
+        """What a step computes."""
+        return (
+            ("i, f, o, g", "LN(W {x}) + LN(U {s}) + b"),
+            ("{l}", "sigmoid(f) * {k} + sigmoid(i) * tanh(g)"),
+            ("{n}", "sigmoid(o) * tanh(LN({l}))"),
+        )
+
     def project(self, inputs: Tensor) -> Tensor:
         """Map and normalise the inputs of all steps."""
         return self.norm_input(functional.linear(inputs, self.weight_ih)) + self.bias
 
     def advance(self, projected: Tensor, state: State) -> State:
         """Take one step."""
-        recurrent = self.norm_hidden(functional.linear(state.hidden, self.weight_hh))
+        hidden, before = state.hidden_and_cell()
+        recurrent = self.norm_hidden(functional.linear(hidden, self.weight_hh))
         write, keep, content, read = (projected + recurrent).chunk(4, dim=-1)
-        cell = torch.sigmoid(keep) * state.cell + torch.sigmoid(write) * torch.tanh(content)
+        cell = torch.sigmoid(keep) * before + torch.sigmoid(write) * torch.tanh(content)
         return State(torch.sigmoid(read) * torch.tanh(self.norm_cell(cell)), cell)

@@ -17,6 +17,7 @@ from decoderlab.decoders.attention.queries import (
     PreviousQuery,
     PreviousQueryFed,
     Read,
+    done,
 )
 from decoderlab.layers.equations import Equation, concatenation, count
 
@@ -74,6 +75,7 @@ class Attention:
         require.choice("attention.mixing", mixing, MIXINGS)
         if size is not None:
             require.at_least("attention.size", size, 1)
+        score = require.given("attention.score", score)
         sizes = {"query_size": query_size, "memory_size": memory_size}
         self.score: Score = Choice.of(score).build(**sizes, size=size or query_size)
         self.memory_size, self.deep = memory_size, mixing == "deep"
@@ -114,16 +116,18 @@ class Attention:
     def features(self, states: Tensor, read: Read | None, embedded: Tensor | None) -> Tensor:
         """Return what goes to the head: (B, T, features_size)."""
         if self.mix is None:
-            return torch.cat([states, read.context], dim=-1)
+            return torch.cat([states, done(read).context], dim=-1)
         # Luong et al. 2015, eq. 5: h~ = tanh(W_c [c; h])
-        mixed = [read.context, states] + ([embedded] if self.deep else [])
+        mixed = [done(read).context, states]
+        if self.deep:
+            mixed.append(require.given("the previous output's embedding", embedded))
         return torch.tanh(self.mix(torch.cat(mixed, dim=-1)))
 
     def fed(self, features: Tensor, read: Read | None) -> Tensor | None:
         """Return what the next step's cell sees, (B, F)."""
         if not self.fed_later:
             return None
-        return (read.context if self.mix is None else features)[:, -1]
+        return (done(read).context if self.mix is None else features)[:, -1]
 
     def equations(self) -> list[Equation]:
         """Return scores, weights and context; see `decoderlab.layers.equations`."""

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from decoderlab.common import require
+
 
 class Read(NamedTuple):
     """What attention gave: context (B, T, M), weights (B, T, S), and what its score carries on."""
@@ -63,7 +65,12 @@ class PreviousQueryFed:
 
     def after_cell(self, attend: Attend, latest: Tensor, states: Tensor, read: Read | None) -> Read:
         """Return what was read."""
-        return read
+        return done(read)
+
+
+def done(read: Read | None) -> Read:
+    """Return what was read; raise ValueError if nothing was yet."""
+    return require.given("what attention read", read)
 
 
 def states_before(latest: Tensor, states: Tensor) -> Tensor:

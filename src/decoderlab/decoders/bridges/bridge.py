@@ -93,7 +93,8 @@ class Reading:
         """Return the hidden and the cell state (L, B, size), None where there is no cell."""
         match self.name:
             case "state":
-                return encoded.state.hidden, encoded.state.cell
+                state = require.given("the encoder's state", encoded.state)
+                return state.hidden, state.cell
             case "summary":
                 return encoded.summary.unsqueeze(0), None
         return encoded.memory[:, 0].unsqueeze(0), None

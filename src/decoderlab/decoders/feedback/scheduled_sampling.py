@@ -94,7 +94,7 @@ class ScheduledSampling(Feedback):
                 remaining = 1 - done
             case "exponential":
                 remaining = math.exp(-done)
-            case "inverse_sigmoid":  # n/(n + exp(i/n)), written so that nothing overflows
+            case _:  # inverse_sigmoid, n/(n + exp(i/n)), written so that nothing overflows
                 remaining = 1 / (1 + math.exp(min(done - math.log(self.decay_steps), 700)))
         return max(self.first_ratio * remaining, self.last_ratio)
 

@@ -150,6 +150,7 @@ class OutputHead(Head):
         if self.narrow is not None:
             values = self.narrow(values)
         if self.tied:
+            table = require.given("the table of embeddings", table)
             return functional.linear(values / math.sqrt(table.shape[1]), table, self.bias)
         return self.output(values)
 
