@@ -23,6 +23,7 @@ MONTE_CARLO_DRAWS = 100_000
 POWER_DRAWS, SIMULATED_SEEDS = 2_000, 13
 OUTLYING = 3.5
 Bounds = tuple[float, float]
+Values = Sequence[float] | np.ndarray
 UNBOUNDED = (-math.inf, math.inf)
 
 
@@ -57,9 +58,7 @@ class Summary:
     median: float = math.nan
 
 
-def summarise(
-    scores: Sequence[float], confidence: float = 0.95, bounds: Bounds = UNBOUNDED
-) -> Summary:
+def summarise(scores: Values, confidence: float = 0.95, bounds: Bounds = UNBOUNDED) -> Summary:
     """Return mean and Student-t interval over seeds.
 
     With all scores equal, as at a ceiling, a t interval would have no width and say too much:
@@ -114,11 +113,12 @@ def wilson(successes: float, number: float, confidence: float = 0.95) -> Interva
     """
     if number <= 0:
         return NONE
-    low, high = proportion_confint(successes, number, alpha=1 - confidence, method="wilson")
-    return Interval(float(max(low, 0.0)), float(min(high, 1.0)))
+    ends = proportion_confint(successes, number, alpha=1 - confidence, method="wilson")
+    low, high = np.asarray(ends, dtype=float).tolist()
+    return Interval(max(low, 0.0), min(high, 1.0))
 
 
-def sign_flip(differences: Sequence[float] | np.ndarray, seed: int = 0) -> float:
+def sign_flip(differences: Values, seed: int = 0) -> float:
     """Return the two-sided p of a paired sign-flip test of "no difference in any pair".
 
     Under that hypothesis each difference is as likely as its negative. Exact for up to 20 pairs:
@@ -232,7 +232,7 @@ def detectable_effect(n: int, comparisons: int = 1) -> float:
         def power(effect: float) -> float:
             # The wrong tail, below 1e-6 at this power, is left out: it is where SciPy returns NaN.
             # And statsmodels' solve_power returns the bounds of its search for few pairs.
-            return stats.nct.sf(critical, n - 1, effect * math.sqrt(n))
+            return float(stats.nct.sf(critical, n - 1, effect * math.sqrt(n)))
     else:
         # Half of the patterns, the first of which flips nothing; the others are their negatives.
         patterns = np.array(list(product((1.0, -1.0), repeat=n)))[: 2 ** (n - 1)]
@@ -241,11 +241,11 @@ def detectable_effect(n: int, comparisons: int = 1) -> float:
 
         def power(effect: float) -> float:
             sums = np.abs(noise + effect * shifts)
-            return ((sums >= sums[:, :1] - 1e-9).mean(axis=1) < level).mean()
+            return float(((sums >= sums[:, :1] - 1e-9).mean(axis=1) < level).mean())
 
     while power(high) < POWER:
         high *= 2
-    return float(brentq(lambda effect: power(effect) - POWER, 0, high, xtol=1e-4))
+    return np.asarray(brentq(lambda effect: power(effect) - POWER, 0, high, xtol=1e-4)).item()
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ class Paired:
     equal: bool
 
 
-def paired(differences: Sequence[float]) -> Paired:
+def paired(differences: Values) -> Paired:
     """Compare two methods by their differences in score, one per seed.
 
     Example:
@@ -346,6 +346,11 @@ def crossed_bootstrap(
     ]
 
 
+def _p_value(result: Any) -> float:
+    """Return the p of a test's result, whose fields SciPy and statsmodels do not declare."""
+    return float(result.pvalue)
+
+
 def exact_mcnemar(one: np.ndarray, other: np.ndarray) -> float:
     """Return the exact p of McNemar's test that two fixed models are right equally often.
 
@@ -359,7 +364,7 @@ def exact_mcnemar(one: np.ndarray, other: np.ndarray) -> float:
         [int((one & other).sum()), int((one & ~other).sum())],
         [int((~one & other).sum()), int((~one & ~other).sum())],
     ]
-    return float(mcnemar(table, exact=True).pvalue)
+    return _p_value(mcnemar(table, exact=True))
 
 
 def outlying(scores: Sequence[float], floor: float) -> list[int]:
@@ -389,7 +394,7 @@ def across_datasets(scores: np.ndarray) -> dict[str, Any]:
         scores: (methods, data sets), at least 3 by 5.
     """
     pairs = [
-        float(stats.wilcoxon(row, scores[0]).pvalue) if (row != scores[0]).any() else 1.0
+        _p_value(stats.wilcoxon(row, scores[0])) if (row != scores[0]).any() else 1.0
         for row in scores[1:]
     ]
-    return {"friedman_p": float(stats.friedmanchisquare(*scores).pvalue), "p_holm": holm(pairs)}
+    return {"friedman_p": _p_value(stats.friedmanchisquare(*scores)), "p_holm": holm(pairs)}

@@ -125,15 +125,19 @@ def crossed_intervals(
     """
     by_size: dict[int, dict[tuple[str, str], np.ndarray]] = {}
     for key, pairs in pairs_of.items():
-        signatures = {row.signature for pair in pairs for row in pair} - {None}
+        signatures = {row.signature for pair in pairs for row in pair if row.signature is not None}
         # Seeds with data of their own share no examples.
         if len({parts_without(signature, "seed") for signature in signatures}) != 1:
             continue
         number = num_examples(next(iter(signatures)))
-        bits = [[row.correct(number) for row in pair] for pair in pairs]
-        if all(correct is not None for pair in bits for correct in pair):
-            matrix = np.stack([mine.astype(np.int8) - theirs for mine, theirs in bits])
-            by_size.setdefault(number, {})[key] = matrix
+        bits = [(mine.correct(number), theirs.correct(number)) for mine, theirs in pairs]
+        differences = [
+            mine.astype(np.int8) - theirs
+            for mine, theirs in bits
+            if mine is not None and theirs is not None
+        ]
+        if len(differences) == len(bits):
+            by_size.setdefault(number, {})[key] = np.stack(differences)
     intervals: dict[tuple[str, str], Interval] = {}
     for matrices in by_size.values():
         drawn = crossed_bootstrap(list(matrices.values()), draws=draws)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from decoderlab.records.run_result import RunResult
 from decoderlab.studies.analysis.results import Row, num_examples, parts_of, parts_without
 from decoderlab.studies.statistics import (
     NONE,
@@ -75,11 +76,11 @@ def entry_of(
         metric: of the study.
         bounds: of the metric.
     """
-    finished = [row for row in rows if row.result is not None]
+    finished = [row.result for row in rows if row.result is not None]
     values, seeds = list(scores.values()), list(scores)
     failed = sum(row.failed for row in rows)
-    completed = [row.score(metric) for row in finished]
-    seconds = [row.result.train_seconds for row in finished]
+    completed = [result.metrics.test[metric] for result in finished]
+    seconds = [result.train_seconds for result in finished]
     return Entry(
         scores=dict(scores),
         summary=summarise(values, bounds=bounds),
@@ -94,16 +95,16 @@ def entry_of(
         flops=_common([row.cell.flops for row in rows]),
         steps=_common([row.cell.steps for row in rows]),
         seconds=fmean(seconds) if seconds else math.nan,
-        mixed=len({parts_without(row.signature, "data", "seed") for row in finished}) > 1,
+        mixed=len({parts_without(each.signature, "data", "seed") for each in finished}) > 1,
     )
 
 
-def _pooled(values: Sequence[float], finished: Sequence[Row]) -> Interval:
+def _pooled(values: Sequence[float], finished: Sequence[RunResult]) -> Interval:
     alike = len(values) > 1 and min(values) == max(values)
     if not alike or len(finished) < len(values):
         return NONE
-    # Seeds that share their test examples are one sample of them, others have one each.
-    signatures = [row.signature for row in finished]
+    # Seeds that share their test examples are one sample of them, others have a sample each.
+    signatures = [result.signature for result in finished]
     samples = {parts_of(signature)["data"]: num_examples(signature) for signature in signatures}
     return wilson(sum(round(values[0] * n) for n in samples.values()), sum(samples.values()))
 

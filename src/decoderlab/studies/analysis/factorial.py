@@ -210,7 +210,8 @@ def _simple_effects(table: np.ndarray, levels: Mapping[str, Sequence[str]]) -> t
         others = {other: some for other, some in levels.items() if other != name}
         for index in np.ndindex(change.shape[1:]):
             held = {
-                other: some[at] for (other, some), at in zip(others.items(), index, strict=True)
+                other: some[int(at)]
+                for (other, some), at in zip(others.items(), index, strict=True)
             }
             difference = paired(change[:, *index])
             step = Step(name, level, first, held, difference, math.nan)

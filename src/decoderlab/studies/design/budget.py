@@ -129,7 +129,7 @@ class Matcher:
                 middle = next_known((low + high) // 2, -1, (high - low) // 2)
             if middle is None or middle == low:
                 break
-            low, high = (middle, high) if count(middle) < wanted else (low, middle)
+            low, high = (middle, high) if (count(middle) or 0) < wanted else (low, middle)
         there = {width: number for width, number in counts.items() if number is not None}
         nearest = min(there, key=lambda width: abs(there[width] - wanted), default=None)
         if nearest is None or abs(there[nearest] / wanted - 1) > self.budget.tolerance:

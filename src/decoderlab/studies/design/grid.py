@@ -46,7 +46,7 @@ class GridCell:
         """The cell as a person tells it from the others: names for what they stand for."""
         own = {key: value for key, value in self.given.items() if key not in self.bundled}
         names = {} if self.variant is None else {"variant": self.variant}
-        return names | self.levels | own
+        return names | dict(self.levels) | own
 
     def text(self, varied: Sequence[str]) -> str:
         """Return how to find the cell in the sweep, by the settings that vary in it."""
@@ -202,7 +202,7 @@ def _axes(overrides: Sequence[Override]) -> dict[str, Axis]:
             continue
         if not override.is_discrete_sweep():
             raise ConfigError(f"{override.input_line} has no list of values; give key=a,b,c")
-        _demand_scientific(name, override.input_line)
+        _demand_scientific(name, override.input_line or name)
         axes[name] = Axis(list(override.sweep_string_iterator()), prefix)
         if not axes[name].values:
             raise ConfigError(f"{override.input_line} has no values; give at least one")

@@ -63,7 +63,7 @@ def _shown(paths: Sequence[Path]) -> str:
 
 
 def _other_plan(planned: Planned) -> list[Change]:
-    name = planned.plan.study.name
+    name = planned.plan.name
     path = plan_file(planned.output_dir, name)
     if not path.exists():
         return []

@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from filelock import FileLock
 
@@ -55,6 +55,26 @@ class Cell:
         return f"{self.task} · {self.variant} · seed {self.seed}"
 
 
+class Chosen(TypedDict):
+    """The best trial of a variant on a task: its settings, validation score and number."""
+
+    settings: dict[str, Any]
+    score: float
+    trial: int
+
+
+class TuningRecord(TypedDict):
+    """What a plan says of the tuning before it: see `Tuning`, and what was chosen, by arm."""
+
+    space: dict[str, Any]
+    trials: int
+    sampler: str
+    seeds: list[int]
+    metric: str
+    runs: int
+    chosen: dict[str, Chosen]
+
+
 @dataclass(frozen=True)
 class Plan:
     """All cells of a study.
@@ -72,8 +92,30 @@ class Plan:
     cells: tuple[Cell, ...]
     budget: Budget
     drift: tuple[str, ...] = ()
-    tuning: dict[str, Any] | None = None
+    tuning: TuningRecord | None = None
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The study's name.
+
+        Raises:
+            ValueError: if its settings have none; they get a name when the plan is made.
+        """
+        if self.study.name is None:
+            raise ValueError("the study of this plan has no name; make plans with make_plan")
+        return self.study.name
+
+    @property
+    def metric(self) -> str:
+        """The test metric of the study's table.
+
+        Raises:
+            ValueError: if its settings have none; its tasks fill it in.
+        """
+        if self.study.metric is None:
+            raise ValueError("the study of this plan has no metric; make plans with make_plan")
+        return self.study.metric
 
     def write(self, output_dir: Path, configs: Mapping[str, RunConfig]) -> None:
         """Write the plan into the study's folder: what is run and reported.
@@ -86,7 +128,7 @@ class Plan:
             configs: the config of each run, by run id; a YAML that is edited from now on
                 does not reach these runs.
         """
-        path = plan_file(output_dir, self.study.name)
+        path = plan_file(output_dir, self.name)
         record = {"study": asdict(self.study), "cells": [asdict(cell) for cell in self.cells]}
         record |= {"budget": asdict(self.budget), "drift": list(self.drift), "tuning": self.tuning}
         record["scores"] = self.scores
@@ -110,7 +152,7 @@ class Plan:
     @property
     def kept(self) -> bool:
         """Whether older plans are: those of a tuning only grow, trial by trial."""
-        return not self.study.name.endswith(TUNING)
+        return not self.name.endswith(TUNING)
 
 
 def plan_file(output_dir: Path, name: str) -> Path:

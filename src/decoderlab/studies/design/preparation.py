@@ -76,7 +76,8 @@ class Planned:
         Raises:
             ConfigError: naming the row.
         """
-        study, notes = self.plan.study, []
+        study = self.plan.study
+        notes: list[str] = []
         seeds: dict[tuple[str, str], set[int]] = {}
         for cell in self.plan.cells:
             known = seeds.setdefault((cell.variant, cell.task), set())
@@ -86,6 +87,8 @@ class Planned:
                     f"{cell.seed}; give the variants or levels that they come from other names"
                 )
             known.add(cell.seed)
+        if study.baseline is None:
+            return notes
         families: dict[str, list[int]] = {}
         for (variant, task), own in seeds.items():
             both = own & seeds.get((study.baseline, task), set())

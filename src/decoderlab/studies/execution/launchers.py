@@ -54,7 +54,7 @@ def starter(launcher: Any, max_batch_size: int | None) -> tuple[Start, int]:
             raise ConfigError(f"hydra.launcher.{name} is {value!r}; it must be a number above 0")
 
     def start(jobs: Sequence[Job], plan: Path) -> None:
-        with LiveTable(progress.tally) as table:
+        with LiveTable(progress.tally or progress.Tally(len(jobs), reused=0)) as table:
             run_all(
                 jobs,
                 num_workers=number,
@@ -145,6 +145,7 @@ def _shown(job: Job) -> str:
     try:
         with shown:
             status = bring_to_end(job, report=shown)
+        return status
     except Interrupted:
         if progress.tally is None:  # a process of the launcher's, which wants an ordinary end
             return "INTERRUPTED"
@@ -153,4 +154,3 @@ def _shown(job: Job) -> str:
         if status in TERMINAL and progress.tally is not None:
             progress.tally.ended[cell.run_id] = status
         progress.print_outcome(cell.title, status or folder.status()["status"], outcome(folder))
-    return status

@@ -77,7 +77,7 @@ def launch(
     planned = make_plan(cells, compose, default_name)
     for note in [*planned.notes, *planned.check_seeds()]:
         say(f"note: {note}")
-    tuner = Tuner(cells, planned, compose) if study.tuning else None
+    tuner = Tuner(cells, planned, compose, study.tuning) if study.tuning else None
     if plan_only:
         show(planned, jobs)
         if tuner is not None:
@@ -133,7 +133,7 @@ def run(planned: Planned, start: Start, jobs: int) -> None:
     ]
     reused = len(plan.cells) - len(todo)
     tally = progress.tally = progress.Tally(len(todo), reused=reused, failed_before=failed)
-    path = plan_file(output_dir, plan.study.name)
+    path = plan_file(output_dir, plan.name)
     deaths: Deaths = defaultdict(set)
     try:
         while todo:
@@ -202,7 +202,7 @@ def _announcement(planned: Planned, failed: int, jobs: int) -> str:
     """Return what is about to happen, in a line."""
     number, pending = len(planned.plan.cells), planned.pending
     text = (
-        f"study {planned.plan.study.name}: {number} runs planned, "
+        f"study {planned.plan.name}: {number} runs planned, "
         f"{number - len(pending) - failed} finished before"
     )
     if failed:
