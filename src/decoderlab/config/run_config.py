@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab.common import require
-from decoderlab.config.completion import call, complete, find_target, is_part
+from decoderlab.config.completion import call, complete, complete_part, find_target, is_part
 from decoderlab.config.errors import ConfigError
-from decoderlab.config.settings import Evaluation, Run, Training
+from decoderlab.config.part_settings import PartSettings
+from decoderlab.config.settings import TRAINING_PARTS, Evaluation, Run, Training
 from decoderlab.config.study_settings import Budget, Study
 
 T = TypeVar("T")
@@ -27,64 +28,17 @@ SECTIONS = {
     "budget": Budget,
     "study": Study,
 }
-INJECTED = {"task": (), "encoder": ("source_space",), "decoder": ("target_space", "encoder_shape")}
-
-
-class PartSettings(Mapping[str, Any]):
-    """The settings of a class, read-only: a mapping of its arguments, and `_target_`, its name.
-
-    Mappings inside are `PartSettings` too, and lists are tuples.
-
-    Args:
-        settings: as they stand in a config.
-
-    Example:
-        >>> settings = PartSettings({"_target_": "package.Class", "sizes": [1, 2]})
-        >>> settings.target, settings["sizes"], settings.to_dict()["sizes"]
-        ('package.Class', (1, 2), [1, 2])
-    """
-
-    __slots__ = ("_settings",)
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = {key: _frozen(value) for key, value in settings.items()}
-
-    @property
-    def target(self) -> str:
-        """The dotted name of the class."""
-        return self._settings["_target_"]
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the settings without the name of the class, as a dictionary of their own."""
-        return {key: value for key, value in self.to_dict().items() if key != "_target_"}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as dictionaries and lists of their own."""
-        return {key: _thawed(value) for key, value in self._settings.items()}
-
-    def __getitem__(self, name: str) -> Any:
-        return self._settings[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._settings)
-
-    def __len__(self) -> int:
-        return len(self._settings)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.to_dict()!r})"
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return PartSettings(value)
-    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
-
-
-def _thawed(value: Any) -> Any:
-    if isinstance(value, PartSettings):
-        return value.to_dict()
-    return list(map(_thawed, value)) if isinstance(value, tuple) else value
+# Keywords that are no settings: whoever builds the class adds those of them that it takes.
+INJECTED = {
+    "task": (),
+    "encoder": ("source_space",),
+    "decoder": ("target_space", "encoder_shape", "source_space", "alignment"),
+    "training.optimizer": ("params", "lr", "weight_decay"),
+    "training.schedule": ("warmup_steps",),
+    "training.objective": ("target_space",),
+}
+# Settings that a class may do without, so that a preset's schedule can be exchanged for another.
+OPTIONAL = {"training.schedule": ("decay_ratio", "decay_start_ratio", "num_decays")}
 
 
 class Choices(NamedTuple):
@@ -182,6 +136,9 @@ class RunConfig:
             if group == "task":
                 plain[group]["metrics"] = _metrics(target, settings, metrics)
             _fill(plain)  # once the task is there, and again what a name alone has become
+        if isinstance(plain.get("training"), dict):
+            for name in TRAINING_PARTS:
+                plain["training"][name] = _training_part(name, plain["training"].get(name))
         names = {group: (choices or {}).get(group, group) for group in BUILT}
         return cls.from_dict(plain | {"choices": names})
 
@@ -212,7 +169,7 @@ class RunConfig:
             "encoder": self.encoder.to_dict(),
             "decoder": self.decoder.to_dict(),
             "task": self.task.to_dict(),
-            **{group: asdict(getattr(self, group)) for group in SECTIONS},
+            **{group: _plain(getattr(self, group)) for group in SECTIONS},
             "seed": self.seed,
             "choices": self.choices._asdict(),
         }
@@ -270,6 +227,9 @@ def section(group: str, kind: type[T], given: Any) -> T:
 def _plain(value: Any) -> Any:
     if isinstance(value, PartSettings):
         return value.to_dict()
+    if isinstance(value, Training):
+        own = {one.name: getattr(value, one.name) for one in fields(value)}
+        return {name: _plain(setting) for name, setting in own.items()}
     return asdict(value) if is_dataclass(value) else value
 
 
@@ -323,6 +283,22 @@ def _metrics(task: Any, settings: Mapping[str, Any], given: Any) -> dict[str, An
         rest = {key: value for key, value in metric.items() if key != "_target_"}
         metrics[name] = {"_target_": metric["_target_"], **complete(group, target, rest)}
     return metrics
+
+
+def _training_part(name: str, given: Any) -> dict[str, Any]:
+    """Return optimizer, schedule or objective in full.
+
+    Of an optimizer the settings are those that its YAML gives, checked, and no defaults: torch's
+    constructors have switches besides that are about speed, which differ between its versions.
+    """
+    group = f"training.{name}"
+    return complete_part(
+        group,
+        given,
+        injected=INJECTED[group],
+        optional=OPTIONAL.get(group, ()),
+        defaults=name != "optimizer",
+    )
 
 
 def _fill(plain: dict[str, Any]) -> None:

@@ -235,7 +235,7 @@ def gradients_are_right(subject: DecoderSubject) -> None:
         left = list(parts)
         memory, summary = left.pop(0), left.pop(0)
         state = encoded.state and encoded.state.map(lambda _: left.pop(0))
-        return decoder(Encoded(memory, encoded.memory_mask, summary, state), target)
+        return decoder(encoded._replace(memory=memory, summary=summary, state=state), target)
 
     check_derivatives(outputs, floats(encoded))
 

@@ -208,7 +208,9 @@ def parts_of(state: State | None) -> list[Tensor]:
 def rows_of(encoded: Encoded, rows: list[int]) -> Encoded:
     """Return some rows of an encoding."""
     state = encoded.state and encoded.state.map(lambda part: part[:, rows])
-    return Encoded(encoded.memory[rows], encoded.memory_mask[rows], encoded.summary[rows], state)
+    source = None if encoded.source is None else encoded.source[rows]
+    kept = (encoded.memory[rows], encoded.memory_mask[rows], encoded.summary[rows])
+    return Encoded(*kept, state, source)
 
 
 def gap_between(one: Tensor, other: Tensor) -> float:
