@@ -110,14 +110,38 @@ def _completed_part(name: str, given: Any, kind: type, hint: Any) -> dict[str, A
         kind: from `part_kind`.
         hint: the annotation of the parameter.
     """
+    if given is None and _is_union(hint):
+        return None
+    optional = getattr(kind, "OPTIONAL", ())
+    return complete_part(name, given, injected=kind.INJECTED, optional=optional)
+
+
+def complete_part(
+    name: str,
+    given: Any,
+    *,
+    injected: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    defaults: bool = True,
+) -> dict[str, Any]:
+    """Return the settings of a part in full, with `_target_`.
+
+    Args:
+        name: of the setting, for messages.
+        given: a mapping with `_target_`, or a class or a partial of it.
+        injected: keywords that whoever builds the part will add.
+        optional: settings that are left out where the constructor has no such keyword.
+        defaults: whether to fill in the constructor's defaults.
+
+    Raises:
+        ConfigError: if no class is named, or as `complete`.
+    """
     # A part of a part is chosen together with it.
     choose = f"{'/'.join(name.split('.')[:2])}="
     if hasattr(kind, "GROUP"):
         choose = f"{kind.GROUP}@{name}="
     if given is inspect.Parameter.empty:
         raise ConfigError(f"{name} is missing; choose it: {choose}NAME")
-    if given is None and _is_union(hint):
-        return None
     if callable(given):
         given = Choice.of(given).as_mapping()
     if not is_part(given) or given["_target_"] is None:
@@ -127,14 +151,15 @@ def _completed_part(name: str, given: Any, kind: type, hint: Any) -> dict[str, A
         )
     target = find_target(name, given["_target_"])
     taken = inspect.signature(target).parameters
-    without = [key for key in getattr(kind, "OPTIONAL", ()) if key not in taken]
+    without = [key for key in optional if key not in taken]
     settings = {key: value for key, value in given.items() if key not in ("_target_", *without)}
     completed = complete(
         name,
         target,
         settings,
-        injected=kind.INJECTED,
+        injected=injected,
         hint=f" Another part is chosen with {choose}NAME.",
+        defaults=defaults,
     )
     return Choice(target, canonical_settings(name, target, completed)).as_mapping()
 
@@ -145,12 +170,24 @@ def canonical_settings(group: str, target: Callable, settings: dict[str, Any]) -
     return settings if canonical is None else call(group, canonical, settings=settings)
 
 
+def taken_by(target: Callable, offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of some keywords that a constructor has.
+
+    Example:
+        >>> taken_by(Choice, {"settings": {}, "size": 3})
+        {'settings': {}}
+    """
+    parameters = inspect.signature(target).parameters
+    return {name: value for name, value in offered.items() if name in parameters}
+
+
 def complete(
     group: str,
     target: Callable,
     settings: Mapping[str, Any],
     injected: Sequence[str] = (),
     hint: str = "",
+    defaults: bool = True,
 ) -> dict[str, Any]:
     """Check settings against a constructor's signature and fill its defaults in.
 
@@ -160,6 +197,7 @@ def complete(
         settings: what the config gives it.
         injected: keywords that the assembly will add.
         hint: added to the message about an unknown key.
+        defaults: whether to fill in defaults; if not, only what is given is checked.
 
     Raises:
         ConfigError: for an unknown or missing key, or a value of the wrong type.
@@ -190,7 +228,7 @@ def complete(
             completed[name] = _typed(f"{group}.{name}", settings[name], hints.get(name, Any))
         elif parameter.default is inspect.Parameter.empty:
             raise ConfigError(f"{group}.{name} is missing; give it as {group}.{name}=VALUE")
-        else:
+        elif defaults:
             completed[name] = _expanded(f"{group}.{name}", parameter.default, hints.get(name, Any))
     return completed | {key: value for key, value in settings.items() if key not in named}
 

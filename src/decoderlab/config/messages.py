@@ -98,6 +98,8 @@ def _explain_key(key: str) -> str:
     elsewhere = [f"{group}.{key}" for group in config if _has(config[group], key)] if names else []
     if elsewhere:
         return f"{key} is not a setting by itself; write {' or '.join(elsewhere)}"
+    if inner := [f"{parent}.{part}.{name}" for part in names if parent and _has(node[part], name)]:
+        return f"{key} is not a setting by itself; write {' or '.join(inner)}"
     text = f"{key} is not a setting"
     if names:
         text += f"; {parent or 'the config'} has {', '.join(names)}"

@@ -326,7 +326,7 @@ def _count(config: RunConfig, task: Task) -> tuple[int, float]:
     networks = meta_networks(config, task)
     parameters, data = count(*networks), task.data
     if parameters < SMALL_MODEL:
-        networks = build_networks(config, data.source_space, data.target_space)
+        networks = build_networks(config, data.source_space, data.target_space, data.alignment)
     model = EncoderDecoder(
         encoder=networks[0],
         decoder=networks[1],
