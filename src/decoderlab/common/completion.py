@@ -112,8 +112,13 @@ def _completed_part(name: str, given: Any, kind: type, hint: Any) -> dict[str, A
     """
     if given is None and _is_union(hint):
         return None
-    optional = getattr(kind, "OPTIONAL", ())
-    return complete_part(name, given, injected=kind.INJECTED, optional=optional)
+    return complete_part(
+        name,
+        given,
+        injected=kind.INJECTED,
+        optional=getattr(kind, "OPTIONAL", ()),
+        group=getattr(kind, "GROUP", None),
+    )
 
 
 def complete_part(
@@ -123,6 +128,7 @@ def complete_part(
     injected: Sequence[str] = (),
     optional: Sequence[str] = (),
     defaults: bool = True,
+    group: str | None = None,
 ) -> dict[str, Any]:
     """Return the settings of a part in full, with `_target_`.
 
@@ -132,14 +138,13 @@ def complete_part(
         injected: keywords that whoever builds the part will add.
         optional: settings that are left out where the constructor has no such keyword.
         defaults: whether to fill in the constructor's defaults.
+        group: that the part is chosen from, where its name does not say so.
 
     Raises:
         ConfigError: if no class is named, or as `complete`.
     """
     # A part of a part is chosen together with it.
-    choose = f"{'/'.join(name.split('.')[:2])}="
-    if hasattr(kind, "GROUP"):
-        choose = f"{kind.GROUP}@{name}="
+    choose = f"{'/'.join(name.split('.')[:2])}=" if group is None else f"{group}@{name}="
     if given is inspect.Parameter.empty:
         raise ConfigError(f"{name} is missing; choose it: {choose}NAME")
     if callable(given):
