@@ -159,7 +159,7 @@ def test_echo_attention_varies_four_things_and_has_the_articles_model_beside():
     keras_adam = {"optimizer": theirs.training.optimizer}
     assert keras_adam["optimizer"]._target_.endswith(".KerasAdam")
     assert ours.training.optimizer._target_ == "torch.optim.Adam"
-    assert ours.training | keras_adam == theirs.training
+    assert dict(ours.training) | keras_adam == dict(theirs.training)
     assert ours.evaluation == theirs.evaluation
     assert ours.task.data_seed == 0
     assert {key: ours.task[key] for key in theirs.task} == dict(theirs.task)

@@ -51,7 +51,7 @@ class Linear:
 
     needs_total_steps = True
 
-    def factor(self, step: int, total_steps: int | None) -> float:
+    def factor(self, step: int, total_steps: int) -> float:
         """Return 1 - step / total_steps."""
         return max(1 - step / total_steps, 0.0)
 
@@ -65,7 +65,7 @@ class Cosine:
 
     needs_total_steps = True
 
-    def factor(self, step: int, total_steps: int | None) -> float:
+    def factor(self, step: int, total_steps: int) -> float:
         """Return (1 + cos(pi step / total_steps)) / 2."""
         return (1 + math.cos(math.pi * min(step / total_steps, 1.0))) / 2
 
@@ -83,7 +83,7 @@ class Exponential:
         require.positive("decay_ratio", decay_ratio)
         self.decay_ratio = decay_ratio
 
-    def factor(self, step: int, total_steps: int | None) -> float:
+    def factor(self, step: int, total_steps: int) -> float:
         """Return decay_ratio^(step / total_steps)."""
         return self.decay_ratio ** (step / total_steps)
 
@@ -132,7 +132,7 @@ class Halving:
         require.at_least("num_decays", num_decays, 1)
         self.decay_start_ratio, self.num_decays = decay_start_ratio, num_decays
 
-    def factor(self, step: int, total_steps: int | None) -> float:
+    def factor(self, step: int, total_steps: int) -> float:
         """Return 1/2 to the power of the halvings done."""
         done = step / total_steps
         decayed = (done - self.decay_start_ratio) / (1 - self.decay_start_ratio)
