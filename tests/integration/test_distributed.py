@@ -128,6 +128,7 @@ def test_two_processes_end_as_one_does(tiny, tmp_path):
     assert len(list(two.events.glob("events*"))) == len(list(one.events.glob("events*")))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds ranks in /proc")
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_run_of_two_interrupted_at_any_rank_ends_with_the_same_bits(tmp_path, rank):
