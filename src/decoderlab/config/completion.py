@@ -68,10 +68,25 @@ def build(group: str, settings: Mapping[str, Any], **injected: Any) -> Any:
     return call(group, maker(group, settings), **injected)
 
 
-def maker(group: str, settings: Mapping[str, Any]) -> Callable[..., Any]:
+def maker(group: str, settings: Mapping[str, Any]) -> functools.partial:
     """Return the class that settings name with all of them filled in; see `build`."""
     own = {key: value for key, value in settings.items() if key != "_target_"}
     return functools.partial(find_target(group, settings["_target_"]), **with_makers(group, own))
+
+
+def part_maker(name: str, given: Any, kind: type) -> functools.partial:
+    """Return the class of a part that a config chooses, with its settings in full.
+
+    Args:
+        name: of the setting, for messages.
+        given: the part's mapping, with `_target_`; `OPTIONAL` settings that it has no use for are
+            left out.
+        kind: its base class; `INJECTED` there are keywords that no config gives.
+
+    Raises:
+        ConfigError: for an unknown, missing or wrong setting.
+    """
+    return maker(name, _completed_part(name, given, kind, kind))
 
 
 def with_makers(group: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,7 +142,7 @@ def _completed_part(name: str, given: Any, kind: type, hint: Any) -> dict[str, A
         name,
         target,
         settings,
-        injected=kind.INJECTED,
+        injected=getattr(kind, "INJECTED", ()),
         hint=f" Another part is chosen with {choose}NAME.",
     )
     if hasattr(target, "canonical"):
