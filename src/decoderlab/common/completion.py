@@ -70,7 +70,7 @@ def build(group: str, settings: Mapping[str, Any], **injected: Any) -> Any:
     return call(group, maker(group, settings), **injected)
 
 
-def maker(group: str, settings: Mapping[str, Any]) -> Callable[..., Any]:
+def maker(group: str, settings: Mapping[str, Any]) -> functools.partial:
     """Return the class that settings name with all of them filled in; see `build`.
 
     A mapping with `_target_` is a part only where the constructor wants one, see `part_kind`.
@@ -84,6 +84,29 @@ def maker(group: str, settings: Mapping[str, Any]) -> Callable[..., Any]:
         for hint in [hints.get(key)]
     }
     return functools.partial(target, **own)
+
+
+def part_maker(name: str, given: Any, kind: type) -> functools.partial:
+    """Return the class of a part that a config chooses, with its settings in full.
+
+    Args:
+        name: of the setting, for messages.
+        given: the part's mapping, with `_target_`; `OPTIONAL` settings that it has no use for are
+            left out.
+        kind: its base class; `INJECTED` there are keywords that no config gives.
+
+    Raises:
+        ConfigError: for an unknown, missing or wrong setting.
+    """
+    return maker(
+        name,
+        complete_part(
+            name,
+            given,
+            injected=getattr(kind, "INJECTED", ()),
+            optional=getattr(kind, "OPTIONAL", ()),
+        ),
+    )
 
 
 def is_part(value: Any) -> TypeGuard[Mapping[str, Any]]:

@@ -23,7 +23,7 @@ from decoderlab.testing.comparisons import Seen
 from decoderlab.testing.feedback_checks import FEEDBACK_CHECKS, FeedbackSubject
 from decoderlab.testing.head_checks import HEAD_CHECKS, HeadSubject
 from decoderlab.testing.metric_checks import METRIC_CHECKS, MetricSubject
-from decoderlab.testing.outcomes import Failure, failures_of, raise_for
+from decoderlab.testing.outcomes import ContractViolation, Failure, failures_of, raise_for
 from decoderlab.testing.score_checks import SCORE_CHECKS, ScoreSubject
 
 Battery = tuple[Callable[[Callable[..., Any], Mapping[str, Any]], Any], Sequence[Callable]]
@@ -46,14 +46,26 @@ def part_failures(kind: str, make: Callable[..., Any], **settings: Any) -> list[
         make: the class, or anything that is called like it.
         settings: the class's own.
     """
-    subject_of, checks = BATTERIES[kind]
     try:
-        subject = subject_of(make, settings)
+        subject = subject_of(kind, make, settings)
+    except ContractViolation as violation:
+        return violation.failures
+    return failures_of(BATTERIES[kind][1], subject)
+
+
+def subject_of(kind: str, make: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
+    """Return what the checks of a kind are run on; see `part_failures`.
+
+    Raises:
+        ContractViolation: if it cannot be built at all.
+    """
+    try:
+        return BATTERIES[kind][0](make, settings)
     except Seen as seen:
-        return [Failure("it_is_built", str(seen))]
+        failure = Failure("it_is_built", str(seen))
     except Exception as error:  # whatever somebody's constructor raises is what was seen
-        return [Failure("it_is_built", f"{type(error).__name__}: {error}")]
-    return failures_of(checks, subject)
+        failure = Failure("it_is_built", f"{type(error).__name__}: {error}")
+    raise ContractViolation(getattr(make, "__name__", str(make)), [failure])
 
 
 def check_cell(make: Callable[..., Cell], **settings: Any) -> None:
