@@ -6,6 +6,7 @@ import hashlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -89,10 +90,10 @@ class Ragged:
 
     def update_hash(self, digest: hashlib._Hash) -> None:
         """Feed the contents to a hash."""
-        digest.update(self.lengths.numpy())
-        digest.update(self.values.numpy())
+        digest.update(self.lengths.numpy().data)
+        digest.update(self.values.numpy().data)
         if not torch.equal(self.starts, self.lengths.cumsum(0) - self.lengths):
-            digest.update(self.starts.numpy())
+            digest.update(self.starts.numpy().data)
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,14 @@ class Images:
 
     def update_hash(self, digest: hashlib._Hash) -> None:
         """Feed the contents to a hash."""
-        digest.update(np.ascontiguousarray(self.values.numpy()))
+        digest.update(np.ascontiguousarray(self.values.numpy()).data)
+
+
+def as_ragged(rows: Ragged | Images) -> Ragged:
+    """Return sequences as such; raise ValueError for images."""
+    if isinstance(rows, Images):
+        raise ValueError("the examples are images, but sequences are needed here")
+    return rows
 
 
 @dataclass(frozen=True)
@@ -170,6 +178,16 @@ def by_length(lengths: np.ndarray, batch_size: int, order: np.ndarray) -> list[n
         for group in np.split(order, edges)
         for start in range(0, len(group), batch_size)
     ]
+
+
+class BatchStream(Protocol):
+    """An endless stream of training batches; an epoch is `batches_per_epoch` of them."""
+
+    batches_per_epoch: int
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Begin at the step that the trainer has come to."""
+        ...
 
 
 class TrainingBatches:

@@ -11,7 +11,7 @@ import torch
 from decoderlab.common import require
 from decoderlab.common.randomness import numpy_generator
 from decoderlab.contract import Batch
-from decoderlab.data.batches import Ragged, Split, TrainingBatches
+from decoderlab.data.batches import Ragged, Split, TrainingBatches, as_ragged
 
 CURRICULA = ("baseline", "naive", "mix", "combined")
 BLOCK = 1024  # steps whose levels are drawn at a time; part of what a seed means
@@ -140,4 +140,4 @@ def _rows(split: Split, first: int, last: int) -> Split:
     def part(ragged: Ragged) -> Ragged:
         return Ragged(ragged.values, ragged.lengths[first:last], ragged.starts[first:last])
 
-    return Split(part(split.source), part(split.target))
+    return Split(part(as_ragged(split.source)), part(split.target))

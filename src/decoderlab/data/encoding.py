@@ -10,7 +10,7 @@ import torch
 
 from decoderlab.contract import ImageSpace
 from decoderlab.data.batches import Images, Ragged, Split
-from decoderlab.data.example import Example
+from decoderlab.data.example import Example, as_text
 from decoderlab.data.task_data import Kind
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
@@ -33,10 +33,10 @@ class Splitting(Protocol):
 
 def vocabulary_of(sequences: list[Sequence[str] | np.ndarray]) -> Kind:
     """Return what stands for the vocabulary of sequences: of tokens, real values or images."""
-    first = sequences[0]
-    if not isinstance(first, np.ndarray):
-        return Vocabulary.of(sequences)
-    return ImageSpace(*first.shape) if first.ndim == 3 else Values.of(sequences)
+    arrays = [sequence for sequence in sequences if isinstance(sequence, np.ndarray)]
+    if not arrays:
+        return Vocabulary.of(one for one in sequences if not isinstance(one, np.ndarray))
+    return ImageSpace(*arrays[0].shape) if arrays[0].ndim == 3 else Values.of(arrays)
 
 
 def unknown_tokens(
@@ -76,8 +76,8 @@ def encoded_split(
                     tuple(target.encode(task.pieces("target", reference))) for reference in several
                 )
             references[row] = encoded[id(several)]
-    sources = _stored(task, "source", [example.source for example in examples], source)
-    targets = _stored(task, "target", [example.target for example in examples], target)
+    sources = _sources(task, [example.source for example in examples], source)
+    targets = _sequences(task, "target", [example.target for example in examples], target)
     if isinstance(target, Values):
         _check_lengths(sources, targets)
     if name == "train":
@@ -87,17 +87,25 @@ def encoded_split(
         sources,
         targets,
         references,
-        tuple((example.source, tuple(example.references or (example.target,))) for example in kept),
+        tuple(
+            (as_text(example.source), tuple(map(as_text, example.references or (example.target,))))
+            for example in kept
+        ),
         _unwritten(task, examples, targets, references, target),
     )
 
 
-def _stored(task: Splitting, side: str, sequences: list[Any], kind: Kind) -> Ragged | Images:
-    match kind:
-        case ImageSpace():
-            return Images(torch.from_numpy(np.stack(sequences)))
-        case Values():
-            return Ragged.of_values([kind.encode(sequence) for sequence in sequences])
+def _sources(task: Splitting, sources: list[Any], kind: Kind) -> Ragged | Images:
+    if isinstance(kind, ImageSpace):
+        return Images(torch.from_numpy(np.stack(sources)))
+    return _sequences(task, "source", sources, kind)
+
+
+def _sequences(
+    task: Splitting, side: str, sequences: list[Any], kind: Vocabulary | Values
+) -> Ragged:
+    if isinstance(kind, Values):
+        return Ragged.of_values([kind.encode(sequence) for sequence in sequences])
     end = [kind.space.eos_id] if task.append_eos and side == "target" else []
     return Ragged.of(kind.encode(task.pieces(side, sequence)) + end for sequence in sequences)
 

@@ -31,6 +31,13 @@ class Example:
     group: Hashable = None
 
 
+def as_text(sequence: Sequence[str] | np.ndarray) -> str:
+    """Return the source or target of an example of texts; raise ValueError if it is no text."""
+    if not isinstance(sequence, str):
+        raise ValueError(f"{str(sequence)[:60]} is no text; give this task's examples as texts")
+    return sequence
+
+
 def key_of(source: Sequence[str] | np.ndarray) -> Hashable:
     """Return what is equal for equal sources alone, and short for arrays."""
     if isinstance(source, np.ndarray):

@@ -6,6 +6,7 @@ import torch
 
 from decoderlab.data.batches import by_length
 from decoderlab.data.task import Task
+from decoderlab.data.task_data import of_tokens
 
 BLOCK = 256  # test sources compared at a time
 
@@ -21,7 +22,7 @@ def nearest_targets(task: Task) -> list[list[int]]:
         Ids without EOS, of each test example.
     """
     train, test = (task.data.splits[name] for name in ("train", "test"))
-    eos_id = task.data.target_space.eos_id
+    eos_id = of_tokens(task.data.target_vocabulary).space.eos_id
     train_lengths = train.source.lengths
     predicted: list[list[int]] = [[] for _ in range(len(test))]
     for rows in by_length(test.source.lengths.numpy(), BLOCK, torch.arange(len(test)).numpy()):

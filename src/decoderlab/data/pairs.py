@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from decoderlab.common import require
 from decoderlab.common.progress import counted
-from decoderlab.data.example import SPLITS, Example
+from decoderlab.data.example import SPLITS, Example, as_text
 from decoderlab.data.splits import examples_of, split_by_group, split_by_source
 from decoderlab.data.subwords import Segmenter, learnt_pieces
 from decoderlab.data.task import Task
+from decoderlab.data.task_data import Kind, of_tokens
 from decoderlab.data.vocabulary import Vocabulary
 
 TOKENS = ("character", "word", "subword", "separator")
@@ -65,7 +66,7 @@ class PairsTask(Task):
         ValueError: for settings out of range or at odds with each other.
     """
 
-    shares: tuple[float, float]
+    shares: tuple[float, ...]
 
     def __init__(
         self,
@@ -115,7 +116,8 @@ class PairsTask(Task):
 
         By default those of the two `shares` that a subclass sets.
         """
-        return tuple(max(1, round(share * number)) for share in self.shares)
+        num_validation, num_test = (max(1, round(share * number)) for share in self.shares)
+        return num_validation, num_test
 
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
         """Read the pairs and split them."""
@@ -166,28 +168,31 @@ class PairsTask(Task):
 
         Tokens that no target of training has are left out: nothing can write them.
         """
-        space, encode = self.data.target_space, self.data.target_vocabulary.encode
+        vocabulary = of_tokens(self.data.target_vocabulary)
+        unk_id = vocabulary.space.unk_id
         return [
-            [number for number in encode(tokens) if number != space.unk_id] for tokens in sources
+            [number for number in vocabulary.encode(tokens) if number != unk_id]
+            for tokens in sources
         ]
 
     def described(self) -> str:
         """Return what a message calls the data."""
         return "the data"
 
-    def vocabularies(self, train: list[Example]) -> tuple[Vocabulary, Vocabulary]:
+    def vocabularies(self, train: list[Example]) -> tuple[Kind, Vocabulary]:
         """Return the tokens seen at least `minimum_count` times in training."""
-        targets = [example.target for example in train]
+        targets = [as_text(example.target) for example in train]
         return self.source_vocabulary(train), self.vocabulary("target", targets)
 
-    def source_vocabulary(self, train: list[Example]) -> Vocabulary:
+    def source_vocabulary(self, train: list[Example]) -> Kind:
         """Return the source vocabulary alone."""
-        return self.vocabulary("source", [example.source for example in train])
+        return self.vocabulary("source", [as_text(example.source) for example in train])
 
     def vocabulary(self, side: str, texts: list[str]) -> Vocabulary:
         """Return the vocabulary of one side of the training pairs."""
         if self.tokens == "subword":
-            vocabulary = Vocabulary(learnt_pieces(texts, self.vocabulary_size))
+            size = require.given("vocabulary_size", self.vocabulary_size)
+            vocabulary = Vocabulary(learnt_pieces(texts, size))
             self._segmenters[side] = Segmenter(vocabulary.entries)
             return vocabulary
         vocabulary = Vocabulary.of((self.words(side, text) for text in texts), self.minimum_count)
@@ -198,14 +203,14 @@ class PairsTask(Task):
             )
         return vocabulary
 
-    def pieces(self, side: str, text: str) -> Sequence[str]:
+    def pieces(self, side: str, sequence: str) -> Sequence[str]:
         """Split the text of an example into tokens, as the vocabularies have them."""
         if self.tokens != "subword":
-            return self.words(side, text)
+            return self.words(side, sequence)
         if side not in self._segmenters:  # of a run that was opened without its data
             vocabulary = getattr(self.data, f"{side}_vocabulary")
             self._segmenters[side] = Segmenter(vocabulary.entries)
-        return self._segmenters[side](text)
+        return self._segmenters[side](sequence)
 
     def source_tokens(self, text: str) -> Sequence[str]:
         """Split a line as the data are split."""
@@ -238,7 +243,8 @@ class PairsTask(Task):
         if all(unicodedata.is_normalized("NFC", text) for text in texts):
             return texts
         counts["normalised"] += 1
-        return tuple(unicodedata.normalize("NFC", text) for text in texts)
+        source, target = (unicodedata.normalize("NFC", text) for text in texts)
+        return source, target
 
     def _as_given(
         self, targets: dict[str | None, dict[Hashable, dict[str, list[str]]]]

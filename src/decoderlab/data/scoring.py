@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from decoderlab.contract import Batch
 from decoderlab.data.task_data import TaskData
 from decoderlab.data.values import Values
 from decoderlab.metrics.batched import BatchedMetrics
-from decoderlab.metrics.score import LOSS, Score, check_metric, computed, reads
+from decoderlab.metrics.score import LOSS, Score, check_metric, computed, measured, reads
 
 BATCHED = ("tokens", "values")
 
@@ -54,6 +54,15 @@ class Scored(Protocol):
         ...
 
 
+@runtime_checkable
+class Signed(Protocol):
+    """A metric that says how a library computes its scores; see `TaskMetric`."""
+
+    def signatures(self, references: Sequence[Sequence[str]]) -> dict[str, str]:
+        """Return it, by the names of the scores."""
+        ...
+
+
 def prepared_metrics(task: Scored) -> list[Metric]:
     """Return fresh metrics of a task, which know what they need of its data.
 
@@ -72,7 +81,7 @@ def prepared_metrics(task: Scored) -> list[Metric]:
                 f"metrics.{name} reads {reads(metric)}, but the targets of the task are {target}; "
                 f"leave it out with +task.metrics.{name}=null"
             )
-        for score in metric.scores:
+        for score in measured(metric):
             if score.name in owners:
                 raise ValueError(
                     f"metrics.{name} has a score {score.name!r}, and so has {owners[score.name]}; "
@@ -91,9 +100,10 @@ def batched_metrics(task: Scored) -> BatchedMetrics:
 def scores_of(task: Scored) -> dict[str, Score]:
     """Return what all scores of a task's runs mean, by name; those of batches come first."""
     metrics = prepared_metrics(task)
-    first = [score for metric in metrics if reads(metric) in BATCHED for score in metric.scores]
-    last = [score for metric in metrics if reads(metric) not in BATCHED for score in metric.scores]
-    return {score.name: score for score in (*first, LOSS, *last)}
+    first = [metric for metric in metrics if reads(metric) in BATCHED]
+    last = [metric for metric in metrics if reads(metric) not in BATCHED]
+    scores = [[score for metric in some for score in measured(metric)] for some in (first, last)]
+    return {score.name: score for score in (*scores[0], LOSS, *scores[1])}
 
 
 def scores_at_end(
@@ -135,7 +145,7 @@ def scores_of_rule(task: Scored, predictions: Sequence[Any]) -> dict[str, float]
 
 def library_signatures(task: Scored, split: str) -> dict[str, str]:
     """Return how libraries compute some of the scores on a split, by their names."""
-    signed = [metric for metric in prepared_metrics(task) if hasattr(metric, "signatures")]
+    signed = [metric for metric in prepared_metrics(task) if isinstance(metric, Signed)]
     if not any(reads(metric) == "texts" for metric in signed):
         return {}
     rows = range(len(task.data.splits[split]))

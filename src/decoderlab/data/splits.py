@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from decoderlab.common import require
 from decoderlab.common.randomness import numpy_generator
 from decoderlab.data.example import SPLITS, Example
+
+Source = TypeVar("Source", bound=Sequence[str])
 
 BLOCK = 4096  # values drawn at a time; part of what a seed means
 TRIES = 100  # blocks without anything new after which the search ends
@@ -130,7 +133,7 @@ def _check_enough(needed: int, there: int, what: str) -> None:
 
 
 def split_by_source(
-    targets: Mapping[Sequence[str], Sequence[Sequence[str]]],
+    targets: Mapping[Source, Sequence[Sequence[str]]],
     *,
     num_validation: int,
     num_test: int,

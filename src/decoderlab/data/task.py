@@ -11,7 +11,13 @@ import numpy as np
 import pytorch_lightning as pl
 
 from decoderlab.contract import ImageSpace
-from decoderlab.data.batches import EvaluationBatches, Split, TrainingBatches
+from decoderlab.data.batches import (
+    BatchStream,
+    EvaluationBatches,
+    Split,
+    TrainingBatches,
+    as_ragged,
+)
 from decoderlab.data.encoding import encoded_split, unknown_tokens, vocabulary_of
 from decoderlab.data.example import SPLITS, Example, check_disjoint
 from decoderlab.data.scoring import (
@@ -21,7 +27,7 @@ from decoderlab.data.scoring import (
     scores_of,
     scores_of_rule,
 )
-from decoderlab.data.task_data import Kind, TaskData, fingerprint_of
+from decoderlab.data.task_data import Kind, TaskData, fingerprint_of, of_tokens, writable
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.metrics.batched import BatchedMetrics
@@ -114,7 +120,7 @@ class Task(pl.LightningDataModule):
         """
         return (
             vocabulary_of([example.source for example in train]),
-            vocabulary_of([example.target for example in train]),
+            writable(vocabulary_of([example.target for example in train])),
         )
 
     def source_vocabulary(self, train: list[Example]) -> Kind:
@@ -177,14 +183,19 @@ class Task(pl.LightningDataModule):
         vocabulary = self.data.source_vocabulary
         if isinstance(vocabulary, ImageSpace):
             return f"image {row} of {split}"
-        source = self.data.splits[split].source[row]
         if isinstance(vocabulary, Vocabulary):
-            return self.source_text(vocabulary.decode(source))
+            return self.source_text(self.decoded_source(split, row))
+        source = as_ragged(self.data.splits[split].source)[row]
         if len(source) * vocabulary.space.size <= SHOWN:
             return vocabulary.text(source)
         return f"{vocabulary.text(source[:2])} ... ({len(source)} positions)"
 
     # What follows is the same for all tasks.
+
+    def decoded_source(self, split: str, row: int) -> list[str]:
+        """Return the tokens of an example's source."""
+        ids = as_ragged(self.data.splits[split].source)[row]
+        return of_tokens(self.data.source_vocabulary).decode(ids)
 
     def text_of(self, generated: Sequence[Any]) -> str:
         """Return what a network generated as text: ids without EOS, or values."""
@@ -251,7 +262,7 @@ class Task(pl.LightningDataModule):
 
     @property
     def _eos_id(self) -> int:
-        return self.data.target_vocabulary.space.eos_id
+        return of_tokens(self.data.target_vocabulary).space.eos_id
 
     @property
     def data(self) -> TaskData:
@@ -268,7 +279,7 @@ class Task(pl.LightningDataModule):
         """Load the data (Lightning's hook)."""
         _ = self.data
 
-    def train_dataloader(self) -> TrainingBatches:
+    def train_dataloader(self) -> BatchStream:
         """Return the stream of training batches, from the trainer's step on."""
         return TrainingBatches(
             self.data.splits["train"],

@@ -20,6 +20,25 @@ from decoderlab.data.vocabulary import Vocabulary
 Kind = Vocabulary | Values | ImageSpace
 
 
+def of_tokens(vocabulary: Kind) -> Vocabulary:
+    """Return a vocabulary as such; raise ValueError for values and images."""
+    if not isinstance(vocabulary, Vocabulary):
+        raise ValueError(f"tokens are needed here, but there are {space_of(vocabulary).kind}")
+    return vocabulary
+
+
+def writable(vocabulary: Kind) -> Vocabulary | Values:
+    """Return what stands for a target's vocabulary; raise ValueError for images."""
+    if isinstance(vocabulary, ImageSpace):
+        raise ValueError("the targets are images, which no decoder writes; give tokens or values")
+    return vocabulary
+
+
+def space_of(vocabulary: Kind) -> Space:
+    """Return what stands at a position."""
+    return vocabulary if isinstance(vocabulary, ImageSpace) else vocabulary.space
+
+
 @dataclass(frozen=True)
 class TaskData:
     """What a task knows once its data are there.
@@ -47,8 +66,7 @@ class TaskData:
     @property
     def source_space(self) -> Space:
         """What an encoder is to read."""
-        vocabulary = self.source_vocabulary
-        return vocabulary if isinstance(vocabulary, ImageSpace) else vocabulary.space
+        return space_of(self.source_vocabulary)
 
     @property
     def target_space(self) -> TokenSpace | ValueSpace:
@@ -77,7 +95,7 @@ class TaskData:
         """Return data without examples from what `record` returned."""
         return cls(
             _of_description(record["source"]),
-            _of_description(record["target"]),
+            writable(_of_description(record["target"])),
             {"train": Split(Ragged.of([]), Ragged.of([]))},
             record["max_target_length"],
             fingerprint=record["fingerprint"],

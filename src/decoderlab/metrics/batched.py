@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
+from torchmetrics import Metric
 
-from decoderlab.metrics.score import Score, computed
+from decoderlab.metrics.score import Score, computed, measured
 
 
 class BatchedMetrics(nn.Module):
@@ -29,13 +30,17 @@ class BatchedMetrics(nn.Module):
         self.metrics = nn.ModuleList(metrics)
 
     @property
+    def _all(self) -> Sequence[Metric]:
+        return cast("Sequence[Metric]", self.metrics)  # torch's list is of any modules
+
+    @property
     def scores(self) -> tuple[Score, ...]:
         """What they measure."""
-        return tuple(score for metric in self.metrics for score in metric.scores)
+        return tuple(score for metric in self.metrics for score in measured(metric))
 
     def update(self, predictions: Any, references: Any) -> None:
         """Add a batch."""
-        for metric in self.metrics:
+        for metric in self._all:
             metric.update(predictions, references)
 
     def compute(self) -> dict[str, float]:
@@ -44,11 +49,11 @@ class BatchedMetrics(nn.Module):
 
     def reset(self) -> None:
         """Begin again."""
-        for metric in self.metrics:
+        for metric in self._all:
             metric.reset()
 
     def alone(self) -> BatchedMetrics:
         """Keep to this process, where others would have to add their part."""
-        for metric in self.metrics:
+        for metric in self._all:
             metric.distributed_available_fn = lambda: False
         return self

@@ -155,6 +155,11 @@ def check_metric(name: str, metric: Any) -> None:
         )
 
 
+def measured(metric: Any) -> tuple[Score, ...]:
+    """Return what a metric measures; see `TaskMetric`."""
+    return tuple(metric.scores)
+
+
 def reads(metric: Any) -> str:
     """Return what a metric's `update` gets; see `TaskMetric`."""
     return getattr(metric, "reads", "tokens")
@@ -167,7 +172,7 @@ def computed(metric: Any) -> dict[str, float]:
         ValueError: if they are not those that `scores` names.
     """
     values = metric.compute()
-    names = [score.name for score in metric.scores]
+    names = [score.name for score in measured(metric)]
     if not isinstance(values, Mapping) and len(names) == 1:
         values = {names[0]: values}
     if not isinstance(values, Mapping) or set(values) != set(names):

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from rapidfuzz.distance.Levenshtein import distance as edit_distance
+from torch import Tensor
 
 from decoderlab.contract import ValueSpace
 from decoderlab.metrics.score import Score, TaskMetric
@@ -48,6 +49,13 @@ class SequenceMetrics(TaskMetric):
             unit="errors per symbol",
         ),
     )
+
+    examples: Tensor
+    correct: Tensor
+    tokens: Tensor
+    matches: Tensor
+    symbols: Tensor
+    edits: Tensor
 
     def __init__(self, *, targets_end: bool | None = None) -> None:
         super().__init__()

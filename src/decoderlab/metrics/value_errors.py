@@ -45,6 +45,10 @@ class ValueErrors(TaskMetric):
     """
 
     reads: ClassVar[str] = "values"
+    number: Tensor
+    absolute: Tensor
+    squared: Tensor
+    scaled: Tensor
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ from decoderlab.common.randomness import numpy_generator
 from decoderlab.data.example import Example
 from decoderlab.data.splits import check_possible, check_split_sizes, cut, distinct
 from decoderlab.data.task import Task
+from decoderlab.data.task_data import of_tokens
 from decoderlab.data.vocabulary import Vocabulary
 
 PADDINGS = ("none", "right", "left")
@@ -97,13 +98,12 @@ class AdditionTask(Task):
 
     def baseline_predictions(self) -> dict[str, Sequence[Any]]:
         """Return what rules predict: those of all tasks, and each digit's sum without carrying."""
-        data, sums = self.data, []
-        test = data.splits["test"]
-        for row in range(len(test)):
-            text = self.source_text(data.source_vocabulary.decode(test.source[row]))
+        vocabulary, sums = of_tokens(self.data.target_vocabulary), []
+        for row in range(len(self.data.splits["test"])):
+            text = self.source_text(self.decoded_source("test", row))
             columns = zip_longest(*(term[::-1] for term in text.split("+")), fillvalue="0")
             digits = "".join(str(sum(map(int, column)) % 10) for column in columns)[::-1]
-            sums.append(data.target_vocabulary.encode(self._padded_sum(int(digits))))
+            sums.append(vocabulary.encode(self._padded_sum(int(digits))))
         return super().baseline_predictions() | {"without carrying": sums}
 
     def source_tokens(self, text: str) -> list[str]:

@@ -43,7 +43,7 @@ class AutoencoderTask(Task):
         except ValueError as error:
             raise ValueError(f"task.of: {error}") from error
         self.reverse_target = reverse_target
-        self.reads = self.of.reads
+        self.reads, self.source_length = self.of.reads, self.of.source_length
         self.writes = _written(self.reads)
         self.metric = _metric(self.reads)
         self.append_eos = self.of.reads == "tokens"
@@ -62,7 +62,7 @@ class AutoencoderTask(Task):
     @classmethod
     def reads_with(cls, settings: Mapping[str, Any]) -> str:
         """Return what the other task reads."""
-        return Choice.of(settings["of"]).target.reads_with(settings["of"])
+        return Choice.of(settings["of"]).stated("reads_with")(settings["of"])
 
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
         """Take the sources of the other task."""
@@ -101,11 +101,6 @@ class AutoencoderTask(Task):
     def target_length(self, source_length: int) -> int:
         """Return as many positions as the source has; of an image, its columns."""
         return self.data.max_target_length if self.reads == "images" else source_length
-
-    @property
-    def source_length(self) -> int | None:
-        """How many positions every source has, as in the other task."""
-        return self.of.source_length
 
     def adopt(self, data: TaskData) -> None:
         """Take data that are there already."""

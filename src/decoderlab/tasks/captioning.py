@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from math import comb
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from decoderlab.data.nearest import nearest_targets
 from decoderlab.data.reading import package_file
 from decoderlab.data.splits import check_split_sizes, distinct
 from decoderlab.data.task import Task
+from decoderlab.data.task_data import of_tokens
 from decoderlab.data.vocabulary import Vocabulary
 
 TONE = re.compile(r" (?:(?:medium-)?(?:light|dark)|medium) skin tone")
@@ -31,6 +33,8 @@ SAME = 10  # of 255: at that size, drawings differ by 9 at most, or by 12 at lea
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CELL = 8  # pixels of a digit, in both directions
 LEVELS = 16  # of grey
+
+Member = TypeVar("Member", int, str)
 
 
 class EmojiTask(Task):
@@ -103,7 +107,8 @@ class EmojiTask(Task):
         counts["drawings"] = len(drawings)
         counts["names_of_shared_drawings"] = sum(len(names) for names in drawings if len(names) > 1)
         if self.picture_size != COMPARED:
-            images = dict(drawn(named, self.picture_size))
+            again = drawn(named, self.picture_size)
+            images = {name: image for name, image in again if image is not None}
 
         figure = joined([{figure_of(name) for name in names} for names in drawings])
         groups: dict[str, list[list[str]]] = {}
@@ -168,14 +173,14 @@ def figure_of(name: str) -> str:
     return TONE.sub("", name)
 
 
-def joined(sets: Sequence[set]) -> dict:
+def joined(sets: Sequence[set[Member]]) -> dict[Member, Member]:
     """Return one representative, the least, for all that is connected by standing in sets together.
 
     Example:
         >>> joined([{"a"}, {"c", "b"}, {"d", "c"}])
         {'a': 'a', 'b': 'b', 'c': 'b', 'd': 'b'}
     """
-    parts: list[set] = []
+    parts: list[set[Member]] = []
     for group in sets:
         if len(group) > 1:
             touching = [part for part in parts if part & group]
@@ -366,7 +371,7 @@ class DigitsTask(Task):
         """Add the nearest row, and a rule that knows the places: each one's nearest digit."""
         images, labels, parts = self.digits()
         known, names = images[parts["train"]].reshape(-1, CELL**2), labels[parts["train"]]
-        vocabulary = self.data.target_vocabulary
+        vocabulary = of_tokens(self.data.target_vocabulary)
         read = []
         for picture in self.data.splits["test"].source.values.numpy():
             cells = np.stack(np.split(picture[0], self.max_digits, axis=1)).reshape(-1, CELL**2)

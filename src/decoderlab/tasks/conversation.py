@@ -15,6 +15,7 @@ from decoderlab.contract import TokenSpace
 from decoderlab.data.batches import Ragged
 from decoderlab.data.pairs import Pair, PairsTask
 from decoderlab.data.reading import package_file
+from decoderlab.data.task_data import of_tokens
 
 TOKEN = re.compile(r"\w+(?:'\w+)*|([^\w\s])\1*")
 # An e-mail address, the name of an account, or a telephone number of North America.
@@ -111,8 +112,9 @@ class ConversationTask(PairsTask):
         if not self.data.baselines:
             super().baselines()
             train, test = self.data.splits["train"].target, self.data.splits["test"].target
+            space = of_tokens(self.data.target_vocabulary).space
             for name, order in ORDERS.items():
-                loss = ngram_loss(train, test, order, self.data.target_space)
+                loss = ngram_loss(train, test, order, space)
                 scores = {"loss": loss, "perplexity": math.exp(loss)}
                 self.data.baselines[f"{name} of replies"] = scores
         return self.data.baselines

@@ -14,6 +14,7 @@ from decoderlab.data.example import Example
 from decoderlab.data.reading import package_file
 from decoderlab.data.splits import check_possible, check_split_sizes, cut
 from decoderlab.data.task import Task
+from decoderlab.data.task_data import of_tokens
 
 FORMATS = ("short", "medium", "long", "full")
 # Where everyday dates are of another calendar than Babel's, by CLDR's calendar preferences:
@@ -137,10 +138,10 @@ class DateTask(Task):
         """
         from babel.dates import parse_date
 
-        test, vocabulary = self.data.splits["test"], self.data.source_vocabulary
+        vocabulary = of_tokens(self.data.target_vocabulary)
         first, read = date.fromordinal(self.first).year, []
-        for row in range(len(test)):
-            locale, *rest = vocabulary.decode(test.source[row])
+        for row in range(len(self.data.splits["test"])):
+            locale, *rest = self.decoded_source("test", row)
             try:
                 result = parse_date("".join(rest), locale=locale)
                 if self.years <= 100:
@@ -148,7 +149,7 @@ class DateTask(Task):
                 result = result.isoformat()
             except (IndexError, ValueError):
                 result = ""
-            read.append(self.data.target_vocabulary.encode(result))
+            read.append(vocabulary.encode(result))
         return super().baseline_predictions() | {"babel.dates.parse_date": read}
 
     def _locale(self, name: str) -> Any:

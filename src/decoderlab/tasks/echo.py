@@ -12,6 +12,7 @@ from decoderlab.common.randomness import numpy_generator
 from decoderlab.data.example import Example
 from decoderlab.data.splits import check_split_sizes, cut, distinct
 from decoderlab.data.task import Task
+from decoderlab.data.task_data import of_tokens
 from decoderlab.data.vocabulary import Vocabulary
 
 ORDERS = {"given": list, "reversed": lambda values: values[::-1], "sorted": sorted}
@@ -114,11 +115,11 @@ class EchoTask(Task):
 
     def baseline_predictions(self) -> dict[str, Sequence[Any]]:
         """Return the rules of all tasks, and what needs no learning of the order."""
-        rules, split = dict(super().baseline_predictions()), self.data.splits["test"]
-        vocabulary = self.data.source_vocabulary
+        rules, vocabulary = super().baseline_predictions(), of_tokens(self.data.target_vocabulary)
         if self.order != "given":
             sources = [
-                list(map(int, vocabulary.decode(split.source[row]))) for row in range(len(split))
+                list(map(int, self.decoded_source("test", row)))
+                for row in range(len(self.data.splits["test"]))
             ]
             rules["the order given"] = [
                 vocabulary.encode(self._target(source, "given")) for source in sources

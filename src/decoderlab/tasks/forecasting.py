@@ -18,11 +18,13 @@ import torch
 
 from decoderlab.common import require
 from decoderlab.common.progress import say
-from decoderlab.data.batches import Ragged, Split
+from decoderlab.data.batches import Ragged, Split, as_ragged
 from decoderlab.data.example import SPLITS, Example
 from decoderlab.data.reading import lines_of, package_file
 from decoderlab.data.task import Task
+from decoderlab.data.task_data import Kind
 from decoderlab.data.values import Values
+from decoderlab.data.vocabulary import Vocabulary
 
 CSV = "a CSV file whose first line names its columns"
 FITTED = 20_000_000  # numbers that least squares read at most
@@ -151,7 +153,8 @@ class ForecastingTask(Task):
         self.shares = require.shares(validation_share=validation_share, test_share=test_share)
         self.series, self.columns, self.stride = series, columns, stride
         self.path = None if path is None else Path(path).expanduser()
-        self.source_length, self.num_steps = source_length, target_length
+        self.num_read, self.num_steps = source_length, target_length
+        self.source_length = source_length
         self._naive_error: np.ndarray | None = None
         self._series = np.empty((0, 1))  # (length, F), NaN where a value is missing
         self._training = 0  # steps of it that are the training part
@@ -172,7 +175,7 @@ class ForecastingTask(Task):
         ends = np.cumsum([0, *(round(len(self._series) * share) for share in shares)])
         edges = [*ends.tolist(), len(self._series)]
         splits = {
-            name: self._windows(name, *edges[index : index + 2], counts)
+            name: self._windows(name, edges[index], edges[index + 1], counts)
             for index, name in enumerate(SPLITS)
         }
         self._training = edges[1]
@@ -206,19 +209,22 @@ class ForecastingTask(Task):
         train, test = self.data.splits["train"], self.data.splits["test"]
         series, firsts = test.target.values.numpy(), test.target.starts.numpy()
         last = np.repeat(series[firsts - 1][:, None], self.num_steps, axis=1)
-        forecasts = {"the last value": last}
+        forecasts: dict[str, np.ndarray] = {"the last value": last}
         ahead = np.arange(self.num_steps)
         for season in self.seasons:
             if season > 1:
                 ago = series[firsts[:, None] + ahead - season * (ahead // season + 1)]
                 forecasts[f"seasonal naive ({season} steps)"] = np.where(np.isnan(ago), last, ago)
-        read = self.source_length * series.shape[1]
+        read = self.num_read * series.shape[1]
         fitted = torch.arange(0, len(train), -(-len(train) * read // FITTED))
         weights, *_ = np.linalg.lstsq(
-            _with_one(_rows(train.source, fitted)), _rows(train.target, fitted), rcond=None
+            _with_one(_rows(as_ragged(train.source), fitted)),
+            _rows(train.target, fitted),
+            rcond=None,
         )
-        linear = _with_one(_rows(test.source, torch.arange(len(test)))) @ weights
-        return forecasts | {"linear (least squares)": linear.reshape(last.shape)}
+        linear = _with_one(_rows(as_ragged(test.source), torch.arange(len(test)))) @ weights
+        forecasts["linear (least squares)"] = linear.reshape(last.shape)
+        return {name: list(values) for name, values in forecasts.items()}
 
     def described(self) -> str:
         """Return what a message calls the data."""
@@ -240,19 +246,21 @@ class ForecastingTask(Task):
         return error
 
     def encode_split(
-        self, name: str, examples: list[Example], source: Values, target: Values
+        self, name: str, examples: list[Example], source: Kind, target: Vocabulary | Values
     ) -> Split:
         """Return the split as positions in the series, which all splits share."""
+        if not isinstance(source, Values):
+            raise ValueError("a series has no tokens and no images; give its scale, see `Values`")
         if self._scaled is None:
             self._scaled = source.encode(self._series)
         starts = np.array(self._starts[name])
         return Split(
-            Ragged.windows(self._scaled, starts, self.source_length),
-            Ragged.windows(self._scaled, starts + self.source_length, self.num_steps),
+            Ragged.windows(self._scaled, starts, self.num_read),
+            Ragged.windows(self._scaled, starts + self.num_read, self.num_steps),
         )
 
     def _windows(self, name: str, first: int, end: int, counts: dict[str, int]) -> list[Example]:
-        whole, part = self.source_length + self.num_steps, self._series[first:end]
+        whole, part = self.num_read + self.num_steps, self._series[first:end]
         season = max(self.seasons) if name == "train" else 0
         if len(part) < whole or len(part) <= season:
             raise ValueError(
@@ -267,7 +275,7 @@ class ForecastingTask(Task):
             if np.isnan(window).any():
                 counts["dropped_with_missing_values"] += 1
             else:
-                parts = window[: self.source_length], window[self.source_length :]
+                parts = window[: self.num_read], window[self.num_read :]
                 windows.append(Example(*parts, group=f"the {name} part"))
                 self._starts[name].append(start)
         return windows
@@ -278,7 +286,7 @@ class ForecastingTask(Task):
             source = SERIES[self.series]
             series = source.read(package_file(source.distribution, source.relative))
             return series[:, None], [self.series]
-        table = _table(self.path, self.columns is not None)
+        table = _table(require.given("path", self.path), self.columns is not None)
         names, numbers = (
             [str(name) for name in part.columns] for part in (table, table.select_dtypes("number"))
         )
@@ -345,7 +353,8 @@ def _check_header(lines: list[str], sign: str, named: bool) -> None:
     names = [name for name in next(csv.reader(lines[:1], delimiter=sign)) if name]
     if repeated := [name for name, number in Counter(names).items() if number > 1]:
         raise ValueError(f"the first line has {repeated[0]!r} twice; name columns apart")
-    if names and not named and pd.to_numeric(pd.Series(names), errors="coerce").notna().all():
+    numbers = pd.Series(pd.to_numeric(pd.Series(names, dtype=object), errors="coerce"))
+    if names and not named and numbers.notna().all():
         raise ValueError(
             f"the first line has numbers alone ({', '.join(names[:3])}); it is to name the "
             "columns, or, if these are names, say which to forecast with task.columns"

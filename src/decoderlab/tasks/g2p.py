@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from decoderlab.common import require
+from decoderlab.data.batches import as_ragged
 from decoderlab.data.example import Example
 from decoderlab.data.reading import package_file
 from decoderlab.data.splits import split_by_source
@@ -121,12 +122,13 @@ class G2PTask(Task):
 
         Letters stand alone or with two neighbours a side; see `letter_to_sound`.
         """
-        train, test = self.data.splits["train"], self.data.splits["test"]
+        train = self.data.splits["train"]
+        sources, asked = (as_ragged(self.data.splits[name].source) for name in ("train", "test"))
         pairs = [
-            (_characters(train.source[row]), _characters(train.target[row][:-1]))
+            (_characters(sources[row]), _characters(train.target[row][:-1]))
             for row in range(min(len(train), COUNTED))
         ]
-        words = [_characters(test.source[row]) for row in range(len(test))]
+        words = [_characters(asked[row]) for row in range(len(asked))]
         rules = {
             name: [
                 [ord(phone) for phone in spoken] for spoken in letter_to_sound(pairs, words, widest)

@@ -16,6 +16,7 @@ from decoderlab.data.curriculum import Curriculum, CurriculumBatches
 from decoderlab.data.example import Example
 from decoderlab.data.splits import check_split_sizes
 from decoderlab.data.task import Task
+from decoderlab.data.task_data import of_tokens
 from decoderlab.data.vocabulary import Vocabulary
 
 KINDS = ("program", "addition", "memorisation")
@@ -171,11 +172,13 @@ class LearningToExecuteTask(Task):
 
         A program's first or last number is right where it is the chosen branch of a condition.
         """
-        vocabulary, train = self.data.target_vocabulary, self.data.splits["train"]
+        vocabulary = of_tokens(self.data.target_vocabulary)
+        train = self.data.splits["train"]
         first = len(train) - len(train) // len(self.levels)  # of the target level alone
         seen = Counter(tuple(train.target[row][:-1]) for row in range(first, len(train)))
         test = range(len(self.data.splits["test"]))
-        rules = {"the most frequent target": [list(seen.most_common(1)[0][0])] * len(test)}
+        rules: dict[str, Sequence[Any]] = {}
+        rules["the most frequent target"] = [list(seen.most_common(1)[0][0])] * len(test)
         numbers = [re.findall(r"\d+", self.shown_source("test", row)) for row in test]
         if self.kind == "memorisation":
             rules["the source"] = [vocabulary.encode(some[0]) for some in numbers]

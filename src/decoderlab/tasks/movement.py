@@ -87,7 +87,7 @@ class MovementTask(Task):
     ) -> None:
         super().__init__()
         sizes = check_split_sizes(num_train, num_validation, num_test)
-        self.num_examples = dict(zip(SPLITS, sizes, strict=True))
+        self.num_examples: dict[str, int] = dict(zip(SPLITS, sizes, strict=True))
         require.at_least("num_validation_subjects", num_validation_subjects, 1)
         require.at_least("num_test_subjects", num_test_subjects, 1)
         self.num_subjects = {"validation": num_validation_subjects, "test": num_test_subjects}
@@ -113,7 +113,9 @@ class MovementTask(Task):
 
     def vocabularies(self, train: list[Example]) -> tuple[Values, Vocabulary]:
         """Return the scale of the readings in training, and all exercises."""
-        return Values.of([example.source for example in train]), Vocabulary(EXERCISES)
+        readings = (example.source for example in train)
+        scale = Values.of(one for one in readings if isinstance(one, np.ndarray))
+        return scale, Vocabulary(EXERCISES)
 
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
         """Cut and join."""

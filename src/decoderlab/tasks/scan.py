@@ -8,7 +8,6 @@ from typing import Any
 
 from decoderlab.common import require
 from decoderlab.common.randomness import numpy_generator
-from decoderlab.data.batches import Split
 from decoderlab.data.example import Example
 from decoderlab.data.task import Task
 from decoderlab.data.vocabulary import Vocabulary
@@ -126,11 +125,13 @@ class ScanTask(Task):
             return rules
         train, test = self.data.splits["train"], self.data.splits["test"]
 
-        def command(split: Split, row: int) -> str:
-            return self.source_text(self.data.source_vocabulary.decode(split.source[row]))
+        def command(split: str, row: int) -> str:
+            return self.source_text(self.decoded_source(split, row))
 
-        known = {command(train, row): self.accepted("train", row)[0] for row in range(len(train))}
-        asked = [other_way_round(command(test, row)) for row in range(len(test))]
+        known: dict[str | None, Sequence[int]] = {
+            command("train", row): self.accepted("train", row)[0] for row in range(len(train))
+        }
+        asked = [other_way_round(command("test", row)) for row in range(len(test))]
         return rules | {"the other way round": [known.get(text, ()) for text in asked]}
 
     def _parts(
@@ -160,7 +161,7 @@ def commands() -> dict[str, Actions]:
         >>> commands()["jump left after walk twice"]
         ('I_WALK', 'I_WALK', 'I_TURN_LEFT', 'I_JUMP')
     """
-    phrases = {verb: (action,) for verb, action in VERBS.items()}
+    phrases: dict[str, Actions] = {verb: (action,) for verb, action in VERBS.items()}
     acts = phrases | {"turn": ()}  # to turn is the direction's action alone
     for (verb, act), (direction, turn) in product(acts.items(), TURNS.items()):
         phrases[f"{verb} {direction}"] = (turn, *act)

@@ -77,8 +77,7 @@ class SpellingTask(PairsTask):
 
     def baseline_predictions(self) -> dict[str, Sequence[Sequence[int]]]:
         """Return the most frequent target, and every word as it is."""
-        rows = self.data.splits["test"].source
-        words = (self.data.source_vocabulary.decode(rows[row]) for row in range(len(rows)))
+        words = (self.decoded_source("test", row) for row in range(len(self.data.splits["test"])))
         return super().baseline_predictions() | {"leaving every word as it is": self.copied(words)}
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from decoderlab.common import require
 from decoderlab.contract import ImageSpace
-from decoderlab.data.example import Example
+from decoderlab.data.example import Example, as_text
 from decoderlab.data.pairs import Pair, PairsTask
 from decoderlab.data.reading import lines_of
 from decoderlab.data.task_data import Kind
@@ -109,19 +109,18 @@ class TSVTask(PairsTask):
         splits, counts = super().examples()
         if self.reads != "tokens":
             splits = {
-                name: [replace(row, source=self._arrays[row.source]) for row in rows]
+                name: [replace(row, source=self._arrays[as_text(row.source)]) for row in rows]
                 for name, rows in splits.items()
             }
             self._arrays.clear()
         return splits, counts
 
-    def vocabulary(self, side: str, texts: list) -> Kind:
-        """Return the vocabulary of one side, or what stands for one."""
-        if side == "source" and self.reads == "values":
-            return Values.of(texts)
-        if side == "source" and self.reads == "images":
-            return ImageSpace(*texts[0].shape)
-        return super().vocabulary(side, texts)
+    def source_vocabulary(self, train: list[Example]) -> Kind:
+        """Return the source vocabulary alone, or what stands for one."""
+        if self.reads == "tokens":
+            return super().source_vocabulary(train)
+        arrays = [one.source for one in train if isinstance(one.source, np.ndarray)]
+        return ImageSpace(*arrays[0].shape) if self.reads == "images" else Values.of(arrays)
 
     def tidied(self, side: str, text: str) -> str:
         """Return a text in the form that all texts of the same tokens share."""
@@ -153,11 +152,12 @@ class TSVTask(PairsTask):
                 f"path {self.path}: the first line names the columns {str(header)[:200]}, but not "
                 f"{missing[0][1]!r}; correct it, or set task.{missing[0][0]}"
             )
-        if repeated := [name for name in self.columns if header.count(name) > 1]:
+        if repeated := [name for name in self.columns if name and header.count(name) > 1]:
             raise ValueError(
                 f"path {self.path}: the first line has {repeated[0]!r} twice; name columns apart"
             )
-        indices = [None if name is None else header.index(name) for name in self.columns]
+        source_at, target_at = header.index(self.columns[0]), header.index(self.columns[1])
+        others = [None if name is None else header.index(name) for name in self.columns[2:]]
         first: dict[bytes, str] = {}  # of each image or recording, the cell that it came in
         if self.reads != "tokens":
             counts["same_sources"] = 0
@@ -171,7 +171,8 @@ class TSVTask(PairsTask):
                     f"path {self.path}, line {number}: {len(cells)} columns, but the "
                     f"first line names {len(header)}; separate columns by one tab"
                 )
-            pair = Pair(*(None if index is None else cells[index] for index in indices))
+            group, split = (None if index is None else cells[index] for index in others)
+            pair = Pair(cells[source_at], cells[target_at], group, split)
             if self.reads != "tokens" and pair.source.strip():
                 try:
                     source = self._first(pair.source, first)
@@ -186,7 +187,8 @@ class TSVTask(PairsTask):
         name = normalize("NFC", cell)
         if name in self._arrays:
             return name
-        array = (parse_values if self.reads == "values" else self._image)(cell, self.source_size)
+        size = require.given("source_size", self.source_size)
+        array = (parse_values if self.reads == "values" else self._image)(cell, size)
         content = hashlib.sha256(repr(array.shape).encode() + array.tobytes())
         same = first.setdefault(content.digest(), name)
         if same == name:
