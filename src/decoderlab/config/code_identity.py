@@ -107,13 +107,13 @@ def definitions(names: frozenset[str], package: Path) -> dict[str, str]:
         definition for name in sorted(names) for definition in source.members(source.follow(name))
     ]
     for name in ROOTS:
-        definitions = source.defining(name)
-        if len(definitions) != 1:
+        defining = source.defining(name)
+        if len(defining) != 1:
             raise ValueError(
-                f"ROOTS in code_identity.py names {name}, which is defined {len(definitions)} "
+                f"ROOTS in code_identity.py names {name}, which is defined {len(defining)} "
                 "times; it must be exactly once: if it was renamed, write the new name there"
             )
-        start += definitions
+        start += defining
     reached = source.reach(start)
     texts = defaultdict(set)
     for definition, normal in reached.items():
