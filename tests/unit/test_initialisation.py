@@ -17,7 +17,7 @@ from decoderlab.layers.attention_blocks import ScaledEmbedding
 from decoderlab.layers.initialisation import initialise, watched
 from decoderlab.layers.recurrent_stack import RecurrentLayers
 from decoderlab.testing import ENCODER_SHAPE, initial_weights
-from decoderlab.testing.comparisons import Seen
+from decoderlab.testing.differences import Seen
 from decoderlab.testing.subjects import DecoderSubject
 from decoderlab.training.assembly import build_model
 from tests.conftest import CELLS, variants

@@ -4,7 +4,7 @@ A model has parts, such as the bridge of a decoder. In a config a part is a mapp
 chosen from a config group (`decoder/bridge=dense`). The model's constructor has a parameter for it
 that is annotated `Callable[..., Kind]`: the model calls it with what the model alone knows, such as
 sizes. The class `Kind` lists these keywords in its attribute `INJECTED`; everything else that the
-part's own constructor takes is a setting. `Kind.OPTIONAL`, where there is one, lists settings that
+part's own constructor takes is a setting. `Kind.OPTIONAL`, if given, lists settings that
 a YAML may give to any part of the kind: a part whose constructor has no such keyword does without,
 so that one part can be exchanged for another under settings that only some of them have.
 `Kind.GROUP` is the config group that its parts are chosen from, where the setting is none itself

@@ -105,26 +105,28 @@ def definitions(names: frozenset[str], package: Path) -> dict[str, str]:
         ValueError: if one of `ROOTS` is not defined exactly once.
     """
     source = _package(package)
-    start = [one for name in sorted(names) for one in source.members(source.follow(name))]
+    start = [
+        definition for name in sorted(names) for definition in source.members(source.follow(name))
+    ]
     for name in ROOTS:
-        found = source.defining(name)
-        if len(found) != 1:
+        defining = source.defining(name)
+        if len(defining) != 1:
             raise ValueError(
-                f"ROOTS in code_identity.py names {name}, which is defined {len(found)} times; it "
-                "must be exactly once: if it was renamed, write the new name there"
+                f"ROOTS in code_identity.py names {name}, which is defined {len(defining)} "
+                "times; it must be exactly once: if it was renamed, write the new name there"
             )
-        start += found
+        start += defining
     reached = source.reach(start)
     texts = defaultdict(set)
-    for one, normal in reached.items():
-        texts[one.name].add(normal.text)
+    for definition, normal in reached.items():
+        texts[definition.name].add(normal.text)
     digests = defaultdict(set)
-    for one, normal in reached.items():
+    for definition, normal in reached.items():
         # Of several definitions with the same name it matters which of them is used.
         chosen = [reached[used].text for used in normal.uses if len(texts[used.name]) > 1]
-        title = "statements of modules" if one.name == STATEMENTS else one.name
+        title = "statements of modules" if definition.name == STATEMENTS else definition.name
         digests[title].add(_digest("\n".join([normal.text, *sorted(chosen)]).encode()))
-    for path in source.data_beside({one.module for one in reached}):
+    for path in source.data_beside({definition.module for definition in reached}):
         digests[path.name].add(_digest(path.read_bytes()))
     return {name: "+".join(sorted(parts)) for name, parts in sorted(digests.items())}
 

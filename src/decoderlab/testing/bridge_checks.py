@@ -11,7 +11,7 @@ from torch import Tensor
 
 from decoderlab.contract import Encoded, EncoderShape, State
 from decoderlab.decoders.bridges import Bridge
-from decoderlab.testing.comparisons import (
+from decoderlab.testing.differences import (
     TINY,
     Seen,
     carries,

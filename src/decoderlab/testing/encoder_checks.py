@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from decoderlab.contract import Encoded
-from decoderlab.testing.comparisons import (
+from decoderlab.testing.differences import (
     TINY,
     Seen,
     Skipped,

@@ -15,8 +15,8 @@ from decoderlab.contract import EncoderShape, TokenSpace, ValueSpace
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.feedback import Feedback, before_each
 from decoderlab.layers import GRU
-from decoderlab.testing.comparisons import TINY, Seen, Skipped, gap_between, unchanged
 from decoderlab.testing.decoder_checks import coins_fall_as_declared, ones_own_output_is_fed_back
+from decoderlab.testing.differences import TINY, Seen, Skipped, gap_between, unchanged
 from decoderlab.testing.part_subjects import PartSubject, normal
 from decoderlab.testing.state_checks import the_same_seed_gives_the_same_training_step
 from decoderlab.testing.subjects import DecoderSubject, unknown_settings_are_refused

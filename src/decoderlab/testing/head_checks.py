@@ -12,7 +12,7 @@ from torch import Tensor
 from decoderlab.contract import TokenSpace, ValueSpace
 from decoderlab.decoders.heads import Head
 from decoderlab.decoders.heads.head import STATES
-from decoderlab.testing.comparisons import (
+from decoderlab.testing.differences import (
     TINY,
     Seen,
     Skipped,

@@ -18,7 +18,7 @@ from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.metrics import Score
 from decoderlab.metrics.score import check_metric, computed, reads
-from decoderlab.testing.comparisons import Seen, Skipped
+from decoderlab.testing.differences import Seen, Skipped
 
 NUM_EXAMPLES = 24
 WORDS = tuple("the a cat dog sat ran on over mat hill big small red old".split())

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from decoderlab.testing.comparisons import Seen, Skipped
+from decoderlab.testing.differences import Seen, Skipped
 
 
 @dataclass(frozen=True)

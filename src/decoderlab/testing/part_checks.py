@@ -19,7 +19,7 @@ from decoderlab.decoders.heads import Head
 from decoderlab.layers.cells import Cell
 from decoderlab.testing.bridge_checks import BRIDGE_CHECKS, BridgeSubject
 from decoderlab.testing.cell_checks import CELL_CHECKS, SIZES, CellSubject
-from decoderlab.testing.comparisons import Seen
+from decoderlab.testing.differences import Seen
 from decoderlab.testing.feedback_checks import FEEDBACK_CHECKS, FeedbackSubject
 from decoderlab.testing.head_checks import HEAD_CHECKS, HeadSubject
 from decoderlab.testing.metric_checks import METRIC_CHECKS, MetricSubject

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from decoderlab.common.choices import Choice
-from decoderlab.testing.comparisons import Seen
+from decoderlab.testing.differences import Seen
 from decoderlab.testing.subjects import Subject
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from decoderlab.decoders.attention import Score
-from decoderlab.testing.comparisons import (
+from decoderlab.testing.differences import (
     TINY,
     Seen,
     Skipped,

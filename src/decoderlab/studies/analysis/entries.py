@@ -36,7 +36,7 @@ class Entry:
         solved: seeds with a perfect score, counted where that is an exact match of 1.
         planned, finished, failed: numbers of runs.
         completed: summary of the finished runs alone, None where no run failed.
-        apart: seeds that lie far from the others.
+        outliers: seeds whose scores lie far from the others.
         parameters, flops, steps: of the model and its training; None if they differ between runs.
         seconds: mean training time of the finished runs, NaN without any.
         mixed: whether the runs were not all measured in the same way.
@@ -50,7 +50,7 @@ class Entry:
     finished: int
     failed: int
     completed: Summary | None
-    apart: tuple[int, ...]
+    outliers: tuple[int, ...]
     parameters: int | None
     flops: float | None
     steps: int | None
@@ -90,7 +90,7 @@ def entry_of(
         finished=len(finished),
         failed=failed,
         completed=summarise(completed, bounds=bounds) if failed else None,
-        apart=tuple(seeds[index] for index in outlying(values, SPREAD)),
+        outliers=tuple(seeds[index] for index in outlying(values, SPREAD)),
         parameters=_common([row.cell.parameters for row in rows]),
         flops=_common([row.cell.flops for row in rows]),
         steps=_common([row.cell.steps for row in rows]),

@@ -48,7 +48,7 @@ class Row:
 
     @property
     def signature(self) -> str | None:
-        """How it was measured; scores of one task and seed are comparable only if it is one."""
+        """How it was measured; scores of one task and seed compare only if it is the same."""
         return None if self.result is None else self.result.signature
 
     def score(self, metric: str) -> float | None:

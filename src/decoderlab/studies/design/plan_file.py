@@ -26,7 +26,7 @@ class Cell:
     """One planned run.
 
     Args:
-        run_id: of the run; cells with the same one are the same run.
+        run_id: of the run; cells with the same id are the same run.
         folder: of the run, relative to `run.output_dir`.
         variant: row of the table: the factors that are neither task nor seed.
         task: column of the table.
@@ -83,7 +83,7 @@ class Plan:
         study: the study's settings, its name filled in.
         cells: in the order in which they run, each run once.
         budget: what the variants are given alike.
-        drift: what was accepted with `study.allow_drift`.
+        drift: what has changed and was accepted with `study.allow_drift`.
         tuning: the settings that were chosen, by row and column, and what they were chosen from.
         scores: what the scores of its tasks mean, by name; see `decoderlab.metrics.Score.record`.
     """
@@ -144,7 +144,7 @@ class Plan:
             lines = [canonical({"run_id": identity, **job}) for identity, job in jobs.items()]
             write_text(_jobs_file(path), "".join(f"{line}\n" for line in lines))
             if path.exists() and path.read_text() != text and self.kept:
-                numbers = [int(one.stem[5:]) for one in path.parent.glob("plan-[0-9]*.json")]
+                numbers = [int(older.stem[5:]) for older in path.parent.glob("plan-[0-9]*.json")]
                 older = path.with_name(f"plan-{max(numbers, default=0) + 1:03d}.json")
                 write_text(older, path.read_text())
             write_text(path, text)
@@ -187,7 +187,7 @@ def read_configs(plan: Path, run_ids: Collection[str] | None = None) -> dict[str
 
 
 def read_job(plan: Path, identity: str) -> tuple[Cell, RunConfig]:
-    """Return one run of a plan, or of one before it, and its config.
+    """Return one run of a plan, or of an earlier plan, and its config.
 
     Args:
         plan: from `plan_file`.
@@ -221,7 +221,7 @@ def read_plan(output_dir: Path, name: str) -> Plan:
         return Plan(study, cells, budget, drift, record["tuning"], record.get("scores", {}))
     except FileNotFoundError as error:
         root = output_dir / "studies"
-        there = sorted(str(one.parent.relative_to(root)) for one in root.glob("**/plan.json"))
+        there = sorted(str(file.parent.relative_to(root)) for file in root.glob("**/plan.json"))
         raise ConfigError(
             f"there is no study {name!r} in {root}; there "
             + (f"are: {', '.join(there)}" if there else "are none yet")
@@ -231,7 +231,7 @@ def read_plan(output_dir: Path, name: str) -> Plan:
 
 
 def amendments(output_dir: Path, name: str) -> list[str]:
-    """Return how the plan of a study has changed since its first one, a line each time.
+    """Return how the plan of a study has changed since its first version, a line each time.
 
     Args:
         output_dir: as in `run.output_dir`.
@@ -241,9 +241,9 @@ def amendments(output_dir: Path, name: str) -> list[str]:
     lines = []
     try:
         plans = [*sorted(path.parent.glob("plan-[0-9]*.json")), path]
-        records = [json.loads(one.read_text()) for one in plans]
+        records = [json.loads(plan.read_text()) for plan in plans]
         for older, before, after in zip(plans, records, records[1:], strict=False):
-            had, has = ({cell["run_id"] for cell in one["cells"]} for one in (before, after))
+            had, has = ({cell["run_id"] for cell in plan["cells"]} for plan in (before, after))
             old, new = _settings(before)[0], _settings(after)[0]
             changed = [key for key in DECLARED if getattr(old, key) != getattr(new, key)]
             if had != has or changed:

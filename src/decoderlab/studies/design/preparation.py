@@ -219,7 +219,7 @@ class _Maker:
         Raises:
             ConfigError: if it cannot be built, or cannot read a batch of its task.
         """
-        key = canonical([one.to_dict() for one in (config.task, config.encoder, config.decoder)])
+        key = canonical([part.to_dict() for part in (config.task, config.encoder, config.decoder)])
         if key not in self.models:
             try:
                 self.models[key] = _count(config, task)
@@ -291,10 +291,10 @@ class _Maker:
         return Planned(
             plan=Plan(study, tuple(cells.values()), budget, scores=self.scores),
             configs=configs,
-            pending=[cells[one] for one in pending],
+            pending=[cells[identity] for identity in pending],
             impossible=self.impossible,
             notes=self.notes,
-            run_ids={tuple(one.grid_cell.overrides): one.run_id for one in drafts},
+            run_ids={tuple(draft.grid_cell.overrides): draft.run_id for draft in drafts},
             seconds=self.timer.seconds,
             output_dir=output_dir,
         )

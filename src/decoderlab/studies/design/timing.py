@@ -89,7 +89,7 @@ def _time(config: RunConfig, task: Task, flops: float) -> Times | None:
         optimizer = optimizer[0][0] if isinstance(optimizer, tuple) else optimizer
         batches = iter(task.train_dataloader())
         updates = []
-        for _ in range(3):  # the first one warms up
+        for _ in range(3):  # the first update warms up
             batch = next(batches)
             started = time.perf_counter()
             optimizer.zero_grad()

@@ -75,7 +75,8 @@ def visible_gpus(trainer: Any) -> list[str]:
     """
     if trainer.accelerator == "cpu" or not torch.cuda.is_available():
         return []
-    given = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    given = [name for name in visible.split(",") if name]
     return given or [str(number) for number in range(torch.cuda.device_count())]
 
 
@@ -115,9 +116,9 @@ def _start_with(launcher: Any, jobs: Sequence[Job], plan: Path) -> None:
         return
     finally:
         signal.signal(signal.SIGTERM, before)
-    for one in returns:
-        if one.status != JobStatus.COMPLETED:
-            say(f"a run was not brought to its end: {one._return_value}")
+    for job_return in returns:
+        if job_return.status != JobStatus.COMPLETED:
+            say(f"a run was not brought to its end: {job_return._return_value}")
 
 
 def _interrupt(signum: int, frame: object) -> None:

@@ -1,7 +1,7 @@
 """Runs in worker processes, each of which can die without harm to the others.
 
 Every worker is an executor of its own (loky, BSD licence): when a worker is killed, an executor
-gives up all of its workers and jobs, which are then this one alone. loky starts workers by exec,
+gives up all of its workers and jobs, which are then this worker alone. loky starts workers by exec,
 with an environment of their own, so that torch is never forked and the number of threads is set
 before it is imported; and it says how a worker died. (Pebble, the other library that can do this,
 is LGPL.)
@@ -51,14 +51,14 @@ def run_all(
     gpus: Sequence[str],
     show: Show,
 ) -> None:
-    """Do all jobs; whatever happens to one is in its run folder, and costs only itself.
+    """Do all jobs; whatever happens to a job is in its run folder, and costs only that job.
 
     Args:
         jobs: in the order in which they begin.
         num_workers: jobs at a time, at least 1.
-        time_limit_seconds: of one job, None for none.
+        time_limit_seconds: of a job, None for none.
         config_dir: folder of the user's own classes, None for none.
-        gpus: which the workers share, one each as long as they go round; [] for none.
+        gpus: which the workers share, a GPU each as long as they go round; [] for none.
         show: called a few times a second with the jobs that are running, and with those that have
             ended since the last call, each with its status.
 
@@ -114,11 +114,11 @@ def _stop(workers: Sequence[Worker]) -> None:
 
 
 class Worker:
-    """One process, started anew whenever it has died.
+    """A process, started anew whenever it has died.
 
     Args:
         config_dir: see `run_all`.
-        gpu: the one that it sees, None for whatever there is.
+        gpu: which it sees, None for whatever there is.
     """
 
     def __init__(self, config_dir: str | None, gpu: str | None) -> None:

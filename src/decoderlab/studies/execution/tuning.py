@@ -48,7 +48,7 @@ class Arm:
 
     Args:
         name: what a person calls it.
-        key: of its search: the same settings and data have the same one.
+        key: of its search: the same settings and data have the same key.
         cell: any of its cells; the seed in it does not count.
     """
 
@@ -132,7 +132,10 @@ class Tuner:
     def _try_space(self) -> None:
         """Raise ConfigError for a setting of the space that some variant does not have."""
         space = self.tuning.space
-        first = {key: one[0] if isinstance(one, list) else one["low"] for key, one in space.items()}
+        first = {
+            key: values[0] if isinstance(values, list) else values["low"]
+            for key, values in space.items()
+        }
         variants = {cell.variant or cell.given.get("decoder"): cell for cell in self.cells}
         for cell in variants.values():
             try:
@@ -147,11 +150,11 @@ class Tuner:
     def tune(
         self, output_dir: Path, do: Do
     ) -> tuple[list[GridCell], TuningRecord, tuple[str, ...]]:
-        """Run the trials; return the study's cells with the best settings, the record, the drift.
+        """Run the trials; return the cells with the best settings, the record, accepted changes.
 
         Args:
             output_dir: as in `run.output_dir`.
-            do: runs what is planned, and returns it with the drift that was accepted.
+            do: runs what is planned, and returns it with the changes that were accepted.
 
         Raises:
             ConfigError: if a trial cannot run.
@@ -163,10 +166,10 @@ class Tuner:
         # A search that was interrupted goes on where it was: its plan has those trials already.
         asked = trials if at_once else max(search.num_asked for search in searches.values())
         wanted = min(max(asked, 1), trials)
-        settings, scores, drift = self._run_trials(searches, wanted, do)
+        settings, scores, changes = self._run_trials(searches, wanted, do)
         while wanted < trials:
             wanted += 1
-            settings, scores, drift = self._run_trials(searches, wanted, do)
+            settings, scores, changes = self._run_trials(searches, wanted, do)
         chosen = {name: self._best(name, settings[name], scores[name]) for name in self.arms}
         tuned = [
             with_settings(cell, chosen[self.name(cell)]["settings"], None) for cell in self.cells
@@ -180,12 +183,12 @@ class Tuner:
             "runs": self.num_runs,
             "chosen": chosen,
         }
-        return tuned, record, drift
+        return tuned, record, changes
 
     def _run_trials(
         self, searches: Mapping[str, Search], wanted: int, do: Do
     ) -> tuple[Settings, Scores, tuple[str, ...]]:
-        """Run the first trials of each arm; return their settings and scores, and the drift."""
+        """Run the first trials of each arm; return their settings, scores, accepted changes."""
         settings = {name: search.settings(wanted) for name, search in searches.items()}
         cells = [
             with_settings(arm.cell, trial, seed)
@@ -278,7 +281,7 @@ class Search:
         return [{key: _value(space[key], trial.params[key]) for key in space} for trial in trials]
 
     def tell(self, scores: Sequence[float | None]) -> None:
-        """Record the scores of the first trials; None for one that failed without a worst score."""
+        """Record the scores of the first trials; None for a failed trial without a worst score."""
         from optuna.trial import TrialState
 
         with self.lock:
@@ -369,7 +372,7 @@ def _distributions(space: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value(values: Any, drawn: Any) -> Any:
-    """Return the value of a setting that was drawn; with four digits, as one would write it."""
+    """Return the value of a setting that was drawn; a number with four digits, as people write."""
     if isinstance(values, list):
         return values[drawn]
     if isinstance(drawn, int) or drawn == 0 or not math.isfinite(drawn):
