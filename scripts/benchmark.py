@@ -22,6 +22,7 @@ from torch import nn
 
 from decoderlab.common.folders import conf_dir
 from decoderlab.training.assembly import build_model
+from decoderlab.training.optimizers import make_optimizer
 from decoderlab.training.prepared_run import Prepared, prepare
 from decoderlab.training.run_lifecycle import execute
 
@@ -44,7 +45,7 @@ def bare_seconds(prepared: Prepared, steps: int) -> float:
     model = build_model(prepared.config, prepared.task).train()
     parameters = list(model.parameters())
     training = prepared.config.training
-    optimizer, _ = training.make_optimizer(parameters, steps)
+    optimizer, _ = make_optimizer(training, parameters, steps)
     batches = itertools.islice(prepared.task.train_dataloader(), steps)
     begin = time.perf_counter()
     for batch in batches:

@@ -70,12 +70,15 @@ class Encoded(NamedTuple):
         summary: (B, D), the one fixed-length encoding of the source (Cho's c).
         state: per layer, after the last real token, or None for an encoder without a recurrent
             state.
+        source: (B, S) int64, the ids that were read, `pad_id` after the end; None where the source
+            is not of tokens. Encoders leave it out: it is added to what they return.
     """
 
     memory: Tensor
     memory_mask: Tensor
     summary: Tensor
     state: State | None
+    source: Tensor | None = None
 
 
 class Batch(NamedTuple):
@@ -192,6 +195,11 @@ class Decoder(Protocol):
     business: generation only passes it on and reorders it, and it uses each state once, so that a
     step may change the one that it gets.
 
+    A decoder that copies from the source finds its ids in `Encoded.source`. Its constructor may
+    take, besides, `source_space` (a `Space`) and `alignment`: of each source id the target id of
+    the same token, (source vocabulary,) int64, -1 for special ids and for tokens that targets lack;
+    None where source or target is not of tokens, or nobody knows.
+
     Over tokens a position's output is V logits, or V log-probabilities that the decoder normalised
     itself: the loss is the same function of both. Over values it is F means, or F means followed
     by F logarithms of standard deviations.
@@ -199,6 +207,10 @@ class Decoder(Protocol):
     A decoder whose training is random or changes with time has, besides, a method
     `at_step(step, seed)`, called before every training update with the number of updates done and
     a seed of that step.
+
+    A decoder that is trained by an objective of its own, such as a marginal likelihood, has a
+    method `training_loss(encoded, batch)`, which returns what an `Objective` returns and is used in
+    place of one. Validation measures the likelihood of the outputs all the same.
     """
 
     def __call__(self, encoded: Encoded, target: Tensor) -> Tensor:
@@ -223,3 +235,18 @@ class Decoder(Protocol):
     def reorder(self, state: Any, index: Tensor) -> Any:
         """Return the state of the batch rows `index` (N,), for beam search."""
         ...
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What training makes small.
+
+    The constructor takes the keyword `target_space` if it has a use for it, besides its own
+    settings.
+    """
+
+    def __call__(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the sum over all target positions, and their number, padding left out.
+
+        `outputs` are the decoder's, in training mode.
+        """

@@ -18,7 +18,7 @@ from decoderlab.decoders.feedback import SCHEDULES
 from decoderlab.decoders.routes import COMBINATIONS, ROUTES
 from decoderlab.layers import GRU, LSTM, GRUResetSummary
 from decoderlab.testing import ENCODER_SHAPE, check_decoder
-from decoderlab.testing.subjects import parts_of
+from decoderlab.testing.encodings import parts_of
 from tests import parts
 from tests.conftest import CELLS, variants
 from tests.contracts.pairs import all_pairs, settings, shape_of

@@ -17,6 +17,7 @@ from decoderlab.layers.recurrent_stack import RecurrentLayers
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.testing import check_cell, check_decoder, check_encoder
 from decoderlab.training.loading import load_run
+from tests import parts
 from tests.integration.cli import in_process, tiny_arguments
 
 FOLDER = Path(__file__).parents[2] / "examples/plugins/cell"
@@ -48,9 +49,12 @@ def test_an_encoder_of_it_passes_the_battery(cell, bidirectional):
     assert [tuple(part.shape) for part in state.further] == [(2, 2, width, 3), (2, 2, width)]
 
 
-@pytest.mark.parametrize("attention", [None, "general"])
+@pytest.mark.parametrize(
+    "attention", [None, parts.attention("general")], ids=["no attention", "attention"]
+)
 def test_a_decoder_of_it_passes_the_battery(cell, attention):
-    settings = {"hidden_size": 8, "num_layers": 2, "bridge": "copy", "attention": attention}
+    settings = {"hidden_size": 8, "num_layers": 2, "attention": attention}
+    settings["bridge"] = parts.bridge("copy")
     check_decoder(RecurrentDecoder, cell=cell, routes=["initial_state"], **settings)
 
 
@@ -106,7 +110,7 @@ def test_two_updates_of_training_with_it_in_encoder_and_decoder(monkeypatch, tmp
     run = partial(in_process, monkeypatch)
     assert run(*tiny_arguments(tmp_path, *names, *steps)) == 0
     (path,) = (tmp_path / "runs").iterdir()
-    assert RunFolder(path).result()["parameters"]["total"] > 0
+    assert RunFolder(path).result().parameters["total"] > 0
     loaded = load_run(path, trust=True)
     assert type(loaded.module.encoder.rnn.cell_of(0, 0)).__name__ == "MatrixMemory"
     assert run(*tiny_arguments(tmp_path, *names, *steps, "decoder.cell.forget=1")) == 2

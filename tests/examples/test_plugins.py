@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from decoderlab.common import process
 from decoderlab.contract import TokenSpace
 from decoderlab.data.task import Task
 from tests.conftest import SMALL, TASKS, TINY, composed
-from tests.integration.cli import in_process
+from tests.integration.cli import in_process, tiny_arguments
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = ROOT / "examples" / "plugins"
@@ -28,17 +29,19 @@ YAMLS = sorted(PLUGINS.rglob("*.yaml"))
 # Every kind of extension has an example; a new kind is written here.
 KINDS = {
     "bridge",
+    "callback",
     "cell",
     "decoder",
     "encoder",
     "feedback",
     "head",
+    "logger",
     "metric",
     "score",
     "task",
 }
 # Kinds that are part of neither an encoder nor a decoder, which is what the battery checks.
-BESIDE = {"metric", "task"}
+BESIDE = {"callback", "logger", "metric", "task"}
 NARROW = SMALL | {"hidden_size": 8, "embedding_size": 8}
 
 
@@ -130,10 +133,11 @@ def test_it_passes_the_battery(folder, monkeypatch, capsys):
 def test_its_command_trains(folder, monkeypatch, capfd, tmp_path):
     settings = command_of(folder)
     small = sizes(folder, settings, monkeypatch)
+    # What the command says comes last: a tiny run has no logger, for one.
     task = TASKS["echo"] if not any(one.startswith("task=") for one in settings) else ()
     steps = ("training.max_steps=2", "evaluation.every_steps=1", "evaluation.beam_width=2")
     arguments = (*task, *TINY, *small, *steps, f"run.output_dir={tmp_path}")
-    code = in_process(monkeypatch, "--config-dir", str(folder), *settings, *arguments)
+    code = in_process(monkeypatch, "--config-dir", str(folder), *arguments, *settings)
     assert code == 0, capfd.readouterr().err
     (path,) = (tmp_path / "runs").iterdir()
     assert json.loads((path / "result.json").read_text())["steps"] == 2
@@ -207,3 +211,35 @@ def test_brackets_that_are_left_open_are_closed(monkeypatch):
         assert word == ""
     with pytest.raises(ValueError, match="larger for 21500 different examples"):
         module.DyckTask(**settings | {"max_length": 9})
+
+
+def test_the_noise_falls_and_depends_on_seed_and_update_alone(monkeypatch):
+    callback = of("callback", monkeypatch).GradientNoise(eta=0.5, gamma=2)
+    model = torch.nn.Linear(100, 100)
+    model.seed = 3
+
+    def noise(step: int) -> torch.Tensor:
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        callback.on_before_optimizer_step(SimpleNamespace(global_step=step), model, None)
+        return model.weight.grad
+
+    for step in (0, 1, 9):
+        assert noise(step).std() == pytest.approx((0.5 / (1 + step) ** 2) ** 0.5, rel=0.05)
+    assert torch.equal(noise(4), noise(4))
+    assert not torch.allclose(noise(0), 2 * noise(1))
+    with pytest.raises(ValueError, match="eta is 0"):
+        of("callback", monkeypatch).GradientNoise(eta=0)
+
+
+def test_the_logger_has_what_the_run_records(tmp_path, monkeypatch):
+    settings = ["--config-dir", "examples/plugins/logger", *command_of(PLUGINS / "logger")]
+    assert in_process(monkeypatch, *tiny_arguments(tmp_path), *settings) == 0
+    (path,) = (tmp_path / "runs").iterdir()
+    first, *logged = map(json.loads, (path / "logged.jsonl").read_text().splitlines())
+    assert first["seed"] == 0
+    losses = {line["step"]: line["train/loss"] for line in logged if "train/loss" in line}
+    recorded = map(json.loads, (path / "metrics.jsonl").read_text().splitlines())
+    expected = {line["step"]: line["train/loss"] for line in recorded if "train/loss" in line}
+    assert losses == pytest.approx(expected)
+    assert len(losses) == 12

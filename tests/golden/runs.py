@@ -159,9 +159,9 @@ RUNS: dict[str, tuple[str, ...]] = {
     "transformer_label_smoothing": (
         *TRANSLATION,
         *TRANSFORMER,
-        "training.label_smoothing=0.1",
-        "training.optimizer=adamw",
-        "training.schedule=inverse_sqrt",
+        "training.objective.label_smoothing=0.1",
+        "training/optimizer=adamw",
+        "training/schedule=inverse_sqrt",
         "training.warmup_steps=5",
     ),
     "cnn_feedforward_sampled": (
@@ -171,7 +171,7 @@ RUNS: dict[str, tuple[str, ...]] = {
         "encoder.embedding_size=4",
         "decoder=feedforward",
         "evaluation.temperature=0.8",
-        "training.optimizer=sgd",
+        "training/optimizer=sgd",
         *DECODER,
     ),
     "images": (

@@ -499,3 +499,16 @@ def test_check_passes_what_is_right_and_explains_what_cannot_be(tmp_path):
     ):
         refused = call("check", *arguments)
         assert (refused.returncode, message in refused.stderr) == (2, True)
+
+
+def test_check_runs_the_battery_of_each_part_that_is_named():
+    metric = "+metric@task.metrics.word_error_rate=word_error_rate"
+    named = ("decoder/attention=additive", "decoder/bridge=mean", "decoder/cell=gru", metric)
+    done = call("check", *named)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(" 0 failed") == len(named)
+    for kind in ("AdditiveScore", "MeanBridge", "GRU", "WordErrorRate"):
+        assert f".{kind}: " in done.stdout
+    assert "ok padding gets exactly zero weight" in done.stdout
+    refused = call("check", "decoder/attention=none")
+    assert (refused.returncode, "has no score" in refused.stderr) == (2, True)

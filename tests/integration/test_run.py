@@ -97,7 +97,7 @@ def test_a_search_is_part_of_the_run_and_of_its_signature(tiny):
 
 
 def test_labels_are_smoothed_in_training_alone(tiny):
-    plain, smooth = tiny(), tiny("training.label_smoothing=0.3")
+    plain, smooth = tiny(), tiny("training.objective.label_smoothing=0.3")
     for prepared in (plain, smooth):
         assert run(prepared) == "FINISHED"
     first = [
@@ -109,7 +109,7 @@ def test_labels_are_smoothed_in_training_alone(tiny):
     batch = loaded.task.data.splits["test"].batch(torch.arange(5))
     with torch.no_grad():
         measured = float(loaded.module.loss(batch)[0])
-        loaded.module.label_smoothing = 0.0
+        loaded.module.objective = None
         assert measured == float(loaded.module.loss(batch)[0])
 
 
@@ -193,7 +193,7 @@ def test_a_run_interrupted_anywhere_ends_with_the_same_bits(
         "encoder.dropout=0.3",
         "encoder.num_layers=2",
         f"decoder={decoder}",
-        "training.schedule=cosine",
+        "training/schedule=cosine",
         "training.warmup_steps=3",
         "run.log_every_steps=3",
     )
@@ -295,7 +295,7 @@ def test_a_damaged_status_is_no_dead_end(tiny):
 
 
 def test_the_learning_rate_that_is_logged_is_the_one_that_was_used(tiny):
-    prepared = tiny("training.schedule=linear", "training.learning_rate=0.012")
+    prepared = tiny("training/schedule=linear", "training.learning_rate=0.012")
     run(prepared)
     lines = [json.loads(line) for line in prepared.folder.metrics.read_text().splitlines()]
     rates = [line["train/learning_rate"] for line in lines if "train/learning_rate" in line]
@@ -403,7 +403,7 @@ def test_bfloat16_runs_or_is_refused_by_name(tiny):
 
 def test_the_gradient_is_clipped_and_its_norm_recorded(tiny):
     prepared = tiny(
-        "training.optimizer=sgd",
+        "training/optimizer=sgd",
         "training.learning_rate=1.0",
         "training.gradient_clip_norm=0.01",
         "training.max_steps=1",

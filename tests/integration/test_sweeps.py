@@ -196,7 +196,7 @@ def test_an_edited_yaml_does_not_reach_a_running_sweep(tmp_path):
     (conf / "training").mkdir(parents=True)
     ours = (ROOT / "conf" / "training" / "default.yaml").read_text()
     yaml = conf / "training" / "mine.yaml"
-    yaml.write_text(ours.replace("label_smoothing: 0.0", "label_smoothing: 0.1"))
+    yaml.write_text(ours.replace("warmup_steps: 0", "warmup_steps: 3"))
     given = ("training=mine", "hydra.launcher.jobs=1")
     process = start("train", "--config-dir", str(conf), *sweep(tmp_path / "o", *given))
     wait_for(lambda: list((tmp_path / "o").glob("runs/*/config.yaml")), process)
@@ -205,7 +205,7 @@ def test_an_edited_yaml_does_not_reach_a_running_sweep(tmp_path):
     assert process.returncode == 0, output
     configs = [path.read_text() for path in (tmp_path / "o" / "runs").glob("*/config.yaml")]
     assert len(configs) == 6
-    assert all("label_smoothing: 0.1" in text for text in configs)
+    assert all("warmup_steps: 3" in text for text in configs)
 
 
 def pairs(path: Path, letter: str) -> None:

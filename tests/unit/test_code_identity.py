@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import re
 import shutil
@@ -17,6 +18,8 @@ from hydra.utils import get_object
 from torch import nn
 
 from decoderlab.common import process
+from decoderlab.common.completion import targets_in
+from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import conf_dir
 from decoderlab.config import code_identity
 from decoderlab.config.code_identity import (
@@ -27,16 +30,17 @@ from decoderlab.config.code_identity import (
     foreign_code,
     own_name,
 )
-from decoderlab.config.run_identity import ConfigError, resolve, run_id
+from decoderlab.config.run_config import PartSettings, RunConfig
+from decoderlab.config.run_identity import run_id
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.training.code_changes import changes
 from tests.conftest import composed, run
 
-# Three runs: the letter, and the classes of its config.
+# Three runs: the letter, and what a command line chooses.
 RUNS = {
-    "R": ("tasks.EchoTask", "encoders.RecurrentEncoder", "decoders.RecurrentDecoder"),
-    "T": ("tasks.EchoTask", "encoders.TransformerEncoder", "decoders.TransformerDecoder"),
-    "F": ("tasks.DateTask", "encoders.RecurrentEncoder", "decoders.FeedforwardDecoder"),
+    "R": ("task=echo", "encoder=lstm", "decoder=luong"),
+    "T": ("task=echo", "encoder=transformer", "decoder=transformer"),
+    "F": ("task=date", "encoder=lstm", "decoder=feedforward"),
 }
 
 
@@ -52,10 +56,14 @@ class Edit(NamedTuple):
 
 EDITS = [
     # What does not count.
-    Edit("a comment", "decoders/heads.py", "class Head(", "# The last layer.\nclass Head(", ""),
+    Edit(
+        "a comment", "decoders/heads/head.py", "class Head(", "# The last layer.\nclass Head(", ""
+    ),
     Edit("a comment in a line", "common/randomness.py", " >> 1\n", " >> 1  # 63 bits\n", ""),
-    Edit("blank lines", "decoders/heads.py", "class Head(", "\n\n\nclass Head(", ""),
-    Edit("a class's docstring", "decoders/heads.py", "The output layer, f", "The output, f", ""),
+    Edit("blank lines", "decoders/heads/head.py", "class Head(", "\n\n\nclass Head(", ""),
+    Edit(
+        "a class's docstring", "decoders/heads/head.py", "The output layer, f", "The output, f", ""
+    ),
     Edit("a module's docstring", "training/objective.py", '"""What', '"""That which', ""),
     Edit(
         "a docstring that was not there",
@@ -69,51 +77,83 @@ EDITS = [
     Edit("a field's type", "contract.py", "pad_id: int", "pad_id: float", ""),
     Edit(
         "the message of a ValueError",
-        "decoders/heads.py",
+        "decoders/heads/head.py",
         "head.tied is true, but there is no",
         "head.tied is true, yet there is no",
         "",
     ),
     Edit(
         "an import for types alone",
-        "decoders/heads.py",
+        "decoders/heads/head.py",
         "import math\n",
         "import math\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import decimal\n",
         "",
     ),
-    Edit("an import that nothing uses", "decoders/heads.py", "import math", "import math, os", ""),
-    Edit("a line on the terminal", "training/runs.py", "going on from update", "from update", ""),
-    Edit("a shown equation", "decoders/heads.py", 'f"W_o {features} + b_o"', 'f"O {features}"', ""),
+    Edit(
+        "an import that nothing uses",
+        "decoders/heads/head.py",
+        "import math",
+        "import math, os",
+        "",
+    ),
+    Edit(
+        "a line on the terminal",
+        "training/train_and_test.py",
+        "going on from update",
+        "from update",
+        "",
+    ),
+    Edit("a shown equation", "decoders/heads/head.py", '({features})"', '"', ""),
     Edit("a picture", "studies/reporting/figures.py", "import ", "PALE = 0.3\nimport ", ""),
-    Edit("the template", "studies/reporting/report.html.jinja", "<body", "<body id=x", ""),
+    Edit(
+        "the template", "studies/reporting/templates/report.html.jinja", "<body", "<body id=x", ""
+    ),
     Edit("the help of a command", "cli/train.py", '"""', '"""Train. ', ""),
     Edit("statistics", "studies/statistics.py", "import ", "LEVEL = 0.95\nimport ", ""),
     Edit("a check of the battery", "testing/decoder_checks.py", "import ", "N = 3\nimport ", ""),
-    Edit("a definition nobody uses", "decoders/heads.py", "class Head(", "U = 3\nclass Head(", ""),
+    Edit(
+        "a definition nobody uses",
+        "decoders/heads/head.py",
+        "class Head(",
+        "U = 3\nclass Head(",
+        "",
+    ),
     Edit("another task", "tasks/translation.py", "    def ", "    unused = 3\n\n    def ", ""),
     Edit(
         "what runs as a script alone",
-        "decoders/heads.py",
+        "decoders/heads/head.py",
         "class Head(",
         'if __name__ == "__main__":\n    print(1)\n\n\nclass Head(',
         "",
     ),
     # What counts.
-    Edit("a head's formula", "decoders/heads.py", "space.size * (2", "space.size * (3", "R"),
-    Edit("an attention's formula", "decoders/attention.py", "size or query_size", "size or 8", "R"),
+    Edit("a head's formula", "decoders/heads/head.py", "space.size * (2", "space.size * (3", "R"),
+    Edit(
+        "an attention's formula",
+        "decoders/attention/attention.py",
+        "size or query_size",
+        "size or 8",
+        "R",
+    ),
     Edit("the loss", "training/objective.py", "square() / 2", "square() / 3", "RTF"),
     Edit("the order of batches", "data/batches.py", '"order"', '"dropout"', "RTF"),
     Edit("initial weights", "layers/initialisation.py", "module.in_features)", "9)", "RTF"),
-    Edit("a schedule", "config/settings.py", "max(1 - done, 0.0)", "max(1 - done, 0.1)", "RTF"),
-    Edit("an optimizer", "config/settings.py", "lr=self.learning_rate", "lr=0.1", "RTF"),
-    Edit("a metric", "data/metrics.py", "row = list(range(len(other) + 1))", "row = []", "RTF"),
+    Edit("a schedule", "training/schedules.py", "total_steps, 0.0)", "total_steps, 0.1)", "RTF"),
+    Edit("an optimizer", "training/optimizers.py", "training.learning_rate", "0.1", "RTF"),
+    Edit("a metric", "metrics/sequences.py", "clamp(min=1)", "clamp(min=2)", "RTF"),
     Edit("a random stream", "common/randomness.py", ".digest()[:8]", ".digest()[1:9]", "RTF"),
     Edit("a module's constant", "generation/greedy.py", "INFINITY =", "INFINITY = 2 *", "RTF"),
     Edit("a default", "training/objective.py", "smoothing: float = 0.0", "smoothing=0.1", "RTF"),
     Edit("a field's default", "contract.py", "pad_id: int = 0", "pad_id: int = 9", "RTF"),
     Edit("a decorator", "generation/search.py", "@torch.no_grad()", "@torch.enable_grad()", "RTF"),
-    Edit("what is caught", "training/runs.py", "except Exception as", "except OSError as", "RTF"),
-    Edit("what is raised", "decoders/heads.py", "raise ValueError(", "raise TypeError(", "R"),
+    Edit(
+        "what is caught",
+        "training/train_and_test.py",
+        "except Exception as",
+        "except OSError as",
+        "RTF",
+    ),
+    Edit("what is raised", "decoders/heads/head.py", "raise ValueError(", "raise TypeError(", "R"),
     Edit(
         "what a name stands for",
         "training/objective.py",
@@ -127,7 +167,7 @@ EDITS = [
     Edit("a layer", "layers/attention_blocks.py", "nn.LayerNorm", "nn.Identity", "T"),
     Edit(
         "a module that does something",
-        "decoders/heads.py",
+        "decoders/heads/head.py",
         "class Head(",
         "torch.set_default_dtype(torch.float64)\n\n\nclass Head(",
         "R",
@@ -143,12 +183,17 @@ EDITS = [
 
 
 def targets(letter: str) -> frozenset[str]:
-    return frozenset(f"decoderlab.{name}" for name in RUNS[letter])
+    """Return the names of the classes in a run's config."""
+    config = RunConfig.from_composed(composed(*RUNS[letter]))
+    return frozenset(name for _, name in targets_in(config.scientific()))
+
+
+TARGETS = {letter: targets(letter) for letter in RUNS}
 
 
 def all_of(package: Path) -> dict[str, dict[str, str]]:
     """Return the definitions of each run."""
-    return {letter: definitions(targets(letter), package) for letter in RUNS}
+    return {letter: definitions(TARGETS[letter], package) for letter in RUNS}
 
 
 BEFORE = all_of(PACKAGE)
@@ -206,11 +251,11 @@ def test_an_edit_changes_the_runs_that_depend_on_it(copy, edit):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("decoders.heads", "decoders.output_layers"),
+        ("decoders.heads.head", "decoders.output_layers"),
         ("decoders.recurrent_decoder", "decoders.recurrent.decoder"),
         ("training.objective", "objectives.likelihood"),
         ("tasks.echo", "data.echo"),
-        ("training.runs", "training.one_run"),
+        ("training.train_and_test", "training.one_run"),
         ("contract", "common.contract"),
     ],
 )
@@ -260,10 +305,10 @@ def test_of_two_definitions_with_the_same_name_it_matters_which_is_used(copy):
 
 
 def test_the_definitions_that_changed_are_named(copy):
-    replace(copy / "decoders/heads.py", "space.size * (2", "space.size * (3")
+    replace(copy / "decoders/heads/head.py", "space.size * (2", "space.size * (3")
     replace(copy / "training/objective.py", "square() / 2", "square() / 3")
     before, after = ({"code": code, "versions": {}} for code in (BEFORE["R"], all_of(copy)["R"]))
-    assert changes(before, after) == ["Head", "negative_log_likelihood"]
+    assert changes(before, after) == ["OutputHead", "negative_log_likelihood"]
     other = {"code": BEFORE["T"], "versions": {}}
     assert changes(before, other)[-1].endswith("more definitions")
     assert changes({"files": {"a.py": "1"}, "versions": {}}, after) == [
@@ -289,9 +334,10 @@ def test_whatever_the_rule_names_exists():
     for name in BESIDE:
         path = PACKAGE / name.replace(".", "/")
         assert path.is_dir() or path.with_suffix(".py").is_file(), name
-    assert {"build_task", "_train_and_test"} == set(code_identity.ROOTS)
-    for letter, names in RUNS.items():
-        assert {name.split(".")[1] for name in names} <= set(BEFORE[letter])
+    assert {"build_task", "train_and_test", "Training", "Evaluation"} == set(code_identity.ROOTS)
+    for letter, names in TARGETS.items():
+        assert len(names) > 3
+        assert {name.rpartition(".")[2] for name in names} <= set(BEFORE[letter])
     assert {"EncoderDecoder", "Recorder", "initialise", "Training"} <= set(BEFORE["F"])
     assert not {"RecurrentDecoder", "EchoTask"} & set(BEFORE["F"])
     for name in ("equations", "RunFolder", "execute", "say", "load_run", "build_report"):
@@ -313,10 +359,11 @@ def test_the_classes_of_all_configs_have_names_of_their_own():
 
 
 def test_a_moved_class_keeps_its_runs():
-    config = resolve(composed("task=echo"))
+    config = RunConfig.from_composed(composed("task=echo"))
 
     def identity(target: str) -> str:
-        return run_id(config | {"decoder": config["decoder"] | {"_target_": target}}, "data")
+        decoder = PartSettings(config.decoder.to_dict() | {"_target_": target})
+        return run_id(dataclasses.replace(config, decoder=decoder), "data")
 
     before = identity("decoderlab.decoders.RecurrentDecoder")
     assert identity(f"{RecurrentDecoder.__module__}.RecurrentDecoder") == before
@@ -335,11 +382,12 @@ def test_a_run_goes_on_after_a_docstring_and_not_after_a_formula(tiny, copy, mon
         return run(prepared)
 
     monkeypatch.setattr(code_identity, "PACKAGE", copy)
-    replace(copy / "decoders/attention.py", "Attention over the memory", "A look at the memory")
+    attention = copy / "decoders/attention/attention.py"
+    replace(attention, "A score, and its three", "The score, and three")
     replace(copy / "decoders/transformer_decoder.py", "self.norm(", "abs(")
     assert go_on() == "FINISHED"
-    assert prepared.folder.result()["drift"] == []
-    replace(copy / "decoders/attention.py", "size or query_size", "size or 8")
+    assert prepared.folder.result().drift == []
+    replace(attention, "size or query_size", "size or 8")
     with pytest.raises(ConfigError, match=r"was made by other code: Attention; delete that folder"):
         go_on()
     code_of.cache_clear()

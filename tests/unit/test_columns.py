@@ -16,7 +16,7 @@ from decoderlab.studies.reporting.build import build_report
 from decoderlab.studies.reporting.columns import COLUMNS, Column, columns_of
 from decoderlab.studies.reporting.legend import LEGEND_ORDER, legend
 from decoderlab.studies.reporting.render import latex, markdown
-from tests.unit.studies import analysis, study
+from tests.unit.studies import CONFIG, analysis, study
 
 ROOT = Path(__file__).parents[2]
 A = [0.50, 0.52, 0.48, 0.51, 0.49, 0.50, 0.53, 0.47]
@@ -41,7 +41,7 @@ def extended(monkeypatch) -> None:
 def reported(tmp_path, monkeypatch, **settings) -> dict[str, str]:
     """Return the files of a report, and what the terminal shows."""
     plan = study(tmp_path, SCORES, **settings)
-    plan.write(tmp_path, {cell.run_id: {} for cell in plan.cells})
+    plan.write(tmp_path, {cell.run_id: CONFIG for cell in plan.cells})
     report = build_report(plan, tmp_path)
     shown = io.StringIO()
     console = Console(file=shown, width=200)
@@ -145,7 +145,7 @@ def test_a_comparison_without_pairs_is_empty_in_files_and_a_dash_in_the_terminal
     tmp_path, monkeypatch
 ):
     plan = study(tmp_path, {"a": A, "b": ["PLANNED"] * 8})
-    plan.write(tmp_path, {cell.run_id: {} for cell in plan.cells})
+    plan.write(tmp_path, {cell.run_id: CONFIG for cell in plan.cells})
     report = build_report(plan, tmp_path)
     row = row_of((report.folder / "report.md").read_text(), "b", "|")
     compared = [column for column in COLUMNS if column.group == "comparison" and not column.changes]
@@ -161,7 +161,7 @@ def test_a_comparison_without_pairs_is_empty_in_files_and_a_dash_in_the_terminal
 
 def test_a_variant_that_a_task_does_not_have_says_so(tmp_path):
     plan = study(tmp_path, {("a", "echo"): A, ("b", "echo"): A, ("a", "g2p"): A})
-    plan.write(tmp_path, {cell.run_id: {} for cell in plan.cells})
+    plan.write(tmp_path, {cell.run_id: CONFIG for cell in plan.cells})
     folder = build_report(plan, tmp_path).folder
     assert re.search(r"^\| b \| not planned \|(  \|)+$", (folder / "report.md").read_text(), re.M)
     assert re.search(r"^b & not planned( & )+ \\\\$", (folder / "table.tex").read_text(), re.M)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -13,16 +15,12 @@ from decoderlab.training.prepared_run import check_machine
 from tests.conftest import composed
 
 
-def ranks(monkeypatch, world_size: int) -> list[Ranks]:
-    made = []
-    for rank in range(world_size):
-        monkeypatch.setenv("LOCAL_RANK", str(rank))
-        made.append(Ranks(world_size))
-    return made
+def ranks(world_size: int) -> list[Ranks]:
+    return [Ranks(rank, world_size) for rank in range(world_size)]
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
-def test_the_mean_gradient_of_the_ranks_is_that_of_the_whole_batch(tiny, monkeypatch, size):
+def test_the_mean_gradient_of_the_ranks_is_that_of_the_whole_batch(tiny, size):
     prepared = tiny("decoder=luong")
     model = build_model(prepared.config, prepared.task)
     # Targets of different lengths: a rank's tokens are no fixed share of the batch's.
@@ -38,7 +36,7 @@ def test_the_mean_gradient_of_the_ranks_is_that_of_the_whole_batch(tiny, monkeyp
     whole = gradient([Ranks()])
     assert whole.norm() > 0
     for world_size in (2, 3):
-        assert torch.allclose(gradient(ranks(monkeypatch, world_size)), whole, atol=1e-6)
+        assert torch.allclose(gradient(ranks(world_size)), whole, atol=1e-6)
 
 
 def test_ranks_divide_an_evaluation_into_equally_many_batches(tiny):
@@ -51,47 +49,60 @@ def test_ranks_divide_an_evaluation_into_equally_many_batches(tiny):
     assert sorted(seen) == list(range(20))
 
 
-def test_the_randomness_of_the_first_rank_is_that_of_a_process_alone(monkeypatch):
-    assert [one.keys for one in (Ranks(), *ranks(monkeypatch, 3))] == [(), (), (1,), (2,)]
+def test_the_randomness_of_the_first_rank_is_that_of_a_process_alone():
+    assert [one.keys for one in (Ranks(), *ranks(3))] == [(), (), (1,), (2,)]
 
 
-def test_ranks_on_several_machines_are_counted_through(monkeypatch):
-    monkeypatch.setenv("NODE_RANK", "1")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert (Ranks(4, 2).rank, Ranks(4, 2).world_size) == (5, 8)
+def test_ranks_are_those_that_torchrun_or_slurm_started(tiny, monkeypatch):
+    trainer = tiny().config.trainer
+    assert (Ranks.of(trainer).rank, Ranks.of(trainer).world_size) == (0, 1)
+    several = replace(trainer, devices=4, num_nodes=2)
+    with monkeypatch.context() as patch:
+        for name, value in {
+            "SLURM_NTASKS": "8",
+            "SLURM_NTASKS_PER_NODE": "4",
+            "SLURM_PROCID": "5",
+        }.items():
+            patch.setenv(name, value)
+        assert (Ranks.of(several).rank, Ranks.of(several).world_size) == (5, 8)
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "8", "RANK": "6"}.items():
+        monkeypatch.setenv(name, value)
+    assert (Ranks.of(several).rank, Ranks.of(several).world_size) == (6, 8)
 
 
 def test_what_cannot_work_is_refused(tiny, monkeypatch):
     for given, message in (
-        ("run.devices=0", "devices is 0; it must be at least 1"),
-        ("run.num_nodes=0", "num_nodes is 0; it must be at least 1"),
-        ("run.strategy=dpp", "Did you mean ddp"),
+        ("trainer.devices=0", "devices is 0; it must be at least 1"),
+        ("trainer.num_nodes=0", "num_nodes is 0; it must be at least 1"),
+        ("trainer.strategy=dpp", "Did you mean ddp"),
     ):
         with pytest.raises(ConfigError, match=message):
             tiny(given)
-    assert tiny("run.devices=2").run_id == tiny().run_id
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    prepared = tiny("trainer.devices=2")
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ConfigError, match="torchrun started 3 processes"):
-        tiny("run.devices=2")
+        tiny("trainer.devices=2")
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    assert prepared.run_id == tiny().run_id
 
 
-def test_a_process_that_something_else_started_cannot_start_others(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["decoderlab-train", "run.devices=2"])
-    with pytest.raises(ConfigError, match="use decoderlab-train or torchrun"):
-        Ranks(2).broadcast(None)
-
-
-def test_several_machines_have_to_know_where_to_meet(monkeypatch):
-    monkeypatch.setenv("NODE_RANK", "0")
-    for name in ("MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ConfigError, match="MASTER_ADDR, MASTER_PORT is not in the environment"):
-        Ranks(1, 2).terminal("FINISHED")
+def test_the_command_that_starts_several_processes_is_said(tiny, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/bin/decoderlab-train", "task=echo", "trainer.devices=4"])
+    started = "-m decoderlab.cli.train task=echo trainer.devices=4"
+    with pytest.raises(ConfigError, match=f"with torchrun --nproc-per-node=4 {started}"):
+        tiny("trainer.devices=4")
+    with pytest.raises(ConfigError, match="on each machine with torchrun --nnodes=2 .*node=4 -m"):
+        tiny("trainer.devices=4", "trainer.num_nodes=2")
+    monkeypatch.setattr("sys.argv", ["notebook.py", "x"])
+    with pytest.raises(ConfigError, match="-m decoderlab.cli.train SETTINGS"):
+        tiny("trainer.devices=4")
 
 
 def test_the_ranks_of_a_sweep_are_refused(tiny):
-    config = tiny("run.devices=2").config
+    config = tiny().config
+    several = replace(config, trainer=replace(config.trainer, devices=2))
     with pytest.raises(ConfigError, match="the runs of a sweep have one process each"):
-        check_machine(config, sweeping=True)
-    assert composed().run.devices == 1
+        check_machine(several, sweeping=True)
+    assert composed().trainer.devices == 1

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from decoderlab.config.run_config import PartSettings
 from decoderlab.config.run_identity import run_id
 from decoderlab.contract import TokenSpace
 from decoderlab.layers import GRU, LSTM, RNN, GRUResetBefore, LSTMLayerNorm
@@ -15,7 +17,8 @@ from decoderlab.layers.attention_blocks import ScaledEmbedding
 from decoderlab.layers.initialisation import initialise, watched
 from decoderlab.layers.recurrent_stack import RecurrentLayers
 from decoderlab.testing import ENCODER_SHAPE, initial_weights
-from decoderlab.testing.subjects import DecoderSubject, Seen
+from decoderlab.testing.differences import Seen
+from decoderlab.testing.subjects import DecoderSubject
 from decoderlab.training.assembly import build_model
 from tests.conftest import CELLS, variants
 
@@ -315,14 +318,15 @@ def test_trained_weights_are_what_training_starts_from_and_count_in_the_runs_id(
     for name, change in (("one.pt", 0), ("the same, elsewhere.pt", 0), ("other.pt", 1)):
         path = tmp_path / name
         chosen = {"_target_": "trained_encoder.Trained", "weights_path": str(path)}
-        config = plain.config | {"encoder": chosen}
+        config = replace(plain.config, encoder=PartSettings(chosen))
         started_from = build_model(config, plain.task).encoder.state_dict()
         for key, values in trained.items():
             assert torch.equal(started_from[key], values + change)
         found[name] = run_id(config, "data")
     assert found["one.pt"] == found["the same, elsewhere.pt"]
     assert found["one.pt"] != found["other.pt"]
-    missing = plain.config | {"encoder": chosen | {"weights_path": "nowhere.pt"}}
+    absent = PartSettings(chosen | {"weights_path": "nowhere.pt"})
+    missing = replace(plain.config, encoder=absent)
     assert run_id(missing, "data") not in found.values()
 
 

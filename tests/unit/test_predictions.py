@@ -56,9 +56,9 @@ def recomputed(records, *metrics):
 
 def check(result, records, scores):
     """Compare what was computed anew with the result, to the last digit."""
-    recorded = result["metrics"]["test"]
+    recorded = result.metrics.test
     assert scores == {name: one for name, one in recorded.items() if name not in TEACHER_FORCED}
-    assert set(result["scores"]) == set(recorded)
+    assert set(result.scores) == set(recorded)
     for record in records:
         assert record["target"] == record["references"][0]
         if record["correct"] is not None and "tokens" not in record:
@@ -134,8 +134,8 @@ def test_of_a_translation_with_bleu(tmp_path):
     )
     metrics = SequenceMetrics(), Bleu(tokenizer="intl"), ChrF()
     check(result, records, recomputed(records, *metrics))
-    assert result["metrics"]["test"]["chrf"] > 0
-    assert result["signatures"]["bleu"].startswith("nrefs:1|case:mixed|eff:no|tok:intl|")
+    assert result.metrics.test["chrf"] > 0
+    assert result.signatures["bleu"].startswith("nrefs:1|case:mixed|eff:no|tok:intl|")
 
 
 @pytest.mark.skipif(version("pmdarima") is None, reason="pmdarima is not installed")
@@ -152,7 +152,7 @@ def test_of_real_values(tmp_path):
     values = prepared.task.data.target_vocabulary
     parts = ([values.parse(one["prediction"]), values.parse(one["target"])] for one in records)
     errors = np.abs(np.stack([predicted - right for predicted, right in parts]))
-    scores = result["metrics"]["test"]
+    scores = result.metrics.test
     scaled = errors / prepared.task.data.naive_error
     # Texts have six digits.
     assert scores["mean_absolute_error"] == pytest.approx(errors.mean(), rel=1e-4)
@@ -160,7 +160,7 @@ def test_of_real_values(tmp_path):
         math.sqrt((errors**2).mean()), rel=1e-4
     )
     assert scores["mean_absolute_scaled_error"] == pytest.approx(scaled.mean(), rel=1e-4)
-    assert set(result["scores"]) == {"loss", *scores}
+    assert set(result.scores) == {"loss", *scores}
     assert {score.name for score in ValueErrors.of(deviation=[1.0], naive_error=[1.0]).scores} == (
         set(scores) - {"loss"}
     )

@@ -1,12 +1,15 @@
-"""decoderlab-check: run the contract battery on a decoder or encoder, ours or yours.
+"""decoderlab-check: run the contract battery on decoders, encoders, parts and metrics.
 
 The checks are those of decoderlab.testing. An encoder is checked if one is named. A decoder, if one
 is named, reads the encodings of that encoder; without one, random ones of the sizes of the default
-encoder.
+encoder. Of parts, those that are named are checked by the battery of their kind: a decoder's
+attention (its score), bridge, head, feedback and cell, an encoder's cell; and so are metrics.
 
 Example:
     decoderlab-check decoder=mine --config-dir my_conf
     decoderlab-check encoder=image_cnn --source images
+    decoderlab-check decoder/attention=mine --config-dir my_conf
+    decoderlab-check +metric@task.metrics.mine=mine --config-dir my_conf
 """
 
 from __future__ import annotations
@@ -18,6 +21,17 @@ from typing import Any
 from decoderlab.cli.app import guarded
 from decoderlab.common import process
 from decoderlab.common.folders import add_to_path, conf_dir
+
+# The kinds of the parts that can be named, see `decoderlab.testing.part_checks`.
+PARTS = {
+    "decoder/attention": "score",
+    "decoder/bridge": "bridge",
+    "decoder/head": "head",
+    "decoder/feedback": "feedback",
+    "decoder/cell": "cell",
+    "encoder/cell": "cell",
+}
+METRIC = "metric@task.metrics."
 
 
 def main() -> None:
@@ -51,27 +65,38 @@ def main() -> None:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """Run the battery on what is named; return the exit code."""
+    """Run the batteries on what is named; return the exit code."""
     import hydra
 
-    from decoderlab.common.completion import call, maker
     from decoderlab.common.errors import ConfigError
     from decoderlab.config.run_config import RunConfig
+
+    process.user_config_dir = add_to_path(arguments.config_dir)
+    named = {setting.split("=")[0].lstrip("+") for setting in arguments.settings}
+    parts = [name for name in named if name in PARTS or name.startswith(METRIC)]
+    if "preset" in named:
+        named |= {"encoder", "decoder"}
+    if not (named & {"encoder", "decoder"} or parts):
+        raise ConfigError(
+            "nothing to check is named; give decoder=NAME, encoder=NAME or preset=NAME, a part as "
+            "decoder/attention=NAME, or +metric@task.metrics.NAME=NAME"
+        )
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        composed = hydra.compose("train", overrides=arguments.settings)
+    failed = sum(_check_part(name, composed) for name in sorted(parts))
+    if named & {"encoder", "decoder"}:
+        failed += _check_networks(RunConfig.from_composed(composed), named, arguments)
+    return int(failed > 0)
+
+
+def _check_networks(config: Any, named: set[str], arguments: argparse.Namespace) -> int:
+    """Check the encoder and the decoder, if they are named; return how many checks failed."""
+    from decoderlab.common.completion import call, maker
     from decoderlab.contract import ImageSpace, TokenSpace, ValueSpace
     from decoderlab.testing.decoder_checks import DECODER_CHECKS
     from decoderlab.testing.encoder_checks import ENCODER_CHECKS
     from decoderlab.testing.subjects import DecoderSubject, EncoderSubject
 
-    process.user_config_dir = add_to_path(arguments.config_dir)
-    named = {setting.split("=")[0] for setting in arguments.settings}
-    if not named & {"encoder", "decoder", "preset"}:
-        raise ConfigError(
-            "nothing to check is named; give decoder=NAME, encoder=NAME or preset=NAME"
-        )
-    if "preset" in named:
-        named |= {"encoder", "decoder"}
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = RunConfig.from_composed(hydra.compose("train", overrides=arguments.settings))
     spaces: dict[str, Any] = {
         "tokens": TokenSpace(11), "values": ValueSpace(3), "images": ImageSpace(2, 16, 16)
     }  # fmt: skip
@@ -100,7 +125,44 @@ def check(arguments: argparse.Namespace) -> int:
             source,
         )
         failed += _tell(config.decoder.target, DECODER_CHECKS, subject)
-    return int(failed > 0)
+    return failed
+
+
+def _check_part(name: str, composed: Any) -> int:
+    """Check a part that is named, as it was composed; return how many checks failed.
+
+    A decoder may normalise away what is not in force beside the rest, such as a bridge without the
+    route initial_state: the part is checked as it was chosen all the same.
+    """
+    from omegaconf import OmegaConf
+
+    from decoderlab.common.choices import public_name
+    from decoderlab.common.completion import part_maker
+    from decoderlab.common.errors import ConfigError
+    from decoderlab.decoders.attention import Attention
+    from decoderlab.decoders.bridges import Bridge
+    from decoderlab.decoders.feedback import Feedback
+    from decoderlab.decoders.heads import Head
+    from decoderlab.layers.cells import Cell
+    from decoderlab.testing import ContractViolation
+    from decoderlab.testing.part_checks import BATTERIES, subject_of
+
+    setting = name.partition("@")[2] if name.startswith(METRIC) else name.replace("/", ".")
+    kind = "metric" if name.startswith(METRIC) else PARTS[name]
+    given = OmegaConf.to_container(OmegaConf.select(composed, setting), resolve=True)
+    kinds = {
+        "score": Attention, "bridge": Bridge, "head": Head, "feedback": Feedback, "cell": Cell
+    }  # fmt: skip
+    made = part_maker(setting, given, kinds.get(kind, object))
+    if kind == "score":
+        made = made.keywords.get("score")
+        if made is None:
+            raise ConfigError(f"{setting} has no score, so that there is nothing to check")
+    try:
+        subject = subject_of(kind, made.func, made.keywords)
+    except ContractViolation as violation:
+        raise ConfigError(str(violation)) from violation
+    return _tell(public_name(made.func), BATTERIES[kind][1], subject)
 
 
 def _tell(target: str, checks: tuple, subject: Any) -> int:

@@ -26,6 +26,7 @@ class Choice:
         settings: keywords for its constructor.
 
     Example:
+        >>> import torch
         >>> choice = Choice.of(functools.partial(torch.nn.Linear, bias=False))
         >>> choice.settings, choice.build(in_features=2, out_features=3, depth=9)
         ({'bias': False}, Linear(in_features=2, out_features=3, bias=False))

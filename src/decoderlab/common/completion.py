@@ -4,7 +4,7 @@ A model has parts, such as the bridge of a decoder. In a config a part is a mapp
 chosen from a config group (`decoder/bridge=dense`). The model's constructor has a parameter for it
 that is annotated `Callable[..., Kind]`: the model calls it with what the model alone knows, such as
 sizes. The class `Kind` lists these keywords in its attribute `INJECTED`; everything else that the
-part's own constructor takes is a setting. `Kind.OPTIONAL`, where there is one, lists settings that
+part's own constructor takes is a setting. `Kind.OPTIONAL`, if given, lists settings that
 a YAML may give to any part of the kind: a part whose constructor has no such keyword does without,
 so that one part can be exchanged for another under settings that only some of them have.
 `Kind.GROUP` is the config group that its parts are chosen from, where the setting is none itself
@@ -70,7 +70,7 @@ def build(group: str, settings: Mapping[str, Any], **injected: Any) -> Any:
     return call(group, maker(group, settings), **injected)
 
 
-def maker(group: str, settings: Mapping[str, Any]) -> Callable[..., Any]:
+def maker(group: str, settings: Mapping[str, Any]) -> functools.partial:
     """Return the class that settings name with all of them filled in; see `build`.
 
     A mapping with `_target_` is a part only where the constructor wants one, see `part_kind`.
@@ -84,6 +84,29 @@ def maker(group: str, settings: Mapping[str, Any]) -> Callable[..., Any]:
         for hint in [hints.get(key)]
     }
     return functools.partial(target, **own)
+
+
+def part_maker(name: str, given: Any, kind: type) -> functools.partial:
+    """Return the class of a part that a config chooses, with its settings in full.
+
+    Args:
+        name: of the setting, for messages.
+        given: the part's mapping, with `_target_`; `OPTIONAL` settings that it has no use for are
+            left out.
+        kind: its base class; `INJECTED` there are keywords that no config gives.
+
+    Raises:
+        ConfigError: for an unknown, missing or wrong setting.
+    """
+    return maker(
+        name,
+        complete_part(
+            name,
+            given,
+            injected=getattr(kind, "INJECTED", ()),
+            optional=getattr(kind, "OPTIONAL", ()),
+        ),
+    )
 
 
 def is_part(value: Any) -> TypeGuard[Mapping[str, Any]]:
@@ -110,14 +133,43 @@ def _completed_part(name: str, given: Any, kind: type, hint: Any) -> dict[str, A
         kind: from `part_kind`.
         hint: the annotation of the parameter.
     """
-    # A part of a part is chosen together with it.
-    choose = f"{'/'.join(name.split('.')[:2])}="
-    if hasattr(kind, "GROUP"):
-        choose = f"{kind.GROUP}@{name}="
-    if given is inspect.Parameter.empty:
-        raise ConfigError(f"{name} is missing; choose it: {choose}NAME")
     if given is None and _is_union(hint):
         return None
+    return complete_part(
+        name,
+        given,
+        injected=kind.INJECTED,
+        optional=getattr(kind, "OPTIONAL", ()),
+        group=getattr(kind, "GROUP", None),
+    )
+
+
+def complete_part(
+    name: str,
+    given: Any,
+    *,
+    injected: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    defaults: bool = True,
+    group: str | None = None,
+) -> dict[str, Any]:
+    """Return the settings of a part in full, with `_target_`.
+
+    Args:
+        name: of the setting, for messages.
+        given: a mapping with `_target_`, or a class or a partial of it.
+        injected: keywords that whoever builds the part will add.
+        optional: settings that are left out where the constructor has no such keyword.
+        defaults: whether to fill in the constructor's defaults.
+        group: that the part is chosen from, where its name does not say so.
+
+    Raises:
+        ConfigError: if no class is named, or as `complete`.
+    """
+    # A part of a part is chosen together with it.
+    choose = f"{'/'.join(name.split('.')[:2])}=" if group is None else f"{group}@{name}="
+    if given is inspect.Parameter.empty:
+        raise ConfigError(f"{name} is missing; choose it: {choose}NAME")
     if callable(given):
         given = Choice.of(given).as_mapping()
     if not is_part(given) or given["_target_"] is None:
@@ -127,14 +179,15 @@ def _completed_part(name: str, given: Any, kind: type, hint: Any) -> dict[str, A
         )
     target = find_target(name, given["_target_"])
     taken = inspect.signature(target).parameters
-    without = [key for key in getattr(kind, "OPTIONAL", ()) if key not in taken]
+    without = [key for key in optional if key not in taken]
     settings = {key: value for key, value in given.items() if key not in ("_target_", *without)}
     completed = complete(
         name,
         target,
         settings,
-        injected=kind.INJECTED,
+        injected=injected,
         hint=f" Another part is chosen with {choose}NAME.",
+        defaults=defaults,
     )
     return Choice(target, canonical_settings(name, target, completed)).as_mapping()
 
@@ -145,12 +198,24 @@ def canonical_settings(group: str, target: Callable, settings: dict[str, Any]) -
     return settings if canonical is None else call(group, canonical, settings=settings)
 
 
+def taken_by(target: Callable, offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of some keywords that a constructor has.
+
+    Example:
+        >>> taken_by(Choice, {"settings": {}, "size": 3})
+        {'settings': {}}
+    """
+    parameters = inspect.signature(target).parameters
+    return {name: value for name, value in offered.items() if name in parameters}
+
+
 def complete(
     group: str,
     target: Callable,
     settings: Mapping[str, Any],
     injected: Sequence[str] = (),
     hint: str = "",
+    defaults: bool = True,
 ) -> dict[str, Any]:
     """Check settings against a constructor's signature and fill its defaults in.
 
@@ -160,6 +225,7 @@ def complete(
         settings: what the config gives it.
         injected: keywords that the assembly will add.
         hint: added to the message about an unknown key.
+        defaults: whether to fill in defaults; if not, only what is given is checked.
 
     Raises:
         ConfigError: for an unknown or missing key, or a value of the wrong type.
@@ -190,7 +256,7 @@ def complete(
             completed[name] = _typed(f"{group}.{name}", settings[name], hints.get(name, Any))
         elif parameter.default is inspect.Parameter.empty:
             raise ConfigError(f"{group}.{name} is missing; give it as {group}.{name}=VALUE")
-        else:
+        elif defaults:
             completed[name] = _expanded(f"{group}.{name}", parameter.default, hints.get(name, Any))
     return completed | {key: value for key, value in settings.items() if key not in named}
 

@@ -15,7 +15,7 @@ def conf_dir() -> Path:
 
 
 def add_to_path(config_dir: str | None) -> str | None:
-    """Put the user's own folder, if there is one, on the Python path; return it as absolute."""
+    """Put the user's own folder, if given, on the Python path; return it as absolute."""
     if config_dir is None:
         return None
     folder = os.path.abspath(config_dir)

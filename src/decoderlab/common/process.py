@@ -1,6 +1,6 @@
 """What this process knows besides its config.
 
-Kept apart from the Hydra plug-in that uses it: Hydra executes plug-in modules a second time when
+Kept separate from the Hydra plug-in that uses it: Hydra executes plug-in modules a second time when
 it scans for them, which would forget it.
 """
 
@@ -19,14 +19,14 @@ warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated
 user_config_dir: str | None = None
 # The exit code of the sweep that this process ran; Hydra drops what a sweeper returns.
 sweep_exit_code: int | None = None
-# Whether another process speaks for this one: the first rank of several.
+# Whether another process speaks for this process: the first rank of several.
 silent = False
 # Whether sweeps are planned and shown only: decoderlab-plan.
 plan_only = False
 
 
 def end_with(parent: int, grace_seconds: float) -> None:
-    """Wait until a parent process is gone, then end this one too, whatever it is at.
+    """Wait until a parent process is gone, then end this process too, whatever it is at.
 
     Args:
         parent: its id.

@@ -45,15 +45,15 @@ def track(items: Sequence[T], what: str) -> Iterator[T]:
     )
     row = bar.add_task(what, total=len(items))
     try:
-        for place, item in enumerate(items):
+        for index, item in enumerate(items):
             yield item
-            bar.update(row, completed=place + 1)
+            bar.update(row, completed=index + 1)
             now = time.perf_counter()
             if sys.stderr.isatty() and now - started > SHOWN_AFTER_SECONDS:
                 bar.start()
             elif now - last > PLAIN_SECONDS:
                 last = now
-                say(f"{what}: {place + 1} of {len(items)}")
+                say(f"{what}: {index + 1} of {len(items)}")
     finally:
         if bar.live.is_started:
             bar.stop()
@@ -62,11 +62,11 @@ def track(items: Sequence[T], what: str) -> Iterator[T]:
 def counted(items: Iterable[T], what: str) -> Iterator[T]:
     """Yield items of which nobody knows the number; say every few seconds how many there were."""
     last = time.perf_counter()
-    for place, item in enumerate(items, start=1):
+    for number, item in enumerate(items, start=1):
         yield item
-        if place % 10_000 == 0 and time.perf_counter() - last > SHOWN_AFTER_SECONDS:
+        if number % 10_000 == 0 and time.perf_counter() - last > SHOWN_AFTER_SECONDS:
             last = time.perf_counter()
-            say(f"{what}: {place:,} so far")
+            say(f"{what}: {number:,} so far")
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Tally:
 
     Args:
         total: runs that this launch has to do.
-        reused: runs that were settled before.
+        reused: runs that had ended before.
         failed_before: of them, those that failed.
         ended: statuses of the runs that have ended since, by run id.
     """
@@ -98,7 +98,7 @@ class Tally:
     @property
     def failed(self) -> int:
         """Runs that have failed, before and since."""
-        return self.failed_before + sum(one != "FINISHED" for one in self.ended.values())
+        return self.failed_before + sum(status != "FINISHED" for status in self.ended.values())
 
 
 # Set by a sweep for the runs of its own process.

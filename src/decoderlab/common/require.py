@@ -56,7 +56,7 @@ def shares(**values: float) -> tuple[float, ...]:
 
 
 def subset(name: str, values: Iterable[str], allowed: Sequence[str]) -> frozenset[str]:
-    """Return `values` as a set; raise ValueError if one is not allowed or stands twice."""
+    """Return `values` as a set; raise ValueError if a value is not allowed or stands twice."""
     values = list(values)
     for value in values:
         choice(f"an entry of {name}", value, allowed)

@@ -3,8 +3,9 @@
 The rule:
 
 * The walk starts from the classes that the run's config names as `_target_`, and from `ROOTS`: what
-  builds a task, trains, selects and tests. A class from outside this package counts by its own
-  source (`foreign_code`), and what that imports of ours is started from as well.
+  builds a task, trains, selects and tests, and the sections of the config that say how. A class
+  from outside this package counts by its own source (`foreign_code`), and what that imports of ours
+  is started from as well.
 * It follows every name to the function, class or constant of this package that the name stands for,
   through imports and re-exports, and goes on from there. What only types need (`TYPE_CHECKING`) is
   not followed. What a module does besides defining (a call, a loop) counts as soon as anything of
@@ -40,8 +41,9 @@ from decoderlab.common import process
 from decoderlab.config.definitions import STATEMENTS, Package, Writer, imports
 
 PACKAGE = Path(__file__).parents[1]
-# Where the walk starts for every run, beside the classes of its config.
-ROOTS = ("build_task", "train_and_test")
+# Where the walk starts for every run, beside the classes of its config. The last two are sections
+# of the config: optimizer, schedule and search are theirs, and who uses them gets them ready-made.
+ROOTS = ("build_task", "train_and_test", "Training", "Evaluation")
 # Modules, and packages with all that is in them, that no result depends on.
 BESIDE = (
     "cli",
@@ -103,26 +105,28 @@ def definitions(names: frozenset[str], package: Path) -> dict[str, str]:
         ValueError: if one of `ROOTS` is not defined exactly once.
     """
     source = _package(package)
-    start = [one for name in sorted(names) for one in source.members(source.follow(name))]
+    start = [
+        definition for name in sorted(names) for definition in source.members(source.follow(name))
+    ]
     for name in ROOTS:
-        found = source.defining(name)
-        if len(found) != 1:
+        defining = source.defining(name)
+        if len(defining) != 1:
             raise ValueError(
-                f"ROOTS in code_identity.py names {name}, which is defined {len(found)} times; it "
-                "must be exactly once: if it was renamed, write the new name there"
+                f"ROOTS in code_identity.py names {name}, which is defined {len(defining)} "
+                "times; it must be exactly once: if it was renamed, write the new name there"
             )
-        start += found
+        start += defining
     reached = source.reach(start)
     texts = defaultdict(set)
-    for one, normal in reached.items():
-        texts[one.name].add(normal.text)
+    for definition, normal in reached.items():
+        texts[definition.name].add(normal.text)
     digests = defaultdict(set)
-    for one, normal in reached.items():
+    for definition, normal in reached.items():
         # Of several definitions with the same name it matters which of them is used.
         chosen = [reached[used].text for used in normal.uses if len(texts[used.name]) > 1]
-        title = "statements of modules" if one.name == STATEMENTS else one.name
+        title = "statements of modules" if definition.name == STATEMENTS else definition.name
         digests[title].add(_digest("\n".join([normal.text, *sorted(chosen)]).encode()))
-    for path in source.data_beside({one.module for one in reached}):
+    for path in source.data_beside({definition.module for definition in reached}):
         digests[path.name].add(_digest(path.read_bytes()))
     return {name: "+".join(sorted(parts)) for name, parts in sorted(digests.items())}
 

@@ -56,8 +56,8 @@ class Module:
             names = _defined_by(statement)
             if not names and not isinstance(statement, ast.Import | ast.ImportFrom):
                 names = [STATEMENTS]
-            for one in names:
-                self.defined.setdefault(one, []).append(statement)
+            for key in names:
+                self.defined.setdefault(key, []).append(statement)
 
 
 class Package:
@@ -72,7 +72,7 @@ class Package:
     def __init__(self, root: Path, beside: Sequence[str] = ()) -> None:
         self.name = root.name
         self.paths = {_dotted(path, root): path for path in sorted(root.rglob("*.py"))}
-        self._beside = tuple(f"{root.name}.{one}" for one in beside)
+        self._beside = tuple(f"{root.name}.{name}" for name in beside)
         self._modules: dict[str, Module] = {}
         self._normal: dict[Definition, Normal] = {}
 
@@ -84,7 +84,7 @@ class Package:
 
     def is_beside(self, module: str) -> bool:
         """Return whether a module is one that the walk never enters."""
-        return any(module == one or module.startswith(f"{one}.") for one in self._beside)
+        return any(module == name or module.startswith(f"{name}.") for name in self._beside)
 
     def defining(self, name: str) -> list[Definition]:
         """Return all definitions of a name that the walk may enter."""
@@ -124,30 +124,30 @@ class Package:
         reached: dict[Definition, Normal] = {}
         todo = list(start)
         while todo:
-            one = todo.pop()
-            if one in reached or self.is_beside(one.module):
+            definition = todo.pop()
+            if definition in reached or self.is_beside(definition.module):
                 continue
-            reached[one] = self.normal(one)
+            reached[definition] = self.normal(definition)
             # Importing a module executes it, and the packages that it lies in.
-            parts = one.module.split(".")
+            parts = definition.module.split(".")
             modules = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
-            todo += [*reached[one].uses, *(Definition(name, STATEMENTS) for name in modules)]
-        return {one: normal for one, normal in reached.items() if normal.text}
+            todo += [*reached[definition].uses, *(Definition(name, STATEMENTS) for name in modules)]
+        return {definition: normal for definition, normal in reached.items() if normal.text}
 
-    def normal(self, one: Definition) -> Normal:
+    def normal(self, definition: Definition) -> Normal:
         """Return the normal form of a definition; an empty text if nothing of it counts."""
-        if one not in self._normal:
-            module = self.module(one.module) if one.module in self.paths else None
+        if definition not in self._normal:
+            module = self.module(definition.module) if definition.module in self.paths else None
             uses: set[Definition] = set()
             texts = []
             if module is not None:
-                for statement in module.defined.get(one.name, []):
+                for statement in module.defined.get(definition.name, []):
                     writer = Writer(Scope(self, module, statement))
                     texts.append(writer.write(statement))
                     uses |= writer.uses
             texts = [json.dumps(text) for text in texts if text is not None]
-            self._normal[one] = Normal("\n".join(texts), frozenset(uses))
-        return self._normal[one]
+            self._normal[definition] = Normal("\n".join(texts), frozenset(uses))
+        return self._normal[definition]
 
     def data_beside(self, modules: Iterable[str]) -> Iterator[Path]:
         """Yield the files that are no code and lie in the same folders as modules."""
@@ -215,8 +215,8 @@ class Writer:
         """Return a node as nested lists of texts; None if it does not count."""
         match node:
             case list():
-                written = [self.write(one, in_class) for one in node]
-                return [one for one in written if one is not None]
+                written = [self.write(item, in_class) for item in node]
+                return [item for item in written if item is not None]
             case ast.Constant():
                 return repr(node.value)
             case ast.Name() | ast.Attribute():
@@ -290,14 +290,16 @@ def imports(nodes: Iterable[ast.AST], anchor: str = "") -> dict[str, str]:
     bound = {}
     for node in nodes:
         if isinstance(node, ast.Import):
-            for one in node.names:
-                bound[one.asname or one.name.split(".")[0]] = (
-                    one.name if one.asname else one.name.split(".")[0]
+            for alias in node.names:
+                bound[alias.asname or alias.name.split(".")[0]] = (
+                    alias.name if alias.asname else alias.name.split(".")[0]
                 )
         elif isinstance(node, ast.ImportFrom):
             above = anchor.split(".")[: len(anchor.split(".")) + 1 - node.level]
             origin = [*(above if node.level else []), *filter(None, [node.module])]
-            bound |= {one.asname or one.name: ".".join([*origin, one.name]) for one in node.names}
+            bound |= {
+                alias.asname or alias.name: ".".join([*origin, alias.name]) for alias in node.names
+            }
     return bound
 
 
@@ -321,7 +323,7 @@ def _defined_by(statement: ast.stmt) -> list[str]:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
             return [name]
         case ast.Assign(targets=targets):
-            parts = [one for target in targets for one in getattr(target, "elts", [target])]
+            parts = [part for target in targets for part in getattr(target, "elts", [target])]
         case ast.AnnAssign(target=target) | ast.AugAssign(target=target):
             parts = [target]
         case _:

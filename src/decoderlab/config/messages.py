@@ -16,7 +16,7 @@ from decoderlab.common.folders import conf_dir
 
 
 def explain(error: Exception) -> str:
-    """Return Hydra's message on a wrong config, with a suggestion where one can be made."""
+    """Return Hydra's message on a wrong config, with a suggestion where that can be made."""
     if isinstance(error, OverrideParseException) and "=" not in error.override:
         return f"{error.override!r} has no '='; write SETTING=VALUE, as in decoder=luong"
     if isinstance(error, OverrideParseException):
@@ -54,10 +54,10 @@ def explain(error: Exception) -> str:
 
 def _choice_of(key: str) -> str | None:
     """Return how a part is chosen whose name was given in a key such as decoder.bridge.kind."""
-    given = next((one for one in sys.argv[1:] if one.lstrip("+").startswith(f"{key}=")), "=")
+    given = next((text for text in sys.argv[1:] if text.lstrip("+").startswith(f"{key}=")), "=")
     group, name = "/".join(key.split(".")[:2]), given.split("=", 1)[1]
     folder = conf_dir() / group
-    named = all((folder / f"{one}.yaml").is_file() for one in name.split(","))
+    named = all((folder / f"{option}.yaml").is_file() for option in name.split(","))
     return f"{group}={name}" if named else None
 
 
@@ -70,7 +70,7 @@ def _explain_key(key: str) -> str:
     config, names = DictConfig({}), []
     try:
         groups = [argument for argument in arguments if "." not in argument.split("=")[0]]
-        known = [one for one in groups if "," not in one and one.split("=")[0] != key]
+        known = [text for text in groups if "," not in text and text.split("=")[0] != key]
         running = GlobalHydra.instance().is_initialized()  # in the midst of a sweep
         with (
             contextlib.nullcontext()
@@ -87,7 +87,7 @@ def _explain_key(key: str) -> str:
                 return f"{given} is {node!r} there, without settings of its own; write '{inner}'"
         name = rest[0]
         parent = key.removesuffix(".".join(rest)).rstrip(".")
-        names = [str(one) for one in node if not str(one).startswith("_")]
+        names = [str(inner) for inner in node if not str(inner).startswith("_")]
     except Exception:  # only a suggestion: the message below stands without it
         names = []
     if name in names and parent:
@@ -98,6 +98,8 @@ def _explain_key(key: str) -> str:
     elsewhere = [f"{group}.{key}" for group in config if _has(config[group], key)] if names else []
     if elsewhere:
         return f"{key} is not a setting by itself; write {' or '.join(elsewhere)}"
+    if inner := [f"{parent}.{part}.{name}" for part in names if parent and _has(node[part], name)]:
+        return f"{key} is not a setting by itself; write {' or '.join(inner)}"
     text = f"{key} is not a setting"
     if names:
         text += f"; {parent or 'the config'} has {', '.join(names)}"

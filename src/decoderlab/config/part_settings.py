@@ -1,4 +1,4 @@
-"""The settings of a class, read-only."""
+"""The settings of a class that a config chooses, read-only."""
 
 from __future__ import annotations
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab.common import require
-from decoderlab.common.completion import call, canonical_settings, complete, find_target, is_part
+from decoderlab.common.completion import (
+    call,
+    canonical_settings,
+    complete,
+    complete_part,
+    find_target,
+    is_part,
+)
 from decoderlab.common.errors import ConfigError
 from decoderlab.config.lightning_settings import (
     TrainerSettings,
@@ -20,7 +27,7 @@ from decoderlab.config.lightning_settings import (
     named_parts,
 )
 from decoderlab.config.part_settings import PartSettings
-from decoderlab.config.settings import Evaluation, Run, Training
+from decoderlab.config.settings import TRAINING_PARTS, Evaluation, Run, Training
 from decoderlab.config.study_settings import Budget, Study
 
 T = TypeVar("T")
@@ -37,7 +44,17 @@ SECTIONS = {
     "study": Study,
 }
 LIGHTNING = ("trainer", "logger", "callbacks")
-INJECTED = {"task": (), "encoder": ("source_space",), "decoder": ("target_space", "encoder_shape")}
+# Keywords that are no settings: whoever builds the class adds those of them that it takes.
+INJECTED = {
+    "task": (),
+    "encoder": ("source_space",),
+    "decoder": ("target_space", "encoder_shape", "source_space", "alignment"),
+    "training.optimizer": ("params", "lr", "weight_decay"),
+    "training.schedule": ("warmup_steps",),
+    "training.objective": ("target_space",),
+}
+# Settings that a class may do without, so that a preset's schedule can be exchanged for another.
+OPTIONAL = {"training.schedule": ("decay_ratio", "decay_start_ratio", "num_decays")}
 
 
 class Choices(NamedTuple):
@@ -141,6 +158,9 @@ class RunConfig:
         plain["callbacks"] = completed_callbacks(
             plain.get("callbacks"), (plain.get("evaluation") or {}).get("select")
         )
+        if isinstance(plain.get("training"), dict):
+            for name in TRAINING_PARTS:
+                plain["training"][name] = _training_part(name, plain["training"].get(name))
         names = {group: (choices or {}).get(group, group) for group in BUILT}
         return cls.from_dict(plain | {"choices": names})
 
@@ -174,7 +194,7 @@ class RunConfig:
             "encoder": self.encoder.to_dict(),
             "decoder": self.decoder.to_dict(),
             "task": self.task.to_dict(),
-            **{group: asdict(getattr(self, group)) for group in SECTIONS},
+            **{group: _plain(getattr(self, group)) for group in SECTIONS},
             **{group: getattr(self, group).to_dict() for group in LIGHTNING},
             "seed": self.seed,
             "choices": self.choices._asdict(),
@@ -255,6 +275,9 @@ def _checked_seed(seed: object) -> int:
 def _plain(value: Any) -> Any:
     if isinstance(value, PartSettings | TrainerSettings):
         return value.to_dict()
+    if isinstance(value, Training):
+        own = {one.name: getattr(value, one.name) for one in fields(value)}
+        return {name: _plain(setting) for name, setting in own.items()}
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
@@ -311,6 +334,22 @@ def _metrics(task: Any, settings: Mapping[str, Any], given: Any) -> dict[str, An
         rest = {key: value for key, value in metric.items() if key != "_target_"}
         metrics[name] = {"_target_": metric["_target_"], **complete(group, target, rest)}
     return metrics
+
+
+def _training_part(name: str, given: Any) -> dict[str, Any]:
+    """Return optimizer, schedule or objective in full.
+
+    Of an optimizer the settings are those that its YAML gives, checked, and no defaults: torch's
+    constructors have switches besides that are about speed, which differ between its versions.
+    """
+    group = f"training.{name}"
+    return complete_part(
+        group,
+        given,
+        injected=INJECTED[group],
+        optional=OPTIONAL.get(group, ()),
+        defaults=name != "optimizer",
+    )
 
 
 def _fill(plain: dict[str, Any]) -> None:

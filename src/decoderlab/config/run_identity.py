@@ -20,7 +20,7 @@ def run_id(config: RunConfig, fingerprint: str) -> str:
     """Return the sha256 that names a run: its scientific config, its data, and foreign classes.
 
     Paths are left out of the task: the same data in another folder is the same run. Files that an
-    encoder or decoder names, such as trained weights, count by their contents. A class of
+    encoder, decoder or training names, such as weights, count by their contents. A class of
     decoderlab is named without its module, so that it may move. Of a class from outside, module and
     source count: when it is edited, the runs are others; see `code_identity`.
 
@@ -30,7 +30,7 @@ def run_id(config: RunConfig, fingerprint: str) -> str:
     """
     scientific = config.scientific()
     scientific["task"] = _without_paths(scientific["task"])
-    for group in ("encoder", "decoder"):
+    for group in ("encoder", "decoder", "training"):
         scientific[group] = _with_contents(scientific[group])
     record = {"format": FORMAT, "data": fingerprint, **_with_own_names(scientific)}
     foreign = [code for kind in classes_in(config) if (code := foreign_code(kind)) is not None]

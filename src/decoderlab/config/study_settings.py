@@ -21,7 +21,7 @@ class Budget:
             besides, the width of each decoder is solved for, so that the model has as many
             parameters as the baseline's. `flops`: the updates are solved for, so that training
             takes as many floating-point operations as the baseline's. `seconds`: each variant
-            trains for `training.max_seconds`. Validations stay `evaluation.every_steps` apart, so
+            trains for `training.max_seconds`. Validations stay every `evaluation.every_steps`, so
             that a variant with more updates is validated more often.
         width: the setting of the decoder that `parameters` changes.
         tolerance: largest relative difference that is left in parameters or operations, 0 to 1.
@@ -49,7 +49,7 @@ class Tuning:
 
     Args:
         space: settings, each with a list of values or a range `{low: A, high: B}`, with `log: true`
-            for logarithmic ones; a range between two integers is one of integers.
+            for logarithmic ones; a range between two integers is of integers.
         trials: settings tried for each variant on each task, at least 1.
         seeds: of the trials' runs; none of them is a seed of the study itself.
         sampler: `random`: every variant is tried with the very same settings. `tpe`: a
@@ -102,7 +102,7 @@ class Published:
             where that is given.
         tolerance: how far from it counts as reproduced, above 0.
         source: where it was published.
-        task: column of the table; null where there is only one.
+        task: column of the table; null where there is only one column.
         against: another row; null for the value of the row itself.
     """
 
@@ -127,7 +127,7 @@ class Study:
     Args:
         name: its folder under `outputs/studies`; null lets a sweep be named after its contents.
         question: what the study asks, in a sentence.
-        metric: the test metric of the table, one that its tasks have; in a config, null is the
+        metric: the test metric of the table, which its tasks have; in a config, null is the
             task's own.
         minimum_effect: the smallest difference in that metric that anybody would care about, above
             0; a variant is called better only if its interval lies above it, and no different only

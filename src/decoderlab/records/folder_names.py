@@ -20,7 +20,7 @@ def existing_folders(output_dir: Path) -> dict[str, Path]:
 
 
 def find_folder(config: RunConfig, identity: str, existing: Mapping[str, Path]) -> RunFolder:
-    """Return a run's folder: the one that has its id, whatever its slug, or a new one.
+    """Return a run's folder: that which has its id, whatever its slug, or a new folder.
 
     Args:
         config: of the run.

@@ -1,4 +1,4 @@
-"""Run folders: records that are either the old one or the new one, whenever the power fails."""
+"""Run folders: records that are either the old or the new version, whenever the power fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TERMINAL = ("FINISHED", "FAILED", "DIVERGED")
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file beside the old one, flush it to the disk, then put it where that was.
+    """Write a file beside the old file, flush it to the disk, then replace the old file by it.
 
     The temporary file lies in the same folder: a rename from another file system is a copy.
     """
@@ -102,7 +102,7 @@ class RunFolder:
         write_json(self.status_file, {"status": status, "at": time.time(), **who, **details})
 
     def status(self) -> dict[str, Any]:
-        """Return what the run is doing; PLANNED for one that has not begun.
+        """Return what the run is doing; PLANNED for a run that has not begun.
 
         A run that says RUNNING while nobody holds its lock was killed: it counts as INTERRUPTED.
         """

@@ -167,7 +167,7 @@ def _reader(kind: Any) -> Reader:
         return _record_reader(kind)
     if kind is Any:
         return lambda name, value: value
-    if origin is types.UnionType:  # X | None, the only one here
+    if origin is types.UnionType:  # X | None, the only union here
         inner = _reader(arguments[0])
         return lambda name, value: None if value is None else inner(name, value)
     if origin is dict:

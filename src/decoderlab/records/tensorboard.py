@@ -54,7 +54,7 @@ def add_session(
     """Add a run's line in HPARAMS.
 
     Without torch's summary of the experiment: TensorBoard would believe the first that it reads,
-    and show no column that this one run lacks.
+    and show no column that this run lacks.
 
     Args:
         writer: of TensorBoard events.

@@ -23,6 +23,7 @@ MONTE_CARLO_DRAWS = 100_000
 POWER_DRAWS, SIMULATED_SEEDS = 2_000, 13
 OUTLYING = 3.5
 Bounds = tuple[float, float]
+Values = Sequence[float] | np.ndarray
 UNBOUNDED = (-math.inf, math.inf)
 
 
@@ -57,9 +58,7 @@ class Summary:
     median: float = math.nan
 
 
-def summarise(
-    scores: Sequence[float], confidence: float = 0.95, bounds: Bounds = UNBOUNDED
-) -> Summary:
+def summarise(scores: Values, confidence: float = 0.95, bounds: Bounds = UNBOUNDED) -> Summary:
     """Return mean and Student-t interval over seeds.
 
     With all scores equal, as at a ceiling, a t interval would have no width and say too much:
@@ -67,7 +66,7 @@ def summarise(
     of seeds from 3 to 30, on normal, skewed and collapsing scores alike.
 
     Args:
-        scores: one per seed.
+        scores: of one method, a score per seed.
         confidence: of the interval, above 0 and below 1.
         bounds: what a score can be; the interval is cut there, which costs no coverage.
 
@@ -80,7 +79,7 @@ def summarise(
     if len(values) == 0:
         return Summary(0, math.nan, math.nan, math.nan)
     mean, low, high = _t_interval(values, confidence)
-    low, high = (float(np.clip(one, *bounds)) for one in (low, high))
+    low, high = (float(np.clip(end, *bounds)) for end in (low, high))
     deviation = float(values.std(ddof=1)) if len(values) > 1 else math.nan
     return Summary(
         len(values), mean, low, high, deviation, float(values.min()), float(np.median(values))
@@ -88,7 +87,7 @@ def summarise(
 
 
 def _alike(values: np.ndarray) -> bool:
-    """Whether all values are one but for rounding."""
+    """Whether all values are equal but for rounding."""
     return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
 
 
@@ -109,22 +108,23 @@ def wilson(successes: float, number: float, confidence: float = 0.95) -> Interva
     """Return the interval of a proportion, which has a width at 0 and 1 too (Wilson 1927).
 
     Example:
-        >>> tuple(round(one, 3) for one in wilson(10, 10))
+        >>> tuple(round(end, 3) for end in wilson(10, 10))
         (0.722, 1.0)
     """
     if number <= 0:
         return NONE
-    low, high = proportion_confint(successes, number, alpha=1 - confidence, method="wilson")
-    return Interval(float(max(low, 0.0)), float(min(high, 1.0)))
+    ends = proportion_confint(successes, number, alpha=1 - confidence, method="wilson")
+    low, high = np.asarray(ends, dtype=float).tolist()
+    return Interval(max(low, 0.0), min(high, 1.0))
 
 
-def sign_flip(differences: Sequence[float] | np.ndarray, seed: int = 0) -> float:
+def sign_flip(differences: Values, seed: int = 0) -> float:
     """Return the two-sided p of a paired sign-flip test of "no difference in any pair".
 
     Under that hypothesis each difference is as likely as its negative. Exact for up to 20 pairs:
     the share of all 2^n sign patterns whose sum is at least as far from 0. Above, 100,000 patterns
     are drawn, and p = (b + 1) / (m + 1) (Phipson and Smyth 2010). NaN without differences, and
-    where one of them is NaN.
+    where any of them is NaN.
 
     Args:
         differences: (n,), or (n, q) for n vectors that are flipped as a whole, where the length of
@@ -180,7 +180,7 @@ def equivalence(differences: Sequence[float], margin: float) -> float:
     """Return the p of two one-sided t tests that the mean lies within (-margin, margin).
 
     Source: Schuirmann 1987. Below 0.05 exactly if the 90 % t interval lies within the margin; 0 or
-    1 where all differences are one.
+    1 where all differences are equal.
 
     Example:
         >>> equivalence([0.001, -0.001, 0.002, 0.0], 0.02) < 0.05
@@ -232,7 +232,7 @@ def detectable_effect(n: int, comparisons: int = 1) -> float:
         def power(effect: float) -> float:
             # The wrong tail, below 1e-6 at this power, is left out: it is where SciPy returns NaN.
             # And statsmodels' solve_power returns the bounds of its search for few pairs.
-            return stats.nct.sf(critical, n - 1, effect * math.sqrt(n))
+            return float(stats.nct.sf(critical, n - 1, effect * math.sqrt(n)))
     else:
         # Half of the patterns, the first of which flips nothing; the others are their negatives.
         patterns = np.array(list(product((1.0, -1.0), repeat=n)))[: 2 ** (n - 1)]
@@ -241,16 +241,16 @@ def detectable_effect(n: int, comparisons: int = 1) -> float:
 
         def power(effect: float) -> float:
             sums = np.abs(noise + effect * shifts)
-            return ((sums >= sums[:, :1] - 1e-9).mean(axis=1) < level).mean()
+            return float(((sums >= sums[:, :1] - 1e-9).mean(axis=1) < level).mean())
 
     while power(high) < POWER:
         high *= 2
-    return float(brentq(lambda effect: power(effect) - POWER, 0, high, xtol=1e-4))
+    return np.asarray(brentq(lambda effect: power(effect) - POWER, 0, high, xtol=1e-4)).item()
 
 
 @dataclass(frozen=True)
 class Paired:
-    """One method against another, seed by seed.
+    """A method against another, seed by seed.
 
     Args:
         n: pairs.
@@ -276,12 +276,12 @@ class Paired:
     equal: bool
 
 
-def paired(differences: Sequence[float]) -> Paired:
-    """Compare two methods by their differences in score, one per seed.
+def paired(differences: Values) -> Paired:
+    """Compare two methods by their differences in score, a difference per seed.
 
     Example:
-        >>> found = paired([0.1, 0.2, 0.15, 0.3, 0.1, 0.2])
-        >>> round(found.mean, 3), found.p, found.wins
+        >>> result = paired([0.1, 0.2, 0.15, 0.3, 0.1, 0.2])
+        >>> round(result.mean, 3), result.p, result.wins
         (0.175, 0.03125, 1.0)
     """
     values = np.asarray(differences, dtype=float)
@@ -323,47 +323,52 @@ def crossed_bootstrap(
         return []
     num_examples = differences[0].shape[1]
     generator = np.random.default_rng(seed)
-    matrices = [np.asarray(one, dtype=np.float32) for one in differences]
-    statistics: list[list[np.ndarray]] = [[] for _ in matrices]
+    matrices = [np.asarray(matrix, dtype=np.float32) for matrix in differences]
+    resampled: list[list[np.ndarray]] = [[] for _ in matrices]
     chunk = min(draws, max(4_000_000 // num_examples, 1))
     for start in range(0, draws, chunk):
         size = min(chunk, draws - start)
         even = np.full(num_examples, 1 / num_examples)
         examples = generator.multinomial(num_examples, even, size=size).astype(np.float32)
         seeds: dict[int, np.ndarray] = {}
-        for matrix, found in zip(matrices, statistics, strict=True):
+        for matrix, means_of in zip(matrices, resampled, strict=True):
             number = len(matrix)
             if number not in seeds:
                 seeds[number] = generator.multinomial(
                     number, np.full(number, 1 / number), size=size
                 ).astype(np.float32)
             means = matrix @ examples.T  # (S, size)
-            found.append((seeds[number].T * means).sum(axis=0) / (number * num_examples))
+            means_of.append((seeds[number].T * means).sum(axis=0) / (number * num_examples))
     ends = ((1 - 0.95) / 2, (1 + 0.95) / 2)
     return [
-        Interval(*(float(one) for one in np.quantile(np.concatenate(found), ends)))
-        for found in statistics
+        Interval(*(float(end) for end in np.quantile(np.concatenate(means_of), ends)))
+        for means_of in resampled
     ]
 
 
-def exact_mcnemar(one: np.ndarray, other: np.ndarray) -> float:
+def _p_value(result: Any) -> float:
+    """Return the p of a test's result, whose fields SciPy and statsmodels do not declare."""
+    return float(result.pvalue)
+
+
+def exact_mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     """Return the exact p of McNemar's test that two fixed models are right equally often.
 
     It speaks of these two trained models, never of the methods that trained them.
 
     Args:
-        one: (N,) bool, where the first is right.
-        other: (N,) bool, where the other is, on the same examples.
+        first: (N,) bool, where the first model is right.
+        second: (N,) bool, where the second is, on the same examples.
     """
     table = [
-        [int((one & other).sum()), int((one & ~other).sum())],
-        [int((~one & other).sum()), int((~one & ~other).sum())],
+        [int((first & second).sum()), int((first & ~second).sum())],
+        [int((~first & second).sum()), int((~first & ~second).sum())],
     ]
-    return float(mcnemar(table, exact=True).pvalue)
+    return _p_value(mcnemar(table, exact=True))
 
 
 def outlying(scores: Sequence[float], floor: float) -> list[int]:
-    """Return the places of scores that lie far from the others of their cell.
+    """Return the indices of scores that lie far from the others of their cell.
 
     By the modified z-score of Iglewicz and Hoaglin (1993): 0.6745 |x - median| / MAD above 3.5,
     where the MAD counts as `floor` at least, so that a cell without spread has outliers too.
@@ -383,13 +388,13 @@ def outlying(scores: Sequence[float], floor: float) -> list[int]:
 def across_datasets(scores: np.ndarray) -> dict[str, Any]:
     """Return Friedman's test over data sets, and Wilcoxon's of each method against the first.
 
-    Source: Demsar 2006, with pairwise tests in place of mean ranks (Benavoli et al. 2016).
+    Source: Demsar 2006, with pairwise tests instead of mean ranks (Benavoli et al. 2016).
 
     Args:
         scores: (methods, data sets), at least 3 by 5.
     """
     pairs = [
-        float(stats.wilcoxon(row, scores[0]).pvalue) if (row != scores[0]).any() else 1.0
+        _p_value(stats.wilcoxon(row, scores[0])) if (row != scores[0]).any() else 1.0
         for row in scores[1:]
     ]
-    return {"friedman_p": float(stats.friedmanchisquare(*scores).pvalue), "p_holm": holm(pairs)}
+    return {"friedman_p": _p_value(stats.friedmanchisquare(*scores)), "p_holm": holm(pairs)}

@@ -7,7 +7,9 @@ raises `ContractViolation` with the name of every check that failed and what was
 `decoderlab-check decoder=mine --config-dir my_conf` does the same for a YAML. The checks take about
 a second at small sizes. Each module has the checks of one question: `target_checks`, what a decoder
 sees of the target; `source_checks`, what it sees of the source; `state_checks`, what it remembers;
-`decoder_checks`, what it feeds back; `encoder_checks`.
+`decoder_checks`, what it feeds back; `encoder_checks`. The parts of a decoder, and metrics, have
+batteries of their own: `check_cell`, `check_score`, `check_bridge`, `check_head`, `check_feedback`,
+`check_metric`.
 
 Inputs are what real batches hold: targets that end, are padded and have unknowns, long and short
 sources in one batch, ties in length, many rows, sources of length 1. With `encoder`, a decoder
@@ -26,44 +28,51 @@ What the checks need to know of a decoder beyond the contract it may declare, as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
 from decoderlab.contract import EncoderShape, Space, TokenSpace, ValueSpace
-from decoderlab.layers.cells import Cell
-from decoderlab.testing.cell_checks import CELL_CHECKS, SIZES, CellSubject
-from decoderlab.testing.comparisons import Seen, Skipped
 from decoderlab.testing.decoder_checks import DECODER_CHECKS
 from decoderlab.testing.encoder_checks import ENCODER_CHECKS
+from decoderlab.testing.outcomes import (
+    ContractViolation,
+    Failure,
+    failures_of,
+    raise_for,
+    run_checks,
+)
+from decoderlab.testing.part_checks import (
+    cell_failures,
+    check_bridge,
+    check_cell,
+    check_feedback,
+    check_head,
+    check_metric,
+    check_score,
+)
 from decoderlab.testing.subjects import DecoderSubject, EncoderSubject
 
+__all__ = [
+    "ENCODER_SHAPE",
+    "ContractViolation",
+    "Failure",
+    "cell_failures",
+    "check_bridge",
+    "check_cell",
+    "check_decoder",
+    "check_encoder",
+    "check_feedback",
+    "check_head",
+    "check_metric",
+    "check_score",
+    "decoder_failures",
+    "encoder_failures",
+    "run_checks",
+]
+
 ENCODER_SHAPE = EncoderShape(8, 8, state_size=8, state_num_layers=1, has_cell=True)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A check that failed: its name, and what was seen."""
-
-    check: str
-    seen: str
-
-
-class ContractViolation(AssertionError):
-    """Some checks failed.
-
-    Args:
-        name: of what was checked.
-        failures: at least one.
-    """
-
-    def __init__(self, name: str, failures: list[Failure]) -> None:
-        lines = [f"{name} breaks the contract in {len(failures)} of its checks:"]
-        super().__init__("\n".join(lines + [f"* {one.check}: {one.seen}" for one in failures]))
-        self.failures = failures
 
 
 def check_decoder(
@@ -96,8 +105,7 @@ def check_decoder(
         source_space=source_space,
         **settings,
     )
-    if failures:
-        raise ContractViolation(getattr(make, "__name__", str(make)), failures)
+    raise_for(make, failures)
 
 
 def check_encoder(
@@ -114,23 +122,7 @@ def check_encoder(
         ContractViolation: naming each check that failed.
     """
     failures = encoder_failures(make, source_space=source_space, **settings)
-    if failures:
-        raise ContractViolation(getattr(make, "__name__", str(make)), failures)
-
-
-def check_cell(make: Callable[..., Cell], **settings: Any) -> None:
-    """Run every check on a recurrent cell class.
-
-    Args:
-        make: the class, or anything that is called like it.
-        settings: the class's own.
-
-    Raises:
-        ContractViolation: naming each check that failed.
-    """
-    failures = cell_failures(make, **settings)
-    if failures:
-        raise ContractViolation(getattr(make, "__name__", str(make)), failures)
+    raise_for(make, failures)
 
 
 def decoder_failures(
@@ -147,7 +139,7 @@ def decoder_failures(
     space, source_space = target_space or TokenSpace(9), source_space or TokenSpace(11)
     spaces = {"target_space": space, "encoder_shape": shape}
     subject = DecoderSubject(make, spaces, settings, space, shape, encoder, source_space)
-    return [one for one in run_checks(DECODER_CHECKS, subject) if isinstance(one, Failure)]
+    return failures_of(DECODER_CHECKS, subject)
 
 
 def encoder_failures(
@@ -156,28 +148,4 @@ def encoder_failures(
     """Return the checks that an encoder class fails; see `check_encoder`."""
     space = source_space or TokenSpace(11)
     subject = EncoderSubject(make, {"source_space": space}, settings, space)
-    return [one for one in run_checks(ENCODER_CHECKS, subject) if isinstance(one, Failure)]
-
-
-def cell_failures(make: Callable[..., Cell], **settings: Any) -> list[Failure]:
-    """Return the checks that a recurrent cell class fails; see `check_cell`."""
-    subject = CellSubject(make, dict(SIZES), settings)
-    return [one for one in run_checks(CELL_CHECKS, subject) if isinstance(one, Failure)]
-
-
-def run_checks(checks: Sequence[Callable], subject: Any) -> list[Failure | Skipped | None]:
-    """Return for each check why it failed, why it does not apply, or None where all is well."""
-    outcomes: list[Failure | Skipped | None] = []
-    for check in checks:
-        outcome = None
-        try:
-            with torch.random.fork_rng(devices=[]):
-                check(subject)
-        except Skipped as skipped:
-            outcome = skipped
-        except Seen as seen:
-            outcome = Failure(check.__name__, str(seen))
-        except Exception as error:  # whatever somebody's module raises is what was seen
-            outcome = Failure(check.__name__, f"{type(error).__name__}: {error}")
-        outcomes.append(outcome)
-    return outcomes
+    return failures_of(ENCODER_CHECKS, subject)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from decoderlab.contract import State
 from decoderlab.layers.cells import Cell, takes
 from decoderlab.layers.recurrent_stack import RecurrentLayers
-from decoderlab.testing.comparisons import (
+from decoderlab.testing.differences import (
     Seen,
     check_derivatives,
     check_gradients,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from decoderlab.testing.comparisons import (
+from decoderlab.testing.differences import (
     Seen,
     Skipped,
     declared_feedback,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from decoderlab.contract import Encoded
-from decoderlab.testing.comparisons import (
+from decoderlab.testing.differences import (
     TINY,
     Seen,
     Skipped,
@@ -20,7 +20,7 @@ from decoderlab.testing.comparisons import (
     seeded,
     unchanged,
 )
-from decoderlab.testing.encodings import floats, parts_of, rows_of, trimmed
+from decoderlab.testing.encodings import floats, named_parts, rows_of, trimmed
 from decoderlab.testing.initial_weights import (
     what_the_constructor_sets_is_what_training_starts_from,
 )
@@ -68,11 +68,14 @@ def _check_state(encoder: nn.Module, encoded: Encoded, num_rows: int) -> None:
     sizes = (shape.state_num_layers, num_rows, shape.state_size)
     if (encoded.state.cell is not None) != shape.has_cell:
         raise Seen(f"has_cell is {shape.has_cell}, but the state says otherwise")
-    stated = [sizes] * (1 + shape.has_cell)
-    stated += [(*sizes[:2], *one) for one in shape.further_shapes]
-    shapes = [tuple(part.shape) for part in parts_of(encoded.state)]
-    if shapes != stated:
-        raise Seen(f"state has parts of shape {shapes}, stated are {stated}")
+    if len(encoded.state.further) != len(shape.further_shapes):
+        number, stated = len(encoded.state.further), len(shape.further_shapes)
+        raise Seen(f"state.further has {number} parts, further_shapes states {stated}")
+    promised = [sizes] * (1 + shape.has_cell)
+    promised += [(*sizes[:2], *one) for one in shape.further_shapes]
+    for (name, part), stated in zip(named_parts(encoded.state).items(), promised, strict=True):
+        if tuple(part.shape) != stated:
+            raise Seen(f"state.{name} has shape {tuple(part.shape)}, stated is {stated}")
 
 
 def it_reads_sources_of_every_length(subject: EncoderSubject) -> None:
@@ -210,10 +213,9 @@ def _gaps(one: Encoded, other: Encoded) -> list[tuple[str, Tensor]]:
     """Return the name of each part, and (B,) bool where the encodings differ in it."""
     named = [("memory", one.memory, other.memory), ("summary", one.summary, other.summary)]
     if one.state is not None:
-        pairs = zip(parts_of(one.state), parts_of(other.state), strict=True)
-        for number, (part, another) in enumerate(pairs):
-            name = f"state (part {number}, hidden first)"
-            named.append((name, part.transpose(0, 1), another.transpose(0, 1)))
+        for name, part in named_parts(one.state).items():
+            another = named_parts(other.state)[name]
+            named.append((f"state's {name}", part.transpose(0, 1), another.transpose(0, 1)))
     return [(name, (mine != its).flatten(1).any(dim=1)) for name, mine, its in named]
 
 

@@ -37,11 +37,18 @@ def transformed(encoded: Encoded, change: Callable[..., Any], *others: Encoded) 
     return changed
 
 
+def named_parts(state: State | None) -> dict[str, Tensor]:
+    """Return all tensors of a state by name, hidden first."""
+    if state is None:
+        return {}
+    named = {"hidden": state.hidden, "cell": state.cell}
+    named |= {f"further[{number}]": part for number, part in enumerate(state.further)}
+    return {name: part for name, part in named.items() if part is not None}
+
+
 def parts_of(state: State | None) -> list[Tensor]:
     """Return all tensors of a state, hidden first."""
-    if state is None:
-        return []
-    return [part for part in (state.hidden, state.cell, *state.further) if part is not None]
+    return list(named_parts(state).values())
 
 
 def floats(encoded: Encoded) -> tuple[Tensor, ...]:

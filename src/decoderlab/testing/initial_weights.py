@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from decoderlab.layers.initialisation import initialise, watched
-from decoderlab.testing.comparisons import Seen
+from decoderlab.testing.differences import Seen
 from decoderlab.testing.subjects import DecoderSubject, EncoderSubject
 
 

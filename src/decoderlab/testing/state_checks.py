@@ -7,7 +7,7 @@ from torch import Tensor
 
 from decoderlab.contract import TokenSpace, ValueSpace
 from decoderlab.generation.search import beam, greedy, roll_forward
-from decoderlab.testing.comparisons import (
+from decoderlab.testing.differences import (
     TINY,
     Seen,
     Skipped,

@@ -19,7 +19,7 @@ from decoderlab.contract import (
     TokenSpace,
     ValueSpace,
 )
-from decoderlab.testing.comparisons import Seen
+from decoderlab.testing.differences import Seen
 from decoderlab.testing.encodings import as_leaves, without_gradients
 
 LENGTHS = (5, 3, 4)

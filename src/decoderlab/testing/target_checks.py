@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from decoderlab.contract import TokenSpace, ValueSpace
-from decoderlab.testing.comparisons import (
+from decoderlab.testing.differences import (
     TINY,
     Seen,
     Skipped,

@@ -10,16 +10,19 @@ import torch
 from torch import nn
 
 from decoderlab.common import require
-from decoderlab.common.completion import build
+from decoderlab.common.completion import build, find_target, taken_by
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.randomness import stream_seed
 from decoderlab.config.run_config import PartSettings, RunConfig
 from decoderlab.config.run_identity import canonical
-from decoderlab.contract import Space, ValueSpace
+from decoderlab.contract import Objective, Space, TokenSpace, ValueSpace
+from decoderlab.data.alignment import Alignment
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import TaskData
 from decoderlab.layers.initialisation import initialise, watched
 from decoderlab.training.module import EncoderDecoder
+from decoderlab.training.objective import Likelihood
+from decoderlab.training.optimizers import check_optimizer, make_optimizer, make_schedule
 
 _DATA: dict[str, TaskData] = {}
 
@@ -40,6 +43,9 @@ def build_task(config: RunConfig) -> Task:
         except ValueError as error:
             raise ConfigError(f"task: {error}") from error
     task.adopt(_DATA[key])
+    build_objective(config, task.data.target_space)
+    make_schedule(config.training)
+    check_optimizer(config.training)
     try:
         names = list(task.scores)
     except ValueError as error:
@@ -73,13 +79,27 @@ def construct_task(config: RunConfig) -> Task:
     return task
 
 
-def build_networks(config: RunConfig, source: Space, target: Space) -> tuple[nn.Module, nn.Module]:
+def build_objective(config: RunConfig, target: TokenSpace | ValueSpace) -> Objective:
+    """Build what training makes small.
+
+    Raises:
+        ConfigError: if the settings are wrong, or not for such targets.
+    """
+    part = config.training.objective
+    known = taken_by(find_target("training.objective", part.target), {"target_space": target})
+    return _build("training.objective", part, **known)
+
+
+def build_networks(
+    config: RunConfig, source: Space, target: Space, alignment: Alignment | None = None
+) -> tuple[nn.Module, nn.Module]:
     """Build encoder and decoder; the encoder's sizes flow into the decoder.
 
     Args:
         config: of the run.
         source: what the encoder is to read.
         target: what the decoder is to write.
+        alignment: of their vocabularies; None where there are none, or nobody knows.
 
     Raises:
         ConfigError: if the settings contradict each other.
@@ -92,7 +112,14 @@ def build_networks(config: RunConfig, source: Space, target: Space) -> tuple[nn.
         encoder = _build("encoder", config.encoder, source_space=source)
         torch.manual_seed(stream_seed(config.seed, "init", "decoder"))
         sizes = {"target_space": target, "encoder_shape": encoder.shape}
+        ids = None
+        if alignment is not None:
+            ids = alignment.target_ids.to(torch.get_default_device())
+        offered = {"source_space": source, "alignment": ids}
+        sizes |= taken_by(find_target("decoder", config.decoder.target), offered)
         decoder = _build("decoder", config.decoder, **sizes)
+    if hasattr(decoder, "training_loss"):
+        _check_own_objective(config)
     return encoder, decoder
 
 
@@ -106,7 +133,7 @@ def build_model(config: RunConfig, task: Task) -> EncoderDecoder:
     data = task.data
     source, target = data.source_space, data.target_space
     with watched() as drawn:
-        encoder, decoder = build_networks(config, source, target)
+        encoder, decoder = build_networks(config, source, target, data.alignment)
     training = config.training
     steps = config.total_steps(task.train_dataloader().batches_per_epoch)
     model = EncoderDecoder(
@@ -116,9 +143,9 @@ def build_model(config: RunConfig, task: Task) -> EncoderDecoder:
         max_target_length=data.max_target_length,
         task=task,
         seed=config.seed,
-        make_optimizer=lambda parameters: training.make_optimizer(parameters, steps),
+        make_optimizer=lambda parameters: make_optimizer(training, parameters, steps),
         gradient_clip_norm=training.gradient_clip_norm,
-        label_smoothing=training.label_smoothing,
+        objective=build_objective(config, target),
         search=config.evaluation.search(config.seed),
     )
     initialise(model, drawn, config.seed, training.uniform_range, training.initial_weights)
@@ -166,13 +193,25 @@ def _check_values(config: RunConfig) -> None:
     for name, value, neutral in (
         ("evaluation.beam_width", config.evaluation.beam_width, 1),
         ("evaluation.temperature", config.evaluation.temperature, None),
-        ("training.label_smoothing", config.training.label_smoothing, 0),
     ):
         if value != neutral:
             raise ConfigError(
                 f"{name} is {value}, but the targets are real values, of which there "
                 f"is no list; leave it at {'null' if neutral is None else neutral}"
             )
+
+
+def _check_own_objective(config: RunConfig) -> None:
+    """Raise ConfigError for an objective beside that of the decoder."""
+    objective = config.training.objective
+    settings = objective.arguments()
+    plain = find_target("training.objective", objective.target) is Likelihood
+    if not plain or any(settings.values()):
+        raise ConfigError(
+            f"training.objective is {objective.target} with {settings}, but the decoder "
+            f"{config.decoder.target} brings an objective of its own, so that this one would have "
+            "no effect; leave training.objective as it is"
+        )
 
 
 def _build(group: str, settings: PartSettings, **injected: Any) -> Any:

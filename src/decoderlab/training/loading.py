@@ -21,6 +21,7 @@ from yaml import YAMLError
 from decoderlab.common.completion import call, targets_in
 from decoderlab.common.errors import ConfigError
 from decoderlab.config.run_config import BUILT, RunConfig
+from decoderlab.config.settings import TRAINING_PARTS
 from decoderlab.contract import ImageSpace
 from decoderlab.data.batches import by_length
 from decoderlab.data.task import Task
@@ -83,7 +84,7 @@ def load_run(path: str | Path, *, data: bool = True, trust: bool = False) -> Loa
         raise ConfigError(f"{path} is not the folder of a finished run (its status is {status})")
     config = _config_of(folder)
     if not trust:
-        for name, target in targets_in({group: getattr(config, group) for group in BUILT}):
+        for name, target in targets_in(_built(config)):
             if not _is_ours(target):
                 raise ConfigError(
                     f"{folder.config} names {name} {target!r}, which is no class of "
@@ -122,14 +123,25 @@ def _config_of(folder: RunFolder) -> RunConfig:
         ) from error
 
 
+def _built(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that name classes."""
+    built = {group: getattr(config, group) for group in BUILT}
+    return built | {"training": {name: getattr(config.training, name) for name in TRAINING_PARTS}}
+
+
 def _is_ours(target: str) -> bool:
-    """Whether a dotted name is that of a class of decoderlab."""
+    """Whether a dotted name is that of a class of decoderlab, or of an optimizer of torch."""
     # The name alone proves nothing: decoderlab.records.run_folder.os.system begins like ours.
     try:
-        named = get_object(target) if target.startswith("decoderlab.") else None
+        named = get_object(target) if target.startswith(("decoderlab.", "torch.optim.")) else None
     except (ImportError, ValueError):
         return False
-    return inspect.isclass(named) and named.__module__.split(".")[0] == "decoderlab"
+    if not inspect.isclass(named):
+        return False
+    packages = named.__module__.split(".")
+    return packages[0] == "decoderlab" or (
+        packages[:2] == ["torch", "optim"] and issubclass(named, torch.optim.Optimizer)
+    )
 
 
 def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
@@ -224,7 +236,7 @@ def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[t
         with torch.no_grad():
             results = beam(
                 run.module.decoder,
-                run.module.encoder(*batch),
+                run.module.encode(*batch),
                 tokens=run.module.target_space,
                 max_length=run.module.max_target_length,
                 beam_width=search.beam_width,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from decoderlab.common.randomness import stream_seed
-from decoderlab.contract import Batch, TokenSpace, ValueSpace
+from decoderlab.contract import Batch, Encoded, Objective, TokenSpace, ValueSpace
 from decoderlab.data.task import Task
 from decoderlab.generation.search import Search, roll_forward
 from decoderlab.training.distributed import Ranks
@@ -37,7 +37,7 @@ class EncoderDecoder(pl.LightningModule):
         make_optimizer: from the parameters to an optimizer and its schedule (or None), stepped
             once an update.
         gradient_clip_norm: largest L2 norm of the gradient; None for no clipping.
-        label_smoothing: in training, see `negative_log_likelihood`.
+        objective: what training makes small; None for the negative log-likelihood.
         search: how tokens are generated; values are rolled forward, see `roll_forward`.
     """
 
@@ -52,7 +52,7 @@ class EncoderDecoder(pl.LightningModule):
         seed: int = 0,
         make_optimizer: Callable[[Any], tuple[Any, Any | None]] | None = None,
         gradient_clip_norm: float | None = None,
-        label_smoothing: float = 0.0,
+        objective: Objective | None = None,
         search: Search | None = None,
     ) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class EncoderDecoder(pl.LightningModule):
         self.target_space, self.max_target_length = target_space, max_target_length
         self.seed = seed
         self.make_optimizer = make_optimizer
-        self.gradient_clip_norm, self.label_smoothing = gradient_clip_norm, label_smoothing
+        self.gradient_clip_norm, self.objective = gradient_clip_norm, objective
         self.search = search or Search()
         self.task = task
         self.metrics = None if task is None else task.measure()
@@ -94,7 +94,7 @@ class EncoderDecoder(pl.LightningModule):
             rows: (B,) numbers of the examples; what sampling draws for one depends on that alone.
             num_steps: positions T of values, which have no end; None for `max_target_length`.
         """
-        encoded = self.encoder(source, source_lengths)
+        encoded = self.encode(source, source_lengths)
         if self.writes_values:
             steps = num_steps or self.max_target_length
             return roll_forward(self.decoder, encoded, values=self.target_space, num_steps=steps)
@@ -107,11 +107,24 @@ class EncoderDecoder(pl.LightningModule):
         )
         return [strip(row, self.target_space) for row in generated.tolist()]
 
+    def encode(self, source: Tensor, source_lengths: Tensor) -> Encoded:
+        """Return what the encoder reads, and the source's ids beside it."""
+        encoded = self.encoder(source, source_lengths)
+        return encoded if source.is_floating_point() else encoded._replace(source=source)
+
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the summed negative log-likelihood in nats, and the number of target positions."""
-        outputs = self.decoder(self.encoder(batch.source, batch.source_lengths), batch.target)
-        smoothing = self.label_smoothing if self.training else 0.0
-        return negative_log_likelihood(outputs, batch.target, self.target_space, smoothing)
+        """Return the sum of what is made small, and the number of target positions.
+
+        In training mode it is the decoder's own objective, where it has one, or else `objective`;
+        in evaluation mode the negative log-likelihood in nats, so that all runs compare.
+        """
+        encoded = self.encode(batch.source, batch.source_lengths)
+        if self.training and hasattr(self.decoder, "training_loss"):
+            return self.decoder.training_loss(encoded, batch)
+        outputs = self.decoder(encoded, batch.target)
+        if self.training and self.objective is not None:
+            return self.objective(outputs, batch)
+        return negative_log_likelihood(outputs, batch.target, self.target_space)
 
     def setup(self, stage: str) -> None:
         """Ask the trainer for the other processes of this training (Lightning's hook)."""

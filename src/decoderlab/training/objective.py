@@ -1,4 +1,4 @@
-"""What training makes small: the negative log-likelihood of targets, tokens or values."""
+"""The negative log-likelihood of targets, tokens or values: what is measured, and made small."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from decoderlab.contract import TokenSpace, ValueSpace
+from decoderlab.common import require
+from decoderlab.contract import Batch, TokenSpace, ValueSpace
 
 
 def negative_log_likelihood(
@@ -50,6 +51,33 @@ def negative_log_likelihood(
     standardised = (target - mean) * torch.exp(-log_deviation)
     nats = standardised.square() / 2 + log_deviation + math.log(2 * math.pi) / 2
     return nats.sum(), num_positions(target, space)
+
+
+class Likelihood:
+    """The negative log-likelihood of the targets, see `negative_log_likelihood`.
+
+    Args:
+        target_space: of the targets.
+        label_smoothing: share of a target's probability that is spread over all tokens, 0 to 1; 0
+            for real values.
+    """
+
+    def __init__(
+        self, *, target_space: TokenSpace | ValueSpace, label_smoothing: float = 0.0
+    ) -> None:
+        require.ratio("label_smoothing", label_smoothing)
+        if label_smoothing and isinstance(target_space, ValueSpace):
+            raise ValueError(
+                f"label_smoothing is {label_smoothing}, but the targets are real values, of which "
+                "there is no list; leave it at 0"
+            )
+        self.target_space, self.label_smoothing = target_space, label_smoothing
+
+    def __call__(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the sum over all positions, and the number of positions."""
+        return negative_log_likelihood(
+            outputs, batch.target, self.target_space, self.label_smoothing
+        )
 
 
 def num_positions(target: Tensor, space: TokenSpace | ValueSpace) -> Tensor:

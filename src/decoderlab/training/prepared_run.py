@@ -114,8 +114,9 @@ def prepare_planned(config: RunConfig, folder: RunFolder | None = None) -> Prepa
 
 def meta_networks(config: RunConfig, task: Task) -> tuple[nn.Module, nn.Module]:
     """Return encoder and decoder on the meta device: sizes are checked, nothing is computed."""
+    data = task.data
     with torch.device("meta"):
-        return build_networks(config, task.data.source_space, task.data.target_space)
+        return build_networks(config, data.source_space, data.target_space, data.alignment)
 
 
 def check_machine(config: RunConfig, *, sweeping: bool = False) -> None:

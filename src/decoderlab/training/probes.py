@@ -78,7 +78,7 @@ def probe(model: EncoderDecoder, task: Task) -> Probes:
     influence = _Influence(task.data.max_target_length)
     summaries: dict[int, np.ndarray] = {}
     for batch in _batches(model, task):
-        encoded = model.encoder(batch.source, batch.source_lengths)
+        encoded = model.encode(batch.source, batch.source_lengths)
         rows = batch.index.tolist()
         for row, summary in zip(rows, encoded.summary.float().cpu().numpy(), strict=True):
             if row < NUM_SUMMARIES:
@@ -250,7 +250,7 @@ def _attention(
     maps, sources, targets = [], [], []
     for row in range(min(NUM_MAPS, len(split))):
         batch = model.transfer_batch_to_device(split.batch(torch.tensor([row])), model.device, 0)
-        state = model.decoder.start(model.encoder(batch.source, batch.source_lengths))
+        state = model.decoder.start(model.encode(batch.source, batch.source_lengths))
         if model.writes_values:
             written = predictions[row]
             seen_before = np.concatenate([np.zeros_like(written[:1]), written[:-1]])

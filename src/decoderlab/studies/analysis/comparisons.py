@@ -32,7 +32,7 @@ class Comparison:
             they were measured in different ways.
         p_holm: adjusted within the family.
         p_equivalent: of two one-sided tests against the minimum effect, adjusted over the family;
-            NaN without one.
+            NaN without a minimum effect.
         crossed: interval over seeds and test examples alike; NaN where examples are not shared.
         detectable: smallest difference that so many seeds would find with power 0.8.
         p_models: McNemar's, where there is one seed: of the two trained models.
@@ -82,7 +82,7 @@ def judged(comparison: Comparison, number: int, sign: float, margin: float) -> C
         comparison: with its adjusted p-values.
         number: of comparisons in its family.
         sign: 1 where a higher score is better, else -1.
-        margin: the declared minimum effect, 0 without one.
+        margin: the declared minimum effect, 0 if none is declared.
     """
     paired = comparison.paired
     if paired is None:
@@ -117,7 +117,7 @@ def _verdict(comparison: Comparison, paired: Paired, sign: float, margin: float)
 def crossed_intervals(
     pairs_of: Mapping[tuple[str, str], Pairs], draws: int
 ) -> dict[tuple[str, str], Interval]:
-    """Return intervals over seeds and examples; the same resamples serve all of one size.
+    """Return intervals over seeds and examples; all of the same size share their resamples.
 
     Args:
         pairs_of: the pairs of each comparison; those that share no examples have no interval.
@@ -125,15 +125,19 @@ def crossed_intervals(
     """
     by_size: dict[int, dict[tuple[str, str], np.ndarray]] = {}
     for key, pairs in pairs_of.items():
-        signatures = {row.signature for pair in pairs for row in pair} - {None}
+        signatures = {row.signature for pair in pairs for row in pair if row.signature is not None}
         # Seeds with data of their own share no examples.
         if len({parts_without(signature, "seed") for signature in signatures}) != 1:
             continue
         number = num_examples(next(iter(signatures)))
-        bits = [[row.correct(number) for row in pair] for pair in pairs]
-        if all(correct is not None for pair in bits for correct in pair):
-            matrix = np.stack([mine.astype(np.int8) - theirs for mine, theirs in bits])
-            by_size.setdefault(number, {})[key] = matrix
+        bits = [(mine.correct(number), theirs.correct(number)) for mine, theirs in pairs]
+        differences = [
+            mine.astype(np.int8) - theirs
+            for mine, theirs in bits
+            if mine is not None and theirs is not None
+        ]
+        if len(differences) == len(bits):
+            by_size.setdefault(number, {})[key] = np.stack(differences)
     intervals: dict[tuple[str, str], Interval] = {}
     for matrices in by_size.values():
         drawn = crossed_bootstrap(list(matrices.values()), draws=draws)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,7 +125,7 @@ def _probes(rows: Iterable[Row]) -> list[dict]:
     return [row.result.probes for row in rows if row.result and row.result.probes]
 
 
-def _curve(values: dict[int, Sequence[float]], bounds: Bounds = SHARE) -> Curve:
+def _curve(values: Mapping[int, Sequence[float]], bounds: Bounds = SHARE) -> Curve:
     positions = sorted(values)
     summaries = [summarise(values[position], bounds=bounds) for position in positions]
     mean = np.array([each.mean for each in summaries])

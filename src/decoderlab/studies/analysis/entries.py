@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from decoderlab.records.run_result import RunResult
 from decoderlab.studies.analysis.results import Row, num_examples, parts_of, parts_without
 from decoderlab.studies.statistics import (
     NONE,
@@ -35,7 +36,7 @@ class Entry:
         solved: seeds with a perfect score, counted where that is an exact match of 1.
         planned, finished, failed: numbers of runs.
         completed: summary of the finished runs alone, None where no run failed.
-        apart: seeds that lie far from the others.
+        outliers: seeds whose scores lie far from the others.
         parameters, flops, steps: of the model and its training; None if they differ between runs.
         seconds: mean training time of the finished runs, NaN without any.
         mixed: whether the runs were not all measured in the same way.
@@ -49,7 +50,7 @@ class Entry:
     finished: int
     failed: int
     completed: Summary | None
-    apart: tuple[int, ...]
+    outliers: tuple[int, ...]
     parameters: int | None
     flops: float | None
     steps: int | None
@@ -75,11 +76,11 @@ def entry_of(
         metric: of the study.
         bounds: of the metric.
     """
-    finished = [row for row in rows if row.result is not None]
+    finished = [row.result for row in rows if row.result is not None]
     values, seeds = list(scores.values()), list(scores)
     failed = sum(row.failed for row in rows)
-    completed = [row.score(metric) for row in finished]
-    seconds = [row.result.train_seconds for row in finished]
+    completed = [result.metrics.test[metric] for result in finished]
+    seconds = [result.train_seconds for result in finished]
     return Entry(
         scores=dict(scores),
         summary=summarise(values, bounds=bounds),
@@ -89,21 +90,21 @@ def entry_of(
         finished=len(finished),
         failed=failed,
         completed=summarise(completed, bounds=bounds) if failed else None,
-        apart=tuple(seeds[index] for index in outlying(values, SPREAD)),
+        outliers=tuple(seeds[index] for index in outlying(values, SPREAD)),
         parameters=_common([row.cell.parameters for row in rows]),
         flops=_common([row.cell.flops for row in rows]),
         steps=_common([row.cell.steps for row in rows]),
         seconds=fmean(seconds) if seconds else math.nan,
-        mixed=len({parts_without(row.signature, "data", "seed") for row in finished}) > 1,
+        mixed=len({parts_without(each.signature, "data", "seed") for each in finished}) > 1,
     )
 
 
-def _pooled(values: Sequence[float], finished: Sequence[Row]) -> Interval:
+def _pooled(values: Sequence[float], finished: Sequence[RunResult]) -> Interval:
     alike = len(values) > 1 and min(values) == max(values)
     if not alike or len(finished) < len(values):
         return NONE
-    # Seeds that share their test examples are one sample of them, others have one each.
-    signatures = [row.signature for row in finished]
+    # Seeds that share their test examples are one sample of them, others have a sample each.
+    signatures = [result.signature for result in finished]
     samples = {parts_of(signature)["data"]: num_examples(signature) for signature in signatures}
     return wilson(sum(round(values[0] * n) for n in samples.values()), sum(samples.values()))
 

@@ -25,7 +25,7 @@ class Effect:
     """One line of a repeated-measures analysis of variance.
 
     Args:
-        factors: one for a main effect, several for their interaction.
+        factors: a single factor for a main effect, several for their interaction.
         freedom, freedom_error: degrees of freedom, before the correction.
         f: the F statistic.
         epsilon: Greenhouse and Geisser's (1959), which both degrees of freedom are multiplied by.
@@ -57,7 +57,7 @@ class Step:
     """One level of a factor against its first.
 
     Args:
-        factor: the one that changes.
+        factor: which changes.
         level, against: of it.
         held: the levels of the other factors; empty for the mean over all of them.
         difference: of the scores, seed by seed.
@@ -210,7 +210,8 @@ def _simple_effects(table: np.ndarray, levels: Mapping[str, Sequence[str]]) -> t
         others = {other: some for other, some in levels.items() if other != name}
         for index in np.ndindex(change.shape[1:]):
             held = {
-                other: some[at] for (other, some), at in zip(others.items(), index, strict=True)
+                other: some[int(at)]
+                for (other, some), at in zip(others.items(), index, strict=True)
             }
             difference = paired(change[:, *index])
             step = Step(name, level, first, held, difference, math.nan)

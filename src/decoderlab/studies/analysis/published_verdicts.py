@@ -32,8 +32,8 @@ def judge_published(published: Published, interval: Interval) -> str:
 
     `reproduced`: the interval lies within the tolerance that was stated beforehand; `direction
     agrees`: it does not, but ours is a difference that is certainly on the same side of 0;
-    `contradicts`: it lies on the other side of 0 or, where the value is no difference, or one of 0,
-    outside the tolerance altogether; else `inconclusive`.
+    `contradicts`: it lies on the other side of 0 or, where the value is no difference, or a
+    difference of 0, outside the tolerance altogether; else `inconclusive`.
 
     Example:
         >>> value = Published(row="a", value=0.9, tolerance=0.05, source="somebody")

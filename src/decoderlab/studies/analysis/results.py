@@ -48,7 +48,7 @@ class Row:
 
     @property
     def signature(self) -> str | None:
-        """How it was measured; scores of one task and seed are comparable only if it is one."""
+        """How it was measured; scores of one task and seed compare only if it is the same."""
         return None if self.result is None else self.result.signature
 
     def score(self, metric: str) -> float | None:
@@ -62,9 +62,10 @@ class Row:
         """
         if self.failed and number:
             return np.zeros(number, dtype=bool)
-        if self.result is None or "correct" not in (self.result.probes or {}):
+        probes = None if self.result is None else self.result.probes
+        if self.result is None or probes is None or "correct" not in probes:
             return None
-        return unpack(self.result.probes, num_examples(self.result.signature))
+        return unpack(probes, num_examples(self.result.signature))
 
 
 def parts_of(signature: str) -> dict[str, str]:
@@ -178,9 +179,7 @@ def results(study: str, output_dir: str | Path = "outputs") -> pd.DataFrame:
 def frame(plan: Plan, rows: Sequence[Row]) -> pd.DataFrame:
     """Return rows as a data frame; see `results`."""
     factors = dict.fromkeys(key for row in rows for key in row.cell.factors if key != "task")
-    there = {name for row in rows if row.result for name in row.result.metrics.test} | {
-        plan.study.metric
-    }
+    there = {name for row in rows if row.result for name in row.result.metrics.test} | {plan.metric}
     metrics = [name for name in scores_in(rows, plan) if name in there]
     return pd.DataFrame([_record(plan, row, factors, metrics) for row in rows])
 
@@ -191,7 +190,7 @@ def _record(
     cell, result = row.cell, row.result
     scores = {} if result is None else vars(result.metrics)
     return {
-        "study": plan.study.name,
+        "study": plan.name,
         "variant": cell.variant,
         "task": cell.task,
         "seed": cell.seed,

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from decoderlab.config.run_config import RunConfig
 from decoderlab.config.study_settings import Published
 from decoderlab.studies.analysis.comparisons import (
     Comparison,
@@ -54,10 +55,10 @@ class Analysis:
         self,
         plan: Plan,
         rows: Sequence[Row],
-        configs: Mapping[str, Mapping[str, Any]] | None = None,
+        configs: Mapping[str, RunConfig] | None = None,
     ) -> None:
         self.plan, self.rows, self.configs = plan, tuple(rows), dict(configs or {})
-        self.metric: str = plan.study.metric
+        self.metric = plan.metric
         self.scale = scores_in(rows, plan)[self.metric]
         self.baseline: str | None = plan.study.baseline
         self.margin: float | None = plan.study.minimum_effect
@@ -87,10 +88,9 @@ class Analysis:
         """Return what rules without trained weights score on a task, by their names."""
         for row in self.rows:
             if row.cell.task == task and row.result is not None:
-                rules = row.result.data.get("baselines", {})
                 return {
                     name: scores[self.metric]
-                    for name, scores in rules.items()
+                    for name, scores in row.result.data.baselines.items()
                     if self.metric in scores
                 }
         return {}
@@ -108,7 +108,7 @@ class Analysis:
         scores = {task: [self.scale.worst] for task in self.tasks}
         for row in self.rows:
             if row.result is not None:
-                scores[row.cell.task].append(row.score(self.metric))
+                scores[row.cell.task].append(row.result.metrics.test[self.metric])
         pick = min if self.sign > 0 else max
         return {task: pick(some) for task, some in scores.items()}
 
@@ -127,7 +127,8 @@ class Analysis:
         for key in made:
             families.setdefault(key[1] if self.by_task else "", []).append(key)
         for keys in families.values():
-            raw = [made[key].paired.p if made[key].paired else math.nan for key in keys]
+            paired_by_seed = [made[key].paired for key in keys]
+            raw = [math.nan if each is None else each.p for each in paired_by_seed]
             equivalent = [made[key].p_equivalent for key in keys]
             # What has no p yet counts as well: the family is as it was declared.
             adjusted = (holm(some, len(keys)) for some in (raw, equivalent))
@@ -155,11 +156,11 @@ class Analysis:
         pairs = self._pairs(variant, against, task)
         if mixed(pairs):
             return Comparison(variant, task, against, None, verdict="not comparable")
-        lost = sum(None in map(self.score, pair) for pair in pairs)
-        pairs = [pair for pair in pairs if None not in map(self.score, pair)]
+        scored = self._scored(pairs)
+        lost = len(pairs) - len(scored)
+        pairs, differences = [pair for pair, _ in scored], [value for _, value in scored]
         if all(row.result is None for pair in pairs for row in pair):
             return Comparison(variant, task, against, None, lost=lost)
-        differences = [self.score(mine) - self.score(theirs) for mine, theirs in pairs]
         difference = paired([self.sign * value for value in differences])
         if self.sign < 0:  # the table shows the metric as it is; wins stay wins
             mean, low, high = -difference.mean, -difference.high, -difference.low
@@ -177,6 +178,15 @@ class Analysis:
     def _pairs(self, variant: str, against: str, task: str) -> list[tuple[Row, Row]]:
         rows, others = (self.by_cell.get((name, task), []) for name in (variant, against))
         return pair_runs(rows, others)
+
+    def _scored(self, pairs: Sequence[tuple[Row, Row]]) -> list[tuple[tuple[Row, Row], float]]:
+        """Return the pairs of which both runs have a score, with the difference of the scores."""
+        scored = []
+        for pair in pairs:
+            mine, theirs = map(self.score, pair)
+            if mine is not None and theirs is not None:
+                scored.append((pair, mine - theirs))
+        return scored
 
     def _crossed(self, made: Mapping[tuple[str, str], Comparison]) -> dict[tuple[str, str], Any]:
         """Return the intervals over seeds and examples, where the metric has right examples."""
@@ -205,9 +215,8 @@ class Analysis:
                 pairs = self._pairs(variant, self.baseline, task)
                 if mixed(pairs):
                     continue
-                for row, other in pairs:
-                    if None not in (mine := self.score(row), theirs := self.score(other)):
-                        by_seed.setdefault(row.cell.seed, []).append(mine - theirs)
+                for (row, _), difference in self._scored(pairs):
+                    by_seed.setdefault(row.cell.seed, []).append(difference)
             whole = [fmean(some) for some in by_seed.values() if len(some) == len(self.tasks)]
             if variant != self.baseline and len(whole) >= 2:
                 overall[variant] = paired(whole)
@@ -219,13 +228,14 @@ class Analysis:
         variants = [self.baseline, *(name for name in self.variants if name != self.baseline)]
         if self.baseline is None or len(self.tasks) < 5 or len(variants) < 3:
             return None
-        entries = [[self.entries.get((name, task)) for task in self.tasks] for name in variants]
-        if any(entry is None or entry.summary.n < PILOT_SEEDS for row in entries for entry in row):
+        cells = [(name, task) for name in variants for task in self.tasks]
+        entries = [self.entries[cell] for cell in cells if cell in self.entries]
+        if len(entries) < len(cells) or any(each.summary.n < PILOT_SEEDS for each in entries):
             return None
         if any(each.verdict == "not comparable" for each in self.comparisons.values()):
             return None
-        means = np.array([[entry.summary.mean for entry in row] for row in entries])
-        tests = across_datasets(means)
+        means = np.array([entry.summary.mean for entry in entries])
+        tests = across_datasets(means.reshape(len(variants), len(self.tasks)))
         return tests | {"variants": dict(zip(variants[1:], tests["p_holm"], strict=True))}
 
     @cached_property

@@ -30,7 +30,7 @@ class Matcher:
         model: from a config and its task to parameters and operations an example.
 
     Raises:
-        ConfigError: if the study has no baseline, or one without rows.
+        ConfigError: if the study has no baseline, or the baseline has no rows.
     """
 
     def __init__(self, drafts: Sequence[Draft], model: Model) -> None:
@@ -92,7 +92,7 @@ class Matcher:
         draft.parameters, draft.flops = self.model(draft.config, task)
 
     def _width(self, config: RunConfig, task: Task, wanted: int) -> int:
-        """Return the width whose parameter count is nearest to the wanted one.
+        """Return the width whose parameter count is nearest to the wanted count.
 
         Not every width can be built (heads of attention divide it, say): those are passed over.
         """
@@ -112,7 +112,7 @@ class Matcher:
         def next_known(width: int, step: int, limit: int = 32) -> int | None:
             """Return the nearest width from here on that can be built."""
             tried = range(width, max(width + step * limit, 0), step)
-            return next((one for one in tried if count(one) is not None), None)
+            return next((width for width in tried if count(width) is not None), None)
 
         before = config.get(name)
         if isinstance(before, bool) or not isinstance(before, int):
@@ -129,7 +129,7 @@ class Matcher:
                 middle = next_known((low + high) // 2, -1, (high - low) // 2)
             if middle is None or middle == low:
                 break
-            low, high = (middle, high) if count(middle) < wanted else (low, middle)
+            low, high = (middle, high) if (count(middle) or 0) < wanted else (low, middle)
         there = {width: number for width, number in counts.items() if number is not None}
         nearest = min(there, key=lambda width: abs(there[width] - wanted), default=None)
         if nearest is None or abs(there[nearest] / wanted - 1) > self.budget.tolerance:
@@ -148,7 +148,7 @@ class Matcher:
             return
         batches = task.train_dataloader().batches_per_epoch
         steps = baseline.config.total_steps(batches)
-        sizes = {one.config.training.batch_size for one in (draft, baseline)}
+        sizes = {each.config.training.batch_size for each in (draft, baseline)}
         if steps is None or len(sizes) > 1:
             raise ConfigError(
                 f"budget.match is 'flops', which wants a budget in updates or epochs (it is "

@@ -53,15 +53,18 @@ class Composer:
             HydraException: as Hydra does.
         """
         parsed = self.parse(overrides)
-        groups = [one for one in parsed if self._is_group(one)]
-        key = tuple(one.input_line for one in groups)
+        key = tuple(
+            text
+            for text, override in zip(overrides, parsed, strict=True)
+            if self._is_group(override)
+        )
         if key not in self._composed:
             config = self.loader.load_sweep_config(self.master, list(key))
             choices = dict(config.hydra.runtime.choices)
-            names = [name for name in config if name != "hydra"]
+            names = [str(name) for name in config if name != "hydra"]
             self._composed[key] = Composed(OmegaConf.masked_copy(config, names), choices)
         config, choices = copy.deepcopy(self._composed[key].config), self._composed[key].choices
-        values = [one for one in parsed if not self._is_group(one)]
+        values = [override for override in parsed if not self._is_group(override)]
         OmegaConf.set_struct(config, True)
         ConfigLoaderImpl._apply_overrides_to_config(values, config)
         return Composed(config, choices)

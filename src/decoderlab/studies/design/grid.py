@@ -46,7 +46,7 @@ class GridCell:
         """The cell as a person tells it from the others: names for what they stand for."""
         own = {key: value for key, value in self.given.items() if key not in self.bundled}
         names = {} if self.variant is None else {"variant": self.variant}
-        return names | self.levels | own
+        return names | dict(self.levels) | own
 
     def text(self, varied: Sequence[str]) -> str:
         """Return how to find the cell in the sweep, by the settings that vary in it."""
@@ -69,7 +69,7 @@ def grid(
     """
     factors = dict(study.factors or {})
     named = {key: value for key, value in factors.items() if isinstance(value, Mapping)}
-    declared = dict(params) | {key: one for key, one in factors.items() if key not in named}
+    declared = dict(params) | {key: value for key, value in factors.items() if key not in named}
     if study.seeds is not None:
         declared["seed"] = study.seeds
     lines = [f"{key}={as_sweep(f'study.factors.{key}', value)}" for key, value in declared.items()]
@@ -87,9 +87,9 @@ def grid(
     known = {name: {*axis.values} for name, axis in own.items()}
     for name, values in axes.items():
         known.setdefault(name, set()).update(values)
-    for name, value in itertools.chain.from_iterable(one.settings.items() for one in rows):
+    for name, value in itertools.chain.from_iterable(row.settings.items() for row in rows):
         known.setdefault(name, set()).add(value)
-    known = {name: one for name, one in known.items() if _group(name) not in OF_THE_SWEEP}
+    known = {name: values for name, values in known.items() if _group(name) not in OF_THE_SWEEP}
     for row in rows:
         if row.variant is not None:
             known.setdefault("variant", set()).add(row.variant)
@@ -111,8 +111,8 @@ def _rows(study: Study, named: Mapping[str, Mapping[str, Any]]) -> list[_Row]:
     variants = _bundles("variants", study.variants) if study.variants else {None: {}}
     levels = [
         [
-            (factor, str(name), _bundle(f"factors.{factor}.{name}", one))
-            for name, one in all_.items()
+            (factor, str(name), _bundle(f"factors.{factor}.{name}", bundle))
+            for name, bundle in all_.items()
         ]
         for factor, all_ in named.items()
     ]
@@ -144,7 +144,7 @@ def _rows(study: Study, named: Mapping[str, Mapping[str, Any]]) -> list[_Row]:
 
 
 def _bundles(group: str, bundles: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    return {str(name): _bundle(f"{group}.{name}", one) for name, one in bundles.items()}
+    return {str(name): _bundle(f"{group}.{name}", bundle) for name, bundle in bundles.items()}
 
 
 def as_sweep(name: str, values: Any) -> str:
@@ -172,7 +172,7 @@ def as_value(value: Any) -> str:
         case int() | float():
             return repr(value)
         case Mapping():
-            inner = ",".join(f"{key}:{as_value(one)}" for key, one in value.items())
+            inner = ",".join(f"{key}:{as_value(item)}" for key, item in value.items())
             return f"{{{inner}}}"
         case str():
             words = ("null", "true", "false", "nan", "inf")
@@ -202,7 +202,7 @@ def _axes(overrides: Sequence[Override]) -> dict[str, Axis]:
             continue
         if not override.is_discrete_sweep():
             raise ConfigError(f"{override.input_line} has no list of values; give key=a,b,c")
-        _demand_scientific(name, override.input_line)
+        _demand_scientific(name, override.input_line or name)
         axes[name] = Axis(list(override.sweep_string_iterator()), prefix)
         if not axes[name].values:
             raise ConfigError(f"{override.input_line} has no values; give at least one")
@@ -250,7 +250,7 @@ def _without(
                 f"{where} is {combination!r}; give a mapping, as in {{decoder: luong, task: echo}}"
             )
         wanted = {
-            key: {as_value(one) for one in (values if isinstance(values, list) else [values])}
+            key: {as_value(value) for value in (values if isinstance(values, list) else [values])}
             for key, values in combination.items()
         }
         for key, values in wanted.items():

@@ -27,16 +27,16 @@ def check_drift(planned: Planned) -> Planned:
     """Refuse runs of other code, and a plan that loses runs, unless `study.allow_drift`.
 
     Returns:
-        The same, with the drift that was allowed in its plan.
+        The same, with the changes that were allowed in its plan.
 
     Raises:
         ConfigError: naming what has changed.
     """
     changes = [*_other_code(planned), *_other_plan(planned)]
     if changes and not planned.plan.study.allow_drift:
-        raise ConfigError("\n".join(f"{one.what}; {one.advice}" for one in changes))
-    drifted = dict.fromkeys([*planned.plan.drift, *(one.what for one in changes)])
-    return replace(planned, plan=replace(planned.plan, drift=tuple(drifted)))
+        raise ConfigError("\n".join(f"{change.what}; {change.advice}" for change in changes))
+    accepted = dict.fromkeys([*planned.plan.drift, *(change.what for change in changes)])
+    return replace(planned, plan=replace(planned.plan, drift=tuple(accepted)))
 
 
 def _other_code(planned: Planned) -> list[Change]:
@@ -63,7 +63,7 @@ def _shown(paths: Sequence[Path]) -> str:
 
 
 def _other_plan(planned: Planned) -> list[Change]:
-    name = planned.plan.study.name
+    name = planned.plan.name
     path = plan_file(planned.output_dir, name)
     if not path.exists():
         return []
@@ -108,11 +108,11 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
     """Return the settings that differ between two configs, with both values."""
     texts = []
     for key in dict.fromkeys([*before, *now]):
-        one, other, name = before.get(key), now.get(key), f"{prefix}{key}"
-        if one == other:
+        old, new, name = before.get(key), now.get(key), f"{prefix}{key}"
+        if old == new:
             continue
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            texts.append(_changed(one, other, f"{name}."))
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            texts.append(_changed(old, new, f"{name}."))
         else:
-            texts.append(f"{name} {one} -> {other}")
+            texts.append(f"{name} {old} -> {new}")
     return ", ".join(texts)

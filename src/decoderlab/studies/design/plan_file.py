@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from filelock import FileLock
 
@@ -26,7 +26,7 @@ class Cell:
     """One planned run.
 
     Args:
-        run_id: of the run; cells with the same one are the same run.
+        run_id: of the run; cells with the same id are the same run.
         folder: of the run, relative to `run.output_dir`.
         variant: row of the table: the factors that are neither task nor seed.
         task: column of the table.
@@ -55,6 +55,26 @@ class Cell:
         return f"{self.task} · {self.variant} · seed {self.seed}"
 
 
+class Chosen(TypedDict):
+    """The best trial of a variant on a task: its settings, validation score and number."""
+
+    settings: dict[str, Any]
+    score: float
+    trial: int
+
+
+class TuningRecord(TypedDict):
+    """What a plan says of the tuning before it: see `Tuning`, and what was chosen, by arm."""
+
+    space: dict[str, Any]
+    trials: int
+    sampler: str
+    seeds: list[int]
+    metric: str
+    runs: int
+    chosen: dict[str, Chosen]
+
+
 @dataclass(frozen=True)
 class Plan:
     """All cells of a study.
@@ -63,7 +83,7 @@ class Plan:
         study: the study's settings, its name filled in.
         cells: in the order in which they run, each run once.
         budget: what the variants are given alike.
-        drift: what was accepted with `study.allow_drift`.
+        drift: what has changed and was accepted with `study.allow_drift`.
         tuning: the settings that were chosen, by row and column, and what they were chosen from.
         scores: what the scores of its tasks mean, by name; see `decoderlab.metrics.Score.record`.
     """
@@ -72,8 +92,30 @@ class Plan:
     cells: tuple[Cell, ...]
     budget: Budget
     drift: tuple[str, ...] = ()
-    tuning: dict[str, Any] | None = None
+    tuning: TuningRecord | None = None
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The study's name.
+
+        Raises:
+            ValueError: if its settings have none; they get a name when the plan is made.
+        """
+        if self.study.name is None:
+            raise ValueError("the study of this plan has no name; make plans with make_plan")
+        return self.study.name
+
+    @property
+    def metric(self) -> str:
+        """The test metric of the study's table.
+
+        Raises:
+            ValueError: if its settings have none; its tasks fill it in.
+        """
+        if self.study.metric is None:
+            raise ValueError("the study of this plan has no metric; make plans with make_plan")
+        return self.study.metric
 
     def write(self, output_dir: Path, configs: Mapping[str, RunConfig]) -> None:
         """Write the plan into the study's folder: what is run and reported.
@@ -86,7 +128,7 @@ class Plan:
             configs: the config of each run, by run id; a YAML that is edited from now on
                 does not reach these runs.
         """
-        path = plan_file(output_dir, self.study.name)
+        path = plan_file(output_dir, self.name)
         record = {"study": asdict(self.study), "cells": [asdict(cell) for cell in self.cells]}
         record |= {"budget": asdict(self.budget), "drift": list(self.drift), "tuning": self.tuning}
         record["scores"] = self.scores
@@ -102,7 +144,7 @@ class Plan:
             lines = [canonical({"run_id": identity, **job}) for identity, job in jobs.items()]
             write_text(_jobs_file(path), "".join(f"{line}\n" for line in lines))
             if path.exists() and path.read_text() != text and self.kept:
-                numbers = [int(one.stem[5:]) for one in path.parent.glob("plan-[0-9]*.json")]
+                numbers = [int(older.stem[5:]) for older in path.parent.glob("plan-[0-9]*.json")]
                 older = path.with_name(f"plan-{max(numbers, default=0) + 1:03d}.json")
                 write_text(older, path.read_text())
             write_text(path, text)
@@ -110,7 +152,7 @@ class Plan:
     @property
     def kept(self) -> bool:
         """Whether older plans are: those of a tuning only grow, trial by trial."""
-        return not self.study.name.endswith(TUNING)
+        return not self.name.endswith(TUNING)
 
 
 def plan_file(output_dir: Path, name: str) -> Path:
@@ -145,7 +187,7 @@ def read_configs(plan: Path, run_ids: Collection[str] | None = None) -> dict[str
 
 
 def read_job(plan: Path, identity: str) -> tuple[Cell, RunConfig]:
-    """Return one run of a plan, or of one before it, and its config.
+    """Return one run of a plan, or of an earlier plan, and its config.
 
     Args:
         plan: from `plan_file`.
@@ -179,7 +221,7 @@ def read_plan(output_dir: Path, name: str) -> Plan:
         return Plan(study, cells, budget, drift, record["tuning"], record.get("scores", {}))
     except FileNotFoundError as error:
         root = output_dir / "studies"
-        there = sorted(str(one.parent.relative_to(root)) for one in root.glob("**/plan.json"))
+        there = sorted(str(file.parent.relative_to(root)) for file in root.glob("**/plan.json"))
         raise ConfigError(
             f"there is no study {name!r} in {root}; there "
             + (f"are: {', '.join(there)}" if there else "are none yet")
@@ -189,7 +231,7 @@ def read_plan(output_dir: Path, name: str) -> Plan:
 
 
 def amendments(output_dir: Path, name: str) -> list[str]:
-    """Return how the plan of a study has changed since its first one, a line each time.
+    """Return how the plan of a study has changed since its first version, a line each time.
 
     Args:
         output_dir: as in `run.output_dir`.
@@ -199,9 +241,9 @@ def amendments(output_dir: Path, name: str) -> list[str]:
     lines = []
     try:
         plans = [*sorted(path.parent.glob("plan-[0-9]*.json")), path]
-        records = [json.loads(one.read_text()) for one in plans]
+        records = [json.loads(plan.read_text()) for plan in plans]
         for older, before, after in zip(plans, records, records[1:], strict=False):
-            had, has = ({cell["run_id"] for cell in one["cells"]} for one in (before, after))
+            had, has = ({cell["run_id"] for cell in plan["cells"]} for plan in (before, after))
             old, new = _settings(before)[0], _settings(after)[0]
             changed = [key for key in DECLARED if getattr(old, key) != getattr(new, key)]
             if had != has or changed:

@@ -76,7 +76,8 @@ class Planned:
         Raises:
             ConfigError: naming the row.
         """
-        study, notes = self.plan.study, []
+        study = self.plan.study
+        notes: list[str] = []
         seeds: dict[tuple[str, str], set[int]] = {}
         for cell in self.plan.cells:
             known = seeds.setdefault((cell.variant, cell.task), set())
@@ -86,6 +87,8 @@ class Planned:
                     f"{cell.seed}; give the variants or levels that they come from other names"
                 )
             known.add(cell.seed)
+        if study.baseline is None:
+            return notes
         families: dict[str, list[int]] = {}
         for (variant, task), own in seeds.items():
             both = own & seeds.get((study.baseline, task), set())
@@ -216,7 +219,7 @@ class _Maker:
         Raises:
             ConfigError: if it cannot be built, or cannot read a batch of its task.
         """
-        key = canonical([one.to_dict() for one in (config.task, config.encoder, config.decoder)])
+        key = canonical([part.to_dict() for part in (config.task, config.encoder, config.decoder)])
         if key not in self.models:
             try:
                 self.models[key] = _count(config, task)
@@ -288,10 +291,10 @@ class _Maker:
         return Planned(
             plan=Plan(study, tuple(cells.values()), budget, scores=self.scores),
             configs=configs,
-            pending=[cells[one] for one in pending],
+            pending=[cells[identity] for identity in pending],
             impossible=self.impossible,
             notes=self.notes,
-            run_ids={tuple(one.grid_cell.overrides): one.run_id for one in drafts},
+            run_ids={tuple(draft.grid_cell.overrides): draft.run_id for draft in drafts},
             seconds=self.timer.seconds,
             output_dir=output_dir,
         )
@@ -323,7 +326,7 @@ def _count(config: RunConfig, task: Task) -> tuple[int, float]:
     networks = meta_networks(config, task)
     parameters, data = count(*networks), task.data
     if parameters < SMALL_MODEL:
-        networks = build_networks(config, data.source_space, data.target_space)
+        networks = build_networks(config, data.source_space, data.target_space, data.alignment)
     model = EncoderDecoder(
         encoder=networks[0],
         decoder=networks[1],

@@ -64,9 +64,10 @@ class Timer:
             return
         if training.max_seconds is not None:
             trained, steps = training.max_seconds, training.max_seconds / times.update
+        elif draft.steps is not None:
+            trained, steps = draft.steps * times.update, draft.steps
         else:
-            steps = draft.steps
-            trained = steps * times.update
+            raise ValueError(f"{draft.row} has no updates yet; a draft is identified, then timed")
         validations = max(math.ceil(steps / evaluation.every_steps), 1)
         splits = task.data.splits
         examples = validations * len(splits["validation"]) + len(splits["test"])
@@ -88,7 +89,7 @@ def _time(config: RunConfig, task: Task, flops: float) -> Times | None:
         optimizer = optimizer[0][0] if isinstance(optimizer, tuple) else optimizer
         batches = iter(task.train_dataloader())
         updates = []
-        for _ in range(3):  # the first one warms up
+        for _ in range(3):  # the first update warms up
             batch = next(batches)
             started = time.perf_counter()
             optimizer.zero_grad()

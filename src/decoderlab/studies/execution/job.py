@@ -61,7 +61,7 @@ def bring_to_end(job: Job, report: Report) -> str:
             return give_up(folder, f"{what} changed after the study was planned{again}")
         if job.code != code_digest(job.config) and not study.allow_drift:
             return give_up(folder, f"the code changed after the study was planned{again}")
-        # What failed in this launch, here or in another one, is not tried again in it.
+        # What failed in this launch, here or in another process, is not tried again in it.
         older = folder.recorded_status().get("at", 0.0) < job.launched
         return execute(
             prepared,

@@ -54,7 +54,7 @@ def starter(launcher: Any, max_batch_size: int | None) -> tuple[Start, int]:
             raise ConfigError(f"hydra.launcher.{name} is {value!r}; it must be a number above 0")
 
     def start(jobs: Sequence[Job], plan: Path) -> None:
-        with LiveTable(progress.tally) as table:
+        with LiveTable(progress.tally or progress.Tally(len(jobs), reused=0)) as table:
             run_all(
                 jobs,
                 num_workers=number,
@@ -75,7 +75,8 @@ def visible_gpus(trainer: Any) -> list[str]:
     """
     if trainer.accelerator == "cpu" or not torch.cuda.is_available():
         return []
-    given = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    given = [name for name in visible.split(",") if name]
     return given or [str(number) for number in range(torch.cuda.device_count())]
 
 
@@ -96,11 +97,11 @@ def _start_with(launcher: Any, jobs: Sequence[Job], plan: Path) -> None:
         "plan": str(plan.absolute()),
         "cwd": os.getcwd(),
         "config_dir": process.user_config_dir,
-        "code": jobs[0].code,
         "launched": jobs[0].launched,
     }
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers unasked
-    overrides = [[f"+cell={as_value({'run_id': job.cell.run_id} | shared)}"] for job in jobs]
+    own = [{"run_id": job.cell.run_id, "code": job.code} for job in jobs]
+    overrides = [[f"+cell={as_value(reference | shared)}"] for reference in own]
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         returns = launcher.launch(overrides, initial_job_idx=0)
@@ -115,9 +116,9 @@ def _start_with(launcher: Any, jobs: Sequence[Job], plan: Path) -> None:
         return
     finally:
         signal.signal(signal.SIGTERM, before)
-    for one in returns:
-        if one.status != JobStatus.COMPLETED:
-            say(f"a run was not brought to its end: {one._return_value}")
+    for job_return in returns:
+        if job_return.status != JobStatus.COMPLETED:
+            say(f"a run was not brought to its end: {job_return._return_value}")
 
 
 def _interrupt(signum: int, frame: object) -> None:
@@ -145,6 +146,7 @@ def _shown(job: Job) -> str:
     try:
         with shown:
             status = bring_to_end(job, report=shown)
+        return status
     except Interrupted:
         if progress.tally is None:  # a process of the launcher's, which wants an ordinary end
             return "INTERRUPTED"
@@ -153,4 +155,3 @@ def _shown(job: Job) -> str:
         if status in TERMINAL and progress.tally is not None:
             progress.tally.ended[cell.run_id] = status
         progress.print_outcome(cell.title, status or folder.status()["status"], outcome(folder))
-    return status

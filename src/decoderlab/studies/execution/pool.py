@@ -1,7 +1,7 @@
 """Runs in worker processes, each of which can die without harm to the others.
 
 Every worker is an executor of its own (loky, BSD licence): when a worker is killed, an executor
-gives up all of its workers and jobs, which are then this one alone. loky starts workers by exec,
+gives up all of its workers and jobs, which are then this worker alone. loky starts workers by exec,
 with an environment of their own, so that torch is never forked and the number of threads is set
 before it is imported; and it says how a worker died. (Pebble, the other library that can do this,
 is LGPL.)
@@ -51,14 +51,14 @@ def run_all(
     gpus: Sequence[str],
     show: Show,
 ) -> None:
-    """Do all jobs; whatever happens to one is in its run folder, and costs only itself.
+    """Do all jobs; whatever happens to a job is in its run folder, and costs only that job.
 
     Args:
         jobs: in the order in which they begin.
         num_workers: jobs at a time, at least 1.
-        time_limit_seconds: of one job, None for none.
+        time_limit_seconds: of a job, None for none.
         config_dir: folder of the user's own classes, None for none.
-        gpus: which the workers share, one each as long as they go round; [] for none.
+        gpus: which the workers share, a GPU each as long as they go round; [] for none.
         show: called a few times a second with the jobs that are running, and with those that have
             ended since the last call, each with its status.
 
@@ -89,12 +89,16 @@ def run_all(
                 wait(busy, timeout=0.25, return_when="FIRST_COMPLETED")
                 ended = []
                 for worker in workers:
-                    job, status = worker.poll(lambda: interruption.signum is not None)
+                    done = worker.poll(lambda: interruption.signum is not None)
+                    if done is None:
+                        continue
+                    job, status = done
                     if status == NOT_BEGUN:
                         waiting.appendleft(replace(job, starts=job.starts + 1))
-                    elif job is not None:
+                    else:
                         ended.append((job, status))
-                show([worker.job for worker in workers if worker.running], ended)
+                at_work = [worker.running_job for worker in workers]
+                show([job for job in at_work if job is not None], ended)
                 if all(worker.lost for worker in workers):
                     raise LaunchError("no worker process can be started; see the messages above")
         finally:
@@ -110,11 +114,11 @@ def _stop(workers: Sequence[Worker]) -> None:
 
 
 class Worker:
-    """One process, started anew whenever it has died.
+    """A process, started anew whenever it has died.
 
     Args:
         config_dir: see `run_all`.
-        gpu: the one that it sees, None for whatever there is.
+        gpu: which it sees, None for whatever there is.
     """
 
     def __init__(self, config_dir: str | None, gpu: str | None) -> None:
@@ -147,9 +151,9 @@ class Worker:
         return self._warm and self.job is None
 
     @property
-    def running(self) -> bool:
-        """Whether it is at a job."""
-        return self._warm and self.job is not None
+    def running_job(self) -> Job | None:
+        """The job that it is at; None if it is at none."""
+        return self.job if self._warm else None
 
     def begin(self, job: Job, time_limit_seconds: float | None) -> bool:
         """Give the process a job; return False if it has died in the meantime."""
@@ -163,28 +167,28 @@ class Worker:
         self._kill_at = float("inf")
         return True
 
-    def poll(self, stopping: Callable[[], bool]) -> tuple[Job | None, str]:
+    def poll(self, stopping: Callable[[], bool]) -> tuple[Job, str] | None:
         """Return the job that has ended, with its status; None if none has.
 
         Args:
             stopping: whether the sweep has to stop.
         """
         if self.future is None:
-            return None, ""
+            return None
         if not self.future.done():
             self._enforce_limits()
-            return None, ""
+            return None
         future, self.future = self.future, None
         error = future.exception()
         if error is not None:
             time.sleep(0.1)  # a signal to all may have reached the worker first
-        if not self._warm:  # it has started, or could not
+        job, self.job = self.job, None
+        if job is None:  # the process has started, or could not
             if error is None:
                 self._warm, self._failures = True, 0
             elif not stopping():
                 self._try_again(error)
-            return None, ""
-        job, self.job = self.job, None
+            return None
         if error is not None:
             self._restart(stopping())
         over = self._kill_at < float("inf") and not stopping()
@@ -219,7 +223,7 @@ class Worker:
 
     def ask_to_stop(self) -> None:
         """Let a running job save what it has and end; it is killed if it does not."""
-        if self.running:
+        if self.running_job:
             self._signal(signal.SIGTERM)
             self._kill_at = time.monotonic() + GRACE_SECONDS
 
@@ -229,9 +233,9 @@ class Worker:
 
     def _enforce_limits(self) -> None:
         now = time.monotonic()
-        if self.running and now > self._kill_at:
+        if self.running_job and now > self._kill_at:
             self._signal(signal.SIGKILL)
-        elif self.running and now > self._deadline:
+        elif self.running_job and now > self._deadline:
             self._deadline = float("inf")
             self.ask_to_stop()
 

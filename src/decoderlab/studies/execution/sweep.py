@@ -77,7 +77,7 @@ def launch(
     planned = make_plan(cells, compose, default_name)
     for note in [*planned.notes, *planned.check_seeds()]:
         say(f"note: {note}")
-    tuner = Tuner(cells, planned, compose) if study.tuning else None
+    tuner = Tuner(cells, planned, compose, study.tuning) if study.tuning else None
     if plan_only:
         show(planned, jobs)
         if tuner is not None:
@@ -111,12 +111,12 @@ def _tuned(
         run(trials, start, jobs)
         return trials
 
-    tuned, record, drifted = tuner.tune(planned.output_dir, do)
+    tuned, record, changes = tuner.tune(planned.output_dir, do)
     best = make_plan(tuned, tuner.compose, default_name)
     best.demand_possible()
     if not confirmed:
         confirm([best], jobs)
-    return replace(best, plan=replace(best.plan, tuning=record, drift=drifted))
+    return replace(best, plan=replace(best.plan, tuning=record, drift=changes))
 
 
 def run(planned: Planned, start: Start, jobs: int) -> None:
@@ -133,7 +133,7 @@ def run(planned: Planned, start: Start, jobs: int) -> None:
     ]
     reused = len(plan.cells) - len(todo)
     tally = progress.tally = progress.Tally(len(todo), reused=reused, failed_before=failed)
-    path = plan_file(output_dir, plan.study.name)
+    path = plan_file(output_dir, plan.name)
     deaths: Deaths = defaultdict(set)
     try:
         while todo:
@@ -180,7 +180,7 @@ def _newest_checkpoint(folder: RunFolder) -> str:
 def _note_deaths(jobs: Sequence[Job], deaths: Deaths) -> None:
     """Add the deaths of runs under a launcher that does not say so.
 
-    Only a run that dies where it died before is given up: it may have gone down with another one.
+    Only a run that dies where it died before is given up: it may have gone down with another run.
     """
     for job in jobs:
         record = job.folder.recorded_status()
@@ -202,7 +202,7 @@ def _announcement(planned: Planned, failed: int, jobs: int) -> str:
     """Return what is about to happen, in a line."""
     number, pending = len(planned.plan.cells), planned.pending
     text = (
-        f"study {planned.plan.study.name}: {number} runs planned, "
+        f"study {planned.plan.name}: {number} runs planned, "
         f"{number - len(pending) - failed} finished before"
     )
     if failed:
@@ -212,10 +212,10 @@ def _announcement(planned: Planned, failed: int, jobs: int) -> str:
 
 def estimate(plans: Sequence[Planned], jobs: int) -> str:
     """Return how long the pending runs will take, as far as that is known."""
-    seconds = sum(one.seconds for one in plans)
+    seconds = sum(plan.seconds for plan in plans)
     if math.isnan(seconds):
         return "how long it takes is not known"
-    at_a_time = max(min(jobs, sum(len(one.pending) for one in plans)), 1)
+    at_a_time = max(min(jobs, sum(len(plan.pending) for plan in plans)), 1)
     return f"about {duration(seconds / at_a_time)} with {at_a_time} at a time"
 
 
@@ -229,8 +229,8 @@ def confirm(plans: Sequence[Planned], jobs: int) -> None:
     Raises:
         ConfigError: if the answer is no, or there is nobody to ask.
     """
-    study, number = plans[-1].plan.study, sum(len(one.pending) for one in plans)
-    hours = sum(one.seconds for one in plans) / 3600 / max(min(jobs, number), 1)
+    study, number = plans[-1].plan.study, sum(len(plan.pending) for plan in plans)
+    hours = sum(plan.seconds for plan in plans) / 3600 / max(min(jobs, number), 1)
     too_many = number > study.max_runs
     if not too_many and not hours > study.max_hours:
         return

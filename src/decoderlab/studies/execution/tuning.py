@@ -25,16 +25,19 @@ from decoderlab.common.randomness import stream_seed
 from decoderlab.config.messages import explain
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import canonical
-from decoderlab.config.study_settings import TUNING, Study, Tuning
+from decoderlab.config.study_settings import TUNING, Tuning
 from decoderlab.metrics.score import Score
 from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.compose import Composer
 from decoderlab.studies.design.grid import GridCell, as_sweep, as_value
-from decoderlab.studies.design.plan_file import Cell, factors
+from decoderlab.studies.design.plan_file import Cell, Chosen, TuningRecord, factors
 from decoderlab.studies.design.preparation import Planned, make_plan
 
 Do = Callable[[Planned], Planned]
+# Of the trials of each arm, by its name.
+Settings = dict[str, list[dict[str, Any]]]
+Scores = dict[str, list[float | None]]
 # Of training, what every variant has alike whatever is tuned.
 ALIKE = ("max_steps", "max_epochs", "max_seconds", "batch_size")
 
@@ -45,7 +48,7 @@ class Arm:
 
     Args:
         name: what a person calls it.
-        key: of its search: the same settings and data have the same one.
+        key: of its search: the same settings and data have the same key.
         cell: any of its cells; the seed in it does not count.
     """
 
@@ -68,16 +71,19 @@ class Tuner:
         cells: of the study, as they would run untuned.
         planned: their plan.
         compose: from overrides to a config.
+        tuning: the study's settings of the search.
 
     Raises:
         ConfigError: for a search that would not be fair, or cannot work.
     """
 
-    def __init__(self, cells: Sequence[GridCell], planned: Planned, compose: Composer) -> None:
-        self.cells, self.compose = cells, compose
-        self.study, self.budget = planned.plan.study, planned.plan.budget
-        self.tuning = self.study.tuning
-        self.score = recorded_scores(planned.plan.scores)[self.study.metric]
+    def __init__(
+        self, cells: Sequence[GridCell], planned: Planned, compose: Composer, tuning: Tuning
+    ) -> None:
+        self.cells, self.compose, self.tuning = cells, compose, tuning
+        self.budget = planned.plan.budget
+        self.study_name, self.metric = planned.plan.name, planned.plan.metric
+        self.score = recorded_scores(planned.plan.scores)[self.metric]
         self.seeds = _seeds(self.tuning.seeds, compose)
         self._check({cell.seed for cell in planned.plan.cells})
         self._try_space()
@@ -126,7 +132,10 @@ class Tuner:
     def _try_space(self) -> None:
         """Raise ConfigError for a setting of the space that some variant does not have."""
         space = self.tuning.space
-        first = {key: one[0] if isinstance(one, list) else one["low"] for key, one in space.items()}
+        first = {
+            key: values[0] if isinstance(values, list) else values["low"]
+            for key, values in space.items()
+        }
         variants = {cell.variant or cell.given.get("decoder"): cell for cell in self.cells}
         for cell in variants.values():
             try:
@@ -140,76 +149,87 @@ class Tuner:
 
     def tune(
         self, output_dir: Path, do: Do
-    ) -> tuple[list[GridCell], dict[str, Any], tuple[str, ...]]:
-        """Run the trials; return the study's cells with the best settings, the record, the drift.
+    ) -> tuple[list[GridCell], TuningRecord, tuple[str, ...]]:
+        """Run the trials; return the cells with the best settings, the record, accepted changes.
 
         Args:
             output_dir: as in `run.output_dir`.
-            do: runs what is planned, and returns it with the drift that was accepted.
+            do: runs what is planned, and returns it with the changes that were accepted.
 
         Raises:
             ConfigError: if a trial cannot run.
             LaunchError: if a trial has not ended, or no trial of an arm has finished.
         """
-        folder = output_dir / "studies" / f"{self.study.name}{TUNING}"
-        searches = _searches(folder, list(self.arms.values()), self.study, self.score)
+        folder = output_dir / "studies" / f"{self.study_name}{TUNING}"
+        searches = _searches(folder, list(self.arms.values()), self.tuning, self.metric, self.score)
         trials, at_once = self.tuning.trials, self.tuning.sampler == "random"
         # A search that was interrupted goes on where it was: its plan has those trials already.
-        asked = trials if at_once else max(one.num_asked for one in searches.values())
-        for wanted in range(min(max(asked, 1), trials), trials + 1):
-            settings = {name: search.settings(wanted) for name, search in searches.items()}
-            cells = [
-                with_settings(arm.cell, one, seed)
-                for arm in self.arms.values()
-                for one in settings[arm.name]
-                for seed in self.seeds
-            ]
-            planned = make_plan(cells, self.compose)
-            planned.demand_possible()
-            planned = planned.named(f"{self.study.name}{TUNING}")
-            if planned.pending:
-                say(f"tuning: {wanted} of {trials} trials for each of {len(self.arms)} variants")
-            planned = do(planned)
-            scores = self._scores(settings, planned)
-            for name, search in searches.items():
-                search.tell(scores[name])
+        asked = trials if at_once else max(search.num_asked for search in searches.values())
+        wanted = min(max(asked, 1), trials)
+        settings, scores, changes = self._run_trials(searches, wanted, do)
+        while wanted < trials:
+            wanted += 1
+            settings, scores, changes = self._run_trials(searches, wanted, do)
         chosen = {name: self._best(name, settings[name], scores[name]) for name in self.arms}
         tuned = [
             with_settings(cell, chosen[self.name(cell)]["settings"], None) for cell in self.cells
         ]
-        record = {
+        record: TuningRecord = {
             "space": self.tuning.space,
             "trials": self.tuning.trials,
             "sampler": self.tuning.sampler,
             "seeds": self.seeds,
-            "metric": f"validation {self.study.metric}",
+            "metric": f"validation {self.metric}",
             "runs": self.num_runs,
             "chosen": chosen,
         }
-        return tuned, record, planned.plan.drift
+        return tuned, record, changes
 
-    def _scores(
-        self, settings: Mapping[str, Sequence[Mapping[str, Any]]], planned: Planned
-    ) -> dict[str, list[float | None]]:
+    def _run_trials(
+        self, searches: Mapping[str, Search], wanted: int, do: Do
+    ) -> tuple[Settings, Scores, tuple[str, ...]]:
+        """Run the first trials of each arm; return their settings, scores, accepted changes."""
+        settings = {name: search.settings(wanted) for name, search in searches.items()}
+        cells = [
+            with_settings(arm.cell, trial, seed)
+            for arm in self.arms.values()
+            for trial in settings[arm.name]
+            for seed in self.seeds
+        ]
+        planned = make_plan(cells, self.compose)
+        planned.demand_possible()
+        planned = planned.named(f"{self.study_name}{TUNING}")
+        if planned.pending:
+            number = f"{wanted} of {self.tuning.trials}"
+            say(f"tuning: {number} trials for each of {len(self.arms)} variants")
+        planned = do(planned)
+        scores = self._scores(settings, planned)
+        for name, search in searches.items():
+            search.tell(scores[name])
+        return settings, scores, planned.plan.drift
+
+    def _scores(self, settings: Settings, planned: Planned) -> Scores:
         """Return the validation score of each trial, the mean over seeds, by arm."""
         cells = {cell.run_id: cell for cell in planned.plan.cells}
-        scores: dict[str, list[float | None]] = {}
+        scores: Scores = {}
         for arm in self.arms.values():
             scores[arm.name] = []
-            for one in settings[arm.name]:
-                trial = [with_settings(arm.cell, one, seed) for seed in self.seeds]
+            for tuned in settings[arm.name]:
+                trial = [with_settings(arm.cell, tuned, seed) for seed in self.seeds]
                 of_seeds = [
                     self._score(planned.output_dir, cells[planned.run_ids[tuple(cell.overrides)]])
                     for cell in trial
                 ]
-                scores[arm.name].append(None if None in of_seeds else fmean(of_seeds))
+                known = [score for score in of_seeds if score is not None]
+                scores[arm.name].append(fmean(known) if len(known) == len(of_seeds) else None)
         return scores
 
     def _score(self, output_dir: Path, cell: Cell) -> float | None:
         """Return the validation score of a run; the worst if it failed, None without a worst."""
-        folder, metric = RunFolder(output_dir / cell.folder), self.study.metric
-        if folder.finished():
-            return folder.result().metrics.validation[metric]
+        folder = RunFolder(output_dir / cell.folder)
+        result = folder.result() if folder.finished() else None
+        if result is not None:
+            return result.metrics.validation[self.metric]
         if folder.status()["status"] in ("FAILED", "DIVERGED"):
             return self.score.worst
         raise LaunchError(
@@ -219,14 +239,14 @@ class Tuner:
 
     def _best(
         self, name: str, settings: Sequence[Mapping[str, Any]], scores: Sequence[float | None]
-    ) -> dict[str, Any]:
+    ) -> Chosen:
         """Return the best settings of an arm, the first among equals."""
-        ended = [number for number, score in enumerate(scores) if score is not None]
+        ended = {number: score for number, score in enumerate(scores) if score is not None}
         if not ended:
             raise LaunchError(f"no trial of {name} has a score; decoderlab-status says why")
         sign = 1 if self.score.better == "max" else -1
-        best = max(ended, key=lambda number: (sign * scores[number], -number))
-        return {"settings": dict(settings[best]), "score": scores[best], "trial": best}
+        best = max(ended, key=lambda number: (sign * ended[number], -number))
+        return {"settings": dict(settings[best]), "score": ended[best], "trial": best}
 
 
 class Search:
@@ -261,7 +281,7 @@ class Search:
         return [{key: _value(space[key], trial.params[key]) for key in space} for trial in trials]
 
     def tell(self, scores: Sequence[float | None]) -> None:
-        """Record the scores of the first trials; None for one that failed without a worst score."""
+        """Record the scores of the first trials; None for a failed trial without a worst score."""
         from optuna.trial import TrialState
 
         with self.lock:
@@ -279,7 +299,9 @@ def _seeds(given: Any, compose: Composer) -> list[int]:
     """Return the seeds of a list or a range."""
     (override,) = compose.parse([f"seed={as_sweep('study.tuning.seeds', given)}"])
     swept = override.is_sweep_override()
-    texts = list(override.sweep_string_iterator()) if swept else [override.value()]
+    texts = (
+        list(override.sweep_string_iterator()) if swept else [override.get_value_element_as_str()]
+    )
     try:
         return [int(text) for text in texts]
     except (TypeError, ValueError) as error:
@@ -288,7 +310,9 @@ def _seeds(given: Any, compose: Composer) -> list[int]:
         ) from error
 
 
-def _searches(folder: Path, arms: Sequence[Arm], study: Study, score: Score) -> dict[str, Search]:
+def _searches(
+    folder: Path, arms: Sequence[Arm], tuning: Tuning, metric: str, score: Score
+) -> dict[str, Search]:
     """Open the searches of all arms, in one journal on the disk."""
     optuna = _optuna()
     from optuna.storages import JournalStorage
@@ -296,7 +320,6 @@ def _searches(folder: Path, arms: Sequence[Arm], study: Study, score: Score) -> 
 
     folder.mkdir(parents=True, exist_ok=True)
     storage = JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
-    tuning, metric = study.tuning, study.metric
     about = canonical([tuning.space, tuning.sampler, tuning.seeds, metric])
     direction = "maximize" if score.better == "max" else "minimize"
     made, lock = {}, FileLock(folder / ".lock")
@@ -349,7 +372,7 @@ def _distributions(space: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value(values: Any, drawn: Any) -> Any:
-    """Return the value of a setting that was drawn; with four digits, as one would write it."""
+    """Return the value of a setting that was drawn; a number with four digits, as people write."""
     if isinstance(values, list):
         return values[drawn]
     if isinstance(drawn, int) or drawn == 0 or not math.isfinite(drawn):

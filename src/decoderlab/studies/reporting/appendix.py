@@ -25,15 +25,16 @@ def settings_and_equations(analysis: Analysis) -> Section:
     }
     shared = set.intersection(*(set(config.items()) for config in flat.values())) if flat else set()
     for variant in shown_variants(analysis):
-        first = next((row for row in analysis.rows if row.cell.variant == variant), None)
         done = [
-            row for row in analysis.rows if row.cell.variant == variant and row.result is not None
+            (row.cell.task, row.result)
+            for row in analysis.rows
+            if row.cell.variant == variant and row.result is not None
         ]
         own = sorted(set(flat.get(variant, {}).items()) - shared)
         lines = [f"{key}: {value}" for key, value in own] or ["as all others"]
-        if first is not None and done and done[0].result.equations:
-            for part, text in done[0].result.equations.items():
-                lines += ["", f"{part} on {done[0].cell.task}", text]
+        for task, result in done[:1]:
+            for part, text in result.equations.items():
+                lines += ["", f"{part} on {task}", text]
         blocks.append(Listing(variant, "\n".join(lines)))
     if len(flat) > 1:
         lines = [f"{key}: {value}" for key, value in sorted(shared)]

@@ -44,14 +44,14 @@ def build_report(plan: Plan, output_dir: Path) -> Report:
     try:
         # The report shows the settings of one run of each variant.
         firsts = {cell.variant: cell.run_id for cell in reversed(plan.cells)}
-        configs = read_configs(plan_file(output_dir, plan.study.name), firsts.values())
+        configs = read_configs(plan_file(output_dir, plan.name), firsts.values())
     except (OSError, ValueError, KeyError):
         configs = {}  # the settings of the variants are missing from the report then
     analysis = Analysis(plan, rows, configs)
-    folder = output_dir / "studies" / plan.study.name
+    folder = output_dir / "studies" / plan.name
     drawn = pictures(analysis, output_dir)
     parts = sections(analysis, drawn, output_dir)
-    title, question = plan.study.name, plan.study.question
+    title, question = plan.name, plan.study.question
     for picture in drawn:
         file = folder / "figures" / f"{picture.name}.png"
         write_atomic(file, lambda out, png=picture.png: out.write(png))

@@ -36,7 +36,7 @@ def cautions(analysis: Analysis) -> list[Block]:
         f"{variant} on {task}, seed {seed}: {entry.scores[seed]:.3f}, median "
         f"{entry.summary.median:.3f}"
         for (variant, task), entry in analysis.entries.items()
-        for seed in entry.apart
+        for seed in entry.outliers
     ]
     if outlying:
         more = [f"and {len(outlying) - 20} more"] if len(outlying) > 20 else []

@@ -98,7 +98,7 @@ def p_text(p: float, bare: bool = False) -> str:
 
 def verdict_text(comparison: Comparison) -> str:
     """Return the verdict; an inconclusive one with the effect that would have been detected."""
-    if comparison.verdict != "inconclusive":
+    if comparison.verdict != "inconclusive" or comparison.paired is None:
         return comparison.verdict
     if comparison.lost:
         return f"inconclusive ({comparison.lost} seeds lost to failures)"

@@ -29,7 +29,7 @@ from decoderlab.studies.reporting.cell_texts import (
     whole_text,
     wins_text,
 )
-from decoderlab.studies.statistics import ALPHA, EXACT_SEEDS
+from decoderlab.studies.statistics import ALPHA, EXACT_SEEDS, Paired
 
 # Which table: of the report (Markdown, LaTeX, HTML), of a paper (table.tex), in the terminal, or
 # of two studies side by side.
@@ -201,6 +201,24 @@ def explain_verdict(analysis: Analysis) -> str:
     )
 
 
+# Cells of what a row may lack: empty where it lacks it
+
+
+def of_entry(text: Callable[[Entry], str]) -> Callable[[TableRow], str]:
+    """Return a cell that shows something of a row's scores."""
+    return lambda row: "" if row.entry is None else text(row.entry)
+
+
+def of_comparison(text: Callable[[Comparison], str]) -> Callable[[TableRow], str]:
+    """Return a cell that shows something of a row's comparison with the baseline."""
+    return lambda row: "" if row.comparison is None else text(row.comparison)
+
+
+def of_difference(text: Callable[[Paired], str]) -> Callable[[TableRow], str]:
+    """Return a cell that shows something of a row's difference from the baseline, seed by seed."""
+    return of_comparison(lambda each: "" if each.paired is None else text(each.paired))
+
+
 COLUMNS = (
     Column(
         key="variant",
@@ -216,13 +234,13 @@ COLUMNS = (
         key="score",
         heading="{metric} [95 % CI]",
         group="score",
-        text=lambda row: score_text(row.entry),
+        text=of_entry(score_text),
         explanation=explain_score,
         tables=("report", "paper", "terminal"),
         room="narrow",
         # A paper has no room for how many seeds solved the task.
         changes={
-            "paper": {"text": lambda row: mean_text(row.entry)},
+            "paper": {"text": of_entry(mean_text)},
             "terminal": {"heading": "mean [95 % CI]"},
         },
     ),
@@ -230,24 +248,24 @@ COLUMNS = (
         key="n",
         heading="n",
         group="score",
-        text=lambda row: count_text(row.entry),
+        text=of_entry(count_text),
         explanation="n: runs finished of planned.",
         tables=("report", "paper", "terminal"),
         room="narrow",
-        style=lambda row: "red" if row.entry.failed else "",
+        style=of_entry(lambda entry: "red" if entry.failed else ""),
     ),
     Column(
         key="completed",
         heading="completed only",
         group="score",
-        text=lambda row: summary_text(row.entry.completed),
+        text=of_entry(lambda entry: summary_text(entry.completed)),
         shown=has_completed,
     ),
     Column(
         key="difference",
         heading="difference [95 % CI]",
         group="comparison",
-        text=lambda row: difference_text(row.comparison.paired),
+        text=of_comparison(lambda comparison: difference_text(comparison.paired)),
         explanation=lambda analysis: (
             f"difference: to {analysis.baseline}, seed by seed, with its t interval;"
         ),
@@ -258,7 +276,7 @@ COLUMNS = (
         key="p",
         heading="p",
         group="comparison",
-        text=lambda row: p_text(row.comparison.paired.p, bare=True),
+        text=of_difference(lambda difference: p_text(difference.p, bare=True)),
         explanation=f"p: exact sign-flip test (100,000 drawn patterns above {EXACT_SEEDS} seeds),",
         tables=("report", "two_studies"),
     ),
@@ -266,7 +284,7 @@ COLUMNS = (
         key="p_holm",
         heading="p Holm",
         group="comparison",
-        text=lambda row: p_text(row.comparison.p_holm, bare=True),
+        text=of_comparison(lambda comparison: p_text(comparison.p_holm, bare=True)),
         explanation=explain_holm,
         tables=("report", "paper", "terminal", "two_studies"),
         room="medium",
@@ -275,36 +293,39 @@ COLUMNS = (
         key="dz",
         heading="dz",
         group="comparison",
-        text=lambda row: decimal_text(row.comparison.paired.dz, 2),
+        text=of_difference(lambda difference: decimal_text(difference.dz, 2)),
         explanation="dz: mean over standard deviation of the differences;",
     ),
     Column(
         key="p_better",
         heading="P(better) [95 % CI]",
         group="comparison",
-        text=lambda row: wins_text(row.comparison.paired),
+        text=of_difference(wins_text),
         explanation="P(better): share of seeds, ties half, with Wilson's interval.",
     ),
     Column(
         key="verdict",
         heading="verdict",
         group="verdict",
-        text=lambda row: verdict_text(row.comparison),
+        text=of_comparison(verdict_text),
         explanation=explain_verdict,
         tables=("report", "paper", "terminal", "two_studies"),
         room="medium",
-        style=lambda row: VERDICT_STYLES.get(row.comparison.verdict, "") if row.comparison else "",
+        style=of_comparison(lambda comparison: VERDICT_STYLES.get(comparison.verdict, "")),
         # The reasons of an inconclusive verdict are in the report.
         changes={
-            "paper": {"text": lambda row: row.comparison.verdict, "align": "left"},
-            "terminal": {"text": lambda row: row.comparison.verdict},
+            "paper": {
+                "text": of_comparison(lambda comparison: comparison.verdict),
+                "align": "left",
+            },
+            "terminal": {"text": of_comparison(lambda comparison: comparison.verdict)},
         },
     ),
     Column(
         key="crossed",
         heading="over seeds and examples",
         group="comparison",
-        text=lambda row: interval_text(row.comparison.crossed),
+        text=of_comparison(lambda comparison: interval_text(comparison.crossed)),
         explanation=explain_crossed,
         shown=has_crossed,
     ),
@@ -312,7 +333,7 @@ COLUMNS = (
         key="p_models",
         heading="p of the two models",
         group="comparison",
-        text=lambda row: p_text(row.comparison.p_models, bare=True),
+        text=of_comparison(lambda comparison: p_text(comparison.p_models, bare=True)),
         explanation=(
             "p of the two models: McNemar's exact test; it speaks of these two trained models, "
             "not of the methods."
@@ -323,14 +344,14 @@ COLUMNS = (
         key="parameters",
         heading="parameters",
         group="cost",
-        text=lambda row: whole_text(row.entry.parameters, "varies"),
+        text=of_entry(lambda entry: whole_text(entry.parameters, "varies")),
         tables=("report", "terminal"),
     ),
     Column(
         key="operations",
         heading="operations",
         group="cost",
-        text=lambda row: whole_text(row.entry.flops, "varies"),
+        text=of_entry(lambda entry: whole_text(entry.flops, "varies")),
         explanation=("operations: floating-point operations of one forward pass, per example."),
         tables=("report", "terminal"),
     ),
@@ -338,13 +359,13 @@ COLUMNS = (
         key="updates",
         heading="updates",
         group="cost",
-        text=lambda row: whole_text(row.entry.steps, "by time"),
+        text=of_entry(lambda entry: whole_text(entry.steps, "by time")),
     ),
     Column(
         key="seconds",
         heading="seconds",
         group="cost",
-        text=lambda row: decimal_text(row.entry.seconds, 1),
+        text=of_entry(lambda entry: decimal_text(entry.seconds, 1)),
         explanation="seconds: mean training time of a run.",
         tables=("report", "terminal"),
     ),

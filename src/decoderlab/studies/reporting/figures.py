@@ -68,8 +68,10 @@ def pictures(analysis: Analysis, output_dir: Path) -> list[Picture]:
     drawings = [*_of_scores(panels), *_of_curves(panels), *_of_models(panels)]
     made = []
     # A token or a name such as $x$ is no formula.
-    looks = {"font.size": 9, "axes.titlesize": 9, "text.parse_math": False}
-    with matplotlib.rc_context(looks), warnings.catch_warnings():
+    with (
+        matplotlib.rc_context({"font.size": 9, "axes.titlesize": 9, "text.parse_math": False}),
+        warnings.catch_warnings(),
+    ):
         # Scripts that matplotlib's own font lacks are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         for name, title, caption, draw in drawings:

@@ -23,7 +23,7 @@ def provenance(analysis: Analysis, output_dir: Path) -> list[str]:
     plan, rows = analysis.plan, analysis.rows
     results = [row.result for row in rows if row.result is not None]
     seeds = sorted({row.cell.seed for row in rows})
-    name = plan.study.name
+    name = plan.name
     lines = [
         f"protocol {PROTOCOL}; {len(rows)} runs planned, {len(results)} finished; seeds "
         f"{_ranges(seeds)}",
@@ -67,7 +67,7 @@ def _data(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _measurement(results: Sequence[Mapping[str, Any]]) -> list[str]:
+def _measurement(results: Sequence[RunResult]) -> list[str]:
     """Return the signatures of the runs and of their metrics."""
     signatures = sorted({result.signature for result in results})
     return [
@@ -161,7 +161,7 @@ def _tuning_seconds(plan: Plan, output_dir: Path) -> float:
     if plan.tuning is None:
         return 0.0
     try:
-        tuning = read_plan(output_dir, f"{plan.study.name}/tuning")
+        tuning = read_plan(output_dir, f"{plan.name}/tuning")
     except ConfigError:
         return 0.0
     return sum(row.seconds for row in read_rows(tuning, output_dir))

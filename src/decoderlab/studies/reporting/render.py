@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -32,8 +32,22 @@ LATEX_SPECIAL = {
     "–": "--",
     "·": r"\textperiodcentered{}",
 }
+
+
+class Delimiters(TypedDict, total=False):
+    """What stands around the blocks, variables and comments of a template."""
+
+    block_start_string: str
+    block_end_string: str
+    variable_start_string: str
+    variable_end_string: str
+    comment_start_string: str
+    comment_end_string: str
+
+
+JINJA_DELIMITERS: Delimiters = {}
 # Braces and percent signs have a meaning in LaTeX.
-LATEX_DELIMITERS = {
+LATEX_DELIMITERS: Delimiters = {
     "block_start_string": "<%",
     "block_end_string": "%>",
     "variable_start_string": "<<",
@@ -108,14 +122,18 @@ def _latex_character(character: str) -> str:
 
 
 def _latex_template(name: str) -> Any:
-    environment = _environment(latex_text, **LATEX_DELIMITERS)
+    environment = _environment(latex_text, LATEX_DELIMITERS)
     environment.globals["wide_columns"] = WIDE
     # A bracket at the beginning of a line would be taken for an argument of the break before.
     environment.filters["cell"] = lambda text: Markup(latex_text(text).replace("[", "{[}"))
     return environment.get_template(name)
 
 
-def _environment(escape: Callable[[str], str], **settings: Any) -> Environment:
+def _environment(
+    escape: Callable[[str], str],
+    delimiters: Delimiters = JINJA_DELIMITERS,
+    keep_trailing_newline: bool = True,
+) -> Environment:
     """Return an environment in which whatever a template puts in is escaped, once.
 
     Templates are marked as safe themselves, and so is what a macro or the filter `safe` returns.
@@ -129,5 +147,8 @@ def _environment(escape: Callable[[str], str], **settings: Any) -> Environment:
         autoescape=True,
         finalize=escaped,
         undefined=StrictUndefined,
-        **{"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True} | settings,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=keep_trailing_newline,
+        **delimiters,
     )

@@ -16,15 +16,19 @@ from filelock import FileLock
 from google.protobuf import text_format
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+
+# protoc writes this module without its classes, which are made when it is imported.
+from tensorboard.plugins.projector.projector_config_pb2 import (
+    ProjectorConfig,  # pyright: ignore[reportAttributeAccessIssue]
+)
 from torch.utils.tensorboard import SummaryWriter
 
 from decoderlab.common.progress import track
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.records.tensorboard import add_samples, add_session
 from decoderlab.studies.analysis.curves import Curve, learning_curve
-from decoderlab.studies.analysis.results import Row
 from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.design.plan_file import Cell
 from decoderlab.studies.reporting.appendix import samples
 from decoderlab.studies.reporting.variant_styles import shown_variants
 from decoderlab.training import probes
@@ -47,7 +51,7 @@ def write_board(analysis: Analysis, output_dir: Path) -> Path:
     Returns:
         The folder to give to `tensorboard --logdir`.
     """
-    folder = output_dir / "studies" / analysis.plan.study.name / "tensorboard"
+    folder = output_dir / "studies" / analysis.plan.name / "tensorboard"
     folder.parent.mkdir(parents=True, exist_ok=True)
     new, old = (folder.with_name(f".tensorboard.{word}") for word in ("new", "old"))
     with FileLock(folder.with_name(".tensorboard.lock")):
@@ -84,19 +88,19 @@ def _write(analysis: Analysis, output_dir: Path, folder: Path) -> None:
 
 
 def _write_runs(analysis: Analysis, output_dir: Path, folder: Path, shown: set[str]) -> None:
-    done = [row for row in analysis.rows if row.result is not None]
-    firsts = {(row.cell.variant, row.cell.task): row for row in reversed(done)}
-    examples = {row.cell.run_id for (variant, _), row in firsts.items() if variant in shown}
+    done = [(row.cell, row.result) for row in analysis.rows if row.result is not None]
+    firsts = {(cell.variant, cell.task): cell.run_id for cell, _ in reversed(done)}
+    examples = {run_id for (variant, _), run_id in firsts.items() if variant in shown}
     projector = ProjectorConfig()
-    runs = list(zip(done, _hyperparameters(done), strict=True))
-    for row, hyperparameters in track(runs, "writing the runs"):
-        name = Path(_safe(row.cell.task), _safe(row.cell.variant))
-        with SummaryWriter(str(folder / name / f"seed {row.cell.seed}")) as writer:
-            scores = row.result.metrics.test.items()
+    runs = list(zip(done, _hyperparameters([cell for cell, _ in done]), strict=True))
+    for (cell, result), hyperparameters in track(runs, "writing the runs"):
+        name = Path(_safe(cell.task), _safe(cell.variant))
+        with SummaryWriter(str(folder / name / f"seed {cell.seed}")) as writer:
+            scores = result.metrics.test.items()
             metrics = {f"test/{metric}": value for metric, value in scores}
-            add_session(writer, hyperparameters, metrics | {"parameters": row.cell.parameters})
-            if row.cell.run_id in examples:
-                run = RunFolder(output_dir / row.cell.folder)
+            add_session(writer, hyperparameters, metrics | {"parameters": cell.parameters})
+            if cell.run_id in examples:
+                run = RunFolder(output_dir / cell.folder)
                 arrays = probes.read(run.probes)
                 _add_attention(writer, name.parts[0], arrays)
                 add_samples(writer, f"{name.parts[0]}/predictions", samples(run, NUM_SAMPLES))
@@ -106,19 +110,19 @@ def _write_runs(analysis: Analysis, output_dir: Path, folder: Path, shown: set[s
         (folder / "projector_config.pbtxt").write_text(config, encoding="utf-8")
 
 
-def _hyperparameters(rows: Sequence[Row]) -> list[dict[str, str | float]]:
+def _hyperparameters(cells: Sequence[Cell]) -> list[dict[str, str | float]]:
     """Return what was varied, by run; numbers as such if all values of a factor are numbers."""
     values: dict[str, list[str]] = {}
-    for row in rows:
-        for name, value in row.cell.factors.items():
+    for cell in cells:
+        for name, value in cell.factors.items():
             values.setdefault(name, []).append(value)
     numbers = {name for name, some in values.items() if all(map(_is_number, some))}
     hyperparameters: list[dict[str, str | float]] = []
-    for row in rows:
-        factors = row.cell.factors.items()
+    for cell in cells:
+        factors = cell.factors.items()
         typed = {name: float(value) if name in numbers else value for name, value in factors}
         hyperparameters.append(
-            typed | {name: getattr(row.cell, name) for name in ("variant", "task", "seed")}
+            typed | {"variant": cell.variant, "task": cell.task, "seed": cell.seed}
         )
     return hyperparameters
 
@@ -136,8 +140,8 @@ def _add_attention(writer: SummaryWriter, task: str, arrays: dict[str, np.ndarra
         source, target = (
             json.loads(str(arrays[f"attention_{side}"][index])) for side in ("source", "target")
         )
-        size = [min(1.2 + 0.3 * len(tokens), MAX_INCHES) for tokens in (source, target)]
-        figure = Figure(figsize=size, layout="constrained")
+        width, height = (min(1.2 + 0.3 * len(side), MAX_INCHES) for side in (source, target))
+        figure = Figure(figsize=(width, height), layout="constrained")
         axis = figure.subplots()
         weights = weights[: len(target), : len(source)].astype(float)
         axis.imshow(weights, cmap="Greys", vmin=0, vmax=1, aspect="auto")

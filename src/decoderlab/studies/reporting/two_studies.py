@@ -90,7 +90,7 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, Pa
 
 
 def _common_metric(plans: Mapping[str, Plan]) -> str:
-    (first, metric), (second, other) = ((name, plan.study.metric) for name, plan in plans.items())
+    (first, metric), (second, other) = ((name, plan.metric) for name, plan in plans.items())
     if metric != other:
         raise ConfigError(
             f"{first} is about {metric}, {second} about {other}; studies are compared by one metric"
