@@ -97,11 +97,12 @@ def _start_with(launcher: Any, jobs: Sequence[Job], plan: Path) -> None:
         "plan": str(plan.absolute()),
         "cwd": os.getcwd(),
         "config_dir": process.user_config_dir,
-        "code": jobs[0].code,
         "launched": jobs[0].launched,
     }
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers unasked
-    overrides = [[f"+cell={as_value({'run_id': job.cell.run_id} | shared)}"] for job in jobs]
+    # Runs of other classes depend on other code: each has a digest of its own.
+    own = [{"run_id": job.cell.run_id, "code": job.code} for job in jobs]
+    overrides = [[f"+cell={as_value(reference | shared)}"] for reference in own]
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         returns = launcher.launch(overrides, initial_job_idx=0)
