@@ -141,7 +141,10 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Where and how a run is carried out; none of it changes a result on the CPU.
+    """Where and how a run is carried out; none of it is part of what names the run.
+
+    On one machine nothing here changes a result but `threads`: more of them add up numbers in
+    another order, which changes the last bits. A report says where the threads of its runs differ.
 
     Args:
         output_dir: the folder of all runs and studies.

@@ -127,6 +127,10 @@ class FeedforwardDecoder(nn.Module):
             previous = self.feedback.inputs(previous)
         return self._advance(previous, self.start(encoded))[0]
 
+    def at_step(self, step: int, seed: int) -> None:
+        """Say how many updates are done; `seed` is that of what the feedback draws."""
+        self.feedback.at_step(step, seed)
+
     def start(self, encoded: Encoded) -> FeedforwardState:
         """Return the state before the first target position."""
         return FeedforwardState(encoded.summary, 0)
