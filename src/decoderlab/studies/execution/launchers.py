@@ -100,10 +100,7 @@ def _start_with(launcher: Any, jobs: Sequence[Job], plan: Path) -> None:
         "launched": jobs[0].launched,
     }
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers unasked
-<<<<<<< HEAD
-=======
     # Runs of other classes depend on other code: each has a digest of its own.
->>>>>>> types2
     own = [{"run_id": job.cell.run_id, "code": job.code} for job in jobs]
     overrides = [[f"+cell={as_value(reference | shared)}"] for reference in own]
     before = signal.signal(signal.SIGTERM, _interrupt)
