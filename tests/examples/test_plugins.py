@@ -37,11 +37,13 @@ KINDS = {
     "head",
     "logger",
     "metric",
+    "objective",
+    "schedule",
     "score",
     "task",
 }
-# Kinds that are part of neither an encoder nor a decoder, which is what the battery checks.
-BESIDE = {"callback", "logger", "metric", "task"}
+# Kinds that have no battery.
+BESIDE = {"callback", "logger", "objective", "schedule", "task"}
 NARROW = SMALL | {"hidden_size": 8, "embedding_size": 8}
 
 
@@ -71,9 +73,9 @@ def command_of(folder: Path) -> list[str]:
     return settings
 
 
-def in_networks(settings: list[str]) -> list[str]:
-    """Return the settings of encoder and decoder."""
-    return [one for one in settings if re.match(r"\+?(encoder|decoder)\W", one)]
+def checked(settings: list[str]) -> list[str]:
+    """Return the settings that decoderlab-check has batteries for, those of parts among them."""
+    return [one for one in settings if re.match(r"\+?(encoder|decoder|metric)\W", one)]
 
 
 def sizes(folder: Path, settings: list[str], monkeypatch) -> list[str]:
@@ -115,8 +117,8 @@ def test_a_yaml_says_what_it_is_and_how_it_is_run(path):
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_it_passes_the_battery(folder, monkeypatch, capsys):
-    settings = in_networks(command_of(folder))
-    named = {one.partition("=")[0] for one in settings} & {"encoder", "decoder"}
+    settings = checked(command_of(folder))
+    named = {name for one in settings if "." not in (name := one.partition("=")[0]).split("@")[0]}
     assert bool(named) == (folder.name not in BESIDE)
     if named:
         given = [*settings, *sizes(folder, settings, monkeypatch)]

@@ -56,7 +56,7 @@ def test_the_focal_objective_trains_and_the_measured_loss_stays_the_likelihood(
     assert zero.path.name != focal.path.name, "another objective is another run"
     with pytest.raises(ValueError, match="trust"):
         load_run(focal.path)
-    model = load_run(focal.path, trust=True).model
+    model = load_run(focal.path, trust=True).module
     assert type(model.objective).__name__ == "Focal"
     arguments = given("objective", "focal", "training.objective.focus=-1")
     assert in_process(monkeypatch, *tiny_arguments(tmp_path, *arguments)) == 2
