@@ -9,7 +9,7 @@ import sys
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from decoderlab.common import require
 from decoderlab.common.folders import conf_dir
@@ -95,10 +95,10 @@ def _explain_key(key: str) -> str:
             f"{parent} is given as a bare value too, which has no {name}; give each of its "
             f"settings by itself: {parent}.{names[0]}=... {key}=..."
         )
-    elsewhere = [f"{group}.{key}" for group in config if _has(config[group], key)] if names else []
+    elsewhere = [f"{group}.{key}" for group in config if _has(config, group, key)] if names else []
     if elsewhere:
         return f"{key} is not a setting by itself; write {' or '.join(elsewhere)}"
-    if inner := [f"{parent}.{part}.{name}" for part in names if parent and _has(node[part], name)]:
+    if inner := [f"{parent}.{part}.{name}" for part in names if parent and _has(node, part, name)]:
         return f"{key} is not a setting by itself; write {' or '.join(inner)}"
     text = f"{key} is not a setting"
     if names:
@@ -106,5 +106,9 @@ def _explain_key(key: str) -> str:
     return f"{text}.{require.did_you_mean(name, names)}"
 
 
-def _has(group: object, name: str) -> bool:
-    return isinstance(group, DictConfig) and name in group
+def _has(config: DictConfig, group: str, name: str) -> bool:
+    """Whether a group of settings has one of that name."""
+    if OmegaConf.is_missing(config, group):
+        return False
+    settings = config[group]
+    return isinstance(settings, DictConfig) and name in settings
