@@ -29,11 +29,12 @@ What the checks need to know of a decoder beyond the contract it may declare, as
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
-from decoderlab.contract import EncoderShape, Space, TokenSpace, ValueSpace
+from decoderlab.contract import Encoder, EncoderShape, Space, TokenSpace, ValueSpace
+from decoderlab.testing.checked_modules import of_decoders, of_encoders
 from decoderlab.testing.decoder_checks import DECODER_CHECKS
 from decoderlab.testing.encoder_checks import ENCODER_CHECKS
 from decoderlab.testing.outcomes import (
@@ -135,10 +136,12 @@ def decoder_failures(
     **settings: Any,
 ) -> list[Failure]:
     """Return the checks that a decoder class fails; see `check_decoder`."""
-    shape = encoder_shape or (ENCODER_SHAPE if encoder is None else encoder.shape)
+    shape = encoder_shape or (ENCODER_SHAPE if encoder is None else cast("Encoder", encoder).shape)
     space, source_space = target_space or TokenSpace(9), source_space or TokenSpace(11)
     spaces = {"target_space": space, "encoder_shape": shape}
-    subject = DecoderSubject(make, spaces, settings, space, shape, encoder, source_space)
+    subject = DecoderSubject(
+        of_decoders(make), spaces, settings, space, shape, encoder, source_space
+    )
     return failures_of(DECODER_CHECKS, subject)
 
 
@@ -147,5 +150,5 @@ def encoder_failures(
 ) -> list[Failure]:
     """Return the checks that an encoder class fails; see `check_encoder`."""
     space = source_space or TokenSpace(11)
-    subject = EncoderSubject(make, {"source_space": space}, settings, space)
+    subject = EncoderSubject(of_encoders(make), {"source_space": space}, settings, space)
     return failures_of(ENCODER_CHECKS, subject)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from decoderlab.common.choices import Choice
 from decoderlab.contract import Encoded, EncoderShape, State
 from decoderlab.decoders.bridges import Bridge
 from decoderlab.testing.differences import (
@@ -20,7 +21,8 @@ from decoderlab.testing.differences import (
     check_gradients,
     check_saving,
     gap_between,
-    scalar,
+    gradient_of,
+    scalar_of_all,
     seeded,
     unchanged,
 )
@@ -39,23 +41,41 @@ from decoderlab.testing.initial_weights import (
 )
 from decoderlab.testing.part_subjects import PartSubject, refuse_spare, trained
 from decoderlab.testing.subjects import (
-    DecoderSubject,
     it_is_built_without_computing,
+    random_encoding,
     unknown_settings_are_refused,
 )
 
 HIDDEN_SIZE = 6
 # Encoders by what they offer. Widths differ where that is taken; a bridge that copies wants equal.
-WIDE, EQUAL = {"memory_size": 5, "summary_size": 7}, {"memory_size": 6, "summary_size": 6}
-STATES: dict[str, dict[str, Any]] = {
-    "an LSTM's state": {"state_num_layers": 1, "has_cell": True},
-    "a state of two layers": {"state_num_layers": 2},
-    "a state with more than hidden and cell": {
-        "state_num_layers": 1,
-        "has_cell": True,
-        "further_shapes": ((2, 3),),
-    },
-    "no state": {},
+WIDE, EQUAL = EncoderShape(5, 7, 8), EncoderShape(6, 6, 6)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a state consists of; see `EncoderShape`."""
+
+    num_layers: int = 0
+    has_cell: bool = False
+    further_shapes: tuple[tuple[int, ...], ...] = ()
+
+    def of_width(self, widths: EncoderShape) -> EncoderShape:
+        """Return the shape of an encoder with such a state, of these widths."""
+        return EncoderShape(
+            widths.memory_size,
+            widths.summary_size,
+            widths.state_size if self.num_layers else None,
+            self.num_layers,
+            self.has_cell,
+            self.further_shapes,
+        )
+
+
+STATES = {
+    "an LSTM's state": Parts(1, has_cell=True),
+    "a state of two layers": Parts(2),
+    "a state with more than hidden and cell": Parts(1, True, ((2, 3),)),
+    "no state": Parts(),
 }
 
 
@@ -64,18 +84,18 @@ class Case:
     """A bridge between an encoder and a decoder, and what both are."""
 
     name: str
-    subject: PartSubject
+    subject: PartSubject[Bridge]
     shape: EncoderShape
     num_layers: int
     has_cell: bool
 
     def encoded(self, seed: int = 1) -> Encoded:
         """Return encodings of three sources, all of whose parts want a gradient."""
-        return DecoderSubject(self.subject.make, {}, {}, None, self.shape).encoded(seed=seed)
+        return random_encoding(self.shape, seed=seed)
 
 
 @dataclass(frozen=True)
-class BridgeSubject(PartSubject):
+class BridgeSubject(PartSubject[Bridge]):
     """A bridge class, and all that it can stand between: `cases`."""
 
     cases: tuple[Case, ...] = ()
@@ -85,9 +105,8 @@ class BridgeSubject(PartSubject):
         """Return the subject; what its constructor refuses by a ValueError is left out."""
         cases, refusal = [], ""
         for (name, state), num_layers, has_cell in _every_case():
-            for widths, state_size in ((WIDE, 8), (EQUAL, 6)):
-                sizes = widths | ({"state_size": state_size} if state else {}) | state
-                shape = EncoderShape(**sizes)
+            for widths in (WIDE, EQUAL):
+                shape = state.of_width(widths)
                 known = {
                     "encoder_shape": shape,
                     "hidden_size": HIDDEN_SIZE,
@@ -109,7 +128,7 @@ class BridgeSubject(PartSubject):
         return cls(first.make, first.spaces, first.settings, tuple(cases))
 
 
-def _every_case() -> Iterator[tuple[tuple[str, dict[str, Any]], int, bool]]:
+def _every_case() -> Iterator[tuple[tuple[str, Parts], int, bool]]:
     for state in STATES.items():
         for num_layers in (1, 2, 3):
             for has_cell in (True, False):
@@ -147,14 +166,14 @@ def it_reads_what_it_says(subject: BridgeSubject) -> None:
     """Gradient reaches exactly what `reads` names: state, summary, memory, its first position."""
     for case in subject.cases:
         bridge, encoded = case.subject.build(), case.encoded()
-        loss = sum(scalar(part) for part in parts_of(bridge(encoded)))
+        loss = scalar_of_all(parts_of(bridge(encoded)))
         if loss.requires_grad:
             loss.backward()
         names = {"state": any(map(carries, parts_of(encoded.state)))}
         names |= {"summary": carries(encoded.summary), "memory": carries(encoded.memory)}
         reached = [name for name, there in names.items() if there]
         if bridge.reads == "first position" and names["memory"]:
-            later = encoded.memory.grad[:, 1:]
+            later = gradient_of(encoded.memory)[:, 1:]
             reached = ["first position" if one == "memory" else one for one in reached]
             if later.any():
                 raise Seen(f"{case.name}, it reads the memory behind its first position")
@@ -170,7 +189,7 @@ def it_needs_its_route_exactly_if_it_carries_the_encoding(subject: BridgeSubject
     """`needs_route` is True for what reads the whole source, so that the route can be off."""
     for case in subject.cases:
         bridge = case.subject.build()
-        needs = case.subject.make.needs_route(case.subject.settings)
+        needs = Choice(case.subject.make).stated("needs_route")(case.subject.settings)
         carrying = bridge.reads not in (None, "first position")
         if needs != carrying:
             raise Seen(f"{case.name}, it reads {bridge.reads}, but needs_route is {needs}")
@@ -241,7 +260,7 @@ def every_weight_of_the_bridge_gets_a_finite_gradient(subject: BridgeSubject) ->
     """No trained parameter is without effect, whatever the layers."""
     for case in subject.cases:
         bridge = case.subject.build()
-        loss = sum(scalar(part) for part in parts_of(bridge(case.encoded())))
+        loss = scalar_of_all(parts_of(bridge(case.encoded())))
         if loss.requires_grad:
             loss.backward()
         try:

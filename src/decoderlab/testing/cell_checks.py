@@ -6,18 +6,19 @@ import functools
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from decoderlab.contract import State
 from decoderlab.layers.cells import Cell, takes
 from decoderlab.layers.recurrent_stack import RecurrentLayers
+from decoderlab.testing.checked_modules import CellModule
 from decoderlab.testing.differences import (
     Seen,
     check_derivatives,
     check_gradients,
     check_saving,
     gap_between,
-    scalar,
+    scalar_of_all,
 )
 from decoderlab.testing.encodings import parts_of
 from decoderlab.testing.subjects import Subject
@@ -29,10 +30,10 @@ LENGTHS = torch.tensor([3, 5, 1])
 
 
 @dataclass(frozen=True)
-class CellSubject(Subject):
+class CellSubject(Subject[CellModule]):
     """A cell class: `build` gives a cell, `stack` layers of it in one or both directions."""
 
-    def stack(self, *, num_layers: int = 1, bidirectional: bool = False) -> nn.Module:
+    def stack(self, *, num_layers: int = 1, bidirectional: bool = False) -> RecurrentLayers:
         """Return layers of the cell, in evaluation mode; the same weights each time."""
         summary_size = SUMMARY_SIZE if takes(self.make, "summary_size") else 0
         sizes = {"num_layers": num_layers, "bidirectional": bidirectional}
@@ -51,7 +52,7 @@ class CellSubject(Subject):
             _normal(len(LENGTHS), *shape, seed=seed + number) for number, shape in enumerate(shapes)
         ]
         if not cell.has_cell:
-            parts.insert(1, None)
+            return State(parts[0], None, tuple(parts[1:]))
         return State(parts[0], parts[1], tuple(parts[2:]))
 
 
@@ -149,7 +150,7 @@ def every_weight_of_the_cell_gets_a_finite_gradient(subject: CellSubject) -> Non
     """No trained parameter is without effect, in either direction."""
     layers = subject.stack(bidirectional=True)
     outputs, last = layers(subject.inputs())
-    (scalar(outputs) + sum(scalar(part) for part in parts_of(last))).backward()
+    scalar_of_all([outputs, *parts_of(last)]).backward()
     without = check_gradients(layers)
     if without:
         raise Seen(f"{without[0]} gets no gradient; leave it out, or freeze it")
@@ -188,7 +189,7 @@ def the_cell_saved_and_loaded_is_the_same(subject: CellSubject) -> None:
     """A state dict holds all there is."""
     inputs = subject.inputs()
 
-    def outputs(cell: Cell) -> list[Tensor]:
+    def outputs(cell: CellModule) -> list[Tensor]:
         return parts_of(cell.eval().advance(cell.project(inputs)[:, 0], subject.state(cell)))
 
     with torch.no_grad():

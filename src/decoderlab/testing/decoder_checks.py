@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from decoderlab.testing.checked_modules import DecoderModule
 from decoderlab.testing.differences import (
     Seen,
     Skipped,
@@ -89,7 +90,7 @@ def _telling_steps(declared: Any) -> tuple[int, int | None]:
     return middle, other
 
 
-def _coins(subject: DecoderSubject, decoder: nn.Module, step: int, seed: int) -> Tensor:
+def _coins(subject: DecoderSubject, decoder: DecoderModule, step: int, seed: int) -> Tensor:
     """Return (B, T - 1) bool: where another target before a position changes its output."""
     num_rows, num_steps = 300, 12
     encoded = subject.encoded(lengths=(4,) * num_rows)

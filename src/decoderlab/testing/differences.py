@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from decoderlab.contract import Encoded
+from decoderlab.testing.checked_modules import DropsOut, SomeModule
 from decoderlab.testing.encodings import floats
 
 TINY = 1e-10
@@ -49,25 +50,33 @@ def scalar(values: Tensor) -> Tensor:
     return (values.square() * weights).sum() + (values * weights.flip(-1)).sum()
 
 
-def dense(gradient: Tensor | None) -> Tensor | None:
+def scalar_of_all(parts: Iterable[Tensor]) -> Tensor:
+    """Return a number that depends on every value of several tensors."""
+    return sum((scalar(part) for part in parts), torch.zeros(()))
+
+
+def dense(gradient: Tensor) -> Tensor:
     """Return a gradient as an ordinary tensor: that of a sparse embedding is none."""
-    return gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient
+    return gradient.to_dense() if gradient.is_sparse else gradient
+
+
+def gradient_of(leaf: Tensor) -> Tensor:
+    """Return the gradient that reached a leaf: zeros where none did."""
+    return torch.zeros_like(leaf) if leaf.grad is None else dense(leaf.grad)
 
 
 def carries(leaf: Tensor) -> bool:
     """Whether any gradient reached a leaf."""
-    gradient = dense(leaf.grad)
-    return gradient is not None and bool(gradient.abs().sum() > 0)
+    return bool(gradient_of(leaf).abs().sum() > 0)
 
 
 def check_gradients(module: nn.Module) -> list[str]:
     """Return the trained parameters without a gradient; raise Seen for one that is not finite."""
     without = []
     for name, parameter in module.named_parameters():
-        gradient = dense(parameter.grad)
         if not parameter.requires_grad:
             continue
-        if gradient is not None and not gradient.isfinite().all():
+        if not gradient_of(parameter).isfinite().all():
             raise Seen(f"the gradient of {name} is not finite")
         if not carries(parameter):
             without.append(name)
@@ -136,7 +145,7 @@ def _derivative_is_wrong(
 
 
 def check_saving(
-    build: Callable[[int], nn.Module], outputs: Callable[[nn.Module], Sequence[Tensor]]
+    build: Callable[[int], SomeModule], outputs: Callable[[SomeModule], Sequence[Tensor]]
 ) -> None:
     """Raise Seen if a module with the saved weights of another gives something else.
 
@@ -160,7 +169,7 @@ def check_saving(
 
 
 def check_following(
-    build: Callable[[int], nn.Module], outputs: Callable[[nn.Module], Sequence[Tensor]]
+    build: Callable[[int], SomeModule], outputs: Callable[[SomeModule], Sequence[Tensor]]
 ) -> None:
     """Raise Seen unless new weights have all the effect that they have in a new module."""
     module, fresh = build(0), build(1)
@@ -177,25 +186,28 @@ def check_following(
         raise Seen("after the weights have changed, outputs are not those of the new weights")
 
 
-def without_dropout(module: nn.Module) -> nn.Module:
+def without_dropout(module: SomeModule) -> SomeModule:
     """Return the module with torch's own dropout off."""
     for part in module.modules():
         if isinstance(part, nn.modules.dropout._DropoutNd):
             part.p = 0.0
-        elif isinstance(getattr(part, "dropout", None), float):
+        elif isinstance(part, DropsOut) and isinstance(part.dropout, float):
             part.dropout = 0.0
     return module
 
 
-def seeded(module: nn.Module, step: int = 1, seed: int = 7, noise: int | None = None) -> nn.Module:
+def seeded(
+    module: SomeModule, step: int = 1, seed: int = 7, noise: int | None = None
+) -> SomeModule:
     """Return the module as it is before the update after `step` others, its randomness seeded.
 
     With the same inputs, two calls then drop out the same. `noise` is the seed of torch's own
     generator, if that shall be another one.
     """
     torch.manual_seed(seed if noise is None else noise)
-    if hasattr(module, "at_step"):
-        module.at_step(step, seed=seed)
+    at_step = getattr(module, "at_step", None)
+    if at_step is not None:
+        at_step(step, seed=seed)
     return module
 
 
@@ -254,7 +266,7 @@ class SteadyNoise(TorchDispatchMode):
 
 
 def check_randomness(
-    module: nn.Module, outputs: Callable[[nn.Module], Sequence[Tensor]], sizes: tuple[int, ...]
+    module: SomeModule, outputs: Callable[[SomeModule], Sequence[Tensor]], sizes: tuple[int, ...]
 ) -> None:
     """Raise Seen for draws in evaluation, or coins in training that no seed was given for."""
     module.eval()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from decoderlab.contract import Encoded
+from decoderlab.testing.checked_modules import EncoderModule
 from decoderlab.testing.differences import (
     TINY,
     Seen,
@@ -16,7 +17,7 @@ from decoderlab.testing.differences import (
     check_randomness,
     check_saving,
     encoded_gap,
-    scalar,
+    scalar_of_all,
     seeded,
     unchanged,
 )
@@ -57,7 +58,7 @@ def it_returns_the_sizes_that_it_states(subject: EncoderSubject) -> None:
         _check_state(encoder, encoded, num_rows)
 
 
-def _check_state(encoder: nn.Module, encoded: Encoded, num_rows: int) -> None:
+def _check_state(encoder: EncoderModule, encoded: Encoded, num_rows: int) -> None:
     shape = encoder.shape
     if (encoded.state is None) != (shape.state_size is None):
         raise Seen(f"state is {encoded.state}, but the stated state_size is {shape.state_size}")
@@ -246,7 +247,7 @@ def every_weight_of_the_encoder_gets_a_finite_gradient(subject: EncoderSubject) 
     encoder = subject.build()
     for lengths in (subject.lengths, subject.many_lengths):
         encoded = subject.run(encoder, lengths=lengths)
-        sum(scalar(part) for part in floats(encoded) if part.requires_grad).backward()
+        scalar_of_all(part for part in floats(encoded) if part.requires_grad).backward()
         without = check_gradients(encoder)
         if not without:
             return
@@ -271,7 +272,7 @@ def the_encoders_gradients_are_right(subject: EncoderSubject) -> None:
 def the_encoder_saved_and_loaded_is_the_same(subject: EncoderSubject) -> None:
     """A state dict holds all there is."""
 
-    def outputs(encoder: nn.Module) -> tuple[Tensor, ...]:
+    def outputs(encoder: EncoderModule) -> tuple[Tensor, ...]:
         evaluation = floats(subject.run(encoder.eval()))
         return evaluation + floats(subject.run(seeded(encoder.train())))
 
@@ -290,7 +291,7 @@ def all_that_is_random_in_the_encoder_is_declared(subject: EncoderSubject) -> No
     lengths = torch.tensor([7, 3, 5, 1] * 3 + [7])
     lengths = lengths if subject.is_padded else torch.ones_like(lengths)
 
-    def outputs(encoder: nn.Module) -> tuple[Tensor, ...]:
+    def outputs(encoder: EncoderModule) -> tuple[Tensor, ...]:
         return floats(subject.run(encoder, lengths=lengths))
 
     with torch.no_grad():

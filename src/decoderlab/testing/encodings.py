@@ -26,7 +26,7 @@ def transformed(encoded: Encoded, change: Callable[..., Any], *others: Encoded) 
         axis = 1 if isinstance(value, State) else axis
         if isinstance(value, tuple | list):
             parts = [walk(axis, *one) for one in zip(value, *rest, strict=True)]
-            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+            return _made(type(value), parts)
         if isinstance(value, dict):
             return {key: walk(axis, value[key], *(one[key] for one in rest)) for key in value}
         return value
@@ -35,6 +35,10 @@ def transformed(encoded: Encoded, change: Callable[..., Any], *others: Encoded) 
     for name, value in getattr(encoded, "__dict__", {}).items():
         setattr(changed, name, walk(0, value, *(getattr(one, name) for one in others)))
     return changed
+
+
+def _made(kind: Callable[..., Any], parts: list[Any]) -> Any:
+    return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
 
 
 def named_parts(state: State | None) -> dict[str, Tensor]:

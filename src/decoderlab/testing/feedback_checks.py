@@ -15,6 +15,7 @@ from decoderlab.contract import EncoderShape, TokenSpace, ValueSpace
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.feedback import Feedback, before_each
 from decoderlab.layers import GRU
+from decoderlab.testing.checked_modules import of_decoders
 from decoderlab.testing.decoder_checks import coins_fall_as_declared, ones_own_output_is_fed_back
 from decoderlab.testing.differences import TINY, Seen, Skipped, gap_between, unchanged
 from decoderlab.testing.part_subjects import PartSubject, normal
@@ -35,10 +36,10 @@ SCOPES = (None, "token", "sequence")
 
 
 @dataclass(frozen=True)
-class FeedbackSubject(PartSubject):
+class FeedbackSubject(PartSubject[Feedback]):
     """A feedback class, built for each kind of target that it takes: `seeing`."""
 
-    seeing: tuple[tuple[str, PartSubject], ...] = ()
+    seeing: tuple[tuple[str, PartSubject[Feedback]], ...] = ()
 
     @classmethod
     def made(cls, make: Callable[..., Feedback], settings: Mapping[str, Any]) -> FeedbackSubject:
@@ -69,7 +70,9 @@ class FeedbackSubject(PartSubject):
                 "feedback": functools.partial(part.make, **part.settings),
             }
             spaces = {"target_space": SPACES[name], "encoder_shape": SHAPE}
-            yield DecoderSubject(RecurrentDecoder, spaces, settings, SPACES[name], SHAPE)
+            yield DecoderSubject(
+                of_decoders(RecurrentDecoder), spaces, settings, SPACES[name], SHAPE
+            )
 
 
 def declarations_agree(subject: FeedbackSubject) -> None:
@@ -212,6 +215,8 @@ def a_distribution_is_one(subject: FeedbackSubject) -> None:
     for feedback, space, _ in subject.targets():
         if not feedback.sees_distribution:
             raise Skipped("it sees no distribution")
+        if not isinstance(space, TokenSpace):
+            raise Seen("sees_distribution, over values, which have none; refuse them")
         logits = 3 * normal(NUM_ROWS, space.size)
         logits[:, space.never_generated] = float("-inf")
         feedback.at_step(3, 5)

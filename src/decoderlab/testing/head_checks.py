@@ -38,10 +38,10 @@ SPACES: dict[str, TokenSpace | ValueSpace] = {"tokens": TokenSpace(9), "values":
 
 
 @dataclass(frozen=True)
-class HeadSubject(PartSubject):
+class HeadSubject(PartSubject[Head]):
     """A head class, built for each kind of target that it takes: `writing`."""
 
-    writing: tuple[tuple[str, PartSubject], ...] = ()
+    writing: tuple[tuple[str, PartSubject[Head]], ...] = ()
 
     @classmethod
     def made(cls, make: Callable[..., Head], settings: Mapping[str, Any]) -> HeadSubject:

@@ -7,12 +7,10 @@ from torch import Tensor, nn
 
 from decoderlab.layers.initialisation import initialise, watched
 from decoderlab.testing.differences import Seen
-from decoderlab.testing.subjects import DecoderSubject, EncoderSubject
+from decoderlab.testing.subjects import Subject
 
 
-def what_the_constructor_sets_is_what_training_starts_from(
-    subject: EncoderSubject | DecoderSubject,
-) -> None:
+def what_the_constructor_sets_is_what_training_starts_from(subject: Subject[nn.Module]) -> None:
     """Weights that are loaded or constant stay, all others are the same for the same seed."""
     one, other = (dict(_built(subject, seed).named_parameters()) for seed in (0, 1))
     constant = {name: values for name, values in one.items() if _equal(values, other[name])}
@@ -32,7 +30,7 @@ def what_the_constructor_sets_is_what_training_starts_from(
             raise Seen(f"the constructor sets {name}, but training starts from other values")
 
 
-def _built(subject: EncoderSubject | DecoderSubject, seed: int) -> nn.Module:
+def _built(subject: Subject[nn.Module], seed: int) -> nn.Module:
     torch.manual_seed(seed)
     return subject.make(**subject.spaces, **subject.settings)
 

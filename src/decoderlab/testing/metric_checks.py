@@ -24,7 +24,7 @@ NUM_EXAMPLES = 24
 WORDS = tuple("the a cat dog sat ran on over mat hill big small red old".split())
 CLOSE = 1e-9  # relative: sums in another order are not the same to the last bit
 
-Examples = tuple[Sequence[Any], Sequence[Any]]
+Examples = tuple[Sequence[Any] | Tensor, Sequence[Any] | Tensor]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ class MetricSubject:
         if kind == "values":
             generator = torch.Generator().manual_seed(seed)
             sizes = (NUM_EXAMPLES, 4, 2)
-            return tuple(torch.randn(*sizes, generator=generator) for _ in range(2))
+            predictions = torch.randn(*sizes, generator=generator)
+            return predictions, torch.randn(*sizes, generator=generator)
         several = [
             tuple(_drawn(chance) for _ in range(chance.randint(1, 3))) for _ in range(NUM_EXAMPLES)
         ]
@@ -80,7 +81,7 @@ class MetricSubject:
         kind = reads(self.build())
         if kind == "loss":
             return ([0.0], references)
-        if kind == "values":
+        if isinstance(references, Tensor):
             return (references.clone(), references)
         return ([accepted[-1] for accepted in references], references)
 
@@ -215,7 +216,10 @@ def what_a_metric_is_given_stays_as_it_is(subject: MetricSubject) -> None:
     kept = copy.deepcopy(examples)
     subject.measured(examples)
     for one, other in zip(examples, kept, strict=True):
-        same = torch.equal(one, other) if isinstance(one, Tensor) else one == other
+        if isinstance(one, Tensor) and isinstance(other, Tensor):
+            same = torch.equal(one, other)
+        else:
+            same = one == other
         if not same:
             raise Seen("predictions or references are changed in place; work on a copy")
 
@@ -259,7 +263,7 @@ def _hopeless(subject: MetricSubject) -> Examples:
     kind = reads(subject.build())
     if kind == "loss":
         return ([50.0], references)
-    if kind == "values":
+    if isinstance(predictions, Tensor):
         return (predictions + 1e3, references)
     return (["" if kind == "texts" else ()] * NUM_EXAMPLES, references)
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from decoderlab.common.choices import Choice
+from decoderlab.testing.checked_modules import Built
 from decoderlab.testing.differences import Seen
 from decoderlab.testing.subjects import Subject
 
 
 @dataclass(frozen=True)
-class PartSubject(Subject):
+class PartSubject(Subject[Built]):
     """A part, and what the decoder lets its constructor know: `spaces`."""
 
     @classmethod
     def of(
-        cls, make: Callable[..., Any], settings: Mapping[str, Any], known: Mapping[str, Any]
-    ) -> PartSubject:
+        cls, make: Callable[..., Built], settings: Mapping[str, Any], known: Mapping[str, Any]
+    ) -> Self:
         """Return the subject: of what is known, a constructor gets what it has keywords for."""
         choice = Choice.of(functools.partial(make, **settings))
         taken = {name: value for name, value in known.items() if choice.takes(name)}
@@ -31,10 +32,10 @@ class PartSubject(Subject):
     @classmethod
     def accepted(
         cls,
-        make: Callable[..., Any],
+        make: Callable[..., Built],
         settings: Mapping[str, Any],
         every_known: Mapping[str, Mapping[str, Any]],
-    ) -> dict[str, PartSubject]:
+    ) -> dict[str, Self]:
         """Return the subjects, by name, whose constructor does not refuse what is known.
 
         Raises:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ NUM_ROWS, NUM_QUERIES, NUM_POSITIONS = len(LENGTHS), 3, max(LENGTHS)
 
 
 @dataclass(frozen=True)
-class ScoreSubject(PartSubject):
+class ScoreSubject(PartSubject[Score]):
     """A score class with queries and memories for it."""
 
     query_size: int = 6
@@ -45,16 +46,21 @@ class ScoreSubject(PartSubject):
     @classmethod
     def made(cls, make: Callable[..., Score], settings: Mapping[str, Any]) -> ScoreSubject:
         """Return the subject, with different widths of query and memory where it takes them."""
-        for memory_size in (5, 6):
-            known = {"query_size": 6, "memory_size": memory_size, "size": 4}
-            found = cls.of(make, settings, known)
-            subject = cls(found.make, found.spaces, found.settings, 6, memory_size)
-            try:
-                subject.build()
-            except ValueError:
-                continue
-            break
-        return subject
+        different, equal = (cls._of_width(make, settings, size) for size in (5, 6))
+        try:
+            different.build()
+        except ValueError:
+            with suppress(ValueError):  # the checks show what it refuses
+                equal.build()
+            return equal
+        return different
+
+    @classmethod
+    def _of_width(
+        cls, make: Callable[..., Score], settings: Mapping[str, Any], memory_size: int
+    ) -> ScoreSubject:
+        known = {"query_size": 6, "memory_size": memory_size, "size": 4}
+        return replace(cls.of(make, settings, known), memory_size=memory_size)
 
     def query(self, seed: int = 1) -> Tensor:
         """Return queries (B, T, query_size)."""

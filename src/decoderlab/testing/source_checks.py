@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from decoderlab.testing.checked_modules import DecoderModule
 from decoderlab.testing.differences import (
     TINY,
     Seen,
@@ -87,7 +88,7 @@ def batch_mates_have_no_influence(subject: DecoderSubject) -> None:
                     raise Seen(f"in {mode}, other batch mates change row {row} by {gap:.1e}")
 
 
-def _check_pieces(subject: DecoderSubject, decoder: torch.nn.Module) -> None:
+def _check_pieces(subject: DecoderSubject, decoder: DecoderModule) -> None:
     """Check rows of very different lengths: in pieces of the batch, and in another order."""
     encoded, num_rows = subject.many(), len(MANY_LENGTHS)
     target = subject.ended(num_rows, 18)
@@ -147,8 +148,9 @@ def what_is_read_at_first_is_read_at_every_step(subject: DecoderSubject) -> None
 
 
 def _same_floats(one: object, other: object) -> bool:
-    tensors = isinstance(one, Tensor) and isinstance(other, Tensor)
-    return tensors and one.is_floating_point() and one.numel() > 0 and torch.equal(one, other)
+    if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
+        return False
+    return one.is_floating_point() and one.numel() > 0 and torch.equal(one, other)
 
 
 def all_of_the_memory_is_read(subject: DecoderSubject) -> None:

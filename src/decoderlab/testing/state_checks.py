@@ -7,6 +7,7 @@ from torch import Tensor
 
 from decoderlab.contract import TokenSpace, ValueSpace
 from decoderlab.generation.search import beam, greedy, roll_forward
+from decoderlab.testing.checked_modules import DecoderModule
 from decoderlab.testing.differences import (
     TINY,
     Seen,
@@ -93,7 +94,7 @@ def reorder_moves_everything_a_row_knows(subject: DecoderSubject) -> None:
 
 
 def _check_orders(
-    subject: DecoderSubject, decoder: torch.nn.Module, orders: list, waits: int, num_rows: int
+    subject: DecoderSubject, decoder: DecoderModule, orders: list, waits: int, num_rows: int
 ) -> None:
     """Check a generation that reorders before every step, after `waits` without."""
     encoded = without_gradients(subject.encoded(lengths=(5, 3, 4, 9)[:num_rows]))
@@ -132,7 +133,7 @@ def saved_and_loaded_it_is_the_same(subject: DecoderSubject) -> None:
     """A state dict holds all there is."""
     encoded, target = without_gradients(subject.encoded()), subject.ended()
 
-    def outputs(decoder: torch.nn.Module) -> list[Tensor]:
+    def outputs(decoder: DecoderModule) -> list[Tensor]:
         evaluation = subject.both(decoder.eval(), encoded, target)
         return [*evaluation, seeded(decoder.train())(encoded, target)]
 
@@ -152,7 +153,7 @@ def all_that_is_random_is_declared(subject: DecoderSubject) -> None:
     encoded = without_gradients(subject.encoded(lengths=(5, 3, 4) * 4 + (5,)))
     target = subject.ended(13, 7)
 
-    def outputs(decoder: torch.nn.Module) -> list[Tensor]:
+    def outputs(decoder: DecoderModule) -> list[Tensor]:
         if decoder.training:
             return [decoder(encoded, target)]
         return subject.both(decoder, encoded, target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from decoderlab.contract import (
     TokenSpace,
     ValueSpace,
 )
+from decoderlab.testing.checked_modules import Built, DecoderModule, EncoderModule
 from decoderlab.testing.differences import Seen
 from decoderlab.testing.encodings import as_leaves, without_gradients
 
@@ -31,14 +32,14 @@ LONG_TARGET = 36
 
 
 @dataclass(frozen=True)
-class Subject:
+class Subject(Generic[Built]):
     """What is checked, and how to build it anew."""
 
-    make: Callable[..., nn.Module]
+    make: Callable[..., Built]
     spaces: dict[str, Any]
     settings: dict[str, Any]
 
-    def build(self, dtype: torch.dtype = torch.float64, seed: int = 0) -> nn.Module:
+    def build(self, dtype: torch.dtype = torch.float64, seed: int = 0) -> Built:
         """Return a new module in evaluation mode; the same weights each time with one seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -50,18 +51,18 @@ class Subject:
                         parameter.add_(0.1 * torch.randn_like(parameter))
         return module.to(dtype).eval()
 
-    def draw(self, seed: int) -> nn.Module:
+    def draw(self, seed: int) -> Built:
         """Return a new module whose weights are drawn with a seed."""
         return self.build(seed=seed)
 
-    def modes(self) -> Iterator[tuple[str, nn.Module]]:
+    def modes(self) -> Iterator[tuple[str, Built]]:
         """Yield modules in evaluation and in training mode: a leak in either ruins a study."""
         yield "evaluation", self.build()
         yield "training", self.build().train()
 
 
 @dataclass(frozen=True)
-class DecoderSubject(Subject):
+class DecoderSubject(Subject[DecoderModule]):
     """A decoder class with inputs for it.
 
     Args:
@@ -78,25 +79,13 @@ class DecoderSubject(Subject):
     def encoded(self, dtype: torch.dtype = torch.float64, *, lengths=LENGTHS, seed=1) -> Encoded:
         """Return an encoding of sources of some lengths, all of whose parts want a gradient."""
         if self.encoder is not None:
-            return as_leaves(self._read(dtype, lengths, seed))
-        generator = torch.Generator().manual_seed(seed)
+            return as_leaves(self._read(self.encoder, dtype, lengths, seed))
+        return random_encoding(self.shape, dtype, lengths=lengths, seed=seed)
 
-        def values(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
-
-        num_rows, shape = len(lengths), self.shape
-        mask = torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)
-        memory = values(num_rows, max(lengths), shape.memory_size) * mask.unsqueeze(-1)
-        state = None
-        if shape.state_size is not None:
-            sizes = (shape.state_num_layers, num_rows, shape.state_size)
-            hidden, cell = values(*sizes), values(*sizes) if shape.has_cell else None
-            further = tuple(values(*sizes[:2], *one) for one in shape.further_shapes)
-            state = State(hidden, cell, further)
-        return as_leaves(Encoded(memory, mask, values(num_rows, shape.summary_size), state))
-
-    def _read(self, dtype: torch.dtype, lengths: tuple[int, ...], seed: int) -> Encoded:
-        encoder = copy.deepcopy(self.encoder).to(dtype).eval()
+    def _read(
+        self, encoder: nn.Module, dtype: torch.dtype, lengths: tuple[int, ...], seed: int
+    ) -> Encoded:
+        encoder = copy.deepcopy(encoder).to(dtype).eval()
         if isinstance(self.source_space, ImageSpace):
             lengths = (1,) * len(lengths)
         given = torch.tensor(lengths)
@@ -107,19 +96,13 @@ class DecoderSubject(Subject):
         """Return an encoding of more and longer sources than `encoded`, without gradients."""
         return without_gradients(self.encoded(lengths=MANY_LENGTHS, seed=seed))
 
-    @property
-    def first_real(self) -> int:
-        """The first id after the special ones."""
-        space = self.space
-        return max(space.pad_id, space.bos_id, space.eos_id, space.unk_id) + 1
-
     def target(self, num_rows=NUM_ROWS, num_steps=TARGET_LENGTH, seed=2) -> Tensor:
         """Return targets without special tokens."""
         generator = torch.Generator().manual_seed(seed)
         if isinstance(self.space, ValueSpace):
             sizes = (num_rows, num_steps, self.space.size)
             return torch.randn(*sizes, generator=generator, dtype=torch.float64)
-        first = self.first_real
+        first = first_real(self.space)
         return torch.randint(first, self.space.size, (num_rows, num_steps), generator=generator)
 
     def ended(self, num_rows=NUM_ROWS, num_steps=TARGET_LENGTH, seed=2) -> Tensor:
@@ -150,7 +133,7 @@ class DecoderSubject(Subject):
             others = [after, target[:, t:] + 1, first.expand(-1, num_left, -1), 0 * after]
             return [torch.cat([before, other], dim=1) for other in others]
         space, real = self.space, self.target(len(target), 1, seed=60)
-        again = torch.where(first >= self.first_real, first, real)
+        again = torch.where(first >= first_real(space), first, real)
 
         def ending(start: Tensor) -> Tensor:
             """Return what starts so, ends, and is padded."""
@@ -177,7 +160,7 @@ class DecoderSubject(Subject):
         """Return a target that differs at every position, and has no special tokens."""
         if isinstance(self.space, ValueSpace):
             return target + 1
-        first = self.first_real
+        first = first_real(self.space)
         return (target - first + 1) % (self.space.size - first) + first
 
     def begin(self, target: Tensor) -> Tensor:
@@ -192,7 +175,7 @@ class DecoderSubject(Subject):
         never = torch.tensor(self.space.never_generated)
         return outputs.index_fill(-1, never, float("-inf")).argmax(dim=-1)
 
-    def steps(self, decoder: nn.Module, encoded: Encoded, target: Tensor) -> Tensor:
+    def steps(self, decoder: DecoderModule, encoded: Encoded, target: Tensor) -> Tensor:
         """Return the outputs of the step loop that generation uses."""
         state, previous, outputs = decoder.start(encoded), self.begin(target), []
         for t in range(target.shape[1]):
@@ -201,13 +184,13 @@ class DecoderSubject(Subject):
             previous = target[:, t]
         return torch.stack(outputs, dim=1)
 
-    def both(self, decoder: nn.Module, encoded: Encoded, target: Tensor) -> list[Tensor]:
+    def both(self, decoder: DecoderModule, encoded: Encoded, target: Tensor) -> list[Tensor]:
         """Return the outputs of forward, and of the step loop."""
         return [decoder(encoded, target), self.steps(decoder, encoded, target)]
 
 
 @dataclass(frozen=True)
-class EncoderSubject(Subject):
+class EncoderSubject(Subject[EncoderModule]):
     """An encoder class with inputs for it."""
 
     space: Space
@@ -255,6 +238,31 @@ class EncoderSubject(Subject):
         return encoder(self.source(lengths=lengths) if source is None else source, lengths.clone())
 
 
+def random_encoding(
+    shape: EncoderShape,
+    dtype: torch.dtype = torch.float64,
+    *,
+    lengths: tuple[int, ...] = LENGTHS,
+    seed: int = 1,
+) -> Encoded:
+    """Return random numbers as an encoding of sources, all of whose parts want a gradient."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def values(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    num_rows = len(lengths)
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)
+    memory = values(num_rows, max(lengths), shape.memory_size) * mask.unsqueeze(-1)
+    state = None
+    if shape.state_size is not None:
+        sizes = (shape.state_num_layers, num_rows, shape.state_size)
+        hidden, cell = values(*sizes), values(*sizes) if shape.has_cell else None
+        further = tuple(values(*sizes[:2], *one) for one in shape.further_shapes)
+        state = State(hidden, cell, further)
+    return as_leaves(Encoded(memory, mask, values(num_rows, shape.summary_size), state))
+
+
 def first_real(space: TokenSpace) -> int:
     """Return the first id after the special ones."""
     return max(space.pad_id, space.bos_id, space.eos_id, space.unk_id) + 1
@@ -280,7 +288,7 @@ def sources(
     return torch.randn(num_rows, *sizes, generator=generator).to(dtype)
 
 
-def unknown_settings_are_refused(subject: Subject) -> None:
+def unknown_settings_are_refused(subject: Subject[nn.Module]) -> None:
     """A misspelt setting raises TypeError."""
     try:
         subject.make(**subject.spaces, **subject.settings, no_such_setting=1)
@@ -289,7 +297,7 @@ def unknown_settings_are_refused(subject: Subject) -> None:
     raise Seen("the constructor swallows a setting that it does not know; take no **kwargs")
 
 
-def it_is_built_without_computing(subject: Subject) -> None:
+def it_is_built_without_computing(subject: Subject[nn.Module]) -> None:
     """The constructor works on the meta device, where studies check sizes."""
     with torch.device("meta"):
         module = subject.make(**subject.spaces, **subject.settings)

@@ -91,24 +91,24 @@ def every_token_can_be_generated(subject: DecoderSubject) -> None:
     """The output of each token changes with the inputs, and leaves it a probability."""
     decoder, encoded = subject.build(), subject.many()
     outputs = decoder(encoded, subject.ended(len(MANY_LENGTHS), 12)).flatten(0, 1)
-    tokens = isinstance(subject.space, TokenSpace)
-    never = {subject.space.pad_id, subject.space.bos_id} if tokens else set()
+    tokens = subject.space if isinstance(subject.space, TokenSpace) else None
+    never = {tokens.pad_id, tokens.bos_id} if tokens else set()
     shares = outputs.log_softmax(dim=-1).amax(dim=0)
     for index in range(subject.space.size):
-        if index in never or (tokens and index == subject.space.unk_id):
+        if index in never or (tokens and index == tokens.unk_id):
             continue
         name = f"{'token' if tokens else 'number'} {index}"
-        name += " (EOS)" if tokens and index == subject.space.eos_id else ""
+        name += " (EOS)" if tokens and index == tokens.eos_id else ""
         if not (outputs[:, index] - outputs[0, index]).abs().max() > 0:
             raise Seen(f"the output of {name} is the same everywhere, {outputs[0, index]:.3g}")
         if tokens and shares[index] < HOPELESS:
             raise Seen(
                 f"{name} is never generated: its log-probability is at most {shares[index]:.3g}"
             )
-    if tokens and shares[subject.space.unk_id] < HOPELESS:
+    if tokens and shares[tokens.unk_id] < HOPELESS:
         raise Seen(
-            f"token {subject.space.unk_id} (UNK) stands in targets, but its log-probability is at "
-            f"most {shares[subject.space.unk_id]:.3g}; generation excludes it by itself"
+            f"token {tokens.unk_id} (UNK) stands in targets, but its log-probability is at "
+            f"most {shares[tokens.unk_id]:.3g}; generation excludes it by itself"
         )
 
 
