@@ -250,3 +250,4 @@ class Objective(Protocol):
 
         `outputs` are the decoder's, in training mode.
         """
+        ...
