@@ -24,6 +24,7 @@ from decoderlab.common.errors import ConfigError
 from decoderlab.config.composition import compose_config
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.training.interruption import Interrupted
+from decoderlab.training.module import EncoderDecoder
 from tests.conftest import TASKS, TINY, run, same, small, weights
 from tests.integration.test_run import interrupt_at
 
@@ -331,6 +332,23 @@ def test_any_trainer_goes_on_from_the_weights(finished, tmp_path):
     distance = sum(float((before[name] - after[name]).abs().max()) for name in before)
     assert distance < 0.02 * len(before)
     assert set(trainer.callback_metrics) >= {"train/loss", "train/learning_rate"}
+
+
+@pytest.mark.usefixtures("_lightning_warns")
+def test_a_trainer_learns_what_a_module_was_made_without(finished, tmp_path):
+    loaded = load_run(folder_of(finished))
+    module, task = loaded.module, loaded.task
+    bare = EncoderDecoder(
+        encoder=module.encoder,
+        decoder=module.decoder,
+        target_space=module.target_space,
+        max_target_length=module.max_target_length,
+    )
+    trainer = quiet_trainer(tmp_path, max_steps=1, enable_checkpointing=False)
+    with pytest.raises(ValueError, match="made without a task"):
+        trainer.test(bare, datamodule=task, verbose=False)
+    with pytest.raises(ValueError, match="made without an optimizer"):
+        trainer.fit(bare, datamodule=task)
 
 
 def folder_of(finished):

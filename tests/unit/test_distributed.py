@@ -53,6 +53,12 @@ def test_the_randomness_of_the_first_rank_is_that_of_a_process_alone():
     assert [one.keys for one in (Ranks(), *ranks(3))] == [(), (), (1,), (2,)]
 
 
+def test_ranks_that_nobody_started_say_that_they_cannot_meet():
+    assert Ranks().broadcast("x") == "x"
+    with pytest.raises(ValueError, match="there are 2 ranks, but nobody knows where to meet"):
+        Ranks(0, 2).broadcast("x")
+
+
 def test_ranks_are_those_that_torchrun_or_slurm_started(tiny, monkeypatch):
     trainer = tiny().config.trainer
     assert (Ranks.of(trainer).rank, Ranks.of(trainer).world_size) == (0, 1)

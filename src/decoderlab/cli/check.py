@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from decoderlab.cli.app import guarded
@@ -165,7 +166,7 @@ def _check_part(name: str, composed: Any) -> int:
     return _tell(public_name(made.func), BATTERIES[kind][1], subject)
 
 
-def _tell(target: str, checks: tuple, subject: Any) -> int:
+def _tell(target: str, checks: Sequence[Callable], subject: Any) -> int:
     """Run checks and print the verdict of each; return how many failed."""
     from decoderlab.common.progress import output
     from decoderlab.testing import Failure, run_checks

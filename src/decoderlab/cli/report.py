@@ -37,7 +37,8 @@ def main() -> None:
     if arguments.compare and arguments.tensorboard:
         parser.error("--tensorboard shows one study: leave --compare out")
     if arguments.compare:
-        sys.exit(guarded(lambda: compare(*arguments.compare, arguments.output_dir)))
+        one, other = arguments.compare
+        sys.exit(guarded(lambda: compare(one, other, arguments.output_dir)))
     sys.exit(guarded(lambda: build(arguments.study, arguments.output_dir, arguments.tensorboard)))
 
 

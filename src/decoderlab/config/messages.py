@@ -68,6 +68,7 @@ def _explain_key(key: str) -> str:
     ]
     parent, _, name = key.rpartition(".")
     config, names = DictConfig({}), []
+    node = config
     try:
         groups = [argument for argument in arguments if "." not in argument.split("=")[0]]
         known = [text for text in groups if "," not in text and text.split("=")[0] != key]

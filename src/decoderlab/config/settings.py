@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from decoderlab.common import require
 from decoderlab.config.part_settings import PartSettings
@@ -13,7 +14,12 @@ from decoderlab.layers.initialisation import SCHEMES
 
 # What of `Training` is a class, chosen from a config group: training/optimizer=adamw.
 TRAINING_PARTS = ("optimizer", "schedule", "objective")
-PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float64": "64-true"}
+# What Lightning calls each precision.
+PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "64-true"]] = {
+    "float32": "32-true",
+    "bfloat16": "bf16-mixed",
+    "float64": "64-true",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,13 @@ def of_tokens(vocabulary: Kind) -> Vocabulary:
     return vocabulary
 
 
+def of_values(vocabulary: Kind) -> Values:
+    """Return what stands for a vocabulary of values as such; raise ValueError for anything else."""
+    if not isinstance(vocabulary, Values):
+        raise ValueError(f"values are needed here, but there are {space_of(vocabulary).kind}")
+    return vocabulary
+
+
 def writable(vocabulary: Kind) -> Vocabulary | Values:
     """Return what stands for a target's vocabulary; raise ValueError for images."""
     if isinstance(vocabulary, ImageSpace):

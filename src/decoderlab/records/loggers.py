@@ -9,8 +9,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from torch import Tensor
 
 from decoderlab.common.completion import find_target
 from decoderlab.common.errors import ConfigError
@@ -134,7 +135,9 @@ def _cut(logger: CSVLogger, step: int) -> None:
         lines = list(csv.DictReader(file))
     path.unlink()
     for line in lines:
-        values = {key: float(value) for key, value in line.items() if value and key != "step"}
+        values: dict[str, Tensor | float] = {
+            key: float(value) for key, value in line.items() if value and key != "step"
+        }
         # The last line of a killed process may be torn.
         if (line["step"] or "").isdigit() and int(line["step"]) <= step:
             logger.log_metrics(values, int(line["step"]))

@@ -13,11 +13,9 @@ import sys
 from typing import Any
 
 import torch
-from pytorch_lightning.plugins.environments import (
-    ClusterEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import Tensor
 from torch import distributed as dist
 
@@ -73,6 +71,11 @@ class Ranks:
         if self.world_size == 1:
             return value
         if not dist.is_initialized():
+            if self.environment is None:
+                raise ValueError(
+                    f"there are {self.world_size} ranks, but nobody knows where to meet; give "
+                    "`environment`, or take `Ranks.of`"
+                )
             address, port = self.environment.main_address, self.environment.main_port
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if self.on_gpu else "gloo",

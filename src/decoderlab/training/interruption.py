@@ -56,7 +56,7 @@ class Interruption:
     def __exit__(self, *_: object) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
-        if self.signum in (signal.SIGUSR1, signal.SIGUSR2):
+        if self.signum is not None and self.signum in (signal.SIGUSR1, signal.SIGUSR2):
             signal.raise_signal(self.signum)
 
     def check(self) -> None:

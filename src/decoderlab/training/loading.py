@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from decoderlab.common.completion import call, targets_in
 from decoderlab.common.errors import ConfigError
 from decoderlab.config.run_config import BUILT, RunConfig
 from decoderlab.config.settings import TRAINING_PARTS
-from decoderlab.contract import ImageSpace
+from decoderlab.contract import ImageSpace, ValueSpace
 from decoderlab.data.batches import by_length
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import TaskData
@@ -116,7 +116,7 @@ def _config_of(folder: RunFolder) -> RunConfig:
         record = OmegaConf.to_container(OmegaConf.load(folder.config))
         if not isinstance(record, dict):
             raise ValueError("it is no mapping")
-        return RunConfig.from_dict(record)
+        return RunConfig.from_dict({str(name): value for name, value in record.items()})
     except (ValueError, TypeError, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(
             f"{folder.config} is damaged: it is not the config of a run ({error})"
@@ -219,8 +219,8 @@ def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[t
     Raises:
         ConfigError: if there are more hypotheses than beams, or the sources are no text.
     """
-    search = run.module.search
-    if run.module.writes_values:
+    search, space = run.module.search, run.module.target_space
+    if isinstance(space, ValueSpace):
         raise ConfigError("--num-best is for tokens, but this run writes real values; leave it out")
     if search.temperature is not None:
         raise ConfigError(
@@ -237,7 +237,7 @@ def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[t
             results = beam(
                 run.module.decoder,
                 run.module.encode(*batch),
-                tokens=run.module.target_space,
+                tokens=space,
                 max_length=run.module.max_target_length,
                 beam_width=search.beam_width,
                 length_penalty=search.length_penalty,
@@ -247,7 +247,7 @@ def predict_best(run: LoadedRun, lines: list[str], num_best: int) -> list[list[t
             index.tolist(), results.tokens, results.scores, strict=True
         ):
             best[number] = [
-                (run.task.text_of(strip(row, run.module.target_space)), score)
+                (run.task.text_of(strip(row, space)), score)
                 for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
                 if score > float("-inf")
             ]
@@ -263,7 +263,7 @@ def _batches(run: LoadedRun, lines: list[str]) -> Iterator[tuple[Tensor, tuple[T
         yield torch.from_numpy(index), (kept, torch.from_numpy(lengths[index]))
 
 
-def _encoded(run: LoadedRun, lines: list[str]) -> list[list[int] | np.ndarray]:
+def _encoded(run: LoadedRun, lines: list[str]) -> Sequence[Sequence[int] | np.ndarray]:
     """Return each line as ids or standardised values; warn of what training never saw."""
     source = run.task.data.source_vocabulary
     if isinstance(source, ImageSpace):

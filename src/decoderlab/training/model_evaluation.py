@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytorch_lightning as pl
 
@@ -46,14 +48,14 @@ def load_best(model: EncoderDecoder, folder: RunFolder, name: str) -> None:
     model.load_state_dict(checkpoint["state_dict"])
 
 
-class quiet(warnings.catch_warnings):  # noqa: N801 - used like the context manager it extends
+@contextmanager
+def quiet() -> Iterator[None]:
     """Silence what Lightning says about choices that are made on purpose here."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
+    with warnings.catch_warnings():
         for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
             logging.getLogger(name).setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module=r"(pytorch_)?lightning")
         warnings.filterwarnings(
             "ignore", category=UserWarning, message=r".*does not have many workers"
         )
+        yield

@@ -5,16 +5,26 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
 from decoderlab.common.randomness import stream_seed
-from decoderlab.contract import Batch, Encoded, Objective, TokenSpace, ValueSpace
+from decoderlab.contract import (
+    Batch,
+    Decoder,
+    Encoded,
+    Encoder,
+    Objective,
+    TokenSpace,
+    ValueSpace,
+)
 from decoderlab.data.task import Task
+from decoderlab.data.task_data import of_values
 from decoderlab.generation.search import Search, roll_forward
+from decoderlab.metrics.batched import BatchedMetrics
 from decoderlab.training.distributed import Ranks
 from decoderlab.training.objective import negative_log_likelihood, num_positions
 
@@ -28,7 +38,7 @@ class EncoderDecoder(pl.LightningModule):
     evaluation `validation/...` or `test/...`, each at the number of updates done.
 
     Args:
-        encoder, decoder: anything that keeps the contract.
+        encoder, decoder: modules that keep the contract.
         target_space: what the decoder writes.
         max_target_length: tokens to generate at most, EOS included, or positions of values.
         task: says which predictions are right, and what they are measured by; None for a model
@@ -40,6 +50,11 @@ class EncoderDecoder(pl.LightningModule):
         objective: what training makes small; None for the negative log-likelihood.
         search: how tokens are generated; values are rolled forward, see `roll_forward`.
     """
+
+    encoder: Encoder
+    decoder: Decoder
+    task: Task | None
+    metrics: BatchedMetrics | None
 
     def __init__(
         self,
@@ -56,7 +71,8 @@ class EncoderDecoder(pl.LightningModule):
         search: Search | None = None,
     ) -> None:
         super().__init__()
-        self.encoder, self.decoder = encoder, decoder
+        # No type of Python's says that they are modules and keep the contract too.
+        self.encoder, self.decoder = cast("Encoder", encoder), cast("Decoder", decoder)
         self.target_space, self.max_target_length = target_space, max_target_length
         self.seed = seed
         self.make_optimizer = make_optimizer
@@ -94,18 +110,18 @@ class EncoderDecoder(pl.LightningModule):
             rows: (B,) numbers of the examples; what sampling draws for one depends on that alone.
             num_steps: positions T of values, which have no end; None for `max_target_length`.
         """
-        encoded = self.encode(source, source_lengths)
-        if self.writes_values:
+        encoded, space = self.encode(source, source_lengths), self.target_space
+        if isinstance(space, ValueSpace):
             steps = num_steps or self.max_target_length
-            return roll_forward(self.decoder, encoded, values=self.target_space, num_steps=steps)
+            return roll_forward(self.decoder, encoded, values=space, num_steps=steps)
         generated = self.search.generate(
             self.decoder,
             encoded,
-            tokens=self.target_space,
+            tokens=space,
             max_length=self.max_target_length,
             rows=rows,
         )
-        return [strip(row, self.target_space) for row in generated.tolist()]
+        return [strip(row, space) for row in generated.tolist()]
 
     def encode(self, source: Tensor, source_lengths: Tensor) -> Encoded:
         """Return what the encoder reads, and the source's ids beside it."""
@@ -119,8 +135,8 @@ class EncoderDecoder(pl.LightningModule):
         in evaluation mode the negative log-likelihood in nats, so that all runs compare.
         """
         encoded = self.encode(batch.source, batch.source_lengths)
-        if self.training and hasattr(self.decoder, "training_loss"):
-            return self.decoder.training_loss(encoded, batch)
+        if self.training and (own := getattr(self.decoder, "training_loss", None)) is not None:
+            return own(encoded, batch)
         outputs = self.decoder(encoded, batch.target)
         if self.training and self.objective is not None:
             return self.objective(outputs, batch)
@@ -157,8 +173,8 @@ class EncoderDecoder(pl.LightningModule):
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
-        if hasattr(self.decoder, "at_step"):
-            self.decoder.at_step(self.global_step, stream_seed(self.seed, "feedback", *keys))
+        if (at_step := getattr(self.decoder, "at_step", None)) is not None:
+            at_step(self.global_step, stream_seed(self.seed, "feedback", *keys))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss in nats per target position; 0 for a batch without any.
@@ -187,7 +203,9 @@ class EncoderDecoder(pl.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Log every so many updates (Lightning's hook)."""
         step = self.global_step
-        if step > self._step_before and step % self.trainer.log_every_n_steps == 0:
+        # Lightning sets it from outside of the class, where no checker sees it.
+        every = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
+        if step > self._step_before and step % every == 0:
             self.log_training()
 
     def log_training(self) -> dict[str, float]:
@@ -224,30 +242,42 @@ class EncoderDecoder(pl.LightningModule):
         self._begin(self.trainer.test_dataloaders, "test")
 
     def _begin(self, batches: Any, split: str) -> None:
-        if self.task is None:
-            raise ValueError("this model was made without a task, so it cannot be evaluated")
+        _, metrics = self.measured()
         self._split = getattr(batches, "name", None) or split
-        self.metrics.reset()
+        metrics.reset()
         self.scores, self.predictions = {}, []
         self._loss_sum = self._loss_tokens = 0.0
 
+    def measured(self) -> tuple[Task, BatchedMetrics]:
+        """Return the task, and what predictions are measured by.
+
+        Raises:
+            ValueError: for a model that was made without a task.
+        """
+        if self.task is None or self.metrics is None:
+            raise ValueError(
+                "this model was made without a task, so it cannot be evaluated; give `task`"
+            )
+        return self.task, self.metrics
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Generate freely, and add the teacher-forced loss beside it."""
+        task, metrics = self.measured()
         if not len(batch.index):  # there are fewer batches left than ranks
             nothing = batch.target[:0] if self.writes_values else []
-            self.metrics.update(nothing, nothing)
+            metrics.update(nothing, nothing)
             return
         total, num_tokens = self.loss(batch)
         self._loss_sum += float(total)
         self._loss_tokens += float(num_tokens)
         generated, rows = self._generated(batch), batch.index.tolist()
-        if self.writes_values:
-            self.metrics.update(generated, batch.target)
+        if isinstance(generated, Tensor):
+            metrics.update(generated, batch.target)
             values = generated.float().cpu().numpy()
             self.predictions += [(row, one, None) for row, one in zip(rows, values, strict=True)]
             return
-        references = [self.task.accepted(self._split, row) for row in rows]
-        self.metrics.update(generated, references)
+        references = [task.accepted(self._split, row) for row in rows]
+        metrics.update(generated, references)
         self.predictions += [
             (row, prediction, tuple(prediction) in accepted)
             for row, prediction, accepted in zip(rows, generated, references, strict=True)
@@ -269,8 +299,9 @@ class EncoderDecoder(pl.LightningModule):
             self.predictions = [one for part in predictions for one in part]
         loss = self._loss_sum / max(self._loss_tokens, 1.0)
         predictions = [(row, generated) for row, generated, _ in self.predictions]
-        beside = self.task.scores_beside(self._split, predictions, loss)
-        self.scores = self.metrics.compute() | {"loss": loss} | beside
+        task, metrics = self.measured()
+        beside = task.scores_beside(self._split, predictions, loss)
+        self.scores = metrics.compute() | {"loss": loss} | beside
         self._log_at_step({f"{stage}/{name}": value for name, value in self.scores.items()})
 
     def _log_at_step(self, values: dict[str, float]) -> None:
@@ -281,10 +312,11 @@ class EncoderDecoder(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[str] | Tensor:
         """Return what is generated for each example: a text, or values (B, T, F) in their units."""
-        generated = self._generated(batch)
-        if self.writes_values:
-            return torch.as_tensor(self.task.data.target_vocabulary.decode(generated.cpu().numpy()))
-        return [self.task.text_of(ids) for ids in generated]
+        generated, (task, _) = self._generated(batch), self.measured()
+        if isinstance(generated, Tensor):
+            vocabulary = of_values(task.data.target_vocabulary)
+            return torch.as_tensor(vocabulary.decode(generated.cpu().numpy()))
+        return [task.text_of(ids) for ids in generated]
 
     def _generated(self, batch: Batch) -> list[list[int]] | Tensor:
         return self(batch.source, batch.source_lengths, batch.index, batch.target.shape[1])
@@ -292,6 +324,11 @@ class EncoderDecoder(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimizer and, if there is one, its schedule per update."""
         trained = (parameter for parameter in self.parameters() if parameter.requires_grad)
+        if self.make_optimizer is None:
+            raise ValueError(
+                "this model was made without an optimizer, so it cannot be trained; give "
+                "`make_optimizer`"
+            )
         optimizer, scheduler = self.make_optimizer(trained)
         if scheduler is None:
             return optimizer

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decoderlab.contract import Batch, Encoded, TokenSpace
+from decoderlab.contract import Batch, Encoded, TokenSpace, ValueSpace
 from decoderlab.data.task import Task
+from decoderlab.data.task_data import of_tokens, of_values
+from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.generation.greedy import allowed
 from decoderlab.records.run_folder import write_atomic
@@ -55,7 +57,13 @@ class Probes:
 
     def write(self, path: Path) -> None:
         """Write the arrays; the same arrays give the same bytes."""
-        write_atomic(path, lambda file: np.savez_compressed(file, **self.arrays))
+        write_atomic(
+            path,
+            lambda file: np.savez_compressed(
+                file,
+                **self.arrays,  # pyright: ignore[reportArgumentType] - none is "allow_pickle"
+            ),
+        )
 
 
 @torch.no_grad()
@@ -85,7 +93,7 @@ def probe(model: EncoderDecoder, task: Task) -> Probes:
                 summaries[row] = summary
         outputs = model.decoder(encoded, batch.target)
         made = [predictions[row] for row in rows]
-        real, *right = (_errors if values else _hits)(model, task, batch, outputs, made)
+        real, *right = (_errors if values else _hits)(task, batch, outputs, made)
         positions.add(real, *right)
         influence.add(model, encoded, batch, outputs, real)
     kept = sorted(summaries)
@@ -96,7 +104,7 @@ def probe(model: EncoderDecoder, task: Task) -> Probes:
         "lengths": lengths[kept],
     }
     vocabulary = task.data.target_vocabulary
-    if values:
+    if isinstance(vocabulary, Values):
         true = [vocabulary.decode(split.target[row])[:, 0] for row in kept]
         arrays["first"] = np.array([f"{one[0]:.6g}" for one in true])
         arrays["level"] = np.array([one.mean() for one in true])
@@ -104,7 +112,7 @@ def probe(model: EncoderDecoder, task: Task) -> Probes:
             made = [vocabulary.decode(predictions[row])[:, 0] for row in kept[:NUM_MAPS]]
             arrays |= {"truth": np.stack(true[:NUM_MAPS]), "forecast": np.stack(made)}
         return Probes(counts, arrays | _attention(model, task, predictions))
-    eos = model.target_space.eos_id
+    eos = vocabulary.space.eos_id
     arrays["first"] = np.array(
         [vocabulary.decode(split.target[row][:1] or [eos])[0] for row in kept]
     )
@@ -120,11 +128,12 @@ def probe(model: EncoderDecoder, task: Task) -> Probes:
 
 
 def _errors(
-    model: EncoderDecoder, task: Task, batch: Batch, outputs: Tensor, made: Sequence[np.ndarray]
+    task: Task, batch: Batch, outputs: Tensor, made: Sequence[np.ndarray]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return which positions are real, and the absolute errors there: free, and forced."""
-    means = outputs[..., : model.target_space.size]
-    deviation = torch.tensor(task.data.target_vocabulary.deviation)
+    vocabulary = of_values(task.data.target_vocabulary)
+    means = outputs[..., : vocabulary.space.size]
+    deviation = torch.tensor(vocabulary.deviation)
     real = torch.ones(batch.target.shape[:2], dtype=torch.bool, device=outputs.device)
     free, forced = (
         ((values - batch.target).abs().double().cpu() * deviation).mean(dim=-1)
@@ -134,13 +143,13 @@ def _errors(
 
 
 def _hits(
-    model: EncoderDecoder, task: Task, batch: Batch, outputs: Tensor, made: Sequence[list[int]]
+    task: Task, batch: Batch, outputs: Tensor, made: Sequence[list[int]]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return which positions are real, and whether the tokens there are right: free, and forced."""
-    forced = allowed(outputs, model.target_space).argmax(dim=-1)
-    forced = _until_end(forced, model.target_space)
-    free = _as_targets(model, made, batch.target, task.append_eos)
-    return batch.target != model.target_space.pad_id, free == batch.target, forced == batch.target
+    tokens = of_tokens(task.data.target_vocabulary).space
+    forced = _until_end(allowed(outputs, tokens).argmax(dim=-1), tokens)
+    free = _as_targets(made, batch.target, tokens, task.append_eos)
+    return batch.target != tokens.pad_id, free == batch.target, forced == batch.target
 
 
 def unpack(counts: Mapping[str, Any], number: int) -> np.ndarray:
@@ -191,11 +200,11 @@ class _Influence:
             return
         self.seen += len(real)
         swapped = model.decoder(exchanged(encoded), batch.target)
-        if model.writes_values:
-            size = model.target_space.size
-            distance = (outputs - swapped)[..., :size].abs().mean(dim=-1)
+        space = model.target_space
+        if isinstance(space, ValueSpace):
+            distance = (outputs - swapped)[..., : space.size].abs().mean(dim=-1)
         else:
-            distance = _total_variation(outputs, swapped, model.target_space)
+            distance = _total_variation(outputs, swapped, space)
         distance = distance.masked_fill(~real, 0.0)
         self.sums[: real.shape[1]] += distance.sum(dim=0).double().cpu().numpy()
         self.numbers[: real.shape[1]] += real.sum(dim=0).cpu().numpy()
@@ -233,34 +242,27 @@ def _until_end(predicted: Tensor, tokens: TokenSpace) -> Tensor:
 
 
 def _as_targets(
-    model: EncoderDecoder, predictions: Sequence[list[int]], target: Tensor, append_eos: bool
+    predictions: Sequence[list[int]], target: Tensor, tokens: TokenSpace, append_eos: bool
 ) -> Tensor:
     """Return predictions as (B, T) ids, cut and padded to the width of the targets."""
-    width, tokens = target.shape[1], model.target_space
+    width = target.shape[1]
     end = [tokens.eos_id] if append_eos else []
     rows = [([*one, *end] + [tokens.pad_id] * width)[:width] for one in predictions]
     return torch.tensor(rows, device=target.device)
 
 
 def _attention(
-    model: EncoderDecoder, task: Task, predictions: Mapping[int, list[int]]
+    model: EncoderDecoder, task: Task, predictions: Mapping[int, Sequence[int] | np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Return the weights of the first examples, {} of a decoder that shows none."""
-    split, tokens = task.data.splits["test"], model.target_space
+    split = task.data.splits["test"]
     maps, sources, targets = [], [], []
     for row in range(min(NUM_MAPS, len(split))):
         batch = model.transfer_batch_to_device(split.batch(torch.tensor([row])), model.device, 0)
         state = model.decoder.start(model.encode(batch.source, batch.source_lengths))
-        if model.writes_values:
-            written = predictions[row]
-            seen_before = np.concatenate([np.zeros_like(written[:1]), written[:-1]])
-            shown = [str(position) for position in range(1, len(written) + 1)]
-        else:
-            written = predictions[row] + ([tokens.eos_id] if task.append_eos else [])
-            seen_before = [tokens.bos_id, *written[:-1]] if written else []
-            shown = task.data.target_vocabulary.decode(written)
+        seen_before, shown = _steps(task, predictions[row])
         weights = []
-        for before in np.asarray(seen_before):
+        for before in seen_before:
             _, state = model.decoder.step(torch.tensor(before[None], device=model.device), state)
             seen = getattr(state, "attention_weights", None)
             if seen is None:
@@ -282,8 +284,23 @@ def _attention(
     }
 
 
+def _steps(task: Task, prediction: Sequence[int] | np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Return what a decoder is given at each step of what it wrote, and that as a person sees it.
+
+    The first is (T,) ids, BOS at first, or (T, F) values, zeros at first.
+    """
+    vocabulary = task.data.target_vocabulary
+    if isinstance(vocabulary, Values):
+        values = np.asarray(prediction)
+        shown = [str(position) for position in range(1, len(values) + 1)]
+        return np.concatenate([np.zeros_like(values[:1]), values[:-1]]), shown
+    tokens = vocabulary.space
+    written = [*prediction, *([tokens.eos_id] if task.append_eos else [])]
+    return np.array([tokens.bos_id, *written[:-1]] if written else []), vocabulary.decode(written)
+
+
 def _source_tokens(task: Task, row: int, number: int) -> list[str]:
     vocabulary = task.data.source_vocabulary
     if not isinstance(vocabulary, Vocabulary):  # regions of an image, positions of a series
         return [str(position) for position in range(number)]
-    return vocabulary.decode(task.data.splits["test"].source[row])
+    return task.decoded_source("test", row)

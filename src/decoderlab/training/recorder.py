@@ -17,6 +17,7 @@ from decoderlab.config.settings import Evaluation, Run
 from decoderlab.records.run_folder import AtomicCheckpointIO, RunFolder, write_text
 from decoderlab.training.distributed import Ranks
 from decoderlab.training.interruption import Interrupted, Interruption
+from decoderlab.training.module import EncoderDecoder
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -110,17 +111,24 @@ class Recorder(pl.Callback):
         if self.writes:
             self._metrics.close()
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clocks."""
         self._listen()
         self._clock = self._last_checkpoint = time.perf_counter()
 
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Note the number of updates, which the batch raises unless more are summed up first."""
         self._step = trainer.global_step
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Log, stop at the end of the budget, and save between validations."""
         step = trainer.global_step
@@ -132,7 +140,7 @@ class Recorder(pl.Callback):
             step % self.run.log_every_steps == 0
             or step % self.evaluation.every_steps == 0  # what is validated has not diverged
         ):
-            self._log_training(trainer, module)
+            self._log_training(trainer, pl_module)
         now = time.perf_counter()
         self.memory["train_seconds"] += now - self._clock
         self._clock = now
@@ -140,7 +148,7 @@ class Recorder(pl.Callback):
         old = now - self._last_checkpoint > self.run.checkpoint_every_seconds
         spent, old, signum = self.ranks.highest(spent, old, self.interruption.signum or 0)
         if spent or step == self.total_steps:
-            self._log_training(trainer, module)
+            self._log_training(trainer, pl_module)
             self.memory["finished"] = trainer.should_stop = True  # validates once more, then ends
         elif step % self.evaluation.every_steps:
             # Where a validation follows at once, its end is when to save.
@@ -153,9 +161,10 @@ class Recorder(pl.Callback):
         """Let a signal through: the run goes on from the checkpoint before this validation."""
         self.check()
 
-    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the scores, keep the best weights, and save."""
-        step, scores = trainer.global_step, module.scores
+        model = _ours(pl_module)
+        step, scores = trainer.global_step, model.scores
         if not all(map(math.isfinite, scores.values())):
             raise Diverged(step)
         now = time.perf_counter()
@@ -164,11 +173,12 @@ class Recorder(pl.Callback):
         self.memory["last"] = {"step": step, "metrics": scores}
         score = scores[self.evaluation.select]
         best = self.memory["best"]
-        chosen_by = trainer.datamodule.scores[self.evaluation.select]
+        task, _ = model.measured()
+        chosen_by = task.scores[self.evaluation.select]
         if chosen_by.improves(score, best and best["score"]):
             name = f"best-{step:09d}.ckpt"
             if self.writes:
-                state = {key: value.cpu() for key, value in module.state_dict().items()}
+                state = {key: value.cpu() for key, value in model.state_dict().items()}
                 self.checkpoint_io.save_checkpoint(
                     {"state_dict": state, "step": step}, self.folder.checkpoints / name
                 )
@@ -179,7 +189,7 @@ class Recorder(pl.Callback):
         self._clock = time.perf_counter()
         self.check()
 
-    def on_test_start(self, *_: Any) -> None:
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the signals back."""
         self._listen()
 
@@ -201,7 +211,7 @@ class Recorder(pl.Callback):
             self.interruption.listen()
 
     def _log_training(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        step, values = trainer.global_step, module.log_training()
+        step, values = trainer.global_step, _ours(module).log_training()
         if not values:
             return
         if not math.isfinite(values["train/loss"]):
@@ -235,3 +245,13 @@ class Recorder(pl.Callback):
         for pattern in ("step-*.ckpt", "best-*.ckpt"):
             for path in sorted(self.folder.checkpoints.glob(pattern))[:-2]:
                 self.checkpoint_io.remove_checkpoint(path)
+
+
+def _ours(module: pl.LightningModule) -> EncoderDecoder:
+    """Return the module that is trained as what it is; Lightning hands on any."""
+    if not isinstance(module, EncoderDecoder):
+        raise ValueError(
+            f"the records are of an EncoderDecoder, but a {type(module).__name__} is trained; "
+            "leave the Recorder out of its callbacks"
+        )
+    return module

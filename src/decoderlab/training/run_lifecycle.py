@@ -6,13 +6,13 @@ import errno
 import sys
 import time
 import traceback
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from signal import SIGTERM
 from typing import Any
 
 import torch
-from filelock import BaseFileLock, Timeout
+from filelock import Timeout
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from decoderlab.common.errors import ConfigError
@@ -53,7 +53,7 @@ def execute(
         return _locked(prepared, interruption, ranks, report, retry, allow_drift)
 
 
-def _acquired(folder: RunFolder, wait: bool) -> BaseFileLock | None:
+def _acquired(folder: RunFolder, wait: bool) -> AbstractContextManager[object] | None:
     """Return the lock of a run, held; None if another process has it and that is not waited for."""
     lock = folder.lock()
     if wait and folder.locked():

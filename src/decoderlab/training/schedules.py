@@ -29,6 +29,7 @@ class Schedule(Protocol):
             total_steps: updates from the end of warm-up to the end of the budget, at least 1; None
                 for a budget in seconds.
         """
+        ...
 
 
 class Constant:

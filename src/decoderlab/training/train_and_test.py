@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
-from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from decoderlab.common.progress import say
 from decoderlab.config.environment import environment
@@ -177,8 +177,8 @@ def _result(
         batches_per_epoch=task.train_dataloader().batches_per_epoch,
         probes=probed,
         equations={
-            "encoder": as_text(equations_of(model.encoder)),
-            "decoder": as_text(equations_of(model.decoder)),
+            "encoder": as_text(equations_of(model.get_submodule("encoder"))),
+            "decoder": as_text(equations_of(model.get_submodule("decoder"))),
         },
         parameters=cost.count_parameters(model),
         flops_per_example=cost.flops_per_example(model.cpu(), data.splits["validation"]),
@@ -217,7 +217,7 @@ def make_trainer(
     """
     trainer = config.trainer
     alone = ranks.world_size == 1
-    free = {"deterministic": False} | trainer.further.to_dict()
+    free: dict[str, Any] = {"deterministic": False} | trainer.further.to_dict()
     return pl.Trainer(
         **free,
         accelerator=trainer.accelerator,
