@@ -146,7 +146,7 @@ class Rich(NamedTuple):
 class RichEncoder(HonestEncoder):
     def forward(self, source, source_lengths):
         encoded = super().forward(source, source_lengths)
-        return Rich(*encoded, source, {"norms": encoded.memory.square().sum(dim=-1)})
+        return Rich(*encoded[:4], source, {"norms": encoded.memory.square().sum(dim=-1)})
 
 
 class Tagged(Encoded):
@@ -156,7 +156,7 @@ class Tagged(Encoded):
 class TaggingEncoder(HonestEncoder):
     def forward(self, source, source_lengths):
         tagged = Tagged(*super().forward(source, source_lengths))
-        tagged.source = source
+        tagged.ids = source
         return tagged
 
 
@@ -164,7 +164,8 @@ class CopiesTheSource(Honest):
     """Reads the ids of the source, as a pointer would."""
 
     def start(self, encoded):
-        source = encoded.source.clamp(max=self.space.size - 1)
+        ids = encoded.ids if isinstance(encoded, Tagged) else encoded.source
+        source = ids.clamp(max=self.space.size - 1)
         counts = functional.one_hot(source, self.space.size).to(encoded.memory)
         counts = counts * encoded.memory_mask.unsqueeze(-1)
         return *super().start(encoded), counts.sum(dim=1)

@@ -112,7 +112,7 @@ def _check_networks(config: Any, named: set[str], arguments: argparse.Namespace)
         subject = EncoderSubject(
             classes["encoder"], {"source_space": source}, settings["encoder"], source
         )
-        failed += _tell(config.encoder.target, ENCODER_CHECKS, subject)
+        failed += _show(config.encoder.target, ENCODER_CHECKS, subject)
     if "decoder" in named:
         given = {"target_space": target, "encoder_shape": encoder.shape}
         call("decoder", classes["decoder"], **given, **settings["decoder"])
@@ -125,7 +125,7 @@ def _check_networks(config: Any, named: set[str], arguments: argparse.Namespace)
             encoder if "encoder" in named else None,
             source,
         )
-        failed += _tell(config.decoder.target, DECODER_CHECKS, subject)
+        failed += _show(config.decoder.target, DECODER_CHECKS, subject)
     return failed
 
 
@@ -163,10 +163,10 @@ def _check_part(name: str, composed: Any) -> int:
         subject = subject_of(kind, made.func, made.keywords)
     except ContractViolation as violation:
         raise ConfigError(str(violation)) from violation
-    return _tell(public_name(made.func), BATTERIES[kind][1], subject)
+    return _show(public_name(made.func), BATTERIES[kind][1], subject)
 
 
-def _tell(target: str, checks: Sequence[Callable], subject: Any) -> int:
+def _show(target: str, checks: Sequence[Callable], subject: Any) -> int:
     """Run checks and print the verdict of each; return how many failed."""
     from decoderlab.common.progress import output
     from decoderlab.testing import Failure, run_checks
@@ -174,8 +174,7 @@ def _tell(target: str, checks: Sequence[Callable], subject: Any) -> int:
     outcomes = run_checks(checks, subject)
     failed = sum(isinstance(one, Failure) for one in outcomes)
     skipped = sum(one is not None for one in outcomes) - failed
-    told = f"{len(checks)} checks, {failed} failed, {skipped} do not apply"
-    lines = [f"{target}: {told}"]
+    lines = [f"{target}: {len(checks)} checks, {failed} failed, {skipped} do not apply"]
     for check, outcome in zip(checks, outcomes, strict=True):
         name = check.__name__.replace("_", " ")
         match outcome:
