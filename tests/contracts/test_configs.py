@@ -117,7 +117,7 @@ def test_a_study_declares_its_question_and_plans(monkeypatch, capfd, tmp_path, n
 
 def grid_of(name: str) -> list[GridCell]:
     """Return the cells of a study of ours."""
-    study = OmegaConf.to_container(OmegaConf.load(conf_dir() / "study" / f"{name}.yaml").study)
+    study = RunConfig.from_composed(composed(f"study={name}")).study
     return grid(study, {}, [], OverridesParser.create().parse_overrides)
 
 

@@ -115,7 +115,8 @@ def _filled(
 @rank_zero_only
 def _known_to_mlflow(uri: str, experiment_name: str | None, run_id: str) -> str | None:
     """Return MLflow's own id of a run that it has seen before."""
-    from mlflow.tracking import MlflowClient  # an extra, see PACKAGES
+    # An extra, see PACKAGES: it need not be there for the checker.
+    from mlflow.tracking import MlflowClient  # pyright: ignore[reportMissingImports]
 
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name(experiment_name or "lightning_logs")
