@@ -96,7 +96,8 @@ def _explain_key(key: str) -> str:
             f"{parent} is given as a bare value too, which has no {name}; give each of its "
             f"settings by itself: {parent}.{names[0]}=... {key}=..."
         )
-    elsewhere = [f"{group}.{key}" for group in map(str, config) if _has(config, group, key)] if names else []
+    groups = map(str, config) if names else ()
+    elsewhere = [f"{group}.{key}" for group in groups if _has(config, group, key)]
     if elsewhere:
         return f"{key} is not a setting by itself; write {' or '.join(elsewhere)}"
     if inner := [f"{parent}.{part}.{name}" for part in names if parent and _has(node, part, name)]:
