@@ -37,10 +37,10 @@ def test_a_pointer_trains_and_is_searched(tmp_path):
     assert made.folder.result().steps == 2
     loaded = load_run(made.folder.path, trust=True)
     expected = loaded.task.data.alignment.target_ids
-    assert torch.equal(loaded.model.decoder.alignment, expected)
+    assert torch.equal(loaded.module.decoder.alignment, expected)
     assert (expected >= 0).sum() == 6  # as many as there are values
     bare = load_run(made.folder.path, data=False, trust=True)
-    assert torch.equal(bare.model.decoder.alignment, expected)
+    assert torch.equal(bare.module.decoder.alignment, expected)
     best = predict_best(bare, ["1 2 3"], num_best=2)
     assert len(best[0]) == 2
 
