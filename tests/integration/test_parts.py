@@ -10,7 +10,7 @@ from tests.integration.test_packaging import ROOT
 
 SMALL = ("task=echo", "task.num_train=50", "task.num_validation=10", "task.num_test=10")
 SMALL += ("training.max_steps=2", "training.max_epochs=null", "evaluation.every_steps=2")
-SMALL += ("encoder.hidden_size=8", "decoder.hidden_size=8", "run.tensorboard=false")
+SMALL += ("encoder.hidden_size=8", "decoder.hidden_size=8", "logger=none")
 
 
 def test_the_score_of_the_docs_is_trained_printed_and_checked(tmp_path):
