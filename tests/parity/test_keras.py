@@ -14,7 +14,7 @@ import torch
 
 from decoderlab.contract import Encoded, EncoderShape, TokenSpace, ValueSpace
 from decoderlab.decoders import RecurrentDecoder
-from decoderlab.decoders.attention import Attention
+from decoderlab.decoders.attention import AdditiveScore, Attention, DotScore, GeneralScore
 from decoderlab.encoders import RecurrentEncoder
 from decoderlab.layers import LSTM, RNN
 from decoderlab.layers.equations import count
@@ -212,12 +212,16 @@ def test_teacher_forcing_on_values_passes_the_gradient_of_keras_to_the_target():
     agree([decoder(encoded, target)], [expected], values, target)
 
 
+SCORES = {"additive": AdditiveScore, "dot": DotScore, "general": GeneralScore}
+
+
 @pytest.mark.parametrize("score", ["additive", "additive, projected", "dot", "general"])
 def test_attention_is_kerass(score):
     # Keras projects nothing: it is given what our matrices make of query and memory.
     kind = score.split(",")[0]
     query, memory = normal(4, 3, 6), normal(4, 5, 6)
-    ours = Attention(score=kind, query_size=6, memory_size=6)
+    attention = Attention(score=SCORES[kind], query_size=6, memory_size=6)
+    ours = attention.score
     projected, keys = query, memory
     if kind == "general":
         projected = query @ ours.project_query.weight.T
@@ -235,7 +239,8 @@ def test_attention_is_kerass(score):
     else:
         theirs = keras.layers.Attention(use_scale=False)
     expected = theirs([projected, memory, keys], mask=[None, MASK], return_attention_scores=True)
-    context, attention_weights = ours(query, memory, ours.keys(memory), MASK)
+    read = attention.read(query, memory, ours.keys(memory), MASK, None)
+    context, attention_weights = read.context, read.weights
     assert (attention_weights[:, :, 0] < 1).any()
     agree([context, attention_weights], expected, query, memory)
 
@@ -286,9 +291,12 @@ SINGLE = CELLS | {
 
 @pytest.fixture
 def _float64():
+    # Layers follow the policy, which is made from floatx once, when it is first asked for.
     keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     yield
     keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
 
 
 @pytest.mark.parametrize("wiring", ["repeat_vector", "initial_state"])

@@ -51,7 +51,7 @@ def counting(num_layers: int, summary: str = "max") -> ConvolutionalEncoder:
 
 def test_a_convolution_is_what_the_hand_computes_with_zeros_beyond_the_ends():
     source = torch.tensor([[1.0, 2, 3], [4.0, 7, 7]]).double().unsqueeze(-1)  # 7: padding
-    memory, mask, summary, state = counting(num_layers=1)(source, torch.tensor([3, 1]))
+    memory, mask, summary, state, _ = counting(num_layers=1)(source, torch.tensor([3, 1]))
     # 1 + ReLU(0 + 10 + 200 + 0.5), ...; the second row sees no 7, and is alone with its zeros.
     assert memory.squeeze(-1).tolist() == [[211.5, 323.5, 35.5], [44.5, 0, 0]]
     assert summary.tolist() == [[323.5], [44.5]]
@@ -91,7 +91,7 @@ def test_the_memory_is_the_grid_row_by_row():
     only_the_middle[0, 0, 1, 1] = 1
     encoder.layers[0].load_state_dict({"weight": only_the_middle, "bias": torch.zeros(1)})
     image = torch.arange(24.0).reshape(1, 1, 4, 6).double()
-    memory, mask, summary, state = encoder(image, torch.tensor([1]))
+    memory, mask, summary, state, _ = encoder(image, torch.tensor([1]))
     assert memory.flatten().tolist() == [0, 2, 4, 12, 14, 16]  # rows 0 and 2, columns 0, 2 and 4
     assert (encoder(-image, torch.tensor([1])).memory == 0).all()  # the ReLU
     assert mask.shape == (1, 6)
