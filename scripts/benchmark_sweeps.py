@@ -32,7 +32,7 @@ def command(module: str, *arguments: str) -> float:
     """Run an entry point with one thread; return its seconds."""
     started = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", f"decoderlab.{module}", *arguments],
+        [sys.executable, "-m", f"decoderlab.cli.{module}", *arguments],
         check=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
