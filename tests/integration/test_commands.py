@@ -216,6 +216,7 @@ def test_failures_are_counted_and_shown(monkeypatch, capfd, tmp_path):
     assert "not finished" not in report
 
 
+@pytest.mark.slow
 def test_a_sweep_with_failures_exits_1_in_a_process_of_its_own(tmp_path):
     broken = ["training.learning_rate=1e38", "training.gradient_clip_norm=null"]
     finished = call("train", "-m", *tiny_arguments(tmp_path, *broken), "seed=0,1")
@@ -224,6 +225,7 @@ def test_a_sweep_with_failures_exits_1_in_a_process_of_its_own(tmp_path):
     assert call("train", *tiny_arguments(tmp_path, *broken)).returncode == 1
 
 
+@pytest.mark.slow
 def test_the_same_run_twice_in_a_grid_is_planned_once(monkeypatch, capfd, tmp_path):
     arguments = tiny_arguments(tmp_path, "training.learning_rate=1e-3,0.001", "study.name=s")
     assert in_process(monkeypatch, "-m", *arguments) == 0
@@ -232,6 +234,7 @@ def test_the_same_run_twice_in_a_grid_is_planned_once(monkeypatch, capfd, tmp_pa
     assert "is the same run as" in error
 
 
+@pytest.mark.slow
 def test_a_deleted_run_is_missing_in_the_report_and_comes_back(monkeypatch, capfd, tmp_path):
     import shutil
 
@@ -251,6 +254,7 @@ def test_a_deleted_run_is_missing_in_the_report_and_comes_back(monkeypatch, capf
     assert without_seconds(after) == without_seconds(before)
 
 
+@pytest.mark.slow
 def test_a_damaged_result_is_no_failure_and_is_made_again(monkeypatch, capfd, tmp_path):
     assert sweep(monkeypatch, tmp_path) == 0
     before = (tmp_path / "studies/s/results.csv").read_text()
@@ -263,6 +267,7 @@ def test_a_damaged_result_is_no_failure_and_is_made_again(monkeypatch, capfd, tm
     assert before.count("FINISHED") == 4
 
 
+@pytest.mark.slow
 def test_a_report_of_an_unknown_study_names_the_known(monkeypatch, tmp_path):
     assert sweep(monkeypatch, tmp_path) == 0
     finished = call("report", "nope", "--output-dir", str(tmp_path))
@@ -345,6 +350,7 @@ def test_a_decoder_of_ones_own_needs_no_fork(monkeypatch, capfd, tmp_path):
     assert "does not apply: coins fall as declared" in checked.stdout
 
 
+@pytest.mark.slow
 def test_predict_and_evaluate(monkeypatch, tmp_path):
     assert in_process(monkeypatch, *tiny_arguments(tmp_path, "decoder=luong")) == 0
     (folder,) = (tmp_path / "runs").iterdir()

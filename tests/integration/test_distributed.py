@@ -158,6 +158,7 @@ def test_a_run_of_two_interrupted_at_any_rank_ends_with_the_same_bits(tmp_path, 
     assert "before, nothing to do" in called(arguments(tmp_path / "whole"), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds ranks in /proc")
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_lost_process_ends_the_run_which_can_go_on(tmp_path, rank):

@@ -191,6 +191,7 @@ def test_status_shows_what_runs_and_a_killed_launch_ends_its_workers(tmp_path):
     assert re.search(r"^ ?s +6 +.*interrupted", listed, flags=re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_an_edited_yaml_does_not_reach_a_running_sweep(tmp_path):
     conf = tmp_path / "conf"
     (conf / "training").mkdir(parents=True)
@@ -213,6 +214,7 @@ def pairs(path: Path, letter: str) -> None:
     path.write_text("source\ttarget\n" + "".join(lines))
 
 
+@pytest.mark.slow
 def test_data_that_change_under_a_sweep_fail_its_runs(tmp_path):
     files = [tmp_path / "a.tsv", tmp_path / "b.tsv"]
     for path, letter in zip(files, "ab", strict=True):
@@ -236,6 +238,7 @@ def test_data_that_change_under_a_sweep_fail_its_runs(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_made_costs_one_run(tmp_path):
     planned = call("plan", *sweep(tmp_path)[:-1], "study.name=s", "seed=0")
     assert planned.returncode == 0
