@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from decoderlab.common import require
+from decoderlab.common.choices import Choice
 from decoderlab.contract import Encoded, EncoderShape, Space
-from decoderlab.layers.cells import Cell, takes
+from decoderlab.layers.cells import Cell
 from decoderlab.layers.embedding import build_embedding
 from decoderlab.layers.equations import Equation, count, embedding_equation
 from decoderlab.layers.pooling import POOLINGS, length_mask
@@ -88,7 +89,7 @@ class RecurrentEncoder(nn.Module):
                 "summary is 'backward', but the encoder reads in one direction; take "
                 "bidirectional=true, or summary=last"
             )
-        if callable(cell) and takes(cell, "summary_size"):
+        if callable(cell) and Choice.of(cell).takes("summary_size"):
             raise ValueError(
                 "the cell reads a summary, which decoders alone are given; take another, such as "
                 "encoder/cell=gru_reset_before"

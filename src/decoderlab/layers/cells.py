@@ -6,8 +6,7 @@ in `conf/encoder/cell` and `conf/decoder/cell` that names it.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -98,14 +97,3 @@ def as_module(cell: Cell) -> nn.Module:
             f"the cell {type(cell).__name__} is no torch module; let its class extend nn.Module"
         )
     return cell
-
-
-def takes(cell: Callable[..., Cell], name: str) -> bool:
-    """Whether a cell's constructor has a keyword of that name.
-
-    Example:
-        >>> from decoderlab.layers import GRU, GRUResetBefore
-        >>> takes(GRU, "num_layers"), takes(GRUResetBefore, "num_layers")
-        (True, False)
-    """
-    return name in inspect.signature(cell).parameters

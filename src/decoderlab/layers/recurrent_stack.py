@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from decoderlab.common import require
+from decoderlab.common.choices import Choice
 from decoderlab.contract import State
-from decoderlab.layers.cells import Cell, as_module, takes
+from decoderlab.layers.cells import Cell, as_module
 from decoderlab.layers.equations import Equation, count
 from decoderlab.layers.pooling import length_mask
 
@@ -87,7 +88,7 @@ class RecurrentLayers(nn.Module):
         self.input_size = input_size
         widths = [max(input_size, 1)] + [hidden_size * self.num_directions] * (num_layers - 1)
         self.dropout = dropout if num_layers > 1 else 0.0
-        if takes(cell, "num_layers"):
+        if Choice.of(cell).takes("num_layers"):
             # The kernel knows how to stack layers, but not to add their inputs.
             depth = 1 if residual else num_layers
             kernel = functools.partial(
@@ -226,7 +227,7 @@ class UnfusedLayer(nn.Module):
     ) -> None:
         super().__init__()
         sizes = {"input_size": input_size, "hidden_size": hidden_size}
-        if takes(cell, "summary_size"):
+        if Choice.of(cell).takes("summary_size"):
             sizes["summary_size"] = summary_size
         self.cells = nn.ModuleList(
             as_module(cell(**sizes)) for _ in range(2 if bidirectional else 1)

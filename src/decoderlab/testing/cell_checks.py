@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from decoderlab.common.choices import Choice
 from decoderlab.contract import State
-from decoderlab.layers.cells import Cell, takes
+from decoderlab.layers.cells import Cell
 from decoderlab.layers.recurrent_stack import RecurrentLayers
 from decoderlab.testing.checked_modules import CellModule
 from decoderlab.testing.differences import (
@@ -35,7 +36,7 @@ class CellSubject(Subject[CellModule]):
 
     def stack(self, *, num_layers: int = 1, bidirectional: bool = False) -> RecurrentLayers:
         """Return layers of the cell, in evaluation mode; the same weights each time."""
-        summary_size = SUMMARY_SIZE if takes(self.make, "summary_size") else 0
+        summary_size = SUMMARY_SIZE if Choice.of(self.make).takes("summary_size") else 0
         sizes = {"num_layers": num_layers, "bidirectional": bidirectional}
         settings = {"cell": functools.partial(self.make, **self.settings), **sizes}
         whole = Subject(RecurrentLayers, self.spaces, settings | {"summary_size": summary_size})

@@ -68,12 +68,6 @@ def floats(encoded: Encoded) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
-def with_floats(encoded: Encoded, values: tuple[Tensor, ...]) -> Encoded:
-    """Return the encoding with other tensors where `floats` has them."""
-    left = list(values)
-    return transformed(encoded, lambda one, axis: left.pop(0) if one.is_floating_point() else one)
-
-
 def as_leaves(encoded: Encoded) -> Encoded:
     """Return a copy whose tensors are their own, and want a gradient where they can."""
 
