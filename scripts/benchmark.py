@@ -65,7 +65,10 @@ def run_seconds(overrides: list[str], steps: int) -> float:
         status = execute(prepared, report=lambda step, values: None, retry=True)
         if status != "FINISHED":
             raise SystemExit(f"the run ended {status}: {prepared.folder.status()}")
-        return prepared.folder.result().train_seconds
+        result = prepared.folder.result()
+        if result is None:
+            raise SystemExit(f"{prepared.folder.path} has no result")
+        return result.train_seconds
 
 
 def main() -> None:

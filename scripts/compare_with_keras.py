@@ -18,6 +18,7 @@ import argparse
 import os
 import sys
 from dataclasses import dataclass
+from typing import cast
 
 os.environ["KERAS_BACKEND"] = "torch"
 
@@ -130,13 +131,16 @@ def compare(
     keras.utils.set_random_seed(seed)
     theirs = keras_model(size, hidden, source_length, target_length, embedding_size)
     encoder, decoder = our_model(size, hidden, embedding_size)
-    copy_recurrent(theirs.get_layer("encoder"), encoder.rnn.layers[0])
-    copy_recurrent(theirs.get_layer("decoder"), decoder.rnn.layers[0])
-    copy_dense(theirs.get_layer("head"), decoder.head.output)
+    read = cast(torch.nn.RNNBase, encoder.get_submodule("rnn.layers.0"))
+    write = cast(torch.nn.RNNBase, decoder.get_submodule("rnn.layers.0"))
+    head = cast(torch.nn.Linear, decoder.get_submodule("head.output"))
+    copy_recurrent(theirs.get_layer("encoder"), read)
+    copy_recurrent(theirs.get_layer("decoder"), write)
+    copy_dense(theirs.get_layer("head"), head)
     if embedding_size is not None:
         with torch.no_grad():
             table = theirs.get_layer("embedding").get_weights()[0]
-            encoder.embedding.weight.copy_(torch.from_numpy(table))
+            encoder.get_parameter("embedding.weight").copy_(torch.from_numpy(table))
 
     generator = np.random.default_rng(seed)
     # Not the padding id 0: our learned table keeps its vector at zero, Keras's does not.
@@ -153,7 +157,7 @@ def compare(
     loss(their_logits).backward()
     loss(our_logits).backward()
     their_gradient = theirs.get_layer("encoder").trainable_weights[0].value.grad.T
-    our_gradient = encoder.rnn.layers[0].weight_ih_l0.grad
+    our_gradient = read.get_parameter("weight_ih_l0").grad
     parameters = [*encoder.named_parameters(), *decoder.named_parameters()]
     return Comparison(
         keras_parameters=theirs.count_params(),

@@ -1,6 +1,7 @@
-"""Write tests/golden/golden.json anew, where results change on purpose.
+"""Write tests/golden/golden.json again, where results change on purpose.
 
     OMP_NUM_THREADS=1 python scripts/regenerate_golden.py
+    python scripts/regenerate_golden.py --code    # tests/golden/code.json: the code of runs
 
 The change belongs into CHANGELOG.md under "Results changed".
 """
@@ -22,7 +23,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", nargs="*", help="golden runs (default: all)")
-    names = parser.parse_args().name
+    parser.add_argument("--code", action="store_true", help="write the code of runs alone")
+    arguments = parser.parse_args()
+    if arguments.code:
+        from tests.golden.code import CODE, observed_code
+
+        CODE.write_text(json.dumps(observed_code(), indent=0) + "\n")
+        return
+    names = arguments.name
 
     from tests.golden.runs import GOLDEN, RUNS, observed
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from decoderlab.studies.analysis.results import read_rows
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import read_plan
-from decoderlab.studies.reporting.cell_texts import mean_text
+from decoderlab.studies.reporting.table_texts import mean_text
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def row(analysis: Analysis, task: str, variants: list[str]) -> list[str]:
     better = "higher" if analysis.sign > 0 else "lower"
     entries = [analysis.entries.get((variant, task)) for variant in variants]
     rules = analysis.baselines(task)
-    best = (max if analysis.sign > 0 else min)(rules, key=rules.get) if rules else None
+    best = (max if analysis.sign > 0 else min)(rules, key=rules.__getitem__) if rules else None
     results = [row.result for row in analysis.rows if row.cell.task == task and row.result]
     started, ended = ([getattr(one, name) for one in results] for name in ("started", "ended"))
     return [

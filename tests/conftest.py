@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import os
+import signal
 import sys
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # before anything imports keras
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
@@ -17,15 +21,31 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from decoderlab.common import process
 from decoderlab.common.folders import conf_dir
-from decoderlab.layers import GRU, LSTM, RNN, GRUResetBefore, LSTMLayerNorm
+from decoderlab.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    GRUResetBefore,
+    LSTMLayerNorm,
+    MinGRU,
+    MinLSTM,
+    ScalarLSTM,
+)
 from decoderlab.training.prepared_run import Prepared, prepare
 from decoderlab.training.run_lifecycle import execute
+from tests.composing import compose_faster
+from tests.drawing import no_drawing
 
+# A shell starts `make test &` with SIGINT ignored, which the commands would rightly leave at that:
+# what the tests send is to arrive, here and in the processes that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)
 # Whoever sets up logging anew (Hydra, submitit) has the handler that TensorBoard brings close its
 # stream: what was standard error when it was made, pytest's capture.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
+compose_faster()
 
 TASKS = {
     "echo": ("task=echo", "task.num_values=6", "task.min_length=2", "task.max_length=4"),
@@ -51,7 +71,42 @@ CELLS = {
     "rnn_relu": partial(RNN, nonlinearity="relu"),
     "gru_reset_before": GRUResetBefore,
     "lstm_layer_norm": LSTMLayerNorm,
+    "mingru": MinGRU,
+    "minlstm": MinLSTM,
+    "slstm": ScalarLSTM,
 }
+
+
+# The tests that prove each row of docs/reliability.md, once all tests are collected.
+FAULTS = pytest.StashKey[dict[int, set[str]]]()
+NUM_FAULTS = 63
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are left out by their marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Note which promises each test proves, for its record and for the test of the page."""
+    proofs: dict[int, set[str]] = {}
+    for item in items:
+        for mark in item.iter_markers("fault"):
+            if not mark.args or not set(mark.args) <= set(range(1, NUM_FAULTS + 1)):
+                raise pytest.UsageError(f"{item.nodeid}: fault{mark.args}: give 1 to {NUM_FAULTS}")
+            name = item.nodeid.split("[")[0]
+            item.user_properties += [("fault", number) for number in mark.args]
+            item.user_properties.append(("test", name))
+            for number in mark.args:
+                proofs.setdefault(number, set()).add(name)
+    config.stash[FAULTS] = proofs
+
+
+def pytest_collection_finish() -> None:
+    """Have Python look for garbage among what tests make alone, not among modules and tests."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Undo it: what hypothesis imports, as late as now, looks for who refers to it."""
+    gc.unfreeze()
 
 
 def variants(group: str) -> list[str]:
@@ -76,7 +131,13 @@ def small(group: str, name: str) -> list[str]:
 
 
 def composed(*overrides: str):
-    """Compose a config as the command line would."""
+    """Compose a config as the command line would; of our YAMLs alone, the same overrides once."""
+    make = _composed if process.user_config_dir is None else _composed.__wrapped__
+    return copy.deepcopy(make(overrides))
+
+
+@cache
+def _composed(overrides: tuple[str, ...]):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("train", overrides=list(overrides), return_hydra_config=True)
 
@@ -90,7 +151,9 @@ def tiny(tmp_path: Path) -> Callable[..., Prepared]:
         named |= dict(one.split("=", 1) for one in overrides if one.split("=")[0] in named)
         sizes = [one for group, name in named.items() for one in small(group, name)]
         settings = TASKS[task] + TINY if task in TASKS else (f"task={task}", *TINY[len(DRAWN) :])
-        config = composed(*settings, *sizes, f"run.output_dir={output_dir}", *overrides)
+        config = composed(*settings, *sizes, "run.output_dir=there", *overrides)
+        if not any(one.startswith("run.output_dir=") for one in overrides):
+            config.run.output_dir = str(output_dir)
         return prepare(config, config.hydra.runtime.choices)
 
     return make
@@ -118,6 +181,18 @@ def hide(monkeypatch) -> Callable[..., None]:
         monkeypatch.setattr("decoderlab.data.reading.metadata.distribution", distribution)
 
     return hidden
+
+
+@pytest.fixture
+def drawn() -> None:
+    """Have a test's reports drawn although its module asks for `undrawn`."""
+
+
+@pytest.fixture
+def undrawn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave out what takes most of the time of a report, see `tests.drawing`."""
+    with nullcontext() if "drawn" in request.fixturenames else no_drawing():
+        yield
 
 
 def run(prepared: Prepared, retry: bool = True) -> str:

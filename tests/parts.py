@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import copy
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import product
+from typing import Any, cast
 
+import pytest
 from omegaconf import OmegaConf
 
-from decoderlab.common.completion import maker
 from decoderlab.common.folders import conf_dir
+from decoderlab.common.part_building import maker
 
 
 def chosen(group: str, name: str, **settings: Any) -> dict[str, Any]:
     """Return the mapping of a part: that of conf/decoder/GROUP/NAME.yaml, with more settings."""
+    return copy.deepcopy(_yaml(group, name)) | settings
+
+
+@cache
+def _yaml(group: str, name: str) -> dict[str, Any]:
     config = OmegaConf.load(conf_dir() / "decoder" / group / f"{name}.yaml")
-    return {**OmegaConf.to_container(config), **settings}
+    return cast(dict[str, Any], OmegaConf.to_container(config))
 
 
 def part(group: str, name: str, **settings: Any) -> Callable[..., Any]:
@@ -40,3 +49,17 @@ def attention(name: str, **settings: Any) -> Callable[..., Any]:
 def head(name: str, **settings: Any) -> Callable[..., Any]:
     """Return a head."""
     return part("head", name, **settings)
+
+
+def some_quick(**levels: Sequence[Any]) -> pytest.MarkDecorator:
+    """Parametrize a test by all combinations; two thirds of them are slow tests.
+
+    The quick third has each level of a factor with each level of every other one: of the levels'
+    numbers, which are added up, all factors but two can make up whatever remains of three.
+    """
+    cases = []
+    for chosen in product(*map(enumerate, levels.values())):
+        quick = sum(number for number, _ in chosen) % 3 == 0
+        values, marks = [value for _, value in chosen], () if quick else pytest.mark.slow
+        cases.append(pytest.param(*values, marks=marks, id="-".join(map(str, values))))
+    return pytest.mark.parametrize(tuple(levels), cases)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from decoderlab.common import lean_imports
+
 if TYPE_CHECKING:
     from decoderlab.common.errors import ConfigError
     from decoderlab.config.composition import compose_config
@@ -13,14 +15,16 @@ if TYPE_CHECKING:
     from decoderlab.studies.analysis.results import results
     from decoderlab.training.from_python import RunFailed, train
     from decoderlab.training.interruption import Interrupted
-    from decoderlab.training.loading import LoadedRun, load_run, predict, predict_best, search_with
+    from decoderlab.training.loading import LoadedRun, load_run, search_with
     from decoderlab.training.model_evaluation import evaluate
+    from decoderlab.usage.outputs import Output, predict, predict_best, predict_outputs
 
 __version__ = "0.1.0"
 __all__ = [
     "ConfigError",
     "Interrupted",
     "LoadedRun",
+    "Output",
     "RunConfig",
     "RunFailed",
     "RunResult",
@@ -29,6 +33,7 @@ __all__ = [
     "load_run",
     "predict",
     "predict_best",
+    "predict_outputs",
     "results",
     "search_with",
     "train",
@@ -38,18 +43,21 @@ _MODULES = {
     "ConfigError": "common.errors",
     "Interrupted": "training.interruption",
     "LoadedRun": "training.loading",
+    "Output": "usage.outputs",
     "RunConfig": "config.run_config",
     "RunFailed": "training.from_python",
     "RunResult": "records.run_result",
     "compose_config": "config.composition",
     "evaluate": "training.model_evaluation",
     "load_run": "training.loading",
-    "predict": "training.loading",
-    "predict_best": "training.loading",
+    "predict": "usage.outputs",
+    "predict_best": "usage.outputs",
+    "predict_outputs": "usage.outputs",
     "results": "studies.analysis.results",
     "search_with": "training.loading",
     "train": "training.from_python",
 }
+lean_imports.install()
 
 
 def __getattr__(name: str) -> Any:

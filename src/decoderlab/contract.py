@@ -36,7 +36,7 @@ class State(NamedTuple):
             ValueError: if there is no cell.
         """
         if self.cell is None:
-            raise ValueError("the state has no cell, which an LSTM needs; give it one")
+            raise ValueError("the state has no cell, which an LSTM needs; give State(hidden, cell)")
         return self.hidden, self.cell
 
     def map(self, function: Callable[..., Tensor], *others: State) -> State:
@@ -79,6 +79,24 @@ class Encoded(NamedTuple):
     summary: Tensor
     state: State | None
     source: Tensor | None = None
+
+
+def with_source(encoded: Encoded, source: Tensor) -> Encoded:
+    """Return an encoding with the ids of its source; unchanged where the source has no tokens.
+
+    Args:
+        encoded: of an encoder; further fields and attributes of a type of your own are kept.
+        source: the ids.
+
+    Shapes:
+        source: as in `Batch`.
+    """
+    if source.is_floating_point() or "source" not in encoded._fields:
+        return encoded
+    beside = encoded._replace(source=source)
+    for name, value in getattr(encoded, "__dict__", {}).items():
+        setattr(beside, name, value)
+    return beside
 
 
 class Batch(NamedTuple):
@@ -202,7 +220,9 @@ class Decoder(Protocol):
 
     Over tokens a position's output is V logits, or V log-probabilities that the decoder normalised
     itself: the loss is the same function of both. Over values it is F means, or F means followed
-    by F logarithms of standard deviations.
+    by F logarithms of standard deviations. A decoder whose values have another distribution returns
+    F means and whatever else that has, and has a method `negative_log_density(outputs, target)`,
+    which returns the nats of each value, (B, T, F); None stands for those two.
 
     A decoder whose training is random or changes with time has, besides, a method
     `at_step(step, seed)`, called before every training update with the number of updates done and
@@ -221,7 +241,7 @@ class Decoder(Protocol):
         ...
 
     def start(self, encoded: Encoded) -> Any:
-        """Return the state before the first target position."""
+        """Return the state before the first target position, from what is `encoded`."""
         ...
 
     def step(self, previous: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -242,7 +262,9 @@ class Objective(Protocol):
     """What training makes small.
 
     The constructor takes the keyword `target_space` if it has a use for it, besides its own
-    settings.
+    settings, and raises ValueError for targets that it is not for. An objective with tensors of its
+    own is a `torch.nn.Module`: its parameters are trained. It draws nothing and keeps nothing of
+    the batches before.
     """
 
     def __call__(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

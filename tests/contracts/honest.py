@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import nn
 
@@ -106,3 +108,10 @@ def _outcomes(checks, subject, names):
     chosen = [one for one in checks if not names or one.__name__ in names]
     assert len(chosen) >= len(names), f"no check of these names: {names}"
     return {one.check: one.seen for one in run_checks(chosen, subject) if hasattr(one, "check")}
+
+
+def assert_reported(failures, check, seen):
+    """Assert that a check is among the failures, and says what it has seen."""
+    assert check in failures
+    assert re.search(seen, failures[check])
+    assert "Error" not in failures[check], "the check must see it, not stumble over it"

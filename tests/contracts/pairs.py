@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
 from typing import Any
 
-from decoderlab.common.completion import maker
+from decoderlab.common.part_building import maker
 from decoderlab.config.run_config import RunConfig
 from decoderlab.contract import EncoderShape, ImageSpace, Space, TokenSpace
 from tests.conftest import composed, small, variants
@@ -33,9 +34,14 @@ def task_of(encoder: str) -> str:
 
 def settings(group: str, name: str, *overrides: str) -> tuple[Any, dict[str, Any]]:
     """Return the class of a variant, and the settings of a small one."""
+    made = _made(group, name, *overrides)
+    return made.func, dict(made.keywords)
+
+
+@cache
+def _made(group: str, name: str, *overrides: str) -> partial:
     config = RunConfig.from_composed(composed(*small(group, name), *overrides))
-    made = maker(group, getattr(config, group).to_dict())
-    return made.func, made.keywords
+    return maker(group, getattr(config, group).to_dict())
 
 
 def source_space(encoder: str) -> Space:
@@ -43,6 +49,7 @@ def source_space(encoder: str) -> Space:
     return IMAGES if encoder == "image_cnn" else SOURCE
 
 
+@cache
 def shape_of(encoder: str) -> EncoderShape:
     """Return what a small encoder offers a decoder."""
     make, chosen = settings("encoder", encoder)

@@ -63,7 +63,9 @@ class InPlace(GRUResetBefore):
 
 
 class NeverReadsItsMatrix(GRUResetBefore):
-    further_shapes = {"matrix": (2, 2)}
+    @property
+    def further_shapes(self):
+        return {"matrix": (2, 2)}
 
     def advance(self, projected, state):
         return super().advance(projected, state)._replace(further=state.further)
@@ -93,6 +95,40 @@ class LooksAhead(GRUResetBefore):
         return projected + projected.mean(dim=1, keepdim=True)
 
 
+class SwallowsSettings(GRUResetBefore):
+    def __init__(self, *, input_size, hidden_size, **settings):
+        super().__init__(input_size=input_size, hidden_size=hidden_size)
+
+
+class ConstantGateBias(GRUResetBefore):
+    """Right: the bias of the update gate begins at 1, so that the old state is kept."""
+
+    def __init__(self, **sizes):
+        super().__init__(**sizes)
+        with torch.no_grad():
+            self.bias[self.hidden_size : 2 * self.hidden_size] = 1.0
+
+
+class GateBiasUnseeded(ConstantGateBias):
+    generator = torch.Generator()
+
+    def __init__(self, **sizes):
+        super().__init__(**sizes)
+        with torch.no_grad():
+            self.bias.mul_(torch.rand((), generator=self.generator))
+
+
+class GateBiasOverwritten(GRUResetBefore):
+    """Its weights are meant to be the same for every seed, but training draws them anew."""
+
+    def __init__(self, **sizes):
+        torch.manual_seed(3)
+        super().__init__(**sizes)
+
+
+STARTS = "what_the_constructor_sets_is_what_training_starts_from"
+
+
 @pytest.mark.parametrize(
     ("cell", "check"),
     [
@@ -107,6 +143,9 @@ class LooksAhead(GRUResetBefore):
         (Detached, "the_cells_gradients_are_right"),
         (UnusedWeight, "every_weight_of_the_cell_gets_a_finite_gradient"),
         (LooksAhead, "both_directions_are_two_cells"),
+        (SwallowsSettings, "unknown_settings_are_refused"),
+        (GateBiasUnseeded, STARTS),
+        (GateBiasOverwritten, STARTS),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
@@ -114,6 +153,22 @@ def test_a_planted_defect_is_caught_by_name(cell, check):
     with pytest.raises(ContractViolation) as caught:
         check_cell(cell)
     assert check in {one.check for one in caught.value.failures}
+
+
+def test_a_cell_may_begin_with_a_constant():
+    check_cell(ConstantGateBias)
+
+
+@pytest.mark.parametrize(
+    ("cell", "seen"),
+    [
+        (GateBiasUnseeded, "bias differs between two models of one seed"),
+        (GateBiasOverwritten, "sets .*, but training starts from other values"),
+    ],
+)
+def test_what_a_cells_constructor_sets_is_not_lost_in_silence(cell, seen):
+    with pytest.raises(ContractViolation, match=f"{STARTS}: .*{seen}"):
+        check_cell(cell)
 
 
 def test_what_a_saved_cell_loses_is_caught():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import conf_dir
 from decoderlab.config.run_config import RunConfig
 from decoderlab.studies.design.grid import GridCell, grid
-from decoderlab.training.loading import load_run, predict
-from tests.conftest import composed, run, variants
+from decoderlab.training.loading import load_run
+from decoderlab.usage.outputs import predict
+from tests.conftest import composed, run, small, variants
 from tests.contracts.pairs import REFUSED, all_pairs, task_of
+from tests.drawing import no_drawing
 from tests.integration.cli import in_process
 
 YAMLS = sorted(conf_dir().rglob("*.yaml"))
@@ -32,7 +35,14 @@ def test_a_yaml_begins_with_what_it_is(path: Path):
         assert f"{path.parent.name}={path.stem}" in text or path.stem == "adhoc"
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), all_pairs())
+# Each encoder and each decoder is in some of these; the others are slow tests.
+QUICK = [pair for n, pair in enumerate(all_pairs()) if n % 9 == 0]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder"),
+    [pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.slow) for pair in all_pairs()],
+)
 def test_a_pair_trains_generates_and_predicts_the_same_again(tiny, encoder, decoder):
     pair = [f"encoder={encoder}", f"decoder={decoder}", "training.max_steps=2"]
     prepared = tiny(*pair, task=task_of(encoder))
@@ -50,7 +60,7 @@ def test_a_pair_trains_generates_and_predicts_the_same_again(tiny, encoder, deco
         bare = load_run(prepared.folder.path, data=False)
         assert predict(bare, [record["source"] for record in records]) == before
     else:
-        with pytest.raises(ConfigError, match="the sources of this run are images"):
+        with pytest.raises(ConfigError, match="the image .* cannot be read"):
             predict(loaded, ["square"])
 
 
@@ -70,9 +80,10 @@ def of_task(name: str) -> DictConfig:
 def test_a_task_trains_with_its_own_settings(monkeypatch, capfd, tmp_path, task):
     if OmegaConf.missing_keys(of_task(task)):
         pytest.skip("reads a file of one's own")
-    arguments = [f"task={task}", f"run.output_dir={tmp_path}", "training.max_steps=2"]
-    if get_class(of_task(task)._target_).reads == "images":
-        arguments.append("encoder=image_cnn")
+    images = get_class(of_task(task)._target_).reads == "images"
+    # The settings of the task are its own; the model is small.
+    model = small("encoder", "image_cnn" if images else "lstm") + small("decoder", "repeat_vector")
+    arguments = [f"task={task}", *model, f"run.output_dir={tmp_path}", "training.max_steps=2"]
     if task == "g2p":
         arguments += ["task.num_train=500", "task.num_validation=50", "task.num_test=50"]
     code = in_process(monkeypatch, *arguments, "run.evaluation_batch_size=500")
@@ -87,9 +98,12 @@ def test_a_task_trains_with_its_own_settings(monkeypatch, capfd, tmp_path, task)
     assert any(metric in rule for rule in result["data"]["baselines"].values())
 
 
-# That of a task is a run of minutes, and each task is trained above.
+# That of a task is a run of minutes, and each task is trained above; others have hundreds of cells.
+LARGE = ("bridges", "context_routes", "echo_attention", "rates", "source_reversal")
+# Factors and attention, real values, images: these have every kind of picture between them.
+DRAWN = ("context_routes", "task_captioning", "task_forecasting")
 STUDIES = [
-    pytest.param(name, marks=[pytest.mark.slow] if name.startswith("task_") else [])
+    pytest.param(name, marks=[pytest.mark.slow] if name.startswith(("task_", *LARGE)) else [])
     for name in variants("study")
     if name != "adhoc"
 ]
@@ -100,11 +114,12 @@ def test_a_study_declares_its_question_and_plans(monkeypatch, capfd, tmp_path, n
     study = composed(f"study={name}").study  # whole, since some stand on another one
     assert study.name == name
     assert study.question.endswith("?")
-    small = ["seed=0", "training.max_steps=2", "evaluation.every_steps=2"]
-    if "task" in study.factors:
-        small.append("task=addition_2digits")
-    small.append("hydra/launcher=basic")
-    code = in_process(monkeypatch, f"study={name}", f"run.output_dir={tmp_path}", *small)
+    given = ["seed=0", "training.max_steps=2", "evaluation.every_steps=2"]
+    if tasks := study.factors.get("task"):
+        given.append(f"task={min(tasks, key=lambda task: task != 'addition_2digits')}")
+    given.append("hydra/launcher=basic")
+    with nullcontext() if name in DRAWN else no_drawing():
+        code = in_process(monkeypatch, f"study={name}", f"run.output_dir={tmp_path}", *given)
     if "which is not installed" in (told := capfd.readouterr().err):
         assert code == 2
         pytest.skip(told)
@@ -173,3 +188,45 @@ def test_source_reversal_is_the_declared_grid():
     assert len(cells) == 3 * 2 * 2 * 10
     assert {cell.levels["source"] for cell in cells} == {"forward", "backward"}
     assert {cell.given["decoder"] for cell in cells} == {"repeat_vector", "initial_state", "luong"}
+
+
+def missing(given: object, completed: object, path: str) -> list[str]:
+    """Return the settings of our classes that a config gets from a default, and a YAML lacks."""
+    if not isinstance(completed, dict) or not isinstance(given, dict):
+        return []
+    ours = str(completed.get("_target_", "")).startswith("decoderlab.")
+    lacks = [f"{path}.{key}" for key in completed if ours and key not in given]
+    return lacks + [
+        one for key in given for one in missing(given[key], completed.get(key), f"{path}.{key}")
+    ]
+
+
+# What has YAMLs of its own: a cell by its name, metrics by theirs, a file of one's own as a task.
+GIVEN_BY_OTHERS = {
+    f"{part}.cell.{name}" for part in ("encoder", "decoder") for name in ("bias", "nonlinearity")
+}
+GIVEN_BY_OTHERS |= {f"task.{name}" for name in ("metrics", "path", "columns", "target_columns")}
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [
+        *(("decoder", name) for name in variants("decoder")),
+        *(("encoder", name) for name in variants("encoder")),
+        *(("task", name) for name in variants("task")),
+        *(("decoder/attention", name) for name in variants("decoder/attention")),
+        *(("decoder/bridge", name) for name in variants("decoder/bridge")),
+        *(("decoder/cell", name) for name in variants("decoder/cell")),
+        *(("decoder/feedback", name) for name in variants("decoder/feedback")),
+        *(("decoder/head", name) for name in variants("decoder/head")),
+        *(("encoder/cell", name) for name in variants("encoder/cell")),
+    ],
+)
+def test_every_setting_of_a_class_of_ours_can_be_given(group, name):
+    config = composed(f"{group}={name}")
+    part = group.partition("/")[0]
+    if OmegaConf.missing_keys(config[part]):
+        pytest.skip("reads a file of one's own")
+    given = OmegaConf.to_container(config[part], resolve=True)
+    completed = getattr(RunConfig.from_composed(config), part).to_dict()
+    assert set(missing(given, completed, part)) <= GIVEN_BY_OTHERS

@@ -30,9 +30,19 @@ def test_it_passes_the_battery(name):
     check_encoder(target, source_space=source_space(name), **chosen)
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize(
+    ("bidirectional", "residual"),
+    [
+        (False, False),
+        (True, True),
+        pytest.param(False, True, marks=SLOW),
+        pytest.param(True, False, marks=SLOW),
+    ],
+)
 def test_every_cell_passes_it_deep_and_in_both_directions(cell, bidirectional, residual):
     chosen = {"cell": CELLS[cell], "bidirectional": bidirectional, "residual": residual}
     check_encoder(RecurrentEncoder, hidden_size=3, num_layers=2, **chosen)

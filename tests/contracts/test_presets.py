@@ -12,7 +12,7 @@ from decoderlab.config.run_config import RunConfig
 from decoderlab.contract import ImageSpace, TokenSpace
 from decoderlab.layers.equations import count
 from decoderlab.training.assembly import build_networks
-from decoderlab.training.optimizers import factors, make_schedule
+from decoderlab.training.optimizers import make_schedule, rate_factors
 from decoderlab.training.prepared_run import prepare
 from tests.conftest import composed, run, variants
 
@@ -193,7 +193,7 @@ def test_the_rate_is_halved_when_the_paper_says(name, epochs, whole):
     training = RunConfig.from_composed(composed(f"preset={name}")).training
     assert training.max_epochs == epochs
     total = training.total_steps(100)
-    factor = factors(training, make_schedule(training), total)
+    factor = rate_factors(training, make_schedule(training), total)
     rates = [factor(step) for step in range(total)]
     assert rates.count(1.0) == whole * 100, "no update too early and none too late"
     assert rates[-1] == 0.5 ** (4 if name == "luong2015" else 5)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torchmetrics import Metric
 
-from decoderlab import metrics
 from decoderlab.contract import State
-from decoderlab.decoders.attention import AdditiveScore, DotScore, GeneralScore, Score
+from decoderlab.decoders.attention import AdditiveScore, AttentionScore, DotScore, GeneralScore
 from decoderlab.decoders.bridges import CopyBridge, DenseBridge, MeanBridge
 from decoderlab.decoders.feedback import (
     FreeRunning,
@@ -17,12 +15,26 @@ from decoderlab.decoders.feedback import (
     TeacherForcing,
 )
 from decoderlab.decoders.heads import LinearHead, TanhHead
-from decoderlab.metrics import SequenceMetrics, ValueErrors, WordErrorRate
+from tests.contracts.wrong_metrics import (
+    AnyWrong,
+    BetterIsMore,
+    FirstReferenceAlone,
+    MeanOfBatches,
+    NeverForgets,
+    OrderMatters,
+    Percent,
+    Shared,
+    SharesAreNoOutcomes,
+    Sorts,
+    Swallows,
+    WorstIsBest,
+    WrongWayRound,
+)
 
 SAMPLING = {"schedule": "constant", "first_ratio": 0.5}
 
 
-class LastWeights(Score):
+class LastWeights(AttentionScore):
     """Right: a score that leans on the weights of the step before, carried row by row."""
 
     carries = True
@@ -248,84 +260,25 @@ class SequenceSaidTokenThrown(ScheduledSampling):
         return drawn < self.ratio
 
 
-class MeanOfBatches(SequenceMetrics):
-    """The mean of the batches' means, whatever their sizes; the last ones count more."""
+class WeightUnseeded(TeacherForcing):
+    generator = torch.Generator()
 
-    def update(self, predictions, references):
-        before = float(self.correct / self.examples.clamp(min=1)), float(self.examples)
-        super().update(predictions, references)
-        if before[1]:
-            self.correct.mul_(0.9)
-
-
-class WrongWayRound(ValueErrors):
-    def compute(self):
-        return {name: -value for name, value in super().compute().items()}
-
-
-class BetterIsMore(WordErrorRate):
-    scores = (metrics.Score(name="word_error_rate", better="max", low=0, high=1, worst=0),)
-
-
-class NeverForgets(WordErrorRate):
-    def reset(self):
-        Metric.reset(self)
-
-
-class OrderMatters(WordErrorRate):
-    def update(self, predictions, references):
-        self.wrong += predictions[0] not in references[0]
-        self.examples += 1
-
-
-class FirstReferenceAlone(SequenceMetrics):
-    def update(self, predictions, references):
-        super().update(predictions, [accepted[:1] for accepted in references])
-
-
-class Sorts(SequenceMetrics):
-    def update(self, predictions, references):
-        predictions.sort()
-        super().update(predictions, references)
-
-
-class Shared(WordErrorRate):
-    counts = [0, 0]  # noqa: RUF012 - the defect
-
-    def update(self, predictions, references):
-        pairs = zip(predictions, references, strict=True)
-        self.counts[0] += sum(prediction not in accepted for prediction, accepted in pairs)
-        self.counts[1] += len(predictions)
-
-    def compute(self):
-        return {"word_error_rate": self.counts[0] / max(self.counts[1], 1)}
-
-
-class Percent(WordErrorRate):
-    def compute(self):
-        return {"word_error_rate": 100 * super().compute()["word_error_rate"]}
-
-
-class WorstIsBest(WordErrorRate):
-    scores = (metrics.Score(name="word_error_rate", better="min", low=0, high=1, worst=0),)
-
-
-class Swallows(WordErrorRate):
     def __init__(self, **settings):
-        super().__init__()
+        super().__init__(**settings)
+        self.weight = nn.Parameter(torch.rand(2, generator=self.generator))
 
 
-DEFECTS = [
-    ("score", MaskForgotten, {}, "padding_gets_exactly_zero_weight"),
-    ("score", Unnormalised, {}, "weights_sum_to_one"),
-    ("score", PaddingCounts, {}, "length_of_the_padding_has_no_influence"),
-    ("score", RowsMixed, {}, "rows_of_a_score_have_no_influence_on_each_other"),
-    ("score", QueriesMixed, {}, "queries_at_once_are_queries_in_turn"),
-    ("score", QueryDetached, {}, "the_query_and_the_memory_have_influence"),
-    ("score", HalfAGradient, {}, "the_scores_gradients_are_right"),
-    ("score", SpareScore, {}, "every_weight_of_the_score_gets_a_finite_gradient"),
-    ("score", KeysInTheModule, {}, "nothing_stays_in_the_score"),
-    ("score", CarriesInTheModule, {}, "rows_that_are_reordered_go_on"),
+PART_DEFECTS = [
+    ("attention_score", MaskForgotten, {}, "padding_gets_exactly_zero_weight"),
+    ("attention_score", Unnormalised, {}, "weights_sum_to_one"),
+    ("attention_score", PaddingCounts, {}, "length_of_the_padding_has_no_influence"),
+    ("attention_score", RowsMixed, {}, "rows_of_a_score_have_no_influence_on_each_other"),
+    ("attention_score", QueriesMixed, {}, "queries_at_once_are_queries_in_turn"),
+    ("attention_score", QueryDetached, {}, "the_query_and_the_memory_have_influence"),
+    ("attention_score", HalfAGradient, {}, "the_scores_gradients_are_right"),
+    ("attention_score", SpareScore, {}, "every_weight_of_the_score_gets_a_finite_gradient"),
+    ("attention_score", KeysInTheModule, {}, "nothing_stays_in_the_score"),
+    ("attention_score", CarriesInTheModule, {}, "rows_that_are_reordered_go_on"),
     ("bridge", RowsPooled, {}, "rows_of_a_bridge_have_no_influence_on_each_other"),
     ("bridge", PaddingPooled, {}, "padding_of_the_memory_has_no_influence"),
     ("bridge", OneLayerOnly, {}, "the_state_has_the_promised_shape"),
@@ -359,6 +312,12 @@ DEFECTS = [
         SAMPLING | {"scope": "sequence"},
         "coins_are_thrown_as_said",
     ),
+    (
+        "feedback",
+        WeightUnseeded,
+        {},
+        "what_the_constructor_sets_is_what_training_starts_from",
+    ),
     ("metric", MeanOfBatches, {}, "examples_in_pieces_are_examples_at_once"),
     ("metric", WrongWayRound, {}, "names_and_scale_are_declared"),
     ("metric", BetterIsMore, {}, "what_is_right_scores_best"),
@@ -369,5 +328,7 @@ DEFECTS = [
     ("metric", Shared, {}, "two_metrics_share_nothing"),
     ("metric", Percent, {}, "names_and_scale_are_declared"),
     ("metric", WorstIsBest, {}, "the_worst_value_is_within_the_bounds"),
+    ("metric", SharesAreNoOutcomes, {}, "a_score_per_example_is_the_mean_of_outcomes"),
+    ("metric", AnyWrong, {}, "a_score_per_example_is_the_mean_of_outcomes"),
     ("metric", Swallows, {}, "a_metric_refuses_unknown_settings"),
 ]

@@ -57,6 +57,8 @@ class Calculator:
         if "positions" in self.ends:
             step = self.bound["t"] if "t" in self.bound else self.bound["j"]
             self.values["p"] = sinusoidal(step - 1, self.size)
+        if "around" in self.ends:
+            return self._filtered(*tree[1:])
         return self.evaluate(tree)
 
     def evaluate(self, tree: tuple) -> Any:
@@ -83,6 +85,8 @@ class Calculator:
         return value
 
     def _letter(self, text: str) -> Any:
+        if text in ("j", "t", "S") and text in self.bound:
+            return float(self.bound[text])
         if text == "m":
             memory = [self.values[f"m_{j}"] for j in self.positions]
             return np.concatenate(memory) if self.flat else np.stack(memory)
@@ -136,9 +140,19 @@ class Calculator:
 
     def _over(self, left: tuple, right: tuple) -> Any:
         divisor = self.evaluate(right)
-        if np.ndim(divisor):
-            raise Wrong(f"{self.left}: division by a vector")
-        return self.evaluate(left) / divisor
+        value = self.evaluate(left)
+        if np.ndim(divisor) and np.shape(divisor) != np.shape(value):
+            raise Wrong(f"{self.left}: widths {np.shape(value)} and {np.shape(divisor)}")
+        return value / divisor
+
+    def _square(self, tree: tuple) -> Any:
+        return self.evaluate(tree) ** 2
+
+    def _entry(self, tree: tuple, position: str) -> float:
+        value = self.evaluate(tree)
+        if len(value) < self.bound["S"]:
+            raise Wrong(f"{self.left}: {len(value)} entries for {self.bound['S']} positions")
+        return value[self.bound[position] - 1]
 
     def _chain(self, *factors: tuple) -> Any:
         value = self.evaluate(factors[0])
@@ -155,15 +169,15 @@ class Calculator:
         return value
 
     def _list(self, *parts: tuple) -> np.ndarray:
-        values = [self.evaluate(part) for part in parts]
+        values = [np.atleast_1d(self.evaluate(part)) for part in parts]
         if any(np.ndim(value) != 1 for value in values):
             raise Wrong(f"{self.left}: not all are vectors in a list")
         return np.concatenate(values)
 
     def _call(self, name: str, *arguments: tuple) -> Any:
-        if name == "max":
+        if name in ("max", "min"):
             floor, other = (self.evaluate(one) for one in arguments)
-            return np.maximum(floor, other)
+            return np.maximum(floor, other) if name == "max" else np.minimum(floor, other)
         if len(arguments) != 1:
             raise Unreadable(f"{name} of {len(arguments)} things")
         if name == "one-hot":
@@ -183,10 +197,25 @@ class Calculator:
                 return float(np.sqrt(value))
             case "tanh":
                 return np.tanh(value)
+            case "softmax":
+                return softmax(value)
+            case "softplus":
+                return np.log1p(np.exp(value))
+            case "exp":
+                return np.exp(value)
         return 1 / (1 + np.exp(-value))
 
     def _pairs(self, name: str, argument: tuple) -> np.ndarray:
         return self.evaluate(argument).reshape(-1, 2).max(axis=1)
+
+    def _filtered(self, *factors: tuple) -> np.ndarray:
+        """Return what filters make of the numbers around position j."""
+        filters, numbers = (self.evaluate(factor) for factor in factors)
+        width = int(self.ends["around"]["width"])
+        if filters.shape[1:] != (width,) or numbers.shape != (self.bound["S"],):
+            raise Wrong(f"{self.left}: filters of {filters.shape} over {numbers.shape}")
+        padded = np.pad(numbers, width // 2)
+        return filters @ padded[self.bound["j"] - 1 :][:width]
 
     def _places(self, number: int, tree: tuple) -> Any:
         if number != len(self.positions):
@@ -242,7 +271,10 @@ class Calculator:
         return grid.reshape(len(grid), -1)[:, self.bound["j"] - 1]
 
     def _range(self, first: tuple, last: tuple) -> np.ndarray:
-        (base, upper, (low,)), (_, _, (high,)) = (letter_parts(one[1]) for one in (first, last))
+        (base, upper, lower), (_, _, higher) = (letter_parts(one[1]) for one in (first, last))
+        if lower is None or higher is None:
+            raise Unreadable(f"a range of letters without indices: {first[1]} .. {last[1]}")
+        (low,), (high,) = lower, higher
         if letter_parts(last[1])[:2] != (base, upper):
             raise Unreadable(f"a range of two letters: {first[1]} .. {last[1]}")
         window = []
@@ -285,6 +317,19 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     """Return probabilities."""
     powers = np.exp(scores - scores.max())
     return powers / powers.sum()
+
+
+def entmax(scores: np.ndarray, alpha: float) -> np.ndarray:
+    """Return alpha-entmax, its threshold by bisection (Peters et al. 2019, eq. 10)."""
+    if alpha == 1:
+        return softmax(scores)
+    scaled = (alpha - 1) * scores
+    low, high = scaled.max() - 1, scaled.max()
+    for _ in range(200):
+        threshold = (low + high) / 2
+        sums = (np.maximum(scaled - threshold, 0) ** (1 / (alpha - 1))).sum() > 1
+        low, high = (threshold, high) if sums else (low, threshold)
+    return np.maximum(scaled - threshold, 0) ** (1 / (alpha - 1))
 
 
 def sinusoidal(number: int, size: int) -> np.ndarray:

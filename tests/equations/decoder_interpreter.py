@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from decoderlab.layers.equations import Equation
-from tests.equations.calculator import Known, sinusoidal, softmax
+from tests.equations.calculator import Known, entmax, sinusoidal, softmax
 from tests.equations.interpreter import Interpreter, Line
 from tests.equations.notation import Unreadable, sentence
 
 NEVER_GENERATED = [0, 1, 3]  # pad, BOS, UNK
-START = ("s_0 per layer", "s_0", "k_0", "x_0", "h_0", "a_0")
+START = ("s_0 per layer", "s_0", "k_0", "n_0", "x_0", "h_0", "a_0", "w_0", "pos_0")
+# Where the value of each position has a name of its own as well.
+BY_POSITION = ("w_t", "cov_t", "l_t", "alpha_t")
 
 
 class DecoderInterpreter(Interpreter):
@@ -53,7 +55,7 @@ class DecoderInterpreter(Interpreter):
         if words and words[0] in ("step", "step_ends"):
             self._expect(line.size, self._state_size())
             self._first_step(words[1].get("ends"))
-        elif line.left in ("s_0", "k_0"):
+        elif line.left in ("s_0", "k_0", "n_0"):
             for layer in range(1, self.cell.num_layers + 1):
                 scope = self.states.setdefault((layer, False), Known())
                 row = self._pairing()[layer - 1]
@@ -86,7 +88,7 @@ class DecoderInterpreter(Interpreter):
         inputs = first
         for layer in range(1, self.cell.num_layers + 1):
             scope = self.states[layer, False]
-            for letter in "sk":
+            for letter in "skn":
                 if f"{letter}_0" in scope:
                     scope[f"{letter}_-1"] = scope[f"{letter}_0"]
             if ends and layer == 1:
@@ -154,7 +156,7 @@ class DecoderInterpreter(Interpreter):
                 before = self.values.get(calculator.key(words[1]["logits"]))
                 previous = np.zeros(self.space_size) if before is None else _generated(before)
                 self.values[f"y_{number - 1}"] = previous
-        elif line.left == "score_tj":
+        elif line.left.endswith("_tj"):
             for j in calculator.positions:
                 calculator.bound["j"] = j
                 self.line(line)
@@ -166,26 +168,74 @@ class DecoderInterpreter(Interpreter):
             self.values[f"x_{number}"] = np.zeros(1)
         else:
             self.line(line, self._in_words(*words))
-        if line.left == "w_t":
-            for j, weight in zip(calculator.positions, self.values[f"w_{number}"], strict=True):
-                self.values[f"w_{number}_{j}"] = weight
-                calculator.used.add(f"w_{number}")
+        if line.left in BY_POSITION:
+            key = calculator.key(line.left)
+            for j, value in zip(calculator.positions, self.values[key], strict=True):
+                self.values[f"{key}_{j}"] = value
+            calculator.used.add(key)
 
     def _in_words(self, name: str, parts: dict[str, str]) -> Any:
         calculator = self.calculator
-        if name == "position":
-            return sinusoidal(calculator.bound["t"] - 1, self._size_of("p_t"))
-        if name not in ("weights", "context"):
-            raise Unreadable(f"{name} is not expected here")
-        values = []
+        match name:
+            case "position":
+                return sinusoidal(calculator.bound["t"] - 1, self._size_of("p_t"))
+            case "weights":
+                return _over_positions(self._at_all(parts["scores"]))
+            case "entmax":
+                return entmax(self._at_all(parts["scores"]), float(parts["alpha"]))
+            case "window":
+                scores = self._at_all(parts["scores"])
+                distance = np.abs(self._at_all(f"j - {parts['centre']}"))
+                return softmax(np.where(distance <= int(parts["half"]), scores, -np.inf))
+            case "context":
+                return self._at_all(parts["summand"]).sum(axis=0)
+            case "mixture":
+                return np.log(self._at_all(parts["summand"]).sum(axis=0))
+            case "past":
+                steps = range(1, calculator.bound["t"])
+                past = [self.values[f"{parts['summed']}_{step}"] for step in steps]
+                return np.sum([np.zeros(len(calculator.positions)), *past], axis=0)
+            case "moved":
+                return self._moved()
+            case "after":
+                return self._after()
+        raise Unreadable(f"{name} is not expected here")
+
+    def _at_all(self, text: str) -> np.ndarray:
+        """Return the values of a formula at all positions, (S, ...)."""
+        calculator, values = self.calculator, []
         calculator.left = "a_t"
         for j in calculator.positions:
             calculator.bound["j"] = j
-            values.append(calculator.right(parts["scores" if name == "weights" else "summand"]))
+            values.append(calculator.right(text))
         del calculator.bound["j"]
-        return softmax(np.array(values)) if name == "weights" else sum(values)
+        return np.array(values)
 
-    def _size_of(self, left: str) -> int:
+    def _moved(self) -> np.ndarray:
+        """Return p(a_t = j) from b_{t-1}: from position i on, the scores decide."""
+        before, scores = self.values[f"b_{self._before()}"], np.exp(self._at_all("score_tj"))
+        self.calculator.used.add(f"b_{self._before()}")
+        chances = [
+            sum(before[i] * scores[j] / scores[i:].sum() for i in range(j + 1))
+            for j in range(len(scores))
+        ]
+        return np.array(chances)
+
+    def _after(self) -> np.ndarray:
+        """Return p(a_{t-1} = j given y up to t-1), before the first step that of the first."""
+        step, positions = self._before(), self.calculator.positions
+        if step == 0:
+            return np.eye(len(positions))[0]
+        token = self.values[f"y_{step}"]
+        shares = [
+            self.values[f"w_{step}_{j}"] * self.values[f"p_{step}_{j}"][token] for j in positions
+        ]
+        return np.array(shares) / sum(shares)
+
+    def _before(self) -> int:
+        return self.calculator.bound["t"] - 1
+
+    def _size_of(self, left: str) -> int | str:
         return next(line.size for line in self.lines if line.left == left)
 
     def feedback(self) -> tuple[str, dict[str, str]] | None:
@@ -200,12 +250,17 @@ class DecoderInterpreter(Interpreter):
         if self.cell is None:
             return {}
         layers = range(1, self.cell.num_layers + 1)
+        scaled = any(line.left == "n_t" for line in self.cell.lines)  # k and n share a factor
         return {
             f"{letter} of layer {layer}": self.states[layer, False][f"{letter}_{number}"]
-            for letter in "sk"
+            for letter in ("s" if scaled else "sk")
             for layer in layers
             if f"{letter}_{number}" in self.states[layer, False]
         }
+
+
+def _over_positions(scores: np.ndarray) -> np.ndarray:
+    return np.apply_along_axis(softmax, 0, scores)
 
 
 def _generated(logits: np.ndarray) -> np.ndarray:

@@ -64,7 +64,7 @@ class EncoderInterpreter(Interpreter):
 
     def _at_each_position(self, line: Line, layer: int = 1) -> None:
         words = sentence(line.right)
-        if line.left in ("h_0, k_0", "h_0"):
+        if re.fullmatch(r"h_0(, [kn]_0)*", line.left):
             self.start = line
         elif words and words[0] == "image":
             self.values["g^0"] = self.source
@@ -110,7 +110,7 @@ class EncoderInterpreter(Interpreter):
         if self.start is None:
             raise Unreadable("the state before the first step is not given")
         for name in self.start.left.split(", "):
-            if self.start.right != "0" or not re.fullmatch(r"[hk]_0", name):
+            if self.start.right != "0" or not re.fullmatch(r"[hkn]_0", name):
                 raise Unreadable(f"{self.start.left} = {self.start.right}")
             scope[f"{name[0]}_{before_first}"] = np.zeros(self.start.size)
         for j in order:

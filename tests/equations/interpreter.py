@@ -22,7 +22,7 @@ from tests.equations.calculator import Calculator, Known, Wrong
 from tests.equations.letters import CellLetters, Weights
 from tests.equations.notation import Unreadable, sentence
 
-GATES = ("i, f, o", "r, z", "i, f, o, g")
+GATES = set("ifogrz")
 # Left sides that have no width: in words, or of what has no vector.
 WITHOUT_SIZE = ("y_{t-1}", "s_0 per layer", "backward", "g^0")
 
@@ -77,13 +77,14 @@ class Interpreter:
         starts = [
             line.number
             for line in self.lines
-            if line.left in GATES or (line.left in ("s_t", "h_j") and "U " in line.right)
+            if set(line.left.split(", ")) <= GATES
+            or (line.left in ("s_t", "h_j") and "U " in line.right)
         ]
-        if self.kind not in ("RecurrentDecoder", "RecurrentEncoder"):
+        if not any("rnn." in name for name in self.weights.values):
             return None
         if not starts:
             raise Unreadable("there is no line of a recurrent cell")
-        state, step = ("s", "t") if self.kind == "RecurrentDecoder" else ("h", "j")
+        state, step = ("h", "j") if self.kind == "RecurrentEncoder" else ("s", "t")
         end = next(
             (line.number for line in self.lines[starts[0] :] if line.left == f"{state}_{step}"),
             None,
@@ -116,8 +117,11 @@ class Interpreter:
         return [line for line in more if not line.left.startswith(own)]
 
     def _state_size(self) -> int:
+        """Return the width of a state: of a cell without weights of its own, as printed."""
         recurrent = [name for name in self.weights.values if "rnn." in name and "_hh" in name]
-        return self.weights.values[recurrent[0]].shape[1]
+        if recurrent:
+            return self.weights.values[recurrent[0]].shape[1]
+        return next(int(line.size) for line in self.lines if line.left in ("s_t", "h_j"))
 
     def _expect(self, found: Any, wanted: Any) -> None:
         if found != wanted:
@@ -140,9 +144,11 @@ class Interpreter:
         if isinstance(value, float) and size not in ("", 1):
             if value:
                 raise Wrong(f"{left} is a number and should be {size} wide")
-            value = np.zeros(size)
+            value = np.zeros(self.calculator.bound["S"] if size == "S" else size)
         width = len(value) if np.ndim(value) else 1
-        if size == "S":
+        if size in ("S", "2 S"):  # 2 S: two numbers for each position
+            if np.ndim(value) != (1 if size == "S" else 2) or value.shape[1:] not in ((), (2,)):
+                raise Wrong(f"{left} is {np.shape(value)}, not {size}")
             size = self.calculator.bound["S"]
         if size != "" and width != size:
             raise Wrong(f"{left} is {width} wide, not {size}")
@@ -166,9 +172,10 @@ class Interpreter:
                 raise Wrong("there is no summary in the input of upper layers")
             local["c"] = np.zeros(0)
         summary = local["c"] if "c" in local else self.values.get("c")
-        calculator.cell = CellLetters(
-            self.weights, layer, backward, len(summary) if has_summary else None
-        )
+        named = {name for line in cell.lines for name in line.left.split(", ")} & GATES
+        width = len(summary) if has_summary else None
+        size = cell.lines[-1].size
+        calculator.cell = CellLetters(self.weights, layer, backward, width, size, named)
         for line in cell.lines:
             self._cell_line(line, backward, local)
         calculator.cell, calculator.local, calculator.bound = None, {}, before
@@ -180,7 +187,7 @@ class Interpreter:
         if backward:
             right = right.replace(*self.cell.backward)
         calculator.left, calculator.size = line.left, line.size
-        calculator.gates = names if names[0] in "ifgorz" else ("",)
+        calculator.gates = names if names[0] in GATES else ("",)
         value = calculator.right(right)
         parts = np.split(value, len(names)) if len(names) > 1 else [value]
         for name, part in zip(names, parts, strict=True):

@@ -2,91 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
+
 import numpy as np
 
+from decoderlab import decoders, encoders
+from decoderlab.layers.equations import Letters
 from tests.equations.notation import Unreadable
 
-OUTPUT = {"W_o": "head.output.weight", "b_o": "head.output.bias"}
-OUTPUT |= {"E": "embedding.weight", "b": "head.bias"}
-EMBEDDING = {"table": "embedding.weight", "W_e": "embedding.weight", "b_e": "embedding.bias"}
+
+def _declared() -> dict[str, Letters]:
+    """Return the letters of every encoder and decoder that states equations, by class."""
+    letters = {}
+    for package in (decoders, encoders):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            for kind in vars(importlib.import_module(module.name)).values():
+                if inspect.isclass(kind) and hasattr(kind, "equation_letters"):
+                    letters[kind.__name__] = kind.equation_letters()
+    return letters
 
 
-def _part(name: str) -> dict[str, str]:
-    """Return the letters of attention of several heads, and of the normalisation around it."""
-    return {"LN": f"layers.{{l}}.{name}_residual.norm", "heads": f"layers.{{l}}.{name}"}
-
-
-FEED_FORWARD = {
-    "LN": "layers.{l}.feed_forward_residual.norm",
-    "W_l": "layers.{l}.feed_forward.0.weight",
-    "b_l": "layers.{l}.feed_forward.0.bias",
-    "V_l": "layers.{l}.feed_forward.2.weight",
-    "d_l": "layers.{l}.feed_forward.2.bias",
-}
-STACK = {"W_l": "layers.{l}.weight", "b_l": "layers.{l}.bias"}
 # {l} is the layer, counted from 0 as in the module (from 1 in the equations).
-LETTERS = {
-    "RecurrentDecoder": {
-        "s_0": {
-            "W_0": "bridge.hidden.{l}.weight",
-            "b_0": "bridge.hidden.{l}.bias",
-            "constant": "bridge.hidden",
-        },
-        "k_0": {
-            "W_k": "bridge.cell.{l}.weight",
-            "b_k": "bridge.cell.{l}.bias",
-            "constant": "bridge.cell",
-        },
-        "x_0": {"W_x": "first_input.weight", "b_x": "first_input.bias"},
-        "e(y_{t-1})": EMBEDDING,
-        "x_t": {"W_i": "combine_input.project.weight"},
-        "score_tj": {
-            "W_a": "attention.project_query.weight",
-            "U_a": "attention.project_memory.weight",
-            "v": "attention.score_vector.weight",
-        },
-        "h_t": {"W_h": "mix.weight"},
-        "f_t": {"W_f": "combine_output.project.weight"},
-        "u_t": {"V": "head.hidden.weight", "d": "head.hidden.bias"},
-        "n_t": {"P": "head.narrow.weight"},
-        "logits_t": OUTPUT,
-        "mean_t": OUTPUT,
-        "[mean_t; log deviation_t]": OUTPUT,
-    },
-    "FeedforwardDecoder": {
-        "e(y_{t-1})": EMBEDDING,
-        "h^l_t": STACK,
-        "logits_t": {"W_o": "head.weight", "b_o": "head.bias"},
-    },
-    "TransformerDecoder": {
-        "h^0_t": EMBEDDING,
-        "b^l_t": _part("self_attention"),
-        "a^l_t": _part("memory_attention"),
-        "h^l_t": FEED_FORWARD,
-        "f_t": {"LN": "norm"},
-        "logits_t": {"W_o": "head.weight", "b_o": "head.bias"},
-    },
-    "RecurrentEncoder": {
-        "x_j": EMBEDDING,
-        "c": {"V": "summarise.weight", "v": "summarise.bias"},
-    },
-    "ConvolutionalEncoder": {
-        "x_j": EMBEDDING,
-        "h^0_j": {"P": "project.weight", "p": "project.bias"},
-        "h^l_j": STACK,
-    },
-    "ImageEncoder": {
-        "g^l": {"W_l": "layers.{even}.weight", "b_l": "layers.{even}.bias"},
-        "m_j": {"LN": "norm_memory"},
-        "c": {"W_c": "flat.weight", "b_c": "flat.bias", "LN": "norm_summary"},
-    },
-    "TransformerEncoder": {
-        "h^0_j": EMBEDDING,
-        "a^l_j": _part("attention"),
-        "h^l_j": FEED_FORWARD,
-        "m_j": {"LN": "norm"},
-    },
-}
+LETTERS = _declared()
 
 
 class Weights:
@@ -119,7 +58,9 @@ class Weights:
             raise Unreadable(f"{letter!r} in the line of {left!r} is nothing that we know")
         name = name.format(l=layer - 1, even=2 * (layer - 1))
         if left == "score_tj":
-            return self._of_score(name)
+            return self._of_score(letter, name)
+        if letter == "v_p":
+            return self[name][0]
         if letter == "constant":
             return self[name][layer - 1, 0]
         value = self[name]
@@ -127,14 +68,21 @@ class Weights:
             return value.transpose(0, 2, 1).reshape(len(value), -1)
         return value
 
-    def _of_score(self, name: str) -> np.ndarray:
-        if name.endswith("score_vector.weight"):
-            return self[name][0]
-        if "attention.project.weight" in self:  # concat: a single matrix
-            return self["attention.project.weight"]
-        general = "attention.project_memory.weight" not in self
+    def _of_score(self, letter: str, name: str) -> np.ndarray:
+        room, _, rest = name.partition(".")
+        inside = f"{room}.content"  # of a score around another one
+        room = inside if f"{inside}.{rest}" in self else room
+        value = f"{room}.{rest}"
+        if letter == "v":
+            return self[value][0]
+        if letter == "u_a":
+            return self[value][:, 0]
+        for single in (f"{room}.project.weight", f"{room}.position.weight"):
+            if letter == "W_a" and single in self:  # concat: a single matrix
+                return self[single]
+        general = letter == "W_a" and f"{room}.project_memory.weight" not in self
         # q W_a m: W_a stands between the two, and so the other way round than torch keeps it.
-        return self[name].T if general else self[name]
+        return self[value].T if general else self[value]
 
     def normalise(self, name: str, value: np.ndarray, order: list[int] | None = None) -> np.ndarray:
         """Return LN(value) with the scale and shift of the module `name`."""
@@ -146,7 +94,7 @@ class Weights:
         return (value - value.mean()) / spread * scale + shift
 
 
-GATES = {4: ("i", "f", "g", "o"), 3: ("r", "z", "g"), 1: ("",)}
+GATES = (("i", "f", "g", "o"), ("r", "z", "g"), ("f", "i", "g"), ("z", "g"), ("",))
 
 
 class CellLetters:
@@ -158,12 +106,18 @@ class CellLetters:
     """
 
     def __init__(
-        self, weights: Weights, layer: int, backward: bool, summary_size: int | None
+        self,
+        weights: Weights,
+        layer: int,
+        backward: bool,
+        summary_size: int | None,
+        size: int,
+        named: set[str],
     ) -> None:
         end = "_reverse" if backward else ""
         stepped = f"rnn.layers.{layer - 1}.cells.{int(backward)}."
         self.weights, self.norms, self.summary_size = weights, stepped, summary_size
-        if f"{stepped}weight_hh" in weights:
+        if f"{stepped}weight_ih" in weights:
             names = [f"{stepped}{one}" for one in ("weight_ih", "weight_hh", "bias")]
         else:
             stem, level = "rnn.layers.0.", layer - 1
@@ -172,8 +126,11 @@ class CellLetters:
             kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             names = [f"{stem}{kind}_l{level}{end}" for kind in kinds]
         self.names = [name for name in names if name in weights]
-        rows, self.size = weights.values[self.names[1]].shape
-        self.gates = GATES[rows // self.size]
+        number, self.size = len(weights.values[self.names[0]]) // size, size
+        fitting = [gates for gates in GATES if len(gates) == number and named <= set(gates)]
+        if not fitting:
+            raise Unreadable(f"{number} gates, of which some are called {named}")
+        self.gates = fitting[0]
         self.split_bias = len(self.names) == 4 and len(self.gates) == 3
 
     def rows(self, gates: tuple[str, ...]) -> list[int]:
@@ -191,7 +148,7 @@ class CellLetters:
             raise Unreadable(f"{letter!r} is no letter of a cell with {self.gates} in {left}")
         rows = self.rows(gates)
         if base == "U":
-            return self.weights[self.names[1]][rows]
+            return self.weights[self._named("weight_hh")][rows]
         if base in "WC":
             matrix = self.weights[self.names[0]][rows]
             if of_gate and self.summary_size is not None:
@@ -207,7 +164,13 @@ class CellLetters:
             return self.weights[self.names[2 if base == "b" else 3]][rows]
         if base == "d":
             raise Unreadable("d_g is a bias of torch's GRU alone")
-        return sum(self.weights[name] for name in self.names[2:])[rows]
+        return sum(self.weights[name] for name in self.names if "bias" in name)[rows]
+
+    def _named(self, kind: str) -> str:
+        name = next((name for name in self.names if kind in name), None)
+        if name is None:
+            raise Unreadable(f"the cell has no {kind}")
+        return name
 
     def normalise(self, argument: tuple, value: np.ndarray, left: tuple[str, ...]) -> np.ndarray:
         """Return LN(value); which normalisation it is, its argument's first letter says."""

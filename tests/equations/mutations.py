@@ -46,6 +46,16 @@ EXCHANGED = (
     ("in training the target's, in generation", "what was generated, in training too; in"),
     ("what was generated, in training too", "in training the target's, in generation"),
     ("softmax over j of ", ""),
+    ("softplus(", "sigmoid("),
+    ("softmax(", "sigmoid("),
+    ("exp(", "sigmoid("),
+    ("^2", ""),
+    ("i < t", "i <= t"),
+    ("i <= j", "i < j"),
+    ("k >= i", "k > i"),
+    ("|j", "|t"),
+    (")_j", ")"),
+    ("min(", "max("),
     ("sum over j of ", ""),
     ("one-hot", "tanh"),
 )
@@ -54,6 +64,7 @@ NAMES += ("heads", "to", "steps", "up", "all", "real", "positions", "in", "pairs
 NAMES += ("attention", "side", "by", "place", "places", "x", "softmax", "sum", "below", "beyond")
 NAMES += ("ends", "sinusoidal", "first", "every", "second", "rows", "weighted", "without", "last")
 NAMES += ("forward", "backward", "layer", "same", "others", "from", "end", "for", "which", "has")
+NAMES += ("softplus", "exp", "min", "entmax", "log", "else", "around", "exactly", "at", "padding")
 
 
 def mutations(equations: Sequence[Equation]) -> Iterator[tuple[int, str]]:
@@ -109,6 +120,8 @@ def _formulas(right: str) -> tuple[str, list[str]]:
     name, parts = sentence(right) or ("", {"formula": right})
     if name == "residual":
         return name, list(parts.values())
+    if name == "window":
+        return f"{name} {parts['half']}", [parts["scores"], parts["centre"]]
     return (name, [parts["formula"]]) if not name else (right, [])
 
 
@@ -127,4 +140,8 @@ def _ordered(tree: object, names: dict[str, str]) -> object:
         for part in parts[1:]:
             operands += part[1:] if isinstance(part, tuple) and part[0] == parts[0] else [part]
         return (parts[0], *sorted(operands, key=repr))
+    if parts[:1] == ("square",) and parts[1][0] == "-":
+        return ("square", "-", *sorted(parts[1][1:], key=repr))
+    if parts[:2] in (("call", "min"), ("call", "max")):
+        return (*parts[:2], *sorted(parts[2:], key=repr))
     return parts

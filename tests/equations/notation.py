@@ -2,7 +2,8 @@
 
     a + b, a - b      sums, of equal widths
     a * b, a . b      element by element; the dot product
-    a / b             division by a number
+    a / b             division by a number, or element by element
+    x^2, (x)_j        the square; the entry of a position
     W x, W(x + y)     what stands side by side is multiplied, from left to right
     [a; b]            side by side
     tanh(x), ...      see `FUNCTIONS`
@@ -17,7 +18,8 @@ import re
 from functools import cache
 from typing import Any
 
-FUNCTIONS = ("sigmoid", "tanh", "max", "LN", "sqrt", "mean", "one-hot")
+FUNCTIONS = ("sigmoid", "tanh", "max", "LN", "sqrt", "mean", "one-hot", "softmax", "softplus")
+FUNCTIONS += ("exp", "min")
 LETTER = r"e\(y_\{t-1\}\)|[A-Za-z]+(?:\^(?:\{[^}]*\}|\w))?(?:_(?:\{[^}]*\}|\w+))?"
 # Words inside of an equation, by what they become.
 WORDS = {
@@ -34,10 +36,13 @@ WORDS = {
     "without": r"without c",
     "places": r", all (?P<places>\d+) places side by side",
     "range": r"\.\. ",
+    "entry": r"\)_(?P<entry>j)",
+    "square": r"\^2",
 }
 END_WORDS = {
     "embeddings": r", E the table of e",
     "positions": r", p the sinusoidal positions, the first 0",
+    "around": r", (?P<width>\d+) positions around j, 0 beyond the ends",
     "below": r", 0 beyond the ends; (?P<below>[a-z](?:\^0)?_j) below",
     "convolution": r", (?P<side>\d+) x (?P<side2>\d+), every second place",
 }
@@ -58,7 +63,14 @@ SENTENCES = {
     "backward": r"the same, from the end: (?P<new>\w\+1) for (?P<old>\w-1)",
     "residual": r"(?P<first>.+) in layer 1, (?P<others>.+) in the others",
     "no_input": r"0 in layer 1, which has no input",
-    "weights": r"softmax over j of (?P<scores>score_tj), exactly 0 at padding",
+    "weights": r"softmax over j of (?P<scores>[^|]+), exactly 0 at padding",
+    "window": r"softmax over j of (?P<scores>.+), \|j - (?P<centre>.+)\| <= (?P<half>\d+), else 0",
+    "entmax": r"(?P<alpha>[\d.]+)-entmax over j of (?P<scores>.+), exactly 0 at padding",
+    "past": r"sum over i < t of (?P<summed>w)_i",
+    "moved": r"sum over i <= j of b_\{t-1,i\} exp\(score_tj\) / sum over k >= i of exp\(score_tk\)",
+    "after": r"w_\{t-1,j\} times the share of y_\{t-1\} in p_\{t-1,j\}, "
+    r"divided by the sum over j; b_0 is 1 at the first position",
+    "mixture": r"log\(sum over j of (?P<summand>.+)\)",
     "context": r"sum over j of (?P<summand>.+)",
     "position": r"the sinusoidal position t-1",
     "image": r"the image",
@@ -66,7 +78,7 @@ SENTENCES = {
 TOKEN = re.compile(
     "|".join(f"(?P<W_{name}>{pattern})" for name, pattern in WORDS.items())
     + rf"|(?P<function>(?:{'|'.join(FUNCTIONS)})(?=\())|(?P<letter>{LETTER})"
-    + r"|(?P<number>\d+(?:\.\d+)?)|(?P<sign> [-+*./] |[()\[\];,])|(?P<space> )"
+    + r"|(?P<number>-?\d+(?:\.\d+)?)|(?P<sign> [-+*./] |[()\[\];,])|(?P<space> )"
 )
 STARTS = ("letter", "number", "function", "(", "[", "row", "weighted", "last", "constant", "pool")
 STARTS += ("direction", "grid", "heads")
@@ -148,6 +160,8 @@ def _chain(tokens: list, at: int) -> tuple[tuple, int]:
         factor, at = _atom(tokens, at)
         if _kind(tokens, at) == "without":
             factor, at = ("without", factor), at + 1
+        if _kind(tokens, at) == "square":
+            factor, at = ("square", factor), at + 1
         factors.append(factor)
     if not factors:
         raise Unreadable(f"something is missing before {_kind(tokens, at)!r} in {tokens}")
@@ -158,6 +172,8 @@ def _atom(tokens: list, at: int) -> tuple[tuple, int]:
     kind, value = tokens[at]
     if kind == "(":
         tree, at = _sum(tokens, at + 1)
+        if _kind(tokens, at) == "entry":
+            return ("entry", tree, tokens[at][1]["entry"]), at + 1
         return tree, _closed(tokens, at, ")")
     if kind == "[":
         return _list(tokens, at + 1)

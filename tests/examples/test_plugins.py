@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import itertools
 import json
 import re
 import shlex
@@ -17,9 +18,11 @@ from omegaconf import OmegaConf
 
 from decoderlab.cli import check
 from decoderlab.common import process
+from decoderlab.common.folders import conf_dir
 from decoderlab.contract import TokenSpace
 from decoderlab.data.task import Task
-from tests.conftest import SMALL, TASKS, TINY, composed
+from decoderlab.layers.initialisation import initialise, watched
+from tests.conftest import DRAWN, SMALL, TASKS, TINY, composed
 from tests.integration.cli import in_process, tiny_arguments
 
 ROOT = Path(__file__).parents[2]
@@ -31,19 +34,36 @@ KINDS = {
     "bridge",
     "callback",
     "cell",
+    "combination",
+    "decay",
     "decoder",
+    "distribution",
     "encoder",
     "feedback",
     "head",
+    "initial_weights",
     "logger",
     "metric",
+    "mixing",
     "objective",
+    "optimizer",
+    "pointer",
+    "pooling",
     "schedule",
     "score",
     "task",
 }
 # Kinds that have no battery.
-BESIDE = {"callback", "logger", "objective", "schedule", "task"}
+BESIDE = {"callback", "initial_weights", "logger", "optimizer", "schedule", "task"}
+# Groups of conf whose YAMLs name a class, and yet no example, each with the reason.
+WITHOUT = {
+    "decoder/base": "what the YAMLs of decoders share; nobody chooses it",
+    "encoder/base": "what the YAMLs of encoders share; nobody chooses it",
+    "hydra/launcher": "classes of Hydra's, which has a guide to plug-ins of its own",
+    "hydra/sweeper": "classes of Hydra's, which has a guide to plug-ins of its own",
+}
+# Of real values, which have no beam.
+SERIES = ("task.source_length=12", "task.target_length=4", "evaluation.beam_width=1")
 NARROW = SMALL | {"hidden_size": 8, "embedding_size": 8}
 
 
@@ -75,7 +95,8 @@ def command_of(folder: Path) -> list[str]:
 
 def checked(settings: list[str]) -> list[str]:
     """Return the settings that decoderlab-check has batteries for, those of parts among them."""
-    return [one for one in settings if re.match(r"\+?(encoder|decoder|metric)\W", one)]
+    kinds = r"\+?(encoder|decoder|metric|training/objective)\W"
+    return [one for one in settings if re.match(kinds, one)]
 
 
 def sizes(folder: Path, settings: list[str], monkeypatch) -> list[str]:
@@ -92,6 +113,20 @@ def sizes(folder: Path, settings: list[str], monkeypatch) -> list[str]:
 
 def test_every_kind_has_an_example():
     assert {folder.name for folder in FOLDERS} == KINDS
+
+
+def test_every_group_whose_yamls_name_a_class_has_an_example():
+    def groups(folder: Path) -> set[str]:
+        """Return the groups below a folder in which some YAML names a class."""
+        named = re.compile(r"^\s*_target_:", re.MULTILINE)
+        paths = (path for path in folder.rglob("*.yaml") if named.search(path.read_text()))
+        return {str(path.parent.relative_to(folder)) for path in paths}
+
+    ours = groups(conf_dir())
+    assert {"decoder/attention/mixing", "training/initial_weights", "logger"} < ours
+    examples = set().union(*map(groups, FOLDERS))
+    assert examples.isdisjoint(WITHOUT)
+    assert ours == examples | set(WITHOUT)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -138,7 +173,9 @@ def test_its_command_trains(folder, monkeypatch, capfd, tmp_path):
     # What the command says comes last: a tiny run has no logger, for one.
     task = TASKS["echo"] if not any(one.startswith("task=") for one in settings) else ()
     steps = ("training.max_steps=2", "evaluation.every_steps=1", "evaluation.beam_width=2")
-    arguments = (*task, *TINY, *small, *steps, f"run.output_dir={tmp_path}")
+    data = SERIES if "task=forecasting" in settings else DRAWN
+    tiny = TINY[len(DRAWN) :]
+    arguments = (*task, *tiny, *small, *steps, *data, f"run.output_dir={tmp_path}")
     code = in_process(monkeypatch, "--config-dir", str(folder), *arguments, *settings)
     assert code == 0, capfd.readouterr().err
     (path,) = (tmp_path / "runs").iterdir()
@@ -178,6 +215,88 @@ def test_a_mixture_is_of_normalised_softmaxes_and_of_a_higher_rank(monkeypatch):
         ranks[number] = int(torch.linalg.matrix_rank(outputs, rtol=1e-6))
     # Yang et al. 2018: the width, one for the bias and one for the normalisation.
     assert ranks[1] <= 4 < ranks[4]
+
+
+def test_a_copying_head_adds_what_attention_reads_of_equal_symbols(monkeypatch):
+    module = of("pointer", monkeypatch)
+    alignment = torch.tensor([-1, -1, -1, -1, 6, 4, -1])  # source id 6 is no token of targets
+    spaces = {"target_space": TokenSpace(8), "source_space": TokenSpace(7)}
+    head = module.CopyingHead(features_size=3, alignment=alignment, **spaces).double()
+    features = torch.randn(2, 4, 3, dtype=torch.float64)
+    source = torch.tensor([[4, 5, 4, 6], [5, 5, 5, 5]])
+    weights = torch.softmax(torch.randn(2, 4, 4, dtype=torch.float64), dim=-1)
+    outputs = head(features, read=module.SourceRead(source, weights))
+    generated = torch.softmax(head.generated(features), dim=-1)
+    gate = torch.sigmoid(head.gate(features)).squeeze(-1)
+    expected = gate.unsqueeze(-1) * generated
+    for row, step, position in itertools.product(range(2), range(4), range(4)):
+        share = (1 - gate[row, step]) * weights[row, step, position]
+        if (token := alignment[source[row, position]]) >= 0:
+            expected[row, step, token] += share
+        else:
+            expected[row, step] += share * generated[row, step]
+    assert torch.allclose(outputs.exp(), expected)
+    assert torch.allclose(outputs.exp().sum(-1), torch.ones(2, 4, dtype=torch.float64))
+    with pytest.raises(ValueError, match="take decoder/head=linear"):
+        module.CopyingHead(features_size=3, **spaces)
+
+
+def test_an_update_of_lion_is_the_papers(monkeypatch):
+    weight, gradients = torch.nn.Parameter(torch.tensor([1.0, -2.0])), [[3.0, -1.0], [-0.1, 2.0]]
+    optimizer = of("optimizer", monkeypatch).Lion([weight], lr=0.1, weight_decay=0.5)
+    expected, average = weight.detach().clone(), torch.zeros(2)
+    for gradient in map(torch.tensor, gradients):
+        weight.grad = gradient
+        optimizer.step()
+        moved = torch.sign(0.9 * average + 0.1 * gradient)
+        expected = expected - 0.1 * (moved + 0.5 * expected)
+        average = 0.99 * average + 0.01 * gradient
+        torch.testing.assert_close(weight.detach(), expected)
+    with pytest.raises(ValueError, match="betas is"):
+        of("optimizer", monkeypatch).Lion([weight], betas=(0.9, 1.0))
+
+
+def test_laplaces_density_is_torchs_and_training_makes_it_small(monkeypatch):
+    made = of("distribution", monkeypatch).Laplace()
+    outputs, target = torch.randn(2, 3, 8), torch.randn(2, 3, 4)
+    mean, scale = outputs[..., :4], outputs[..., 4:].exp()
+    expected = -torch.distributions.Laplace(mean, scale).log_prob(target)
+    torch.testing.assert_close(made.nats(outputs, target), expected)
+
+
+def test_attention_on_attention_is_torchs_gated_linear_unit(monkeypatch):
+    mixing = of("mixing", monkeypatch).AttentionOnAttention(query_size=3, memory_size=2)
+    context, states = torch.randn(4, 5, 2), torch.randn(4, 5, 3)
+    both = torch.cat([context, states], dim=-1)
+    halves = torch.cat([mixing.information(both), mixing.gate(both)], dim=-1)
+    torch.testing.assert_close(mixing(context, states, None), torch.nn.functional.glu(halves))
+
+
+def test_half_a_cosine_is_torchs_schedule(monkeypatch):
+    decay = of("decay", monkeypatch).HalfCosine(decay_steps=4)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
+    rates = []
+    for _ in range(5):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert [decay(step) for step in range(5)] == pytest.approx(rates)
+    assert decay(9) == 0
+
+
+def test_weights_of_a_truncated_normal_are_small_and_biases_zero(monkeypatch):
+    scheme = of("initial_weights", monkeypatch).TruncatedNormal(scale=0.1)
+    with watched() as drawn:
+        model = torch.nn.Sequential(torch.nn.Linear(100, 50), torch.nn.LayerNorm(50))
+    initialise(model, drawn, 0, scheme=scheme)
+    weight = model[0].weight.detach()
+    assert weight.abs().max() <= 0.2
+    assert weight.std() == pytest.approx(0.088, rel=0.05), "what is left of 0.1 after the cut"
+    assert not model[0].bias.any()
+    assert (model[1].weight == 1).all()
+    with pytest.raises(ValueError, match="scale is 0"):
+        of("initial_weights", monkeypatch).TruncatedNormal(scale=0)
 
 
 def test_word_dropout_replaces_its_share_and_throws_the_coins_of_its_update(monkeypatch):
@@ -224,7 +343,7 @@ def test_the_noise_falls_and_depends_on_seed_and_update_alone(monkeypatch):
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)
         callback.on_before_optimizer_step(SimpleNamespace(global_step=step), model, None)
-        return model.weight.grad
+        return model.get_parameter("weight").grad.clone()
 
     for step in (0, 1, 9):
         assert noise(step).std() == pytest.approx((0.5 / (1 + step) ** 2) ** 0.5, rel=0.05)

@@ -58,7 +58,7 @@ class Pointer(nn.Module):
         can_copy = state.mask & (state.copied >= 0)
         scores = (state.memory @ self.query(hidden).unsqueeze(-1)).squeeze(-1)
         weights = scores.masked_fill(~can_copy, -1e9).softmax(dim=-1) * can_copy
-        copies = torch.zeros(len(previous), self.space.size, device=hidden.device)
+        copies = weights.new_zeros(len(previous), self.space.size)
         copies = copies.scatter_add(1, state.copied.clamp(min=0), weights)
         gate = self.gate(hidden).sigmoid() * can_copy.any(dim=1, keepdim=True)
         mixed = (1 - gate) * self.output(hidden).softmax(dim=-1) + gate * copies

@@ -1,7 +1,7 @@
 """Starts a Ray cluster of two nodes on this machine and prints its address.
 
-A line on standard input takes one node away, as when a machine is switched off; the end of
-standard input ends the cluster.
+A line on standard input, `node` or `head`, takes that away, as when a machine is switched off; the
+end of standard input ends the cluster.
 """
 
 import sys
@@ -15,8 +15,9 @@ if __name__ == "__main__":
     node = cluster.add_node(**SIZE)
     cluster.wait_for_nodes()
     print(cluster.address, flush=True)
-    if sys.stdin.readline():
-        cluster.remove_node(node, allow_graceful=False)
+    if word := sys.stdin.readline().strip():
+        lost = {"node": node, "head": cluster.head_node}[word]
+        cluster.remove_node(lost, allow_graceful=False)
         print("removed", flush=True)
         sys.stdin.read()
     cluster.shutdown()

@@ -5,13 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
+from decoderlab.cli.check import main
 from decoderlab.common.errors import ConfigError
-from decoderlab.contract import Encoded
+from decoderlab.contract import Encoded, TokenSpace, with_source
+from decoderlab.encoders import RecurrentEncoder
+from decoderlab.layers import GRU
+from decoderlab.testing import check_decoder, decoder_failures
 from decoderlab.training.assembly import build_model
-from decoderlab.training.loading import load_run, predict_best
+from decoderlab.training.loading import load_run
 from decoderlab.training.prepared_run import prepare
+from decoderlab.usage.outputs import predict_best
 from tests.conftest import TASKS, TINY, composed, run, small
 from tests.integration.cli import in_process
+from tests.integration.copying import Pointer
 
 
 def prepared(tmp_path, *overrides, task="echo", encoder="lstm", name="Pointer"):
@@ -67,6 +73,66 @@ def test_the_ids_of_the_source_stand_beside_what_was_encoded(tmp_path):
     encoded = model.encode(batch.source, batch.source_lengths)
     assert torch.equal(encoded.source, batch.source)
     assert Encoded(*encoded[:4]).source is None
+
+
+@pytest.mark.parametrize("with_encoder", [False, True])
+def test_a_pointer_passes_the_battery(with_encoder):
+    space = TokenSpace(11)
+    encoder = RecurrentEncoder(source_space=space, cell=GRU, hidden_size=5)
+    check_decoder(Pointer, source_space=space, encoder=encoder if with_encoder else None)
+
+
+def test_the_command_gives_a_pointer_what_it_asks_for(monkeypatch, capsys, tmp_path):
+    (tmp_path / "decoder").mkdir()
+    yaml = "_target_: tests.integration.copying.Pointer\nhidden_size: 8\n"
+    (tmp_path / "decoder" / "pointer.yaml").write_text(yaml)
+    given = ["encoder=gru", "decoder=pointer", "--config-dir", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["decoderlab-check", *given])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert capsys.readouterr().out.count(" 0 failed") == 2
+
+
+class CopiesOfAnotherRow(Pointer):
+    def start(self, encoded):
+        state = super().start(encoded)
+        return state._replace(copied=state.copied.roll(1, dims=0))
+
+
+class CopiesStay(Pointer):
+    def reorder(self, state, index):
+        return super().reorder(state, index)._replace(copied=state.copied[: len(index)])
+
+
+class CopiesOfPadding(Pointer):
+    def start(self, encoded):
+        state = super().start(encoded)
+        whole = torch.ones_like(encoded.memory_mask)
+        return state._replace(copied=state.copied.clamp(min=4), mask=whole)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "check"),
+    [
+        (CopiesOfAnotherRow, "batch_mates_have_no_influence"),
+        (CopiesStay, "reorder_moves_everything_a_row_knows"),
+        (CopiesOfPadding, "masked_memory_has_no_influence"),
+    ],
+)
+def test_a_pointer_that_copies_the_wrong_token_fails_by_name(wrong, check):
+    assert check in [failure.check for failure in decoder_failures(wrong)]
+
+
+class Rich(Encoded):
+    """An encoding with an attribute of its own."""
+
+
+def test_what_an_encoder_adds_to_its_encoding_stays():
+    encoded = Rich(torch.ones(1, 2, 3), torch.ones(1, 2).bool(), torch.ones(1, 3), None)
+    encoded.depth = 5
+    beside = with_source(encoded, torch.tensor([[4, 5]]))
+    assert (beside.depth, beside.source.tolist()) == (5, [[4, 5]])
+    assert with_source(encoded, torch.ones(1, 2, 3)).source is None
 
 
 def test_without_tokens_to_copy_it_is_refused(tmp_path):

@@ -17,8 +17,7 @@ import torch
 
 from decoderlab.records.run_folder import RunFolder
 from tests.conftest import run, same
-from tests.integration.cli import command, tiny_arguments
-from tests.integration.test_commands import wait_for
+from tests.integration.cli import command, tiny_arguments, wait_for
 
 SECONDS = 120
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
@@ -87,10 +86,10 @@ def called(arguments: list[str], cwd: Path) -> str:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
-    return done.stderr
+    return done.stderr + done.stdout
 
 
+@pytest.mark.slow
 def test_two_processes_end_as_one_does(tiny, tmp_path):
     # Small batches, some of one example: one rank then has none.
     settings = ("training.batch_size=3", "run.evaluation_batch_size=3", "logger=tensorboard")
@@ -109,7 +108,8 @@ def test_two_processes_end_as_one_does(tiny, tmp_path):
     assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in before)
     results = [folder.result() for folder in (one, two)]
     assert [result.environment.world_size for result in results] == [1, 2]
-    for key in ("run_id", "best_step", "steps", "examples_seen", "tokens_seen", "signature"):
+    assert results[0].run_id != results[1].run_id
+    for key in ("best_step", "steps", "examples_seen", "tokens_seen", "signature"):
         assert getattr(results[0], key) == getattr(results[1], key)
     for split, scores in vars(results[0].metrics).items():
         assert getattr(results[1].metrics, split) == pytest.approx(scores, rel=1e-5)
@@ -140,7 +140,7 @@ def test_a_run_of_two_interrupted_at_any_rank_ends_with_the_same_bits(tmp_path, 
     os.kill(ranks_of(process)[rank], signal.SIGTERM)
     output = process.communicate(timeout=SECONDS)[0]
     assert process.returncode != 0, output
-    assert output.count("the same command goes on from here") == 1
+    assert output.count("give the same command again to resume") == 1
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)  # nobody is left
     broken = only(tmp_path / "broken")
@@ -148,7 +148,7 @@ def test_a_run_of_two_interrupted_at_any_rank_ends_with_the_same_bits(tmp_path, 
     assert broken.result() is None
 
     printed = called(arguments(tmp_path / "broken"), tmp_path)
-    assert "going on from update" in printed
+    assert "resuming from update" in printed
     called(arguments(tmp_path / "whole"), tmp_path)
     whole = only(tmp_path / "whole")
     assert same(last_weights(whole), last_weights(broken))
@@ -176,7 +176,7 @@ def test_a_lost_process_ends_the_run_which_can_go_on(tmp_path, rank):
 
     again = started(of_two(*arguments), tmp_path)
     lines = []
-    while "going on from update" not in "".join(lines):
+    while "resuming from update" not in "".join(lines):
         line = again.stdout.readline()
         assert line, "".join(lines)
         lines.append(line)
@@ -185,6 +185,7 @@ def test_a_lost_process_ends_the_run_which_can_go_on(tmp_path, rank):
     assert folder.status()["status"] == "INTERRUPTED"
 
 
+@pytest.mark.slow
 def test_a_process_alone_says_how_to_start_several(tmp_path):
     arguments = tiny_arguments(tmp_path, "trainer.devices=2")
     done = subprocess.run(command("train", *arguments), capture_output=True, text=True)

@@ -16,109 +16,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from decoderlab.records.run_folder import RunFolder
-from tests.conftest import composed, same
-from tests.integration.cli import call, in_process, start, tiny_arguments, wait_for
+from tests.conftest import composed
+from tests.integration.cli import forked, in_process, wait_for
+from tests.integration.disturbed import check_same, ended, in_training, runs, sweep
 
-LONG = ("training.max_steps=900", "evaluation.every_steps=100", "study.name=s")
-SEEDS = 4
+pytestmark = pytest.mark.usefixtures("undrawn")
 
-
-def sweep(output_dir: Path, launcher: str, *more: str, seeds: int = SEEDS) -> list[str]:
-    seed = ",".join(map(str, range(seeds)))
-    return [
-        "-m",
-        *tiny_arguments(output_dir, *LONG, f"seed={seed}", f"hydra/launcher={launcher}", *more),
-    ]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
-    output_dir = tmp_path_factory.mktemp("whole")
-    done = call("train", *sweep(output_dir, "basic"))
-    assert done.returncode == 0, done.stderr
-    return output_dir
-
-
-def runs(output_dir: Path) -> list[RunFolder]:
-    return [RunFolder(path) for path in sorted(output_dir.glob("runs/*"))]
-
-
-def records(folder: RunFolder) -> list[dict]:
-    """Return what was logged, without the time it took."""
-    lines = map(json.loads, folder.metrics.read_text().splitlines())
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
-
-
-def weights(folder: RunFolder) -> dict[str, torch.Tensor]:
-    return torch.load(folder.resume_checkpoints()[0], weights_only=True)["state_dict"]
-
-
-def check_same(output_dir: Path, whole: Path) -> list[int]:
-    """Demand that every run was finished once, as in `whole`; return how often each went on."""
-    restarts = []
-    for folder in runs(output_dir):
-        reference = RunFolder(whole / "runs" / folder.path.name)
-        assert folder.finished()
-        assert folder.result().metrics == reference.result().metrics
-        assert records(folder) == records(reference)
-        assert same(weights(folder), weights(reference))
-        restarts.append(folder.result().restarts)
-    return restarts
-
-
-def in_training(output_dir: Path, process: subprocess.Popen, number: int) -> list[RunFolder]:
-    """Wait until so many runs are in the midst of training, and return them.
-
-    A run that has come so far is held until the others have, however late they start.
-    """
-    held: dict[Path, int] = {}
-
-    def enough() -> bool:
-        for folder in runs(output_dir):
-            status = folder.recorded_status()
-            running = folder.path not in held and status["status"] == "RUNNING"
-            if running and 150 <= folder.last_metrics().get("step", 0) <= 500:
-                os.kill(status["pid"], signal.SIGSTOP)
-                held[folder.path] = status["pid"]
-        return len(held) >= number
-
-    try:
-        wait_for(enough, process)
-    finally:
-        for pid in held.values():
-            os.kill(pid, signal.SIGCONT)
-    return [RunFolder(path) for path in held]
+PLUGINS = {"ray": "ray", "joblib": "joblib", "submitit_local": "submitit"}
+PLUGINS["submitit_slurm"] = "submitit"
 
 
 @pytest.fixture
-def begin() -> Iterator[Callable[..., subprocess.Popen]]:
-    """Start a sweep; whatever comes of it, nothing is left running."""
-    processes = []
-
-    def make(*arguments: str) -> subprocess.Popen:
-        processes.append(start("train", *arguments))
-        return processes[-1]
-
-    yield make
-    for process in processes:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
-def ended(process: subprocess.Popen) -> str:
-    """Demand that a sweep ends well; return what it printed."""
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == 0, output
-    return output
-
-
-@pytest.fixture
-def cluster(monkeypatch) -> Iterator[tuple[str, Callable[[], None]]]:
-    """A Ray cluster of two nodes: its address, and what takes a node away."""
+def cluster(monkeypatch) -> Iterator[tuple[str, Callable[[str], None]]]:
+    """A Ray cluster of two nodes: its address, and what takes a node or the head away."""
     pytest.importorskip("ray")
     pytest.importorskip("hydra_plugins.hydra_ray_launcher")
     folder = tempfile.mkdtemp(prefix="ray")  # the path of a socket in it has to be short
@@ -132,13 +44,13 @@ def cluster(monkeypatch) -> Iterator[tuple[str, Callable[[], None]]]:
         text=True,
     )
 
-    def remove_node() -> None:
-        process.stdin.write("remove\n")
+    def remove(what: str) -> None:
+        process.stdin.write(f"{what}\n")
         process.stdin.flush()
         assert process.stdout.readline() == "removed\n"
 
     try:
-        yield process.stdout.readline().strip(), remove_node
+        yield process.stdout.readline().strip(), remove
     finally:
         process.communicate(timeout=60)
         shutil.rmtree(folder, ignore_errors=True)
@@ -146,11 +58,12 @@ def cluster(monkeypatch) -> Iterator[tuple[str, Callable[[], None]]]:
 
 @pytest.mark.slow
 def test_ray_does_the_runs_of_a_lost_node_elsewhere(begin, cluster, whole, tmp_path):
-    address, remove_node = cluster
+    address, remove = cluster
     given = f"hydra.launcher.ray.init.address={address}"
     process = begin(*sweep(tmp_path, "ray", given))
-    before = {folder.path: folder.status()["pid"] for folder in in_training(tmp_path, process, 2)}
-    remove_node()
+    with in_training(tmp_path, process, 2) as held:
+        before = {folder.path: folder.status()["pid"] for folder in held}
+        remove("node")
     ended(process)
     assert sorted(check_same(tmp_path, whole)) == [0, 0, 0, 1]
     (moved,) = [folder for folder in runs(tmp_path) if folder.result().restarts]
@@ -158,14 +71,62 @@ def test_ray_does_the_runs_of_a_lost_node_elsewhere(begin, cluster, whole, tmp_p
 
 
 @pytest.mark.slow
+def test_without_rays_head_the_command_ends_and_another_goes_on(
+    monkeypatch, begin, cluster, whole, tmp_path
+):
+    address, remove = cluster
+    process = begin(*sweep(tmp_path, "ray", f"hydra.launcher.ray.init.address={address}", seeds=2))
+    with in_training(tmp_path, process, 2):
+        remove("head")
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 1, output
+    assert in_process(monkeypatch, *sweep(tmp_path, "basic", seeds=2)) == 0
+    check_same(tmp_path, whole)
+
+
+ENDINGS = [
+    ("joblib", signal.SIGINT, 130),
+    ("joblib", signal.SIGKILL, -9),
+    ("submitit_local", signal.SIGINT, 130),
+    ("submitit_local", signal.SIGKILL, -9),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("launcher", "signum", "code"), ENDINGS)
+def test_a_command_that_is_ended_goes_on_when_given_again(
+    begin, whole, tmp_path, launcher, signum, code
+):
+    pytest.importorskip(f"hydra_plugins.hydra_{PLUGINS[launcher]}_launcher")
+    process = begin(*sweep(tmp_path, launcher, seeds=2))
+    with in_training(tmp_path, process, 2):
+        os.killpg(process.pid, signum)
+    process.communicate(timeout=300)
+    assert process.returncode == code
+    ended(begin(*sweep(tmp_path, launcher, seeds=2)))
+    assert all(restarts <= 1 for restarts in check_same(tmp_path, whole))
+
+
+@pytest.mark.slow
+def test_a_job_of_submitit_that_dies_costs_only_itself(begin, whole, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    process = begin(*sweep(tmp_path, "submitit_local", seeds=2))
+    with in_training(tmp_path, process, 2) as (dead, _):
+        os.kill(dead.status()["pid"], signal.SIGKILL)
+    said = ended(process)
+    assert said.count("a run did not finish: Job ") == 1, said
+    assert sorted(check_same(tmp_path, whole)) == [0, 1]
+    assert dead.result().restarts == 1
+
+
+@pytest.mark.slow
 def test_a_job_that_slurm_preempts_is_queued_again_and_goes_on(begin, whole, tmp_path):
     pytest.importorskip("submitit")
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     process = begin(*sweep(tmp_path, "submitit_local", seeds=1))
-    (folder,) = in_training(tmp_path, process, 1)
-    job = folder.status()["pid"]
-    os.kill(job, signal.SIGTERM)  # what SLURM does; the run goes on until it is told more
-    step = folder.last_metrics()["step"]
+    with in_training(tmp_path, process, 1) as (folder,):
+        job, step = folder.status()["pid"], folder.last_metrics()["step"]
+        os.kill(job, signal.SIGTERM)  # what SLURM does; the run goes on until it is told more
     wait_for(lambda: folder.last_metrics()["step"] > step + 20, process)
     os.kill(job, signal.SIGUSR2)
     ended(process)
@@ -177,13 +138,12 @@ def test_a_job_that_slurm_preempts_is_queued_again_and_goes_on(begin, whole, tmp
 def test_a_worker_of_joblib_that_dies_costs_nothing(begin, whole, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     process = begin(*sweep(tmp_path, "joblib", "hydra.launcher.n_jobs=2", seeds=2))
-    os.kill(in_training(tmp_path, process, 2)[0].status()["pid"], signal.SIGKILL)
+    with in_training(tmp_path, process, 2) as (dead, _):
+        os.kill(dead.status()["pid"], signal.SIGKILL)
     assert "the launcher stopped: TerminatedWorkerError" in ended(process)
     assert check_same(tmp_path, whole) == [1, 1]  # joblib ends all of them
 
 
-PLUGINS = {"ray": "ray", "joblib": "joblib", "submitit_local": "submitit"}
-PLUGINS["submitit_slurm"] = "submitit"
 # It is: ours fill in and replace what the launchers' own say.
 checked = pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher/\w+' is validated against")
 
@@ -220,7 +180,7 @@ def test_a_launcher_that_is_not_installed_is_one_message(monkeypatch, capfd, tmp
 def test_slurm_is_planned_for_without_slurm(monkeypatch, capfd, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     given = sweep(tmp_path, "submitit_slurm", "hydra.launcher.partition=gpu")
-    planned = call("plan", *given)
+    planned = forked("plan", *given)
     assert planned.returncode == 0, planned.stderr
     assert "4 of 4 runs to do" in planned.stderr
     monkeypatch.setenv("PATH", str(tmp_path))

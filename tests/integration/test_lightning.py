@@ -1,32 +1,20 @@
-"""Lightning as its users know it: loggers, callbacks, any Trainer, and runs from Python."""
+"""Lightning as its users know it: loggers and callbacks in a run."""
 
 from __future__ import annotations
 
 import csv
-import inspect
 import json
-import random
-import sys
-import warnings
 from collections import Counter
 
-import numpy as np
 import pytest
 import pytorch_lightning as pl
-import torch
-from hydra.core.global_hydra import GlobalHydra
 from pytorch_lightning.callbacks import EarlyStopping
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import decoderlab
-from decoderlab import RunFailed, load_run
 from decoderlab.common.errors import ConfigError
-from decoderlab.config.composition import compose_config
-from decoderlab.decoders import RecurrentDecoder
 from decoderlab.training.interruption import Interrupted
-from decoderlab.training.module import EncoderDecoder
-from tests.conftest import TASKS, TINY, run, same, small, weights
-from tests.integration.test_run import interrupt_at
+from tests.conftest import run, same, weights
+from tests.interrupting import interrupt_at, interrupted
 
 STOPPING = (
     "callbacks=early_stopping",
@@ -57,7 +45,7 @@ class Watched(pl.Callback):
 
     seen: list = []
 
-    def on_validation_end(self, trainer, module) -> None:
+    def on_validation_end(self, trainer, pl_module) -> None:
         type(self).seen.append({k: float(v) for k, v in trainer.callback_metrics.items()})
 
     on_test_end = on_validation_end
@@ -69,28 +57,6 @@ def named(kind: type) -> str:
 
 def lines(prepared) -> list[dict]:
     return [json.loads(line) for line in prepared.folder.metrics.read_text().splitlines()]
-
-
-def interrupted(prepared, monkeypatch, step: int) -> None:
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, step)
-        with pytest.raises(Interrupted):
-            run(prepared)
-
-
-def overrides(tmp_path, *more: str) -> list[str]:
-    sizes = [
-        *small("encoder", "lstm")[1:],
-        "decoder=repeat_vector",
-        *small("decoder", "repeat_vector")[1:],
-    ]
-    return [*TASKS["echo"], *TINY, *sizes, f"run.output_dir={tmp_path}", *more]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("finished")
-    return decoderlab.train(overrides(folder)), folder
 
 
 # Loggers and callbacks in a run.
@@ -240,9 +206,10 @@ def test_callbacks_and_a_trainers_arguments_name_a_run_where_they_change_it(tiny
         (["trainer.strategy=dpp"], "Did you mean ddp"),
         (["callbacks=early_stopping", "callbacks.early_stopping.patience=x"], "patience is 'x'"),
         (["callbacks=early_stopping", "+callbacks.early_stopping.patince=3"], "Did you mean pat"),
-        (
+        pytest.param(
             ["callbacks=early_stopping", "callbacks.early_stopping.monitor=validation/bleu"],
             "validation of this task measures exact_match",
+            marks=pytest.mark.fault(40),
         ),
         (["+callbacks.mine._target_=decoderlab.layers.LSTM"], "callbacks.mine"),
         (["+callbacks.mine=3"], "names no class"),
@@ -276,166 +243,3 @@ def test_gradients_of_several_batches_make_an_update(tiny, tmp_path, monkeypatch
     assert run(broken) == "FINISHED"
     assert same(weights(whole), weights(broken))
     assert broken.folder.result().examples_seen == result.examples_seen
-
-
-# A finished run in a notebook.
-
-
-def quiet_trainer(tmp_path, **arguments) -> pl.Trainer:
-    shown = {"enable_progress_bar": False, "enable_model_summary": False}
-    return pl.Trainer(
-        logger=False, accelerator="cpu", default_root_dir=tmp_path, **shown, **arguments
-    )
-
-
-@pytest.fixture
-def _lightning_warns():
-    # Of few workers and of trainers without a logger: that is Lightning's to say.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric")
-        yield
-
-
-@pytest.mark.usefixtures("_lightning_warns")
-def test_any_trainer_tests_validates_and_predicts(finished, tmp_path):
-    loaded, _ = finished
-    module, task = loaded.module, loaded.task
-    trainer = quiet_trainer(tmp_path)
-    (scores,) = trainer.test(module, datamodule=task, verbose=False)
-    for name, value in loaded.result.metrics.test.items():
-        assert scores[f"test/{name}"] == pytest.approx(value, rel=1e-6)
-    (scores,) = trainer.validate(module, datamodule=task, verbose=False)
-    for name, value in loaded.result.metrics.validation.items():
-        assert scores[f"validation/{name}"] == pytest.approx(value, rel=1e-6)
-    batches = trainer.predict(module, datamodule=task)
-    texts = dict(
-        zip(
-            [row for batch in task.predict_dataloader() for row in batch.index.tolist()],
-            [text for batch in batches for text in batch],
-            strict=True,
-        )
-    )
-    sources = [task.shown_source("test", row) for row in range(len(texts))]
-    assert decoderlab.predict(loaded, sources) == [texts[row] for row in range(len(texts))]
-
-
-@pytest.mark.usefixtures("_lightning_warns")
-def test_any_trainer_goes_on_from_the_weights(finished, tmp_path):
-    loaded = load_run(folder_of(finished))
-    before = {name: value.clone() for name, value in loaded.module.state_dict().items()}
-    trainer = quiet_trainer(tmp_path, max_steps=5, enable_checkpointing=False, log_every_n_steps=2)
-    trainer.fit(loaded.module, datamodule=loaded.task)
-    assert trainer.global_step == 5
-    after = loaded.module.state_dict()
-    assert not same(before, after)
-    # From these weights, not from new ones: five small steps do not lead far.
-    distance = sum(float((before[name] - after[name]).abs().max()) for name in before)
-    assert distance < 0.02 * len(before)
-    assert set(trainer.callback_metrics) >= {"train/loss", "train/learning_rate"}
-
-
-@pytest.mark.usefixtures("_lightning_warns")
-def test_a_trainer_learns_what_a_module_was_made_without(finished, tmp_path):
-    loaded = load_run(folder_of(finished))
-    module, task = loaded.module, loaded.task
-    bare = EncoderDecoder(
-        encoder=module.encoder,
-        decoder=module.decoder,
-        target_space=module.target_space,
-        max_target_length=module.max_target_length,
-    )
-    trainer = quiet_trainer(tmp_path, max_steps=1, enable_checkpointing=False)
-    with pytest.raises(ValueError, match="made without a task"):
-        trainer.test(bare, datamodule=task, verbose=False)
-    with pytest.raises(ValueError, match="made without an optimizer"):
-        trainer.fit(bare, datamodule=task)
-
-
-def folder_of(finished):
-    (folder,) = (finished[1] / "runs").iterdir()
-    return folder
-
-
-@pytest.mark.usefixtures("_lightning_warns")
-def test_values_are_predicted_in_their_units(tiny, tmp_path):
-    sizes = ("encoder.embedding_size=null", "decoder.embedding_size=null")
-    prepared = tiny(*sizes, "decoder=luong", task="forecasting")
-    assert run(prepared) == "FINISHED"
-    loaded = load_run(prepared.folder.path)
-    first = quiet_trainer(tmp_path).predict(loaded.module, datamodule=loaded.task)[0]
-    batch = next(iter(loaded.task.predict_dataloader()))
-    values = loaded.task.data.target_vocabulary
-    rolled = loaded.module(batch.source, batch.source_lengths, None, batch.target.shape[1])
-    assert torch.allclose(first, torch.as_tensor(values.decode(rolled.numpy())))
-
-
-def test_opening_a_run_changes_nothing_around_it(finished):
-    folder = folder_of(finished)
-    load_run(folder)  # so that whatever it imports is there
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-
-        def state():
-            return (
-                torch.random.get_rng_state().tolist(),
-                random.getstate(),
-                str(np.random.get_state()),  # noqa: NPY002
-                torch.get_default_dtype(),
-                list(warnings.filters),
-                list(sys.path),
-                torch.get_num_threads(),
-                torch.is_grad_enabled(),
-                torch.are_deterministic_algorithms_enabled(),
-            )
-
-        before = state()
-        load_run(folder)
-        assert state() == before
-    finally:
-        torch.set_num_threads(threads)
-
-
-# Runs from Python.
-
-
-def test_a_run_is_started_from_python_and_not_done_twice(finished):
-    loaded, output_dir = finished
-    folder = folder_of(finished)
-    touched = folder.joinpath("result.json").stat().st_mtime_ns
-    again = decoderlab.train(compose_config(overrides(output_dir)))
-    assert folder.joinpath("result.json").stat().st_mtime_ns == touched
-    assert again.result == loaded.result
-    assert same(again.module.state_dict(), loaded.module.state_dict())
-    assert not GlobalHydra.instance().is_initialized()
-
-
-def test_progress_is_reported_to_who_asks(tmp_path):
-    seen = []
-    decoderlab.train(overrides(tmp_path), report=lambda step, values: seen.append(step))
-    assert sorted(set(seen)) == list(range(1, 13))
-
-
-def test_what_goes_wrong_in_a_run_from_python_is_raised(tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match="Did you mean luong"):
-        decoderlab.train(["decoder=lunog"])
-    with monkeypatch.context() as patch:
-        patch.setattr(RecurrentDecoder, "start", lambda *_: 1 / 0)
-        with pytest.raises(RunFailed, match="FAILED: ZeroDivisionError"):
-            decoderlab.train(overrides(tmp_path))
-    assert decoderlab.train(overrides(tmp_path)).result.steps == 12
-
-
-def test_public_names_are_listed_and_documented():
-    names = [name for name in dir(decoderlab) if not name.startswith("_")]
-    assert names == sorted(decoderlab.__all__)
-    for name in names:
-        public = getattr(decoderlab, name)
-        text = inspect.getdoc(public)
-        assert text, name
-        if inspect.isfunction(public):
-            assert "Returns:\n" in text, name
-            for parameter in inspect.signature(public).parameters:
-                assert f"    {parameter}: " in text.split("Args:\n")[1], (name, parameter)
-    with pytest.raises(AttributeError, match="no attribute 'trian'"):
-        _ = decoderlab.trian

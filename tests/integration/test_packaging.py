@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
+import decoderlab
 from decoderlab.common.folders import conf_dir
 from decoderlab.decoders.attention import MIXINGS, QUERIES
 from decoderlab.decoders.bridges import CELL_STATES
+from decoderlab.decoders.combinations import COMBINATIONS
 from decoderlab.decoders.feedback import SCHEDULES, SCOPES
 from decoderlab.decoders.heads import DISTRIBUTIONS
-from decoderlab.decoders.routes import COMBINATIONS, ROUTES
+from decoderlab.decoders.normalisation import ROUTES
 from decoderlab.testing import check_decoder
 from tests.conftest import variants
-from tests.integration.cli import call, in_process
+from tests.integration.cli import forked, in_process
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 ROOT = Path(__file__).parents[2]
 CLEAN = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -41,9 +48,11 @@ def checked(*command: str | Path, cwd: Path) -> str:
 def test_the_wheel_works_outside_the_checkout(tmp_path):
     checked(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT, cwd=tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
-    checked(sys.executable, "-m", "venv", "clean", cwd=tmp_path)
+    checked(sys.executable, "-m", "venv", "--without-pip", "clean", cwd=tmp_path)
     python = tmp_path / "clean" / "bin" / "python"
-    checked(python, "-m", "pip", "install", "--quiet", wheel, cwd=tmp_path)
+    install = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet")
+    # What torch and others bring is compiled as far as it is imported.
+    checked(*install, "--no-compile", wheel, cwd=tmp_path)
     train = tmp_path / "clean" / "bin" / "decoderlab-train"
     where = checked(
         python, "-c", "import decoderlab.common.folders as t; print(t.conf_dir())", cwd=tmp_path
@@ -52,8 +61,10 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
     for path in conf_dir().rglob("*.yaml"):
         assert (Path(where) / path.relative_to(conf_dir())).read_text() == path.read_text()
     packed = zipfile.ZipFile(wheel).namelist()
-    for template in ("report.html", "report.md", "report.tex", "table.tex"):
+    for template in ("report.html", "explore.html", "report.md", "report.tex", "table.tex"):
         assert f"decoderlab/studies/reporting/templates/{template}.jinja" in packed
+    charts = ("templates/explore.js", "vendor/vega.min.js", "vendor/LICENSES.txt")
+    assert {f"decoderlab/studies/reporting/{one}" for one in charts} <= set(packed)
     printed = checked(
         train, "debug=fast", "training.max_steps=2", "task.num_train=100", cwd=tmp_path
     )
@@ -80,18 +91,21 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_scripts_explain_themselves_and_show_an_example(script, tmp_path):
-    printed = checked(sys.executable, script, "--help", cwd=tmp_path)
-    assert f"python scripts/{script.name}" in printed
-
-
 def script(name: str):
     spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_explain_themselves_and_show_an_example(path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    with pytest.raises(SystemExit) as left:
+        script(path.stem).main()
+    assert left.value.code == 0
+    assert f"python scripts/{path.name}" in capsys.readouterr().out
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -114,13 +128,28 @@ def test_the_benchmark_of_sweeps_prints_seconds(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_benchmark_of_reports_prints_time_and_memory(tmp_path):
-    tool = ROOT / "scripts" / "benchmark_report.py"
-    printed = checked(sys.executable, tool, "--runs=80", cwd=tmp_path)
-    assert re.search(r"80 runs: \d+\.\d s, \d\.\d\d GB, report.html \d+\.\d MB", printed)
+@pytest.mark.slow
+def test_the_benchmark_of_starts_prints_seconds_and_ratios(tmp_path):
+    tool = ROOT / "scripts" / "benchmark_start.py"
+    for only in ("doctor", "update"):
+        printed = checked(sys.executable, tool, "--repeats=1", f"--only={only}", cwd=tmp_path)
+        (line,) = printed.splitlines()[1:]
+        seconds, ratio = re.search(r": (\d+\.\d\d) s, (\d+\.\d\d) of import torch", line).groups()
+        assert float(seconds) > 0
+        assert float(ratio) > 0
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
+def test_the_benchmark_of_reports_prints_time_and_memory(tmp_path):
+    tool = ROOT / "scripts" / "benchmark_report.py"
+    printed = checked(sys.executable, tool, "--runs=80", cwd=tmp_path)
+    pattern = r"80 runs: \d+\.\d s of computing, \d\.\d\d GB, report.html \d+\.\d MB"
+    assert re.search(pattern, printed)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
 def test_the_benchmark_prints_a_ratio(tmp_path):
     printed = checked(
         sys.executable,
@@ -136,17 +165,37 @@ def test_the_benchmark_prints_a_ratio(tmp_path):
 
 
 README = (ROOT / "README.md").read_text()
+GUIDE = {path.stem: path.read_text() for path in sorted((ROOT / "docs" / "guide").glob("*.md"))}
+KERAS = (ROOT / "docs" / "keras.md").read_text()
 
 
 def commands(text: str) -> list[str]:
-    """Return the decoderlab-train commands in the code blocks of a text."""
+    """Return the decoderlab-train commands in the code blocks of a text, each once."""
     blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", text, flags=re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [line.split(" # ")[0].strip() for line in lines if "decoderlab-train" in line]
+    lines = re.sub(r"\s*\\\n\s*", " ", "".join(blocks)).splitlines()
+    lines = [line.split(" # ")[0].strip() for line in lines if "decoderlab-train" in line]
+    return list(dict.fromkeys(lines))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", commands(README))
 def test_the_readmes_commands_run(line, monkeypatch, tmp_path, capfd):
+    run_in_small(line, monkeypatch, tmp_path, capfd)
+
+
+PAGES = [
+    line for line in commands("".join([KERAS, *GUIDE.values()])) if line not in commands(README)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", PAGES)
+def test_the_commands_of_the_pages_run(line, monkeypatch, tmp_path, capfd):
+    run_in_small(line, monkeypatch, tmp_path, capfd)
+
+
+def run_in_small(line, monkeypatch, tmp_path, capfd):
+    """Run a command with two updates, on files that are made here."""
     given = shlex.split(line.removeprefix(".venv/bin/"))[1:]
     if any(word.startswith("study=") for word in given):
         given += ["task=addition_2digits", "seed=0", "decoder=repeat_vector,luong"]
@@ -161,6 +210,7 @@ def test_the_readmes_commands_run(line, monkeypatch, tmp_path, capfd):
         "training.max_seconds=null",
         "training.max_epochs=null",
         "evaluation.every_steps=2",
+        "run.evaluation_batch_size=1000",
         "logger=none",
         f"run.output_dir={tmp_path / 'outputs'}",
     ]
@@ -193,12 +243,13 @@ def test_the_commands_for_many_machines_plan(line, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_readmes_study_plans(tmp_path):
-    yaml = re.search(r"```yaml\n(# @package _global_\n.*?)```", README, flags=re.DOTALL)[1]
+@pytest.mark.slow
+def test_the_study_of_the_guide_plans(tmp_path):
+    yaml = re.search(r"```yaml\n(# @package _global_\n.*?)```", GUIDE["sweeps"], flags=re.DOTALL)[1]
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "mine.yaml").write_text(yaml)
     given = ("study=mine", f"run.output_dir={tmp_path / 'outputs'}")
-    done = call("plan", "--config-dir", str(tmp_path), *given)
+    done = forked("plan", "--config-dir", str(tmp_path), *given)
     assert done.returncode == 0, done.stderr
     assert "50 of 50 runs to do" in done.stderr
     assert f"{20 * 2 * 5} runs of tuning" in done.stderr
@@ -210,28 +261,27 @@ def test_the_readmes_study_plans(tmp_path):
         ["attention", "echo"],
         ["attention", "addition_2digits"],
     ]
-    matched = call("plan", "--config-dir", str(tmp_path), *given, "budget.match=flops")
+    matched = forked("plan", "--config-dir", str(tmp_path), *given, "budget.match=flops")
     assert (matched.returncode, "tune settings of training alone" in matched.stderr) == (2, True)
 
 
 def write_plugin(folder: Path) -> None:
-    """Write the README's own decoder as the README says."""
-    code = re.search(r"```python\n(# my_conf/my_decoder\.py\n.*?)```", README, flags=re.DOTALL)[1]
-    yaml = re.search(r"```yaml\n(# my_conf/decoder/mine\.yaml\n.*?)```", README, flags=re.DOTALL)[1]
+    """Write the own decoder of docs/guide as the page says."""
+    text = GUIDE["own_decoder"]
+    code = re.search(r"```python\n(# my_conf/my_decoder\.py\n.*?)```", text, flags=re.DOTALL)[1]
+    yaml = re.search(r"```yaml\n(# my_conf/decoder/mine\.yaml\n.*?)```", text, flags=re.DOTALL)[1]
     (folder / "decoder").mkdir(parents=True)
     (folder / "my_decoder.py").write_text(code)
     (folder / "decoder" / "mine.yaml").write_text(yaml)
 
 
-def test_the_readmes_decoder_passes_the_battery(monkeypatch, tmp_path):
+def test_the_decoder_of_the_guide_passes_the_battery(monkeypatch, tmp_path):
     write_plugin(tmp_path / "my_conf")
-    done = call("check", "decoder=mine", "--config-dir", str(tmp_path / "my_conf"))
+    done = forked("check", "decoder=mine", "--config-dir", str(tmp_path / "my_conf"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 failed" in done.stdout
     monkeypatch.syspath_prepend(tmp_path / "my_conf")
-    import my_decoder
-
-    check_decoder(my_decoder.MyDecoder)
+    check_decoder(importlib.import_module("my_decoder").MyDecoder)
 
 
 def test_the_list_of_strategies_is_complete():
@@ -243,3 +293,23 @@ def test_the_list_of_strategies_is_complete():
         names += variants(group)
     missing = [name for name in names if not re.search(rf"`[^`]*\b{name}\b[^`]*`", text)]
     assert not missing
+
+
+def test_the_metadata_say_the_same_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    cited = OmegaConf.to_container(OmegaConf.load(io.StringIO((ROOT / "CITATION.cff").read_text())))
+    assert cited["title"] == project["name"]
+    assert cited["version"] == decoderlab.__version__
+    assert cited["license"] == project["license"]
+    assert cited["keywords"] == project["keywords"]
+    assert [author["name"] for author in cited["authors"]] == [
+        author["name"] for author in project["authors"]
+    ]
+    assert {"abstract", "message", "type"} <= set(cited)
+    for script in project["scripts"].values():
+        module, _, function = script.partition(":")
+        path = ROOT / "src" / f"{module.replace('.', '/')}.py"
+        assert f"def {function}(" in path.read_text()
+    assert (ROOT / "src" / "decoderlab" / "py.typed").exists() == (
+        "Typing :: Typed" in project["classifiers"]
+    )

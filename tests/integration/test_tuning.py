@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,18 @@ import pytest
 from decoderlab.config.run_config import RunConfig
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.plan_file import read_configs, read_plan
-from decoderlab.studies.execution.tuning import Search
+from decoderlab.studies.execution.tuning import ArmSearch
 from tests.integration.cli import in_process, tiny_arguments
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 SPACE = "training.learning_rate: {low: 1e-4, high: 1e-1, log: true}, encoder.dropout: [0.0, 0.3]"
 
 
-def tuned(folder: Path, *more: str, sampler: str = "random", trials: int = 3) -> list[str]:
-    tuning = f"{{space: {{{SPACE}}}, trials: {trials}, seeds: [100, 101], sampler: {sampler}}}"
+def tuned(
+    folder: Path, *more: str, sampler: str = "random", trials: int = 3, seeds: str = "[100, 101]"
+) -> list[str]:
+    tuning = f"{{space: {{{SPACE}}}, trials: {trials}, seeds: {seeds}, sampler: {sampler}}}"
     return [
         *("-m", *tiny_arguments(folder), "decoder=repeat_vector,luong", "seed=0,1"),
         *("study.name=s", f"study.tuning={tuning}", "study.metric=token_accuracy"),
@@ -24,7 +29,7 @@ def tuned(folder: Path, *more: str, sampler: str = "random", trials: int = 3) ->
     ]
 
 
-def runs_of(folder: Path, name: str) -> list[tuple[dict, RunFolder]]:
+def runs_of(folder: Path, name: str) -> list[tuple[RunConfig, RunFolder]]:
     configs = read_configs(folder / "studies" / name / "plan.json")
     cells = read_plan(folder, name).cells
     return [(configs[cell.run_id], RunFolder(folder / cell.folder)) for cell in cells]
@@ -34,6 +39,7 @@ def settings(config: RunConfig) -> tuple[float, float]:
     return config.training.learning_rate, config.encoder["dropout"]
 
 
+@pytest.mark.slow
 def test_every_variant_gets_the_same_trials_and_its_best_is_frozen(monkeypatch, capfd, tmp_path):
     assert in_process(monkeypatch, *tuned(tmp_path)) == 0
     trials = runs_of(tmp_path, "s/tuning")
@@ -76,9 +82,10 @@ def test_every_variant_gets_the_same_trials_and_its_best_is_frozen(monkeypatch, 
 @pytest.mark.slow
 def test_a_search_that_was_interrupted_goes_on_as_it_would_have(monkeypatch, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    given = {"sampler": "tpe", "trials": 12}  # the first ten of tpe are random
+    # The first ten of tpe are random.
+    given = {"sampler": "tpe", "trials": 12, "seeds": "[100]"}
     assert in_process(monkeypatch, *tuned(whole, **given)) == 0
-    real, calls = Search.tell, []
+    real, calls = ArmSearch.tell, []
 
     def stop(self, scores):
         calls.append(scores)
@@ -87,7 +94,7 @@ def test_a_search_that_was_interrupted_goes_on_as_it_would_have(monkeypatch, tmp
         real(self, scores)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Search, "tell", stop)
+        patch.setattr(ArmSearch, "tell", stop)
         assert in_process(monkeypatch, *tuned(broken, **given)) == 130
     assert in_process(monkeypatch, *tuned(broken, **given)) == 0
     records = [read_plan(folder, "s").tuning for folder in (whole, broken)]
@@ -111,19 +118,47 @@ def test_a_failed_trial_counts_with_the_worst_score(monkeypatch, tmp_path):
     assert all(len({settings(c) for c, _ in runs_of(tmp_path, "s/tuning")}) == 2 for _ in chosen)
 
 
+def test_a_grid_tries_every_combination(monkeypatch, tmp_path):
+    space = "training.learning_rate: [0.001, 0.01], encoder.dropout: [0.0, 0.3]"
+    tuning = f"{{space: {{{space}}}, trials: 4, seeds: [100], sampler: grid}}"
+    arguments = [one for one in tuned(tmp_path) if not one.startswith("study.tuning=")]
+    assert in_process(monkeypatch, *arguments, f"study.tuning={tuning}") == 0
+    tried = [(c.choices.decoder, *settings(c)) for c, _ in runs_of(tmp_path, "s/tuning")]
+    names = ("repeat_vector", "luong")
+    assert sorted(tried) == sorted(product(names, (0.001, 0.01), (0.0, 0.3)))
+    assert read_plan(tmp_path, "s").tuning["trials"] == 4
+
+
 WRONG = [
     (["seed=100,0"], "study.tuning.seeds has 100, which the study evaluates with"),
     (["study.name=null"], "give study.name=NAME"),
-    (["study.tuning={space: {evaluation.beam_width: [1]}, trials: 1, seeds: [9]}"], "have alike"),
-    (["study.tuning={space: {training.max_steps: [1]}, trials: 1, seeds: [9]}"], "have alike"),
-    (["study.tuning={space: {encoder.x: {low: 1, high: inf}}, trials: 1, seeds: [9]}"], "A below"),
-    (["study.tuning={space: {encoder.dropout: [0.1]}, trials: 1, seeds: [a]}"], "seeds is"),
+    (
+        ["study.tuning={space: {evaluation.beam_width: [1]}, trials: 1, seeds: [9]}"],
+        "all variants share",
+    ),
+    (
+        ["study.tuning={space: {training.max_steps: [1]}, trials: 1, seeds: [9]}"],
+        "all variants share",
+    ),
+    (
+        ["study.tuning={space: {encoder.x: {low: 1, high: inf}}, trials: 1, seeds: [9]}"],
+        "finite number",
+    ),
+    (["study.tuning={space: {encoder.dropout: [0.1]}, trials: 1, seeds: [a]}"], "seeds[0] is"),
     (["encoder.dropout=0.1"], "space has encoder.dropout, which the study sets itself"),
     (["budget.match=flops", "study.baseline=luong"], "tune settings of training alone"),
     (["study.tuning={space: {seed: [1]}, trials: 1, seeds: [9]}"], "which is not tuned"),
     (["study.tuning={space: {x: {low: 2, high: 1}}, trials: 1, seeds: [9]}"], "A below B"),
     (["study.tuning={space: {}, trials: 1, seeds: [9]}"], "space is empty"),
     (["study.tuning={space: {x: [1]}, trials: 0, seeds: [9]}"], "trials is 0"),
+    (
+        ["study.tuning={space: {x: [1, 2]}, trials: 3, seeds: [9], sampler: grid}"],
+        "trials is 3, but the grid of tuning.space has 2 combinations",
+    ),
+    (
+        ["study.tuning={space: {x: {low: 1, high: 2}}, trials: 3, seeds: [9], sampler: grid}"],
+        "tuning.sampler is 'grid', but tuning.space.x is a range",
+    ),
     (["study.tuning={space: {x: [1]}, trials: 1}"], "study.tuning.seeds is missing"),
     (
         ["study.tuning={space: {encoder.x: [1]}, trials: 1, seeds: [9]}"],
@@ -142,6 +177,7 @@ def test_an_unfair_search_is_refused(monkeypatch, capfd, tmp_path, arguments, me
     assert not list((tmp_path / "o").glob("runs/*"))
 
 
+@pytest.mark.slow
 def test_a_seed_of_the_config_stays_the_seed(monkeypatch, tmp_path):
     given = [one for one in tuned(tmp_path) if not one.startswith("seed=")]
     conf = tmp_path / "conf" / "study"
@@ -154,15 +190,16 @@ def test_a_seed_of_the_config_stays_the_seed(monkeypatch, tmp_path):
     assert {config.seed for config, _ in runs_of(tmp_path, "s")} == {7}
 
 
+@pytest.mark.slow
 def test_a_failed_trial_can_be_tried_again(monkeypatch, tmp_path):
     assert in_process(monkeypatch, *tuned(tmp_path)) == 0
     before = read_plan(tmp_path, "s").tuning["chosen"]
     config, folder = runs_of(tmp_path, "s/tuning")[0]
     folder.result_file.unlink()
     folder.set_status("FAILED", reason="its process was killed")
-    assert in_process(monkeypatch, *tuned(tmp_path, "study.allow_drift=true")) == 0
+    assert in_process(monkeypatch, *tuned(tmp_path, "study.allow_changes=true")) == 0
     assert folder.status()["status"] == "FAILED"
-    again = ("study.retry=failed", "study.allow_drift=true")  # the choice has changed meanwhile
+    again = ("study.retry=failed", "study.allow_changes=true")  # the choice has changed meanwhile
     assert in_process(monkeypatch, *tuned(tmp_path, *again)) == 0
     assert folder.status()["status"] == "FINISHED"
     assert read_plan(tmp_path, "s").tuning["chosen"] == before

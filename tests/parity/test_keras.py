@@ -304,7 +304,8 @@ def _float64():
 @pytest.mark.usefixtures("_float64")
 def test_twenty_adam_steps_are_kerass(cell, wiring):
     theirs, encoder, decoder, pairs, head = training_models(cell, wiring)
-    encoder.double(), decoder.double()
+    for module in (encoder, decoder):
+        module.double()
     for one, other in pairs:
         copy(one, other)
     weights.copy_dense(head, decoder.head.output)

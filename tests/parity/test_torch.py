@@ -15,7 +15,7 @@ from decoderlab.contract import State, TokenSpace, ValueSpace
 from decoderlab.decoders.attention import Attention, ScaledDotScore
 from decoderlab.layers import GRUResetSummary, LSTMLayerNorm
 from decoderlab.layers.recurrent_stack import RecurrentLayers
-from decoderlab.testing.encodings import parts_of
+from decoderlab.testing.encoder_outputs import parts_of
 from decoderlab.training.objective import negative_log_likelihood
 from tests.conftest import CELLS
 

@@ -13,12 +13,12 @@ from decoderlab.config.study_settings import Published
 from decoderlab.records.run_result import RunResult
 from decoderlab.studies.analysis.factor_levels import factor_levels
 from decoderlab.studies.analysis.factorial import Factorial
-from decoderlab.studies.analysis.published_verdicts import judge_published
-from decoderlab.studies.analysis.results import Row
+from decoderlab.studies.analysis.published_verdicts import judge_published, published_difference
+from decoderlab.studies.analysis.results import RunRow
 from decoderlab.studies.analysis.study_analysis import Analysis
-from decoderlab.studies.design.plan_file import Cell, Plan
+from decoderlab.studies.design.plan_file import Plan, StudyCell
 from decoderlab.studies.reporting.two_studies import compare_studies
-from decoderlab.studies.statistics import Interval, equivalence, wilson
+from decoderlab.studies.statistics import Estimate, Interval, over_seeds, wilson
 from tests.unit.studies import (
     STUDY,
     UPDATES,
@@ -39,8 +39,8 @@ def simulated(scores: dict[str, np.ndarray], **settings) -> Analysis:
     """Return the analysis of scores by variant, without any file."""
     one = RunResult.from_dict(result(0.5))
     rows = [
-        Row(
-            Cell("", "", variant, "echo", seed, 1, (), {"decoder": variant}),
+        RunRow(
+            StudyCell("", "", variant, "echo", seed, 1, (), {"decoder": variant}),
             "FINISHED",
             replace(one, metrics=replace(one.metrics, test={"loss": score})),
             "",
@@ -56,13 +56,18 @@ def verdicts(found: Analysis) -> list[str]:
     return [one.verdict for one in found.comparisons.values()]
 
 
+def claimed(verdict: str) -> bool:
+    return verdict.startswith(("better", "worse"))
+
+
+@pytest.mark.slow
 def test_two_labels_of_one_method_differ_in_few_of_a_thousand_studies():
     """An A/A study: seven labels of one method, skewed scores with a seed in common."""
     generator, wrong = np.random.default_rng(0), 0
     for _ in range(1000):
         common = generator.normal(0, 0.1, size=10)
         scores = {name: generator.beta(8, 1, size=10) + common for name in "abcdefg"}
-        wrong += any(one in ("better", "worse") for one in verdicts(simulated(scores)))
+        wrong += any(claimed(one) for one in verdicts(simulated(scores)))
     assert wrong <= stats.binom.ppf(0.9995, 1000, 0.05)
     alone, generator = 0, np.random.default_rng(1)
     for _ in range(1000):
@@ -73,12 +78,13 @@ def test_two_labels_of_one_method_differ_in_few_of_a_thousand_studies():
     assert low <= alone <= high
 
 
+@pytest.mark.long
 def test_a_known_effect_is_found_as_often_as_its_power_says():
     generator, found = np.random.default_rng(0), 0
     for _ in range(1000):
         base = generator.normal(0, 1, size=10)
         study_ = simulated({"a": base, "b": base + generator.normal(-1, 1, size=10)})
-        found += verdicts(study_) == ["better"]
+        found += claimed(verdicts(study_)[0])
     critical = stats.t.ppf(0.975, 9)
     power = stats.nct.sf(critical, 9, np.sqrt(10)) + stats.nct.cdf(-critical, 9, np.sqrt(10))
     low, high = stats.binom.interval(0.999, 1000, power)
@@ -88,17 +94,35 @@ def test_a_known_effect_is_found_as_often_as_its_power_says():
 
 def test_a_difference_below_the_minimum_effect_is_not_called_better(tmp_path):
     small = [one + 0.03 + (-1) ** place * 0.005 for place, one in enumerate(A)]
-    for margin, word in ((None, "better"), (0.02, "better"), (0.029, "inconclusive")):
-        found = analysis(tmp_path, {"a": A, "b": small}, minimum_effect=margin)
+    seldom = "better barring collapse"  # eight seeds exclude no rate below 0.31
+    for margin, word in ((None, seldom), (0.02, seldom), (0.029, "inconclusive")):
+        scores = {"a": A, "b": small}
+        found = analysis(tmp_path, scores, number=200, minimum_effect=margin, metric="loss")
         assert found.comparisons["b", "echo"].verdict == word, margin
-    found = analysis(tmp_path, {"a": A, "b": small}, minimum_effect=0.05)
-    assert found.comparisons["b", "echo"].verdict == "no difference"
+    for seeds, word in ((8, "inconclusive"), (24, "no difference")):
+        scores = {"a": A * 3, "b": small * 3}
+        scores = {name: values[:seeds] for name, values in scores.items()}
+        settings = {"minimum_effect": 0.05, "metric": "loss"}
+        found = analysis(tmp_path / str(seeds), scores, number=200, **settings)
+        assert found.comparisons["b", "echo"].verdict == word, "a collapse would often be missed"
 
 
-@pytest.mark.parametrize(("metric", "word"), [("exact_match", "better"), ("loss", "better")])
-def test_better_follows_the_direction_of_the_metric(tmp_path, metric, word):
+@pytest.mark.long
+@pytest.mark.parametrize(("seeds", "word"), [(8, "better barring collapse"), (60, "better")])
+def test_better_without_a_condition_holds_even_if_runs_collapse(tmp_path, seeds, word):
+    """Sixty seeds without a collapse exclude a rate of 0.05; 0.1 more is worth twice that."""
+    repeated = {"a": (A * 8)[:seeds], "b": (UP * 8)[:seeds]}
+    assert analysis(tmp_path, repeated).comparisons["b", "echo"].verdict == word
+    far = analysis(tmp_path / "far", {"a": [one / 10 for one in A], "b": A}, number=1000)
+    assert far.comparisons["b", "echo"].verdict == "better", "0.45 more, of which 0.16 could go"
+    loss = analysis(tmp_path / "loss", repeated, metric="loss").comparisons["b", "echo"]
+    assert loss.verdict == "better barring collapse", "a loss has no worst"
+
+
+@pytest.mark.parametrize("metric", ["exact_match", "loss"])
+def test_better_follows_the_direction_of_the_metric(tmp_path, metric):
     found = analysis(tmp_path, {"a": A, "b": UP}, metric=metric).comparisons["b", "echo"]
-    assert found.verdict == word, "a loss of 1 - score falls"
+    assert found.verdict.startswith("better"), "a loss of 1 - score falls"
     sign = 1 if metric == "exact_match" else -1
     assert np.sign(found.paired.mean) == sign
     assert found.paired.low < found.paired.mean < found.paired.high
@@ -116,21 +140,26 @@ def test_the_family_is_a_task_or_the_whole_study(tmp_path):
 
 def test_the_crossed_interval_counts_examples_and_failures(tmp_path):
     found = analysis(tmp_path, {"a": A, "b": UP, "c": [*UP[:7], "FAILED"]})
-    crossed = found.comparisons["b", "echo"].crossed
+    comparison = found.comparisons["b", "echo"]
+    crossed = comparison.interval
     means = [
         bits(up, seed).mean() - bits(a, seed).mean()
         for seed, (a, up) in enumerate(zip(A, UP, strict=True))
     ]
     assert crossed.low < np.mean(means) < crossed.high
-    seeds_alone = found.comparisons["b", "echo"].paired
-    assert crossed.high - crossed.low > 0
-    assert seeds_alone.n == 8
-    assert found.comparisons["c", "echo"].crossed.low < crossed.low, "a failure has all wrong"
+    assert comparison.crossed
+    assert crossed.high - crossed.low > comparison.paired.high - comparison.paired.low
+    assert comparison.paired.n == 8
+    wider = comparison.simultaneous
+    assert (wider.low < crossed.low, wider.high > crossed.high) == (True, True), "of two at once"
+    assert found.comparisons["c", "echo"].interval.low < crossed.low, "a failure has all wrong"
+    assert found.entries["c", "echo"].crossed
     own_data = analysis(tmp_path / "other", {"a": A, "b": UP}, result_changes={})
     own_data = measured_as(own_data, lambda index, row: signature(f"d{index % 8}"))
     comparison = own_data.comparisons["b", "echo"]
     assert comparison.paired.n == 8, "each seed has data of its own, the same for both"
-    assert np.isnan(comparison.crossed.low)
+    assert not comparison.crossed
+    assert comparison.interval == pytest.approx((comparison.paired.low, comparison.paired.high))
 
 
 def test_the_seed_that_samples_is_no_other_way_of_measuring(tmp_path):
@@ -139,14 +168,15 @@ def test_the_seed_that_samples_is_no_other_way_of_measuring(tmp_path):
     found = measured_as(found, lambda index, row: sampled.format(row.cell.seed))
     assert found.entries["c", "echo"].pooled == pytest.approx(wilson(100, 100))
     assert not found.entries["a", "echo"].mixed
-    assert found.comparisons["b", "echo"].verdict == "better"
-    assert not np.isnan(found.comparisons["b", "echo"].crossed.low)
+    assert claimed(found.comparisons["b", "echo"].verdict)
+    assert found.comparisons["b", "echo"].crossed
     found = analysis(tmp_path / "mixed", {"a": A, "b": UP})
     mixed = "generation:{}|n:100|data:d0|v:1"
     found = measured_as(found, lambda index, row: mixed.format(row.cell.seed % 2))
     assert found.entries["a", "echo"].mixed
 
 
+@pytest.mark.fault(59)
 def test_at_the_ceiling_examples_that_seeds_share_count_once(tmp_path):
     found = analysis(tmp_path, {"a": [1.0] * 8, "b": [1.0] * 8})
     found = measured_as(
@@ -156,6 +186,7 @@ def test_at_the_ceiling_examples_that_seeds_share_count_once(tmp_path):
     assert found.entries["b", "echo"].pooled == pytest.approx(wilson(800, 800))
 
 
+@pytest.mark.long
 def test_a_family_of_differences_at_the_margin_is_seldom_called_none():
     generator, studies, false, raw = np.random.default_rng(7), 400, 0, 0
     for _ in range(studies):
@@ -164,30 +195,34 @@ def test_a_family_of_differences_at_the_margin_is_seldom_called_none():
         scores = {"a": base} | {f"b{place}": one for place, one in enumerate(others)}
         found = simulated(scores, minimum_effect=0.05)
         false += "no difference" in verdicts(found)
-        raw += any(equivalence(one - base, 0.05) < 0.05 for one in others)
+        raw += any(over_seeds(one - base).equivalence(0.05) < 0.05 for one in others)
     assert false <= stats.binom.ppf(0.9995, studies, 0.05)
     assert raw > stats.binom.ppf(0.9995, studies, 0.05)
 
 
+@pytest.mark.fault(59)
 def test_one_seed_compares_two_models_and_no_methods(tmp_path):
     comparison = analysis(tmp_path, {"a": [0.5], "b": [0.7]}).comparisons["b", "echo"]
     assert comparison.verdict == "pilot"
     assert comparison.p_models == pytest.approx(stats.binomtest(20, 20).pvalue)
 
 
+@pytest.mark.long
 def test_over_tasks_a_seeds_differences_are_averaged(tmp_path):
     scores = {("a", "one"): A, ("a", "two"): A, ("b", "one"): UP, ("b", "two"): A}
     overall = analysis(tmp_path, scores).overall["b"]
     assert overall.mean == pytest.approx(np.mean(np.array(UP) - A) / 2)
     assert analysis(tmp_path, scores).over_tasks is None
-    many = {
-        (variant, str(task)): [one + 0.1 * place + 0.01 * task for one in A]
-        for place, variant in enumerate("abc")
-        for task in range(6)
-    }
-    found = analysis(tmp_path / "many", many).over_tasks
-    assert found["friedman_p"] < 0.01
-    assert set(found["variants"]) == {"b", "c"}
+    for tasks, tested in ((6, set()), (7, {"b", "c"})):  # 2 x 2 / 2^6 is above 0.05
+        many = {
+            (variant, str(task)): [one + 0.1 * place + 0.01 * task for one in A]
+            for place, variant in enumerate("abc")
+            for task in range(tasks)
+        }
+        found = analysis(tmp_path / str(tasks), many).over_tasks
+        assert found["friedman_p"] < 0.01
+        assert set(found["variants"]) == tested
+        assert all(p < 0.05 for p in found["variants"].values())
 
 
 def grid_scores(interaction: float) -> dict[str, list[float]]:
@@ -198,7 +233,7 @@ def grid_scores(interaction: float) -> dict[str, list[float]]:
             + 0.05 * (route == "y")
             + 0.1 * (feedback == "with")
             + interaction * (route == "y") * (feedback == "with")
-            + generator.normal(0, 0.005, size=8)
+            + generator.normal(0, 0.005, size=8).round(3)
         ).tolist()
         for route in "xy"
         for feedback in ("without", "with")
@@ -211,9 +246,9 @@ def test_factors_are_analysed_as_a_grid_and_references_stand_beside(tmp_path, in
     factors = {
         name: dict(zip(("route", "feedback"), name.split(), strict=False)) for name in scores
     }
-    # It has a route too, by a setting of its own; it is no part of the grid for that.
+    # It has a route too, by a setting of its own; it is not a part of the grid for that.
     factors["reference"] = {"variant": "reference", "route": "y", "feedback": "with"}
-    found = analysis(tmp_path, scores, factors=factors, baseline="x without")
+    found = analysis(tmp_path, scores, number=1000, factors=factors, baseline="x without")
     inside, levels = factor_levels(found.rows)
     assert levels == {"route": ["x", "y"], "feedback": ["without", "with"]}
     assert {row.cell.variant for row in inside} == set(scores) - {"reference"}
@@ -233,14 +268,12 @@ def test_a_grid_with_holes_is_not_analysed(tmp_path):
     factors = {
         name: dict(zip(("route", "feedback"), name.split(), strict=False)) for name in scores
     }
-    found = analysis(tmp_path, scores, factors=factors, baseline=None)
+    found = analysis(tmp_path, scores, number=1000, factors=factors, baseline=None)
     assert found.factorials["echo"].startswith("not a full grid: the grid of route, feedback lacks")
     pilot = {name: values[:5] for name, values in grid_scores(0.0).items()}
     factors = {name: dict(zip(("route", "feedback"), name.split(), strict=False)) for name in pilot}
-    assert (
-        "fewer than 6"
-        in analysis(tmp_path / "pilot", pilot, factors=factors, baseline=None).factorials["echo"]
-    )
+    few = analysis(tmp_path / "pilot", pilot, number=1000, factors=factors, baseline=None)
+    assert "fewer than 6" in few.factorials["echo"]
 
 
 @pytest.mark.parametrize(
@@ -256,14 +289,34 @@ def test_a_grid_with_holes_is_not_analysed(tmp_path):
         ("b", 0.7, (-0.3, -0.1), "contradicts"),
         ("b", -0.7, (-0.3, -0.1), "direction agrees"),
         ("b", 0.0, (-0.04, 0.03), "reproduced"),
-        ("b", 0.0, (0.03, 0.08), "inconclusive"),
+        ("b", 0.0, (0.01, 0.1), "inconclusive"),
         ("b", 0.0, (0.1, 0.3), "contradicts"),
         ("b", 0.0, (-0.3, -0.1), "contradicts"),
     ],
 )
 def test_a_published_value_is_judged_by_our_interval(against, value, interval, word):
     published = Published(row="a", against=against, value=value, tolerance=0.05, source="x")
-    assert judge_published(published, Interval(*interval)) == word
+    half = (interval[1] - interval[0]) / 2
+    error = half / stats.t.ppf(0.975, 9)
+    estimate = Estimate(sum(interval) / 2, error, 9, error)
+    assert judge_published(published, estimate, Interval(*interval)) == word
+
+
+def test_the_spread_of_a_published_value_counts():
+    estimate = over_seeds([0.89, 0.9, 0.91] * 4)
+    words = {}
+    for spread in ({}, {"deviation": 0.1, "runs": 3}):
+        published = Published(row="a", value=0.9, tolerance=0.05, source="x", **spread)
+        words[bool(spread)] = judge_published(published, estimate, estimate.interval())
+    assert words == {False: "reproduced", True: "inconclusive"}
+    exact = Published(row="a", value=0.9, tolerance=0.05, source="x", deviation=1e-9, runs=9)
+    plain = Published(row="a", value=0.9, tolerance=0.05, source="x")
+    assert published_difference(exact, estimate) == pytest.approx(
+        published_difference(plain, estimate)
+    )
+    for wrong in ({"deviation": 0.1}, {"runs": 3}, {"deviation": 0.0, "runs": 3}):
+        with pytest.raises(ValueError, match=r"published\.(deviation|runs)"):
+            Published(row="a", value=0.9, tolerance=0.05, source="x", **wrong)
 
 
 def test_published_values_stand_beside_ours(tmp_path):
@@ -288,16 +341,18 @@ def test_two_studies_are_compared_row_by_row(tmp_path):
     for name, scores in (("s", {"a": A, "b": A, "c": A}), ("t", {"a": A, "b": UP, "d": A})):
         plan = study(tmp_path, scores, name=name)
         write(plan, tmp_path)
-    grid, path = compare_studies("s", "t", tmp_path)
-    rows = {row[0]: row for row in grid.rows}
+    grid, sides, path = compare_studies("s", "t", tmp_path)
+    assert sides[0].startswith("s: 3 variants on echo; seeds 0-7; ")
+    assert all(side in path.read_text() for side in sides)
+    rows = {row[0]: dict(zip(grid.header, row, strict=True)) for row in grid.rows}
     assert set(rows) == {"a", "b"}
-    assert rows["a"][-1] == "tie"
-    assert rows["b"][-1] == "better"
-    assert rows["b"][4].startswith("+0.135")
-    assert float(rows["b"][6]) == pytest.approx(2 * 2 / 2**8, abs=1e-4)
+    assert rows["a"]["verdict"] == "tie"
+    assert rows["b"]["verdict"] == "better barring collapse"
+    assert rows["b"]["difference [95 % CI]"].startswith("+0.135")
+    assert float(rows["b"]["p Holm"]) == pytest.approx(2 * 2 / 2**8, abs=1e-4)
     text = path.read_text()
-    assert "only in s: c, echo" in text
-    assert "only in t: d, echo" in text
+    assert "only in s: c on echo" in text
+    assert "only in t: d on echo" in text
 
 
 @pytest.mark.parametrize(
@@ -306,7 +361,7 @@ def test_two_studies_are_compared_row_by_row(tmp_path):
         ("s", {}, "both studies are s"),
         ("none", {}, "there is no study 'none'"),
         ("t", {"metric": "loss"}, "s is about exact_match, t about loss"),
-        ("t", {"variant": "z"}, "no row in common; s has a, t z"),
+        ("t", {"variant": "z"}, "in common; s has a on echo, t z on echo"),
     ],
 )
 def test_studies_that_cannot_be_compared_are_refused(tmp_path, second, settings, message):

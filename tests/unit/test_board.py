@@ -6,7 +6,9 @@ import html
 import io
 import json
 import re
+import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +19,20 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+from torch.utils.tensorboard import SummaryWriter
 
-from decoderlab.records.run_folder import RunFolder, sealed, write_json
+from decoderlab.config.run_config import Choices
+from decoderlab.records.run_folder import RunFolder
+from decoderlab.records.tensorboard import add_attention
 from decoderlab.studies.analysis.curves import learning_curve
 from decoderlab.studies.analysis.results import read_rows
 from decoderlab.studies.analysis.study_analysis import Analysis
-from decoderlab.studies.design.plan_file import Cell, Plan
+from decoderlab.studies.design.plan_file import Plan, StudyCell
 from decoderlab.studies.reporting import tensorboard_study
 from decoderlab.training.probes import Probes
-from tests.unit.studies import STUDY, UPDATES, result
+from tests.forging import reseal
+from tests.unit import studies
+from tests.unit.studies import STUDY, UPDATES, config_of
 
 ODD = "b/c (d)"
 ODD_SAFE = tensorboard_study._safe(ODD)
@@ -41,27 +48,33 @@ MAPS = np.array([[[1, 0], [0, 0]], [[1, 1], [1, 1]]], dtype=np.float16)
 
 
 def curve(seed: int) -> dict[int, float]:
-    return {step: 0.1 * step * (1 + seed) for step in (1, 2, 3)}
+    return {step: step * (1 + seed) / 12 for step in (1, 2, 3)}
 
 
-def write_run(folder: RunFolder, seed: int, attention: bool) -> None:
-    folder.set_status("FINISHED")
-    scores = {"exact_match": curve(seed)[3], "loss": 0.25 + seed}
-    record = result(
-        0.5,
-        metrics={"test": scores, "validation": scores, "validation_last": scores},
-        signature="generation:greedy|split:test|n:4|data:x|v:1",
-        probes=None,
+def write_run(folder: RunFolder, seed: int, place: int, attention: bool) -> str:
+    final = {"exact_match": curve(seed)[3], "loss": 0.25 + seed}
+    choices = Choices("echo", "lstm", ODD if attention else "a")
+    changes = {
+        "metrics": {"test": final, "validation": final, "validation_last": final},
+        "best_step": 3,
+        "best_checkpoint": "checkpoints/best-000000003.ckpt",
+        "steps": 3,
+        "probes": {"by_position": {"number": [], "free": [], "forced": []}},
+        "parameters": {"encoder": 1000, "decoder": place, "total": 1000 + place},
+    }
+    config = config_of(place, choices, seed)
+    config = replace(config, evaluation=replace(config.evaluation, every_steps=1))
+    run_id = studies.write_run(folder, final["exact_match"], config, 4, **changes)
+    studies.write_metrics(
+        folder, {step: final | {"exact_match": score} for step, score in curve(seed).items()}
     )
-    write_json(folder.result_file, sealed(record))
-    lines = [
-        json.dumps({"step": step, "validation/exact_match": score})
-        for step, score in curve(seed).items()
-    ]
-    folder.metrics.write_text("\n".join(lines))
     names = ("source", "target", "prediction", "correct")
-    records = [json.dumps(dict(zip(names, one, strict=True))) for one in EXAMPLES]
-    folder.predictions.write_text("\n".join(records))
+    made = [
+        (source, target, target if row < 1 + seed else written, row < 1 + seed)
+        for row, (source, target, written, _) in enumerate(EXAMPLES)
+    ]
+    records = [json.dumps(dict(zip(names, example, strict=True))) for example in made]
+    folder.predictions.write_text("".join(f"{line}\n" for line in records))
     arrays = {
         "summaries": SUMMARIES + np.float16(seed),
         "lengths": np.array([2, 2, 3, 1]),
@@ -72,6 +85,8 @@ def write_run(folder: RunFolder, seed: int, attention: bool) -> None:
         arrays["attention_source"] = np.array([json.dumps(["a", "$x$"])] * 2)
         arrays["attention_target"] = np.array([json.dumps(["$\\no_formula$", "<eos>"])] * 2)
     Probes({}, arrays).write(folder.probes)
+    reseal(folder)
+    return run_id
 
 
 def study(tmp_path: Path) -> Analysis:
@@ -83,14 +98,14 @@ def study(tmp_path: Path) -> Analysis:
     ):
         for seed in range(seeds):
             place = len(cells)
-            cell = Cell(
-                f"id{place}", f"runs/{place}", variant, "echo", seed, 1000 + place, (), factors
-            )
-            cells.append(cell)
+            folder, run_id = RunFolder(tmp_path / f"runs/{place}"), f"id{place}"
             if seed < 2:
-                write_run(RunFolder(tmp_path / cell.folder), seed, attention=variant == ODD)
+                run_id = write_run(folder, seed, place, attention=variant == ODD)
+            name = f"runs/{place}"
+            named = (variant, "echo", seed, 1000 + place, (), factors, 1000.0, 3)
+            cells.append(StudyCell(run_id, name, *named))
             if seed == 2:
-                RunFolder(tmp_path / cell.folder).set_status("FAILED", reason="because")
+                folder.set_status("FAILED", reason="because")
     plan = Plan(STUDY, tuple(cells), UPDATES)
     return Analysis(plan, read_rows(plan, tmp_path))
 
@@ -155,7 +170,7 @@ def test_means_are_the_learning_curve_and_the_charts_find_them(tmp_path):
     assert [chart.title for chart in category.chart] == ["echo"]
     (series,) = category.chart[0].margin.series
     for variant in ("a", ODD):
-        events = read(folder / "mean" / "echo" / tensorboard_study._safe(variant))
+        events = read(folder / "mean" / tensorboard_study._safe(variant))
         profile = learning_curve(analysis.by_cell[variant, "echo"], tmp_path, "exact_match")
         assert (profile.low < profile.mean).all()
         for tag, values in (
@@ -188,6 +203,17 @@ def test_attention_of_the_first_seed_is_shown_example_by_example(tmp_path):
     assert dark[1] / dark[0] == pytest.approx(4, rel=0.3)  # labels and frame are dark too
 
 
+@pytest.mark.parametrize("tokens", [["a" * 100_000] * 3, ["a"] * 20_000])
+def test_a_map_of_long_tokens_or_of_many_is_drawn_in_a_moment(tmp_path, tokens):
+    texts, begun = np.array([json.dumps(tokens)]), time.process_time()
+    arrays = {"attention_source": texts, "attention_target": texts}
+    arrays["attention"] = np.zeros((1, 3, len(tokens)), np.float16)
+    with SummaryWriter(tmp_path) as writer:
+        add_attention(writer, "test", arrays)
+    assert time.process_time() - begun < 10
+    assert read(tmp_path).Tags()["images"] == ["test/attention, example 1"]
+
+
 def test_sample_predictions_are_a_table_whatever_is_in_them(tmp_path):
     folder = tensorboard_study.write_board(study(tmp_path), tmp_path)
     name = f"echo/{ODD_SAFE}/seed 0"
@@ -199,7 +225,7 @@ def test_sample_predictions_are_a_table_whatever_is_in_them(tmp_path):
         ["a|b", "x y", "x y"],
         ["*c* _d_ [e](f)", "line line", "`f ✗"],
         ["<b>", "y & z", "✗"],
-        ["# 1", "$x$", "$x$ ✗"],
+        ["# 1", r"\u2028$x$", "$x$ ✗"],
     ]
     assert (
         "echo/predictions/text_summary"
@@ -221,7 +247,7 @@ def test_the_projector_has_the_summaries_with_a_label_each(tmp_path):
             ["a|b", "x y", "2", "x", "yes"],
             ["*c* _d_ [e](f)", "line line", "2", "line", "no"],
             ["<b>", "y & z", "3", "y", "no"],
-            ["# 1", "$x$", "1", "$x$", "no"],
+            ["# 1", r"\u2028$x$", "1", "$x$", "no"],
         ]
 
 
@@ -258,7 +284,7 @@ def test_variants_that_no_figure_has_room_for_are_in_hparams_alone(tmp_path, mon
         "echo/a/seed 1",
         f"echo/{ODD_SAFE}/seed 0",
         f"echo/{ODD_SAFE}/seed 1",
-        "mean/echo/a",
+        "mean/a",
     ]
     assert read(folder / "echo" / ODD_SAFE / "seed 0").Tags()["images"] == []
     assert (folder / "projector_config.pbtxt").read_text().count("tensor_name") == 1
@@ -270,7 +296,7 @@ def test_what_is_missing_or_damaged_is_left_out(tmp_path):
         (tmp_path / f"runs/{place}/metrics.jsonl").unlink()
     (tmp_path / "runs/0/probes.npz").write_bytes(b"damaged")
     short = tmp_path / "runs/2/predictions.jsonl"
-    short.write_text(short.read_text().split("\n")[0])
+    short.write_text(short.read_text().split("\n")[0] + "\n")
     folder = tensorboard_study.write_board(analysis, tmp_path)
     assert not (folder / "projector_config.pbtxt").exists()  # labels would be those of others
     assert len(runs(folder)) == 1 + 4 + 1

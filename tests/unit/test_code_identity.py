@@ -10,7 +10,6 @@ import shutil
 import sys
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import filelock
 import pytest
@@ -18,13 +17,13 @@ from hydra.utils import get_object
 from torch import nn
 
 from decoderlab.common import process
-from decoderlab.common.completion import targets_in
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import conf_dir
+from decoderlab.common.part_building import targets_in
 from decoderlab.config import code_identity
 from decoderlab.config.code_identity import (
-    BESIDE,
     PACKAGE,
+    UNCOUNTED,
     code_of,
     definitions,
     foreign_code,
@@ -35,158 +34,7 @@ from decoderlab.config.run_identity import run_id
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.training.code_changes import changes
 from tests.conftest import composed, run
-
-# Three runs: the letter, and what a command line chooses.
-RUNS = {
-    "R": ("task=echo", "encoder=lstm", "decoder=luong"),
-    "T": ("task=echo", "encoder=transformer", "decoder=transformer"),
-    "F": ("task=date", "encoder=lstm", "decoder=feedforward"),
-}
-
-
-class Edit(NamedTuple):
-    """Text that is replaced in a file, and the letters of the runs that become others."""
-
-    what: str
-    file: str
-    old: str
-    new: str
-    runs: str
-
-
-EDITS = [
-    # What does not count.
-    Edit(
-        "a comment", "decoders/heads/head.py", "class Head(", "# The last layer.\nclass Head(", ""
-    ),
-    Edit("a comment in a line", "common/randomness.py", " >> 1\n", " >> 1  # 63 bits\n", ""),
-    Edit("blank lines", "decoders/heads/head.py", "class Head(", "\n\n\nclass Head(", ""),
-    Edit(
-        "a class's docstring", "decoders/heads/head.py", "The output layer, f", "The output, f", ""
-    ),
-    Edit(
-        "a module's docstring",
-        "training/objective.py",
-        '"""The negative log',
-        '"""A negative log',
-        "",
-    ),
-    Edit(
-        "a docstring that was not there",
-        "data/batches.py",
-        "    def __len__(self) -> int:\n",
-        '    def __len__(self) -> int:\n        """Count."""\n',
-        "",
-    ),
-    Edit("an argument's type", "training/objective.py", "outputs: Tensor", "outputs: object", ""),
-    Edit("a result's type", "training/objective.py", "-> tuple[Tensor, Tensor]", "-> tuple", ""),
-    Edit("a field's type", "contract.py", "pad_id: int", "pad_id: float", ""),
-    Edit(
-        "the message of a ValueError",
-        "decoders/heads/head.py",
-        "head.tied is true, but there is no",
-        "head.tied is true, yet there is no",
-        "",
-    ),
-    Edit(
-        "an import for types alone",
-        "decoders/heads/head.py",
-        "import math\n",
-        "import math\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import decimal\n",
-        "",
-    ),
-    Edit(
-        "an import that nothing uses",
-        "decoders/heads/head.py",
-        "import math",
-        "import math, os",
-        "",
-    ),
-    Edit(
-        "a line on the terminal",
-        "training/train_and_test.py",
-        "going on from update",
-        "from update",
-        "",
-    ),
-    Edit("a shown equation", "decoders/heads/head.py", '({features})"', '"', ""),
-    Edit("a picture", "studies/reporting/figures.py", "import ", "PALE = 0.3\nimport ", ""),
-    Edit(
-        "the template", "studies/reporting/templates/report.html.jinja", "<body", "<body id=x", ""
-    ),
-    Edit("the help of a command", "cli/train.py", '"""', '"""Train. ', ""),
-    Edit("statistics", "studies/statistics.py", "import ", "LEVEL = 0.95\nimport ", ""),
-    Edit("a check of the battery", "testing/decoder_checks.py", "import ", "N = 3\nimport ", ""),
-    Edit(
-        "a definition nobody uses",
-        "decoders/heads/head.py",
-        "class Head(",
-        "U = 3\nclass Head(",
-        "",
-    ),
-    Edit("another task", "tasks/translation.py", "    def ", "    unused = 3\n\n    def ", ""),
-    Edit(
-        "what runs as a script alone",
-        "decoders/heads/head.py",
-        "class Head(",
-        'if __name__ == "__main__":\n    print(1)\n\n\nclass Head(',
-        "",
-    ),
-    # What counts.
-    Edit("a head's formula", "decoders/heads/head.py", "space.size * (2", "space.size * (3", "R"),
-    Edit(
-        "an attention's formula",
-        "decoders/attention/attention.py",
-        "size or query_size",
-        "size or 8",
-        "R",
-    ),
-    Edit("the loss", "training/objective.py", "square() / 2", "square() / 3", "RTF"),
-    Edit("the order of batches", "data/batches.py", '"order"', '"dropout"', "RTF"),
-    Edit("initial weights", "layers/initialisation.py", "module.in_features)", "9)", "RTF"),
-    Edit("a schedule", "training/schedules.py", "return 1.0", "return 1.1", "RTF"),
-    Edit("a schedule of others", "training/schedules.py", "total_steps, 0.0)", "1, 0.0)", ""),
-    Edit("an optimizer", "training/optimizers.py", "training.learning_rate", "0.1", "RTF"),
-    Edit("a metric", "metrics/sequences.py", "clamp(min=1)", "clamp(min=2)", "RTF"),
-    Edit("a random stream", "common/randomness.py", ".digest()[:8]", ".digest()[1:9]", "RTF"),
-    Edit("a module's constant", "generation/greedy.py", "INFINITY =", "INFINITY = 2 *", "RTF"),
-    Edit("a default", "training/objective.py", "smoothing: float = 0.0", "smoothing=0.1", "RTF"),
-    Edit("a field's default", "contract.py", "pad_id: int = 0", "pad_id: int = 9", "RTF"),
-    Edit("a decorator", "generation/search.py", "@torch.no_grad()", "@torch.enable_grad()", "RTF"),
-    Edit(
-        "what is caught",
-        "training/train_and_test.py",
-        "except Exception as",
-        "except OSError as",
-        "RTF",
-    ),
-    Edit("what is raised", "decoders/heads/head.py", "raise ValueError(", "raise TypeError(", "R"),
-    Edit(
-        "what a name stands for",
-        "training/objective.py",
-        "from torch.nn import functional",
-        "from torch.ao.nn.quantized import functional",
-        "RTF",
-    ),
-    Edit("a task", "tasks/echo.py", '"sorted": sorted', '"sorted": list', "RT"),
-    Edit("a decoder", "decoders/recurrent_decoder.py", "super().__init__()", "super(1)", "R"),
-    Edit("another decoder", "decoders/transformer_decoder.py", "self.norm(", "abs(", "T"),
-    Edit("a layer", "layers/attention_blocks.py", "nn.LayerNorm", "nn.Identity", "T"),
-    Edit(
-        "a module that does something",
-        "decoders/heads/head.py",
-        "class Head(",
-        "torch.set_default_dtype(torch.float64)\n\n\nclass Head(",
-        "R",
-    ),
-    Edit(
-        "a package that does something",
-        "encoders/__init__.py",
-        "__all__",
-        "print()\n__all__",
-        "RTF",
-    ),
-]
+from tests.unit.edits import EDITS, RUNS
 
 
 def targets(letter: str) -> frozenset[str]:
@@ -248,6 +96,7 @@ def test_these_edits_change_no_run(copy):
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("edit", [edit for edit in EDITS if edit.runs], ids=lambda edit: edit.what)
 def test_an_edit_changes_the_runs_that_depend_on_it(copy, edit):
     replace(copy / edit.file, edit.old, edit.new)
@@ -255,6 +104,7 @@ def test_an_edit_changes_the_runs_that_depend_on_it(copy, edit):
     assert "".join(letter for letter in RUNS if after[letter] != BEFORE[letter]) == edit.runs
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -276,14 +126,16 @@ def test_a_definition_may_move_to_another_file(copy):
     text, marker = path.read_text(), "def num_positions("
     first, second = text.split(marker)
     path.write_text(
-        first.replace("import math", "import math\nfrom .positions import num_positions")
+        first.replace("import torch\n", "import torch\nfrom .positions import num_positions\n", 1)
     )
     head = first[: first.index("def negative")]
     (copy / "training/positions.py").write_text(head + marker + second)
     replace(
         copy / "training/module.py",
-        "from decoderlab.training.objective import negative_log_likelihood, num_positions",
+        "from decoderlab.training.objective import Likelihood, negative_log_likelihood, "
+        "num_positions",
         "from decoderlab.training import objective as losses\n"
+        "from decoderlab.training.objective import Likelihood\n"
         "from decoderlab.training.objective import negative_log_likelihood as nats\n"
         "from decoderlab.training.positions import num_positions",
     )
@@ -303,24 +155,21 @@ def test_of_two_definitions_with_the_same_name_it_matters_which_is_used(copy):
     before = all_of(copy)["R"]
     assert "+" in before["INFINITY"]
     again = shutil.copytree(copy, copy.parent / "again" / copy.name)
-    replace(again / "generation/search.py", "greedy import INFINITY,", "greedy import")
+    replace(again / "generation/beam_search.py", "greedy import INFINITY,", "greedy import")
     line = "from decoderlab.generation.other import INFINITY\n"
-    replace(again / "generation/search.py", "from decoderlab", f"{line}from decoderlab")
+    replace(again / "generation/beam_search.py", "from decoderlab", f"{line}from decoderlab")
     after = all_of(again)["R"]
     assert set(before) == set(after)
     assert differing(before, after) == {"beam", "_highest"}
 
 
 def test_the_definitions_that_changed_are_named(copy):
-    replace(copy / "decoders/heads/head.py", "space.size * (2", "space.size * (3")
-    replace(copy / "training/objective.py", "square() / 2", "square() / 3")
+    replace(copy / "decoders/heads/head.py", "space.size * made", "space.size + made")
+    replace(copy / "training/objective.py", "nats.sum()", "nats.mean()")
     before, after = ({"code": code, "versions": {}} for code in (BEFORE["R"], all_of(copy)["R"]))
     assert changes(before, after) == ["OutputHead", "negative_log_likelihood"]
     other = {"code": BEFORE["T"], "versions": {}}
     assert changes(before, other)[-1].endswith("more definitions")
-    assert changes({"files": {"a.py": "1"}, "versions": {}}, after) == [
-        "its code, which is not recorded"
-    ]
 
 
 def test_a_file_of_data_counts_beside_the_module_that_is_used(copy):
@@ -338,7 +187,7 @@ def test_a_file_of_data_counts_beside_the_module_that_is_used(copy):
 
 
 def test_whatever_the_rule_names_exists():
-    for name in BESIDE:
+    for name in UNCOUNTED:
         path = PACKAGE / name.replace(".", "/")
         assert path.is_dir() or path.with_suffix(".py").is_file(), name
     assert {"build_task", "train_and_test", "Training", "Evaluation"} == set(code_identity.ROOTS)
@@ -348,7 +197,17 @@ def test_whatever_the_rule_names_exists():
         assert {name.rpartition(".")[2] for name in ours} <= set(BEFORE[letter])
     assert {"EncoderDecoder", "Recorder", "initialise", "Training"} <= set(BEFORE["F"])
     assert not {"RecurrentDecoder", "EchoTask"} & set(BEFORE["F"])
-    for name in ("equations", "RunFolder", "execute", "say", "load_run", "build_report"):
+    for name in (
+        "equations",
+        "RunFolder",
+        "execute",
+        "say",
+        "load_run",
+        "build_report",
+        "probe",
+        "step_arrays",
+        "count_flops",
+    ):
         assert not any(name in code for code in BEFORE.values()), name
 
 
@@ -383,7 +242,7 @@ def test_a_run_goes_on_after_a_docstring_and_not_after_a_formula(tiny, copy, mon
     assert run(prepared) == "FINISHED"
 
     def go_on() -> str:
-        code_of.cache_clear()
+        code_identity._code_of.cache_clear()
         definitions.cache_clear()
         code_identity._package.cache_clear()
         prepared.folder.result_file.unlink(missing_ok=True)  # so that it is tested again
@@ -394,11 +253,11 @@ def test_a_run_goes_on_after_a_docstring_and_not_after_a_formula(tiny, copy, mon
     replace(attention, "A score, and its three", "The score, and three")
     replace(copy / "decoders/transformer_decoder.py", "self.norm(", "abs(")
     assert go_on() == "FINISHED"
-    assert prepared.folder.result().drift == []
+    assert prepared.folder.result().code_changes == []
     replace(attention, "size or query_size", "size or 8")
     with pytest.raises(ConfigError, match=r"was made by other code: Attention; delete that folder"):
         go_on()
-    code_of.cache_clear()
+    code_identity._code_of.cache_clear()
 
 
 MINE = """from decoderlab.decoders import FeedforwardDecoder
@@ -428,10 +287,10 @@ def test_of_a_foreign_class_the_code_counts(tmp_path, monkeypatch, old, new, sam
     path = tmp_path / "mine.py"
     path.write_text(MINE)
     mine = importlib.import_module("mine").Mine
-    before = foreign_code.__wrapped__(mine)
+    before = code_identity._foreign_code.__wrapped__(mine, str(tmp_path))
     (tmp_path / "notes.txt").write_text("other files do not count")
     replace(path, old, new)
-    assert (foreign_code.__wrapped__(mine) == before) is same
+    assert (code_identity._foreign_code.__wrapped__(mine, str(tmp_path)) == before) is same
 
 
 def test_what_a_foreign_class_takes_from_ours_counts(tmp_path, monkeypatch):
@@ -439,11 +298,11 @@ def test_what_a_foreign_class_takes_from_ours_counts(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     (tmp_path / "mine.py").write_text(MINE)
-    code = code_of.__wrapped__(frozenset([importlib.import_module("mine").Mine]))
+    code = code_of(frozenset([importlib.import_module("mine").Mine]))
     assert "FeedforwardDecoder" in code
     assert "RecurrentDecoder" not in code
     (tmp_path / "python2.py").write_text("print 3\n")  # a file that cannot be parsed may lie there
-    assert foreign_code.__wrapped__(sys.modules["mine"].Mine)
+    assert foreign_code(sys.modules["mine"].Mine)
 
 
 def test_what_is_versioned_has_no_source_and_what_is_installed_has():

@@ -3,19 +3,22 @@ from __future__ import annotations
 import json
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 
 import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from decoderlab.common.completion import build, complete
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import conf_dir
+from decoderlab.common.part_building import build, complete, targets_in
+from decoderlab.config import run_identity
 from decoderlab.config.composition import compose_config
-from decoderlab.config.run_config import Choices, RunConfig
-from decoderlab.config.run_identity import run_id
+from decoderlab.config.run_config import Choices, PartSettings, RunConfig
+from decoderlab.config.run_identity import classes_in, run_id
+from decoderlab.config.strangers import refuse_foreign
 from tests.conftest import composed, variants
 
 
@@ -91,7 +94,7 @@ def test_a_setting_that_a_user_names_is_read_and_replaced():
         assert changed.with_setting(name, config.get(name)) == config
     assert config.get("decoder.no.such") is config.get("nothing.at.all") is None
     for name in ("decoder.no", "decoder.bridge.no", "decoder", "no.thing"):
-        with pytest.raises(ConfigError, match=f"{name} is not a setting"):
+        with pytest.raises(ConfigError, match=f"{name} is not a setting of this run"):
             config.with_setting(name, 1)
     with pytest.raises(ConfigError, match="training: learning_rate is 0"):
         config.with_setting("training.learning_rate", 0)
@@ -107,6 +110,7 @@ def test_a_config_is_composed_without_a_command_line():
         compose_config(["decoder=lunog"])
 
 
+@pytest.mark.long
 def test_a_run_is_named_by_what_its_result_depends_on():
     name = identity()
     for same in (
@@ -169,9 +173,68 @@ def test_settings_are_completed_and_typed():
         ({"size": 1, "rato": 1}, "Did you mean ratio"),
     ],
 )
+@pytest.mark.fault(3)
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(ConfigError, match=message):
         complete("g", built, settings)
+
+
+class Layer:
+    """A part that a class of a user's own takes several of."""
+
+    INJECTED = ("width",)
+
+    def __init__(self, *, width: int, depth: int = 2) -> None:
+        self.width, self.depth = width, depth
+
+
+def of_layers(
+    *,
+    layers: Sequence[Callable[..., Layer]] = (Layer,),
+    named: dict[str, Callable[..., Layer]] | None = None,
+):
+    return [make(width=3) for make in [*layers, *(named or {}).values()]]
+
+
+def test_parts_in_lists_and_mappings_are_checked_completed_and_built():
+    target = f"{__name__}.Layer"
+    given = {"layers": [{"_target_": target}], "named": {"top": {"_target_": target, "depth": 7}}}
+    settings = complete("g", of_layers, given)
+    assert settings["layers"] == [{"_target_": target, "depth": 2}]
+    assert complete("g", of_layers, {})["layers"] == ({"_target_": target, "depth": 2},)
+    named = {"_target_": f"{__name__}.of_layers", **settings}
+    assert [(layer.width, layer.depth) for layer in build("g", named)] == [(3, 2), (3, 7)]
+    assert dict(targets_in({"g": named})) == {
+        "g._target_": f"{__name__}.of_layers",
+        "g.layers[0]._target_": target,
+        "g.named.top._target_": target,
+    }
+    for wrong, message in (
+        ({"layers": [{"_target_": target, "dept": 1}]}, r"g.layers\[0\].dept is not a setting"),
+        ({"layers": [{"_target_": target, "width": 1}]}, r"g.layers\[0\].width is not a setting"),
+        ({"named": {"top": "dense"}}, "g.named.top is 'dense', which names no class"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            complete("g", of_layers, wrong)
+
+
+def test_classes_in_lists_count_and_are_refused_of_strangers():
+    config = RunConfig.from_composed(composed())
+    parts = [
+        {"_target_": f"{__name__}.Layer"},
+        {"_target_": "decoderlab.decoders.heads.LinearHead"},
+    ]
+    settings = PartSettings(config.decoder.to_dict() | {"parts": parts})
+    config = replace(config, decoder=settings)
+    assert Layer in classes_in(config)
+    record = run_identity.identity(config, "data")
+    assert [part["_target_"] for part in record["decoder"]["parts"]] == [
+        f"{__name__}.Layer",
+        "LinearHead",
+    ]
+    assert record["code"]
+    with pytest.raises(ConfigError, match=r"names decoder.parts.\[0\]._target_"):
+        refuse_foreign(config.to_dict(), Path("config.yaml"))
 
 
 def test_injected_keywords_are_not_settings():
@@ -183,6 +246,7 @@ def test_injected_keywords_are_not_settings():
         complete("g", needs, {"tokens": 1}, injected=("tokens",))
 
 
+@pytest.mark.fault(6)
 def test_a_missing_value_and_a_broken_interpolation_are_named():
     with pytest.raises(ConfigError, match="task.path"):
         RunConfig.from_composed(composed("task=tsv"))
@@ -214,6 +278,7 @@ def test_what_a_part_has_no_use_for_names_no_other_run():
         parts("decoder=luong", "decoder.attention.score=dot")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("group", ["attention", "bridge", "head", "feedback"])
 def test_every_part_can_be_chosen_under_every_preset(group):
     for preset in ("bahdanau2015", "brownlee2017_attention", "lake2018_scan"):
@@ -275,9 +340,9 @@ def test_a_part_gets_what_the_model_knows():
     assert (type(part), part.width, part.ratio) == (Plain, 3, 0.25)
 
 
-def test_a_mapping_is_a_part_only_where_the_constructor_wants_one():
-    made = build("g", {"_target_": f"{__name__}.built", "size": 3, "names": named(Plain)})
-    assert made == (3, 0.5, named(Plain))
+def test_a_part_where_the_constructor_takes_none_is_refused():
+    with pytest.raises(ConfigError, match=r"g\.names names the class .*Plain, but the constructor"):
+        build("g", {"_target_": f"{__name__}.built", "size": 3, "names": named(Plain)})
 
 
 @pytest.mark.parametrize(
@@ -294,6 +359,7 @@ def test_a_mapping_is_a_part_only_where_the_constructor_wants_one():
         ({"_target_": "no.Class"}, "g.part._target_ is 'no.Class', which cannot be imported"),
     ],
 )
+@pytest.mark.fault(2)
 def test_a_wrong_part_is_named(part, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         complete("g", Model, {"size": 3, "part": part})

@@ -150,10 +150,10 @@ def test_bad_settings_of_the_sequence_encoder_are_refused(setting, message):
     [
         ({"source_space": TokenSpace(7)}, r"reads images.*are tokens.*or encoder=lstm"),
         ({"source_space": ValueSpace(7)}, r"reads images.*are real values"),
-        ({"num_layers": 4}, r"num_layers is 4.*8 by 8 is a single place after 3"),
+        ({"num_layers": 4}, r"num_layers is 4.*8 by 8 is a single pixel after 3"),
         ({"num_layers": 0}, r"num_layers is 0"),
         ({"hidden_size": 0}, r"hidden_size is 0"),
-        ({"summary": "flat"}, r"summary is 'flat'.*max, mean, flatten"),
+        ({"summary": "flat"}, r"summary is 'flat'.*flatten, max, mean"),
     ],
 )
 def test_bad_settings_of_the_image_encoder_are_refused(setting, message):

@@ -55,7 +55,7 @@ def test_the_randomness_of_the_first_rank_is_that_of_a_process_alone():
 
 def test_ranks_that_nobody_started_say_that_they_cannot_meet():
     assert Ranks().broadcast("x") == "x"
-    with pytest.raises(ValueError, match="there are 2 ranks, but nobody knows where to meet"):
+    with pytest.raises(ValueError, match="there are 2 ranks, but no address for them to meet at"):
         Ranks(0, 2).broadcast("x")
 
 
@@ -91,7 +91,7 @@ def test_what_cannot_work_is_refused(tiny, monkeypatch):
     with pytest.raises(ConfigError, match="torchrun started 3 processes"):
         tiny("trainer.devices=2")
     monkeypatch.delenv("TORCHELASTIC_RUN_ID")
-    assert prepared.run_id == tiny().run_id
+    assert prepared.run_id != tiny().run_id  # each rank draws its own dropout
 
 
 def test_the_command_that_starts_several_processes_is_said(tiny, monkeypatch):
@@ -112,3 +112,16 @@ def test_the_ranks_of_a_sweep_are_refused(tiny):
     with pytest.raises(ConfigError, match="the runs of a sweep have one process each"):
         check_machine(several, sweeping=True)
     assert composed().trainer.devices == 1
+
+
+def test_the_number_of_processes_counts_for_the_id_but_not_where_they_run(tiny):
+    config = tiny().config
+    alone = config.scientific()
+    ids = {}
+    for devices, num_nodes in ((4, 1), (2, 2), (2, 1)):
+        trainer = replace(config.trainer, devices=devices, num_nodes=num_nodes, accelerator="gpu")
+        ids[devices, num_nodes] = replace(config, trainer=trainer).scientific()
+    assert ids[4, 1] == ids[2, 2] != ids[2, 1]
+    assert alone not in ids.values()
+    elsewhere = replace(config.trainer, accelerator="gpu", strategy="ddp")
+    assert replace(config, trainer=elsewhere).scientific() == alone

@@ -11,7 +11,7 @@ from decoderlab.testing import ENCODER_SHAPE
 from tests import parts
 from tests.conftest import variants
 from tests.contracts.pairs import settings, source_space
-from tests.contracts.test_decoders import ATTENTIONS, ROUTE_SETS, makes_sense
+from tests.contracts.test_routes import ATTENTIONS, ROUTE_SETS, makes_sense
 
 CHO = """
 s_0        = tanh(W_0 c + b_0)                                            8   72
@@ -32,6 +32,7 @@ def decoder(name: str, **more):
     return target(target_space=TokenSpace(9), encoder_shape=ENCODER_SHAPE, **chosen | more)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", variants("decoder"))
 def test_every_parameter_of_a_decoder_stands_in_one_line(name):
     made = decoder(name)
@@ -40,6 +41,7 @@ def test_every_parameter_of_a_decoder_stands_in_one_line(name):
     assert "no equations" not in as_text(equations)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", variants("encoder"))
 def test_every_parameter_of_an_encoder_stands_in_one_line(name):
     target, chosen = settings("encoder", name)
@@ -54,6 +56,7 @@ def test_chos_equations_are_those_of_the_paper():
     assert as_text(equations_of(decoder("cho2014"))) == CHO.strip()
 
 
+@pytest.mark.slow
 def test_variants_that_compute_differently_have_different_equations():
     texts = {name: as_text(equations_of(decoder(name))) for name in variants("decoder")}
     assert len(set(texts.values())) == len(texts)

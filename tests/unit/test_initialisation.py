@@ -23,6 +23,7 @@ from decoderlab.training.assembly import build_model
 from tests.conftest import CELLS, variants
 
 
+@pytest.mark.long
 def test_all_variants_of_a_seed_share_every_weight_they_have_in_common(tiny):
     models = {}
     for decoder in variants("decoder"):
@@ -93,8 +94,10 @@ def test_layer_normalisation_begins_with_ones_and_zeros_all_the_same():
     assert (norm.bias == 0).all()
 
 
-def test_modules_of_torchs_that_are_not_known_use_their_own_reset():
+def test_modules_of_torchs_that_are_not_known_use_their_own_reset(monkeypatch):
     torch.manual_seed(1)
+    # That would seed generators of other devices, which nobody restores.
+    monkeypatch.setattr(torch, "manual_seed", lambda _: pytest.fail("all devices are seeded"))
     with watched() as drawn:
         one, other = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
     nn.init.constant_(other.bias, 7.0)
@@ -263,7 +266,7 @@ def test_kerass_scheme_is_kerass(bias):
     assert not lstm.bias_hh_l0.any()
     gru = started(lambda: GRU(input_size=3, hidden_size=4), scheme="keras")
     assert not gru.bias_ih_l0.any()
-    with pytest.raises(ValueError, match="scheme is 'kears'.*Did you mean keras"):
+    with pytest.raises(ValueError, match="initial_weights is 'kears'.*Did you mean keras"):
         started(lambda: nn.Linear(2, 2), scheme="kears")
 
 
@@ -364,3 +367,17 @@ def test_the_battery_looks_at_what_training_starts_from(monkeypatch):
     monkeypatch.setattr(initial_weights, "initialise", drawing_all_anew)
     with pytest.raises(Seen, match="the constructor sets gate.weight, but"):
         check(subject_of(WithAGate))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_weight_of_our_cells_is_drawn_by_its_name(name):
+    def make():
+        return CELLS[name](input_size=3, hidden_size=4)
+
+    torch.manual_seed(1)
+    one = started(make, uniform_range=0.01)
+    torch.manual_seed(2)
+    other = started(make, uniform_range=0.01)
+    for (key, values), same in zip(one.named_parameters(), other.parameters(), strict=True):
+        assert torch.equal(values, same), key
+        assert "norm" in key or values.abs().max() <= 0.01, key

@@ -8,14 +8,13 @@ import pytest
 import torch
 
 from decoderlab.common.errors import ConfigError
+from decoderlab.config.run_config import trainer_of
 from decoderlab.studies.execution.launchers import starter, visible_gpus
+from tests.conftest import composed
 
-CPU = {"accelerator": "cpu", "threads": 1}
 
-
-def pool(jobs=None, time_limit_seconds=None, **run):
-    settings = SimpleNamespace(**CPU | run)
-    config = SimpleNamespace(run=settings, trainer=settings)
+def pool(jobs=None, time_limit_seconds=None, accelerator="cpu", threads=1):
+    config = composed(f"trainer.accelerator={accelerator}", f"run.threads={threads}")
     return SimpleNamespace(jobs=jobs, time_limit_seconds=time_limit_seconds, config=config)
 
 
@@ -29,10 +28,10 @@ def test_there_are_as_many_workers_as_cores_or_gpus(monkeypatch):
     assert starter(pool(), None)[1] == 8
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for accelerator in ("gpu", "auto"):
-        assert visible_gpus(SimpleNamespace(accelerator=accelerator)) == ["0", "1", "2"]
+        assert visible_gpus(trainer_of(pool(accelerator=accelerator).config)) == ["0", "1", "2"]
         assert starter(pool(accelerator=accelerator), None)[1] == 3
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-ab")
-    assert visible_gpus(SimpleNamespace(accelerator="gpu")) == ["5", "GPU-ab"]
+    assert visible_gpus(trainer_of(pool(accelerator="gpu").config)) == ["5", "GPU-ab"]
 
 
 @pytest.mark.parametrize(

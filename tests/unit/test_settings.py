@@ -33,15 +33,17 @@ def config():
         ("evaluation", {"beam_width": 0}, "beam_width is 0"),
         ("evaluation", {"top_k": 3}, "only with a temperature"),
         ("run", {"threads": 0}, "at least 1"),
-        ("study", {"name": "../x"}, "use letters"),
-        ("study", {"name": "a" * 81}, "between 1 and 80"),
+        pytest.param("study", {"name": "../x"}, "use letters", marks=pytest.mark.fault(17)),
+        pytest.param("study", {"name": "a" * 81}, "between 1 and 80", marks=pytest.mark.fault(17)),
     ],
 )
+@pytest.mark.fault(4)
 def test_bad_values_are_refused(config, group, change, message):
     with pytest.raises(ValueError, match=message):
         replace(getattr(config, group), **change)
 
 
+@pytest.mark.fault(39)
 def test_gpus_that_are_not_there_are_refused(config, monkeypatch):
     wanted = replace(config.trainer, accelerator="gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

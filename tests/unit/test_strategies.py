@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 
-from decoderlab.common.choices import Choice
+from decoderlab.common.part_choice import Choice
 from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace
 from decoderlab.decoders import RecurrentDecoder
+from decoderlab.decoders.combinations import COMBINATIONS
 from decoderlab.decoders.feedback import FreeRunning, ScheduledSampling, TeacherForcing
 from decoderlab.decoders.heads import Head
-from decoderlab.decoders.routes import Combination
 from decoderlab.layers import GRU
 from tests import parts
 
@@ -52,11 +52,11 @@ def test_coins_are_drawn_from_the_seed_of_the_update():
 
 def test_the_summary_is_concatenated_added_or_multiplied():
     values, summary = torch.randn(2, 3, 4), torch.randn(2, 3, 5)
-    concat = Combination(kind="concat", size=4, summary_size=5)
+    concat = COMBINATIONS["concat"](size=4, summary_size=5)
     assert torch.equal(concat(values, summary), torch.cat([values, summary], dim=-1))
     assert concat.size == 9
     for kind, expected in (("add", torch.add), ("mul", torch.mul)):
-        made = Combination(kind=kind, size=4, summary_size=5)
+        made = COMBINATIONS[kind](size=4, summary_size=5)
         projected = summary @ made.project.weight.T
         assert made.size == 4
         torch.testing.assert_close(made(values, summary), expected(values, projected))

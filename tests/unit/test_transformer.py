@@ -206,7 +206,7 @@ def test_the_whole_is_embedding_and_positions_through_the_layers_and_one_last_no
 
 
 def test_the_feed_forward_part_is_four_times_as_wide_if_nothing_else_is_said():
-    assert [linear.weight.shape for linear in feed_forward(8, None)[::2]] == [(32, 8), (8, 32)]
+    assert [linear.weight.shape for linear in [*feed_forward(8, None)][::2]] == [(32, 8), (8, 32)]
 
 
 def test_order_matters_through_the_positions_alone():

@@ -4,7 +4,7 @@ import torch
 from rapidfuzz.distance import LCSseq
 from torchmetrics import Metric
 
-from decoderlab.metrics import Score
+from decoderlab.metrics import MetricScore
 
 
 class CommonSubsequence(Metric):
@@ -19,7 +19,7 @@ class CommonSubsequence(Metric):
     full_state_update = False
     reads = "tokens"
     scores = (
-        Score(
+        MetricScore(
             name="common_subsequence",
             better="max",
             low=0,
@@ -29,6 +29,9 @@ class CommonSubsequence(Metric):
             label="LCS ratio",
         ),
     )
+
+    total: torch.Tensor
+    examples: torch.Tensor
 
     def __init__(self, *, beta: float = 1.0) -> None:
         super().__init__()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from decoderlab.decoders.attention import Score
+from decoderlab.decoders.attention import AttentionScore
 
 
-class CosineScore(Score):
+class CosineScore(AttentionScore):
     """beta_t cos(W q, m_j), beta_t = least_strength + softplus(w . q + b).
 
     Paper: Graves et al. 2014, eq. 5 and 6 (https://arxiv.org/abs/1410.5401).

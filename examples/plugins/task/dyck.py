@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from decoderlab.common.randomness import numpy_generator
 from decoderlab.data.example import Example
-from decoderlab.data.splits import check_split_sizes, cut, distinct
+from decoderlab.data.splits import check_split_sizes, cut, distinct_draws
 from decoderlab.data.task import Task
 from decoderlab.data.vocabulary import Vocabulary
 
@@ -63,7 +63,7 @@ class DyckTask(Task):
             drawn = [brackets(kind[:length], close[:length]) for length, kind, close in rows]
             return [(source, target) for source, target in drawn if target]
 
-        rows = [Example(*pair) for pair in distinct(draw, sum(self.num_examples))]
+        rows = [Example(*pair) for pair in distinct_draws(draw, sum(self.num_examples))]
         return cut(rows, self.num_examples, generator), {}
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import re
 import select
 import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -21,34 +25,47 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from decoderlab.cli.train_help import train_help
 from decoderlab.common import process
-from decoderlab.common.errors import ConfigError, LaunchError
+from decoderlab.common.disk import RECORD_BYTES, full_message, is_full
+from decoderlab.common.errors import ConfigError, Invalid, LaunchError
+from decoderlab.common.escapes import terminal_text
 from decoderlab.common.folders import add_to_path, conf_dir
-from decoderlab.config.messages import explain
+from decoderlab.config.command_line import check_options, check_words, with_one_budget
+from decoderlab.config.messages import explain, is_about_settings, unfit
+from decoderlab.config.secret_settings import redacted
+from decoderlab.config.study_settings import PoolSettings
+from decoderlab.training.interruption import Interrupted
 
 
 def guarded(command: Callable[[], int]) -> int:
     """Run a command; return its exit code, with one clear message for what went wrong.
 
-    0 all is well, 1 some run failed, 2 the config is wrong, 130 and 143 interrupted.
+    0 all is well, 1 some run failed or a record is damaged, 2 the config is wrong, 130 and 143
+    interrupted.
     """
-    from decoderlab.training.interruption import Interrupted
-
     # Hydra logs what cannot be imported besides raising it, which would be said twice.
     logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
+    process.open_streams()
     try:
-        code = command()
+        os.getcwd()
+    except OSError:
+        _say("error: the folder that you are in was deleted; change to another one: cd FOLDER")
+        return 2
+    try:
+        with process.without_exits(), process.without_own_folder():
+            code = command()
         sys.stdout.flush()
         return code
     except Interrupted as error:
-        _say(f"{error}; the same command goes on from here")
+        _say(f"{error}; give the same command again to resume")
         return 128 + error.signum
     except KeyboardInterrupt:
         _say("interrupted")
         return 130
     except ConfigError as error:
         _say(f"error: {error}")
-    except LaunchError as error:
+    except (LaunchError, Invalid, process.ProcessExit) as error:
         _say(f"error: {error}")
         return 1
     except YAMLError as error:
@@ -58,8 +75,79 @@ def guarded(command: Callable[[], int]) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             return 128 + signal.SIGPIPE
-        _say(f"error: {error}")
+        if is_full(error) and _cannot_print():
+            _say(f"error: standard output cannot be written: {error.strerror}; make space there")
+            return 1
+        named = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+        _say(f"error: {_about(error)}")
+        return 2 if named or error.errno == errno.ENAMETOOLONG else 1
+    except Exception as error:
+        if _is_of_torchs_import(error):
+            _say(_unloaded(error))
+            return 2
+        if is_full(error):
+            _say(f"error: {full_message(Path(), RECORD_BYTES)}")
+            return 1
+        if isinstance(error, ValueError) and "null byte" in str(error):
+            _say("error: a setting, or a name in a YAML, has a zero byte in it; leave that out")
+            return 2
+        if not is_about_settings(error):
+            _say(_internal(error))
+            return 1
+        given = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
+        _say(f"error: {unfit(f'one of {given!r:.300}')}")
     return 2
+
+
+def _about(error: OSError) -> str:
+    """Return what a person needs to know about an error of the system's."""
+    if is_full(error):
+        where = Path(os.fsdecode(error.filename)) if error.filename else Path()
+        return full_message(where.parent, RECORD_BYTES)
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{error.strerror}: {str(error.filename)[:80]!r}...; give a shorter path"
+    return str(error)
+
+
+def _is_of_torchs_import(error: Exception) -> bool:
+    """Whether torch could not be imported."""
+    frames = traceback.extract_tb(error.__traceback__)
+    beginning = os.path.join("torch", "__init__.py")
+    return any(frame.name == "<module>" and frame.filename.endswith(beginning) for frame in frames)
+
+
+def _unloaded(error: Exception) -> str:
+    """Return what to say where a library refuses to be loaded, as for a variable of the shell's."""
+    given = sorted(name for name in os.environ if name.startswith(("TORCH", "PYTORCH")))
+    advice = f"; check what you have set: {', '.join(given)}" if given else ""
+    what = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
+    return redacted(f"error: a library cannot be loaded: {what}{advice}")
+
+
+def _cannot_print() -> bool:
+    """Whether standard output takes no more; what was to be printed is dropped then."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+def _internal(error: Exception) -> str:
+    """Return what to say of an error that is ours, once its traceback is kept."""
+    what = redacted(f"internal error: {type(error).__name__}: {' '.join(str(error).split()):.300}")
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="decoderlab-", suffix=".txt", errors="backslashreplace", delete=False
+        ) as file:
+            file.write(redacted(f"{sys.argv!r}\n{traceback.format_exc()}"))
+    except OSError:
+        return f"{what}. This is a mistake of decoderlab's; please report the command"
+    return (
+        f"{what}. This is a mistake of decoderlab's, or of a class of your own: please report it "
+        f"with the traceback, which is in {file.name}. What was finished is kept"
+    )
 
 
 def _nobody_reads() -> bool:
@@ -67,7 +155,7 @@ def _nobody_reads() -> bool:
     try:
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
-    except (AttributeError, OSError):  # not on Windows, and not where standard output is no file
+    except (AttributeError, OSError):  # not on Windows, and not where standard output is not a file
         return False
     gone = any(event & select.POLLERR for _, event in poll.poll(0))
     if gone:
@@ -77,7 +165,15 @@ def _nobody_reads() -> bool:
 
 def _say(text: str) -> None:
     if not process.silent:
-        print(text, file=sys.stderr)  # noqa: T201
+        print(terminal_text(text), file=sys.stderr)  # noqa: T201
+
+
+class _Visible(logging.Formatter):
+    """Lines in which nothing acts on the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        return terminal_text(super().format(record))
 
 
 def with_hydra(single: Callable[[DictConfig], str]) -> int:
@@ -92,12 +188,23 @@ def with_hydra(single: Callable[[DictConfig], str]) -> int:
     # Hydra would turn every exception into exit code 1 and a cut traceback.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.captureWarnings(True)
+    if logging.lastResort is not None:  # what prints warnings of libraries
+        logging.lastResort.setFormatter(_Visible())
     # Hydra's parser wants all flags on one side of the settings.
     words = sys.argv[1:]
-    settings = [word for word in words if re.match(r"[~+]*[A-Za-z_][\w./@]*=", word)]
-    sys.argv[1:] = [word for word in words if word not in settings] + settings
-    arguments = get_args_parser().parse_args()
+    settings = [word for word in words if re.match(r"~|[+]*[A-Za-z_][\w./@:]*=", word)]
+    flags = [word for word in words if word not in settings]
+    arguments = get_args_parser().parse_args(flags + settings)
+    check_options(arguments)
     process.user_config_dir = add_to_path(arguments.config_dir)
+    check_words(arguments.overrides)
+    if arguments.help:
+        print(train_help(with_one_budget(arguments.overrides)))  # noqa: T201
+        return 0
+    # A sweep looks at the budget of each of its runs.
+    sweep = arguments.multirun or any(word.startswith("study=") for word in settings)
+    settings = settings if sweep else with_one_budget(settings)
+    sys.argv[1:] = _without_config_dir(flags) + settings  # our plug-in knows the folder
     process.sweep_exit_code = None
     statuses: list[str] = []
     errors: list[Exception] = []
@@ -108,9 +215,14 @@ def with_hydra(single: Callable[[DictConfig], str]) -> int:
             single(config)
             return
         try:
+            PoolSettings.of_launcher(HydraConfig.get().launcher)  # no less wrong for a single run
             statuses.append(single(config))
         except Exception as error:  # raised below: Hydra would print a line of its own before it
             errors.append(error)
+        except SystemExit as error:  # of a class that the run is built from
+            errors.append(
+                LaunchError(f"code of the run called exit({error.code!r}) before it began")
+            )
 
     start()
     if errors:
@@ -120,28 +232,53 @@ def with_hydra(single: Callable[[DictConfig], str]) -> int:
     return int(any(status != "FINISHED" for status in statuses))
 
 
+def _without_config_dir(flags: list[str]) -> list[str]:
+    """Return flags without the user's own folder, which Hydra would read its own way."""
+    kept, skip = [], False
+    for flag in flags:
+        if not skip and not re.match(r"(--config-d(i|ir)?|-cd)(=|$)", flag):
+            kept.append(flag)
+        skip = not skip and flag in ("--config-dir", "--config-di", "--config-d", "-cd")
+    return kept
+
+
 def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     """Return the parser of a command about one finished run; see `add_to_path`."""
     parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.add_argument("run", help="folder of a finished run: outputs/runs/...")
     parser.add_argument(
-        "--trust", action="store_true", help="build classes from outside decoderlab that it names"
+        "--trust", action="store_true", help="allow the run to use classes from outside decoderlab"
     )
-    parser.add_argument("--config-dir", help="folder of those classes, as for decoderlab-train")
+    parser.add_argument("--config-dir", help="folder of these classes, as for decoderlab-train")
     search = parser.add_argument_group("generation (default: as the run was evaluated)")
-    search.add_argument("--beam-width", type=int, metavar="K", help="beam search; 1: greedy")
-    search.add_argument("--length-penalty", type=float, metavar="A", help="of the beam (0: none)")
     search.add_argument(
-        "--temperature", type=float, metavar="T", help="sample; wanted by what follows"
+        "--beam-width", type=int, metavar="K", help="beam search with K beams; 1: greedy"
     )
-    search.add_argument("--top-k", type=int, metavar="K", help="of sampling: the K most probable")
+    search.add_argument(
+        "--length-penalty", type=float, metavar="A", help="of beam search (0: none)"
+    )
+    search.add_argument(
+        "--temperature",
+        type=float,
+        metavar="T",
+        help="sample at this temperature; the options below need it",
+    )
+    search.add_argument(
+        "--top-k", type=int, metavar="K", help="sample from the K most probable tokens"
+    )
     search.add_argument(
         "--top-p",
         type=float,
         metavar="P",
-        help="of sampling: this much probability",
+        help="sample from the most probable tokens with a total of this probability",
     )
-    search.add_argument("--seed", type=int, help="of sampling")
+    search.add_argument("--seed", type=int, help="seed of sampling")
+    search.add_argument(
+        "--max-length",
+        type=int,
+        metavar="N",
+        help="maximum tokens of an output, with its end token",
+    )
     return parser
 
 

@@ -1,55 +1,137 @@
-"""decoderlab-evaluate: test a finished run again, with another search or on another split."""
+"""decoderlab-evaluate: evaluate a finished run with other generation, another split or other data.
+
+With --data, give the data of the run at their new path, or a new test file: all of its lines are
+tested, with the vocabularies of the run.
+
+Examples:
+  decoderlab-evaluate outputs/runs/RUN --split validation
+  decoderlab-evaluate outputs/runs/RUN --beam-width 5 --max-length 60
+  decoderlab-evaluate outputs/runs/RUN --data new_pairs.tsv --skip-bad-lines --json
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from decoderlab.cli.app import guarded, run_parser, search_settings
+from decoderlab.common.errors import ConfigError
+from decoderlab.common.escapes import terminal_text
 from decoderlab.common.folders import add_to_path
+
+if TYPE_CHECKING:
+    from decoderlab.training.loading import LoadedRun
 
 
 def main() -> None:
-    """Run the command line and leave with its exit code; the scores are JSON on standard output."""
+    """Run the command line and leave with its exit code; the scores go to standard output."""
     parser = run_parser("decoderlab-evaluate", __doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--split",
         choices=("train", "validation", "test"),
         default="test",
-        help="the examples to use (%(default)s)",
+        help="split to evaluate (%(default)s)",
     )
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        metavar="FILE",
+        help="data instead of the files of the task: its own data, moved, or a new test file",
+    )
+    parser.add_argument(
+        "--skip-bad-lines",
+        action="store_true",
+        help="with --data: skip invalid lines, and report them",
+    )
+    parser.add_argument("--json", action="store_true", help="print the scores as JSON, all digits")
     arguments = parser.parse_args()
+    sys.exit(guarded(lambda: _run(arguments)))
 
-    def run() -> int:
-        add_to_path(arguments.config_dir)
-        import torch
 
-        from decoderlab.metrics.signature import signature
-        from decoderlab.training.loading import load_run, search_with
-        from decoderlab.training.model_evaluation import evaluate
-
-        loaded = load_run(arguments.run, trust=arguments.trust)
-        torch.set_num_threads(loaded.config.run.threads)
-        search_with(loaded, **search_settings(arguments))
-        scores = evaluate(loaded.module, loaded.task, arguments.split, loaded.config)
-        data = loaded.task.data
-        size = len(data.splits[arguments.split])
-        signatures = loaded.task.signatures(arguments.split)
-        measured = signature(
-            arguments.split,
-            size,
-            data.max_target_length,
-            data.fingerprint,
-            loaded.module.search.signature,
-            signatures,
+def _run(arguments: argparse.Namespace) -> int:
+    add_to_path(arguments.config_dir)
+    if arguments.skip_bad_lines and not arguments.data:
+        raise ConfigError(
+            "--skip-bad-lines is about the lines of a file; give --data FILE too (in training: "
+            "task.skip_bad_lines=true)"
         )
-        record = {"metrics": scores, "signature": measured}
-        if signatures:
-            record["signatures"] = signatures
-        print(json.dumps(record, indent=2))  # noqa: T201
-        return 0
+    import torch
 
-    sys.exit(guarded(run))
+    from decoderlab.training.loading import load_run, search_with
+    from decoderlab.usage.new_data import load_with
+    from decoderlab.usage.outputs import with_limit
+
+    beside: dict[str, Any] = {}
+    if arguments.data:
+        opened = load_with(
+            arguments.run,
+            arguments.data,
+            trust=arguments.trust,
+            skip_bad_lines=arguments.skip_bad_lines,
+        )
+        if not opened.moved and arguments.split != "test":
+            raise ConfigError(
+                f"--split is {arguments.split}, but the file is not the data of the run: all of it "
+                "is a test split; leave --split out"
+            )
+        loaded, beside = opened.run, {"data": opened.record(arguments.data)}
+    else:
+        loaded = load_run(arguments.run, trust=arguments.trust)
+    torch.set_num_threads(loaded.config.run.threads)
+    loaded = search_with(loaded, **search_settings(arguments))
+    if arguments.max_length is not None:
+        loaded = with_limit(loaded, arguments.max_length)
+    record = _evaluated(loaded, arguments.split) | beside
+    print(json.dumps(record, indent=2) if arguments.json else _text(loaded, record))  # noqa: T201
+    return 0
+
+
+def _text(loaded: LoadedRun, record: Mapping[str, Any]) -> str:
+    """Return the scores, a line each, and how they were measured."""
+    from decoderlab.data.task_data import counts_text
+
+    known, scores = loaded.task.scores, record["metrics"]
+    labels = {name: known[name].label if name in known else name for name in scores}
+    width = max(map(len, labels.values()))
+    lines = [f"{label:<{width}}  {scores[name]:.4g}" for name, label in labels.items()]
+    if data := record.get("data"):
+        whose = "the run's own data" if data["data_of_the_run"] else "a new test file"
+        lines.append(f"data: {whose}; {counts_text(data['counts'])}")
+    return terminal_text("\n".join([*lines, f"({record['signature']})"]))
+
+
+def _evaluated(loaded: LoadedRun, split: str) -> dict[str, Any]:
+    """Return the scores on a split, and how they were measured."""
+    from decoderlab.metrics.signature import signature
+    from decoderlab.training.model_evaluation import evaluate, met_limit
+
+    scores = evaluate(loaded.module, loaded.task, split, loaded.config)
+    data, signatures = loaded.task.data, loaded.task.signatures(split)
+    measured = signature(
+        split,
+        len(data.splits[split]),
+        loaded.module.max_target_length,
+        data.fingerprint,
+        loaded.module.search.signature,
+        signatures,
+    )
+    record: dict[str, Any] = {"metrics": scores, "signature": measured}
+    if signatures:
+        record["signatures"] = signatures
+    if cut := met_limit(loaded.module):
+        record["met_limit"] = cut
+        sys.stderr.write(
+            terminal_text(
+                f"warning: {cut:.1%} of the outputs were cut at {loaded.module.max_target_length} "
+                "tokens without an end; a greater length: --max-length N"
+            )
+            + "\n"
+        )
+    return record
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 from decoderlab.cli.app import guarded
+from decoderlab.common.progress import output, plain, say
 
 
 def main() -> None:
@@ -14,54 +16,63 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="decoderlab-report",
         description=__doc__,
-        epilog="The report lies in outputs/studies/STUDY: report.html, .md, .tex, results.csv.",
+        epilog="The report is in outputs/studies/STUDY: report.html, .md, .tex, results.csv.",
     )
     parser.add_argument("study", nargs="?", help="the study's name")
     parser.add_argument(
         "--compare",
         nargs=2,
         metavar=("STUDY_A", "STUDY_B"),
-        help="the rows that two studies share, seed by seed",
+        help="compare the common rows of two studies, seed by seed",
     )
     parser.add_argument(
         "--tensorboard",
         action="store_true",
-        help="write what TensorBoard shows of the whole study, and say how to open it",
+        help="write the whole study for TensorBoard, and print the command that opens it",
     )
     parser.add_argument(
-        "--output-dir", type=Path, default=Path("outputs"), help="as run.output_dir (%(default)s)"
+        "--json", action="store_true", help="print the answer and the tables as JSON"
+    )
+    parser.add_argument(
+        "--output-dir", type=Path, default=Path("outputs"), help="the output folder (%(default)s)"
     )
     arguments = parser.parse_args()
     if (arguments.study is None) == (arguments.compare is None):
         parser.error("give the name of a study, or --compare STUDY_A STUDY_B")
-    if arguments.compare and arguments.tensorboard:
-        parser.error("--tensorboard shows one study: leave --compare out")
+    if arguments.compare and (arguments.tensorboard or arguments.json):
+        parser.error("--tensorboard and --json show one study: leave --compare out")
     if arguments.compare:
-        one, other = arguments.compare
-        sys.exit(guarded(lambda: compare(one, other, arguments.output_dir)))
-    sys.exit(guarded(lambda: build(arguments.study, arguments.output_dir, arguments.tensorboard)))
+        first, second = arguments.compare
+        sys.exit(guarded(lambda: compare(first, second, arguments.output_dir)))
+    study, folder, board = arguments.study, arguments.output_dir, arguments.tensorboard
+    sys.exit(guarded(lambda: write_report(study, folder, board, as_json=arguments.json)))
 
 
-def build(study: str, output_dir: Path, tensorboard: bool) -> int:
+def write_report(study: str, output_dir: Path, tensorboard: bool, *, as_json: bool = False) -> int:
     """Write a study's report and print its table; return the exit code.
 
     Args:
         study: its name.
         output_dir: as in `run.output_dir`.
         tensorboard: whether to write the TensorBoard events of the study too.
+        as_json: whether to print JSON in place of the table.
     """
-    from decoderlab.common.progress import say
     from decoderlab.studies.design.plan_file import read_plan
     from decoderlab.studies.reporting.build import build_report
+    from decoderlab.studies.reporting.json_record import report_record
     from decoderlab.studies.reporting.terminal_table import print_table
 
     report = build_report(read_plan(output_dir, study), output_dir)
-    print_table(report)
+    if as_json:
+        print(json.dumps(report_record(report.analysis), indent=2))  # noqa: T201
+    else:
+        print_table(report)
     if tensorboard:
-        from decoderlab.studies.reporting.tensorboard_study import write_board
+        from decoderlab.studies.reporting.tensorboard_study import MEANS, write_board
 
         folder = write_board(report.analysis, output_dir)
-        say(f"show it with: tensorboard --logdir {folder}   (in its filter of runs: ^mean/)")
+        say(f"show it with: tensorboard --logdir {folder}")
+        say(f"and open http://localhost:6006/{MEANS} (the mean curves of every variant)")
     return 0 if report.complete else 1
 
 
@@ -73,19 +84,30 @@ def compare(first: str, second: str, output_dir: Path) -> int:
         second: name of another.
         output_dir: as in `run.output_dir`.
     """
-    from rich.markup import escape
     from rich.table import Table
 
-    from decoderlab.common.progress import output, say
+    from decoderlab.studies.analysis.results import defects
+    from decoderlab.studies.design.plan_file import read_plan
     from decoderlab.studies.reporting.two_studies import compare_studies
 
-    grid, path = compare_studies(first, second, output_dir)
-    table = Table(*map(escape, grid.header))
+    grid, sides, path = compare_studies(first, second, output_dir)
+    table = Table()
+    for heading in grid.header:
+        table.add_column(plain(heading))
     for row in grid.rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(plain, row))
+    for side in sides:
+        say(side)
     output().print(table)
     say(f"written to {path}")
-    return 0
+    lines = [
+        line
+        for name in (first, second)
+        for line in defects(read_plan(output_dir, name), output_dir)
+    ]
+    for line in lines:
+        say(line)
+    return int(bool(lines))
 
 
 if __name__ == "__main__":

@@ -8,26 +8,26 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from decoderlab.cli.app import guarded, with_hydra
-from decoderlab.common import process
-from decoderlab.common.errors import ConfigError
+from decoderlab.common import process, progress
+from decoderlab.common.errors import ConfigError, LaunchError
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    sys.exit(guarded(lambda: with_hydra(train)))
+    sys.exit(guarded(lambda: with_hydra(train_composed)))
 
 
-def train(config: DictConfig) -> str:
+def train_composed(config: DictConfig) -> str:
     """Bring the run of a composed config to its end and return its status.
 
     Raises:
         ConfigError: if the config is wrong; nothing has been written then.
+        LaunchError: if the disk or somebody else keeps it from going on.
     """
     if "cell" in config:  # of a sweep: it was composed when the sweep was planned
-        from decoderlab.studies.execution.launchers import train_cell
+        from decoderlab.studies.execution.launchers import train_study_cell
 
-        return train_cell(config.cell)
-    from decoderlab.common import progress
+        return train_study_cell(config.cell)
     from decoderlab.records.outcome import outcome
     from decoderlab.training.distributed import Ranks
     from decoderlab.training.prepared_run import prepare
@@ -44,20 +44,25 @@ def train(config: DictConfig) -> str:
     finished_before = prepared.folder.status()["status"] == "FINISHED"
     status = None
     shown = progress.RunProgress(
-        prepared.title, prepared.total_steps, settings.training.max_seconds
+        prepared.title,
+        prepared.total_steps,
+        settings.training.max_seconds,
+        settings.evaluation.select,
     )
     try:
         with shown:
-            drift = settings.study.allow_drift
-            status = execute(prepared, report=shown, retry=True, allow_drift=drift)
-    except ConfigError:
+            allow = settings.study.allow_changes
+            status = execute(prepared, report=shown, retry=True, allow_changes=allow)
+    except (ConfigError, LaunchError):
         raise
     except BaseException:
         now = prepared.folder.status()["status"]
         progress.print_outcome(prepared.title, now, outcome(prepared.folder))
         raise
     again = "before, nothing to do; " if finished_before else ""
-    progress.print_outcome(prepared.title, status, again + outcome(prepared.folder))
+    asked_for = status == "FINISHED" and not process.silent
+    on = progress.output() if asked_for else progress.console
+    progress.print_outcome(prepared.title, status, again + outcome(prepared.folder), on)
     return status
 
 

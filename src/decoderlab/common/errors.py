@@ -1,6 +1,8 @@
-"""What goes wrong before a run begins."""
+"""Errors: of settings before a run begins, of launching, and of damaged records."""
 
 from __future__ import annotations
+
+import os
 
 
 class ConfigError(ValueError):
@@ -9,3 +11,25 @@ class ConfigError(ValueError):
 
 class LaunchError(Exception):
     """A sweep that cannot go on, with a config that is right; the same command may help."""
+
+
+class Invalid(Exception):
+    """A record or checkpoint that is damaged, foreign, or no file that can be read.
+
+    Args:
+        path: of the file or folder.
+        what: is wrong with it, said of the path: `is no JSON`, `does not agree with ...`.
+        advice: what to do about it; empty where the caller knows better.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], what: str, advice: str = "") -> None:
+        self.path, self.what, self.advice = os.fspath(path), what, advice
+        super().__init__(f"{self.path} {what}" + (f"; {advice}" if advice else ""))
+
+    def advised(self, advice: str) -> Invalid:
+        """Return the same error with advice, unless it has some."""
+        return type(self)(self.path, self.what, self.advice or advice)
+
+
+class Missing(Invalid):
+    """A record that is not there."""

@@ -1,4 +1,4 @@
-"""What this process knows besides its config.
+"""State of this process beside its config, and how it ends.
 
 Kept separate from the Hydra plug-in that uses it: Hydra executes plug-in modules a second time when
 it scans for them, which would forget it.
@@ -6,10 +6,18 @@ it scans for them, which would forget it.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import signal
+import socket
+import sys
+import threading
 import time
 import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 # The YAMLs of conf/hydra/launcher are named as the launchers' own schemas, so Hydra checks them
 # against those, and says in each of their processes that it will not do so for ever.
@@ -21,19 +29,114 @@ user_config_dir: str | None = None
 sweep_exit_code: int | None = None
 # Whether another process speaks for this process: the first rank of several.
 silent = False
-# Whether sweeps are planned and shown only: decoderlab-plan.
+# Whether sweeps are planned and shown only (decoderlab-plan), and whether that is shown as JSON.
 plan_only = False
+plan_as_json = False
+
+LOOK_SECONDS = 0.1
+# For a run whose parent has died, to save what it has.
+ORPHAN_SECONDS = 1.5
+PR_SET_PDEATHSIG = 1  # of Linux
+SAFE_PATH = "PYTHONSAFEPATH"  # of Python
 
 
-def end_with(parent: int, grace_seconds: float) -> None:
-    """Wait until a parent process is gone, then end this process too, whatever it is at.
+class ProcessExit(RuntimeError):
+    """Code of a run wanted to end the whole process."""
+
+
+def open_streams() -> None:
+    """Open standard streams that the process was started without, on the null device."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)  # of that number, the lowest that is free
+            os.set_inheritable(nothing, True)  # workers want one too
+            setattr(sys, name, os.fdopen(nothing, "r" if name == "stdin" else "w"))
+
+
+def end_with_parent(parent: int) -> None:
+    """Let this process end when its parent is gone; it has a moment to save.
 
     Args:
         parent: its id.
-        grace_seconds: between SIGTERM, which lets a run save what it has, and SIGKILL.
     """
+    if sys.platform == "linux":  # at once, even if no thread of Python's gets to run
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    threading.Thread(target=_outlive, args=(parent,), daemon=True).start()
+
+
+def _outlive(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(0.5)
+        time.sleep(LOOK_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(grace_seconds)
+    time.sleep(ORPHAN_SECONDS)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def without_own_folder() -> Iterator[None]:
+    """Keep Python processes that are started from importing what lies in the working directory.
+
+    That may be somebody else's, whose outputs a command looks at or goes on with. Workers, and
+    what keeps their semaphores, are started by `python -c` and `-m`, which look there first. What
+    is on this process's own path reaches its workers all the same.
+    """
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = before or "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(SAFE_PATH, None)
+        else:
+            os.environ[SAFE_PATH] = before
+
+
+def host_name() -> str:
+    """Return this machine's name, as the names of incomplete files have it."""
+    return socket.gethostname().replace(".", "-")[:64]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine is there."""
+    try:
+        os.kill(pid, 0)
+        # One that has ended stays listed until its parent asks for its exit code.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's; no /proc; no id at all
+        return True
+
+
+@contextlib.contextmanager
+def without_exits() -> Iterator[None]:
+    """Keep code of a run from ending this process with exit code 0.
+
+    `os._exit` and `os.exec...` raise ProcessExit instead, but in child processes. (What C code does
+    cannot be kept: such a run counts as killed.)
+    """
+    names = ("_exit", "execv", "execve")
+    own, real = os.getpid(), {name: getattr(os, name) for name in names}
+    inside = True
+
+    def replaced(name: str) -> Any:
+        def refuse(*arguments: Any) -> Any:
+            if not inside or os.getpid() != own:
+                return real[name](*arguments)
+            shown = ", ".join(map(repr, arguments))
+            raise ProcessExit(f"os.{name}({shown}) was called; a run must not end the process")
+
+        return refuse
+
+    modules = [os, sys.modules[os.name]] if os.name in sys.modules else [os]  # posix
+    for name in names:
+        for module in modules:
+            setattr(module, name, replaced(name))
+    try:
+        yield
+    finally:
+        inside = False
+        for name in names:
+            for module in modules:
+                setattr(module, name, real[name])

@@ -1,4 +1,4 @@
-"""Checks of constructor arguments, with one form of message: what came, what is allowed."""
+"""Checks of constructor arguments. A message says the value and what is allowed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def choice(name: str, value: object, allowed: Sequence[str]) -> None:
 
 
 def given(name: str, value: T | None) -> T:
-    """Return a value that has to be there; raise ValueError if it is None.
+    """Return a required value; raise ValueError if it is None.
 
     Example:
         >>> given("the table", None)

@@ -4,18 +4,21 @@ The rule:
 
 * The walk starts from the classes that the run's config names as `_target_`, and from `ROOTS`: what
   builds a task, trains, selects and tests, and the sections of the config that say how. A class
-  from outside this package counts by its own source (`foreign_code`), and what that imports of ours
-  is started from as well.
+  from outside this package counts by its own module and the modules that this imports beside it
+  (`foreign_code`); the walk also starts from what these import of this package.
 * It follows every name to the function, class or constant of this package that the name stands for,
   through imports and re-exports, and goes on from there. What only types need (`TYPE_CHECKING`) is
-  not followed. What a module does besides defining (a call, a loop) counts as soon as anything of
-  that module does, and so do files beside it that are not Python.
-* It never enters `BESIDE`: what plans, launches, shows, stores and checks. A statement that only
-  calls something there (`say(...)`) does not count either.
+  not followed. As soon as one definition of a module counts, so do its other statements (a call, a
+  loop) and the files in its folder that are not Python.
+* It never enters `UNCOUNTED`: what plans, launches, shows, stores and checks, and what looks at a
+  model after its test: data of figures (`probes`, `step_probe`) and what it costs (`cost`). A
+  budget that is solved from a cost stands in the config, as a width or a number of updates; which
+  examples were right counts (`per_example.pack`). A statement that only calls something there
+  (`say(...)`) does not count either.
 * Of a definition the syntax tree counts, without comments, docstrings and annotations (the names of
   a class's fields stay), without the arguments of `raise X(...)`, which are a message, and without
-  methods called `equations`, which are only shown. Constants, default arguments and decorators
-  count, and so do the names of private helpers.
+  methods called `equations` or `equation_letters`, which are only shown. Constants, default
+  arguments and decorators count, and so do the names of private helpers.
 * The names of files and modules do not count: an imported name is written as the definition it
   stands for. So a file may be renamed, split or merged, and a definition may move to any file.
   A definition with a new name is another definition.
@@ -38,29 +41,47 @@ from functools import cache
 from pathlib import Path
 
 from decoderlab.common import process
+from decoderlab.common.folders import folder_of
 from decoderlab.config.definitions import STATEMENTS, Package, Writer, imports
+from decoderlab.config.foreign_modules import modules_used
 
 PACKAGE = Path(__file__).parents[1]
 # Where the walk starts for every run, beside the classes of its config. The last two are sections
 # of the config: optimizer, schedule and search are theirs, and who uses them gets them ready-made.
 ROOTS = ("build_task", "train_and_test", "Training", "Evaluation")
 # Modules, and packages with all that is in them, that no result depends on.
-BESIDE = (
+UNCOUNTED = (
     "cli",
     "studies",
     "testing",
     "records",
+    "common.bounded_archives",
+    "common.bounded_reading",
+    "common.bounded_yaml",
+    "common.digests",
+    "common.errors",
+    "common.escapes",
     "common.folders",
+    "common.safe_names",
     "common.process",
     "common.progress",
+    "config.bounds",
     "config.code_identity",
     "config.definitions",
     "config.environment",
+    "config.foreign_modules",
     "config.messages",
     "layers.equations",
     "training.code_changes",
+    "training.cost",
     "training.interruption",
+    "training.optimizer_states",
+    "training.probes",
+    "training.resumption",
+    "training.step_probe",
 )
+# Folders of what is installed, wherever Python lies.
+INSTALLED = frozenset({"site-packages", "dist-packages"})
 # Their versions are recorded, so their source need not count.
 VERSIONED = ("torch", "pytorch_lightning", "hydra", "numpy", *sys.stdlib_module_names)
 
@@ -77,19 +98,23 @@ def own_name(target: Callable) -> str | None:
     return target.__qualname__ if module.split(".")[0] == PACKAGE.name else None
 
 
-@cache
 def code_of(targets: frozenset[Callable]) -> dict[str, str]:
     """Return the definitions of this package that a run depends on, each with its digest.
 
     Args:
         targets: the classes that the run's config names.
     """
+    return _code_of(targets, _folder_of(*targets))
+
+
+@cache
+def _code_of(targets: frozenset[Callable], own: str | None) -> dict[str, str]:
     names: set[str] = set()
     for target in targets:
         if own_name(target):
             names.add(f"{target.__module__}.{target.__qualname__}")
         else:
-            names |= {name for path in _foreign_files(target) for name in _ours_in(path)}
+            names |= {name for path in _foreign_files(target, own) for name in _ours_in(path)}
     return definitions(frozenset(names), PACKAGE)
 
 
@@ -123,7 +148,11 @@ def definitions(names: frozenset[str], package: Path) -> dict[str, str]:
     digests = defaultdict(set)
     for definition, normal in reached.items():
         # Of several definitions with the same name it matters which of them is used.
-        chosen = [reached[used].text for used in normal.uses if len(texts[used.name]) > 1]
+        chosen = [
+            reached[used].text
+            for used in normal.uses
+            if used in reached and len(texts[used.name]) > 1
+        ]
         title = "statements of modules" if definition.name == STATEMENTS else definition.name
         digests[title].add(_digest("\n".join([normal.text, *sorted(chosen)]).encode()))
     for path in source.data_beside({definition.module for definition in reached}):
@@ -131,36 +160,75 @@ def definitions(names: frozenset[str], package: Path) -> dict[str, str]:
     return {name: "+".join(sorted(parts)) for name, parts in sorted(digests.items())}
 
 
-@cache
 def foreign_code(target: Callable) -> str | None:
     """Return the sha256 of the source of a class from outside this package.
 
-    It covers the Python files of the whole `--config-dir` that the class lies in, else those of
-    its package, else its one file; comments, docstrings, annotations and messages do not count in
-    them, as in ours. Installed packages count byte by byte. None for a class of ours or of
-    `VERSIONED`, or one without a file.
+    It covers the class's own module and all that this imports from the same `--config-dir`, or from
+    the folder that its module is imported from, see `foreign_modules`; of a package outside of
+    `--config-dir`, every module of it too. Comments, docstrings, annotations and messages do not
+    count in them, as in ours. What lies beside them and is not Python counts where a setting names
+    it. Installed packages count whole and byte by byte. None for a class of ours or of `VERSIONED`,
+    or one without a file.
     """
-    files = _foreign_files(target)
+    return _foreign_code(target, _folder_of(target))
+
+
+def _folder_of(*targets: Callable) -> str | None:
+    """Return the folder of the user's own classes: today's, or that which these came from."""
+    given = (folder_of(getattr(target, "__module__", None) or "") for target in targets)
+    return process.user_config_dir or next(filter(None, given), None)
+
+
+@cache
+def _foreign_code(target: Callable, own: str | None) -> str | None:
+    files = _foreign_files(target, own)
     if not files:
         return None
-    installed = files[0].is_relative_to(Path(sysconfig.get_paths()["purelib"]).resolve())
+    installed = _is_installed(files[0])
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.name.encode() + (path.read_bytes() if installed else _normal(path)))
     return digest.hexdigest()
 
 
-def _foreign_files(target: Callable) -> list[Path]:
+def _foreign_files(target: Callable, config_dir: str | None) -> list[Path]:
     module = inspect.getmodule(target)
-    name = module.__name__.split(".")[0] if module else PACKAGE.name
-    source = getattr(sys.modules.get(name), "__file__", None)
-    if name in (PACKAGE.name, *VERSIONED) or source is None:
+    name = module.__name__ if module else PACKAGE.name
+    top = name.split(".")[0]
+    source = getattr(module, "__file__", None)
+    if top in (PACKAGE.name, *VERSIONED) or source is None:
         return []
-    source = Path(source).resolve()
-    own = process.user_config_dir and Path(process.user_config_dir).resolve()
-    if own and source.is_relative_to(own):
-        return sorted(own.rglob("*.py"))
-    return sorted(source.parent.rglob("*.py")) if source.name == "__init__.py" else [source]
+    imported, source = Path(source).absolute(), Path(source).resolve()
+    package = _package_of(top)
+    if _is_installed(source):
+        return sorted(package.rglob("*.py")) if package else [source]
+    if config_dir:  # where a link stands, its neighbours are what it imports
+        own = Path(config_dir)
+        for path, folder in ((imported, own.absolute()), (source, own.resolve())):
+            if path.is_relative_to(folder):
+                roots = (folder, _root_of(path, name))
+                return modules_used([path], folder, roots, but=(PACKAGE.name,))
+    start, root = sorted(package.rglob("*.py")) if package else [source], _root_of(source, name)
+    return modules_used(start, root, (root,), but=(PACKAGE.name, *VERSIONED), whole=False)
+
+
+def _root_of(path: Path, module: str) -> Path:
+    """Return the folder on the Python path that a module was imported from."""
+    depth = len(module.split(".")) - (path.name != "__init__.py")
+    return path.parents[min(depth, len(path.parents) - 1)]
+
+
+def _package_of(name: str) -> Path | None:
+    """Return the folder of a package that is imported; None of a single module, or of folders."""
+    source = getattr(sys.modules.get(name), "__file__", None)
+    path = None if source is None else Path(source).resolve()
+    return path.parent if path and path.name == "__init__.py" else None
+
+
+def _is_installed(path: Path) -> bool:
+    """Whether a file belongs to a package that somebody installed."""
+    packages = Path(sysconfig.get_paths()["purelib"]).resolve()
+    return path.is_relative_to(packages) or not INSTALLED.isdisjoint(path.parts)
 
 
 def _normal(path: Path) -> bytes:
@@ -183,7 +251,7 @@ def _ours_in(path: Path) -> list[str]:
 
 @cache
 def _package(root: Path) -> Package:
-    return Package(root, BESIDE)
+    return Package(root, UNCOUNTED)
 
 
 def _digest(content: bytes) -> str:

@@ -38,7 +38,7 @@ class Normal(NamedTuple):
 
 
 class Module:
-    """One file, taken to pieces: what it defines, what it imports and what else it does.
+    """The parts of a file: its definitions, its imports and its other statements.
 
     Args:
         name: dotted.
@@ -221,13 +221,17 @@ class Writer:
                 return repr(node.value)
             case ast.Name() | ast.Attribute():
                 return self._name(node)
-            case ast.Expr(value=ast.Constant()) | ast.Pass() | ast.FunctionDef(name="equations"):
+            case (
+                ast.Expr(value=ast.Constant())
+                | ast.Pass()
+                | ast.FunctionDef(name="equations" | "equation_letters")
+            ):
                 return None
             case ast.Expr(value=ast.Call(func=function)) if self._is_beside(function):
                 return None
             case ast.Import() | ast.ImportFrom() if self.scope:
                 return None
-            case ast.If() if _for_types(node) or _as_script(node):
+            case ast.If() if for_types(node) or _as_script(node):
                 return self.write(node.orelse) or None
             case ast.Raise(exc=ast.Call(func=function)):
                 return ["Raise", self.write(function), self.write(node.cause)]
@@ -309,7 +313,7 @@ def _at_import(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
         yield node
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             continue
-        blocks = [node.orelse] if isinstance(node, ast.If) and _for_types(node) else []
+        blocks = [node.orelse] if isinstance(node, ast.If) and for_types(node) else []
         if not blocks:
             inner = [getattr(node, name, []) for name in ("body", "orelse", "finalbody")]
             blocks = [*inner, *(handler.body for handler in getattr(node, "handlers", []))]
@@ -357,7 +361,8 @@ def _names(node: ast.expr) -> list[str]:
     return [node.id, *reversed(names)] if isinstance(node, ast.Name) else []
 
 
-def _for_types(node: ast.If) -> bool:
+def for_types(node: ast.If) -> bool:
+    """Whether a condition holds for type checkers alone."""
     return _names(node.test)[-1:] == ["TYPE_CHECKING"]
 
 

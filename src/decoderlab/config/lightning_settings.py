@@ -8,13 +8,15 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from decoderlab.common import require
-from decoderlab.common.completion import complete, find_target, is_part
 from decoderlab.common.errors import ConfigError
+from decoderlab.common.part_building import complete, find_target, is_part
 from decoderlab.config.part_settings import PartSettings
 
+# What needs no look at Lightning's registries, whose import takes seconds.
+ACCELERATORS = ("auto", "cpu", "gpu")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
 # Arguments of the Trainer that a run sets itself, and what to give instead.
-OURS = {
+SET_BY_THE_RUN = {
     "max_steps": "training.max_steps",
     "max_epochs": "training.max_epochs",
     "max_time": "training.max_seconds",
@@ -36,15 +38,17 @@ OURS = {
     "plugins": "trainer.strategy",
     "fast_dev_run": "debug=fast",
     "overfit_batches": "task.num_train",
+    "limit_test_batches": "nothing: a score is of the whole test split",
     "reload_dataloaders_every_n_epochs": "nothing: batches are one stream",
     "use_distributed_sampler": "nothing: the data divide themselves among processes",
     "barebones": "logger=none",
 }
-# They say where a run is computed or what is shown of it. Results agree up to rounding.
-WITHOUT_EFFECT = frozenset(
-    {"accelerator", "devices", "num_nodes", "strategy", "profiler", "detect_anomaly"}
-)
-# They read and write nothing that training or selection depends on. All others count.
+# They say what is shown of a run.
+WITHOUT_EFFECT = frozenset({"profiler", "detect_anomaly"})
+# Of Lightning's own: they read and write nothing that training or selection depends on. All others
+# count, and so does a class from outside that is derived from them: what it adds may train. A class
+# of a user's own says so itself, with the attribute `watches_only = True` in its own body; its
+# settings then have it too, so that a config is read without importing anything.
 WATCHING = frozenset(
     {
         "DeviceStatsMonitor",
@@ -60,22 +64,31 @@ WATCHING = frozenset(
 )
 
 
+# The attribute of a callback, and what its settings have of it.
+WATCHES = "watches_only"
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainerSettings:
     """Further arguments of Lightning's Trainer.
 
-    Several processes divide each batch among them, so that a result is that of one process up to
-    rounding; what dropout and scheduled sampling draw differs too.
+    Several processes divide each batch among them. Without dropout and scheduled sampling, of which
+    each process draws its own, a result is that of one process up to rounding. So their number is
+    part of the run's id; where they run (`accelerator`, `strategy`, machines) is not.
 
     Args:
-        accelerator: `auto`, `cpu` or `gpu`.
+        accelerator: `auto`, `cpu`, `gpu`, or another that Lightning knows.
         devices: processes on each machine that train one model, each with a GPU of its own or on
             the CPU, at least 1; torchrun or srun starts them.
         num_nodes: machines, at least 1; they share `run.output_dir`.
         strategy: Lightning's, for several processes: `auto` and `ddp` exchange all gradients;
             `ddp_find_unused_parameters_true` is for a model that does not use some of its weights
-            in every update.
-        further: what else the Trainer takes, but for `OURS`.
+            in every update; or another that Lightning knows.
+        further: what else the Trainer takes, but for `SET_BY_THE_RUN`.
+
+    Raises:
+        ValueError: for an argument that the run sets itself, or that the Trainer does not
+            have.
     """
 
     accelerator: str
@@ -85,18 +98,30 @@ class TrainerSettings:
     further: PartSettings
 
     def __post_init__(self) -> None:
-        require.choice("accelerator", self.accelerator, ("auto", "cpu", "gpu"))
+        if self.accelerator not in ACCELERATORS:
+            from pytorch_lightning.accelerators import AcceleratorRegistry
+
+            known = AcceleratorRegistry.available_accelerators()
+            require.choice(
+                "accelerator", self.accelerator, list(dict.fromkeys([*ACCELERATORS, *known]))
+            )
         require.at_least("devices", self.devices, 1)
         require.at_least("num_nodes", self.num_nodes, 1)
-        require.choice("strategy", self.strategy, STRATEGIES)
+        if self.strategy not in STRATEGIES:
+            from pytorch_lightning.strategies import StrategyRegistry
+
+            known = StrategyRegistry.available_strategies()
+            require.choice("strategy", self.strategy, list(dict.fromkeys([*STRATEGIES, *known])))
         if self.further:
             # Lightning is imported for them alone: reading a config should not take seconds.
             from pytorch_lightning import Trainer
 
             known = list(inspect.signature(Trainer).parameters)
             for name in self.further:
-                if name in OURS:
-                    raise ValueError(f"{name} is set by the run itself; give {OURS[name]}")
+                if name in SET_BY_THE_RUN:
+                    raise ValueError(
+                        f"{name} is set by the run itself; give {SET_BY_THE_RUN[name]}"
+                    )
                 require.choice("an argument of the Trainer", name, known)
         require.at_least("accumulate_grad_batches", self.accumulated, 1)
 
@@ -127,18 +152,31 @@ class TrainerSettings:
         """Batches whose gradients are summed up for an update."""
         return self.further.get("accumulate_grad_batches", 1)
 
-    def changing(self) -> dict[str, Any]:
-        """Return the arguments that a result may depend on."""
-        return {
-            name: value
-            for name, value in self.further.to_dict().items()
-            if name not in WITHOUT_EFFECT
-        }
+    @property
+    def num_processes(self) -> int:
+        """Processes that train the model together."""
+        return self.devices * self.num_nodes
 
     def to_dict(self) -> dict[str, Any]:
         """Return all arguments, as they stand in a config."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: own[name] for name in own if name != "further"} | self.further.to_dict()
+
+
+def changing_arguments(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that a result may depend on; of several processes their number.
+
+    Args:
+        trainer: from `TrainerSettings.to_dict`.
+    """
+    own = {field.name for field in fields(TrainerSettings)}
+    changing = {
+        name: value
+        for name, value in trainer.items()
+        if name not in own and name not in WITHOUT_EFFECT
+    }
+    num_processes = trainer["devices"] * trainer["num_nodes"]
+    return changing | ({"num_processes": num_processes} if num_processes > 1 else {})
 
 
 def named_parts(group: str, given: Any) -> dict[str, Any]:
@@ -152,7 +190,7 @@ def named_parts(group: str, given: Any) -> dict[str, Any]:
         raise ConfigError(f"{group} is {given!r}; choose it: {group}=NAME, or {group}=none")
     parts = {name: part for name, part in parts.items() if part is not None}
     for name, part in parts.items():
-        if not is_part(part):
+        if not is_part(part) or not isinstance(part["_target_"], str):
             raise ConfigError(
                 f"{group}.{name} is {part!r}, which names no class; choose a YAML: {group}=NAME, "
                 f"or give +{group}.{name}._target_=package.Class"
@@ -190,13 +228,14 @@ def completed_callbacks(given: Any, select: str | None) -> dict[str, Any]:
     """
     completed = {}
     for name, part in named_parts("callbacks", given).items():
-        part = dict(part)
+        part = {key: value for key, value in part.items() if key != WATCHES}
         if "monitor" in part and part["monitor"] is None:
             part["monitor"] = f"validation/{select}"
         left_open = {"mode": part.pop("mode")} if part.get("mode", "") is None else {}
         settings = _completed(f"callbacks.{name}", part, ())
         plain = {key: value for key, value in settings.items() if key in part or _is_plain(value)}
-        completed[name] = {"_target_": part["_target_"], **plain, **left_open}
+        watches = {WATCHES: True} if _watches(f"callbacks.{name}", part) else {}
+        completed[name] = {"_target_": part["_target_"], **watches, **plain, **left_open}
     return completed
 
 
@@ -206,10 +245,18 @@ def changing_callbacks(callbacks: Mapping[str, Any]) -> dict[str, Any]:
         name: part
         for name, part in callbacks.items()
         if not (
-            part["_target_"].startswith("pytorch_lightning.")
-            and part["_target_"].split(".")[-1] in WATCHING
+            part.get(WATCHES) is True
+            or (
+                part["_target_"].startswith("pytorch_lightning.")
+                and part["_target_"].split(".")[-1] in WATCHING
+            )
         )
     }
+
+
+def _watches(group: str, part: Mapping[str, Any]) -> bool:
+    """Whether a callback's class says that it only watches; none inherits that."""
+    return vars(find_target(group, part["_target_"])).get(WATCHES) is True
 
 
 def _completed(group: str, part: Mapping[str, Any], injected: tuple[str, ...]) -> dict[str, Any]:

@@ -30,14 +30,20 @@ def explain(error: Exception) -> str:
             f"{ambiguous[1]!r} has several values, which is a sweep: decoderlab-train -m ... ; "
             "for a list, write [a,b]"
         )
+    if of_hydra := re.search(r"Sweeping over Hydra's configuration .*'(.+)'", str(error)):
+        return (
+            f"{of_hydra[1]!r} has several values, but a sweep has one launcher and one sweeper; "
+            "give one value"
+        )
     lines = [str(error).strip()]
     if error.__cause__ is not None and str(error.__cause__) not in lines[0]:
         lines.append(str(error.__cause__).splitlines()[0])
-    text = "\n".join(lines)
+    # Where Hydra looks is of no use to whom the folder is known.
+    text = "\n".join(lines).split("\n\nConfig search path:")[0].split("\nConfig search path:")[0]
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
         if part := _choice_of(unknown[1]):
-            return f"{unknown[1]} is no setting: a part is chosen by its name; write {part}"
+            return f"{unknown[1]} is not a setting: a part is chosen by its name; write {part}"
         # The cause names the very key, where a mapping was given.
         inner = re.search(rf"full_key: ({re.escape(unknown[1])}\.\S+)", str(error.__cause__))
         return _explain_key(inner[1] if inner else unknown[1])
@@ -52,12 +58,30 @@ def explain(error: Exception) -> str:
     return text
 
 
+def unfit(what: str) -> str:
+    """Return a message about settings that Hydra cannot put where they are given."""
+    return (
+        f"{what} cannot be put where it is given: there is a list, or a bare value, without names "
+        "in it; give the whole of it, as in decoder.routes=[output]"
+    )
+
+
+def is_about_settings(error: Exception) -> bool:
+    """Whether an error was raised by Hydra or OmegaConf, who handle nothing but settings."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    module = "" if at is None else str(at.tb_frame.f_globals.get("__name__", ""))
+    return module.split(".")[0] in ("hydra", "omegaconf")
+
+
 def _choice_of(key: str) -> str | None:
     """Return how a part is chosen whose name was given in a key such as decoder.bridge.kind."""
     given = next((text for text in sys.argv[1:] if text.lstrip("+").startswith(f"{key}=")), "=")
     group, name = "/".join(key.split(".")[:2]), given.split("=", 1)[1]
     folder = conf_dir() / group
-    named = all((folder / f"{option}.yaml").is_file() for option in name.split(","))
+    options = {path.stem for path in folder.glob("*.yaml")}
+    named = all(option in options for option in name.split(","))
     return f"{group}={name}" if named else None
 
 

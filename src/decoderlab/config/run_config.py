@@ -6,35 +6,35 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
 from decoderlab.common import require
-from decoderlab.common.completion import (
+from decoderlab.common.errors import ConfigError
+from decoderlab.common.part_building import (
     call,
-    canonical_settings,
     complete,
     complete_part,
     find_target,
     is_part,
+    normalised_settings,
+    short_name,
 )
-from decoderlab.common.errors import ConfigError
+from decoderlab.config.bounds import check_bounds
+from decoderlab.config.composed_values import plain_values, section_of, setting_in
+from decoderlab.config.encoder_start import EncoderStart
 from decoderlab.config.lightning_settings import (
     TrainerSettings,
-    changing_callbacks,
     completed_callbacks,
     completed_loggers,
     named_parts,
 )
 from decoderlab.config.part_settings import PartSettings
-from decoderlab.config.settings import TRAINING_PARTS, Evaluation, Run, Training
+from decoderlab.config.run_sections import TRAINING_PARTS, Evaluation, Run, Training
+from decoderlab.config.scientific import SCIENTIFIC, scientific_of
 from decoderlab.config.study_settings import Budget, Study
 
 T = TypeVar("T")
 
-# What a run's result depends on, beside callbacks and what `trainer` changes; everything else in
-# the config is how, where and why.
-SCIENTIFIC = ("task", "encoder", "decoder", "training", "evaluation", "seed")
 BUILT = ("task", "encoder", "decoder")
 SECTIONS = {
     "training": Training,
@@ -131,7 +131,7 @@ class RunConfig:
 
         Interpolations are resolved, settings that a YAML leaves out get their constructor's
         default, and integers given for floats become floats, so that equal settings give equal
-        configs. A class with a static method `canonical(settings)` sets back there what has no
+        configs. A class with a static method `normalised(settings)` sets back there what has no
         effect beside the rest.
 
         Args:
@@ -141,16 +141,22 @@ class RunConfig:
         Raises:
             ConfigError: for anything missing, unknown, of the wrong type or out of range.
         """
-        plain = _resolved(composed)
+        plain = plain_values(composed)
+        if "choices" in plain:
+            raise ConfigError("choices is not a setting: it says what was chosen; give task=NAME")
         _check_keys(plain)
         for group in BUILT:
             _check_target(group, plain.get(group))
             target = find_target(group, plain[group]["_target_"])
             settings = {key: value for key, value in plain[group].items() if key != "_target_"}
             metrics = settings.pop("metrics", None) if group == "task" else None
+            start: dict[str, Any] = {}
+            if group == "encoder":
+                settings, encoder_start = EncoderStart.split(settings)
+                start = encoder_start.checked().settings()
             settings = complete(group, target, settings, injected=INJECTED[group])
-            settings = canonical_settings(group, target, settings)
-            plain[group] = {"_target_": plain[group]["_target_"], **settings}
+            settings = normalised_settings(group, target, settings)
+            plain[group] = {"_target_": plain[group]["_target_"], **settings, **start}
             if group == "task":
                 plain[group]["metrics"] = _metrics(target, settings, metrics)
             _fill(plain)  # once the task is there, and again what a name alone has become
@@ -161,12 +167,15 @@ class RunConfig:
         if isinstance(plain.get("training"), dict):
             for name in TRAINING_PARTS:
                 plain["training"][name] = _training_part(name, plain["training"].get(name))
+            if is_part(given := plain["training"].get("initial_weights")):
+                part = complete_part("training.initial_weights", given)
+                plain["training"]["initial_weights"] = short_name(part)
         names = {group: (choices or {}).get(group, group) for group in BUILT}
         return cls.from_dict(plain | {"choices": names})
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> RunConfig:
-        """Return a config from the dictionaries of `to_dict`, checked but for the built classes.
+        """Return a config from a `record` of `to_dict`, checked but for the built classes.
 
         Nothing that it names is imported.
 
@@ -174,8 +183,10 @@ class RunConfig:
             ConfigError: for anything missing, unknown, of the wrong type or out of range.
         """
         _check_keys(record)
+        check_bounds(record)
         for group in BUILT:
             _check_target(group, record.get(group))
+        EncoderStart.split(record["encoder"])[1].checked()
         paper = record.get("paper")
         return cls(
             **{group: PartSettings(record[group]) for group in BUILT},
@@ -184,7 +195,7 @@ class RunConfig:
             logger=PartSettings(named_parts("logger", record.get("logger"))),
             callbacks=PartSettings(named_parts("callbacks", record.get("callbacks"))),
             seed=_checked_seed(record.get("seed")),
-            choices=Choices(**record.get("choices", {})),
+            choices=choices_of(record),
             paper=None if paper is None else section("paper", Paper, paper),
         )
 
@@ -203,8 +214,13 @@ class RunConfig:
             record["paper"] = asdict(self.paper) | {"differs": list(self.paper.differs)}
         return record
 
+    @property
+    def encoder_start(self) -> EncoderStart:
+        """Whose weights the encoder begins with."""
+        return EncoderStart.split(self.encoder)[1]
+
     def total_steps(self, batches_per_epoch: int) -> int | None:
-        """Return the budget in updates; None for a budget in seconds."""
+        """Return the budget in updates; None for seconds. An epoch has `batches_per_epoch`."""
         accumulated = self.trainer.accumulated
         epoch = batches_per_epoch if accumulated == 1 else batches_per_epoch / accumulated
         return self.training.total_steps(epoch)
@@ -215,21 +231,15 @@ class RunConfig:
         Callbacks are part of it, but for those that only watch, and so are arguments of the
         trainer that may change a result; where there are none of them, nothing says so.
         """
-        record = {group: _plain(getattr(self, group)) for group in SCIENTIFIC}
-        callbacks = changing_callbacks(self.callbacks.to_dict())
-        further = {"callbacks": callbacks, "trainer": self.trainer.changing()}
-        return record | {group: settings for group, settings in further.items() if settings}
+        return scientific_of(self.to_dict())
 
     def get(self, name: str) -> Any:
-        """Return a setting that a user names, such as `decoder.hidden_size`; None without it."""
-        group, *path = name.split(".")
-        value = _plain(getattr(self, group, None))
-        for key in path:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        return value
+        """Return the setting called `name`, such as `decoder.hidden_size`; None without it."""
+        group = name.partition(".")[0]
+        return setting_in({group: _plain(getattr(self, group, None))}, name)
 
     def with_setting(self, name: str, value: Any) -> RunConfig:
-        """Return a config in which a setting that a user names has another value.
+        """Return a config in which the setting called `name` has another value.
 
         Raises:
             ConfigError: if there is no such setting, or the value is out of range.
@@ -240,7 +250,7 @@ class RunConfig:
         for key in path[:-1]:
             node = node.get(key) if isinstance(node, dict) else None
         if not path or not isinstance(node, dict) or path[-1] not in node:
-            raise ConfigError(f"{name} is not a setting of this run")
+            raise ConfigError(f"{name} is not a setting of this run; -c job prints its settings")
         node[path[-1]] = value
         kind = SECTIONS.get(group)
         if group == "trainer":
@@ -266,6 +276,46 @@ def section(group: str, kind: type[T], given: Any) -> T:
     return call(group, kind, **complete(group, kind, given))
 
 
+def study_of(composed: DictConfig) -> Study:
+    """Return the settings of a study from what Hydra composed, checked.
+
+    Raises:
+        ConfigError: for anything missing, unknown, of the wrong type or out of range.
+    """
+    return section("study", Study, section_of(composed, "study"))
+
+
+def run_of(composed: DictConfig) -> Run:
+    """Return how the runs of a sweep run, as `study_of`."""
+    return section("run", Run, section_of(composed, "run"))
+
+
+def trainer_of(composed: DictConfig) -> TrainerSettings:
+    """Return what the runs of a sweep say to Lightning, as `study_of`."""
+    return TrainerSettings.of(section_of(composed, "trainer"))
+
+
+def choices_of(record: Mapping[str, Any]) -> Choices:
+    """Return the names of the YAMLs that a config was composed of.
+
+    Args:
+        record: as `RunConfig.to_dict` returns it.
+
+    Raises:
+        ConfigError: for anything but names of groups.
+    """
+    given = record.get("choices", {})
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"choices is {given!r:.80}; it must be a mapping of groups to names")
+    for group, name in given.items():
+        if group not in Choices._fields or not isinstance(name, str):
+            raise ConfigError(
+                f"choices.{group} is {name!r:.80}; choices has the names of the YAMLs of "
+                f"{', '.join(Choices._fields)}"
+            )
+    return Choices(**given)
+
+
 def _checked_seed(seed: object) -> int:
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ConfigError(f"seed is {seed!r}; it must be an integer from 0 to {2**32 - 1}")
@@ -276,24 +326,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, PartSettings | TrainerSettings):
         return value.to_dict()
     if isinstance(value, Training):
-        own = {one.name: getattr(value, one.name) for one in fields(value)}
+        own = {item.name: getattr(value, item.name) for item in fields(value)}
         return {name: _plain(setting) for name, setting in own.items()}
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-
-
-def _resolved(composed: DictConfig) -> dict[str, Any]:
-    """Return a composed config as plain values, without Hydra's own."""
-    if "hydra" in composed:
-        composed = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    try:
-        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        where = error.full_key or "the config"
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{where}: {reason}; give it as {where}=VALUE") from error
-    if not isinstance(plain, dict):
-        raise ConfigError(f"the config is {plain!r}; it must be a mapping of settings")
-    return {str(key): value for key, value in plain.items()}
 
 
 def _check_keys(plain: Mapping[str, Any]) -> None:
@@ -308,9 +343,10 @@ def _check_keys(plain: Mapping[str, Any]) -> None:
 
 def _check_target(group: str, settings: Any) -> None:
     if not is_part(settings):
-        raise ConfigError(
-            f"{group} has no _target_; name the class to build, or a YAML: {group}=NAME"
-        )
+        how = f"name the class to build, or a YAML: {group}=NAME"
+        raise ConfigError(f"{group} has no _target_; {how}")
+    if not isinstance(settings["_target_"], str):
+        find_target(group, settings["_target_"])  # which says what is wrong with it
 
 
 def _metrics(task: Any, settings: Mapping[str, Any], given: Any) -> dict[str, Any]:

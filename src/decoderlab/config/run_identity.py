@@ -4,39 +4,167 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from decoderlab.common.completion import find_target, targets_in
+from decoderlab.common.bounded_reading import MIB, read_json
+from decoderlab.common.errors import ConfigError, Invalid
+from decoderlab.common.part_building import find_target, targets_in
 from decoderlab.config.code_identity import foreign_code, own_name
+from decoderlab.config.encoder_start import EncoderStart
+from decoderlab.config.named_files import is_path, may_name_file, with_contents
 from decoderlab.config.run_config import RunConfig
 
-# Raised when what a run id covers or means changes, so that old runs are not taken for new ones.
+# Raised when what a run id covers or means changes, so that old runs are not taken for new ones. It
+# stays where each id that would mean something else changes by itself.
 FORMAT = 5
+# The groups whose settings are those of classes, which may name files.
+NAMING_FILES = ("task", "encoder", "decoder", "training", "callbacks")
+# What an identity has beside settings.
+BESIDE_SETTINGS = ("format", "data", "code")
+PACKAGE_NAME = "decoderlab"
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def run_id(config: RunConfig, fingerprint: str) -> str:
-    """Return the sha256 that names a run: its scientific config, its data, and foreign classes.
+    """Return the sha256 that names a run: of its `identity`."""
+    return digest_of(identity(config, fingerprint))
 
-    Paths are left out of the task: the same data in another folder is the same run. Files that an
-    encoder, decoder or training names, such as weights, count by their contents. A class of
-    decoderlab is named without its module, so that it may move. Of a class from outside, module and
-    source count: when it is edited, the runs are others; see `code_identity`.
+
+def identity(config: RunConfig, fingerprint: str) -> dict[str, Any]:
+    """Return what names a run: its scientific config, its data, and foreign classes.
+
+    The files of a task's data (`path`, `..._path`) are left out: the same data in another folder is
+    the same run. All other files that a class is given, such as weights, or the word list of a
+    metric, count by their contents; `named_files` has the rule. A class of decoderlab is named
+    without its module, so that it may move. Of a class from outside, module and source count: when
+    it is edited, the runs are others; see `code_identity`.
 
     Args:
         config: of the run.
         fingerprint: of the data, see `TaskData`.
+
+    Raises:
+        ConfigError: for a file that cannot be read, a folder that is too large, or a parent that is
+            no finished run.
     """
     scientific = config.scientific()
     scientific["task"] = _without_paths(scientific["task"])
     for group in ("encoder", "decoder", "training"):
-        scientific[group] = _with_contents(scientific[group])
+        scientific[group] = _with_parents(scientific[group])
+    for group in NAMING_FILES:
+        if group in scientific:
+            scientific[group] = with_contents(group, scientific[group])
     record = {"format": FORMAT, "data": fingerprint, **_with_own_names(scientific)}
     foreign = [code for kind in classes_in(config) if (code := foreign_code(kind)) is not None]
     if foreign:
         record["code"] = foreign
-    return hashlib.sha256(canonical(record).encode()).hexdigest()
+    return record
+
+
+def digest_of(record: Any) -> str:
+    """Return the sha256 of a value, see `sorted_json`."""
+    return hashlib.sha256(sorted_json(record).encode()).hexdigest()
+
+
+def departure(known: Mapping[str, Any], scientific: Mapping[str, Any]) -> str | None:
+    """Return the first setting in which a config differs from that of an identity, or None.
+
+    Nothing is imported and no file is read: a class of decoderlab may lie in another module, a file
+    that counts by its contents may have any path, and the source of foreign classes is not asked.
+
+    Args:
+        known: from `identity`, perhaps long ago.
+        scientific: of the config, see `RunConfig.scientific`.
+
+    Example:
+        >>> departure({"format": 5, "data": "d", "task": {}, "seed": 8}, {"task": {}, "seed": 9})
+        'seed is 9, where 8 was run'
+    """
+    if known.get("format") != FORMAT:
+        return f"its identity is of format {known.get('format')!r}; this version reads {FORMAT}"
+    settings = {key: value for key, value in known.items() if key not in BESIDE_SETTINGS}
+    return _departure("", settings, {**scientific, "task": _without_paths(scientific["task"])})
+
+
+def difference_of_models(known: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
+    """Return the first setting in which the models or the training of two runs differ, or None.
+
+    Args:
+        known: identity of a run.
+        given: identity of another run, which goes on from its weights and optimizer.
+    """
+    for group in ("task", "encoder", "decoder"):
+        if mismatch := difference(group, known[group], given[group]):
+            return mismatch
+    for name in ("optimizer", "precision"):
+        parts = (record["training"][name] for record in (known, given))
+        if mismatch := difference(f"training.{name}", *parts):
+            return mismatch
+    return None
+
+
+def difference_of_encoders(known: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
+    """Return the first setting in which the encoders of two runs differ, or None.
+
+    Whose weights they began with is left out.
+
+    Args:
+        known: identity of a run.
+        given: identity of another run.
+    """
+    own, other = (EncoderStart.split(record["encoder"])[0] for record in (known, given))
+    return difference("encoder", own, other)
+
+
+def parent_id(identity: Mapping[str, Any]) -> str | None:
+    """Return the id of the run that a run goes on from; None for a run of its own."""
+    return identity["training"].get("from_run")
+
+
+def encoder_weights(identity: Mapping[str, Any]) -> str:
+    """Return the sha256 of the weights that a run's encoder begins with; empty for its own."""
+    return EncoderStart.split(identity["encoder"])[1].from_run or ""
+
+
+def difference(name: str, known: Any, given: Any) -> str | None:
+    """Return the first setting in which two parts of identities differ, or None.
+
+    Args:
+        name: of the part, for the message.
+        known: of a run.
+        given: of another run.
+    """
+    return _departure(name, known, given, of_identities=True)
+
+
+def _departure(
+    name: str, known: Any, given: Any, key: str = "", *, of_identities: bool = False
+) -> str | None:
+    if isinstance(known, Mapping) and isinstance(given, Mapping):
+        for inner in dict.fromkeys([*known, *given]):
+            inner_name = f"{name}.{inner}".lstrip(".")
+            if inner not in known or inner not in given:
+                return f"{inner_name} {'is new' if inner in given else 'is gone'}"
+            values = (known[inner], given[inner], inner)
+            if mismatch := _departure(inner_name, *values, of_identities=of_identities):
+                return mismatch
+        return None
+    same = type(known) is type(given) and known == given
+    if not same and isinstance(known, list) and isinstance(given, list):
+        same = len(known) == len(given) and not any(
+            _departure(name, *items, key, of_identities=of_identities)
+            for items in zip(known, given, strict=True)
+        )
+    if isinstance(known, str) and isinstance(given, str) and not same:
+        if key == "_target_":
+            same = given.split(".")[0] == PACKAGE_NAME and given.endswith(f".{known}")
+        elif not of_identities and (key == "from_run" or may_name_file(key, given)):
+            # The identity has the digest of the file that the settings name.
+            same = bool(SHA256.fullmatch(known)) and not SHA256.fullmatch(given)
+    return None if same else f"{name} is {given!r:.60}, where {known!r:.60} was run"
 
 
 def classes_in(config: RunConfig) -> list[Callable]:
@@ -45,42 +173,63 @@ def classes_in(config: RunConfig) -> list[Callable]:
     return [find_target(name.split(".")[0], target) for name, target in named]
 
 
-def _with_contents(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings in which the files that they name, such as weights, are their contents."""
-    contents = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            contents[key] = _with_contents(value)
-        elif _is_path(key) and isinstance(value, str) and Path(value).is_file():
-            with Path(value).open("rb") as file:
-                contents[key] = hashlib.file_digest(file, "sha256").hexdigest()
-        else:
-            contents[key] = value
-    return contents
-
-
-def _is_path(key: str) -> bool:
-    return key == "path" or key.endswith("_path")
-
-
-def _with_own_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings in which classes of decoderlab are named without their modules."""
-    named = {}
-    for key, value in settings.items():
-        if key == "_target_":
-            value = own_name(find_target("config", value)) or value
-        named[key] = _with_own_names(value) if isinstance(value, Mapping) else value
-    return named
-
-
-def _without_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _with_parents(settings: Any) -> Any:
+    """Return settings in which a run that they begin with is what it is known by."""
+    if isinstance(settings, list | tuple):
+        return [_with_parents(item) for item in settings]
+    if not isinstance(settings, Mapping):
+        return settings
     return {
-        key: _without_paths(value) if isinstance(value, Mapping) else value
+        key: _named_by_parent(settings, value)
+        if key == "from_run" and isinstance(value, str)
+        else _with_parents(value)
         for key, value in settings.items()
-        if not _is_path(key)
     }
 
 
-def canonical(value: Any) -> str:
-    """Return the one JSON text of a value: sorted keys, no spaces, no NaN."""
+def _named_by_parent(settings: Mapping[str, Any], path: str) -> str:
+    """Return what a parent is known by: its id, or for an encoder the sha256 of its weights."""
+    of_encoder = "_target_" in settings
+    try:
+        manifest = read_json(Path(path).expanduser() / "manifest.json", limit=4 * MIB)
+        if not of_encoder:
+            return str(manifest["run_id"])
+        (best,) = (name for name in manifest["files"] if name.startswith("checkpoints/best-"))
+        return str(manifest["files"][best]["sha256"])
+    except (Invalid, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"{'encoder' if of_encoder else 'training'}.from_run is {path!r}, which is not the "
+            f"folder of a finished run; give one: outputs/runs/..."
+        ) from error
+
+
+def _with_own_names(settings: Any) -> Any:
+    """Return settings in which classes of decoderlab are named without their modules."""
+    if isinstance(settings, list | tuple):
+        return [_with_own_names(item) for item in settings]
+    if not isinstance(settings, Mapping):
+        return settings
+    return {
+        key: own_name(find_target("config", value)) or value
+        if key == "_target_"
+        else _with_own_names(value)
+        for key, value in settings.items()
+    }
+
+
+def _without_paths(task: Any) -> Any:
+    """Return a task's settings without the files of its data; its metrics keep theirs."""
+    if isinstance(task, list | tuple):
+        return [_without_paths(item) for item in task]
+    if not isinstance(task, Mapping):
+        return task
+    return {
+        key: value if key == "metrics" else _without_paths(value)
+        for key, value in task.items()
+        if not is_path(key)
+    }
+
+
+def sorted_json(value: Any) -> str:
+    """Return the JSON text of a value with sorted keys, no spaces and no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

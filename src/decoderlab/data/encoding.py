@@ -10,7 +10,7 @@ import torch
 
 from decoderlab.contract import ImageSpace
 from decoderlab.data.batches import Images, Ragged, Split
-from decoderlab.data.example import Example, as_text
+from decoderlab.data.example import Example, text_of_example
 from decoderlab.data.task_data import Kind
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
@@ -35,7 +35,9 @@ def vocabulary_of(sequences: list[Sequence[str] | np.ndarray]) -> Kind:
     """Return what stands for the vocabulary of sequences: of tokens, real values or images."""
     arrays = [sequence for sequence in sequences if isinstance(sequence, np.ndarray)]
     if not arrays:
-        return Vocabulary.of(one for one in sequences if not isinstance(one, np.ndarray))
+        return Vocabulary.of(
+            sequence for sequence in sequences if not isinstance(sequence, np.ndarray)
+        )
     return ImageSpace(*arrays[0].shape) if arrays[0].ndim == 3 else Values.of(arrays)
 
 
@@ -88,7 +90,10 @@ def encoded_split(
         targets,
         references,
         tuple(
-            (as_text(example.source), tuple(map(as_text, example.references or (example.target,))))
+            (
+                text_of_example(example.source),
+                tuple(map(text_of_example, example.references or (example.target,))),
+            )
             for example in kept
         ),
         _unwritten(task, examples, targets, references, target),

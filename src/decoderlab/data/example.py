@@ -31,10 +31,10 @@ class Example:
     group: Hashable = None
 
 
-def as_text(sequence: Sequence[str] | np.ndarray) -> str:
-    """Return the source or target of an example of texts; raise ValueError if it is no text."""
+def text_of_example(sequence: Sequence[str] | np.ndarray) -> str:
+    """Return the source or target of an example of texts; raise ValueError if it is not a text."""
     if not isinstance(sequence, str):
-        raise ValueError(f"{str(sequence)[:60]} is no text; give this task's examples as texts")
+        raise ValueError(f"{str(sequence)[:60]} is not a text; give this task's examples as texts")
     return sequence
 
 
@@ -43,6 +43,41 @@ def key_of(source: Sequence[str] | np.ndarray) -> Hashable:
     if isinstance(source, np.ndarray):
         return hashlib.sha256(source.tobytes()).digest()
     return source if isinstance(source, str) else tuple(source)
+
+
+def check_sequences(examples: dict[str, list[Example]]) -> dict[str, int]:
+    """Raise ValueError for a source without a position, no target at all, or half a character.
+
+    Returns:
+        How many targets have no token, where some have none: they are learnt as empty.
+    """
+    empty = 0
+    for name in SPLITS:
+        for row, example in enumerate(examples[name]):
+            if not len(example.source):
+                raise ValueError(
+                    f"example {row} of the {name} split has an empty source, which no encoder can "
+                    "read; leave it out of the data"
+                )
+            empty += not len(example.target)
+            for sequence in (example.source, example.target, *example.references):
+                _check_characters(name, row, sequence)
+    if empty == sum(len(examples[name]) for name in SPLITS):
+        raise ValueError("all targets are empty, so there is nothing to learn; correct the data")
+    return {"empty_targets": empty} if empty else {}
+
+
+def _check_characters(name: str, row: int, sequence: Sequence[str] | np.ndarray) -> None:
+    if isinstance(sequence, np.ndarray):
+        return
+    try:
+        (sequence if isinstance(sequence, str) else "".join(sequence)).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])
+        raise ValueError(
+            f"example {row} of the {name} split holds {half}, half of a character, which no file "
+            "can hold; correct the data"
+        ) from error
 
 
 def check_disjoint(examples: dict[str, list[Example]]) -> dict[str, int]:
@@ -65,7 +100,7 @@ def check_disjoint(examples: dict[str, list[Example]]) -> dict[str, int]:
         key, (other, name) = next(iter(shared.items()))
         shown = "a source" if isinstance(key, bytes) else repr(str(key)[:60])
         raise ValueError(
-            f"{shown} stands both in the {other} and the {name} split, and so with "
+            f"{shown} is both in the {other} and the {name} split, and so with "
             f"{len(shared)} in all; what is tested must not be trained on: take them out of all "
             "splits but one, or let the task draw the splits"
         )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from copy import copy
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from decoderlab.common import require
 from decoderlab.common.progress import counted
-from decoderlab.data.example import SPLITS, Example, as_text
+from decoderlab.data.example import SPLITS, Example, text_of_example
 from decoderlab.data.splits import examples_of, split_by_group, split_by_source
 from decoderlab.data.subwords import Segmenter, learnt_pieces
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import Kind, of_tokens
+from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 
 TOKENS = ("character", "word", "subword", "separator")
@@ -67,6 +69,8 @@ class PairsTask(Task):
     """
 
     shares: tuple[float, ...]
+    # The split that all pairs belong to, whatever the data say; None for what they say.
+    only_split: str | None = None
 
     def __init__(
         self,
@@ -111,6 +115,12 @@ class PairsTask(Task):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement pairs()")
 
+    def as_test(self) -> Self:
+        """Return a copy of this task, without data yet, all of whose pairs are test examples."""
+        whole = copy(self)
+        whole.only_split, whole._data, whole._segmenters = "test", None, {}
+        return whole
+
     def held_out(self, number: int) -> tuple[int, int]:
         """Return how many of `number` sources, or groups, are for validation and for test.
 
@@ -120,12 +130,19 @@ class PairsTask(Task):
         return num_validation, num_test
 
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
-        """Read the pairs and split them."""
+        """Read the pairs and split them.
+
+        Raises:
+            ValueError: for fewer pairs than splits, splits that are too large, or wrong
+                names of splits.
+        """
         counts = {"pairs": 0, "normalised": 0, "dropped_empty": 0, "dropped_too_long": 0}
         counts["repeated_pairs"] = 0
         targets: dict[str | None, dict[Hashable, dict[str, list[str]]]] = {}
         grouped = False
         for pair in counted(self.pairs(counts), "reading the pairs"):
+            if self.only_split is not None:
+                pair = pair._replace(split=self.only_split, group=None)
             counts["pairs"] += 1
             source, target = map(self.tidied, ("source", "target"), self._normalised(pair, counts))
             lengths = len(self.words("source", source)), len(self.words("target", target))
@@ -179,17 +196,21 @@ class PairsTask(Task):
         """Return what a message calls the data."""
         return "the data"
 
-    def vocabularies(self, train: list[Example]) -> tuple[Kind, Vocabulary]:
+    def vocabularies(self, train: list[Example]) -> tuple[Kind, Vocabulary | Values]:
         """Return the tokens seen at least `minimum_count` times in training."""
-        targets = [as_text(example.target) for example in train]
+        targets = [text_of_example(example.target) for example in train]
         return self.source_vocabulary(train), self.vocabulary("target", targets)
 
     def source_vocabulary(self, train: list[Example]) -> Kind:
         """Return the source vocabulary alone."""
-        return self.vocabulary("source", [as_text(example.source) for example in train])
+        return self.vocabulary("source", [text_of_example(example.source) for example in train])
 
     def vocabulary(self, side: str, texts: list[str]) -> Vocabulary:
-        """Return the vocabulary of one side of the training pairs."""
+        """Return the vocabulary of one side of the training pairs.
+
+        Raises:
+            ValueError: if no token is as frequent as `minimum_count`.
+        """
         if self.tokens == "subword":
             size = require.given("vocabulary_size", self.vocabulary_size)
             vocabulary = Vocabulary(learnt_pieces(texts, size))
@@ -254,7 +275,7 @@ class PairsTask(Task):
         if wrong:
             raise ValueError(
                 f"{self.described()}: a pair belongs to the split {wrong[0]!r}; the splits are "
-                f"{', '.join(SPLITS)}, and either every pair names one or none does"
+                f"{', '.join(SPLITS)}, and either all pairs name their split or none does"
             )
         return {
             name: [

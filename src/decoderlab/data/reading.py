@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import BinaryIO
+
+from decoderlab.common.bounded_reading import LINE_BYTES, MIB, opened
+from decoderlab.common.errors import Invalid
+
+DATA_BYTES = 16 * 1024 * MIB
 
 
 def package_file(distribution: str, relative: str, extra: str = "data") -> Path:
@@ -43,15 +49,20 @@ def lines_of(name: str, path: Path, wanted: str) -> Iterator[str]:
         ValueError: if the file cannot be read, or is not UTF-8.
     """
     try:
-        with path.open("rb") as file:
+        with opened(path, DATA_BYTES) as file:
             yield from decoded(file, f"{name} {path}")
-    except OSError as error:
+    except Invalid as error:
         raise ValueError(
-            f"{name} {path} cannot be read ({error.strerror}); give {wanted}"
+            f"{name} {path} cannot be read ({reason_of(error)}); give {wanted}"
         ) from error
 
 
-def decoded(file: Iterable[bytes], name: str) -> Iterator[str]:
+def reason_of(error: Invalid) -> str:
+    """Return why a file cannot be read, for a message that says so itself."""
+    return error.what.removeprefix("cannot be read: ")
+
+
+def decoded(file: BinaryIO, name: str) -> Iterator[str]:
     """Yield lines of UTF-8 as texts; Windows line ends and a byte-order mark are no part of them.
 
     Args:
@@ -59,9 +70,13 @@ def decoded(file: Iterable[bytes], name: str) -> Iterator[str]:
         name: what a message calls it.
 
     Raises:
-        ValueError: if a line is not UTF-8.
+        ValueError: if a line is not UTF-8, or longer than `LINE_BYTES`.
     """
-    for number, line in enumerate(file, start=1):
+    for number, line in enumerate(iter(lambda: file.readline(LINE_BYTES + 1), b""), start=1):
+        if len(line) > LINE_BYTES:
+            raise ValueError(
+                f"{name} has more than {LINE_BYTES:,} bytes in line {number}; break it into lines"
+            )
         if number == 1:
             line = line.removeprefix(codecs.BOM_UTF8)
         try:

@@ -17,7 +17,7 @@ BLOCK = 4096  # values drawn at a time; part of what a seed means
 TRIES = 100  # blocks without anything new after which the search ends
 
 
-def distinct(
+def distinct_draws(
     draw: Callable[[int], list[tuple]],
     number: int,
     key: Callable[[tuple], Hashable] = lambda value: value,
@@ -41,7 +41,7 @@ def distinct(
         in_vain = 0 if len(seen) > before else in_vain + 1
     if len(seen) < number:
         raise ValueError(
-            f"{number} different examples are wanted, but no more than {len(seen)} came up; ask "
+            f"{number} different examples are needed, but no more than {len(seen)} were drawn; ask "
             "for fewer, or make the task larger"
         )
     return list(seen.values())[:number]

@@ -19,19 +19,19 @@ from decoderlab.data.batches import (
     as_ragged,
 )
 from decoderlab.data.encoding import encoded_split, unknown_tokens, vocabulary_of
-from decoderlab.data.example import SPLITS, Example, check_disjoint
-from decoderlab.data.scoring import (
+from decoderlab.data.example import SPLITS, Example, check_disjoint, check_sequences
+from decoderlab.data.task_data import Kind, TaskData, fingerprint_of, of_tokens, writable
+from decoderlab.data.task_scores import (
     batched_metrics,
     library_signatures,
     scores_at_end,
     scores_of,
     scores_of_rule,
 )
-from decoderlab.data.task_data import Kind, TaskData, fingerprint_of, of_tokens, writable
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
-from decoderlab.metrics.batched import BatchedMetrics
-from decoderlab.metrics.score import Score
+from decoderlab.metrics.metric_collection import BatchedMetrics
+from decoderlab.metrics.metric_score import MetricScore
 from decoderlab.metrics.sequences import SequenceMetrics
 from decoderlab.metrics.value_errors import ValueErrors
 
@@ -42,14 +42,14 @@ OWN_METRICS = {"tokens": ("sequence", SequenceMetrics), "values": ("values", Val
 
 
 class Task(pl.LightningDataModule):
-    """A data set with vocabularies. Subclasses implement `examples`, and tell text from tokens.
+    """A data set with vocabularies. Subclasses implement `examples`, and how text is tokenised.
 
     Args:
         append_eos: whether targets end in EOS; without it all targets have one length. Real-valued
             targets never do.
     """
 
-    # Another task can have a task as a part of it, see `common.completion`; then it has no metrics.
+    # Another task can have a task as a part of it (`common.part_building`); then it has no metrics.
     INJECTED: ClassVar[tuple[str, ...]] = ()
     OPTIONAL: ClassVar[tuple[str, ...]] = ("metrics",)
     GROUP: ClassVar[str] = "task"
@@ -95,7 +95,7 @@ class Task(pl.LightningDataModule):
 
     @classmethod
     def fills(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what null stands for in a config with this task, by dotted name of the setting.
+        """Return the values of settings that are null with this task, by dotted name.
 
         Args:
             settings: of the task.
@@ -179,7 +179,7 @@ class Task(pl.LightningDataModule):
         return self.data.max_target_length
 
     def shown_source(self, split: str, row: int) -> str:
-        """Return an example's source as a person wants to see it; images by their number."""
+        """Return an example's source as readable text; images by their number."""
         vocabulary = self.data.source_vocabulary
         if isinstance(vocabulary, ImageSpace):
             return f"image {row} of {split}"
@@ -228,7 +228,7 @@ class Task(pl.LightningDataModule):
         return batched_metrics(self)
 
     @property
-    def scores(self) -> dict[str, Score]:
+    def scores(self) -> dict[str, MetricScore]:
         """What all scores of a run mean, by name."""
         return scores_of(self)
 
@@ -271,8 +271,29 @@ class Task(pl.LightningDataModule):
             self._data = self._load()
         return self._data
 
+    def adopt_settings(
+        self,
+        *,
+        batch_size: int,
+        evaluation_batch_size: int,
+        seed: int,
+        metrics: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take the settings of a run that every task has, beside those of its constructor.
+
+        Args:
+            batch_size: examples of a training batch, at least 1.
+            evaluation_batch_size: examples to generate for at a time, at least 1.
+            seed: of the run, by which training batches are drawn.
+            metrics: what the task is measured by, by name; None for those of its kind of targets.
+        """
+        self.batch_size, self.evaluation_batch_size = batch_size, evaluation_batch_size
+        self.seed = seed
+        if metrics is not None:
+            self.metrics = metrics
+
     def adopt(self, data: TaskData) -> None:
-        """Take data that are there already: another run's, or vocabularies alone."""
+        """Take existing data: another run's, or vocabularies alone."""
         self._data = data
 
     def setup(self, stage: str) -> None:
@@ -333,7 +354,7 @@ class Task(pl.LightningDataModule):
                     f"the {name} split is empty ({counts}); give the task more data or another "
                     "share to that split"
                 )
-        counts |= check_disjoint(examples)
+        counts |= check_sequences(examples) | check_disjoint(examples)
         source, target = self.vocabularies(examples["train"])
         splits = {
             name: self.encode_split(name, examples.pop(name), source, target) for name in SPLITS

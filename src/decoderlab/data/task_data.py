@@ -1,11 +1,12 @@
-"""What a task knows once its data are there, and what of it is recorded."""
+"""The loaded data of a task, and what of them is recorded."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from copy import copy, deepcopy
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ Kind = Vocabulary | Values | ImageSpace
 
 
 def of_tokens(vocabulary: Kind) -> Vocabulary:
-    """Return a vocabulary as such; raise ValueError for values and images."""
+    """Return a vocabulary of tokens; raise ValueError for values and images."""
     if not isinstance(vocabulary, Vocabulary):
         raise ValueError(f"tokens are needed here, but there are {space_of(vocabulary).kind}")
     return vocabulary
@@ -44,6 +45,16 @@ def writable(vocabulary: Kind) -> Vocabulary | Values:
 def space_of(vocabulary: Kind) -> Space:
     """Return what stands at a position."""
     return vocabulary if isinstance(vocabulary, ImageSpace) else vocabulary.space
+
+
+class _NoExamples(dict[str, Split]):
+    """The splits of a run that was opened without its data."""
+
+    def __missing__(self, name: str) -> Split:
+        raise ValueError(
+            f"the {name} split is not loaded: the run was opened without its data; open it with "
+            "them: load_run(RUN)"
+        )
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,15 @@ class TaskData:
     fingerprint: str = ""
     naive_error: np.ndarray | None = None
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def copied(self) -> TaskData:
+        """Return the same data with dictionaries of its own; the splits' arrays are shared."""
+        return replace(
+            self,
+            splits=copy(self.splits),
+            counts=dict(self.counts),
+            baselines=deepcopy(self.baselines),
+        )
 
     @property
     def source_space(self) -> Space:
@@ -103,7 +123,7 @@ class TaskData:
         return cls(
             _of_description(record["source"]),
             writable(_of_description(record["target"])),
-            {"train": Split(Ragged.of([]), Ragged.of([]))},
+            _NoExamples(train=Split(Ragged.of([]), Ragged.of([]))),
             record["max_target_length"],
             fingerprint=record["fingerprint"],
         )

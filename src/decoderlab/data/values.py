@@ -12,7 +12,7 @@ ROUNDING = 1e-12  # of a mean in float64, with room
 
 
 class Values:
-    """What a `Vocabulary` is to tokens: positions of F numbers, standardised for the network.
+    """The counterpart of `Vocabulary` for real values: positions of F numbers, standardised.
 
     Args:
         mean, deviation: (F,) of each number, in the data's units; a deviation is above 0, by more

@@ -33,7 +33,9 @@ class Vocabulary:
             )
         if len(set(entries)) < len(entries):
             twice = next(entry for entry, count in Counter(entries).items() if count > 1)
-            raise ValueError(f"the token {twice!r} stands twice in the vocabulary")
+            raise ValueError(
+                f"the token {twice!r} stands twice in the vocabulary; name each token once"
+            )
         self.entries = tuple(entries)
         self._tokens = SPECIAL + self.entries
         # Without the special ones: a text that holds "<eos>" does not end there.

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from decoderlab.common import require
-from decoderlab.common.choices import Choice
+from decoderlab.common.part_choice import Choice
 from decoderlab.contract import Encoded, EncoderShape, TokenSpace, ValueSpace
 from decoderlab.decoders.feedback import Feedback, TeacherForcing, before_each
 from decoderlab.layers.embedding import build_embedding
-from decoderlab.layers.equations import Equation, concatenation, count, embedding_equation
+from decoderlab.layers.equations import Equation, Letters, concatenation, count, embedding_equation
 from decoderlab.layers.positions import sinusoidal_positions
 
 
@@ -115,7 +115,7 @@ class FeedforwardDecoder(nn.Module):
         self.head = nn.Linear(hidden_size, target_space.size)
 
     @staticmethod
-    def canonical(settings: Mapping[str, Any]) -> dict[str, Any]:
+    def normalised(settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return settings with what has no effect at its default: equal models are one run."""
         sees_output = Choice.of(settings["feedback"]).stated("sees_output")
         return {**settings, **({} if sees_output else {"embedding_size": None})}
@@ -186,3 +186,16 @@ class FeedforwardDecoder(nn.Module):
                 "logits_t", f"W_o h^{number}_t + b_o", self.head.out_features, count(self.head)
             ),
         ]
+
+    @staticmethod
+    def equation_letters() -> Letters:
+        """Return which parameter a letter of `equations` is; see `layers.equations`."""
+        return {
+            "e(y_{t-1})": {
+                "table": "embedding.weight",
+                "W_e": "embedding.weight",
+                "b_e": "embedding.bias",
+            },
+            "h^l_t": {"W_l": "layers.{l}.weight", "b_l": "layers.{l}.bias"},
+            "logits_t": {"W_o": "head.weight", "b_o": "head.bias"},
+        }

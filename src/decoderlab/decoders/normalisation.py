@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from decoderlab.common import require
-from decoderlab.common.choices import Choice
+from decoderlab.common.part_choice import Choice
+from decoderlab.decoders.attention import MIXINGS
 from decoderlab.decoders.bridges import ZeroBridge
-from decoderlab.decoders.routes import COMBINATIONS, ROUTES
+from decoderlab.decoders.combinations import COMBINATIONS, Concatenation
 
+# Where the summary enters. The set is closed: a recurrent step has no other way in. How the summary
+# enters there is open: see `Bridge` and `Combination`.
+ROUTES = ("initial_state", "first_input", "every_input", "output")
 PARTS = ("bridge", "feedback", "attention", "head")
 Part = Callable[..., Any] | Mapping[str, Any]
 
@@ -26,7 +30,7 @@ class Normalised:
 
     routes: frozenset[str]
     cell: Callable | Mapping[str, Any]
-    combine: str
+    combine: str | Part
     bridge: Choice
     feedback: Choice
     attention: Choice | None
@@ -50,7 +54,7 @@ def normalise(
     *,
     routes: Sequence[str],
     cell: Callable | Mapping[str, Any],
-    combine: str,
+    combine: str | Part,
     bridge: Part,
     feedback: Part,
     attention: Part | None,
@@ -63,7 +67,7 @@ def normalise(
         ValueError: for an unknown name, or where two settings contradict each other, naming both,
             and what to do.
     """
-    require.choice("combine", combine, COMBINATIONS)
+    Choice.named("decoder.combine", combine, COMBINATIONS)
     where = require.subset("routes", routes, ROUTES)
     attends, fed_back, start = _attention(attention), Choice.of(feedback), Choice.of(bridge)
     sees_output = fed_back.stated("sees_output")
@@ -100,6 +104,14 @@ def _attention(attention: Part | None) -> Choice | None:
     return attends
 
 
+def _mixing(attention: Choice) -> Choice | None:
+    """Return how context and state are mixed, None where they stay side by side."""
+    if (given := attention.get("mixing")) is None:  # a class of a user's own, without that
+        return None
+    chosen = Choice.named("decoder.attention.mixing", given, MIXINGS)
+    return chosen if chosen.stated("mixes") else None
+
+
 def asks(head: Choice, name: str) -> bool:
     """Whether a head asks for something by a setting, or by an attribute of its class."""
     return bool(head.get(name) or getattr(head.target, name, False))
@@ -108,11 +120,17 @@ def asks(head: Choice, name: str) -> bool:
 def _refuse_contradictions(normalised: Normalised, sees_output: bool) -> None:
     routes, bridge = normalised.routes, normalised.bridge
     attention, head = normalised.attention, normalised.head
-    mixing = "none" if attention is None else attention.get("mixing")
+    mixing = None if attention is None else _mixing(attention)
     if not routes and attention is None:
         raise ValueError(
-            "routes is empty and attention is none, so nothing of the source reaches the decoder; "
-            f"name at least one of {', '.join(ROUTES)}, or a score: decoder/attention=general"
+            "routes is empty and attention is none, so that nothing of the source reaches the "
+            f"decoder; name at least one of {', '.join(ROUTES)}, or a score: "
+            "decoder/attention=general"
+        )
+    if asks(head, "sees_source") and attention is None:
+        raise ValueError(
+            f"the head, {head.target.__name__}, copies what attention reads of the source, but "
+            "attention is none; choose a score: decoder/attention=general"
         )
     if "initial_state" in routes and not bridge.stated("needs_route")(bridge.settings):
         raise ValueError(
@@ -123,21 +141,22 @@ def _refuse_contradictions(normalised: Normalised, sees_output: bool) -> None:
     for setting, is_asked in (
         ("head.sees_previous=true", asks(head, "sees_previous")),
         ("head.tied=true", asks(head, "tied")),
-        ("attention.mixing=deep", mixing == "deep"),
+        ("attention.mixing=deep", mixing is not None and mixing.stated("sees_embedded")),
     ):
         if is_asked and not sees_output:
             raise ValueError(
                 f"feedback is none, but {setting} asks for the previous output's embedding; take "
                 f"decoder/feedback=teacher_forcing, or leave decoder.{setting} out"
             )
-    if head.get("state") == "previous" and mixing not in (None, "none"):
+    if head.get("state") == "previous" and mixing is not None:
         raise ValueError(
-            f"head.state is 'previous', but with attention.mixing={mixing} the head sees "
+            f"head.state is 'previous', but with attention.mixing={mixing.name} the head sees "
             "an attentional vector; take decoder.attention.mixing=none, or "
             "decoder.head.state=current"
         )
+    combine = Choice.named("decoder.combine", normalised.combine, COMBINATIONS).target
     if Choice.of(normalised.cell).takes("summary_size") and (
-        "every_input" not in routes or normalised.combine != "concat"
+        "every_input" not in routes or combine is not Concatenation
     ):
         raise ValueError(
             "the cell reads the summary at the end of every input; take the route every_input with "

@@ -5,49 +5,26 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from decoderlab.common import require
-from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace, ValueSpace
+from decoderlab.contract import Encoded, EncoderShape, Space, TokenSpace, ValueSpace
 from decoderlab.decoders.attention import Attention, NoAttention
-from decoderlab.decoders.attention.queries import Read, states_before
+from decoderlab.decoders.attention.queries import Read, done, states_before
 from decoderlab.decoders.bridges import Bridge, ZeroBridge
+from decoderlab.decoders.combinations import Combination, combination
+from decoderlab.decoders.decoder_state import DecoderState
 from decoderlab.decoders.feedback import Feedback, TeacherForcing, before_each
-from decoderlab.decoders.heads import Head, LinearHead
+from decoderlab.decoders.heads import Head, LinearHead, SourceRead
 from decoderlab.decoders.normalisation import Normalised, asks, normalise
-from decoderlab.decoders.recurrent_equations import recurrent_equations
-from decoderlab.decoders.routes import combination
+from decoderlab.decoders.recurrent_equations import recurrent_equations, recurrent_letters
 from decoderlab.layers.cells import Cell
 from decoderlab.layers.embedding import build_embedding
-from decoderlab.layers.equations import Equation
+from decoderlab.layers.equations import Equation, Letters
 from decoderlab.layers.recurrent_stack import RecurrentLayers
-
-
-class DecoderState(NamedTuple):
-    """Everything that a step needs besides the token; nothing is kept in the module.
-
-    Shapes:
-        recurrent: (L, B, ...) each; summary: (B, D); memory: (B, S, M); memory_mask: (B, S).
-        keys: (B, S, K), what attention compares a query with, None without attention.
-        fed: (B, F), the vector that input feeding hands to the next step, else None.
-        attention_weights: (B, S) of the step before, None before the first and without attention.
-        carried: (B, ...), what an attention score carries from step to step, else None.
-        distribution: (B, V) over tokens at the step before, what `softmax` feedback sees, else
-            None.
-    """
-
-    recurrent: State
-    summary: Tensor
-    memory: Tensor
-    memory_mask: Tensor
-    keys: Tensor | None = None
-    fed: Tensor | None = None
-    attention_weights: Tensor | None = None
-    carried: Tensor | None = None
-    distribution: Tensor | None = None
 
 
 class RecurrentDecoder(nn.Module):
@@ -72,8 +49,8 @@ class RecurrentDecoder(nn.Module):
         puts out o * k, without the tanh that ours has.
 
     Bridge, feedback, attention and head are parts: a class, or a partial of it with settings, which
-    the decoder calls with the sizes that it knows. See `Bridge`, `Feedback`, `Attention`, `Score`
-    and `Head`, which say how to write one.
+    the decoder calls with the sizes that it knows. See `Bridge`, `Feedback`, `Attention`,
+    `AttentionScore` and `Head`, which say how to write your own.
 
     Args:
         target_space: tokens or values.
@@ -81,7 +58,8 @@ class RecurrentDecoder(nn.Module):
         cell: a class of `decoderlab.layers` or of your own, see `decoderlab.layers.cells.Cell`.
         hidden_size: width H of each layer, at least 1.
         routes: where the summary enters: any of initial_state, first_input, every_input, output.
-        combine: how it is combined with the rest at every_input and output: concat, add or mul.
+        combine: how it is combined with the rest at every_input and output: concat, add, mul, or
+            a class, see `Combination`.
         bridge: from the encoder to the initial state, in force with that route; without it `zero`
             or `learned`.
         feedback: whether the decoder sees its previous output.
@@ -90,6 +68,7 @@ class RecurrentDecoder(nn.Module):
         embedding_size: width of the previous token's embedding, None for one-hot vectors.
         num_layers: at least 1.
         dropout: on embeddings, between layers and on what enters the head, 0 to 1.
+        source_space, alignment: for a head or a score that takes them, see the contract.
 
     Shapes:
         target: (B, T) int64 or (B, T, F). Returns outputs (B, T, V), see `Head`; those at t depend
@@ -119,7 +98,7 @@ class RecurrentDecoder(nn.Module):
         cell: Callable[..., Cell],
         hidden_size: int,
         routes: Sequence[str],
-        combine: str = "concat",
+        combine: str | Callable[..., Combination] = "concat",
         bridge: Callable[..., Bridge] = ZeroBridge,
         feedback: Callable[..., Feedback] = TeacherForcing,
         attention: Callable[..., Attention] | None = None,
@@ -127,6 +106,8 @@ class RecurrentDecoder(nn.Module):
         embedding_size: int | None = None,
         num_layers: int = 1,
         dropout: float = 0.0,
+        source_space: Space | None = None,
+        alignment: Tensor | None = None,
     ) -> None:
         super().__init__()
         require.ratio("dropout", dropout)
@@ -141,7 +122,8 @@ class RecurrentDecoder(nn.Module):
             embedding_size=embedding_size,
         )
         self.routes, self.target_space = chosen.routes, target_space
-        self._build_input(chosen, encoder_shape, hidden_size)
+        of_source = {"source_space": source_space, "alignment": alignment}
+        self._build_input(chosen, encoder_shape, hidden_size, of_source)
         self.rnn = RecurrentLayers(
             cell=cell,
             input_size=self.input_size,
@@ -158,8 +140,9 @@ class RecurrentDecoder(nn.Module):
         )
         if "first_input" in self.routes:
             self.first_input = nn.Linear(encoder_shape.summary_size, self.input_size)
+        # `attends` is all of attention (its timing, score and mixing), these are two of its parts.
         self.attention, self.mix = self.attends.score, self.attends.mix
-        self._build_output(chosen, encoder_shape, hidden_size)
+        self._build_output(chosen, encoder_shape, hidden_size, of_source)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         if isinstance(target_space, TokenSpace):  # -inf for what is never generated
             excluded = torch.zeros(target_space.size)
@@ -167,7 +150,11 @@ class RecurrentDecoder(nn.Module):
             self.register_buffer("excluded", excluded, persistent=False)
 
     def _build_input(
-        self, chosen: Normalised, encoder_shape: EncoderShape, hidden_size: int
+        self,
+        chosen: Normalised,
+        encoder_shape: EncoderShape,
+        hidden_size: int,
+        of_source: dict[str, Any],
     ) -> None:
         """Make what x_t is of: e(y_{t-1}), what attention feeds, and the summary."""
         self.feedback = chosen.feedback.build(target_space=self.target_space)
@@ -181,6 +168,7 @@ class RecurrentDecoder(nn.Module):
                 query_size=hidden_size,
                 memory_size=encoder_shape.memory_size,
                 embedded_size=self.embedded_size,
+                **of_source,
             )
         self.combine_input, self.input_size = combination(
             on="every_input" in self.routes,
@@ -193,7 +181,11 @@ class RecurrentDecoder(nn.Module):
             self.input_size = encoder_shape.summary_size
 
     def _build_output(
-        self, chosen: Normalised, encoder_shape: EncoderShape, hidden_size: int
+        self,
+        chosen: Normalised,
+        encoder_shape: EncoderShape,
+        hidden_size: int,
+        of_source: dict[str, Any],
     ) -> None:
         """Make what the head sees besides the state, and the head."""
         self.combine_output, features_size = combination(
@@ -210,10 +202,11 @@ class RecurrentDecoder(nn.Module):
             hidden_size=hidden_size,
             target_space=self.target_space,
             embedding_size=chosen.embedding_size,
+            **of_source,
         )
 
     @staticmethod
-    def canonical(settings: Mapping[str, Any]) -> dict[str, Any]:
+    def normalised(settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return settings with what has no effect at its default: equal models are one run."""
         names = [field.name for field in fields(Normalised)]
         if not settings.keys() >= set(names):  # somebody's subclass, with a constructor of its own
@@ -247,6 +240,11 @@ class RecurrentDecoder(nn.Module):
         return carries or bool(self.attends.fed_size) or self.feedback.sees_distribution
 
     @property
+    def negative_log_density(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """The head's own, of real values; None where it has none."""
+        return None if self.head.distribution is None else self.head.distribution.nats
+
+    @property
     def table(self) -> Tensor | None:
         """The weights of the embedding, None where it has none."""
         weight = getattr(self.embedding, "weight", None)
@@ -262,10 +260,12 @@ class RecurrentDecoder(nn.Module):
         if "first_input" in self.routes:
             # Show and Tell's x_{-1}: one step before BOS, which no loss ever sees.
             _, recurrent = self.rnn(self.first_input(encoded.summary).unsqueeze(1), recurrent)
-        keys = carried = None
-        if self.attention is not None:
-            keys = self.attention.keys(encoded.memory)
+        carried = source = None
+        keys = self.attends.keys(encoded)
+        if self.attention is not None and keys is not None:
             carried = self.attention.begin(encoded.memory_mask, keys)
+        if self.head.sees_source:
+            source = require.given("the source's ids, which the head copies", encoded.source)
         return DecoderState(
             recurrent,
             encoded.summary,
@@ -277,6 +277,7 @@ class RecurrentDecoder(nn.Module):
             distribution=self._zeros(
                 encoded, self.target_space.size * self.feedback.sees_distribution
             ),
+            source=source,
         )
 
     def step(self, previous: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
@@ -298,6 +299,11 @@ class RecurrentDecoder(nn.Module):
         """Return what is computed at step t, y the target; see `decoderlab.layers.equations`."""
         return recurrent_equations(self)
 
+    @staticmethod
+    def equation_letters() -> Letters:
+        """Return which parameter a letter of `equations` is; see `layers.equations`."""
+        return recurrent_letters()
+
     def _advance(self, previous: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Run T steps at once, or one where a step needs the one before.
 
@@ -315,7 +321,7 @@ class RecurrentDecoder(nn.Module):
         if self.head.state == "previous":
             states = states_before(latest, states)
         features = self.attends.features(states, read, embedded)  # h_t
-        outputs = self._head(features, summary, embedded)
+        outputs = self._head(features, summary, embedded, read, state.source)
         state = state._replace(recurrent=recurrent, fed=self.attends.fed(features, read))
         if read is not None:
             state = state._replace(attention_weights=read.weights[:, -1], carried=read.carried)
@@ -356,7 +362,14 @@ class RecurrentDecoder(nn.Module):
             return summary.new_zeros(*summary.shape[:2], self.input_size)
         return _concatenate(there)
 
-    def _head(self, features: Tensor, summary: Tensor, embedded: Tensor | None) -> Tensor:
+    def _head(
+        self,
+        features: Tensor,
+        summary: Tensor,
+        embedded: Tensor | None,
+        read: Read | None,
+        source: Tensor | None,
+    ) -> Tensor:
         """Return o_t = head([h_t; c; e(y_{t-1})]), of which the last two may be missing."""
         features = self.dropout(features)
         if self.combine_output is not None:
@@ -364,7 +377,10 @@ class RecurrentDecoder(nn.Module):
         if self.head.sees_previous:
             previous = require.given("the previous output's embedding", embedded)
             features = torch.cat([features, previous], dim=-1)
-        return self.head(features, self.table if self.head.tied else None)
+        table = self.table if self.head.tied else None
+        if source is not None:
+            return self.head(features, table, read=SourceRead(source, done(read).weights))
+        return self.head(features, table)
 
     def _zeros(self, encoded: Encoded, size: int) -> Tensor | None:
         """Return what there is before the first step, (B, size); None for a size of 0."""

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from decoderlab.decoders.attention import Attention, NoAttention
 from decoderlab.decoders.bridges import Bridge
+from decoderlab.decoders.combinations import Combination
 from decoderlab.decoders.feedback import Feedback
 from decoderlab.decoders.heads import Head
-from decoderlab.decoders.routes import Combination
-from decoderlab.layers.equations import Equation, concatenation, count, embedding_equation
+from decoderlab.layers.equations import Equation, Letters, concatenation, count, embedding_equation
 from decoderlab.layers.recurrent_stack import RecurrentLayers
 
 
-class Parts(Protocol):
+class EquationParts(Protocol):
     """What the equations are written from."""
 
     routes: frozenset[str]
@@ -37,10 +37,11 @@ class Parts(Protocol):
         ...
 
 
-def recurrent_equations(decoder: Parts) -> list[Equation]:
+def recurrent_equations(decoder: EquationParts) -> list[Equation]:
     """Return what is computed at step t, y the target; see `decoderlab.layers.equations`."""
     attends, rnn = decoder.attends, decoder.rnn
-    lines = [*decoder.bridge.equations(), *_first_input(decoder)]
+    further = [Equation(f"{letter}_0", "0", rnn.hidden_size) for letter in rnn.further_letters()]
+    lines = [*decoder.bridge.equations(), *further, *_first_input(decoder)]
     embedded = None
     if decoder.embedding is not None:
         embedded = "e(y_{t-1})"
@@ -65,7 +66,7 @@ def recurrent_equations(decoder: Parts) -> list[Equation]:
     return lines + mixed + _output(decoder, features, embedded)
 
 
-def _first_input(decoder: Parts) -> list[Equation]:
+def _first_input(decoder: EquationParts) -> list[Equation]:
     if "first_input" not in decoder.routes:
         return []
     size, own = decoder.first_input.out_features, count(decoder.first_input)
@@ -79,7 +80,7 @@ def _first_input(decoder: Parts) -> list[Equation]:
     ]
 
 
-def _weighted(decoder: Parts, line: Equation) -> Equation:
+def _weighted(decoder: EquationParts, line: Equation) -> Equation:
     """Return the line of the embedding; of a distribution, y is no token."""
     if not decoder.feedback.sees_distribution:
         return line
@@ -89,7 +90,7 @@ def _weighted(decoder: Parts, line: Equation) -> Equation:
     return line._replace(right=f"{rows}, weighted by y_{{t-1}}")
 
 
-def _output(decoder: Parts, features: str, embedded: str | None) -> list[Equation]:
+def _output(decoder: EquationParts, features: str, embedded: str | None) -> list[Equation]:
     if decoder.combine_output is not None:
         features = decoder.combine_output.equation(features, "W_f")
     if decoder.head.sees_previous:
@@ -99,3 +100,64 @@ def _output(decoder: Parts, features: str, embedded: str | None) -> list[Equatio
     own = count(decoder.combine_output)
     line = Equation("f_t", features, decoder.features_size, own)
     return [line, *decoder.head.equations("f_t")]
+
+
+def recurrent_letters() -> Letters:
+    """Return which parameter a letter of the equations is; see `decoderlab.layers.equations`."""
+    return {
+        "s_0": {
+            "W_0": "bridge.hidden.{l}.weight",
+            "b_0": "bridge.hidden.{l}.bias",
+            "constant": "bridge.hidden",
+        },
+        "k_0": {
+            "W_k": "bridge.cell.{l}.weight",
+            "b_k": "bridge.cell.{l}.bias",
+            "constant": "bridge.cell",
+        },
+        "x_0": {"W_x": "first_input.weight", "b_x": "first_input.bias"},
+        "e(y_{t-1})": {
+            "table": "embedding.weight",
+            "W_e": "embedding.weight",
+            "b_e": "embedding.bias",
+        },
+        "x_t": {"W_i": "combine_input.project.weight"},
+        "score_tj": {
+            "W_a": "attention.project_query.weight",
+            "U_a": "attention.project_memory.weight",
+            "v": "attention.score_vector.weight",
+            "b_a": "attention.project_query.bias",
+            "V_a": "attention.project_filtered.weight",
+            "u_a": "attention.project_coverage.weight",
+        },
+        "f_tj": {"F": "attention.filters.weight"},
+        "p_t": {
+            "v_p": "attention.position_vector.weight",
+            "W_p": "attention.project_position.weight",
+        },
+        "r_t": {"W_r": "attention.step.weight", "b_r": "attention.step.bias"},
+        "sigma_t": {"W_d": "attention.deviation.weight", "b_d": "attention.deviation.bias"},
+        "gate_t": {"W_g": "attention.gate.weight", "b_g": "attention.gate.bias"},
+        "h_t": {"W_h": "mix.weight"},
+        "f_t": {"W_f": "combine_output.project.weight"},
+        "u_t": {"V": "head.hidden.weight", "d": "head.hidden.bias"},
+        "narrow_t": {"P": "head.narrow.weight"},
+        "logits_t": {
+            "W_o": "head.output.weight",
+            "b_o": "head.output.bias",
+            "E": "embedding.weight",
+            "b": "head.bias",
+        },
+        "mean_t": {
+            "W_o": "head.output.weight",
+            "b_o": "head.output.bias",
+            "E": "embedding.weight",
+            "b": "head.bias",
+        },
+        "[mean_t; log deviation_t]": {
+            "W_o": "head.output.weight",
+            "b_o": "head.output.bias",
+            "E": "embedding.weight",
+            "b": "head.bias",
+        },
+    }

@@ -19,7 +19,7 @@ from decoderlab.layers.attention_blocks import (
     feed_forward,
     part_equation,
 )
-from decoderlab.layers.equations import Equation, count
+from decoderlab.layers.equations import Equation, Letters, count
 from decoderlab.layers.positions import sinusoidal_positions
 
 
@@ -200,6 +200,34 @@ class TransformerDecoder(nn.Module):
             Equation("logits_t", "W_o f_t + b_o", self.head.out_features, count(self.head)),
         ]
 
+    @staticmethod
+    def equation_letters() -> Letters:
+        """Return which parameter a letter of `equations` is; see `layers.equations`."""
+        return {
+            "h^0_t": {
+                "table": "embedding.weight",
+                "W_e": "embedding.weight",
+                "b_e": "embedding.bias",
+            },
+            "b^l_t": {
+                "LN": "layers.{l}.self_attention_residual.norm",
+                "heads": "layers.{l}.self_attention",
+            },
+            "a^l_t": {
+                "LN": "layers.{l}.memory_attention_residual.norm",
+                "heads": "layers.{l}.memory_attention",
+            },
+            "h^l_t": {
+                "LN": "layers.{l}.feed_forward_residual.norm",
+                "W_l": "layers.{l}.feed_forward.0.weight",
+                "b_l": "layers.{l}.feed_forward.0.bias",
+                "V_l": "layers.{l}.feed_forward.2.weight",
+                "d_l": "layers.{l}.feed_forward.2.bias",
+            },
+            "f_t": {"LN": "norm"},
+            "logits_t": {"W_o": "head.weight", "b_o": "head.bias"},
+        }
+
 
 class TransformerDecoderLayer(nn.Module):
     """Self-attention, attention over the memory, feed-forward. Arguments as in the decoder."""
@@ -241,12 +269,12 @@ class TransformerDecoderLayer(nn.Module):
         keys, values = self.self_attention.keys_and_values(query)
         keys = torch.cat([cache.keys, keys], dim=2)
         values = torch.cat([cache.values, values], dim=2)
-        found = self.self_attention(query, keys, values, causal_mask)
-        hidden = self.self_attention_residual.after(inputs, found)
+        attended = self.self_attention(query, keys, values, causal_mask)
+        hidden = self.self_attention_residual.after(inputs, attended)
 
         query = self.memory_attention_residual.before(hidden)
-        found = self.memory_attention(query, cache.memory_keys, cache.memory_values, memory_mask)
-        hidden = self.memory_attention_residual.after(hidden, found)
+        attended = self.memory_attention(query, cache.memory_keys, cache.memory_values, memory_mask)
+        hidden = self.memory_attention_residual.after(hidden, attended)
 
         made = self.feed_forward(self.feed_forward_residual.before(hidden))
         outputs = self.feed_forward_residual.after(hidden, made)

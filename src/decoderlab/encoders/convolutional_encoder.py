@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from decoderlab.common import require
 from decoderlab.contract import Encoded, EncoderShape, Space
 from decoderlab.layers.embedding import build_embedding
-from decoderlab.layers.equations import Equation, count, embedding_equation
-from decoderlab.layers.pooling import POOLINGS, length_mask
+from decoderlab.layers.equations import Equation, Letters, count, embedding_equation
+from decoderlab.layers.pooling import Pooling, build_pooling, length_mask
 
 
 class ConvolutionalEncoder(nn.Module):
@@ -65,7 +67,7 @@ class ConvolutionalEncoder(nn.Module):
         kernel_size: int = 3,
         embedding_size: int | None = None,
         dropout: float = 0.0,
-        summary: str = "max",
+        summary: str | Callable[..., Pooling] = "max",
     ) -> None:
         super().__init__()
         require.at_least("hidden_size", hidden_size, 1)
@@ -77,7 +79,6 @@ class ConvolutionalEncoder(nn.Module):
                 f"take {kernel_size - 1} or {kernel_size + 1}"
             )
         require.ratio("dropout", dropout)
-        require.choice("summary", summary, list(POOLINGS))
         self.embedding, input_size = build_embedding(source_space, embedding_size)
         self.input_size, self.kernel_size = input_size, kernel_size
         self.project = (
@@ -88,8 +89,8 @@ class ConvolutionalEncoder(nn.Module):
             for _ in range(num_layers)
         )
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.summary, self.pool = summary, POOLINGS[summary]
-        self.shape = EncoderShape(memory_size=hidden_size, summary_size=hidden_size)
+        self.pool = require.given("summary", build_pooling(summary, hidden_size))
+        self.shape = EncoderShape(memory_size=hidden_size, summary_size=self.pool.size)
 
     def forward(self, source: Tensor, source_lengths: Tensor) -> Encoded:
         """Encode a batch."""
@@ -117,4 +118,20 @@ class ConvolutionalEncoder(nn.Module):
         right = f"h^{{l-1}}_j + max(0, W_l [{window}] + b_l), 0 beyond the ends; {first} below"
         lines.append(Equation(layers, right, size, count(self.layers)))
         lines.append(Equation("m_j", f"h^{len(self.layers)}_j", size))
-        return [*lines, Equation("c", f"{self.summary} of m", size)]
+        return [
+            *lines,
+            Equation("c", self.pool.right_side(), self.shape.summary_size, count(self.pool)),
+        ]
+
+    @staticmethod
+    def equation_letters() -> Letters:
+        """Return which parameter a letter of `equations` is; see `layers.equations`."""
+        return {
+            "x_j": {
+                "table": "embedding.weight",
+                "W_e": "embedding.weight",
+                "b_e": "embedding.bias",
+            },
+            "h^0_j": {"P": "project.weight", "p": "project.bias"},
+            "h^l_j": {"W_l": "layers.{l}.weight", "b_l": "layers.{l}.bias"},
+        }

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from decoderlab.common import require
 from decoderlab.contract import Encoded, EncoderShape, ImageSpace, Space
-from decoderlab.layers.equations import Equation, count
-from decoderlab.layers.pooling import POOLINGS
-
-SUMMARIES = (*POOLINGS, "flatten")
+from decoderlab.layers.equations import Equation, Letters, count
+from decoderlab.layers.pooling import Pooling, build_pooling
 
 
 class ImageEncoder(nn.Module):
@@ -29,7 +30,7 @@ class ImageEncoder(nn.Module):
         num_layers: convolutions 3x3, each of which halves height and width (rounded up), at
             least 1 and no more than it takes to come to a single place.
         summary: of the grid: `mean` or `max` over its places, or `flatten`, an affine map of the
-            whole grid, which alone knows where something was.
+            whole grid, which alone knows where something was; or a class, see `Pooling`.
         layer_norm: normalise each memory vector, and the summary (Ba et al. 2016). Without it the
             summary has no bound; in the first updates it can grow to hundreds, whatever the image,
             and a decoder that starts from it then learns nothing of the image.
@@ -49,13 +50,15 @@ class ImageEncoder(nn.Module):
         (torch.Size([2, 4, 5]), torch.Size([2, 5]))
     """
 
+    OWN_NAMES: ClassVar[dict[str, Sequence[str]]] = {"summary": ("flatten",)}
+
     def __init__(
         self,
         *,
         source_space: Space,
         hidden_size: int,
         num_layers: int = 2,
-        summary: str = "mean",
+        summary: str | Callable[..., Pooling] = "mean",
         layer_norm: bool = False,
     ) -> None:
         super().__init__()
@@ -66,7 +69,7 @@ class ImageEncoder(nn.Module):
             )
         require.at_least("hidden_size", hidden_size, 1)
         require.at_least("num_layers", num_layers, 1)
-        require.choice("summary", summary, SUMMARIES)
+        self.pool = build_pooling(summary, hidden_size, own=self.OWN_NAMES["summary"])
         height, width = source_space.height, source_space.width
         layers = []
         channels = source_space.channels
@@ -74,20 +77,20 @@ class ImageEncoder(nn.Module):
             if height == width == 1:
                 raise ValueError(
                     f"num_layers is {num_layers}, but an image of {source_space.height} by "
-                    f"{source_space.width} is a single place after {layer}; take at most that many"
+                    f"{source_space.width} is a single pixel after {layer}; take at most that many"
                 )
             layers += [nn.Conv2d(channels, hidden_size, 3, stride=2, padding=1), nn.ReLU()]
             channels, height, width = hidden_size, -(-height // 2), -(-width // 2)
         self.layers = nn.Sequential(*layers)
-        self.summary = summary
         self.grid = (height, width)
         self.flat = None
-        if summary == "flatten":
+        if self.pool is None:
             self.flat = nn.Linear(height * width * hidden_size, hidden_size)
         # Separate, so that the scale of what is looked at is not that of what is started from.
         self.norm_memory = nn.LayerNorm(hidden_size) if layer_norm else nn.Identity()
-        self.norm_summary = nn.LayerNorm(hidden_size) if layer_norm else nn.Identity()
-        self.shape = EncoderShape(memory_size=hidden_size, summary_size=hidden_size)
+        size = hidden_size if self.pool is None else self.pool.size
+        self.norm_summary = nn.LayerNorm(size) if layer_norm else nn.Identity()
+        self.shape = EncoderShape(memory_size=hidden_size, summary_size=size)
 
     def forward(self, source: Tensor, source_lengths: Tensor) -> Encoded:
         """Encode a batch of images."""
@@ -97,16 +100,17 @@ class ImageEncoder(nn.Module):
         if self.flat is not None:
             summary = self.flat(memory.flatten(1))
         else:
-            summary = POOLINGS[self.summary](memory, memory_mask)
+            summary = require.given("the pooling", self.pool)(memory, memory_mask)
         return Encoded(memory, memory_mask, self.norm_summary(summary), None)
 
     def equations(self) -> list[Equation]:
         """Return what is computed; see `decoderlab.layers.equations`."""
         size, number = self.shape.memory_size, len(self.layers) // 2
         grid = f"{self.grid[0]} x {self.grid[1]}"
-        summary = f"{self.summary} of m"
-        if self.flat is not None:
-            summary = f"W_c m + b_c, all {self.grid[0] * self.grid[1]} places side by side"
+        summary = f"W_c m + b_c, all {self.grid[0] * self.grid[1]} places side by side"
+        if self.pool is not None:
+            summary = self.pool.right_side()
+        own = count(self.flat, self.pool, self.norm_summary)
         memory = f"place j of g^{number}, {grid}"
         if isinstance(self.norm_memory, nn.LayerNorm):
             memory, summary = f"LN({memory})", f"LN({summary})"
@@ -119,5 +123,19 @@ class ImageEncoder(nn.Module):
                 count(self.layers),
             ),
             Equation("m_j", memory, size, count(self.norm_memory)),
-            Equation("c", summary, self.shape.summary_size, count(self.flat, self.norm_summary)),
+            Equation(
+                "c",
+                summary,
+                self.shape.summary_size,
+                own,
+            ),
         ]
+
+    @staticmethod
+    def equation_letters() -> Letters:
+        """Return which parameter a letter of `equations` is; see `layers.equations`."""
+        return {
+            "g^l": {"W_l": "layers.{even}.weight", "b_l": "layers.{even}.bias"},
+            "m_j": {"LN": "norm_memory"},
+            "c": {"W_c": "flat.weight", "b_c": "flat.bias", "LN": "norm_summary"},
+        }

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from decoderlab.common import require
-from decoderlab.common.choices import Choice
+from decoderlab.common.part_choice import Choice
 from decoderlab.contract import Encoded, EncoderShape, Space
 from decoderlab.layers.cells import Cell
 from decoderlab.layers.embedding import build_embedding
-from decoderlab.layers.equations import Equation, count, embedding_equation
-from decoderlab.layers.pooling import POOLINGS, length_mask
+from decoderlab.layers.equations import Equation, Letters, count, embedding_equation
+from decoderlab.layers.pooling import Pooling, build_pooling, length_mask
 from decoderlab.layers.recurrent_stack import (
     RecurrentLayers,
     in_order,
     reversed_positions,
     side_by_side,
 )
-
-SUMMARIES = ("last", "backward", *POOLINGS)
 
 
 class RecurrentEncoder(nn.Module):
@@ -48,7 +47,7 @@ class RecurrentEncoder(nn.Module):
         residual: whether a layer's input is added to its output, from the second layer on.
         summary: the top layer's `last` hidden state (of both directions, if there are two), that
             of the `backward` direction alone, or the `mean` or `max` of the memory over the real
-            positions.
+            positions; or a class, see `Pooling`.
         summary_size: if given, the summary is tanh(V .) of that, and so wide; None leaves it as is.
 
     Shapes:
@@ -56,6 +55,9 @@ class RecurrentEncoder(nn.Module):
         Returns Encoded: memory (B, S, M), zeros at padding; memory_mask (B, S) bool;
         summary (B, D); state (L, B, M), where M is hidden_size, twice that for both directions,
         and D is summary_size, M without it, or hidden_size for the summary `backward`.
+
+    Raises:
+        ValueError: for sizes out of range, or settings that contradict each other.
 
     Example:
         >>> from decoderlab.contract import TokenSpace
@@ -65,6 +67,9 @@ class RecurrentEncoder(nn.Module):
         >>> encoded.memory.shape, encoded.summary.shape, encoded.memory_mask.tolist()
         (torch.Size([2, 2, 5]), torch.Size([2, 5]), [[True, True], [True, False]])
     """
+
+    # Of its own last states: what else a summary can be is read from the memory, see `Pooling`.
+    OWN_NAMES: ClassVar[dict[str, Sequence[str]]] = {"summary": ("last", "backward")}
 
     def __init__(
         self,
@@ -78,12 +83,11 @@ class RecurrentEncoder(nn.Module):
         dropout: float = 0.0,
         reverse_source: bool = False,
         residual: bool = False,
-        summary: str = "last",
+        summary: str | Callable[..., Pooling] = "last",
         summary_size: int | None = None,
     ) -> None:
         super().__init__()
         require.ratio("dropout", dropout)
-        require.choice("summary", summary, SUMMARIES)
         if summary == "backward" and not bidirectional:
             raise ValueError(
                 "summary is 'backward', but the encoder reads in one direction; take "
@@ -108,7 +112,10 @@ class RecurrentEncoder(nn.Module):
             residual=residual,
         )
         width = hidden_size * self.rnn.num_directions
+        self.pool = build_pooling(summary, width, own=self.OWN_NAMES["summary"])
         pooled = hidden_size if summary == "backward" else width
+        if self.pool is not None:
+            pooled = self.pool.size
         self.summarise = None
         if summary_size is not None:
             require.at_least("summary_size", summary_size, 1)
@@ -139,13 +146,10 @@ class RecurrentEncoder(nn.Module):
             memory = in_order(memory, order)
         directions = self.rnn.num_directions
         state = last.map(lambda part: side_by_side(part, directions))
-        match self.summary:
-            case "last":
-                summary = state.hidden[-1]
-            case "backward":
-                summary = last.hidden[-1]
-            case pooling:
-                summary = POOLINGS[pooling](memory, memory_mask)
+        if self.pool is not None:
+            summary = self.pool(memory, memory_mask)
+        else:
+            summary = (last if self.summary == "backward" else state).hidden[-1]
         if self.summarise is not None:
             summary = torch.tanh(self.summarise(summary))
         return Encoded(memory, memory_mask, summary, state)
@@ -153,19 +157,34 @@ class RecurrentEncoder(nn.Module):
     def equations(self) -> list[Equation]:
         """Return what is computed, S being the source's length; see `layers.equations`."""
         # What is read at step j; the memory is in the source's own order all the same.
-        of, place = ("source_{S+1-j}", "{S+1-j}") if self.reverse_source else ("source_j", "j")
+        of, index = ("source_{S+1-j}", "{S+1-j}") if self.reverse_source else ("source_j", "j")
         both = self.rnn.num_directions == 2
-        top = f"[forward h_{place}; backward h_{place}]" if both else f"h_{place}"
-        memory = f"o_{place}" if self.rnn.residual else top
+        letters = ["h", *(["k"] if self.rnn.has_cell else []), *self.rnn.further_letters()]
+        top = f"[forward h_{index}; backward h_{index}]" if both else f"h_{index}"
+        memory = f"o_{index}" if self.rnn.residual else top
         end = "[forward h_S; backward h_1]" if both else "h_S"
-        read = {"last": end, "backward": "backward h_1"}.get(self.summary, f"{self.summary} of m")
+        read = "backward h_1" if self.summary == "backward" else end
+        if self.pool is not None:
+            read = self.pool.right_side()
         shape = self.shape
         if self.summarise is not None:
             read = f"tanh(V {read} + v)"
         return [
             embedding_equation("x_j", of, self.embedding, self.rnn.input_size),
-            Equation("h_0, k_0" if self.rnn.has_cell else "h_0", "0", self.rnn.hidden_size),
+            Equation(", ".join(f"{letter}_0" for letter in letters), "0", self.rnn.hidden_size),
             *self.rnn.equations("h", "x_j", "j"),
             Equation("m_j", memory, shape.memory_size),
-            Equation("c", read, shape.summary_size, count(self.summarise)),
+            Equation("c", read, shape.summary_size, count(self.pool, self.summarise)),
         ]
+
+    @staticmethod
+    def equation_letters() -> Letters:
+        """Return which parameter a letter of `equations` is; see `layers.equations`."""
+        return {
+            "x_j": {
+                "table": "embedding.weight",
+                "W_e": "embedding.weight",
+                "b_e": "embedding.bias",
+            },
+            "c": {"V": "summarise.weight", "v": "summarise.bias"},
+        }

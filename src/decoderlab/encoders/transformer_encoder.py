@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from decoderlab.common import require
@@ -15,8 +17,8 @@ from decoderlab.layers.attention_blocks import (
     part_equation,
 )
 from decoderlab.layers.embedding import build_embedding
-from decoderlab.layers.equations import Equation, count
-from decoderlab.layers.pooling import POOLINGS, length_mask
+from decoderlab.layers.equations import Equation, Letters, count
+from decoderlab.layers.pooling import Pooling, build_pooling, length_mask
 from decoderlab.layers.positions import sinusoidal_positions
 
 
@@ -70,14 +72,13 @@ class TransformerEncoder(nn.Module):
         num_heads: int = 2,
         feedforward_size: int | None = None,
         dropout: float = 0.0,
-        summary: str = "mean",
+        summary: str | Callable[..., Pooling] = "mean",
         norm_first: bool = False,
     ) -> None:
         super().__init__()
         require.at_least("hidden_size", hidden_size, 1)
         require.at_least("num_layers", num_layers, 1)
         require.ratio("dropout", dropout)
-        require.choice("summary", summary, list(POOLINGS))
         if isinstance(source_space, TokenSpace):
             self.embedding = ScaledEmbedding(space=source_space, size=hidden_size)
         else:
@@ -94,8 +95,9 @@ class TransformerEncoder(nn.Module):
             for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(hidden_size) if norm_first else nn.Identity()
-        self.num_heads, self.summary, self.pool = num_heads, summary, POOLINGS[summary]
-        self.shape = EncoderShape(memory_size=hidden_size, summary_size=hidden_size)
+        self.num_heads = num_heads
+        self.pool = require.given("summary", build_pooling(summary, hidden_size))
+        self.shape = EncoderShape(memory_size=hidden_size, summary_size=self.pool.size)
 
     def forward(self, source: Tensor, source_lengths: Tensor) -> Encoded:
         """Encode a batch."""
@@ -127,8 +129,28 @@ class TransformerEncoder(nn.Module):
                 "h^l_j", "a^l_j", "V_l max(0, W_l {} + b_l) + d_l", self.layers, "feed_forward"
             ),
             Equation("m_j", f"LN({top})" if count(self.norm) else top, size, count(self.norm)),
-            Equation("c", f"{self.summary} of m", size),
+            Equation("c", self.pool.right_side(), self.shape.summary_size, count(self.pool)),
         ]
+
+    @staticmethod
+    def equation_letters() -> Letters:
+        """Return which parameter a letter of `equations` is; see `layers.equations`."""
+        return {
+            "h^0_j": {
+                "table": "embedding.weight",
+                "W_e": "embedding.weight",
+                "b_e": "embedding.bias",
+            },
+            "a^l_j": {"LN": "layers.{l}.attention_residual.norm", "heads": "layers.{l}.attention"},
+            "h^l_j": {
+                "LN": "layers.{l}.feed_forward_residual.norm",
+                "W_l": "layers.{l}.feed_forward.0.weight",
+                "b_l": "layers.{l}.feed_forward.0.bias",
+                "V_l": "layers.{l}.feed_forward.2.weight",
+                "d_l": "layers.{l}.feed_forward.2.bias",
+            },
+            "m_j": {"LN": "norm"},
+        }
 
 
 class TransformerEncoderLayer(nn.Module):
@@ -155,7 +177,7 @@ class TransformerEncoderLayer(nn.Module):
     def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:
         """Return (B, S, H) for inputs of that shape; `mask` (B, 1, 1, S) is True for real ones."""
         query = self.attention_residual.before(inputs)
-        found = self.attention(query, *self.attention.keys_and_values(query), mask)
-        hidden = self.attention_residual.after(inputs, found)
+        attended = self.attention(query, *self.attention.keys_and_values(query), mask)
+        hidden = self.attention_residual.after(inputs, attended)
         made = self.feed_forward(self.feed_forward_residual.before(hidden))
         return self.feed_forward_residual.after(hidden, made)

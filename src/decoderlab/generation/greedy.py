@@ -65,3 +65,14 @@ def allowed(logits: Tensor, tokens: TokenSpace) -> Tensor:
     """
     never = torch.tensor(tokens.never_generated, device=logits.device)
     return logits.double().index_fill(-1, never, -INFINITY)
+
+
+def strip(generated: list[int], tokens: TokenSpace) -> list[int]:
+    """Return generated ids up to the first EOS, without it.
+
+    Example:
+        >>> strip([7, 8, 2, 0], TokenSpace(9))
+        [7, 8]
+    """
+    end = generated.index(tokens.eos_id) if tokens.eos_id in generated else len(generated)
+    return generated[:end]

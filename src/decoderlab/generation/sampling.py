@@ -147,7 +147,7 @@ def _draws(encoded: Encoded, seed: int, rows: Tensor | None, draw: Callable[[Any
     if rows.shape != (batch,):
         raise ValueError(f"rows has shape {tuple(rows.shape)}; give one number a row: ({batch},)")
     drawn = [draw(numpy_generator(seed, "decoding", row)) for row in rows.tolist()]
-    return torch.stack([torch.from_numpy(one) for one in drawn]).to(encoded.summary.device)
+    return torch.stack([torch.from_numpy(row) for row in drawn]).to(encoded.summary.device)
 
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:

@@ -94,8 +94,8 @@ class MultiHeadAttention(nn.Module):
         queries = self._split(self.query(inputs))
         attention_scores = queries @ keys.transpose(2, 3) / math.sqrt(queries.shape[-1])
         attention_weights = attention_scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
-        found = attention_weights @ values  # eq. 1
-        return self.output(found.transpose(1, 2).flatten(2))
+        context = attention_weights @ values  # eq. 1
+        return self.output(context.transpose(1, 2).flatten(2))
 
     def _split(self, vectors: Tensor) -> Tensor:
         """Turn (B, S, heads * head_size) into (B, heads, S, head_size)."""

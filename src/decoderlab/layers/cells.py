@@ -75,7 +75,7 @@ class Cell(Protocol):
             state: (B, H) each. Returns (B, ...) each.
         """
         rows = state.hidden.shape[0]
-        return tuple(state.hidden.new_zeros(rows, *one) for one in self.further_shapes.values())
+        return tuple(state.hidden.new_zeros(rows, *shape) for shape in self.further_shapes.values())
 
     def project(self, inputs: Tensor) -> Tensor:
         """Map the inputs (B, T, I) of all steps at once, to (B, T, P) of any width P."""
@@ -94,6 +94,6 @@ def as_module(cell: Cell) -> nn.Module:
     """
     if not isinstance(cell, nn.Module):
         raise ValueError(
-            f"the cell {type(cell).__name__} is no torch module; let its class extend nn.Module"
+            f"the cell {type(cell).__name__} is not a torch module; let its class extend nn.Module"
         )
     return cell

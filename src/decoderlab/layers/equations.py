@@ -7,6 +7,10 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import nn
 
+# Of each left side, the name of the parameter that each letter of the line stands for, such as
+# "head.weight", or of the module for LN and heads; {l} is the layer, from 0, and {even} twice that.
+Letters = dict[str, dict[str, str]]
+
 
 class Equation(NamedTuple):
     """One line: `left = right`.
@@ -26,7 +30,11 @@ class Equation(NamedTuple):
 
 @runtime_checkable
 class WithEquations(Protocol):
-    """A module that states its own equations."""
+    """A module that states its own equations.
+
+    One of ours says, besides, in a static method `equation_letters()`, which parameters their
+    letters are: a test computes the equations with them. Those of a recurrent stack are known.
+    """
 
     def equations(self) -> list[Equation]:
         """Return them, in the order in which they are computed."""
@@ -102,7 +110,7 @@ def equations_of(module: nn.Module) -> list[Equation]:
             type(module).__name__,
             "has no equations() of its own",
             "",
-            count(module) - sum(one.parameters for one in own),
+            count(module) - sum(equation.parameters for equation in own),
         ),
         *own,
     ]
@@ -116,10 +124,10 @@ def as_text(equations: Sequence[Equation]) -> str:
         c   = tanh(V h_S)  8  72
         s_0 = c            8
     """
-    left = max(len(one.left) for one in equations)
-    lines = [f"{one.left:<{left}} = {one.right}" for one in equations]
-    sizes = [str(one.size) for one in equations]
-    counts = [f"{one.parameters:,}" if one.parameters else "" for one in equations]
+    left = max(len(equation.left) for equation in equations)
+    lines = [f"{equation.left:<{left}} = {equation.right}" for equation in equations]
+    sizes = [str(equation.size) for equation in equations]
+    counts = [f"{equation.parameters:,}" if equation.parameters else "" for equation in equations]
     widths = [max(map(len, column)) for column in (lines, sizes, counts)]
     return "\n".join(
         f"{line:<{widths[0]}}  {size:>{widths[1]}}  {number:>{widths[2]}}".rstrip()

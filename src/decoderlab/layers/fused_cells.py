@@ -28,7 +28,8 @@ class LSTM(nn.LSTM, Cell):
     Args:
         input_size, hidden_size, num_layers, dropout, bidirectional: see `Cell`.
         bias: `double`, torch's, or `single`: the second vector stays zero. With two, an optimizer
-            such as Adam moves their sum twice as far.
+            such as Adam moves their sum twice as far. The two are a closed set, as torch's kernel
+            is; a cell with biases of another kind is a class of your own, see `Cell`.
     """
 
     has_cell = True
@@ -164,7 +165,8 @@ class RNN(nn.RNN, Cell):
 
     Args:
         input_size, hidden_size, num_layers, dropout, bidirectional: see `Cell`.
-        nonlinearity: tanh or relu.
+        nonlinearity: `tanh` or `relu`, the two that torch's kernel has. A cell with another is a
+            class of your own, see `Cell`.
         bias: see `LSTM`.
     """
 

@@ -14,18 +14,18 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from decoderlab.common import require
+from decoderlab.common.part_choice import Choice
 from decoderlab.common.randomness import stream_seed, torch_generator
 from decoderlab.layers.attention_blocks import ScaledEmbedding
 from decoderlab.layers.cells import Cell
 from decoderlab.layers.fused_cells import GRU, LSTM
 from decoderlab.layers.unfused_cells import UnfusedCell
 
-SCHEMES = ("torch", "keras")
 # Classes of ours that draw their weights as torch's do: in `reset_parameters`, when constructed.
 OURS = (UnfusedCell, ScaledEmbedding)
 RESET = "reset_parameters"
@@ -85,13 +85,84 @@ def watched() -> Iterator[Drawn]:
             setattr(kind, RESET, original)
 
 
+class InitialWeights:
+    """How weights that are left to chance are drawn; one of your own is a subclass with `draw`."""
+
+    INJECTED: ClassVar[tuple[str, ...]] = ()
+
+    def draw(
+        self, module: nn.Module, name: str, parameter: Tensor, generator: torch.Generator
+    ) -> bool:
+        """Draw a parameter in place; return False to leave it to the module's own distribution.
+
+        Args:
+            module: whose class made the parameter, such as a `torch.nn.Linear`.
+            name: of the parameter there.
+            parameter: to be filled, without a gradient, with numbers of `generator` alone.
+            generator: on the CPU, of this parameter's stream.
+        """
+        raise NotImplementedError
+
+
+class TorchWeights(InitialWeights):
+    """The distributions of torch's own `reset_parameters`."""
+
+    SHORT = "torch"
+
+    def draw(
+        self, module: nn.Module, name: str, parameter: Tensor, generator: torch.Generator
+    ) -> bool:
+        """Draw from the distribution of the module's class, if it is known here."""
+        bound = _bound(module, name)
+        if bound is not None:
+            _fill(parameter, bound, generator)
+        return bound is not None
+
+
+class KerasWeights(InitialWeights):
+    """Keras's distributions.
+
+    Glorot's uniform distribution for matrices (Glorot and Bengio 2010, eq. 16), orthogonal ones
+    from state to state, zeros for biases but ones for an LSTM's forget gate, and U(-0.05, 0.05) for
+    embeddings.
+    """
+
+    SHORT = "keras"
+
+    def draw(
+        self, module: nn.Module, name: str, parameter: Tensor, generator: torch.Generator
+    ) -> bool:
+        """Draw as Keras does, where the module's class is known here."""
+        if _bound(module, name) is None:
+            return False
+        declared = _declared(module)
+        if isinstance(module, nn.Embedding):
+            _fill(parameter, 0.05, generator)
+        elif parameter.dim() < 2:
+            parameter.zero_()
+            if declared is not None and "forget" in declared.gates:
+                if name.startswith(declared.gate_bias):
+                    size = len(parameter) // len(declared.gates)
+                    start = declared.gates.index("forget") * size
+                    parameter[start : start + size] = 1.0
+        elif declared is not None and name.startswith(declared.from_state):
+            values = torch.empty(parameter.shape)
+            parameter.copy_(nn.init.orthogonal_(values, generator=generator))
+        else:
+            _fill(parameter, math.sqrt(6 / sum(parameter.shape)), generator)
+        return True
+
+
+SCHEMES = {kind.SHORT: kind for kind in (TorchWeights, KerasWeights)}
+
+
 @torch.no_grad()
 def initialise(
     model: nn.Module,
     drawn: Drawn,
     seed: int,
     uniform_range: float | None = None,
-    scheme: str = "torch",
+    scheme: str | InitialWeights = "torch",
 ) -> None:
     """Draw all weights of `model` anew that are left to chance, each from the stream of its name.
 
@@ -105,14 +176,16 @@ def initialise(
         seed: the run's seed.
         uniform_range: if given, every such parameter is drawn from U(-range, range), as in
             Sutskever et al. 2014 (0.08) and Luong et al. 2015 (0.1); None for those of `scheme`.
-        scheme: `torch`, or `keras`: Glorot's uniform distribution (Glorot and Bengio 2010, eq. 16)
-            for matrices, orthogonal ones from state to state, zeros for biases but ones for an
-            LSTM's forget gate, and U(-0.05, 0.05) for embeddings.
+        scheme: a name of `SCHEMES`, or what draws in its own way.
 
     Raises:
         ValueError: if `uniform_range` is not positive, or `scheme` unknown.
     """
-    require.choice("scheme", scheme, SCHEMES)
+    weights: InitialWeights
+    if isinstance(scheme, str):
+        weights = Choice.named("training.initial_weights", scheme, SCHEMES).build()
+    else:
+        weights = scheme
     if uniform_range is not None and not uniform_range > 0:
         raise ValueError(f"uniform_range is {uniform_range}; it must be positive, or null")
     seen: set[int] = set()
@@ -123,16 +196,11 @@ def initialise(
             if owner is None or id(parameter) in seen or isinstance(owner[0], NORMALISATIONS):
                 continue
             seen.add(id(parameter))
-            bound = _bound(*owner)
             generator = torch_generator(seed, "init", f"{module_name}.{name}")
             if uniform_range is not None:
                 _fill(parameter, uniform_range, generator)
-            elif bound is None:
+            elif not weights.draw(*owner, parameter, generator):
                 unknown.append(name)
-            elif scheme == "keras":
-                _fill_as_keras(*owner, parameter, generator)
-            else:
-                _fill(parameter, bound, generator)
             if (padding := getattr(owner[0], "padding_idx", None)) is not None:
                 parameter[padding].zero_()  # of a table of embeddings
         if unknown:
@@ -149,9 +217,9 @@ def _digest(parameter: Tensor) -> bytes:
 
 
 def _subclasses(kind: type) -> Iterator[type]:
-    for one in kind.__subclasses__():
-        yield one
-        yield from _subclasses(one)
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def _bound(module: nn.Module, name: str) -> float | None:
@@ -176,26 +244,6 @@ def _fill(parameter: Tensor, bound: float, generator: torch.Generator) -> None:
     parameter.copy_(values)
 
 
-def _fill_as_keras(
-    module: nn.Module, name: str, parameter: Tensor, generator: torch.Generator
-) -> None:
-    declared = _declared(module)
-    if isinstance(module, nn.Embedding):
-        _fill(parameter, 0.05, generator)
-    elif parameter.dim() < 2:
-        parameter.zero_()
-        if declared is not None and "forget" in declared.gates:
-            if name.startswith(declared.gate_bias):
-                size = len(parameter) // len(declared.gates)
-                start = declared.gates.index("forget") * size
-                parameter[start : start + size] = 1.0
-    elif declared is not None and name.startswith(declared.from_state):
-        values = torch.empty(parameter.shape)
-        parameter.copy_(nn.init.orthogonal_(values, generator=generator))
-    else:
-        _fill(parameter, math.sqrt(6 / sum(parameter.shape)), generator)
-
-
 def _declared(module: nn.Module) -> Cell | type[Cell] | None:
     """Return what declares a module's gates: itself, or the class of ours that is torch's."""
     if isinstance(module, Cell):
@@ -216,7 +264,7 @@ def _reset(module: nn.Module, names: list[str], seed: int) -> None:
         if name not in names
     }
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # that of the CPU, which is restored
         getattr(module, RESET)()
     for name, values in kept.items():
         getattr(module, name).copy_(values)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from decoderlab.common import require
-from decoderlab.common.choices import Choice
+from decoderlab.common.part_choice import Choice
 from decoderlab.contract import State
 from decoderlab.layers.cells import Cell, as_module
 from decoderlab.layers.equations import Equation, count
+from decoderlab.layers.linear_cells import LinearCell, scan
 from decoderlab.layers.pooling import length_mask
 
 
@@ -55,7 +56,7 @@ class RecurrentLayers(nn.Module):
         and the state after each row's last step, (L, B, ...) or (2L, B, ...) each.
 
     Raises:
-        ValueError: for a cell that is no class, or a size out of range.
+        ValueError: for a cell that is not a class, or a size out of range.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class RecurrentLayers(nn.Module):
             )
         first = self.cell_of(0, 0)
         self.has_cell = first.has_cell
-        self.further_shapes = tuple(tuple(one) for one in first.further_shapes.values())
+        self.further_shapes = tuple(tuple(shape) for shape in first.further_shapes.values())
         if input_size == 0:
             self._freeze_input_weights()
 
@@ -168,12 +169,12 @@ class RecurrentLayers(nn.Module):
         if self.input_size == 0 and self.num_layers == 1:  # there is no input to multiply
             missing = re.escape(inputs)
             lines = [
-                one._replace(
-                    right=re.sub(rf"W(_g)? {missing} \+ ", "", one.right).replace(
+                line._replace(
+                    right=re.sub(rf"W(_\w)? {missing} \+ ", "", line.right).replace(
                         f"LN(W {inputs})", "LN(0)"
                     )
                 )
-                for one in lines
+                for line in lines
             ]
         if self.num_layers > 1:
             lines.append(
@@ -195,6 +196,16 @@ class RecurrentLayers(nn.Module):
         if self.input_size == 0 and self.num_layers > 1:
             lines.insert(0, Equation(inputs, "0 in layer 1, which has no input", 0))
         return lines
+
+    def further_letters(self) -> list[str]:
+        """Return the letters that the equations have for what is neither hidden nor cell.
+
+        Each begins as 0, see `Cell.start`.
+        """
+        known = {"{n}", "{l}"} if self.has_cell else {"{n}"}
+        lefts = [left for left, _ in self.cell_of(0, 0).step_equations]
+        own = [left for left in lefts if left not in known and left.endswith(("_{t}", "{l}"))]
+        return [left.format(l="k", t="").rstrip("_") for left in own]
 
     def _freeze_input_weights(self) -> None:
         for direction in range(self.num_directions):
@@ -262,6 +273,9 @@ def _run(
         inputs = in_order(inputs, order)
     outputs = []
     reached = None if lengths is None else length_mask(lengths, inputs.shape[1], inputs.device)
+    if isinstance(cell, LinearCell):
+        stacked, state = _scan(cell, inputs, state, reached)
+        return (stacked if order is None else in_order(stacked, order)), state
     for step, projected in enumerate(cell.project(inputs).unbind(dim=1)):
         new = cell.advance(projected, state)
         output = new.hidden
@@ -273,6 +287,19 @@ def _run(
         outputs.append(output)
     stacked = torch.stack(outputs, dim=1)
     return (stacked if order is None else in_order(stacked, order)), state
+
+
+def _scan(
+    cell: LinearCell, inputs: Tensor, state: State, reached: Tensor | None
+) -> tuple[Tensor, State]:
+    """Run all steps at once; a row's state stays as it is where `reached` (B, T) is False."""
+    keep, write = cell.keep_and_write(cell.project(inputs))
+    if reached is not None:
+        padding = ~reached.unsqueeze(-1)
+        keep, write = keep.masked_fill(padding, 1.0), write.masked_fill(padding, 0.0)
+    states = scan(keep, write, state.hidden)
+    outputs = states if reached is None else states * reached.unsqueeze(-1)
+    return outputs, State(states[:, -1])
 
 
 def _choose(rows: Tensor, after: Tensor, before: Tensor) -> Tensor:

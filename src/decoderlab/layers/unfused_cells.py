@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,23 +17,30 @@ from decoderlab.layers.cells import Cell
 class UnfusedCell(nn.Module, Cell):
     """Weights of a cell that torch has no kernel for, H rows for each of its `gates`.
 
+    Attributes:
+        multiplies_state: whether it has weights that multiply the state.
+
     Shapes:
         weight_ih: (gates * H, I), weight_hh: (gates * H, H), bias: (gates * H,).
     """
+
+    multiplies_state: ClassVar[bool] = True
+    weight_hh: nn.Parameter
 
     def __init__(self, *, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.input_size, self.hidden_size = input_size, hidden_size
         rows = len(self.gates) * hidden_size
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
-        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
+        if self.multiplies_state:
+            self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
         self.bias = nn.Parameter(torch.empty(rows))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw all weights as torch's recurrent layers do: U(-1/sqrt(H), 1/sqrt(H))."""
         bound = 1 / math.sqrt(self.hidden_size)
-        for parameter in (self.weight_ih, self.weight_hh, self.bias):
+        for parameter in self.parameters(recurse=False):
             nn.init.uniform_(parameter, -bound, bound)
 
     def project(self, inputs: Tensor) -> Tensor:
@@ -162,3 +170,48 @@ class LSTMLayerNorm(UnfusedCell):
         write, keep, content, read = (projected + recurrent).chunk(4, dim=-1)
         cell = torch.sigmoid(keep) * before + torch.sigmoid(write) * torch.tanh(content)
         return State(torch.sigmoid(read) * torch.tanh(self.norm_cell(cell)), cell)
+
+
+class ScalarLSTM(UnfusedCell):
+    """sLSTM: an LSTM with exponential gates, and a normaliser n of its cell k.
+
+    Paper: Beck et al. 2024, eq. 8 to 17 (https://arxiv.org/abs/2405.04517).
+    Differs: one head, so U is no block diagonal; neither the convolution nor the normalisation of
+        the block around it. f is a sigmoid, which the paper allows. As k and n begin as 0, what is
+        constant in i cancels: b_i has no effect.
+
+    Args:
+        input_size, hidden_size: see `Cell`.
+    """
+
+    gates = ("input", "forget", "content", "output")
+
+    @property
+    def further_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The state has a cell, its normaliser, and the logarithm that keeps both in range."""
+        return dict.fromkeys(("memory", "normaliser", "stabiliser"), (self.hidden_size,))
+
+    @property
+    def step_equations(self) -> Sequence[tuple[str, str]]:
+        """What a step computes."""
+        return (
+            ("i", "exp(W_i {x} + U_i {s} + b_i)"),
+            ("f, o", "sigmoid(W {x} + U {s} + b)"),
+            ("g", "tanh(W_g {x} + U_g {s} + b_g)"),
+            ("{l}", "f * {k} + i * g"),
+            ("n_{t}", "f * n_{{{before}}} + i"),
+            ("{n}", "o * {l} / n_{t}"),
+        )
+
+    def advance(self, projected: Tensor, state: State) -> State:
+        """Take one step; i and f are divided by exp(stabiliser), which cancels in k / n."""
+        memory, normaliser, stabiliser = state.further
+        gates = projected + functional.linear(state.hidden, self.weight_hh)
+        log_input, forget, content, output = gates.chunk(4, dim=-1)
+        log_forget = functional.logsigmoid(forget) + stabiliser
+        stabiliser = torch.maximum(log_forget, log_input)
+        write, keep = torch.exp(log_input - stabiliser), torch.exp(log_forget - stabiliser)
+        memory = keep * memory + write * torch.tanh(content)
+        normaliser = keep * normaliser + write
+        hidden = torch.sigmoid(output) * memory / normaliser
+        return State(hidden, None, (memory, normaliser, stabiliser))

@@ -1,7 +1,7 @@
 """Metrics: each is a class that says what its numbers mean, chosen by its YAML in conf/metric."""
 
+from decoderlab.metrics.metric_score import MetricScore, TaskMetric
 from decoderlab.metrics.overlap import Bleu, ChrF
-from decoderlab.metrics.score import Score, TaskMetric
 from decoderlab.metrics.sequences import SequenceMetrics
 from decoderlab.metrics.texts import Distinct, Perplexity, WordErrorRate
 from decoderlab.metrics.value_errors import ValueErrors
@@ -11,7 +11,7 @@ __all__ = [
     "ChrF",
     "Distinct",
     "Perplexity",
-    "Score",
+    "MetricScore",
     "SequenceMetrics",
     "TaskMetric",
     "ValueErrors",

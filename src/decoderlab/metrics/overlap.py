@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any, ClassVar
 
-from decoderlab.metrics.score import Score, TaskMetric
+from decoderlab.metrics.metric_score import MetricScore, TaskMetric
 
 
 class _Overlap(TaskMetric):
-    """What both share: texts are kept until the corpus is whole."""
+    """What both share: texts are kept until the corpus is complete."""
 
     reads: ClassVar[str] = "texts"
 
@@ -69,7 +69,7 @@ class Bleu(_Overlap):
     """
 
     scores = (
-        Score(
+        MetricScore(
             name="bleu", better="max", low=0, high=100, worst=0, unit="BLEU points", label="BLEU"
         ),
     )
@@ -104,7 +104,7 @@ class ChrF(_Overlap):
     """
 
     scores = (
-        Score(
+        MetricScore(
             name="chrf", better="max", low=0, high=100, worst=0, unit="chrF points", label="chrF"
         ),
     )

@@ -11,7 +11,11 @@ from rapidfuzz.distance.Levenshtein import distance as edit_distance
 from torch import Tensor
 
 from decoderlab.contract import ValueSpace
-from decoderlab.metrics.score import Score, TaskMetric
+from decoderlab.metrics.metric_score import MetricScore, TaskMetric
+
+EXACT_MATCH = MetricScore(
+    name="exact_match", better="max", low=0, high=1, worst=0, unit="share", per_example=True
+)
 
 
 class SequenceMetrics(TaskMetric):
@@ -38,9 +42,9 @@ class SequenceMetrics(TaskMetric):
     """
 
     scores = (
-        Score(name="exact_match", better="max", low=0, high=1, worst=0, unit="share"),
-        Score(name="token_accuracy", better="max", low=0, high=1, worst=0, unit="share"),
-        Score(
+        EXACT_MATCH,
+        MetricScore(name="token_accuracy", better="max", low=0, high=1, worst=0, unit="share"),
+        MetricScore(
             name="symbol_error_rate",
             better="min",
             low=0,
@@ -66,7 +70,11 @@ class SequenceMetrics(TaskMetric):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def prepare(self, task: Any) -> None:
-        """Take from the task whether its targets end."""
+        """Take from the task whether its targets end.
+
+        Raises:
+            ValueError: if the targets are not tokens.
+        """
         if isinstance(task.data.target_space, ValueSpace):
             raise ValueError(
                 f"the targets of {type(task).__name__} are real values, which do not match by "

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from decoderlab.metrics.metric_score import LOSS, MetricScore
 from decoderlab.metrics.overlap import Bleu, ChrF
-from decoderlab.metrics.score import LOSS, Score
 from decoderlab.metrics.sequences import SequenceMetrics
 from decoderlab.metrics.texts import Distinct, Perplexity, WordErrorRate
 from decoderlab.metrics.value_errors import ABSOLUTE, SCALED, SQUARED
 
-SHIPPED: dict[str, Score] = {
+SHIPPED: dict[str, MetricScore] = {
     score.name: score
     for score in (
         *SequenceMetrics.scores,
@@ -28,15 +29,24 @@ SHIPPED: dict[str, Score] = {
 }
 
 
-def recorded_scores(descriptions: Mapping[str, Mapping[str, Any]]) -> dict[str, Score]:
+def recorded_scores(descriptions: Mapping[str, Mapping[str, Any]]) -> dict[str, MetricScore]:
     """Return what the scores of a result or a plan mean, by name.
 
     Args:
-        descriptions: `scores` of the result or plan, see `Score.record`; decoderlab's own scores
-            are known without.
+        descriptions: `scores` of the result or plan, see `MetricScore.record`; decoderlab's own
+            scores are known without.
     """
-    own = {name: Score.recorded(description) for name, description in descriptions.items()}
+    own = {name: _recorded(description) for name, description in descriptions.items()}
     return SHIPPED | own
+
+
+def _recorded(description: Mapping[str, Any]) -> MetricScore:
+    """Return the score of a description; old descriptions do not say which are `per_example`."""
+    score = MetricScore.recorded(description)
+    ours = SHIPPED.get(score.name)
+    if "per_example" in description or ours is None:
+        return score
+    return ours if replace(ours, per_example=False) == score else score
 
 
 def score_label(name: str, descriptions: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""How a score was measured, in a line: scores of one line alone are comparable."""
+"""How a score was measured, in a line: only scores with the same line are comparable."""
 
 from __future__ import annotations
 
@@ -32,3 +32,33 @@ def signature(
         f"generation:{search}|max_length:{max_length}|split:{split}|n:{num_examples}"
         f"|data:{fingerprint[:12]}{f'|scores:{digest[:8]}' if scores else ''}|v:{VERSION}"
     )
+
+
+def signature_parts(signature: str) -> dict[str, str]:
+    """Return what a signature is made of; see `signature`.
+
+    Example:
+        >>> signature_parts("generation:beam:3|n:500")
+        {'generation': 'beam:3', 'n': '500'}
+    """
+    return dict(part.split(":", 1) for part in signature.split("|"))
+
+
+def parts_without(signature: str, *names: str) -> frozenset[tuple[str, str]]:
+    """Return what a signature is made of, without some parts, to be compared.
+
+    Example:
+        >>> sorted(parts_without("generation:greedy|n:500|data:718a", "data"))
+        [('generation', 'greedy'), ('n', '500')]
+    """
+    return frozenset(part for part in signature_parts(signature).items() if part[0] not in names)
+
+
+def num_examples(signature: str) -> int:
+    """Return the number of test examples in a signature.
+
+    Example:
+        >>> num_examples("generation:greedy|max_length:4|split:test|n:500|data:718a|v:1")
+        500
+    """
+    return int(signature_parts(signature)["n"])

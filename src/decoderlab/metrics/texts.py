@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
 
-from decoderlab.metrics.score import Score, TaskMetric
+from decoderlab.metrics.metric_score import MetricScore, TaskMetric
 
-LARGEST = 700.0  # nats: the exponential of more is no number
+MAX_NATS = 700.0  # nats: the exponential of more is not a number
 
 
 class WordErrorRate(TaskMetric):
@@ -22,7 +22,17 @@ class WordErrorRate(TaskMetric):
         {'word_error_rate': 0.5}
     """
 
-    scores = (Score(name="word_error_rate", better="min", low=0, high=1, worst=1, unit="share"),)
+    scores = (
+        MetricScore(
+            name="word_error_rate",
+            better="min",
+            low=0,
+            high=1,
+            worst=1,
+            unit="share",
+            per_example=True,
+        ),
+    )
     reads: ClassVar[str] = "texts"
 
     def __init__(self) -> None:
@@ -59,7 +69,7 @@ class Distinct(TaskMetric):
     """
 
     scores = tuple(
-        Score(name=f"distinct_{n}", better="max", low=0, high=1, worst=0, unit="share")
+        MetricScore(name=f"distinct_{n}", better="max", low=0, high=1, worst=0, unit="share")
         for n in (1, 2)
     )
     reads: ClassVar[str] = "texts"
@@ -98,7 +108,7 @@ def distinct(texts: Sequence[Sequence[str]], n: int) -> float:
 
 
 class Perplexity(TaskMetric):
-    """The exponential of the loss: among how many tokens the model wavers.
+    """The exponential of the loss: the number of tokens that the model effectively chooses from.
 
     Example:
         >>> metric = Perplexity()
@@ -108,7 +118,7 @@ class Perplexity(TaskMetric):
     """
 
     scores = (
-        Score(
+        MetricScore(
             name="perplexity",
             better="min",
             low=1,
@@ -129,7 +139,7 @@ class Perplexity(TaskMetric):
 
     def compute(self) -> dict[str, float]:
         """Return the perplexity; NaN for a loss of NaN."""
-        return {"perplexity": math.exp(min(self.loss, LARGEST))}
+        return {"perplexity": math.exp(min(self.loss, MAX_NATS))}
 
     def reset(self) -> None:
         """Begin again."""

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from decoderlab.contract import TokenSpace
-from decoderlab.metrics.score import Score, TaskMetric
+from decoderlab.metrics.metric_score import MetricScore, TaskMetric
 
 UNIT = "the data's unit"
-ABSOLUTE = Score(name="mean_absolute_error", better="min", low=0, high=math.inf, unit=UNIT)
-SQUARED = Score(name="root_mean_squared_error", better="min", low=0, high=math.inf, unit=UNIT)
-SCALED = Score(
+ABSOLUTE = MetricScore(name="mean_absolute_error", better="min", low=0, high=math.inf, unit=UNIT)
+SQUARED = MetricScore(name="root_mean_squared_error", better="min", low=0, high=math.inf, unit=UNIT)
+SCALED = MetricScore(
     name="mean_absolute_scaled_error",
     better="min",
     low=0,
@@ -77,7 +77,11 @@ class ValueErrors(TaskMetric):
         return metric
 
     def prepare(self, task: Any) -> None:
-        """Take the scale of the values, and the error of the naive forecast, from the task."""
+        """Take the scale of the values, and the error of the naive forecast, from the task.
+
+        Raises:
+            ValueError: if the targets are not real values.
+        """
         if isinstance(task.data.target_space, TokenSpace):
             raise ValueError(
                 f"the targets of {type(task).__name__} are tokens, which have no error in units; "

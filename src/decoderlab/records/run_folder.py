@@ -1,26 +1,37 @@
-"""Run folders: records that are either the old or the new version, whenever the power fails."""
+"""Run folders: records are written atomically; a crash leaves the old or the new version."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import re
+import shutil
 import socket
+import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO, TextIO
 
-import torch
 from filelock import FileLock, Timeout
-from pytorch_lightning.plugins.io import CheckpointIO
 
-from decoderlab.config.run_identity import canonical
+from decoderlab.common.bounded_reading import LINES_BYTES, opened, parse_json, read_json
+from decoderlab.common.errors import Invalid, LaunchError, Missing
+from decoderlab.common.process import host_name, is_alive
+from decoderlab.config.run_identity import digest_of
 from decoderlab.records.run_result import RunResult
 
 STATUSES = ("PLANNED", "RUNNING", "FINISHED", "FAILED", "INTERRUPTED", "DIVERGED")
 
+# What else a status says.
+STATUS_FIELDS = {"reason": str, "at": int | float, "started": int | float, "host": str, "pid": int}
+PIECE = 2**20  # bytes that are held in memory at a time
+
 TERMINAL = ("FINISHED", "FAILED", "DIVERGED")
+# What `write_atomic` calls a file until it is complete.
+INCOMPLETE = re.compile(r"\..+\.(?P<host>[^.]+)\.(?P<pid>[0-9]{1,10})\.tmp", re.DOTALL)
+HASH = re.compile(r"(step|best)-[0-9]{1,18}\.ckpt\.sha256")
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -29,13 +40,17 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     The temporary file lies in the same folder: a rename from another file system is a copy.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{host_name()}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except IsADirectoryError:
+            set_aside(path)
+            os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -44,6 +59,144 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def left_by(path: Path) -> str | None:
+    """Return the machine of the process that has left a file incomplete.
+
+    None for a file that is no such, or whose process may still be at it. Which processes are there
+    is known of this machine alone.
+    """
+    name = INCOMPLETE.fullmatch(path.name)
+    if name is None or not _is_file_or_link(path):
+        return None
+    ours = name["host"] == host_name()
+    return None if ours and is_alive(int(name["pid"])) else name["host"]
+
+
+def is_litter(path: Path) -> bool:
+    """Whether a dead process of this machine has left a file incomplete: it can be deleted."""
+    return left_by(path) == host_name()
+
+
+def _is_file_or_link(path: Path) -> bool:
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file or folder that is in the way, and return its new path.
+
+    A link, which holds nothing, is removed.
+    """
+    if path.is_symlink():
+        path.unlink()
+        return path
+    number = 1
+    while os.path.lexists(aside := path.with_name(f"{path.name}.aside-{number}")):
+        number += 1
+    os.rename(path, aside)
+    return aside
+
+
+def make_way(path: Path, *, folder: bool = False, link: bool = True) -> Path | None:
+    """Set aside what is not a file, or not a folder, as it should be; return its new path.
+
+    Args:
+        path: where it belongs.
+        folder: whether a folder belongs there.
+        link: whether a link to such a one will do; not where it would be written through.
+    """
+    right = (path.is_dir() if folder else path.is_file()) and (link or not path.is_symlink())
+    return None if right or not os.path.lexists(path) else set_aside(path)
+
+
+def unshare(path: Path, *, lock: bool = False) -> None:
+    """Give a file that has another name elsewhere, a hard link, a copy of its own.
+
+    What is added to it, or cut off, would change the other: a backup, or what a stranger has linked
+    to it.
+
+    Args:
+        path: of the file; nothing is done where it is none.
+        lock: whether it is a lock, which is then made anew, empty, unless somebody holds it.
+    """
+    if path.is_symlink() or not path.is_file() or path.stat().st_nlink < 2:
+        return
+    with path.open("rb") as file:
+        if not lock:
+            write_atomic(path, lambda copy: shutil.copyfileobj(file, copy))
+        elif not _is_flocked(file, alone=True) and _is_at(path, file):
+            path.unlink()
+
+
+def _is_flocked(file: BinaryIO, *, alone: bool = False) -> bool:
+    """Whether somebody holds the lock of a file; if not, it is held here until the file is closed.
+
+    Args:
+        file: opened.
+        alone: whether others that look, who share it, count as well.
+
+    Raises:
+        OSError: on a file system without locks.
+    """
+    import fcntl  # not on every system
+
+    try:
+        fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    """Whether an open file is still the one of that path."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def special_files(folder: Path) -> list[Path]:
+    """Return the pipes, sockets and devices in a folder, but for what was set aside."""
+    return [
+        path
+        for where, _, names in os.walk(folder)
+        for path in (Path(where, name) for name in sorted(names))
+        if ".aside-" not in path.name and not _is_file_or_link(path) and os.path.lexists(path)
+    ]
+
+
+def file_lock(path: Path) -> FileLock:
+    """Return the lock of a path, at which there is a file of this folder alone, or nothing yet."""
+    make_way(path, link=False)
+    unshare(path, lock=True)
+    return FileLock(path)
+
+
+@contextmanager
+def lock_held(path: Path) -> Iterator[None]:
+    """Hold a lock that is a file and no link; it ends with its process.
+
+    Raises:
+        LaunchError: where it cannot be had: a file system without locks, or to read alone.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = file_lock(path)
+        lock.acquire()
+    except OSError as error:
+        raise LaunchError(
+            f"{path} cannot be locked ({error.strerror}), so that another process could write at "
+            "the same time; fix that, or copy the outputs to a folder that can be written"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -59,17 +212,14 @@ def write_json(path: Path, record: Any) -> None:
 def sealed(record: dict[str, Any]) -> dict[str, Any]:
     """Return a record with its own sha256 in it."""
     content = {key: value for key, value in record.items() if key != "sha256"}
-    return content | {"sha256": hashlib.sha256(canonical(content).encode()).hexdigest()}
+    return content | {"sha256": digest_of(content)}
 
 
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class Invalid(Exception):
-    """A record or checkpoint that is damaged. The message has its path."""
+def copy_bytes(source: BinaryIO, target: IO[bytes], length: int) -> None:
+    """Copy the next `length` bytes of a file, piece by piece."""
+    while piece := source.read(min(length, PIECE)):
+        target.write(piece)
+        length -= len(piece)
 
 
 class RunFolder:
@@ -90,19 +240,25 @@ class RunFolder:
         self.vocabularies = path / "vocabularies.json"
         self.checkpoints = path / "checkpoints"
         self.traceback = path / "traceback.txt"
+        self.manifest = path / "manifest.json"
         self.made_by = path / "made_by.json"
+        self.planned = path / "planned.json"
         self.log = path / "log.txt"
         self.events = path / "tensorboard"
 
     def set_status(self, status: str, **details: Any) -> None:
-        """Record what the run is doing, and who does it."""
+        """Record the status of the run, and the process that works on it.
+
+        Raises:
+            ValueError: for an unknown status.
+        """
         if status not in STATUSES:
             raise ValueError(f"status is {status!r}; it must be one of {', '.join(STATUSES)}")
         who = {"pid": os.getpid(), "host": socket.gethostname()}
         write_json(self.status_file, {"status": status, "at": time.time(), **who, **details})
 
     def status(self) -> dict[str, Any]:
-        """Return what the run is doing; PLANNED for a run that has not begun.
+        """Return the status of the run; PLANNED for a run that has not begun.
 
         A run that says RUNNING while nobody holds its lock was killed: it counts as INTERRUPTED.
         """
@@ -116,14 +272,21 @@ class RunFolder:
         return record
 
     def recorded_status(self) -> dict[str, Any]:
-        """Return the last status as it was written, true or not."""
+        """Return the status as it was last written, even if its process was killed since.
+
+        Raises:
+            Invalid: if the file of the status is damaged.
+        """
         try:
-            record = json.loads(self.status_file.read_text())
-            if record["status"] in STATUSES:
+            record = read_json(self.status_file)
+            for name, kinds in STATUS_FIELDS.items():
+                if name in record and not isinstance(record[name], kinds):
+                    raise Invalid(self.status_file, f"has {name}: {record[name]!r:.40}")
+            if record.get("status") in STATUSES:
                 return record
-        except (FileNotFoundError, NotADirectoryError):
+        except Missing:
             return {"status": "PLANNED"}
-        except (ValueError, KeyError, TypeError):
+        except Invalid:
             pass
         return {"status": "INTERRUPTED", "reason": f"{self.status_file} is damaged"}
 
@@ -138,40 +301,49 @@ class RunFolder:
             Invalid: if the file is damaged, or of an unknown version.
         """
         try:
-            record = json.loads(self.result_file.read_text())
-        except FileNotFoundError:
+            record = read_json(self.result_file)
+        except Missing:
             return None
-        except ValueError as error:
-            raise Invalid(f"{self.result_file} is not JSON: {error}") from error
-        if not isinstance(record, dict) or sealed(record) != record:
-            raise Invalid(f"{self.result_file} does not agree with its own sha256")
+        if sealed(record) != record:
+            raise Invalid(self.result_file, "does not agree with its own sha256")
         try:
             return RunResult.from_dict(record)
         except ValueError as error:
-            raise Invalid(f"{self.result_file}: {error}") from error
-
-    def finished(self) -> bool:
-        """Whether the run is finished and its result is whole."""
-        try:
-            return self.status()["status"] == "FINISHED" and self.result() is not None
-        except Invalid:
-            return False
+            raise Invalid(self.result_file, f"is damaged: {error}") from error
 
     def lock(self) -> FileLock:
         """Return the lock that whoever trains this run holds; it ends with its process."""
         self.path.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path / ".lock")
+        return file_lock(self.path / ".lock")
 
-    def locked(self) -> bool:
-        """Whether some process holds the lock."""
-        if not (self.path / ".lock").exists():
+    def locked(self, unknown: bool = True) -> bool:
+        """Whether some process holds the lock, which is a file and no link.
+
+        Args:
+            unknown: what is returned where that cannot be known: a file system without locks, or to
+                read alone. What a record says of a process is then believed.
+        """
+        path = self.path / ".lock"
+        if path.is_symlink() or not path.is_file():
             return False
-        lock = FileLock(self.path / ".lock", timeout=0)
         try:
-            with lock:
+            if path.stat().st_nlink > 1:  # which some versions of filelock would empty
+                with path.open("rb") as file:
+                    return _is_flocked(file)
+            with FileLock(path, timeout=0):
                 return False
         except Timeout:
             return True
+        except PermissionError:  # somebody else's, who may be at it
+            return True
+        except OSError:
+            return unknown
+
+    def open_log(self) -> TextIO:
+        """Open the file of what a process prints, to add to it."""
+        make_way(self.log, link=False)
+        unshare(self.log)
+        return self.log.open("a")
 
     def has_work(self) -> bool:
         """Whether there is a result, or a checkpoint to go on from."""
@@ -180,51 +352,42 @@ class RunFolder:
     def last_metrics(self) -> dict[str, Any]:
         """Return the last line of the metrics, which says how far training is; {} without any."""
         try:
-            with self.metrics.open("rb") as file:
+            with opened(self.metrics, LINES_BYTES) as file:
                 file.seek(0, os.SEEK_END)
                 file.seek(max(file.tell() - 4096, 0))
-                whole = file.read().split(b"\n")[:-1]  # the last line may be half written
-            return json.loads(whole[-1])
-        except (OSError, IndexError, ValueError):
+                whole = file.read(4096).split(b"\n")[:-1]  # the last line may be half written
+            record = parse_json(whole[-1].decode(), self.metrics)
+        except (Invalid, IndexError, UnicodeDecodeError):
             return {}
+        numbers = isinstance(record, dict) and all(
+            isinstance(value, int | float) for value in record.values()
+        )
+        return record if numbers else {}
 
     def resume_checkpoints(self) -> list[Path]:
         """Return the checkpoints to resume from, newest first; damaged ones among them."""
-        return sorted(self.checkpoints.glob("step-*.ckpt"), reverse=True)
+        return self.numbered("step")
 
+    def lost_hashes(self) -> list[Path]:
+        """Return what says the sha256 of a checkpoint that is not there."""
+        if self.checkpoints.is_symlink():
+            return []
+        return [
+            path
+            for path in sorted(self.checkpoints.glob("*.ckpt.sha256"))
+            if HASH.fullmatch(path.name)
+            and _is_file_or_link(path)
+            and not os.path.lexists(path.with_suffix(""))
+        ]
 
-class AtomicCheckpointIO(CheckpointIO):
-    """Checkpoints that are whole or not there, each with its sha256 beside it."""
+    def numbered(self, kind: str) -> list[Path]:
+        """Return the checkpoints of a kind, `step` or `best`, highest update first.
 
-    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
-        """Write the checkpoint, then its hash; without the hash it counts as damaged."""
-        path = Path(path)
-        write_atomic(path, lambda file: torch.save(checkpoint, file))
-        write_text(hash_file(path), file_sha256(path) + "\n")
-
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: Any = True) -> Any:
-        """Read a checkpoint that agrees with its hash; nothing in it is executed."""
-        path = Path(path)
-        verify(path)
-        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
-
-    def remove_checkpoint(self, path: Any) -> None:
-        """Remove a checkpoint and its hash."""
-        Path(path).unlink(missing_ok=True)
-        hash_file(Path(path)).unlink(missing_ok=True)
-
-
-def hash_file(path: Path) -> Path:
-    """Return where the sha256 of a checkpoint lies."""
-    return path.with_suffix(path.suffix + ".sha256")
-
-
-def verify(path: Path) -> None:
-    """Raise Invalid unless a checkpoint is there and agrees with its sha256."""
-    try:
-        expected = hash_file(path).read_text().strip()
-        actual = file_sha256(path)
-    except OSError as error:
-        raise Invalid(f"{path} or its sha256 cannot be read: {error.strerror}") from error
-    if actual != expected:
-        raise Invalid(f"{path} does not agree with its sha256; it is damaged")
+        What only looks like one, such as a folder or `step-abc.ckpt`, is none of them.
+        """
+        by_number = {}
+        for path in self.checkpoints.glob(f"{kind}-*.ckpt"):
+            number = re.fullmatch(rf"{kind}-([0-9]{{1,18}})\.ckpt", path.name)
+            if number and path.is_file():
+                by_number[int(number[1]), path.name] = path
+        return [by_number[key] for key in sorted(by_number, reverse=True)]

@@ -1,7 +1,8 @@
-"""What `result.json` says of a finished run: its fields, their units, and how they are checked."""
+"""The fields of `result.json` of a finished run, their units and their checks."""
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -12,9 +13,16 @@ from typing import Any
 from decoderlab.config.study_settings import Budget
 
 # Raised when a field is added, removed or changes its meaning.
-SCHEMA = 2
-# Files without a version are of the first version, which had the same fields.
-READABLE = (1, 2)
+SCHEMA = 4
+# Files without a version are of the first version, which had the fields of the second; the third
+# says besides how many outputs met the limit, the fourth which scores are means of outcomes of
+# single examples, and these outcomes.
+READABLE = (1, 2, 3, 4)
+# No number of a result is larger.
+MAX_NUMBER = 1e300
+MAX_DRAWABLE = 1e100  # a picture of larger numbers cannot be computed
+# Of test examples, and of positions of a target: the largest that settings can ask for.
+MOST_EXAMPLES, MOST_POSITIONS = 10**8, 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +91,17 @@ class RunResult:
         metrics: the scores.
         signature: how the test scores were measured; only those of one signature are comparable.
         signatures: how a library says that it computes further scores, by metric.
-        scores: what the scores mean, by name; see `decoderlab.metrics.Score.record`.
+        met_limit: share of the test outputs that were cut at the greatest length; None where
+            targets have no end, and in old records.
+        scores: what the scores mean, by name; see `decoderlab.metrics.MetricScore.record`.
         selected_by: the validation metric that chose the step.
         best_step: the step that was chosen, in updates.
         best_checkpoint: its weights, relative to the run's folder.
         steps: updates of training.
         examples_seen, tokens_seen: in training; tokens of targets, padding counted.
         batches_per_epoch: updates of a pass over the training split.
-        probes: counts for the report's pictures, see `decoderlab.training.probes`; None where
-            they could not be had.
+        probes: which test examples were right, see `decoderlab.data.per_example.unpack`, and counts
+            for the report's pictures, see `decoderlab.training.probes`; None where there are none.
         equations: the recurrences of encoder and decoder, as text.
         parameters: trained ones of each child module, and their `total`.
         flops_per_example: floating-point operations of a forward pass.
@@ -101,7 +111,7 @@ class RunResult:
         started, ended: of the last process that worked on it, in seconds since the epoch.
         data: which the run was trained and tested on.
         environment: what it ran on.
-        drift: what differs between the code that began the run and the code that ended it.
+        code_changes: what differs between the code that began the run and the code that ended it.
         budget: settings of the study's budget.
     """
 
@@ -111,6 +121,7 @@ class RunResult:
     metrics: Metrics
     signature: str
     signatures: dict[str, str]
+    met_limit: float | None = field(default_factory=lambda: None)
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
     selected_by: str
     best_step: int
@@ -131,7 +142,7 @@ class RunResult:
     ended: float
     data: DataSummary
     environment: Environment
-    drift: list[str]
+    code_changes: list[str]
     budget: Budget
 
     def to_dict(self) -> dict[str, Any]:
@@ -150,10 +161,14 @@ class RunResult:
         if version not in READABLE:
             raise ValueError(
                 f"schema is {version!r}; this version of decoderlab reads "
-                f"{' and '.join(map(str, READABLE))}"
+                f"{', '.join(map(str, READABLE))}"
             )
         plain = {key: value for key, value in record.items() if key not in ("schema", "sha256")}
-        return _reader(cls)("", plain)
+        result = _reader(cls)("", plain)
+        _check_signature(result.signature)
+        if result.probes is not None:
+            _check_probes(result.probes)
+        return result
 
 
 Reader = Callable[[str, Any], Any]
@@ -161,7 +176,7 @@ Reader = Callable[[str, Any], Any]
 
 @cache
 def _reader(kind: Any) -> Reader:
-    """Return what checks a value of a type: (name of the field, value) to the value."""
+    """Return a function that checks a value of a type: (name of the field, value) to the value."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if isinstance(kind, type) and is_dataclass(kind):
         return _record_reader(kind)
@@ -199,14 +214,60 @@ def _record_reader(kind: type) -> Reader:
             made[key] = reader(prefix + key, given)
         for key in value:
             if key not in readers:
-                raise ValueError(f"{prefix}{key} is no field of a result")
+                raise ValueError(f"{prefix}{key} is not a field of a result")
         return kind(**made)
 
     return read
 
 
+def _check_signature(signature: str) -> None:
+    """Raise ValueError for a signature that does not say on how many of which examples."""
+    pairs = [part.split(":", 1) for part in signature.split("|")]
+    parts = {pair[0]: pair[-1] for pair in pairs}
+    right = len(parts) == len(pairs) and all(len(pair) == 2 for pair in pairs)
+    number = re.fullmatch(r"[0-9]{1,9}", parts.get("n", ""))
+    if not right or number is None or int(number[0]) > MOST_EXAMPLES or not parts.get("data"):
+        raise ValueError(f"signature is {signature!r:.90}, which does not say n and data")
+
+
+def _check_probes(probes: dict[str, Any]) -> None:
+    """Raise ValueError for counts that are not those of `decoderlab.training.probes`."""
+
+    def numbers(value: Any, length: int | None = None) -> bool:
+        given = isinstance(value, list) and length in (None, len(value))
+        return given and all(
+            type(number) in (int, float) and abs(number) < MAX_NUMBER for number in value
+        )
+
+    def bits(value: Any) -> bool:
+        return isinstance(value, str) and bool(re.fullmatch("([0-9a-f]{2})*", value))
+
+    outcomes, influence = probes.get("outcomes", {}), probes.get("summary_influence", [])
+    positions, lengths = probes.get("by_position", {}), probes.get("by_length", {})
+    targets = positions.get("number") if isinstance(positions, dict) else None
+    room = min(len(targets), MOST_POSITIONS) if isinstance(targets, list) else 0
+    right = {
+        "correct": bits(probes.get("correct", "")),
+        "outcomes": isinstance(outcomes, dict) and all(map(bits, outcomes.values())),
+        "by_position": isinstance(positions, dict)
+        and {"number", "free", "forced"} <= positions.keys()
+        and all(numbers(counts, room) for counts in positions.values()),
+        "by_length": isinstance(lengths, dict)
+        and all(
+            re.fullmatch("[0-9]{1,9}", key) and numbers(counts, 2) and counts[0]
+            for key, counts in lengths.items()
+        ),
+        "summary_influence": numbers(influence) and len(influence) <= room,
+    }
+    for name, good in right.items():
+        if not good:
+            raise ValueError(f"probes.{name} is not what a run counts")
+
+
 def _of_type(name: str, value: Any, kind: type) -> Any:
     allowed = (int, float) if kind is float else kind
     if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"{name} is {value!r}, which is no {kind.__name__}")
+        raise ValueError(f"{name} is {value!r:.90}, which is no {kind.__name__}")
+    if isinstance(value, int | float) and not abs(value) < MAX_NUMBER:
+        raise ValueError(f"{name} is {value!r:.40}, which is too large")
     return value

@@ -1,15 +1,24 @@
-"""What TensorBoard shows of a finished run: sample predictions, and its line in HPARAMS."""
+"""What TensorBoard shows of a finished run: predictions, attention, and its line in HPARAMS."""
 
 from __future__ import annotations
 
 import json
-import re
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch.utils.tensorboard.summary import hparams
+
+from decoderlab.common.bounded_archives import read_arrays
+from decoderlab.common.escapes import markdown_entities, visible
+from decoderlab.records.run_folder import RunFolder
+
+MAX_INCHES = 12.0
+MAX_TICKS = 200  # tokens that are named beside a map
+MAX_LETTERS = 40  # of each
 
 
 def write_summary(
@@ -18,17 +27,20 @@ def write_summary(
     predictions: Path,
     num_samples: int,
 ) -> None:
-    """Add sample predictions and the HPARAMS entry.
+    """Add sample predictions, attention where the model has it, and the HPARAMS entry.
 
     Args:
         writer: of TensorBoard events.
         hyperparameters: names to plain values.
-        predictions: the file of test predictions.
+        predictions: the file of test predictions, in the folder of the run.
         num_samples: how many of them to show.
     """
     with predictions.open() as file:
         records = [json.loads(line) for line in islice(file, num_samples)]
     add_samples(writer, "test/predictions", records)
+    probes = RunFolder(predictions.parent).probes
+    if probes.exists():
+        add_attention(writer, "test", read_arrays(probes))
     add_session(writer, hyperparameters, {})  # the scores are there already
 
 
@@ -42,10 +54,51 @@ def add_samples(writer: Any, tag: str, records: Sequence[Mapping[str, Any]]) -> 
     """
     lines = ["| source | target | prediction |", "|---|---|---|"]
     for record in records:
-        cells = [_plain(record[name]) for name in ("source", "target", "prediction")]
+        cells = [markdown_entities(record[name]) for name in ("source", "target", "prediction")]
         lines.append(f"| {' | '.join(cells)}{' ✗' if record['correct'] is False else ''} |")
     if records:
         writer.add_text(tag, "\n".join(lines))
+
+
+def add_attention(writer: Any, tag: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Add an image of the attention for each example: a row is a generated token, dark is 1.
+
+    Args:
+        writer: of TensorBoard events.
+        tag: before the name of each image.
+        arrays: of `probes.npz`.
+    """
+    if "attention" not in arrays:
+        return
+    # Only runs with attention need it.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    for index, weights in enumerate(arrays["attention"]):
+        source, target = (
+            json.loads(str(arrays[f"attention_{side}"][index])) for side in ("source", "target")
+        )
+        width, height = (min(1.2 + 0.3 * len(side), MAX_INCHES) for side in (source, target))
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axis = figure.subplots()
+        shown = weights[: len(target), : len(source)].astype(float)
+        source, target = (
+            [visible(token[:MAX_LETTERS]) for token in side[:length]] if length <= MAX_TICKS else []
+            for side, length in zip((source, target), reversed(shown.shape), strict=True)
+        )
+        axis.imshow(shown, cmap="Greys", vmin=0, vmax=1, aspect="auto")
+        # A token such as $x$ is no formula.
+        looks: Any = {"fontsize": 8, "parse_math": False}
+        axis.set_xticks(range(len(source)), source, **looks)
+        axis.set_yticks(range(len(target)), target, **looks)
+        canvas = FigureCanvasAgg(figure)
+        with warnings.catch_warnings():
+            # Scripts that matplotlib's own font lacks are drawn as boxes.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            warnings.filterwarnings("ignore", message="constrained_layout not applied")
+            canvas.draw()
+        picture = np.asarray(canvas.buffer_rgba())[..., :3]
+        writer.add_image(f"{tag}/attention, example {index + 1}", picture, dataformats="HWC")
 
 
 def add_session(
@@ -65,13 +118,3 @@ def add_session(
         writer.file_writer.add_summary(summary)
     for name, value in metrics.items():
         writer.add_scalar(name, value)
-
-
-def _plain(text: str) -> str:
-    """Return a text in which nothing is Markdown or HTML.
-
-    Example:
-        >>> _plain("a|b _c_")
-        'a&#124;b &#95;c&#95;'
-    """
-    return re.sub(r"[^\w ]|_", lambda match: f"&#{ord(match[0])};", " ".join(text.split()))

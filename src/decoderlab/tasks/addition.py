@@ -10,7 +10,7 @@ from typing import Any
 from decoderlab.common import require
 from decoderlab.common.randomness import numpy_generator
 from decoderlab.data.example import Example
-from decoderlab.data.splits import check_possible, check_split_sizes, cut, distinct
+from decoderlab.data.splits import check_possible, check_split_sizes, cut, distinct_draws
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import of_tokens
 from decoderlab.data.vocabulary import Vocabulary
@@ -92,7 +92,9 @@ class AdditionTask(Task):
 
         rows = [
             Example(self.source_tokens("+".join(map(str, terms))), self._padded_sum(sum(terms)))
-            for terms in distinct(draw, sum(self.num_examples), key=lambda t: tuple(sorted(t)))
+            for terms in distinct_draws(
+                draw, sum(self.num_examples), key=lambda t: tuple(sorted(t))
+            )
         ]
         return cut(rows, self.num_examples, generator), {}
 

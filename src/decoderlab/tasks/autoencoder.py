@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from decoderlab.common.choices import Choice
+from decoderlab.common.part_choice import Choice
 from decoderlab.contract import ImageSpace
 from decoderlab.data.example import Example, key_of
 from decoderlab.data.task import Task

@@ -6,6 +6,7 @@ import gzip
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from math import comb
 from typing import TypeVar
 
@@ -15,9 +16,9 @@ from decoderlab.common import require
 from decoderlab.common.randomness import numpy_generator
 from decoderlab.contract import ImageSpace
 from decoderlab.data.example import SPLITS, Example
-from decoderlab.data.nearest import nearest_targets
+from decoderlab.data.nearest_neighbour import nearest_targets
 from decoderlab.data.reading import package_file
-from decoderlab.data.splits import check_split_sizes, distinct
+from decoderlab.data.splits import check_split_sizes, distinct_draws
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import of_tokens
 from decoderlab.data.vocabulary import Vocabulary
@@ -212,8 +213,8 @@ def same_drawings(names: Sequence[str], pictures: np.ndarray) -> list[list[str]]
         for row, column in np.argwhere(distances <= limit):
             first, other = int(row) + start, int(column)
             if first < other:
-                apart = np.abs(pictures[first].astype(np.int16) - pictures[other]).max()
-                if apart <= SAME:
+                difference = np.abs(pictures[first].astype(np.int16) - pictures[other]).max()
+                if difference <= SAME:
                     pairs.append({first, other})
     groups: dict[int, list[str]] = {}
     for index, first in sorted(joined(pairs).items()):
@@ -333,7 +334,7 @@ class DigitsTask(Task):
         return images, table[:, -1].astype(int), own
 
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
-        """Compose distinct rows."""
+        """Compose distinct rows; raise ValueError if a split is larger than there are rows."""
         images, labels, parts = self.digits()
         examples, counts = {}, {"digits": len(images)}
         for split in SPLITS:
@@ -350,9 +351,11 @@ class DigitsTask(Task):
                     "share"
                 )
             generator = numpy_generator(self.data_seed, "data", "rows", split)
-            rows = distinct(lambda size, own=own, of=generator: self._rows(size, own, of), number)
+            rows = distinct_draws(partial(self._rows, own=own, generator=generator), number)
             examples[split] = [
-                Example(row_of(images, row), [WORDS[labels[place]] for place in row if place >= 0])
+                Example(
+                    row_of(images, row), [WORDS[labels[number]] for number in row if number >= 0]
+                )
                 for row in rows
             ]
         return examples, counts
@@ -361,11 +364,11 @@ class DigitsTask(Task):
         self, number: int, own: np.ndarray, generator: np.random.Generator
     ) -> list[tuple[int, ...]]:
         """Draw rows: the number of the image in each place, -1 where there is none."""
-        places = own[generator.integers(0, len(own), size=(number, self.max_digits))]
+        numbers = own[generator.integers(0, len(own), size=(number, self.max_digits))]
         filled = generator.integers(self.min_digits, self.max_digits + 1, size=number)
         ranks = generator.random((number, self.max_digits)).argsort(axis=1)
-        places[ranks >= filled[:, None]] = -1
-        return list(map(tuple, places.tolist()))
+        numbers[ranks >= filled[:, None]] = -1
+        return list(map(tuple, numbers.tolist()))
 
     def baseline_predictions(self) -> dict[str, Sequence[Sequence[int]]]:
         """Add the nearest row, and a rule that knows the places: each one's nearest digit."""
@@ -377,7 +380,7 @@ class DigitsTask(Task):
             cells = np.stack(np.split(picture[0], self.max_digits, axis=1)).reshape(-1, CELL**2)
             cells = cells[cells.any(axis=1)]
             near = ((cells[:, None] - known) ** 2).sum(axis=2).argmin(axis=1)
-            read.append(vocabulary.encode(WORDS[names[place]] for place in near))
+            read.append(vocabulary.encode(WORDS[names[number]] for number in near))
         return super().baseline_predictions() | {
             "the nearest training row": nearest_targets(self),
             "the nearest training digit at each place": read,

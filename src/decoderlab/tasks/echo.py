@@ -10,7 +10,7 @@ import numpy as np
 from decoderlab.common import require
 from decoderlab.common.randomness import numpy_generator
 from decoderlab.data.example import Example
-from decoderlab.data.splits import check_split_sizes, cut, distinct
+from decoderlab.data.splits import check_split_sizes, cut, distinct_draws
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import of_tokens
 from decoderlab.data.vocabulary import Vocabulary
@@ -71,7 +71,11 @@ class EchoTask(Task):
         super().__init__(append_eos=not pad_target)
         require.at_least("num_values", num_values, 2)
         require.at_least("min_length", min_length, 1)
-        require.at_least("max_length", max_length, min_length)
+        if max_length < min_length:
+            raise ValueError(
+                f"max_length is {max_length}, below min_length, which is {min_length}; take a "
+                "larger max_length or a smaller min_length"
+            )
         require.choice("order", order, tuple(ORDERS))
         if echo_first is not None and not 1 <= echo_first <= min_length:
             raise ValueError(
@@ -173,7 +177,7 @@ class EchoTask(Task):
 
         return [
             Example([str(value) for value in values], self._target(values, self.order))
-            for values in distinct(draw, number)
+            for values in distinct_draws(draw, number)
         ]
 
     def _target(self, values: Sequence[int], order: str) -> list[str]:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import ast
-import csv
 import gzip
-import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +16,13 @@ from decoderlab.common import require
 from decoderlab.common.progress import say
 from decoderlab.data.batches import Ragged, Split, as_ragged
 from decoderlab.data.example import SPLITS, Example
-from decoderlab.data.reading import lines_of, package_file
+from decoderlab.data.reading import package_file
+from decoderlab.data.series_table import read_table
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import Kind
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 
-CSV = "a CSV file whose first line names its columns"
 FITTED = 20_000_000  # numbers that least squares read at most
 
 
@@ -99,8 +95,10 @@ class ForecastingTask(Task):
         path: a CSV file whose first line names its columns (a TSV, if it ends in .tsv); a row a
             step, in the order of time. An empty cell is a missing value, an empty line a step of
             which all are missing.
-        columns: of the file, to be read and forecast together; None for all that have a name and
-            are numbers (the others are counted as `columns_left_out`, and named in the log).
+        columns: of the file, to be read; None for all that have a name and are numbers (the others
+            are counted as `columns_left_out`, and named in the log).
+        target_columns: of the file, to be forecast, whether they are read or not; None for those
+            that are read.
         source_length: steps to read, at least 1.
         target_length: steps to write, at least 1.
         season: steps after which the series is alike, at least 1: for the seasonal naive forecast,
@@ -125,6 +123,7 @@ class ForecastingTask(Task):
         series: str | None = None,
         path: str | None = None,
         columns: list | None = None,
+        target_columns: list | None = None,
         season: int | None = None,
         stride: int = 1,
         validation_share: float = 0.15,
@@ -139,8 +138,9 @@ class ForecastingTask(Task):
         if series is not None:
             require.choice("series", series, list(SERIES))
         known = () if series is None else SERIES[series].seasons
-        if series is not None and columns is not None:
-            raise ValueError(f"columns is {columns}, but {series} has only one; leave it out")
+        for name, given in (("columns", columns), ("target_columns", target_columns)):
+            if series is not None and given is not None:
+                raise ValueError(f"{name} is {given}, but {series} has only one; leave it out")
         self.seasons = known or (1,) if season is None else (season,)
         self.season = self.seasons[0]
         for name, value in {
@@ -152,6 +152,10 @@ class ForecastingTask(Task):
             require.at_least(name, value, 1)
         self.shares = require.shares(validation_share=validation_share, test_share=test_share)
         self.series, self.columns, self.stride = series, columns, stride
+        self.target_columns = target_columns
+        # Which columns of the series are read, and which are forecast.
+        self._read: slice | list[int] = slice(None)
+        self._written: slice | list[int] = slice(None)
         self.path = None if path is None else Path(path).expanduser()
         self.num_read, self.num_steps = source_length, target_length
         self.source_length = source_length
@@ -159,7 +163,8 @@ class ForecastingTask(Task):
         self._series = np.empty((0, 1))  # (length, F), NaN where a value is missing
         self._training = 0  # steps of it that are the training part
         self._starts: dict[str, list[int]] = {}  # the windows of each split
-        self._scaled: np.ndarray | None = None  # the series as the network gets it
+        # The series as the network gets it: what is read, and what is written.
+        self._scaled: tuple[np.ndarray, np.ndarray] | None = None
 
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
         """Cut the series."""
@@ -183,11 +188,14 @@ class ForecastingTask(Task):
         return splits, counts
 
     def vocabularies(self, train: list[Example]) -> tuple[Values, Values]:
-        """Return one scale for both sides, from the training part of the series."""
+        """Return the scales of what is read and what is written, from the training part."""
         part = self._series[: self._training]
         with np.errstate(over="ignore"):  # which is refused
-            scale = Values(np.nanmean(part, axis=0), np.nanstd(part, axis=0))
-        return scale, scale
+            mean, deviation = np.nanmean(part, axis=0), np.nanstd(part, axis=0)
+        read, written = (
+            Values(mean[side], deviation[side]) for side in (self._read, self._written)
+        )
+        return read, written
 
     def naive_error(self) -> np.ndarray | None:
         """Return the mean absolute error of the seasonal naive forecast in training, (F,)."""
@@ -215,14 +223,14 @@ class ForecastingTask(Task):
             if season > 1:
                 ago = series[firsts[:, None] + ahead - season * (ahead // season + 1)]
                 forecasts[f"seasonal naive ({season} steps)"] = np.where(np.isnan(ago), last, ago)
-        read = self.num_read * series.shape[1]
+        read = self.num_read * as_ragged(train.source).values.shape[1]
         fitted = torch.arange(0, len(train), -(-len(train) * read // FITTED))
         weights, *_ = np.linalg.lstsq(
-            _with_one(_rows(as_ragged(train.source), fitted)),
+            _with_constant(_rows(as_ragged(train.source), fitted)),
             _rows(train.target, fitted),
             rcond=None,
         )
-        linear = _with_one(_rows(as_ragged(test.source), torch.arange(len(test)))) @ weights
+        linear = _with_constant(_rows(as_ragged(test.source), torch.arange(len(test)))) @ weights
         forecasts["linear (least squares)"] = linear.reshape(last.shape)
         return {name: list(values) for name, values in forecasts.items()}
 
@@ -232,7 +240,8 @@ class ForecastingTask(Task):
 
     def _scale(self, names: list[str]) -> np.ndarray:
         """Return the mean absolute error of the seasonal naive forecast in training, (F,)."""
-        part = self._series[: self._training]
+        part = self._series[: self._training, self._written]
+        names = np.array(names)[self._written].tolist()
         gaps = np.abs(part[self.season :] - part[: -self.season])
         known = np.isfinite(gaps)
         error = np.where(known, gaps, 0).sum(axis=0) / known.sum(axis=0).clip(min=1)
@@ -248,16 +257,32 @@ class ForecastingTask(Task):
     def encode_split(
         self, name: str, examples: list[Example], source: Kind, target: Vocabulary | Values
     ) -> Split:
-        """Return the split as positions in the series, which all splits share."""
+        """Return the split as positions in the series, which all splits share.
+
+        Raises:
+            ValueError: if the source or the target is not a series of values.
+        """
         if not isinstance(source, Values):
             raise ValueError("a series has no tokens and no images; give its scale, see `Values`")
+        if not isinstance(target, Values):
+            raise ValueError("a series has no tokens; give the scale of what is forecast")
         if self._scaled is None:
-            self._scaled = source.encode(self._series)
+            read = source.encode(self._series[:, self._read])
+            same = self._read == self._written
+            written = read if same else target.encode(self._series[:, self._written])
+            self._scaled = read, written
         starts = np.array(self._starts[name])
         return Split(
-            Ragged.windows(self._scaled, starts, self.num_read),
-            Ragged.windows(self._scaled, starts + self.num_read, self.num_steps),
+            Ragged.windows(self._scaled[0], starts, self.num_read),
+            Ragged.windows(self._scaled[1], starts + self.num_read, self.num_steps),
         )
+
+    def whole_as_test(self) -> tuple[list[Example], dict[str, int]]:
+        """Return the windows of the whole series as test examples, and what was counted."""
+        counts = {"dropped_with_missing_values": 0}
+        self._series, _ = self._values(counts)
+        counts["steps"] = len(self._series)
+        return self._windows("test", 0, len(self._series), counts), counts
 
     def _windows(self, name: str, first: int, end: int, counts: dict[str, int]) -> list[Example]:
         whole, part = self.num_read + self.num_steps, self._series[first:end]
@@ -275,7 +300,8 @@ class ForecastingTask(Task):
             if np.isnan(window).any():
                 counts["dropped_with_missing_values"] += 1
             else:
-                parts = window[: self.num_read], window[self.num_read :]
+                read, written = window[:, self._read], window[:, self._written]
+                parts = read[: self.num_read], written[self.num_read :]
                 windows.append(Example(*parts, group=f"the {name} part"))
                 self._starts[name].append(start)
         return windows
@@ -286,12 +312,18 @@ class ForecastingTask(Task):
             source = SERIES[self.series]
             series = source.read(package_file(source.distribution, source.relative))
             return series[:, None], [self.series]
-        table = _table(require.given("path", self.path), self.columns is not None)
+        table = read_table(require.given("path", self.path), self.columns is not None)
         names, numbers = (
             [str(name) for name in part.columns] for part in (table, table.select_dtypes("number"))
         )
         named = [name for name in numbers if not name.startswith("Unnamed: ")]  # as pandas calls it
-        columns = named if self.columns is None else list(dict.fromkeys(map(str, self.columns)))
+        read = named if self.columns is None else list(dict.fromkeys(map(str, self.columns)))
+        columns, written = read, read
+        if self.target_columns is not None:
+            written = list(dict.fromkeys(map(str, self.target_columns)))
+            columns = list(dict.fromkeys([*read, *written]))
+            if not written:
+                raise ValueError("target_columns is []; name at least one column to forecast")
         wrong = [
             f"{name!r} is {'text' if name in names else 'not there'}"
             for name in columns
@@ -302,6 +334,10 @@ class ForecastingTask(Task):
                 f"path {self.path}: the columns that are numbers are {numbers}, and "
                 f"{', '.join(wrong) or 'one at least is needed'}; set task.columns, or correct the "
                 "file"
+            )
+        if self.target_columns is not None:
+            self._read, self._written = (
+                [columns.index(name) for name in side] for side in (read, written)
             )
         left_out = [name for name in names if name not in columns]
         counts |= {"columns": len(columns), "columns_left_out": len(left_out)}
@@ -314,57 +350,10 @@ class ForecastingTask(Task):
         return np.where(np.isfinite(values), values, np.nan), columns
 
 
-def _table(path: Path, named: bool) -> pd.DataFrame:
-    """Read a CSV file whose lines are steps; an empty line is a step of which nothing is known.
-
-    Args:
-        path: the file.
-        named: whether the columns wanted are given, so that their names may be numbers.
-    """
-    lines = [line if line.strip() else "" for line in lines_of("path", path, CSV)]
-    known = [index for index, line in enumerate(lines) if line]
-    lines = lines[known[0] : known[-1] + 1] if known else []
-    sign = "\t" if path.suffix == ".tsv" else ","
-    try:
-        _check_header(lines[:2], sign, named)
-        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-            return pd.read_csv(
-                StringIO("\n".join(lines)), sep=sign, skip_blank_lines=False, index_col=False
-            )
-    except pd.errors.ParserWarning as error:
-        raise ValueError(
-            f"path {path}: lines have more cells than the first line; name every column"
-        ) from error
-    except ValueError as error:
-        raise ValueError(f"path {path}: {str(error).strip()}") from error
-
-
-def _check_header(lines: list[str], sign: str, named: bool) -> None:
-    """Raise ValueError if the first line does not name the columns, with `sign` between them."""
-    if len(lines) < 2:
-        raise ValueError(f"there are {len(lines)} lines; give {CSV}")
-    for odd in ";\t":
-        if odd != sign and lines[0].count(odd) == lines[1].count(odd) > 0:
-            wanted = {",": "commas", "\t": "tabs"}[sign]
-            raise ValueError(
-                f"the first lines have {odd!r} between columns; write {wanted} there, and points "
-                "in numbers"
-            )
-    names = [name for name in next(csv.reader(lines[:1], delimiter=sign)) if name]
-    if repeated := [name for name, number in Counter(names).items() if number > 1]:
-        raise ValueError(f"the first line has {repeated[0]!r} twice; name columns apart")
-    numbers = pd.Series(pd.to_numeric(pd.Series(names, dtype=object), errors="coerce"))
-    if names and not named and numbers.notna().all():
-        raise ValueError(
-            f"the first line has numbers alone ({', '.join(names[:3])}); it is to name the "
-            "columns, or, if these are names, say which to forecast with task.columns"
-        )
-
-
 def _rows(windows: Ragged, rows: torch.Tensor) -> np.ndarray:
     """Return windows as a matrix, (rows, numbers of each), float64."""
     return windows.take(rows, 0)[0].flatten(1).double().numpy()
 
 
-def _with_one(rows: np.ndarray) -> np.ndarray:
+def _with_constant(rows: np.ndarray) -> np.ndarray:
     return np.hstack([rows, np.ones((len(rows), 1))])

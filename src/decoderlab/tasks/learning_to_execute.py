@@ -206,7 +206,7 @@ class LearningToExecuteTask(Task):
 
     def _drawn(self, level: tuple[int, int], use: str) -> Iterator[str]:
         """Yield sources of a level; raise ValueError if far more are taken than were wanted."""
-        draw = drawing(numpy_generator(self.data_seed, "data", "execute", use, *level))
+        draw = integer_drawer(numpy_generator(self.data_seed, "data", "execute", use, *level))
         length, nesting = level
         number = self.num_train if use == "train" else self.num_validation + self.num_test
         for _ in range(TRIES * number):
@@ -238,7 +238,7 @@ class LearningToExecuteTask(Task):
         return Example(self.source_tokens(text), target, (), self._group(text))
 
 
-def drawing(generator: np.random.Generator) -> Draw:
+def integer_drawer(generator: np.random.Generator) -> Draw:
     """Return a function from n to an integer drawn from 0 to n - 1, n at most 10 ** 15."""
 
     def numbers() -> Iterator[float]:

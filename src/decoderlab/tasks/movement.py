@@ -10,9 +10,9 @@ import numpy as np
 from decoderlab.common import require
 from decoderlab.common.randomness import numpy_generator
 from decoderlab.data.example import SPLITS, Example
-from decoderlab.data.nearest import nearest_targets
+from decoderlab.data.nearest_neighbour import nearest_targets
 from decoderlab.data.reading import package_file
-from decoderlab.data.splits import check_split_sizes, distinct
+from decoderlab.data.splits import check_split_sizes, distinct_draws
 from decoderlab.data.task import Task
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
@@ -114,11 +114,16 @@ class MovementTask(Task):
     def vocabularies(self, train: list[Example]) -> tuple[Values, Vocabulary]:
         """Return the scale of the readings in training, and all exercises."""
         readings = (example.source for example in train)
-        scale = Values.of(one for one in readings if isinstance(one, np.ndarray))
+        scale = Values.of(reading for reading in readings if isinstance(reading, np.ndarray))
         return scale, Vocabulary(EXERCISES)
 
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
-        """Cut and join."""
+        """Cut and join.
+
+        Raises:
+            ValueError: for windows longer than a recording, or more held-out subjects
+                than there are.
+        """
         recordings = watch_recordings()
         shortest = min(len(recording.readings) for recording in recordings)
         if self.lengths[-1] * self.block > shortest:
@@ -183,7 +188,7 @@ class MovementTask(Task):
             return rows
 
         examples = []
-        for arm, *cuts in distinct(draw, self.num_examples[split]):
+        for arm, *cuts in distinct_draws(draw, self.num_examples[split]):
             there = by_arm[arm]
             parts = [
                 averaged(there[EXERCISES[exercise]].readings[start:], length, self.block)

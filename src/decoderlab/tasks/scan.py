@@ -87,7 +87,11 @@ class ScanTask(Task):
         return Vocabulary(words), Vocabulary(sorted([*VERBS.values(), *TURNS.values()]))
 
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
-        """Write all commands and split them."""
+        """Write all commands and split them.
+
+        Raises:
+            ValueError: if a split is larger than the number of commands allows.
+        """
         actions = commands()
         order = numpy_generator(self.data_seed, "data", "scan").permutation(len(actions))
         names = list(actions)

@@ -10,7 +10,7 @@ from decoderlab.common import require
 from decoderlab.common.randomness import numpy_generator
 from decoderlab.contract import ImageSpace
 from decoderlab.data.example import Example
-from decoderlab.data.splits import check_possible, check_split_sizes, cut, distinct
+from decoderlab.data.splits import check_possible, check_split_sizes, cut, distinct_draws
 from decoderlab.data.task import Task
 from decoderlab.data.vocabulary import Vocabulary
 
@@ -78,29 +78,29 @@ class ShapesTask(Task):
             kinds[(kinds < 0).all(axis=1), 0] = 0
             sizes = generator.choice(SIZES, size=shape)
             tops, lefts = (generator.integers(0, CELL - sizes + 1) for _ in range(2))
-            places = np.stack([kinds, sizes, tops, lefts], axis=-1)
-            places[kinds < 0] = -1  # where nothing is drawn, nothing tells pictures apart
-            return [tuple(map(tuple, picture)) for picture in places.tolist()]
+            pictures = np.stack([kinds, sizes, tops, lefts], axis=-1)
+            pictures[kinds < 0] = -1  # where nothing is drawn, nothing tells pictures apart
+            return [tuple(map(tuple, picture)) for picture in pictures.tolist()]
 
         rows = [
-            Example(picture_of(places), [KINDS[kind] for kind, *_ in places if kind >= 0])
-            for places in distinct(draw, sum(self.num_examples))
+            Example(picture_of(shapes), [KINDS[kind] for kind, *_ in shapes if kind >= 0])
+            for shapes in distinct_draws(draw, sum(self.num_examples))
         ]
         return cut(rows, self.num_examples, generator), {}
 
 
-def picture_of(places: Sequence[tuple[int, int, int, int]]) -> np.ndarray:
-    """Return (1, CELL, CELL * places) float32: 1 where a shape is, 0 elsewhere.
+def picture_of(shapes: Sequence[tuple[int, int, int, int]]) -> np.ndarray:
+    """Return (1, CELL, CELL * shapes) float32: 1 where a shape is, 0 elsewhere.
 
     Args:
-        places: (kind, size, top, left) of each place; a negative kind for an empty one.
+        shapes: (kind, size, top, left) of each place; a negative kind for an empty one.
 
     Example:
         >>> picture_of([(2, 6, 0, 0)])[0, :6, :6].astype(int).tolist()[2]
         [1, 1, 1, 1, 1, 1]
     """
-    picture = np.zeros((1, CELL, CELL * len(places)), dtype=np.float32)
-    for number, (kind, size, top, left) in enumerate(places):
+    picture = np.zeros((1, CELL, CELL * len(shapes)), dtype=np.float32)
+    for number, (kind, size, top, left) in enumerate(shapes):
         if kind >= 0:
             left += number * CELL
             picture[0, top : top + size, left : left + size] = _shape(KINDS[kind], size)

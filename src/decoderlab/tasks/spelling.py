@@ -84,6 +84,9 @@ class SpellingTask(PairsTask):
 def parse_codespell(text: str) -> tuple[list[tuple[str, str]], dict[str, int]]:
     r"""Return the misspelt and the right word of each line with one correction, and counts.
 
+    Raises:
+        ValueError: for a line of another format.
+
     Example:
         >>> parse_codespell("abandonned->abandoned\naas->ass, as,\n")
         ([('abandonned', 'abandoned')], {'lines': 2, 'dropped_several_corrections': 1})

@@ -129,7 +129,12 @@ class FilesTranslationTask(TranslationTask):
         return " and ".join(f"{name} {path}" for name, path in self.paths.items())
 
     def pairs(self, counts: dict[str, int]) -> Iterator[Pair]:
-        """Read both files side by side."""
+        """Read both files side by side.
+
+        Raises:
+            ValueError: if a file cannot be read, or they have different numbers of
+                lines.
+        """
         counts["empty_lines"] = 0
         for source, target in zip_longest(
             *(lines_of(*setting, PLAIN) for setting in self.paths.items())

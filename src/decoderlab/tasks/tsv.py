@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,19 @@ import numpy as np
 
 from decoderlab.common import require
 from decoderlab.contract import ImageSpace
-from decoderlab.data.example import Example, as_text
+from decoderlab.data.example import Example, text_of_example
+from decoderlab.data.lenient_reading import BadLines, readable_lines
 from decoderlab.data.pairs import Pair, PairsTask
+from decoderlab.data.pictures import read_image
 from decoderlab.data.reading import lines_of
 from decoderlab.data.task_data import Kind
 from decoderlab.data.values import Values, parse_values
+from decoderlab.data.vocabulary import Vocabulary
 
 TABBED = "a tab-separated UTF-8 file whose first line is source<TAB>target"
+
+# What a step is selected by where the targets are values.
+VALUES_METRIC = "mean_absolute_error"
 
 
 class TSVTask(PairsTask):
@@ -42,6 +47,13 @@ class TSVTask(PairsTask):
         source_size: of values, numbers a position; of images, pixels of either side, to which they
             are scaled, in three colours; None for text. Sources that are the same then count as one
             (`same_sources`: lines whose numbers or pixels another line has too, written otherwise).
+        targets: `text`, or `values`: real values, written as those of sources, of one number of
+            positions in all lines. Of several targets of a source in validation or test the first
+            counts (`further_targets`: the others).
+        target_size: of values, numbers a position; None for text.
+        skip_bad_lines: leave lines that cannot be used out (another number of columns, not UTF-8,
+            no numbers, an image that cannot be read), count them (`bad_lines`) and name them;
+            without it the first one is an error.
         validation_share, test_share: shares of the different sources or groups, above 0, below 1
             together; without effect where there is a `split_column`.
 
@@ -63,6 +75,9 @@ class TSVTask(PairsTask):
         split_column: str | None = None,
         sources: str = "text",
         source_size: int | None = None,
+        targets: str = "text",
+        target_size: int | None = None,
+        skip_bad_lines: bool = False,
         validation_share: float = 0.1,
         test_share: float = 0.1,
         minimum_count: int = 1,
@@ -81,15 +96,25 @@ class TSVTask(PairsTask):
         )
         self.shares = require.shares(validation_share=validation_share, test_share=test_share)
         require.choice("sources", sources, ("text", "values", "images"))
-        if (sources == "text") != (source_size is None):
-            raise ValueError(
-                f"sources is {sources!r} and source_size is {source_size}; give a source_size "
-                "exactly when sources are values or images"
-            )
-        if source_size is not None:
-            require.at_least("source_size", source_size, 1)
+        require.choice("targets", targets, ("text", "values"))
+        for side, kind, size, kinds in (
+            ("source", sources, source_size, "values or images"),
+            ("target", targets, target_size, "values"),
+        ):
+            if (kind == "text") != (size is None):
+                raise ValueError(
+                    f"{side}s is {kind!r} and {side}_size is {size}; give a {side}_size "
+                    f"exactly when {side}s are {kinds}"
+                )
+            if size is not None:
+                require.at_least(f"{side}_size", size, 1)
         self.reads = sources.replace("text", "tokens")
-        self.source_size = source_size
+        self.writes = targets.replace("text", "tokens")
+        if self.writes == "values":
+            self.append_eos, self.metric = False, VALUES_METRIC
+        self.source_size, self.target_size = source_size, target_size
+        self.skip_bad_lines = skip_bad_lines
+        self.bad_lines = BadLines("", skip_bad_lines)  # of the last reading
         self._arrays: dict[str, np.ndarray] = {}  # by the first cell that has them
         self.path = Path(path).expanduser()
         self.columns = (source_column, target_column, group_column, split_column)
@@ -98,6 +123,19 @@ class TSVTask(PairsTask):
     def reads_with(cls, settings: Mapping[str, Any]) -> str:
         """Return what the sources are."""
         return settings.get("sources", "text").replace("text", "tokens")
+
+    @classmethod
+    def writes_with(cls, settings: Mapping[str, Any]) -> str:
+        """Return what the targets are."""
+        return settings.get("targets", "text").replace("text", "tokens")
+
+    @classmethod
+    def fills(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what null stands for in a config with this task."""
+        filled = super().fills(settings)
+        if cls.writes_with(settings) == "values":
+            filled |= {"evaluation.select": VALUES_METRIC, "study.metric": VALUES_METRIC}
+        return filled
 
     def described(self) -> str:
         """Return what a message calls the data."""
@@ -109,55 +147,85 @@ class TSVTask(PairsTask):
         splits, counts = super().examples()
         if self.reads != "tokens":
             splits = {
-                name: [replace(row, source=self._arrays[as_text(row.source)]) for row in rows]
+                name: [
+                    replace(row, source=self._arrays[text_of_example(row.source)]) for row in rows
+                ]
                 for name, rows in splits.items()
             }
             self._arrays.clear()
+        if self.writes == "values":
+            splits = {name: self._valued(rows, counts) for name, rows in splits.items()}
+            _check_positions(self.described(), splits)
         return splits, counts
+
+    def _valued(self, rows: list[Example], counts: dict[str, int]) -> list[Example]:
+        """Return examples whose targets are numbers; the first of several is the one."""
+        size = require.given("target_size", self.target_size)
+        for row in rows:
+            if len(row.references) > 1:
+                counts["further_targets"] = counts.get("further_targets", 0) + (
+                    row.target == row.references[0] and len(row.references) - 1
+                )
+        return [
+            replace(row, target=parse_values(text_of_example(row.target), size), references=())
+            for row in rows
+        ]
+
+    def vocabularies(self, train: list[Example]) -> tuple[Kind, Vocabulary | Values]:
+        """Return the tokens seen in training, or the scale of the values there."""
+        if self.writes == "tokens":
+            return super().vocabularies(train)
+        arrays = [row.target for row in train if isinstance(row.target, np.ndarray)]
+        return self.source_vocabulary(train), Values.of(arrays)
+
+    def baseline_predictions(self) -> dict[str, Sequence[Any]]:
+        """Return the most frequent target of training; of values their mean."""
+        vocabulary = self.data.target_vocabulary
+        if not isinstance(vocabulary, Values):
+            return super().baseline_predictions()
+        mean = np.zeros((self.data.max_target_length, vocabulary.space.size), dtype=np.float32)
+        return {"the mean of training": [mean] * len(self.data.splits["test"])}
 
     def source_vocabulary(self, train: list[Example]) -> Kind:
         """Return the source vocabulary alone, or what stands for one."""
         if self.reads == "tokens":
             return super().source_vocabulary(train)
-        arrays = [one.source for one in train if isinstance(one.source, np.ndarray)]
+        arrays = [example.source for example in train if isinstance(example.source, np.ndarray)]
         return ImageSpace(*arrays[0].shape) if self.reads == "images" else Values.of(arrays)
 
     def tidied(self, side: str, text: str) -> str:
         """Return a text in the form that all texts of the same tokens share."""
         if side == "source" and self.reads != "tokens":
             return text  # `_first` has seen to it
+        if side == "target" and self.writes == "values":
+            return " ".join(text.split())
         return super().tidied(side, text)
 
     def words(self, side: str, text: str) -> Sequence[str]:
         """Split a text into tokens; numbers into positions, and no names of images."""
         if side == "source" and self.reads != "tokens":
             return text.split() if self.reads == "values" else [text] if text else []
+        if side == "target" and self.writes == "values":
+            return text.split()
         return super().words(side, text)
 
     def pairs(self, counts: dict[str, int]) -> Iterator[Pair]:
-        """Read the file."""
+        """Read the file.
+
+        Raises:
+            ValueError: if the file cannot be read, or for an invalid line, unless such
+                lines are skipped.
+        """
         counts["empty_lines"] = 0
-        lines = enumerate(lines_of("path", self.path, TABBED), start=1)
+        bad = self.bad_lines = BadLines(f"path {self.path}", self.skip_bad_lines)
+        if self.skip_bad_lines:
+            lines = readable_lines("path", self.path, TABBED, bad)
+        else:
+            lines = enumerate(lines_of("path", self.path, TABBED), start=1)
         header = next(lines, (1, ""))[1].split("\t")
         if header == [""]:
             raise ValueError(f"path {self.path} is empty; it needs a first line of column names")
-        settings = ("source_column", "target_column", "group_column", "split_column")
-        missing = [
-            named
-            for named in zip(settings, self.columns, strict=True)
-            if named[1] is not None and named[1] not in header
-        ]
-        if missing:
-            raise ValueError(
-                f"path {self.path}: the first line names the columns {str(header)[:200]}, but not "
-                f"{missing[0][1]!r}; correct it, or set task.{missing[0][0]}"
-            )
-        if repeated := [name for name in self.columns if name and header.count(name) > 1]:
-            raise ValueError(
-                f"path {self.path}: the first line has {repeated[0]!r} twice; name columns apart"
-            )
-        source_at, target_at = header.index(self.columns[0]), header.index(self.columns[1])
-        others = [None if name is None else header.index(name) for name in self.columns[2:]]
+        source_at, target_at, *others = self._column_indices(header)
         first: dict[bytes, str] = {}  # of each image or recording, the cell that it came in
         if self.reads != "tokens":
             counts["same_sources"] = 0
@@ -167,20 +235,49 @@ class TSVTask(PairsTask):
                 continue
             cells = line.split("\t")
             if len(cells) != len(header):
-                raise ValueError(
-                    f"path {self.path}, line {number}: {len(cells)} columns, but the "
-                    f"first line names {len(header)}; separate columns by one tab"
-                )
+                bad.add(number, _wrong_columns(cells, header))
+                continue
             group, split = (None if index is None else cells[index] for index in others)
             pair = Pair(cells[source_at], cells[target_at], group, split)
-            if self.reads != "tokens" and pair.source.strip():
-                try:
+            try:
+                if self.writes == "values":
+                    parse_values(pair.target, require.given("target_size", self.target_size))
+                if self.reads != "tokens" and pair.source.strip():
                     source = self._first(pair.source, first)
-                except ValueError as error:
-                    raise ValueError(f"path {self.path}, line {number}: {error}") from error
-                counts["same_sources"] += source != normalize("NFC", pair.source)
-                pair = pair._replace(source=source)
+                    counts["same_sources"] += source != normalize("NFC", pair.source)
+                    pair = pair._replace(source=source)
+            except ValueError as error:
+                bad.add(number, str(error))
+                continue
             yield pair
+        bad.close()
+        if bad.number:
+            counts["bad_lines"] = bad.number
+
+    def _column_indices(self, header: list[str]) -> list[Any]:
+        """Return at which indices of a line source, target, group and split stand.
+
+        Raises:
+            ValueError: if the first line does not name a column, or names one twice.
+        """
+        settings = ("source_column", "target_column", "group_column", "split_column")
+        missing = [
+            named
+            for named in zip(settings, self.columns, strict=True)
+            if named[1] is not None and named[1] not in header
+        ]
+        if missing:
+            untabbed = "" if len(header) > 1 else " (no tab)"
+            raise ValueError(
+                f"path {self.path}: the first line names the columns {str(header)[:150]}{untabbed},"
+                f" but not {missing[0][1]!r}; correct it (a tab between columns), or set "
+                f"task.{missing[0][0]}"
+            )
+        if repeated := [name for name in self.columns if name and header.count(name) > 1]:
+            raise ValueError(
+                f"path {self.path}: the first line has {repeated[0]!r} twice; name columns apart"
+            )
+        return [None if name is None else header.index(name) for name in self.columns]
 
     def _first(self, cell: str, first: dict[bytes, str]) -> str:
         """Return the cell that had this image or these values first; its array is kept."""
@@ -188,34 +285,31 @@ class TSVTask(PairsTask):
         if name in self._arrays:
             return name
         size = require.given("source_size", self.source_size)
-        array = (parse_values if self.reads == "values" else self._image)(cell, size)
+        if self.reads == "values":
+            array = parse_values(cell, size)
+        else:
+            array = read_image(self.path.parent / cell, size, size, name=cell)
         content = hashlib.sha256(repr(array.shape).encode() + array.tobytes())
         same = first.setdefault(content.digest(), name)
         if same == name:
             self._arrays[name] = array
         return same
 
-    def _image(self, name: str, size: int) -> np.ndarray:
-        """Return (3, size, size) float32, 0 to 1; what is transparent is white."""
-        try:
-            from PIL import Image, ImageOps
-        except ImportError as error:
-            raise ValueError("images take Pillow; run: pip install 'decoderlab[data]'") from error
-        try:
-            with Image.open(self.path.parent / name) as image:
-                deep = image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PNG")
-                with suppress(Exception):  # whatever a damaged EXIF raises: it says nothing then
-                    image = ImageOps.exif_transpose(image)
-                if deep:  # Pillow would cut its 16 bits off at 255
-                    values, clear = np.asarray(image), image.info.get("transparency")
-                    values = np.where(values == clear, 255, values // 257)
-                    image = Image.fromarray(values.astype("uint8"))
-                if image.mode in ("I", "F"):
-                    raise OSError(f"its mode is {image.mode}; save it with 8 bits a colour")
-                if image.has_transparency_data:
-                    white = Image.new("RGBA", image.size, "white")
-                    image = Image.alpha_composite(white, image.convert("RGBA"))
-                pixels = np.asarray(image.convert("RGB").resize((size, size)), dtype=np.float32)
-        except (OSError, Image.DecompressionBombError) as error:
-            raise ValueError(f"the image {name!r} cannot be read ({error})") from error
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1) / 255)
+
+def _wrong_columns(cells: list[str], header: list[str]) -> str:
+    """Return what is wrong with a line that has another number of columns than the first."""
+    untabbed = " (there is no tab in it)" if len(cells) == 1 else ""
+    return (
+        f"{len(cells)} columns{untabbed}, but the first line names {len(header)}; separate columns "
+        "by one tab"
+    )
+
+
+def _check_positions(described: str, splits: Mapping[str, list[Example]]) -> None:
+    """Raise ValueError unless all targets of values have one number of positions."""
+    lengths = {len(row.target) for rows in splits.values() for row in rows}
+    if len(lengths) > 1:
+        raise ValueError(
+            f"{described}: the targets have {', '.join(map(str, sorted(lengths)[:5]))} positions; "
+            "real values have no end of their own, so give all targets as many"
+        )

@@ -7,9 +7,10 @@ raises `ContractViolation` with the name of every check that failed and what was
 `decoderlab-check decoder=mine --config-dir my_conf` does the same for a YAML. The checks take about
 a second at small sizes. Each module has the checks of one question: `target_checks`, what a decoder
 sees of the target; `source_checks`, what it sees of the source; `state_checks`, what it remembers;
-`decoder_checks`, what it feeds back; `encoder_checks`. The parts of a decoder, and metrics, have
-batteries of their own: `check_cell`, `check_score`, `check_bridge`, `check_head`, `check_feedback`,
-`check_metric`.
+`decoder_checks`, what it feeds back; `encoder_checks`. The parts of a decoder, metrics and
+objectives have batteries of their own: `check_cell`, `check_attention_score`, `check_bridge`,
+`check_head`, `check_feedback`, `check_combination`, `check_mixing`, `check_pooling`,
+`check_decay`, `check_metric`, `check_objective`.
 
 Inputs are what real batches hold: targets that end, are padded and have unknowns, long and short
 sources in one batch, ties in length, many rows, sources of length 1. With `encoder`, a decoder
@@ -37,7 +38,7 @@ from decoderlab.contract import Encoder, EncoderShape, Space, TokenSpace, ValueS
 from decoderlab.testing.checked_modules import of_decoders, of_encoders
 from decoderlab.testing.decoder_checks import DECODER_CHECKS
 from decoderlab.testing.encoder_checks import ENCODER_CHECKS
-from decoderlab.testing.outcomes import (
+from decoderlab.testing.failures import (
     ContractViolation,
     Failure,
     failures_of,
@@ -46,14 +47,19 @@ from decoderlab.testing.outcomes import (
 )
 from decoderlab.testing.part_checks import (
     cell_failures,
+    check_attention_score,
     check_bridge,
     check_cell,
+    check_combination,
+    check_decay,
     check_feedback,
     check_head,
     check_metric,
-    check_score,
+    check_mixing,
+    check_objective,
+    check_pooling,
 )
-from decoderlab.testing.subjects import DecoderSubject, EncoderSubject
+from decoderlab.testing.subjects import DecoderSubject, EncoderSubject, known_to_decoders
 
 __all__ = [
     "ENCODER_SHAPE",
@@ -62,12 +68,17 @@ __all__ = [
     "cell_failures",
     "check_bridge",
     "check_cell",
+    "check_combination",
+    "check_decay",
     "check_decoder",
     "check_encoder",
     "check_feedback",
     "check_head",
     "check_metric",
-    "check_score",
+    "check_mixing",
+    "check_objective",
+    "check_pooling",
+    "check_attention_score",
     "decoder_failures",
     "encoder_failures",
     "run_checks",
@@ -138,7 +149,7 @@ def decoder_failures(
     """Return the checks that a decoder class fails; see `check_decoder`."""
     shape = encoder_shape or (ENCODER_SHAPE if encoder is None else cast("Encoder", encoder).shape)
     space, source_space = target_space or TokenSpace(9), source_space or TokenSpace(11)
-    spaces = {"target_space": space, "encoder_shape": shape}
+    spaces = known_to_decoders(make, space, shape, source_space)
     subject = DecoderSubject(
         of_decoders(make), spaces, settings, space, shape, encoder, source_space
     )

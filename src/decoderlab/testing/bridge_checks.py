@@ -1,15 +1,15 @@
-"""The checks of bridges; each is named after what it demands."""
+"""The checks of bridges; each is named after its requirement."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from decoderlab.common.choices import Choice
+from decoderlab.common.part_choice import Choice
 from decoderlab.contract import Encoded, EncoderShape, State
 from decoderlab.decoders.bridges import Bridge
 from decoderlab.testing.differences import (
@@ -19,6 +19,7 @@ from decoderlab.testing.differences import (
     check_derivatives,
     check_following,
     check_gradients,
+    check_many_rows,
     check_saving,
     gap_between,
     gradient_of,
@@ -26,7 +27,7 @@ from decoderlab.testing.differences import (
     seeded,
     unchanged,
 )
-from decoderlab.testing.encodings import (
+from decoderlab.testing.encoder_outputs import (
     as_leaves,
     floats,
     mixed,
@@ -41,6 +42,7 @@ from decoderlab.testing.initial_weights import (
 )
 from decoderlab.testing.part_subjects import PartSubject, refuse_spare, trained
 from decoderlab.testing.subjects import (
+    MANY_LENGTHS,
     it_is_built_without_computing,
     random_encoding,
     unknown_settings_are_refused,
@@ -52,7 +54,7 @@ WIDE, EQUAL = EncoderShape(5, 7, 8), EncoderShape(6, 6, 6)
 
 
 @dataclass(frozen=True)
-class Parts:
+class StateParts:
     """What a state consists of; see `EncoderShape`."""
 
     num_layers: int = 0
@@ -72,10 +74,10 @@ class Parts:
 
 
 STATES = {
-    "an LSTM's state": Parts(1, has_cell=True),
-    "a state of two layers": Parts(2),
-    "a state with more than hidden and cell": Parts(1, True, ((2, 3),)),
-    "no state": Parts(),
+    "an LSTM's state": StateParts(1, has_cell=True),
+    "a state of two layers": StateParts(2),
+    "a state with more than hidden and cell": StateParts(1, True, ((2, 3),)),
+    "no state": StateParts(),
 }
 
 
@@ -128,7 +130,7 @@ class BridgeSubject(PartSubject[Bridge]):
         return cls(first.make, first.spaces, first.settings, tuple(cases))
 
 
-def _every_case() -> Iterator[tuple[tuple[str, Parts], int, bool]]:
+def _every_case() -> Iterator[tuple[tuple[str, StateParts], int, bool]]:
     for state in STATES.items():
         for num_layers in (1, 2, 3):
             for has_cell in (True, False):
@@ -174,7 +176,7 @@ def it_reads_what_it_says(subject: BridgeSubject) -> None:
         reached = [name for name, there in names.items() if there]
         if bridge.reads == "first position" and names["memory"]:
             later = gradient_of(encoded.memory)[:, 1:]
-            reached = ["first position" if one == "memory" else one for one in reached]
+            reached = ["first position" if name == "memory" else name for name in reached]
             if later.any():
                 raise Seen(f"{case.name}, it reads the memory behind its first position")
         declared = [] if bridge.reads is None else [bridge.reads]
@@ -213,6 +215,15 @@ def rows_of_a_bridge_have_no_influence_on_each_other(subject: BridgeSubject) -> 
             gap = _gap(seeded(bridge)(mates).map(lambda part: part[:, 1]), before)
             if gap > TINY:
                 raise Seen(f"{case.name}, in {mode}, other rows change a row by {gap:.1e}")
+    case = subject.cases[0]
+    bridge, many = case.subject.build(), random_encoding(case.shape, lengths=MANY_LENGTHS)
+    many = without_gradients(many)
+
+    def outputs(rows: Sequence[Tensor]) -> list[Tensor]:
+        state = bridge(rows_of(many, rows[0].tolist()))
+        return parts_of(state.map(lambda part: part.transpose(0, 1)))
+
+    check_many_rows(outputs, [torch.arange(len(MANY_LENGTHS))])
 
 
 @torch.no_grad()
@@ -296,8 +307,8 @@ def the_bridge_saved_and_loaded_is_the_same(subject: BridgeSubject) -> None:
         check_following(case.subject.draw, outputs)
 
 
-def _gap(one: State, other: State) -> float:
-    return max(map(gap_between, parts_of(one), parts_of(other)))
+def _gap(state: State, other: State) -> float:
+    return max(map(gap_between, parts_of(state), parts_of(other)))
 
 
 BRIDGE_CHECKS = (

@@ -1,14 +1,15 @@
-"""The checks of recurrent cells; each is named after what it demands."""
+"""The checks of recurrent cells; each is named after its requirement."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from decoderlab.common.choices import Choice
+from decoderlab.common.part_choice import Choice
 from decoderlab.contract import State
 from decoderlab.layers.cells import Cell
 from decoderlab.layers.recurrent_stack import RecurrentLayers
@@ -16,13 +17,18 @@ from decoderlab.testing.checked_modules import CellModule
 from decoderlab.testing.differences import (
     Seen,
     check_derivatives,
+    check_generators,
     check_gradients,
+    check_many_rows,
     check_saving,
     gap_between,
     scalar_of_all,
 )
-from decoderlab.testing.encodings import parts_of
-from decoderlab.testing.subjects import Subject
+from decoderlab.testing.encoder_outputs import parts_of
+from decoderlab.testing.initial_weights import (
+    what_the_constructor_sets_is_what_training_starts_from,
+)
+from decoderlab.testing.subjects import Subject, unknown_settings_are_refused
 
 TINY = 1e-10
 INPUT_SIZE, HIDDEN_SIZE, NUM_STEPS, SUMMARY_SIZE = 3, 4, 5, 2
@@ -47,7 +53,7 @@ class CellSubject(Subject[CellModule]):
         return _normal(len(LENGTHS), NUM_STEPS, INPUT_SIZE, seed=seed)
 
     def state(self, cell: Cell, seed: int = 2) -> State:
-        """Return a state of three rows that is not the first one, (3, ...) each."""
+        """Return a state of three rows that is not the initial state, (3, ...) each."""
         shapes = [(HIDDEN_SIZE,)] * (1 + cell.has_cell) + list(cell.further_shapes.values())
         parts = [
             _normal(len(LENGTHS), *shape, seed=seed + number) for number, shape in enumerate(shapes)
@@ -62,9 +68,9 @@ def a_step_returns_the_state_that_is_declared(subject: CellSubject) -> None:
     cell, inputs = subject.build(), subject.inputs()
     state = subject.state(cell)
     declared = _shapes(state)
-    found = _shapes(cell.advance(cell.project(inputs)[:, 0], state))
-    if found != declared:
-        raise Seen(f"a step returns a state of shapes {found}, declared are {declared}")
+    shapes = _shapes(cell.advance(cell.project(inputs)[:, 0], state))
+    if shapes != declared:
+        raise Seen(f"a step returns a state of shapes {shapes}, declared are {declared}")
     first = _shapes(state._replace(further=cell.start(state._replace(further=()))))
     if first != declared:
         raise Seen(f"`start` gives a state of shapes {first}, declared are {declared}")
@@ -114,15 +120,22 @@ def a_cells_batch_mates_have_no_influence(subject: CellSubject) -> None:
     """A row gives the same beside other rows, in evaluation and in training."""
     for layers in (subject.stack(), subject.stack().train()):
         inputs, other = subject.inputs(), subject.inputs(seed=9)
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         expected, state = layers(inputs)
         other[1] = inputs[1]
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         outputs, after = layers(other)
         gap = gap_between(outputs[1], expected[1])
         gap = max(gap, _gap(after.map(lambda part: part[:, 1]), state.map(lambda part: part[:, 1])))
         if gap > TINY:
             raise Seen(f"other batch mates change a row by {gap:.1e}")
+    layers = subject.stack()
+
+    def rows(given: Sequence[Tensor]) -> list[Tensor]:
+        every, last = layers(given[0])
+        return [every, *parts_of(last.map(lambda part: part.transpose(0, 1)))]
+
+    check_many_rows(rows, [_normal(40, NUM_STEPS, INPUT_SIZE, seed=4)])
 
 
 def a_step_changes_nothing_in_place(subject: CellSubject) -> None:
@@ -162,14 +175,31 @@ def the_cells_gradients_are_right(subject: CellSubject) -> None:
     layers, inputs = subject.stack(), subject.inputs()[:, :3].requires_grad_()
     state = _with_layer(subject.state(layers.cell_of(0, 0))).map(Tensor.requires_grad_)
     leaves = [("the inputs", inputs)]
-    leaves += [(f"part {number} of the state", one) for number, one in enumerate(parts_of(state))]
-    leaves += [one for one in layers.named_parameters() if one[1].requires_grad]
+    leaves += [(f"part {number} of the state", part) for number, part in enumerate(parts_of(state))]
+    leaves += [parameter for parameter in layers.named_parameters() if parameter[1].requires_grad]
 
     def outputs() -> Tensor:
         every, last = layers(inputs, state)
         return torch.cat([every.flatten(), *(part.flatten() for part in parts_of(last))])
 
     check_derivatives(outputs, leaves)
+
+
+def weights_are_named_by_what_they_multiply(subject: CellSubject) -> None:
+    """Those that begin with `from_input` multiply the input, those with `from_state` the state."""
+    for attribute, zero in (("from_input", "inputs"), ("from_state", "state")):
+        cell = subject.build()
+        inputs, state = subject.inputs()[:, :1], subject.state(cell)
+        if zero == "inputs":
+            inputs = torch.zeros_like(inputs)
+        else:
+            state = state.map(torch.zeros_like)
+        after = parts_of(cell.advance(cell.project(inputs)[:, 0], state))
+        scalar_of_all(part for part in after if part.requires_grad).backward()
+        for name, weight in cell.named_parameters():
+            named = name.startswith(getattr(cell, attribute)) and weight.dim() > 1
+            if named and weight.grad is not None and weight.grad.any():
+                raise Seen(f"{attribute} says that {name} multiplies the {zero}, which it does not")
 
 
 def both_directions_are_two_cells(subject: CellSubject) -> None:
@@ -195,10 +225,12 @@ def the_cell_saved_and_loaded_is_the_same(subject: CellSubject) -> None:
 
     with torch.no_grad():
         check_saving(subject.draw, outputs)
+        check_generators(subject.build(), outputs)
 
 
 CELL_CHECKS = (
     a_step_returns_the_state_that_is_declared,
+    unknown_settings_are_refused,
     steps_are_the_sequence,
     a_sequence_can_be_cut,
     rows_that_have_ended_keep_their_state,
@@ -207,8 +239,10 @@ CELL_CHECKS = (
     every_part_of_the_state_has_influence,
     every_weight_of_the_cell_gets_a_finite_gradient,
     the_cells_gradients_are_right,
+    weights_are_named_by_what_they_multiply,
     both_directions_are_two_cells,
     the_cell_saved_and_loaded_is_the_same,
+    what_the_constructor_sets_is_what_training_starts_from,
 )
 
 
@@ -226,5 +260,5 @@ def _with_layer(state: State) -> State:
     return state.map(lambda part: part.unsqueeze(0))
 
 
-def _gap(one: State, other: State) -> float:
-    return max(map(gap_between, parts_of(one), parts_of(other)))
+def _gap(state: State, other: State) -> float:
+    return max(map(gap_between, parts_of(state), parts_of(other)))

@@ -1,4 +1,4 @@
-"""The types of what is checked: modules that are, besides, what the contract asks for."""
+"""Types of the checked modules: torch modules that also keep the contract."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar, cast, runtime_checkable
 
 from torch import nn
 
-from decoderlab.contract import Decoder, Encoder
+from decoderlab.contract import Decoder, Encoder, Objective
 from decoderlab.layers.cells import Cell
 
 # What a function gives back as it got it, and what a subject builds.
@@ -27,13 +27,17 @@ class CellModule(nn.Module, Cell):
     """A cell as a checker of types sees it; see `EncoderModule`."""
 
 
+class ObjectiveModule(nn.Module, Objective):
+    """An objective as a checker of types sees it, though it need not be a module."""
+
+
 def of_encoders(make: Callable[..., nn.Module]) -> Callable[..., EncoderModule]:
-    """Return a class, taken for one of encoders; the checks say what it lacks."""
+    """Return a class, typed as an encoder; the checks say what it lacks."""
     return cast("Callable[..., EncoderModule]", make)
 
 
 def of_decoders(make: Callable[..., nn.Module]) -> Callable[..., DecoderModule]:
-    """Return a class, taken for one of decoders; the checks say what it lacks."""
+    """Return a class, typed as a decoder; the checks say what it lacks."""
     return cast("Callable[..., DecoderModule]", make)
 
 

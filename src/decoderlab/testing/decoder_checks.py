@@ -47,8 +47,8 @@ def coins_fall_as_declared(subject: DecoderSubject) -> None:
     if same_for_all_steps == per_token:
         thrown = "sequence" if same_for_all_steps else "token"
         raise Seen(f"a coin is thrown per {thrown}, declared is one per {declared.scope}")
-    for place, column in enumerate(coins.unbind(dim=1), start=1):
-        _check_share(column.unsqueeze(1), ratio, False, step, f" at position {place}")
+    for position, column in enumerate(coins.unbind(dim=1), start=1):
+        _check_share(column.unsqueeze(1), ratio, False, step, f" at position {position}")
     _check_share(coins, ratio, per_token, step)
     if bool((_coins(subject, decoder, step, seed=8) == coins).all()):
         raise Seen("another seed throws the same coins; at_step must take the seed")
@@ -70,15 +70,15 @@ def ones_own_output_is_fed_back(subject: DecoderSubject) -> None:
     outputs = seeded(decoder, step)(encoded, target)
     state, previous = decoder.start(encoded), subject.begin(target)
     for t in range(num_steps):
-        found, state = decoder.step(previous, state)
-        gap = gap_between(found, outputs[:, t])
+        output, state = decoder.step(previous, state)
+        gap = gap_between(output, outputs[:, t])
         if gap > 1e-8:
             raise Seen(
                 f"training does not see the decoder's own most probable output: position {t} "
                 f"differs by {gap:.1e} from the step loop that does"
             )
         if t + 1 < num_steps:
-            previous = _where(coins[:, t], target[:, t], subject.own(found))
+            previous = _where(coins[:, t], target[:, t], subject.own(output))
 
 
 def _telling_steps(declared: Any) -> tuple[int, int | None]:
@@ -114,8 +114,8 @@ def _check_share(coins: Tensor, ratio: float, per_token: bool, step: int, where:
         )
 
 
-def _where(coins: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    return torch.where(coins.view(-1, *[1] * (one.dim() - 1)), one, other)
+def _where(coins: Tensor, value: Tensor, other: Tensor) -> Tensor:
+    return torch.where(coins.view(-1, *[1] * (value.dim() - 1)), value, other)
 
 
 DECODER_CHECKS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,37 +15,37 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from decoderlab.contract import Encoded
 from decoderlab.testing.checked_modules import DropsOut, SomeModule
-from decoderlab.testing.encodings import floats
+from decoderlab.testing.encoder_outputs import floats
 
 TINY = 1e-10
 
 
 class Seen(Exception):  # noqa: N818 - not an error of the battery
-    """What a check saw that must not be."""
+    """A violation that a check saw."""
 
 
 class Skipped(Exception):  # noqa: N818 - not an error either
     """Why a check does not apply."""
 
 
-def gap_between(one: Tensor, other: Tensor) -> float:
-    """Return the largest difference; infinite where there is no number."""
-    if one.shape != other.shape:
-        raise Seen(f"shapes {tuple(one.shape)} and {tuple(other.shape)} should be equal")
-    if not one.numel():
+def gap_between(value: Tensor, other: Tensor) -> float:
+    """Return the largest difference; infinite where a value is not a number."""
+    if value.shape != other.shape:
+        raise Seen(f"shapes {tuple(value.shape)} and {tuple(other.shape)} should be equal")
+    if not value.numel():
         return 0.0
-    same = (one == other) & one.isinf()  # a logit of -inf is what it is
-    gap = float((one - other).masked_fill(same, 0.0).detach().abs().max())
+    same = (value == other) & value.isinf()  # a logit of -inf is what it is
+    gap = float((value - other).masked_fill(same, 0.0).detach().abs().max())
     return gap if gap == gap else float("inf")
 
 
-def encoded_gap(one: Encoded, other: Encoded) -> float:
+def encoded_gap(value: Encoded, other: Encoded) -> float:
     """Return the largest difference between two encodings."""
-    return max(gap_between(*parts) for parts in zip(floats(one), floats(other), strict=True))
+    return max(gap_between(*parts) for parts in zip(floats(value), floats(other), strict=True))
 
 
 def scalar(values: Tensor) -> Tensor:
-    """Return a number that depends on every value, each in its own way."""
+    """Return a number that depends on every value, with different weights."""
     values = values.masked_fill(values.isinf(), 0.0)
     weights = torch.linspace(-1, 1, values.numel(), dtype=values.dtype).reshape(values.shape)
     return (values.square() * weights).sum() + (values * weights.flip(-1)).sum()
@@ -56,7 +57,7 @@ def scalar_of_all(parts: Iterable[Tensor]) -> Tensor:
 
 
 def dense(gradient: Tensor) -> Tensor:
-    """Return a gradient as an ordinary tensor: that of a sparse embedding is none."""
+    """Return a gradient as a dense tensor: that of a sparse embedding is sparse."""
     return gradient.to_dense() if gradient.is_sparse else gradient
 
 
@@ -111,17 +112,19 @@ def _derivative_is_wrong(
     outputs = values()
     weights = torch.randn(outputs.shape, generator=generator, dtype=outputs.dtype)
     infinite = outputs.isinf()  # as what is never generated may be
-    directions = [torch.randn(one.shape, generator=generator, dtype=one.dtype) for one in tensors]
-    norm = sum(float(one.square().sum()) for one in directions) ** 0.5
-    loss, told = (outputs.masked_fill(infinite, 0.0) * weights).sum(), 0.0
+    directions = [
+        torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) for tensor in tensors
+    ]
+    norm = sum(_inner(tensor, tensor) for tensor in directions) ** 0.5
+    loss, expected = (outputs.masked_fill(infinite, 0.0) * weights).sum(), 0.0
     if loss.requires_grad:
         gradients = torch.autograd.grad(loss, tensors, allow_unused=True)
-        told = sum(
-            float((dense(gradient) * direction).sum()) / norm
+        expected = sum(
+            _inner(dense(gradient), direction) / norm
             for gradient, direction in zip(gradients, directions, strict=True)
             if gradient is not None
         )
-    kept = [one.detach().clone() for one in tensors]
+    kept = [tensor.detach().clone() for tensor in tensors]
 
     @torch.no_grad()
     def slope(distance: float) -> float:
@@ -137,11 +140,18 @@ def _derivative_is_wrong(
         return float((gaps * weights).sum()) / (2 * distance)
 
     def differs(seen: float) -> bool:
-        return not abs(seen - told) <= 1e-7 + 1e-6 * abs(seen)
+        return not abs(seen - expected) <= 1e-7 + 1e-6 * abs(seen)
 
     near = slope(width)
     # Where it is strongly curved, as layer normalisation is, the difference of the fourth order.
     return differs(near) and differs((4 * near - slope(2 * width)) / 3)
+
+
+def _inner(value: Tensor, other: Tensor) -> float:
+    """Return the sum of products; of complex numbers, that of both parts."""
+    if value.is_complex():
+        value, other = (torch.view_as_real(part.resolve_conj()) for part in (value, other))
+    return float((value * other).sum())
 
 
 def check_saving(
@@ -150,17 +160,17 @@ def check_saving(
     """Raise Seen if a module with the saved weights of another gives something else.
 
     Args:
-        build: makes a module, drawing with a seed; the other one is drawn with another.
+        build: makes a module, drawing with a seed; the second module has another seed.
         outputs: all that is compared, in evaluation first and then in training.
     """
     module, file = build(0), io.BytesIO()
-    torch.manual_seed(101)  # what is drawn at the first call is not drawn again
+    torch.default_generator.manual_seed(101)  # what is drawn at the first call is not drawn again
     outputs(module)  # what is gathered in training must be saved as well
     torch.save(module.eval().state_dict(), file)
     file.seek(0)
     other = build(1)
     other.load_state_dict(torch.load(file, weights_only=True))
-    torch.manual_seed(202)
+    torch.default_generator.manual_seed(202)
     if any(map(gap_between, outputs(other), outputs(module))):
         raise Seen(
             "another module with the saved weights gives other outputs; is something drawn or "
@@ -186,6 +196,47 @@ def check_following(
         raise Seen("after the weights have changed, outputs are not those of the new weights")
 
 
+def check_evaluates(module: nn.Module) -> None:
+    """Raise Seen if a module that was in evaluation mode is in training mode now."""
+    for name, part in module.named_modules():
+        if part.training:
+            raise Seen(
+                f"{name or 'it'} puts itself into training mode while it is evaluated; leave modes "
+                "to the caller"
+            )
+
+
+def cast(module: SomeModule, dtype: torch.dtype) -> SomeModule:
+    """Return the module with its floating numbers in a precision, complex ones in as much."""
+
+    def converted(value: Tensor) -> Tensor:
+        if value.is_complex():
+            return value.to(dtype.to_complex())
+        return value.to(dtype) if value.is_floating_point() else value
+
+    return module._apply(converted)
+
+
+def with_buffers_held(module: SomeModule) -> SomeModule:
+    """Return the module, which puts its saved buffers back to what they are now at each call.
+
+    A mean over training or the iteration of a norm is another at each update, and is saved: that
+    is not something that leaks from one input to another.
+    """
+    saved = module.state_dict()
+    kept = {name: value.clone() for name, value in module.named_buffers() if name in saved}
+
+    def put_back(called: nn.Module, given: tuple) -> None:
+        with torch.no_grad():
+            for name, buffer in called.named_buffers():
+                if name in kept and not torch.equal(buffer, kept[name]):
+                    buffer.copy_(kept[name])
+
+    if kept:
+        module.register_forward_pre_hook(put_back)
+    return module
+
+
 def without_dropout(module: SomeModule) -> SomeModule:
     """Return the module with torch's own dropout off."""
     for part in module.modules():
@@ -202,9 +253,9 @@ def seeded(
     """Return the module as it is before the update after `step` others, its randomness seeded.
 
     With the same inputs, two calls then drop out the same. `noise` is the seed of torch's own
-    generator, if that shall be another one.
+    generator, if it is to be another seed.
     """
-    torch.manual_seed(seed if noise is None else noise)
+    torch.default_generator.manual_seed(seed if noise is None else noise)
     at_step = getattr(module, "at_step", None)
     if at_step is not None:
         at_step(step, seed=seed)
@@ -256,10 +307,10 @@ class SteadyNoise(TorchDispatchMode):
             return made
         given = [*args, *(kwargs or {}).values()]
         coin = self.sizes >= set(drawn.shape) and not self.dropout.inside
-        if coin or any(isinstance(one, torch.Generator) for one in given):
+        if coin or any(isinstance(argument, torch.Generator) for argument in given):
             return made
         after = torch.get_rng_state()
-        torch.manual_seed(11)
+        torch.default_generator.manual_seed(11)
         made = func(*args, **(kwargs or {}))
         torch.set_rng_state(after)
         return made
@@ -274,7 +325,7 @@ def check_randomness(
     for _ in range(3):
         if any(map(gap_between, outputs(module), before)):
             raise Seen("in evaluation, the same inputs give other outputs at each call")
-    module.train()
+    with_buffers_held(module).train()
     before = outputs(seeded(module))
     for _ in range(3):
         if any(map(gap_between, outputs(seeded(module)), before)):
@@ -282,6 +333,7 @@ def check_randomness(
                 "in training, outputs are not the same again with the same step, seed and seed of "
                 "torch; at_step must say what a schedule depends on, and seed what it draws"
             )
+    check_generators(module, outputs)
     with SteadyNoise(*sizes):
         before = outputs(seeded(module, noise=0))
         for noise in range(1, 6):
@@ -289,6 +341,43 @@ def check_randomness(
                 raise Seen(
                     "in training, a coin falls that nobody declared: something is drawn per batch, "
                     "row or position; draw it from a generator that at_step seeds"
+                )
+
+
+@torch.no_grad()
+def check_many_rows(
+    outputs: Callable[[Sequence[Tensor]], Sequence[Tensor]], inputs: Sequence[Tensor]
+) -> None:
+    """Raise Seen for a row of a large batch that is not what it is alone, call after call.
+
+    Args:
+        outputs: from inputs whose first axis is the batch, to what has that axis too.
+        inputs: of the batch.
+    """
+    together = outputs(inputs)
+    for row in range(len(inputs[0])):
+        own = slice(row, row + 1)
+        alone = outputs([leaf[own] for leaf in inputs])
+        gap = max(gap_between(mine, all_[own]) for mine, all_ in zip(alone, together, strict=True))
+        if gap > TINY:
+            raise Seen(f"row {row} alone and in a batch of {len(inputs[0])} differ by {gap:.1e}")
+
+
+def check_generators(module: SomeModule, outputs: Callable[[SomeModule], Sequence[Tensor]]) -> None:
+    """Raise Seen for a module that seeds a generator that is not its own, in either mode."""
+    for mode in (module.train(), module.eval(), module.train()):
+        after = []
+        kept = random.getstate()
+        for number in (1, 2):
+            random.seed(number)
+            outputs(seeded(mode, noise=number))
+            after.append((torch.get_rng_state().tolist(), random.getstate()))
+        random.setstate(kept)
+        for name, mine, other in zip(("torch", "Python"), *after, strict=True):
+            if mine == other:
+                raise Seen(
+                    f"the generator of {name} itself is seeded, and so whatever the process draws "
+                    "from it afterwards; take a generator of your own"
                 )
 
 

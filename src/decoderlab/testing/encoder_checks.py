@@ -1,4 +1,4 @@
-"""The checks of encoders; each is named after what it demands."""
+"""The checks of encoders; each is named after its requirement."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from decoderlab.testing.differences import (
     Seen,
     Skipped,
     check_derivatives,
+    check_evaluates,
     check_following,
     check_gradients,
     check_randomness,
@@ -21,11 +22,12 @@ from decoderlab.testing.differences import (
     seeded,
     unchanged,
 )
-from decoderlab.testing.encodings import floats, named_parts, rows_of, trimmed
+from decoderlab.testing.encoder_outputs import floats, named_states, rows_of, trimmed
 from decoderlab.testing.initial_weights import (
     what_the_constructor_sets_is_what_training_starts_from,
 )
 from decoderlab.testing.subjects import (
+    NUM_CALLS,
     EncoderSubject,
     it_is_built_without_computing,
     unknown_settings_are_refused,
@@ -48,9 +50,9 @@ def it_returns_the_sizes_that_it_states(subject: EncoderSubject) -> None:
             "summary": (num_rows, shape.summary_size),
         }
         for name, sizes in expected.items():
-            found = tuple(getattr(encoded, name).shape)
-            if found != sizes:
-                raise Seen(f"{name} has shape {found}, stated is {sizes}")
+            shape_seen = tuple(getattr(encoded, name).shape)
+            if shape_seen != sizes:
+                raise Seen(f"{name} has shape {shape_seen}, stated is {sizes}")
         if subject.is_padded and num_positions != int(lengths.max()):
             raise Seen(f"memory has {num_positions} positions, the source {int(lengths.max())}")
         if encoded.memory_mask.dtype != torch.bool:
@@ -73,15 +75,15 @@ def _check_state(encoder: EncoderModule, encoded: Encoded, num_rows: int) -> Non
         number, stated = len(encoded.state.further), len(shape.further_shapes)
         raise Seen(f"state.further has {number} parts, further_shapes states {stated}")
     promised = [sizes] * (1 + shape.has_cell)
-    promised += [(*sizes[:2], *one) for one in shape.further_shapes]
-    for (name, part), stated in zip(named_parts(encoded.state).items(), promised, strict=True):
+    promised += [(*sizes[:2], *further) for further in shape.further_shapes]
+    for (name, part), stated in zip(named_states(encoded.state).items(), promised, strict=True):
         if tuple(part.shape) != stated:
             raise Seen(f"state.{name} has shape {tuple(part.shape)}, stated is {stated}")
 
 
 def it_reads_sources_of_every_length(subject: EncoderSubject) -> None:
     """An encoding is no NaN and not infinite, for sources of length 1 too."""
-    many = [int(one) for one in subject.many_lengths]
+    many = [int(length) for length in subject.many_lengths]
     for mode, encoder in subject.modes():
         for lengths in ([1], [1, 1], [2, 1, 1], many) if subject.is_padded else ([1], many):
             encoded = subject.run(seeded(encoder), lengths=torch.tensor(lengths))
@@ -98,9 +100,9 @@ def memory_is_zero_at_padding_and_the_mask_says_where(subject: EncoderSubject) -
             encoded = subject.run(seeded(encoder), lengths=lengths)
             if subject.is_padded:
                 real = torch.arange(encoded.memory_mask.shape[1]) < lengths.unsqueeze(1)
-                found = encoded.memory_mask.sum(dim=1).tolist()
-                if found != lengths.tolist():
-                    raise Seen(f"the mask has {found} real positions, the sources {lengths}")
+                counted = encoded.memory_mask.sum(dim=1).tolist()
+                if counted != lengths.tolist():
+                    raise Seen(f"the mask has {counted} real positions, the sources {lengths}")
                 if not torch.equal(encoded.memory_mask, real):
                     raise Seen("the mask is not True at the first positions, where the source is")
             elif not encoded.memory_mask.any(dim=1).all():
@@ -113,7 +115,8 @@ def padding_has_no_influence(subject: EncoderSubject) -> None:
     """More padding, or other contents there, change nothing, in evaluation and in training."""
     if not subject.is_padded:
         raise Skipped("images are not padded")
-    for lengths in (subject.lengths, subject.many_lengths):
+    equal = subject.lengths[[1, 1]]
+    for lengths in (subject.lengths, subject.many_lengths, equal, equal[:1]):
         source = subject.source(lengths=lengths)
         real = torch.arange(source.shape[1]) < lengths.unsqueeze(1)
         real = real if source.dim() == 2 else real.unsqueeze(-1)
@@ -128,9 +131,11 @@ def padding_has_no_influence(subject: EncoderSubject) -> None:
         encoder = subject.build()
         for extra in (2, 30):
             longer = subject.source(extra=extra, lengths=lengths)
-            found = subject.run(encoder, longer, lengths)
-            found = trimmed(found, source.shape[1])
-            gap = encoded_gap(found, subject.run(encoder, source, lengths))
+            result = subject.run(encoder, longer, lengths)
+            if result.memory_mask[:, source.shape[1] :].any():
+                raise Seen(f"the mask is True at {extra} more positions of padding")
+            result = trimmed(result, source.shape[1])
+            gap = encoded_gap(result, subject.run(encoder, source, lengths))
             if gap > TINY:
                 raise Seen(f"{extra} more positions of padding change the encoding by {gap:.1e}")
 
@@ -168,8 +173,11 @@ def order_in_the_batch_has_no_influence(subject: EncoderSubject) -> None:
         generator = torch.Generator().manual_seed(5)
         orders = [torch.randperm(len(lengths), generator=generator) for _ in range(2)]
         orders += [torch.arange(len(lengths)).flip(0), torch.arange(len(lengths)).roll(1)]
+        # More rows, and fewer, which may then be padded all alike.
+        orders += [torch.arange(len(lengths)).repeat(3), torch.tensor([1, 0]), torch.tensor([1])]
         for order in orders:
             shuffled = subject.run(encoder, source[order], lengths[order])
+            shuffled = trimmed(shuffled, together.memory.shape[1])
             gap = encoded_gap(shuffled, rows_of(together, order.tolist()))
             if gap > TINY:
                 raise Seen(f"another order of the rows changes them by {gap:.1e}")
@@ -182,8 +190,8 @@ def every_position_has_influence(subject: EncoderSubject) -> None:
     if not subject.is_padded:
         source = subject.source(lengths=subject.many_lengths)
         outputs = [
-            subject.run(encoder, one, subject.many_lengths)
-            for one in (source, subject.changed(source))
+            subject.run(encoder, images, subject.many_lengths)
+            for images in (source, subject.changed(source))
         ]
         for name, gap in _gaps(*outputs):
             if not gap.any():
@@ -210,12 +218,12 @@ def every_position_has_influence(subject: EncoderSubject) -> None:
                         )
 
 
-def _gaps(one: Encoded, other: Encoded) -> list[tuple[str, Tensor]]:
+def _gaps(value: Encoded, other: Encoded) -> list[tuple[str, Tensor]]:
     """Return the name of each part, and (B,) bool where the encodings differ in it."""
-    named = [("memory", one.memory, other.memory), ("summary", one.summary, other.summary)]
-    if one.state is not None:
-        for name, part in named_parts(one.state).items():
-            another = named_parts(other.state)[name]
+    named = [("memory", value.memory, other.memory), ("summary", value.summary, other.summary)]
+    if value.state is not None:
+        for name, part in named_states(value.state).items():
+            another = named_states(other.state)[name]
             named.append((f"state's {name}", part.transpose(0, 1), another.transpose(0, 1)))
     return [(name, (mine != its).flatten(1).any(dim=1)) for name, mine, its in named]
 
@@ -226,8 +234,11 @@ def nothing_stays_in_the_encoder(subject: EncoderSubject) -> None:
     first = subject.run(encoder, source)
     subject.run(encoder, source.flip(0), subject.lengths.flip(0))
     subject.run(encoder, lengths=subject.many_lengths)
+    for _ in range(NUM_CALLS):
+        subject.run(encoder, source[:1], subject.lengths[:1])
     if encoded_gap(subject.run(encoder, source), first):
         raise Seen("the same source gives another encoding after another batch")
+    check_evaluates(encoder)
     source.copy_(subject.changed(source))
     if encoded_gap(subject.run(encoder, source), subject.run(subject.build(), source)):
         raise Seen("what stood in the source before it was overwritten still has influence")
@@ -257,7 +268,7 @@ def every_weight_of_the_encoder_gets_a_finite_gradient(subject: EncoderSubject) 
 def the_encoders_gradients_are_right(subject: EncoderSubject) -> None:
     """Gradients for the weights are the derivatives, by finite differences, in every part."""
     for mode, encoder in subject.modes():
-        weights = [one for one in encoder.named_parameters() if one[1].requires_grad]
+        weights = [weight for weight in encoder.named_parameters() if weight[1].requires_grad]
         for lengths in (subject.lengths, subject.many_lengths[[0, 1, 2]]):
             number = len(floats(subject.run(encoder, lengths=lengths)))
             names = ["memory", "summary"] + ["state"] * (number - 2)

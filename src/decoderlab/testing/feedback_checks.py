@@ -18,6 +18,9 @@ from decoderlab.layers import GRU
 from decoderlab.testing.checked_modules import of_decoders
 from decoderlab.testing.decoder_checks import coins_fall_as_declared, ones_own_output_is_fed_back
 from decoderlab.testing.differences import TINY, Seen, Skipped, gap_between, unchanged
+from decoderlab.testing.initial_weights import (
+    what_the_constructor_sets_is_what_training_starts_from,
+)
 from decoderlab.testing.part_subjects import PartSubject, normal
 from decoderlab.testing.state_checks import the_same_seed_gives_the_same_training_step
 from decoderlab.testing.subjects import DecoderSubject, unknown_settings_are_refused
@@ -153,7 +156,7 @@ def at_step_seeds_all_that_is_drawn(subject: FeedbackSubject) -> None:
             ("later", 4, 5, 4),
             ("third", 3, 5, 5),
         ):
-            torch.manual_seed(noise)
+            torch.default_generator.manual_seed(noise)
             feedback.at_step(step, seed)
             drawn[name] = [feedback.coins(NUM_ROWS, NUM_STEPS), feedback.inputs(before)]
         for name in ("again", "third"):
@@ -201,12 +204,12 @@ def a_coin_chooses_between_target_and_own_output(subject: FeedbackSubject) -> No
             raise Skipped("it does not sample")
         before, own = target[:, :1], target.flip(0)[:, 1:2]
         coins = (torch.arange(NUM_ROWS) % 3 == 0).unsqueeze(1)
-        found = feedback.choose(coins, before, own)
-        if found.shape != before.shape or found.dtype != before.dtype:
-            raise Seen(f"choose gives {found.dtype} of shape {tuple(found.shape)}")
+        chosen = feedback.choose(coins, before, own)
+        if chosen.shape != before.shape or chosen.dtype != before.dtype:
+            raise Seen(f"choose gives {chosen.dtype} of shape {tuple(chosen.shape)}")
         rows = coins if before.dim() == 2 else coins.unsqueeze(-1)
         for name, right, mine in (("target's", before, rows), ("decoder's own", own, ~rows)):
-            if ((found != right) & mine).any():
+            if ((chosen != right) & mine).any():
                 raise Seen(f"where the coin says so, choose does not give the {name}")
 
 
@@ -278,4 +281,5 @@ FEEDBACK_CHECKS = (
     evaluation_sees_the_target_exactly_if_declared,
     in_a_decoder_steps_agree_and_see_no_future,
     in_a_decoder_the_own_output_is_seen_as_declared,
+    what_the_constructor_sets_is_what_training_starts_from,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from decoderlab.contract import TokenSpace, ValueSpace
-from decoderlab.decoders.heads import Head
+from decoderlab.decoders.heads import Head, SourceRead
 from decoderlab.decoders.heads.head import STATES
 from decoderlab.testing.differences import (
     TINY,
@@ -20,8 +20,10 @@ from decoderlab.testing.differences import (
     check_derivatives,
     check_following,
     check_gradients,
+    check_many_rows,
     check_saving,
     gap_between,
+    gradient_of,
     scalar,
     seeded,
     unchanged,
@@ -30,11 +32,17 @@ from decoderlab.testing.initial_weights import (
     what_the_constructor_sets_is_what_training_starts_from,
 )
 from decoderlab.testing.part_subjects import PartSubject, normal, refuse_spare, trained
-from decoderlab.testing.subjects import it_is_built_without_computing, unknown_settings_are_refused
+from decoderlab.testing.subjects import (
+    aligned,
+    it_is_built_without_computing,
+    unknown_settings_are_refused,
+)
 
 FEATURES_SIZE, HIDDEN_SIZE, EMBEDDING_SIZE = 8, 6, 5
 NUM_ROWS, NUM_STEPS = 4, 5
 SPACES: dict[str, TokenSpace | ValueSpace] = {"tokens": TokenSpace(9), "values": ValueSpace(3)}
+SOURCE_SPACE = TokenSpace(11)
+SYMBOLS = (4, 7, 5, 4, 8)  # of every source, all of them aligned; a symbol stands twice
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,8 @@ def known(name: str) -> dict[str, Any]:
         "hidden_size": HIDDEN_SIZE,
         "target_space": SPACES[name],
         "embedding_size": EMBEDDING_SIZE,
+        "source_space": SOURCE_SPACE,
+        "alignment": aligned(SOURCE_SPACE, SPACES[name]),
     }
 
 
@@ -73,9 +83,22 @@ def table(name: str) -> Tensor:
     return normal(SPACES[name].size, EMBEDDING_SIZE, seed=9)
 
 
-def run(head: Head, name: str, given: Tensor) -> Tensor:
+def source_read(given: Tensor) -> SourceRead:
+    """Return what attention reads beside features: the same in every row and step."""
+    weights = torch.softmax(normal(len(SYMBOLS), seed=11), dim=0)
+    return SourceRead(
+        torch.tensor(SYMBOLS).repeat(len(given), 1), weights.repeat(*given.shape[:2], 1)
+    )
+
+
+def head_outputs(
+    head: Head, name: str, given: Tensor, read: SourceRead | None = None, tied: Tensor | None = None
+) -> Tensor:
     """Return the outputs as a decoder asks for them."""
-    return head(given, table(name) if head.tied else None)
+    leaf = (table(name) if tied is None else tied) if head.tied else None
+    if head.sees_source:
+        return head(given, leaf, read=read or source_read(given))
+    return head(given, leaf)
 
 
 def what_the_decoder_asks_for_is_there(subject: HeadSubject) -> None:
@@ -91,21 +114,45 @@ def what_the_decoder_asks_for_is_there(subject: HeadSubject) -> None:
 
 @torch.no_grad()
 def outputs_are_as_wide_as_their_distribution(subject: HeadSubject) -> None:
-    """V logits of tokens; of values F means, or F means and F logarithms of deviations."""
+    """V logits of tokens; of values F means, or as many numbers as the distribution says."""
     for name, part in subject.writing:
-        size, distribution = SPACES[name].size, part.settings.get("distribution")
+        size, distribution = SPACES[name].size, part.build().distribution
         widths = {size} if name == "tokens" else {size, 2 * size}
-        if name == "values" and distribution in ("point", "gaussian"):
-            widths = {size if distribution == "point" else 2 * size}
+        if distribution is not None:
+            widths = {size * distribution.numbers}
         for _, head in part.modes():
             for given in (features(), features()[:1], features()[:, :1]):
-                found = tuple(run(head, name, given).shape)
+                shape = tuple(head_outputs(head, name, given).shape)
                 promised = [(*given.shape[:2], width) for width in sorted(widths)]
-                if found not in promised:
+                if shape not in promised:
                     raise Seen(
-                        f"over {name}, outputs have shape {found}, promised is "
+                        f"over {name}, outputs have shape {shape}, promised is "
                         + " or ".join(map(str, promised))
                     )
+
+
+@torch.no_grad()
+def values_have_a_density_around_their_means(subject: HeadSubject) -> None:
+    """The density of each value sums up to 1, and its mean is the first of its outputs."""
+    part = dict(subject.writing).get("values")
+    distribution = None if part is None else part.build().distribution
+    if part is None or distribution is None:
+        raise Skipped("it has no distribution of values")
+    outputs = head_outputs(part.build(), "values", 0.3 * features()[:1, :2])
+    size, (grid, width) = SPACES["values"].size, (torch.linspace(-60, 60, 24001), 120 / 24000)
+    for value in range(size):
+        target = outputs[..., :size].repeat(len(grid), 1, 1)
+        target[..., value] += grid.double()[:, None]
+        nats = distribution.nats(outputs.repeat(len(grid), 1, 1), target)
+        if nats.shape != target.shape:
+            raise Seen(f"nats have shape {tuple(nats.shape)}, promised is {tuple(target.shape)}")
+        density = torch.exp(-nats[..., value])
+        total = float(density[:, 0].sum() * width)
+        if not abs(total - 1) < 1e-2:
+            raise Seen(f"the density of a value sums up to {total:.3f}, not 1")
+        mean = float((density[:, 0] * grid).sum() * width)
+        if not abs(mean) < 1e-2:
+            raise Seen(f"the mean of the density is {mean:.3f} beside the first of the outputs")
 
 
 @torch.no_grad()
@@ -114,8 +161,8 @@ def a_head_gives_logits_or_logarithms_of_probabilities(subject: HeadSubject) -> 
     if "tokens" not in dict(subject.writing):
         raise Skipped("it writes values alone")
     head = dict(subject.writing)["tokens"].build()
-    values = run(head, "tokens", 20 * normal(30, 40, FEATURES_SIZE))
-    values = torch.cat([values, run(head, "tokens", normal(30, 40, FEATURES_SIZE))])
+    values = head_outputs(head, "tokens", 20 * normal(30, 40, FEATURES_SIZE))
+    values = torch.cat([values, head_outputs(head, "tokens", normal(30, 40, FEATURES_SIZE))])
     if values.isnan().any():
         raise Seen("outputs are no numbers for features of a size of 20")
     if (values >= 0).all() and (values <= 1).all():
@@ -133,24 +180,32 @@ def rows_and_steps_have_no_influence_on_each_other(subject: HeadSubject) -> None
     """Each row and step gives the same alone and beside others."""
     for name, part in subject.writing:
         given, head = features(), part.build()
-        together = run(head, name, given)
+        together = head_outputs(head, name, given)
         for row in range(NUM_ROWS):
-            gap = gap_between(run(head, name, given[row : row + 1])[0], together[row])
+            gap = gap_between(head_outputs(head, name, given[row : row + 1])[0], together[row])
             if gap > TINY:
                 raise Seen(f"row {row} alone and in its batch differ by {gap:.1e}")
         for step in range(NUM_STEPS):
-            alone = run(head, name, given[:, step : step + 1])[:, 0]
+            alone = head_outputs(head, name, given[:, step : step + 1])[:, 0]
             gap = gap_between(alone, together[:, step])
             if gap > TINY:
                 raise Seen(f"step {step} alone and among others differs by {gap:.1e}")
         for mode, head in part.modes():
-            before = run(seeded(head), name, given)
+            before = head_outputs(seeded(head), name, given)
             mine = torch.zeros(NUM_ROWS, NUM_STEPS, 1, dtype=torch.bool)
             mine[1, 2] = True
-            after = run(seeded(head), name, torch.where(mine, given, features(7)))
+            after = head_outputs(seeded(head), name, torch.where(mine, given, features(7)))
             gap = gap_between(after[1, 2], before[1, 2])
             if gap > TINY:
                 raise Seen(f"in {mode}, other rows and steps change an output by {gap:.1e}")
+        many, plain = normal(40, NUM_STEPS, FEATURES_SIZE, seed=3), part.build()
+
+        def outputs(
+            inputs: Sequence[Tensor], plain: Head = plain, name: str = name
+        ) -> Sequence[Tensor]:
+            return [head_outputs(plain, name, inputs[0])]
+
+        check_many_rows(outputs, [many])
 
 
 @torch.no_grad()
@@ -159,7 +214,7 @@ def every_output_of_the_head_changes(subject: HeadSubject) -> None:
     for name, part in subject.writing:
         space = SPACES[name]
         never = space.never_generated if isinstance(space, TokenSpace) else []
-        outputs = run(part.build(), name, features()).flatten(0, 1)[:, : space.size]
+        outputs = head_outputs(part.build(), name, features()).flatten(0, 1)[:, : space.size]
         for index, column in enumerate(outputs.unbind(dim=1)):
             if index not in never and bool((column == column[0]).all()):
                 what = "token" if name == "tokens" else "number"
@@ -174,7 +229,7 @@ def a_tied_table_is_used(subject: HeadSubject) -> None:
         raise Skipped("it is not tied")
     for name, head in tied:
         leaf = table(name).requires_grad_()
-        scalar(head(features(), leaf)).backward()
+        scalar(head_outputs(head, name, features(), tied=leaf)).backward()
         if not carries(leaf):
             raise Seen("tied is True, but no gradient reaches the table of embeddings")
         unused = (leaf.grad == 0).all(dim=1).nonzero().flatten().tolist()
@@ -182,11 +237,38 @@ def a_tied_table_is_used(subject: HeadSubject) -> None:
             raise Seen(f"row {unused[0]} of the table of embeddings is not used")
 
 
+def the_source_counts_row_by_row(subject: HeadSubject) -> None:
+    """With `sees_source`, what attention reads has an effect, on its own row and step alone."""
+    seeing = [(name, part.build()) for name, part in subject.writing]
+    seeing = [(name, head) for name, head in seeing if head.sees_source]
+    if not seeing:
+        raise Skipped("it does not see the source")
+    for name, head in seeing:
+        given = features()
+        source, weights = source_read(given)
+        leaf = weights.clone().requires_grad_()
+        outputs = head_outputs(head, name, given, SourceRead(source, leaf))
+        outputs[1, 2].square().sum().backward()
+        reached = gradient_of(leaf) != 0
+        if not reached[1, 2].all():
+            raise Seen("no gradient reaches the attention weights of some positions")
+        if int(reached.sum()) > reached.shape[-1]:
+            raise Seen("attention weights of other rows or steps have an effect")
+        other = source.clone()
+        other[1] = source[1].roll(1)
+        changed = head_outputs(head, name, given, SourceRead(other, weights))
+        gaps = [gap_between(changed[row], outputs[row]) for row in range(NUM_ROWS)]
+        if gaps[1] <= TINY:
+            raise Seen("other symbols of the source change nothing")
+        if max(gaps[:1] + gaps[2:]) > TINY:
+            raise Seen("the symbols of a source change the outputs of other rows")
+
+
 def the_features_and_every_weight_get_a_gradient(subject: HeadSubject) -> None:
     """Gradient reaches each feature, and no trained parameter is without effect."""
     for name, part in subject.writing:
         head, given = part.build(), features().requires_grad_()
-        scalar(run(head, name, given)).backward()
+        scalar(head_outputs(head, name, given)).backward()
         if not carries(given):
             raise Seen("no gradient reaches the features")
         unread = (given.grad == 0).all(dim=0).all(dim=0).nonzero().flatten().tolist()
@@ -201,8 +283,10 @@ def the_heads_gradients_are_right(subject: HeadSubject) -> None:
         for mode, head in part.modes():
             given, leaf = features().requires_grad_(), table(name).requires_grad_()
 
-            def outputs(head: Head = head, given: Tensor = given, leaf: Tensor = leaf) -> Tensor:
-                return seeded(head)(given, leaf if head.tied else None)
+            def outputs(
+                head: Head = head, name: str = name, given: Tensor = given, leaf: Tensor = leaf
+            ) -> Tensor:
+                return head_outputs(seeded(head), name, given, tied=leaf)
 
             leaves = [("the features", given), *trained(head)]
             leaves += [("the table", leaf)] * head.tied
@@ -215,9 +299,9 @@ def nothing_stays_in_the_head(subject: HeadSubject) -> None:
     for name, part in subject.writing:
         head, given = part.build(), features()
         with unchanged({"the features": given}):
-            first = run(head, name, given)
-            run(head, name, features(7))
-            if gap_between(run(head, name, given), first):
+            first = head_outputs(head, name, given)
+            head_outputs(head, name, features(7))
+            if gap_between(head_outputs(head, name, given), first):
                 raise Seen("the same features give other outputs at another call")
 
 
@@ -227,7 +311,7 @@ def the_head_saved_and_loaded_is_the_same(subject: HeadSubject) -> None:
     for name, part in subject.writing:
 
         def outputs(head: Head, name: str = name) -> list[Tensor]:
-            return [run(head.eval(), name, features())]
+            return [head_outputs(head.eval(), name, features())]
 
         check_saving(part.draw, outputs)
         check_following(part.draw, outputs)
@@ -236,12 +320,14 @@ def the_head_saved_and_loaded_is_the_same(subject: HeadSubject) -> None:
 HEAD_CHECKS = (
     what_the_decoder_asks_for_is_there,
     outputs_are_as_wide_as_their_distribution,
+    values_have_a_density_around_their_means,
     unknown_settings_are_refused,
     it_is_built_without_computing,
     a_head_gives_logits_or_logarithms_of_probabilities,
     rows_and_steps_have_no_influence_on_each_other,
     every_output_of_the_head_changes,
     a_tied_table_is_used,
+    the_source_counts_row_by_row,
     the_features_and_every_weight_get_a_gradient,
     the_heads_gradients_are_right,
     nothing_stays_in_the_head,

@@ -12,8 +12,8 @@ from decoderlab.testing.subjects import Subject
 
 def what_the_constructor_sets_is_what_training_starts_from(subject: Subject[nn.Module]) -> None:
     """Weights that are loaded or constant stay, all others are the same for the same seed."""
-    one, other = (dict(_built(subject, seed).named_parameters()) for seed in (0, 1))
-    constant = {name: values for name, values in one.items() if _equal(values, other[name])}
+    weights, other = (dict(_built(subject, seed).named_parameters()) for seed in (0, 1))
+    constant = {name: values for name, values in weights.items() if _equal(values, other[name])}
     started = []
     for _ in range(2):
         with watched() as drawn:
@@ -31,9 +31,9 @@ def what_the_constructor_sets_is_what_training_starts_from(subject: Subject[nn.M
 
 
 def _built(subject: Subject[nn.Module], seed: int) -> nn.Module:
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     return subject.make(**subject.spaces, **subject.settings)
 
 
-def _equal(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and bool((one == other).all())
+def _equal(value: Tensor, other: Tensor) -> bool:
+    return value.shape == other.shape and bool((value == other).all())

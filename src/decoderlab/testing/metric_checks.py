@@ -12,19 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from decoderlab.data.per_example import check_outcomes
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import TaskData
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
-from decoderlab.metrics import Score
-from decoderlab.metrics.score import check_metric, computed, reads
+from decoderlab.metrics import MetricScore
+from decoderlab.metrics.metric_score import add_examples, computed, reads, require_metric
 from decoderlab.testing.differences import Seen, Skipped
 
 NUM_EXAMPLES = 24
 WORDS = tuple("the a cat dog sat ran on over mat hill big small red old".split())
 CLOSE = 1e-9  # relative: sums in another order are not the same to the last bit
 
-Examples = tuple[Sequence[Any] | Tensor, Sequence[Any] | Tensor]
+# Predictions, references and the texts of the sources.
+Examples = tuple[Sequence[Any] | Tensor, Sequence[Any] | Tensor, list[str]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class MetricSubject:
     def build(self) -> Any:
         """Return a new metric that knows its task."""
         metric = self.make(**self.settings)
-        check_metric("the metric", metric)
+        require_metric("the metric", metric)
         if hasattr(metric, "prepare"):
             metric.prepare(task_of(reads(metric)))
         return metric
@@ -57,15 +59,16 @@ class MetricSubject:
         return reads(self.build()) in ("texts", "loss")
 
     def examples(self, seed: int = 1) -> Examples:
-        """Return predictions, some of them right, and their references."""
+        """Return predictions, some of them right, their references, and sources."""
         kind, chance = reads(self.build()), random.Random(seed)
         if kind == "loss":
-            return ([0.5 + seed], [None])
+            return ([0.5 + seed], [None], [])
+        sources = [_text(_drawn(random.Random(f"{seed} {row}"))) for row in range(NUM_EXAMPLES)]
         if kind == "values":
             generator = torch.Generator().manual_seed(seed)
             sizes = (NUM_EXAMPLES, 4, 2)
             predictions = torch.randn(*sizes, generator=generator)
-            return predictions, torch.randn(*sizes, generator=generator)
+            return predictions, torch.randn(*sizes, generator=generator), sources
         several = [
             tuple(_drawn(chance) for _ in range(chance.randint(1, 3))) for _ in range(NUM_EXAMPLES)
         ]
@@ -73,17 +76,19 @@ class MetricSubject:
             accepted[-1] if chance.random() < 0.3 else _changed(accepted[0], chance)
             for accepted in several
         ]
-        return _in_words(predictions, several) if kind == "texts" else (predictions, several)
+        if kind == "texts":
+            predictions, several = _in_words(predictions, several)
+        return predictions, several, sources
 
     def perfect(self) -> Examples:
         """Return predictions that are all right, by the last of their references."""
-        predictions, references = self.examples()
+        _, references, sources = self.examples()
         kind = reads(self.build())
         if kind == "loss":
-            return ([0.0], references)
+            return ([0.0], references, sources)
         if isinstance(references, Tensor):
-            return (references.clone(), references)
-        return ([accepted[-1] for accepted in references], references)
+            return (references.clone(), references, sources)
+        return ([accepted[-1] for accepted in references], references, sources)
 
 
 def task_of(kind: str) -> Task:
@@ -100,11 +105,11 @@ def task_of(kind: str) -> Task:
 
 def values_of(metric: Any, *pieces: Examples) -> dict[str, float]:
     """Return a metric's numbers after examples were added, in pieces."""
-    for predictions, references in pieces:
+    for predictions, references, sources in pieces:
         if reads(metric) == "loss":
             metric.update(predictions[0])
         else:
-            metric.update(predictions, references)
+            add_examples(metric, predictions, references, sources)
     return computed(metric)
 
 
@@ -133,7 +138,7 @@ def the_worst_value_is_within_the_bounds(subject: MetricSubject) -> None:
         if not score.low <= score.worst <= score.high:
             raise Seen(f"the worst value of {score.name} is {score.worst}, out of its bounds")
         values = subject.measured(subject.examples()), subject.measured(subject.perfect())
-        for value in (one[score.name] for one in values):
+        for value in (measured[score.name] for measured in values):
             if score.improves(score.worst, value):
                 raise Seen(
                     f"the worst value of {score.name} is {score.worst}, better than {value:g}, "
@@ -147,7 +152,7 @@ def what_is_right_scores_best(subject: MetricSubject) -> None:
     if reads(subject.build()) != "loss" and not _references_matter(subject):
         raise Skipped("references do not matter")
     for score, value in _paired(subject, perfect):
-        best = score.high if score.better == "max" else score.low
+        best = score.best
         asked = True
         if abs(best) < float("inf") and abs(value - best) > 1e-6 * max(1.0, abs(best)):
             raise Seen(f"{score.name} of right predictions is {value:g}, the best is {best:g}")
@@ -166,11 +171,10 @@ def examples_in_pieces_are_examples_at_once(subject: MetricSubject) -> None:
     """Batches of any size give what all examples at once give."""
     if subject.once:
         raise Skipped("it is given all examples at once")
-    predictions, references = subject.examples()
-    expected = subject.measured((predictions, references))
+    examples = subject.examples()
+    expected = subject.measured(examples)
     for size in (1, 5, 16):
-        cuts = range(0, NUM_EXAMPLES, size)
-        pieces = [(predictions[one : one + size], references[one : one + size]) for one in cuts]
+        pieces = _pieces(examples, size)
         _check_equal(subject.measured(*pieces), expected, f"in batches of {size}")
 
 
@@ -178,13 +182,27 @@ def the_order_of_the_examples_has_no_influence(subject: MetricSubject) -> None:
     """Examples in another order give the same."""
     if reads(subject.build()) == "loss":
         raise Skipped("it is given the loss alone")
-    predictions, references = subject.examples()
-    expected = subject.measured((predictions, references))
+    examples = subject.examples()
+    expected = subject.measured(examples)
     order = list(range(NUM_EXAMPLES))
     for seed in (1, 2):
         random.Random(seed).shuffle(order)
-        turned = _taken(predictions, order), _taken(references, order)
-        _check_equal(subject.measured(turned), expected, "in another order")
+        _check_equal(subject.measured(_taken(examples, order)), expected, "in another order")
+
+
+def a_score_per_example_is_the_mean_of_outcomes(subject: MetricSubject) -> None:
+    """Of a single example it is 0 or 1, and of all examples the mean of these."""
+    names = [score.name for score in subject.build().scores if score.per_example]
+    if not names:
+        raise Skipped("no score says that it is the mean of a 0/1 outcome of each example")
+    for examples in (*map(subject.examples, range(1, 4)), subject.perfect(), _hopeless(subject)):
+        whole = subject.measured(examples)
+        outcomes = [subject.measured(piece) for piece in _pieces(examples, 1)]
+        for name in names:
+            try:
+                check_outcomes(name, [values[name] for values in outcomes], whole[name])
+            except ValueError as error:
+                raise Seen(str(error)) from error
 
 
 def after_a_reset_nothing_is_left(subject: MetricSubject) -> None:
@@ -206,30 +224,30 @@ def numbers_may_be_asked_for_again(subject: MetricSubject) -> None:
     if subject.once:
         return
     later = subject.examples(seed=2)
-    found = values_of(metric, later)
-    _check_equal(found, subject.measured(examples, later), "added after numbers were asked for")
+    result = values_of(metric, later)
+    _check_equal(result, subject.measured(examples, later), "added after numbers were asked for")
 
 
 def what_a_metric_is_given_stays_as_it_is(subject: MetricSubject) -> None:
-    """Predictions and references are not changed in place, and may be changed afterwards."""
+    """Predictions, references and sources are not changed in place, and may be afterwards."""
     examples = subject.examples()
     kept = copy.deepcopy(examples)
     subject.measured(examples)
-    for one, other in zip(examples, kept, strict=True):
-        if isinstance(one, Tensor) and isinstance(other, Tensor):
-            same = torch.equal(one, other)
+    for example, other in zip(examples, kept, strict=True):
+        if isinstance(example, Tensor) and isinstance(other, Tensor):
+            same = torch.equal(example, other)
         else:
-            same = one == other
+            same = example == other
         if not same:
-            raise Seen("predictions or references are changed in place; work on a copy")
+            raise Seen("predictions, references or sources are changed in place; work on a copy")
 
 
 def two_metrics_share_nothing(subject: MetricSubject) -> None:
     """What is added to one does not count in another of the same class."""
-    one, other = subject.build(), subject.build()
-    values_of(one, subject.examples(seed=2))
-    found = values_of(other, subject.examples())
-    _check_equal(found, subject.measured(subject.examples()), "beside another metric")
+    metric, other = subject.build(), subject.build()
+    values_of(metric, subject.examples(seed=2))
+    result = values_of(other, subject.examples())
+    _check_equal(result, subject.measured(subject.examples()), "beside another metric")
 
 
 def a_metric_refuses_unknown_settings(subject: MetricSubject) -> None:
@@ -241,7 +259,7 @@ def a_metric_refuses_unknown_settings(subject: MetricSubject) -> None:
     raise Seen("the constructor swallows a setting that it does not know; take no **kwargs")
 
 
-def _paired(subject: MetricSubject, examples: Examples) -> Iterable[tuple[Score, float]]:
+def _paired(subject: MetricSubject, examples: Examples) -> Iterable[tuple[MetricScore, float]]:
     metric = subject.build()
     values = values_of(metric, examples)
     for score in metric.scores:
@@ -251,21 +269,21 @@ def _paired(subject: MetricSubject, examples: Examples) -> Iterable[tuple[Score,
 
 
 def _references_matter(subject: MetricSubject) -> bool:
-    predictions, references = subject.examples()
+    predictions, references, sources = subject.examples()
     other = subject.examples(seed=2)[1]
-    values = (subject.measured((predictions, one)) for one in (references, other))
+    values = (subject.measured((predictions, given, sources)) for given in (references, other))
     return next(values) != next(values)
 
 
 def _hopeless(subject: MetricSubject) -> Examples:
     """Return predictions of which nothing is right: empty ones, or far away."""
-    predictions, references = subject.examples()
+    predictions, references, sources = subject.examples()
     kind = reads(subject.build())
     if kind == "loss":
-        return ([50.0], references)
+        return ([50.0], references, sources)
     if isinstance(predictions, Tensor):
-        return (predictions + 1e3, references)
-    return (["" if kind == "texts" else ()] * NUM_EXAMPLES, references)
+        return (predictions + 1e3, references, sources)
+    return (["" if kind == "texts" else ()] * NUM_EXAMPLES, references, sources)
 
 
 def _check_equal(values: Mapping[str, float], expected: Mapping[str, float], how: str) -> None:
@@ -275,8 +293,20 @@ def _check_equal(values: Mapping[str, float], expected: Mapping[str, float], how
             raise Seen(f"{name} is {values[name]:.6g} {how}, and {value:.6g} otherwise")
 
 
-def _taken(values: Any, order: list[int]) -> Any:
-    return values[order] if isinstance(values, Tensor) else [values[row] for row in order]
+def _taken(examples: Examples, order: Sequence[int]) -> Examples:
+    """Return some examples, in an order."""
+    predictions, references, sources = examples
+    return _rows(predictions, order), _rows(references, order), _rows(sources, order)
+
+
+def _rows(values: Any, order: Sequence[int]) -> Any:
+    return values[list(order)] if isinstance(values, Tensor) else [values[row] for row in order]
+
+
+def _pieces(examples: Examples, size: int) -> list[Examples]:
+    """Return examples in pieces of a size; the last may be smaller."""
+    rows = range(NUM_EXAMPLES)
+    return [_taken(examples, rows[start : start + size]) for start in rows[::size]]
 
 
 def _drawn(chance: random.Random) -> tuple[int, ...]:
@@ -286,16 +316,16 @@ def _drawn(chance: random.Random) -> tuple[int, ...]:
 
 def _changed(ids: tuple[int, ...], chance: random.Random) -> tuple[int, ...]:
     """Return a prediction that is partly right: some ids are others, some are missing."""
-    ids = tuple(one if chance.random() < 0.7 else _drawn(chance)[0] for one in ids)
+    ids = tuple(token if chance.random() < 0.7 else _drawn(chance)[0] for token in ids)
     return ids[: chance.randint(4, len(ids))]
 
 
-def _in_words(predictions: Sequence[Any], references: Sequence[Any]) -> Examples:
+def _in_words(predictions: Sequence[Any], references: Sequence[Any]) -> tuple[list, list]:
     return list(map(_text, predictions)), [list(map(_text, accepted)) for accepted in references]
 
 
 def _text(ids: Sequence[int]) -> str:
-    return " ".join(WORDS[one - 4] for one in ids)
+    return " ".join(WORDS[token - 4] for token in ids)
 
 
 METRIC_CHECKS = (
@@ -305,6 +335,7 @@ METRIC_CHECKS = (
     what_is_right_scores_best,
     examples_in_pieces_are_examples_at_once,
     the_order_of_the_examples_has_no_influence,
+    a_score_per_example_is_the_mean_of_outcomes,
     after_a_reset_nothing_is_left,
     numbers_may_be_asked_for_again,
     what_a_metric_is_given_stays_as_it_is,

@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from decoderlab.common.choices import Choice
+from decoderlab.common.part_choice import Choice
 from decoderlab.testing.checked_modules import Built
 from decoderlab.testing.differences import Seen
 from decoderlab.testing.subjects import Subject
@@ -63,7 +63,7 @@ def normal(*shape: int, seed: int = 1) -> Tensor:
 
 def trained(module: nn.Module) -> list[tuple[str, Tensor]]:
     """Return the parameters that are trained, by name."""
-    return [one for one in module.named_parameters() if one[1].requires_grad]
+    return [parameter for parameter in module.named_parameters() if parameter[1].requires_grad]
 
 
 def refuse_spare(without: list[str]) -> None:

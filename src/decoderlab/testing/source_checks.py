@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from decoderlab.contract import TokenSpace
 from decoderlab.testing.checked_modules import DecoderModule
 from decoderlab.testing.differences import (
     TINY,
@@ -20,7 +21,14 @@ from decoderlab.testing.differences import (
     scalar,
     seeded,
 )
-from decoderlab.testing.encodings import floats, mixed, padded, parts_of, rows_of, without_gradients
+from decoderlab.testing.encoder_outputs import (
+    floats,
+    mixed,
+    padded,
+    parts_of,
+    rows_of,
+    without_gradients,
+)
 from decoderlab.testing.subjects import MANY_LENGTHS, DecoderSubject
 
 TRIED = (0, 1, 2, 3, 4, 5, 6, 8, 9, 12, 16, 17, 19)  # steps at which reading is looked at
@@ -49,8 +57,9 @@ def masked_memory_has_no_influence(subject: DecoderSubject) -> None:
 @torch.no_grad()
 def padded_length_has_no_influence(subject: DecoderSubject) -> None:
     """More masked positions change nothing."""
-    decoder = subject.build()
-    for lengths, num_steps, extra in (((5, 3, 4), 6, 3), ((5, 3, 4), 20, 30), (MANY_LENGTHS, 6, 9)):
+    decoder, equal = subject.build(), [((4,), 6, 3), ((4, 4), 6, 3), ((4, 4, 4), 6, 1)]
+    unequal = [((5, 3, 4), 6, 3), ((5, 3, 4), 20, 30), (MANY_LENGTHS, 6, 9)]
+    for lengths, num_steps, extra in unequal + equal:
         encoded = without_gradients(subject.encoded(lengths=lengths))
         target = subject.ended(len(lengths), num_steps)
         gap = gap_between(decoder(padded(encoded, extra), target), decoder(encoded, target))
@@ -127,14 +136,14 @@ def what_is_read_at_first_is_read_at_every_step(subject: DecoderSubject) -> None
     decoder, encoded = subject.build(), without_gradients(subject.encoded())
     target = subject.target(num_steps=20)
     state, previous = decoder.start(encoded), subject.begin(target)
-    first = [copy.deepcopy(one) for one in tree_flatten(state)[0]]
+    first = [copy.deepcopy(leaf) for leaf in tree_flatten(state)[0]]
     read: dict[int, list[bool]] = {number: [] for number in range(len(first))}
     staying = set(read)
     for t in range(target.shape[1]):
         leaves, structure = tree_flatten(copy.deepcopy(state))
         expected, after = decoder.step(previous, state)
         same = len(leaves) == len(first)
-        staying = {one for one in staying if same and _same_floats(leaves[one], first[one])}
+        staying = {index for index in staying if same and _same_floats(leaves[index], first[index])}
         for number in staying if t in TRIED else ():
             changed, leaf = copy.deepcopy(leaves), leaves[number]
             changed[number] = leaf + torch.linspace(0.1, 1, leaf.numel()).view(leaf.shape).to(leaf)
@@ -149,16 +158,16 @@ def what_is_read_at_first_is_read_at_every_step(subject: DecoderSubject) -> None
             )
 
 
-def _same_floats(one: object, other: object) -> bool:
-    if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
+def _same_floats(value: object, other: object) -> bool:
+    if not (isinstance(value, Tensor) and isinstance(other, Tensor)):
         return False
-    return one.is_floating_point() and one.numel() > 0 and torch.equal(one, other)
+    return value.is_floating_point() and value.numel() > 0 and torch.equal(value, other)
 
 
 def all_of_the_memory_is_read(subject: DecoderSubject) -> None:
     """Where more than an end of the memory is read, every real position is, up to the last."""
     for mode, decoder in subject.modes():
-        for lengths, block in (((3, 6, 9) * 8, 1), ((20, 10) * 12, 2)):
+        for lengths, block in (((3, 6, 9) * 8, 1), ((20, 10) * 12, 2), ((48, 34) * 8, 4)):
             encoded = subject.encoded(lengths=lengths)
             target = subject.target(len(lengths), max(lengths) + 3)
             scalar(seeded(decoder)(encoded, target)).backward()
@@ -180,10 +189,12 @@ def all_of_the_memory_is_read(subject: DecoderSubject) -> None:
 
 
 def every_parameter_gets_a_finite_gradient(subject: DecoderSubject) -> None:
-    """No trained parameter is without effect."""
-    decoder = subject.build()
-    for num_steps in (6, 40, 130):  # a decoder may keep weights for each position
-        scalar(decoder(subject.encoded(), subject.ended(num_steps=num_steps))).backward()
+    """No trained parameter is without effect, in evaluation and in training together."""
+    decoder, without = subject.build(), []
+    # A decoder may keep weights for each position, and some for training alone.
+    for num_steps, training in ((6, False), (6, True), (40, False), (130, False)):
+        decoder.train(training)
+        scalar(seeded(decoder)(subject.encoded(), subject.ended(num_steps=num_steps))).backward()
         without = check_gradients(decoder)
         if not without:
             return
@@ -204,31 +215,34 @@ def routes_carry_gradient_exactly_when_on(subject: DecoderSubject) -> None:
         "the state": any(map(carries, state)),
         "the memory": carries(encoded.memory),
     }
-    told = f"routes are {sorted(routes)}"
+    declared = f"routes are {sorted(routes)}"
     if inner and not reached["the summary"]:
-        raise Seen(f"{told}, but no gradient reaches the summary")
+        raise Seen(f"{declared}, but no gradient reaches the summary")
     if "initial_state" not in routes and reached["the state"]:
-        raise Seen(f"{told}, but gradient reaches the encoder's state")
+        raise Seen(f"{declared}, but gradient reaches the encoder's state")
     reads = getattr(getattr(decoder, "bridge", None), "reads", None)
     if "initial_state" in routes and not inner and not any(reached.values()):
-        raise Seen(f"{told}, but no gradient reaches anything of the source")
+        raise Seen(f"{declared}, but no gradient reaches anything of the source")
     reads = "memory" if reads == "first position" else reads
     if "initial_state" in routes and reads is not None and not reached[f"the {reads}"]:
-        raise Seen(f"{told} and the bridge reads the {reads}, but no gradient reaches that")
+        raise Seen(f"{declared} and the bridge reads the {reads}, but no gradient reaches that")
     if not inner and reads != "summary" and reached["the summary"]:
-        raise Seen(f"{told}, but gradient reaches the summary")
+        raise Seen(f"{declared}, but gradient reaches the summary")
 
 
 def gradients_are_right(subject: DecoderSubject) -> None:
     """Gradients for the encoding and the weights are the derivatives, by finite differences."""
-    for mode, decoder in subject.modes():
-        weights = [one for one in decoder.named_parameters() if one[1].requires_grad]
+    for mode in ("evaluation", "training"):  # where a norm's iteration comes to its end
+        decoder = subject.build().train(mode == "training")
+        weights = [weight for weight in decoder.named_parameters() if weight[1].requires_grad]
         for lengths, num_steps in (((5, 3, 4), 6), ((20, 3), 20)):
             if mode == "evaluation" and num_steps > 6:
                 continue
             encoded = subject.encoded(lengths=lengths)
             # Without padding: its embedding may stay zero, whatever its derivative.
             target, parts = subject.target(len(lengths), num_steps), floats(encoded)
+            if isinstance(subject.space, TokenSpace):
+                target[:2, 2] = torch.tensor([subject.space.unk_id, subject.space.eos_id])
             names = ["the memory", "the summary"] + ["a part of the state"] * len(parts)
             parts = list(zip(names, parts, strict=False))
 

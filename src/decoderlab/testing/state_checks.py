@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from decoderlab.contract import TokenSpace, ValueSpace
-from decoderlab.generation.search import beam, greedy, roll_forward
+from decoderlab.generation import beam, greedy, roll_forward
 from decoderlab.testing.checked_modules import DecoderModule
 from decoderlab.testing.differences import (
     TINY,
     Seen,
     Skipped,
+    check_evaluates,
     check_following,
     check_randomness,
     check_saving,
@@ -19,18 +20,21 @@ from decoderlab.testing.differences import (
     seeded,
     unchanged,
 )
-from decoderlab.testing.encodings import rows_of, transformed, without_gradients
-from decoderlab.testing.subjects import DecoderSubject
+from decoderlab.testing.encoder_outputs import rows_of, transformed, without_gradients
+from decoderlab.testing.subjects import LONG_TARGET, MANY_LENGTHS, NUM_CALLS, DecoderSubject
 
 
 @torch.no_grad()
 def nothing_stays_in_the_module(subject: DecoderSubject) -> None:
     """Two generations can take turns: all that a source needs is in its state."""
     decoder, target = subject.build(), subject.ended()
-    one, other = without_gradients(subject.encoded()), without_gradients(subject.encoded(seed=3))
+    encoded, other = (
+        without_gradients(subject.encoded()),
+        without_gradients(subject.encoded(seed=3)),
+    )
     smaller = rows_of(other, [1])
-    expected = subject.both(decoder, one, target)
-    states = [decoder.start(one), decoder.start(other)]
+    expected = subject.both(decoder, encoded, target)
+    states = [decoder.start(encoded), decoder.start(other)]
     previous, outputs = subject.begin(target), []
     for t in range(target.shape[1]):
         taken = [decoder.step(previous, state) for state in states]
@@ -41,16 +45,23 @@ def nothing_stays_in_the_module(subject: DecoderSubject) -> None:
     gap = gap_between(torch.stack(outputs, dim=1), expected[1])
     if not gap:
         decoder(smaller, target[:1, :2])
-        gap = gap_between(decoder(one, target), expected[0])
+        decoder(subject.many(), subject.target(len(MANY_LENGTHS), LONG_TARGET))
+        gap = gap_between(decoder(encoded, target), expected[0])
+    if not gap:
+        state, first = decoder.start(smaller), subject.begin(target)[:1]
+        for _ in range(NUM_CALLS):
+            decoder.step(first, state)
+        gap = gap_between(decoder(encoded, target), expected[0])
     if gap:
         raise Seen(
             f"generating for another source in between changes the outputs by {gap:.1e}; all that "
             "a source needs belongs into the state that start and step return"
         )
+    check_evaluates(decoder)
     # The same tensors, of which a decoder may remember that it knows them, with other contents.
     fresh = subject.both(subject.build(), other, target)
-    transformed(one, lambda mine, others, axis: mine.copy_(others), other)
-    if any(map(gap_between, subject.both(decoder, one, target), fresh)):
+    transformed(encoded, lambda mine, others, axis: mine.copy_(others), other)
+    if any(map(gap_between, subject.both(decoder, encoded, target), fresh)):
         raise Seen("what stood in the encoding before it was overwritten still has influence")
 
 
@@ -86,11 +97,16 @@ def reorder_moves_everything_a_row_knows(subject: DecoderSubject) -> None:
         "short": [[2, 0, 0, 1], [1, 2, 3, 0], [3, 1, 0, 2, 2, 1], [4, 0, 5, 1, 2, 3], [2, 0]],
         "beam": [thrice, [*turned[1:], turned[0]], [0, 0, 2, 5, 4, 3, 11, 7, 6, 9, 9, 1], turned],
         "kept": [[1, 2, 0], [2, 0, 1], [0, 1, 2], [0, 0, 2], [2, 1, 1], [1, 2, 0], [2, 0, 1]],
+        "alike": [[2, 2, 2], [1, 0, 2], [1], [0], [0, 0, 0]],
     }
+    wide = [row for row in (0, 1, 2, 3) for _ in range(10)]
     with torch.no_grad():
         for waits in (0, 3):
             for name, indices in orders.items():
                 _check_orders(subject, decoder, indices, waits, 3 if name != "beam" else 4)
+        _check_orders(subject, decoder, orders["kept"], waits=13, num_rows=3)
+        turned = [(7 * row + 3) % 40 for row in range(40)]
+        _check_orders(subject, decoder, [wide, turned, turned[::-1]], waits=0, num_rows=4)
 
 
 def _check_orders(
@@ -99,7 +115,7 @@ def _check_orders(
     """Check a generation that reorders before every step, after `waits` without."""
     encoded = without_gradients(subject.encoded(lengths=(5, 3, 4, 9)[:num_rows]))
     num_steps = waits + len(orders) + 3
-    tokens = subject.target(30, num_steps, seed=5)  # what each row takes at each step
+    tokens = subject.target(40, num_steps, seed=5)  # what each row takes at each step
     origin = torch.arange(num_rows)
     previous = torch.empty_like(tokens[:num_rows, :0])
     state, last, outputs = decoder.start(encoded), subject.begin(tokens[:num_rows]), []
@@ -122,7 +138,7 @@ def _check_orders(
     for t, order in enumerate(plan):
         gap = gap_between(outputs[t][0], alone[t][:, t])
         if gap > TINY and t >= waits:
-            times = sum(one is not None for one in plan[: t + 1])
+            times = sum(row is not None for row in plan[: t + 1])
             raise Seen(
                 f"after {t} steps and {times} times of reordering, rows go on differently, by "
                 f"{gap:.1e}; the last index was {order}"
@@ -145,7 +161,7 @@ def outputs_follow_the_weights(subject: DecoderSubject) -> None:
     """Nothing that was computed from weights is kept when they change."""
     encoded, target = without_gradients(subject.encoded()), subject.ended()
     with torch.no_grad():
-        check_following(subject.draw, lambda one: subject.both(one, encoded, target))
+        check_following(subject.draw, lambda module: subject.both(module, encoded, target))
 
 
 def all_that_is_random_is_declared(subject: DecoderSubject) -> None:
@@ -183,9 +199,9 @@ def a_beam_of_one_is_greedy(subject: DecoderSubject) -> None:
         return
     tokens: TokenSpace = subject.space
     alone = greedy(decoder, encoded, tokens=tokens, max_length=6)
-    found = beam(decoder, encoded, beam_width=1, tokens=tokens, max_length=6).tokens[:, 0]
-    if found.tolist() != alone.tolist():
-        raise Seen(f"greedy gives {alone.tolist()}, a beam of one {found.tolist()}")
+    searched = beam(decoder, encoded, beam_width=1, tokens=tokens, max_length=6).tokens[:, 0]
+    if searched.tolist() != alone.tolist():
+        raise Seen(f"greedy gives {alone.tolist()}, a beam of one {searched.tolist()}")
     beam(decoder, encoded, beam_width=3, tokens=tokens, max_length=6)
 
 

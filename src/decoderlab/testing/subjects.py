@@ -10,6 +10,7 @@ from typing import Any, Generic
 import torch
 from torch import Tensor, nn
 
+from decoderlab.common.part_building import taken_by
 from decoderlab.contract import (
     Encoded,
     EncoderShape,
@@ -18,10 +19,11 @@ from decoderlab.contract import (
     State,
     TokenSpace,
     ValueSpace,
+    with_source,
 )
 from decoderlab.testing.checked_modules import Built, DecoderModule, EncoderModule
-from decoderlab.testing.differences import Seen
-from decoderlab.testing.encodings import as_leaves, without_gradients
+from decoderlab.testing.differences import Seen, cast, with_buffers_held
+from decoderlab.testing.encoder_outputs import as_leaves, without_gradients
 
 LENGTHS = (5, 3, 4)
 NUM_ROWS = len(LENGTHS)
@@ -29,6 +31,7 @@ TARGET_LENGTH = 6
 # Beyond what a threshold may hide behind: long and short rows, ties among them, many of them.
 MANY_LENGTHS = (40, 1, 17, 9, 33, 9, 25, 2, 40, 5, 17, 12, 3, 29, 9, 21, 1, 36)
 LONG_TARGET = 36
+NUM_CALLS = 64  # after which something that counts them would show
 
 
 @dataclass(frozen=True)
@@ -42,23 +45,26 @@ class Subject(Generic[Built]):
     def build(self, dtype: torch.dtype = torch.float64, seed: int = 0) -> Built:
         """Return a new module in evaluation mode; the same weights each time with one seed."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            module = self.make(**self.spaces, **self.settings).double()
+            torch.default_generator.manual_seed(seed)
+            module = cast(self.make(**self.spaces, **self.settings), torch.float64)
             with torch.no_grad():
                 for parameter in module.parameters():
                     # So that nothing is hidden by weights which begin at zero.
                     if parameter.requires_grad:
                         parameter.add_(0.1 * torch.randn_like(parameter))
-        return module.to(dtype).eval()
+        return cast(module, dtype).eval()
 
     def draw(self, seed: int) -> Built:
         """Return a new module whose weights are drawn with a seed."""
         return self.build(seed=seed)
 
     def modes(self) -> Iterator[tuple[str, Built]]:
-        """Yield modules in evaluation and in training mode: a leak in either ruins a study."""
+        """Yield modules in evaluation and in training mode: a leak in either ruins a study.
+
+        Each call begins with the same saved buffers, which training may change.
+        """
         yield "evaluation", self.build()
-        yield "training", self.build().train()
+        yield "training", with_buffers_held(self.build()).train()
 
 
 @dataclass(frozen=True)
@@ -78,19 +84,16 @@ class DecoderSubject(Subject[DecoderModule]):
 
     def encoded(self, dtype: torch.dtype = torch.float64, *, lengths=LENGTHS, seed=1) -> Encoded:
         """Return an encoding of sources of some lengths, all of whose parts want a gradient."""
-        if self.encoder is not None:
-            return as_leaves(self._read(self.encoder, dtype, lengths, seed))
-        return random_encoding(self.shape, dtype, lengths=lengths, seed=seed)
-
-    def _read(
-        self, encoder: nn.Module, dtype: torch.dtype, lengths: tuple[int, ...], seed: int
-    ) -> Encoded:
-        encoder = copy.deepcopy(encoder).to(dtype).eval()
-        if isinstance(self.source_space, ImageSpace):
+        if self.encoder is not None and isinstance(self.source_space, ImageSpace):
             lengths = (1,) * len(lengths)
         given = torch.tensor(lengths)
-        with torch.no_grad():
-            return encoder(sources(self.source_space, given, dtype, seed=seed), given)
+        source = sources(self.source_space, given, dtype, seed=seed)
+        if self.encoder is None:
+            encoded = random_encoding(self.shape, dtype, lengths=lengths, seed=seed)
+        else:
+            with torch.no_grad():
+                encoded = copy.deepcopy(self.encoder).to(dtype).eval()(source, given)
+        return as_leaves(with_source(encoded, source))
 
     def many(self, seed: int = 1) -> Encoded:
         """Return an encoding of more and longer sources than `encoded`, without gradients."""
@@ -258,9 +261,36 @@ def random_encoding(
     if shape.state_size is not None:
         sizes = (shape.state_num_layers, num_rows, shape.state_size)
         hidden, cell = values(*sizes), values(*sizes) if shape.has_cell else None
-        further = tuple(values(*sizes[:2], *one) for one in shape.further_shapes)
+        further = tuple(values(*sizes[:2], *shape) for shape in shape.further_shapes)
         state = State(hidden, cell, further)
     return as_leaves(Encoded(memory, mask, values(num_rows, shape.summary_size), state))
+
+
+def known_to_decoders(
+    make: Callable[..., nn.Module],
+    target: TokenSpace | ValueSpace,
+    shape: EncoderShape,
+    source: Space,
+) -> dict[str, Any]:
+    """Return what a decoder's constructor is given, of which it need not take the last two.
+
+    See `aligned`.
+    """
+    offered = {"source_space": source, "alignment": aligned(source, target)}
+    return {"target_space": target, "encoder_shape": shape, **taken_by(make, offered)}
+
+
+def aligned(source: Space, target: TokenSpace | ValueSpace) -> Tensor | None:
+    """Return of each source id the target id of the same token; None where there are no tokens.
+
+    Each token of the source is aligned with the token of the same id of the target, if both have
+    it and it is no special one.
+    """
+    if not (isinstance(source, TokenSpace) and isinstance(target, TokenSpace)):
+        return None
+    ids = torch.arange(source.size)
+    copied = (ids >= first_real(source)) & (ids >= first_real(target)) & (ids < target.size)
+    return torch.where(copied, ids, -1)
 
 
 def first_real(space: TokenSpace) -> int:
@@ -311,4 +341,4 @@ def it_is_built_without_computing(subject: Subject[nn.Module]) -> None:
 
 def _has_meta(module: nn.Module) -> bool:
     parameters = list(module.parameters())
-    return not parameters or any(one.device.type == "meta" for one in parameters)
+    return not parameters or any(parameter.device.type == "meta" for parameter in parameters)

@@ -13,11 +13,13 @@ from decoderlab.testing.differences import (
     declared_feedback,
     gap_between,
     seeded,
+    with_buffers_held,
     without_dropout,
 )
-from decoderlab.testing.encodings import rows_of, without_gradients
-from decoderlab.testing.subjects import LONG_TARGET, MANY_LENGTHS, DecoderSubject
+from decoderlab.testing.encoder_outputs import rows_of, without_gradients
+from decoderlab.testing.subjects import LONG_TARGET, MANY_LENGTHS, DecoderSubject, first_real
 
+ROUNDING = 1e-13
 HOPELESS = -30.0  # nats: a token that is never seen with more than this is never generated
 
 
@@ -52,8 +54,8 @@ def outputs_are_numbers_at_every_length(subject: DecoderSubject) -> None:
             if mode == "evaluation":
                 outputs.append(subject.steps(decoder, encoded, target))
             for values in outputs:
-                found = values[..., kept[: values.shape[-1]]]
-                if not found.isfinite().all() or values.isnan().any():
+                result = values[..., kept[: values.shape[-1]]]
+                if not result.isfinite().all() or values.isnan().any():
                     raise Seen(
                         f"in {mode}, outputs are not finite for sources of lengths {lengths} and "
                         f"targets of length {num_steps}"
@@ -71,7 +73,7 @@ def outputs_are_logits_or_logarithms_of_probabilities(subject: DecoderSubject) -
     for parameter in decoder.parameters():  # so that what has no bound shows it
         parameter.mul_(10)
     outputs.append(decoder(encoded, target))
-    values = torch.cat([one.flatten() for one in outputs])
+    values = torch.cat([output.flatten() for output in outputs])
     if (values >= 0).all() and (values <= 1).all():
         raise Seen(
             "all outputs are between 0 and 1, so that they seem to be probabilities; return logits "
@@ -104,6 +106,11 @@ def every_token_can_be_generated(subject: DecoderSubject) -> None:
         if tokens and shares[index] < HOPELESS:
             raise Seen(
                 f"{name} is never generated: its log-probability is at most {shares[index]:.3g}"
+            )
+        if tokens and (outputs[:, index, None] == outputs[:, index + 1 :]).all(dim=0).any():
+            raise Seen(
+                f"the output of {name} is everywhere that of another token, so that greedy "
+                "search never chooses it; give each token an output of its own"
             )
     if tokens and shares[tokens.unk_id] < HOPELESS:
         raise Seen(
@@ -153,7 +160,7 @@ def the_future_has_no_influence(subject: DecoderSubject) -> None:
                 gap = gap_between(after[:, : t + 1], before[:, : t + 1])
                 if gap > TINY:
                     raise _future_seen(mode, t, gap)
-    decoder = subject.build().train()
+    decoder = with_buffers_held(subject.build()).train()
     many, target = subject.many(), subject.ended(len(MANY_LENGTHS), 20)
     before = seeded(decoder)(many, target)
     for t, kind in ((4, 0), (10, 1), (17, 4), (19, 0)):
@@ -161,6 +168,20 @@ def the_future_has_no_influence(subject: DecoderSubject) -> None:
         gap = gap_between(after[:, : t + 1], before[:, : t + 1])
         if gap > TINY:
             raise _future_seen("training", t, gap)
+    _check_cut_in_training(subject)
+
+
+def _check_cut_in_training(subject: DecoderSubject) -> None:
+    """Check targets that are cut off in training, where nothing is drawn but torch's dropout."""
+    decoder = with_buffers_held(without_dropout(subject.build())).train()
+    encoded, target = without_gradients(subject.encoded()), subject.ended()
+    before = seeded(decoder)(encoded, target)
+    if gap_between(seeded(decoder, seed=8)(encoded, target), before):
+        return  # another length would draw other numbers
+    for t in (1, 2, target.shape[1] - 1):
+        gap = gap_between(seeded(decoder)(encoded, target[:, :t]), before[:, :t])
+        if gap > TINY:
+            raise _cut_seen("in training, ", t, gap)
 
 
 def _check_futures_at_once(subject: DecoderSubject) -> None:
@@ -187,10 +208,14 @@ def _check_futures_at_once(subject: DecoderSubject) -> None:
     for t in (1, 2, 7, 8, 9, 16, 17, 33):
         gap = gap_between(decoder(encoded, target[:, :t]), before[:, :t])
         if gap > TINY:
-            raise Seen(
-                f"targets that are cut off after {t} positions have other outputs, by {gap:.1e}; "
-                "the length of the target is not known while it is written"
-            )
+            raise _cut_seen("", t, gap)
+
+
+def _cut_seen(where: str, t: int, gap: float) -> Seen:
+    return Seen(
+        f"{where}targets that are cut off after {t} positions have other outputs, by {gap:.1e}; "
+        "the length of the target is not known while it is written"
+    )
 
 
 def _future_seen(mode: str, t: int, gap: float) -> Seen:
@@ -234,7 +259,26 @@ def the_output_before_has_influence_at_every_position(subject: DecoderSubject) -
                 raise Seen(
                     f"in {what}, the target at {t - 1} has no influence on the output at {t}"
                 )
+    if isinstance(subject.space, TokenSpace):
+        _check_tokens_differ(subject, subject.space)
     _check_influence_in_training(subject)
+
+
+def _check_tokens_differ(subject: DecoderSubject, space: TokenSpace) -> None:
+    """Check that no two tokens are the same to a decoder that sees tokens."""
+    decoder, tokens = subject.build(), torch.arange(first_real(space), space.size)
+    encoded = rows_of(without_gradients(subject.encoded()), [0] * len(tokens))
+    _, state = decoder.step(torch.full_like(tokens, space.bos_id), decoder.start(encoded))
+    outputs, _ = decoder.step(tokens, state)
+    # Rows of a batch differ by rounding.
+    gaps = (outputs.unsqueeze(1) - outputs).nan_to_num(0.0).abs().amax(dim=-1)
+    same = (gaps < ROUNDING).triu(1).nonzero()
+    if len(same) and (gaps > ROUNDING).any():
+        first, second = tokens[same[0]].tolist()
+        raise Seen(
+            f"whether the output before is token {first} or {second} makes no difference; give "
+            "each token an embedding of its own"
+        )
 
 
 def _check_influence_in_training(subject: DecoderSubject) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import traceback
+from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,11 +12,16 @@ import torch
 from torch import nn
 
 from decoderlab.common import require
-from decoderlab.common.completion import build, find_target, taken_by
 from decoderlab.common.errors import ConfigError
+from decoderlab.common.part_building import build, find_target, taken_by
 from decoderlab.common.randomness import stream_seed
+from decoderlab.config.code_identity import foreign_code
+from decoderlab.config.encoder_start import EncoderStart
+from decoderlab.config.lightning_settings import WATCHES
+from decoderlab.config.named_files import files_in
 from decoderlab.config.run_config import PartSettings, RunConfig
-from decoderlab.config.run_identity import canonical
+from decoderlab.config.run_identity import sorted_json, targets_in
+from decoderlab.config.secret_settings import from_environment
 from decoderlab.contract import Objective, Space, TokenSpace, ValueSpace
 from decoderlab.data.alignment import Alignment
 from decoderlab.data.task import Task
@@ -28,13 +35,13 @@ _DATA: dict[str, TaskData] = {}
 
 
 def build_task(config: RunConfig) -> Task:
-    """Build the task of a config; its data are loaded once per process and settings.
+    """Build the task of a config; its data are loaded once per process, settings and files.
 
     Raises:
         ConfigError: if the settings or the data are wrong.
     """
     task = construct_task(config)
-    key = canonical(config.task.to_dict())
+    key = _data_key(config)
     if key not in _DATA:
         if len(_DATA) == 4:  # a sweep over many data sets must not fill the memory
             _DATA.pop(next(iter(_DATA)))
@@ -42,7 +49,7 @@ def build_task(config: RunConfig) -> Task:
             _DATA[key] = task.data
         except ValueError as error:
             raise ConfigError(f"task: {error}") from error
-    task.adopt(_DATA[key])
+    task.adopt(_DATA[key].copied())
     build_objective(config, task.data.target_space)
     make_schedule(config.training)
     check_optimizer(config.training)
@@ -69,25 +76,51 @@ def construct_task(config: RunConfig) -> Task:
     metrics = settings.pop("metrics", None)
     task = _build("task", PartSettings(settings))
     if metrics is not None:
-        task.metrics = {
+        metrics = {
             name: _build(f"task.metrics.{name}", PartSettings(metric))
             for name, metric in metrics.items()
         }
-    task.batch_size = config.training.batch_size
-    task.evaluation_batch_size = config.run.evaluation_batch_size
-    task.seed = config.seed
+    task.adopt_settings(
+        batch_size=config.training.batch_size,
+        evaluation_batch_size=config.run.evaluation_batch_size,
+        seed=config.seed,
+        metrics=metrics,
+    )
     return task
 
 
+def rules_beside(config: RunConfig, task: Task) -> dict[str, dict[str, float]]:
+    """Return the task's baselines, which are computed once per process, settings and files.
+
+    Args:
+        config: of the run.
+        task: from `build_task`.
+    """
+    known = _DATA.get(_data_key(config))
+    if known is None or known.fingerprint != task.data.fingerprint:
+        return task.baselines()
+    if not known.baselines:
+        known.baselines.update(deepcopy(task.baselines()))
+    return deepcopy(known.baselines)
+
+
+def _data_key(config: RunConfig) -> str:
+    settings = config.task.to_dict()
+    classes = [find_target("task", target) for _, target in targets_in({"task": settings})]
+    return sorted_json([settings, files_in(settings), [*map(foreign_code, classes)]])
+
+
 def build_objective(config: RunConfig, target: TokenSpace | ValueSpace) -> Objective:
-    """Build what training makes small.
+    """Build the training objective; its randomness comes from the run's seed.
 
     Raises:
         ConfigError: if the settings are wrong, or not for such targets.
     """
     part = config.training.objective
     known = taken_by(find_target("training.objective", part.target), {"target_space": target})
-    return _build("training.objective", part, **known)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(stream_seed(config.seed, "init", "objective"))
+        return _build("training.objective", part, **known)
 
 
 def build_networks(
@@ -108,9 +141,13 @@ def build_networks(
         _check_values(config)
     with torch.random.fork_rng(devices=[]):
         # For what a class draws itself: another encoder leaves the decoder's draws as they are.
-        torch.manual_seed(stream_seed(config.seed, "init", "encoder"))
-        encoder = _build("encoder", config.encoder, source_space=source)
-        torch.manual_seed(stream_seed(config.seed, "init", "decoder"))
+        # The CPU's alone: nobody would restore the generators of other devices.
+        torch.default_generator.manual_seed(stream_seed(config.seed, "init", "encoder"))
+        settings, start = EncoderStart.split(config.encoder.to_dict())
+        encoder = _build("encoder", PartSettings(settings), source_space=source)
+        if start.frozen:
+            encoder.requires_grad_(False)
+        torch.default_generator.manual_seed(stream_seed(config.seed, "init", "decoder"))
         sizes = {"target_space": target, "encoder_shape": encoder.shape}
         ids = None
         if alignment is not None:
@@ -134,21 +171,26 @@ def build_model(config: RunConfig, task: Task) -> EncoderDecoder:
     source, target = data.source_space, data.target_space
     with watched() as drawn:
         encoder, decoder = build_networks(config, source, target, data.alignment)
+        objective = build_objective(config, target)
     training = config.training
     steps = config.total_steps(task.train_dataloader().batches_per_epoch)
     model = EncoderDecoder(
         encoder=encoder,
         decoder=decoder,
         target_space=target,
-        max_target_length=data.max_target_length,
+        max_target_length=config.evaluation.max_length or data.max_target_length,
         task=task,
         seed=config.seed,
-        make_optimizer=lambda parameters: make_optimizer(training, parameters, steps),
+        # No lambda, which could not be pickled.
+        make_optimizer=partial(make_optimizer, training, total_steps=steps),
         gradient_clip_norm=training.gradient_clip_norm,
-        objective=build_objective(config, target),
+        objective=objective,
         search=config.evaluation.search(config.seed),
     )
-    initialise(model, drawn, config.seed, training.uniform_range, training.initial_weights)
+    scheme = training.initial_weights
+    if not isinstance(scheme, str):
+        scheme = _build("training.initial_weights", scheme)
+    initialise(model, drawn, config.seed, training.uniform_range, scheme)
     return model.double() if training.precision == "float64" else model
 
 
@@ -164,7 +206,8 @@ def build_callbacks(config: RunConfig, task: Task) -> list[pl.Callback]:
     """
     callbacks = []
     for name, settings in config.callbacks.items():
-        given = settings.to_dict()
+        given = from_environment(f"callbacks.{name}", settings.to_dict())
+        given.pop(WATCHES, None)
         stage, _, score = str(given.get("monitor") or "").partition("/")
         if stage == "validation" and score not in task.scores:
             raise ConfigError(
@@ -174,14 +217,14 @@ def build_callbacks(config: RunConfig, task: Task) -> list[pl.Callback]:
         if given.get("mode", "") is None:
             if stage != "validation":
                 raise ConfigError(
-                    f"callbacks.{name}.mode is null, but nobody knows what is better of "
+                    f"callbacks.{name}.mode is null, but the direction is not known of "
                     f"{given.get('monitor')!r}; give callbacks.{name}.mode=min or max"
                 )
             given["mode"] = task.scores[score].better
         callback = _build(f"callbacks.{name}", PartSettings(given))
         if not isinstance(callback, pl.Callback):
             raise ConfigError(
-                f"callbacks.{name}: {settings.target} is no callback; extend "
+                f"callbacks.{name}: {settings.target} is not a callback; extend "
                 "pytorch_lightning.Callback"
             )
         callbacks.append(callback)
@@ -193,11 +236,13 @@ def _check_values(config: RunConfig) -> None:
     for name, value, neutral in (
         ("evaluation.beam_width", config.evaluation.beam_width, 1),
         ("evaluation.temperature", config.evaluation.temperature, None),
+        ("evaluation.max_length", config.evaluation.max_length, None),
     ):
         if value != neutral:
             raise ConfigError(
                 f"{name} is {value}, but the targets are real values, of which there "
-                f"is no list; leave it at {'null' if neutral is None else neutral}"
+                f"is no list, and which have no end; leave it at "
+                f"{'null' if neutral is None else neutral}"
             )
 
 

@@ -1,25 +1,30 @@
-"""What has changed between the code that made a run and the code that is here."""
+"""Changes between the code that made a run and the present code."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from decoderlab.common.bounded_reading import read_json
+from decoderlab.common.errors import Invalid
 from decoderlab.config.code_identity import code_of
 from decoderlab.config.environment import versions
 from decoderlab.config.run_config import RunConfig
-from decoderlab.config.run_identity import canonical, classes_in
-from decoderlab.records.run_folder import RunFolder, write_json
+from decoderlab.config.run_identity import classes_in, digest_of
+from decoderlab.records.run_folder import RunFolder, sealed, write_json
 
 # Changed definitions that a message names before it only counts them.
 SHOWN = 8
-UNKNOWN = "its code, which is not recorded"
+MAKER = {"code", "versions"}
+UNKNOWN = "the code that began it, which is not known"
+ADVICE = (
+    "which code made the run is not known; delete its folder to train it again, or take it as it "
+    "is with study.allow_changes=true, which is recorded"
+)
 
 
-def maker(config: RunConfig) -> dict[str, Any]:
-    """Return what makes a run here: the definitions that its result depends on, and versions.
+def made_here(config: RunConfig) -> dict[str, Any]:
+    """Return the present code of a run: the definitions that its result depends on, and versions.
 
     Args:
         config: of the run.
@@ -29,27 +34,36 @@ def maker(config: RunConfig) -> dict[str, Any]:
 
 
 def code_digest(config: RunConfig) -> str:
-    """Return the sha256 of what makes a run here."""
-    return hashlib.sha256(canonical(maker(config)).encode()).hexdigest()
+    """Return the sha256 of the present code of a run."""
+    return digest_of(made_here(config))
 
 
 def sign(folder: RunFolder, config: RunConfig) -> list[str]:
-    """Record in a run's folder which code goes on with it; return how it differs from before.
+    """Record in a run's folder which code continues it; return how it differs from before.
 
-    Code that left nothing to go on from does not count.
+    Code whose work left no checkpoint is not compared: the run begins anew.
     """
-    makers, now = (_makers(folder) if folder.has_work() else []), maker(config)
+    now = made_here(config)
+    try:
+        makers, lost = (_makers(folder) if folder.has_work() else []), []
+    except Invalid:  # the caller has asked for it, see `changed_code`
+        makers, lost = [], [UNKNOWN]
     if not makers or makers[-1] != now:
-        write_json(folder.made_by, [*makers, now])
-    return list(dict.fromkeys(change for before in makers for change in changes(before, now)))
+        makers = [*makers, now]
+    write_json(folder.made_by, sealed({"makers": makers}))
+    changed = [change for before in makers for change in changes(before, now)]
+    return list(dict.fromkeys([*lost, *changed]))
 
 
 def changed_code(folder: RunFolder, config: RunConfig) -> list[str]:
-    """Return what has changed since a run was made or begun; nothing if it left nothing to keep."""
+    """Return what has changed since a run was made or begun; nothing if it left nothing to keep.
+
+    Raises:
+        Invalid: if the record of who made it is damaged, so that nobody can tell.
+    """
     if not folder.has_work():
         return []
-    makers = _makers(folder)
-    return changes(makers[-1], maker(config)) if makers else [UNKNOWN]
+    return changes(_makers(folder)[-1], made_here(config))
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -60,15 +74,13 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         ...     {"code": {"Head": "1", "Bridge": "2"}, "versions": {"torch": "2.12"}},
         ...     {"code": {"Head": "3", "Gate": "4"}, "versions": {"torch": "2.13"}},
         ... )
-        ['Head', 'Gate (new)', 'Bridge (gone)', 'torch 2.12 -> 2.13']
+        ['Head', 'Gate (added)', 'Bridge (removed)', 'torch 2.12 -> 2.13']
     """
-    old, new = before.get("code"), now["code"]
-    if old is None:  # recorded by a version that knew files only
-        return [UNKNOWN]
+    old, new = before["code"], now["code"]
     differing = [
         *(name for name in sorted(new) if name in old and old[name] != new[name]),
-        *(f"{name} (new)" for name in sorted(new) if name not in old),
-        *(f"{name} (gone)" for name in sorted(old) if name not in new),
+        *(f"{name} (added)" for name in sorted(new) if name not in old),
+        *(f"{name} (removed)" for name in sorted(old) if name not in new),
     ]
     if len(differing) > SHOWN:
         more = len(differing) - SHOWN
@@ -81,7 +93,13 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _makers(folder: RunFolder) -> list[dict[str, Any]]:
+    """Return the processes that have worked on a run, the latest last."""
     try:
-        return json.loads(folder.made_by.read_text())
-    except (OSError, ValueError):
-        return []
+        record = read_json(folder.made_by)
+    except Invalid as error:
+        raise error.advised(ADVICE) from error
+    makers = record.get("makers")
+    if sealed(record) == record and isinstance(makers, list) and makers:
+        if all(isinstance(entry, dict) and set(entry) == MAKER for entry in makers):
+            return makers
+    raise Invalid(folder.made_by, "is damaged, or of an older version", ADVICE)

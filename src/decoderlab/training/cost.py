@@ -16,8 +16,6 @@ from decoderlab.data.batches import Split, by_length
 from decoderlab.layers.equations import count
 from decoderlab.training.module import EncoderDecoder
 
-GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
-
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
     """Return the number of trained parameters of each child module, and their `total`."""
@@ -30,14 +28,16 @@ def recurrent_flops(layers: nn.RNNBase, num_rows: int, num_steps: int) -> int:
     """Return the operations of a forward pass: 2 g H (I + H) for each layer, direction and step.
 
     A multiplication and an addition count as two; element-wise work is left out, as in torch's
-    own counter. g is the number of gates (LSTM 4, GRU 3), I the layer's input width.
+    own counter. g is the number of gates, as many as the weights have rows (LSTM 4 H,
+    GRU 3 H), I the layer's input width.
 
     Example:
         >>> recurrent_flops(nn.LSTM(3, 5), num_rows=1, num_steps=1) == 2 * 4 * 5 * (3 + 5)
         True
     """
     directions = 2 if layers.bidirectional else 1
-    hidden, gates = layers.hidden_size, GATES[layers.mode]
+    hidden = layers.hidden_size
+    gates = dict(layers.named_parameters())["weight_hh_l0"].shape[0] // hidden
     per_step = sum(
         2 * gates * hidden * (width + hidden) * directions
         for width in [layers.input_size] + [hidden * directions] * (layers.num_layers - 1)

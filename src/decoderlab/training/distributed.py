@@ -1,4 +1,4 @@
-"""Several processes that train one model: who is who, and what they decide together.
+"""Several processes that train one model: their ranks, and what they decide together.
 
 Each process is a rank, from 0. torchrun or srun starts them, and Lightning's strategy exchanges
 their gradients. Rank 0 alone writes and speaks. Whatever changes the course of training is agreed
@@ -20,14 +20,15 @@ from torch import Tensor
 from torch import distributed as dist
 
 from decoderlab.common.errors import ConfigError
+from decoderlab.config.command_line import as_given
 from decoderlab.config.lightning_settings import TrainerSettings
 from decoderlab.contract import Batch
 
 
 class Ranks:
-    """The processes of one run, as this one sees them; without arguments, a process by itself.
+    """The processes of a run, seen from this process; without arguments, a single process.
 
-    As a context manager it lets go of the others at its end.
+    As a context manager it releases the others at its end.
 
     Args:
         rank: of this process, from 0.
@@ -53,7 +54,7 @@ class Ranks:
         Raises:
             ConfigError: if nothing has.
         """
-        world_size = trainer.devices * trainer.num_nodes
+        world_size = trainer.num_processes
         if world_size == 1:
             return cls()
         if (environment := _environment(world_size)) is None:
@@ -67,13 +68,17 @@ class Ranks:
         return (self.rank,) if self.rank else ()
 
     def broadcast(self, value: Any) -> Any:
-        """Return rank 0's value; at the first time this brings the ranks together."""
+        """Return rank 0's value; at the first time this brings the ranks together.
+
+        Raises:
+            ValueError: if there are several ranks and no `environment`.
+        """
         if self.world_size == 1:
             return value
         if not dist.is_initialized():
             if self.environment is None:
                 raise ValueError(
-                    f"there are {self.world_size} ranks, but nobody knows where to meet; give "
+                    f"there are {self.world_size} ranks, but no address for them to meet at; give "
                     "`environment`, or take `Ranks.of`"
                 )
             address, port = self.environment.main_address, self.environment.main_port
@@ -130,13 +135,13 @@ class Ranks:
 
 
 def check_ranks(trainer: TrainerSettings, sweeping: bool) -> None:
-    """Raise ConfigError where several processes cannot work as they were asked for.
+    """Raise ConfigError where several processes cannot work with these settings.
 
     Args:
         trainer: settings.
         sweeping: whether the run is one of a sweep.
     """
-    world_size = trainer.devices * trainer.num_nodes
+    world_size = trainer.num_processes
     asked = f"trainer.devices is {trainer.devices} and trainer.num_nodes is {trainer.num_nodes}"
     if sweeping and world_size > 1:
         raise ConfigError(
@@ -155,10 +160,12 @@ def check_ranks(trainer: TrainerSettings, sweeping: bool) -> None:
 
 
 def _environment(world_size: int) -> ClusterEnvironment | None:
-    """Return who started the ranks: torchrun or SLURM; None for nobody."""
+    """Return what started the ranks: torchrun or SLURM; None for neither."""
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
-    if SLURMEnvironment.detect() and os.environ["SLURM_NTASKS"] == str(world_size):
+    # Asked where there is no job, Lightning warns that srun is installed and not used.
+    started = os.environ.get("SLURM_NTASKS") == str(world_size)
+    if started and SLURMEnvironment.detect():
         return SLURMEnvironment(auto_requeue=False)
     return None
 
@@ -167,7 +174,7 @@ def _how_to_start(trainer: TrainerSettings) -> str:
     """Return a message with the command line that starts several processes."""
     nodes = trainer.num_nodes
     several = f"--nnodes={nodes} --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 "
-    settings = shlex.join(sys.argv[1:]) if _is_ours(sys.argv[0]) else "SETTINGS"
+    settings = shlex.join(as_given(sys.argv[1:])) if _is_ours(sys.argv[0]) else "SETTINGS"
     return (
         f"trainer.devices is {trainer.devices} and trainer.num_nodes is {nodes}, but this process "
         f"was started alone; start it {'on each machine ' if nodes > 1 else ''}with "

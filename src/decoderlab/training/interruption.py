@@ -8,7 +8,11 @@ from typing import Any
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM reached a run. Not an Exception, so that nothing takes it for a failure."""
+    """SIGINT or SIGTERM reached a run. Not an Exception, since it is not a failure.
+
+    Args:
+        signum: number of the signal.
+    """
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"interrupted by {signal.Signals(signum).name}")
@@ -16,14 +20,14 @@ class Interrupted(BaseException):
 
 
 class Interruption:
-    """Turns SIGINT and SIGTERM into a flag that training looks at between two updates.
+    """Turns SIGINT and SIGTERM into a flag that training checks between two updates.
 
     A second signal stops at once, unless `patient`. Where a scheduler has put a handler on SIGUSR1
     or SIGUSR2, which announces that the machine will be taken away, that signal means to stop, and
     SIGTERM is left to the scheduler, who may send it first; its handler gets the announcement once
-    everything is saved. Used as a context manager around
-    everything that may be interrupted; outside the main thread, where Python delivers no signals,
-    it does nothing.
+    everything is saved. What was ignored at the start (`nohup`, `command &` in a script) stays
+    ignored. Used as a context manager around everything that may be interrupted; outside the main
+    thread, where Python delivers no signals, it does nothing.
     """
 
     # In the workers of a pool, which get the signals of a terminal twice: directly, and passed on.
@@ -32,11 +36,14 @@ class Interruption:
     def __init__(self) -> None:
         self.signum: int | None = None
         self._before: dict[int, Any] = {}
-        self.left: dict[int, Any] = {}  # to the scheduler, with its handlers
+        self.left: dict[int, Any] = {}  # to whoever started the process, with its handlers
 
     def __enter__(self) -> Interruption:
         announced = [s for s in (signal.SIGUSR1, signal.SIGUSR2) if callable(signal.getsignal(s))]
         for signum in (signal.SIGINT, *(announced or [signal.SIGTERM])):
+            if signal.getsignal(signum) == signal.SIG_IGN:
+                self.left[signum] = signal.SIG_IGN
+                continue
             try:
                 self._before[signum] = signal.signal(signum, self._handle)
             except ValueError:  # not the main thread
@@ -47,7 +54,7 @@ class Interruption:
         return self
 
     def listen(self) -> None:
-        """Take the signals again from whoever took them since."""
+        """Install the handlers again, where other code has replaced them."""
         for signum in self._before:
             signal.signal(signum, self._handle)
         for signum, handler in self.left.items():

@@ -6,13 +6,16 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 
+from decoderlab.common.errors import ConfigError
 from decoderlab.config.run_config import RunConfig
-from decoderlab.config.settings import PRECISIONS
+from decoderlab.config.run_sections import PRECISIONS
 from decoderlab.data.task import Task
-from decoderlab.records.run_folder import AtomicCheckpointIO, RunFolder
+from decoderlab.records.checkpoints import load_checkpoint_of, recorded_sha256
 from decoderlab.training.module import EncoderDecoder
 
 
@@ -27,7 +30,16 @@ def evaluate(model: EncoderDecoder, task: Task, split: str, config: RunConfig) -
 
     Returns:
         Each score by its name.
+
+    Raises:
+        ConfigError: if the run was trained on a GPU, and there is none here.
     """
+    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigError(
+            "trainer.accelerator of the run is 'gpu', but torch sees none here; evaluate it on a "
+            "machine with a GPU, or in Python: pl.Trainer(accelerator='cpu').test(run.module, "
+            "datamodule=run.task), with run = load_run(RUN)"
+        )
     with quiet():
         trainer = pl.Trainer(
             accelerator=config.trainer.accelerator,
@@ -42,9 +54,29 @@ def evaluate(model: EncoderDecoder, task: Task, split: str, config: RunConfig) -
     return model.scores
 
 
-def load_best(model: EncoderDecoder, folder: RunFolder, name: str) -> None:
-    """Load the weights of the step chosen on validation."""
-    checkpoint = AtomicCheckpointIO().load_checkpoint(folder.checkpoints / name)
+def met_limit(model: EncoderDecoder) -> float | None:
+    """Return the share of outputs that met the limit of length in the last evaluation.
+
+    None where there is no limit to meet: values, and targets without an end.
+    """
+    if model.writes_values or not (model.task is None or model.task.append_eos):
+        return None
+    met = sum(model.met_limit(generated) for _, generated, _ in model.predictions)
+    return met / max(len(model.predictions), 1)
+
+
+def load_best(model: EncoderDecoder, path: Path, sha256: str | None = None) -> None:
+    """Load the weights of the step chosen on validation.
+
+    Args:
+        model: to load them into.
+        path: of the checkpoint.
+        sha256: of the checkpoint; None where it is known beside the checkpoint alone.
+
+    Raises:
+        Invalid: if the checkpoint is damaged, or of another model; nothing is loaded then.
+    """
+    checkpoint = load_checkpoint_of(model, path, sha256 or recorded_sha256(path))
     model.load_state_dict(checkpoint["state_dict"])
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy, deepcopy
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -20,13 +21,17 @@ from decoderlab.contract import (
     Objective,
     TokenSpace,
     ValueSpace,
+    with_source,
 )
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import of_values
-from decoderlab.generation.search import Search, roll_forward
-from decoderlab.metrics.batched import BatchedMetrics
+from decoderlab.data.task_scores import shown_sources
+from decoderlab.generation import Search, roll_forward
+from decoderlab.generation.greedy import strip
+from decoderlab.metrics.metric_collection import BatchedMetrics
+from decoderlab.training.checkpoint_loading import model_of_checkpoint
 from decoderlab.training.distributed import Ranks
-from decoderlab.training.objective import negative_log_likelihood, num_positions
+from decoderlab.training.objective import Likelihood, negative_log_likelihood, num_positions
 
 
 class EncoderDecoder(pl.LightningModule):
@@ -44,8 +49,8 @@ class EncoderDecoder(pl.LightningModule):
         task: says which predictions are right, and what they are measured by; None for a model
             that is not to be evaluated.
         seed: the run's seed, from which each step's randomness is drawn.
-        make_optimizer: from the parameters to an optimizer and its schedule (or None), stepped
-            once an update.
+        make_optimizer: from the parameters to an optimizer and its schedule (or None), which
+            advances once an update.
         gradient_clip_norm: largest L2 norm of the gradient; None for no clipping.
         objective: what training makes small; None for the negative log-likelihood.
         search: how tokens are generated; values are rolled forward, see `roll_forward`.
@@ -90,6 +95,13 @@ class EncoderDecoder(pl.LightningModule):
         self._step_before = 0
         self._loss_sum = self._loss_tokens = 0.0
 
+    @classmethod
+    def load_from_checkpoint(  # pyright: ignore[reportIncompatibleMethodOverride] - no hyperparameters
+        cls, checkpoint_path: Any, map_location: Any = None, **how: Any
+    ) -> EncoderDecoder:
+        """Return the model of a finished run; see `training.checkpoint_loading`."""
+        return model_of_checkpoint(checkpoint_path, map_location, **how)
+
     @property
     def writes_values(self) -> bool:
         """Whether targets are real values, not tokens."""
@@ -123,13 +135,47 @@ class EncoderDecoder(pl.LightningModule):
         )
         return [strip(row, space) for row in generated.tolist()]
 
+    def with_settings(
+        self,
+        *,
+        search: Search | None = None,
+        max_target_length: int | None = None,
+        task: Task | None = None,
+    ) -> EncoderDecoder:
+        """Return a module with the same weights, not copies of them, that generates otherwise.
+
+        This module stays as it is, its last evaluation included.
+
+        Args:
+            search: see the class; None for this module's.
+            max_target_length: see the class; None for this module's.
+            task: whose data and metrics it is evaluated by; None for this module's.
+        """
+        changed = copy(self)
+        for name, value in vars(self).items():  # torch keeps submodules and hooks in dictionaries
+            if isinstance(value, dict | list):
+                changed.__dict__[name] = copy(value)
+        changed.search = search or self.search
+        changed.max_target_length = max_target_length or self.max_target_length
+        changed.task = task or self.task
+        changed.metrics = deepcopy(self.metrics) if task is None else task.measure()
+        return changed
+
+    def met_limit(self, generated: Sequence[Any]) -> bool:
+        """Whether an output was cut: as long as it may be, without the end that targets have.
+
+        Args:
+            generated: ids without EOS, or values, which have no end.
+        """
+        ends = not self.writes_values and (self.task is None or self.task.append_eos)
+        return ends and len(generated) >= self.max_target_length
+
     def encode(self, source: Tensor, source_lengths: Tensor) -> Encoded:
         """Return what the encoder reads, and the source's ids beside it."""
-        encoded = self.encoder(source, source_lengths)
-        return encoded if source.is_floating_point() else encoded._replace(source=source)
+        return with_source(self.encoder(source, source_lengths), source)
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the sum of what is made small, and the number of target positions.
+        """Return the sum of the training objective, and the number of target positions.
 
         In training mode it is the decoder's own objective, where it has one, or else `objective`;
         in evaluation mode the negative log-likelihood in nats, so that all runs compare.
@@ -138,9 +184,11 @@ class EncoderDecoder(pl.LightningModule):
         if self.training and (own := getattr(self.decoder, "training_loss", None)) is not None:
             return own(encoded, batch)
         outputs = self.decoder(encoded, batch.target)
-        if self.training and self.objective is not None:
+        density = getattr(self.decoder, "negative_log_density", None)
+        plain = self.objective is None or (density and isinstance(self.objective, Likelihood))
+        if self.training and self.objective is not None and not plain:
             return self.objective(outputs, batch)
-        return negative_log_likelihood(outputs, batch.target, self.target_space)
+        return negative_log_likelihood(outputs, batch.target, self.target_space, density=density)
 
     def setup(self, stage: str) -> None:
         """Ask the trainer for the other processes of this training (Lightning's hook)."""
@@ -201,7 +249,7 @@ class EncoderDecoder(pl.LightningModule):
             )
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Log every so many updates (Lightning's hook)."""
+        """Log every `run.log_every_steps` updates (Lightning's hook)."""
         step = self.global_step
         # Lightning sets it from outside of the class, where no checker sees it.
         every = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
@@ -228,7 +276,7 @@ class EncoderDecoder(pl.LightningModule):
         checkpoint["losses"] = [float(loss) for loss in self.losses]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take them back (Lightning's hook)."""
+        """Restore the losses that are not logged yet (Lightning's hook)."""
         self.losses = [
             torch.tensor(loss, device=self.device) for loss in checkpoint.get("losses", [])
         ]
@@ -249,7 +297,7 @@ class EncoderDecoder(pl.LightningModule):
         self._loss_sum = self._loss_tokens = 0.0
 
     def measured(self) -> tuple[Task, BatchedMetrics]:
-        """Return the task, and what predictions are measured by.
+        """Return the task, and the metrics of its predictions.
 
         Raises:
             ValueError: for a model that was made without a task.
@@ -271,24 +319,27 @@ class EncoderDecoder(pl.LightningModule):
         self._loss_sum += float(total)
         self._loss_tokens += float(num_tokens)
         generated, rows = self._generated(batch), batch.index.tolist()
+        sources = shown_sources(task, self._split, rows) if metrics.reads_source else []
         if isinstance(generated, Tensor):
-            metrics.update(generated, batch.target)
+            metrics.update(generated, batch.target, sources)
             values = generated.float().cpu().numpy()
-            self.predictions += [(row, one, None) for row, one in zip(rows, values, strict=True)]
+            self.predictions += [
+                (row, value, None) for row, value in zip(rows, values, strict=True)
+            ]
             return
         references = [task.accepted(self._split, row) for row in rows]
-        metrics.update(generated, references)
+        metrics.update(generated, references, sources)
         self.predictions += [
             (row, prediction, tuple(prediction) in accepted)
             for row, prediction, accepted in zip(rows, generated, references, strict=True)
         ]
 
     def on_validation_epoch_end(self) -> None:
-        """Bring together what the ranks predict, and log the scores."""
+        """Gather the predictions of all ranks, and log the scores."""
         self._log_scores("validation")
 
     def on_test_epoch_end(self) -> None:
-        """Bring together what the ranks predict, and log the scores."""
+        """Gather the predictions of all ranks, and log the scores."""
         self._log_scores("test")
 
     def _log_scores(self, stage: str) -> None:
@@ -296,7 +347,7 @@ class EncoderDecoder(pl.LightningModule):
         if len(parts) > 1:
             sums, counts, predictions = zip(*parts, strict=True)
             self._loss_sum, self._loss_tokens = sum(sums), sum(counts)
-            self.predictions = [one for part in predictions for one in part]
+            self.predictions = [prediction for part in predictions for prediction in part]
         loss = self._loss_sum / max(self._loss_tokens, 1.0)
         predictions = [(row, generated) for row, generated, _ in self.predictions]
         task, metrics = self.measured()
@@ -322,7 +373,11 @@ class EncoderDecoder(pl.LightningModule):
         return self(batch.source, batch.source_lengths, batch.index, batch.target.shape[1])
 
     def configure_optimizers(self) -> Any:
-        """Return the optimizer and, if there is one, its schedule per update."""
+        """Return the optimizer and, if there is one, its schedule per update.
+
+        Raises:
+            ValueError: if the model was made without an optimizer.
+        """
         trained = (parameter for parameter in self.parameters() if parameter.requires_grad)
         if self.make_optimizer is None:
             raise ValueError(
@@ -333,14 +388,3 @@ class EncoderDecoder(pl.LightningModule):
         if scheduler is None:
             return optimizer
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
-
-
-def strip(generated: list[int], tokens: TokenSpace) -> list[int]:
-    """Return generated ids up to the first EOS, without it.
-
-    Example:
-        >>> strip([7, 8, 2, 0], TokenSpace(9))
-        [7, 8]
-    """
-    end = generated.index(tokens.eos_id) if tokens.eos_id in generated else len(generated)
-    return generated[:end]

@@ -1,8 +1,8 @@
-"""The negative log-likelihood of targets, tokens or values: what is measured, and made small."""
+"""The negative log-likelihood of targets, tokens or values: the loss, and the usual objective."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -10,10 +10,15 @@ from torch.nn import functional
 
 from decoderlab.common import require
 from decoderlab.contract import Batch, TokenSpace, ValueSpace
+from decoderlab.decoders.heads import Gaussian, Point
 
 
 def negative_log_likelihood(
-    outputs: Tensor, target: Tensor, space: TokenSpace | ValueSpace, label_smoothing: float = 0.0
+    outputs: Tensor,
+    target: Tensor,
+    space: TokenSpace | ValueSpace,
+    label_smoothing: float = 0.0,
+    density: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the sum over all positions, and the number of positions.
 
@@ -29,6 +34,7 @@ def negative_log_likelihood(
         target: (B, T) int64 or (B, T, F) floats.
         space: of the targets.
         label_smoothing: share of the target's probability that is spread over all tokens, 0 to 1.
+        density: the nats of each value, where the decoder has a distribution of its own.
 
     Example:
         >>> total, count = negative_log_likelihood(
@@ -45,11 +51,8 @@ def negative_log_likelihood(
             label_smoothing=label_smoothing,
         )
         return total, num_positions(target, space)
-    mean, log_deviation = outputs[..., : space.size], outputs[..., space.size :]
-    if not log_deviation.shape[-1]:
-        log_deviation = torch.zeros_like(mean)
-    standardised = (target - mean) * torch.exp(-log_deviation)
-    nats = standardised.square() / 2 + log_deviation + math.log(2 * math.pi) / 2
+    usual = Point() if outputs.shape[-1] == space.size else Gaussian()
+    nats = (density or usual.nats)(outputs, target)
     return nats.sum(), num_positions(target, space)
 
 
@@ -60,6 +63,9 @@ class Likelihood:
         target_space: of the targets.
         label_smoothing: share of a target's probability that is spread over all tokens, 0 to 1; 0
             for real values.
+
+    Raises:
+        ValueError: for a label smoothing out of range, or of real values.
     """
 
     def __init__(

@@ -9,9 +9,9 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from decoderlab.common import require
-from decoderlab.common.completion import build, find_target, taken_by
 from decoderlab.common.errors import ConfigError
-from decoderlab.config.settings import Training
+from decoderlab.common.part_building import build, find_target, taken_by
+from decoderlab.config.run_sections import Training
 from decoderlab.training.schedules import Constant, Schedule
 
 
@@ -68,9 +68,14 @@ def make_optimizer(
     """
     optimizer = _built(training, list(parameters))
     schedule = make_schedule(training)
-    if isinstance(schedule, Constant) and not training.warmup_steps:
+    if is_constant(training, schedule):
         return optimizer, None
-    return optimizer, LambdaLR(optimizer, factors(training, schedule, total_steps))
+    return optimizer, LambdaLR(optimizer, rate_factors(training, schedule, total_steps))
+
+
+def is_constant(training: Training, schedule: Schedule) -> bool:
+    """Whether the rate is the same at every update, so that there is no scheduler."""
+    return isinstance(schedule, Constant) and not training.warmup_steps
 
 
 def check_optimizer(training: Training) -> None:
@@ -113,14 +118,14 @@ def make_schedule(training: Training) -> Schedule:
     schedule = build("training.schedule", part.to_dict(), **known)
     if training.max_seconds is not None and getattr(schedule, "needs_total_steps", True):
         raise ConfigError(
-            f"training.schedule is {part.target} and the budget is max_seconds, so nobody knows "
-            "which update is the last; take training/schedule=constant, or a budget in updates or "
+            f"training.schedule is {part.target} and the budget is max_seconds, so the last update "
+            "is not known in advance; take training/schedule=constant, or a budget in updates or "
             "epochs"
         )
     return schedule
 
 
-def factors(
+def rate_factors(
     training: Training, schedule: Schedule, total_steps: int | None
 ) -> Callable[[int], float]:
     """Return a function from an update, counted from 0, to its rate over `learning_rate`.

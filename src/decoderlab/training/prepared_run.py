@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from decoderlab.common.errors import ConfigError
+from decoderlab.common.disk import RECORD_BYTES, full_message, is_full
+from decoderlab.common.errors import ConfigError, LaunchError
+from decoderlab.config.bounds import check_parameters
 from decoderlab.config.lightning_settings import TrainerSettings
 from decoderlab.config.run_config import RunConfig
-from decoderlab.config.run_identity import run_id
+from decoderlab.config.run_identity import digest_of, identity
 from decoderlab.data.task import Task
 from decoderlab.layers.equations import count
 from decoderlab.records.folder_names import existing_folders, find_folder
@@ -22,6 +26,7 @@ from decoderlab.records.loggers import check_loggers
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.training.assembly import build_callbacks, build_networks, build_task
 from decoderlab.training.distributed import check_ranks
+from decoderlab.training.parents import check_parents
 
 
 @dataclass(frozen=True)
@@ -30,17 +35,22 @@ class Prepared:
 
     Args:
         config: of the run.
-        run_id: sha256 of the scientific config and the data.
+        identity: what the run's result depends on, see `config.run_identity.identity`.
         task: with its data.
         folder: where its records are or will be.
         networks: encoder and decoder on the meta device, for their sizes.
     """
 
     config: RunConfig
-    run_id: str
+    identity: Mapping[str, Any]
     task: Task
     folder: RunFolder
     networks: tuple[nn.Module, nn.Module]
+
+    @cached_property
+    def run_id(self) -> str:
+        """The sha256 of its identity."""
+        return digest_of(self.identity)
 
     @property
     def num_parameters(self) -> int:
@@ -55,12 +65,12 @@ class Prepared:
 
     @property
     def title(self) -> str:
-        """What a person calls this run."""
+        """Its name in messages."""
         return " · ".join([*self.config.choices, f"seed {self.config.seed}"])
 
 
 def prepare(composed: DictConfig, choices: Mapping[str, str]) -> Prepared:
-    """Check a config to the last setting and build everything once, without writing anything.
+    """Check all settings and build everything once, without writing anything.
 
     Args:
         composed: by Hydra.
@@ -105,11 +115,14 @@ def prepare_planned(config: RunConfig, folder: RunFolder | None = None) -> Prepa
     check_machine(config)
     task = build_task(config)
     networks = meta_networks(config, task)
+    check_parameters(count(*networks))
     build_callbacks(config, task)  # a mistake in them is said before anything begins
-    identity = run_id(config, task.data.fingerprint)
+    known = identity(config, task.data.fingerprint)
+    check_parents(config, task, known)
     if folder is None:
-        folder = find_folder(config, identity, existing_folders(Path(config.run.output_dir)))
-    return Prepared(config, identity, task, folder, networks)
+        existing = existing_folders(Path(config.run.output_dir))
+        folder = find_folder(config, digest_of(known), existing)
+    return Prepared(config, known, task, folder, networks)
 
 
 def meta_networks(config: RunConfig, task: Task) -> tuple[nn.Module, nn.Module]:
@@ -129,7 +142,7 @@ def check_machine(config: RunConfig, *, sweeping: bool = False) -> None:
     check_gpus(config.trainer)
     check_ranks(config.trainer, sweeping)
     check_loggers(config)
-    check_writable(Path(config.run.output_dir))
+    check_writable(Path(config.run.output_dir), ("runs", "studies") if sweeping else ("runs",))
     check_precision(config.training.precision, config.trainer.accelerator)
 
 
@@ -156,16 +169,24 @@ def check_precision(precision: str, accelerator: str) -> None:
         )
 
 
-def check_writable(output_dir: Path) -> None:
-    """Raise ConfigError unless runs can be written below a folder; leaves nothing behind."""
-    nearest = output_dir.absolute()
-    try:  # what the permissions say is not what the file system does
-        while not nearest.exists():
-            nearest = nearest.parent
-        with tempfile.TemporaryFile(dir=nearest):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            f"run.output_dir is {str(output_dir)!r}, but nothing can be written to {nearest} "
-            f"({error.strerror}); give another folder: run.output_dir=FOLDER"
-        ) from error
+def check_writable(output_dir: Path, parts: Iterable[str]) -> None:
+    """Check that parts of an output folder can be written; leaves nothing behind.
+
+    Raises:
+        ConfigError: if nothing can be written to one of them.
+        LaunchError: if the disk is full.
+    """
+    for folder in (output_dir.absolute() / part for part in parts):
+        nearest = folder
+        try:  # what the permissions say is not what the file system does
+            while not nearest.exists():
+                nearest = nearest.parent
+            with tempfile.TemporaryFile(dir=nearest):
+                pass
+        except OSError as error:
+            if is_full(error):
+                raise LaunchError(full_message(nearest, RECORD_BYTES)) from error
+            raise ConfigError(
+                f"run.output_dir is {str(output_dir)!r}, but nothing can be written to {nearest} "
+                f"({error.strerror}); give another folder: run.output_dir=FOLDER"
+            ) from error

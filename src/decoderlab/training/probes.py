@@ -1,10 +1,8 @@
-"""What a trained model does on its test split beside its scores: what a report's pictures show."""
+"""Data of a report's figures: what a trained model does on its test split beside its scores."""
 
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from decoderlab.common.bounded_archives import read_arrays
+from decoderlab.common.errors import Invalid
 from decoderlab.contract import Batch, Encoded, TokenSpace, ValueSpace
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import of_tokens, of_values
@@ -21,11 +21,14 @@ from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.generation.greedy import allowed
 from decoderlab.records.run_folder import write_atomic
+from decoderlab.records.run_result import MAX_DRAWABLE
 from decoderlab.training.module import EncoderDecoder
+from decoderlab.training.step_probe import NUM_EXAMPLES, step_arrays, step_rows
 
 NUM_SUMMARIES = 256
 NUM_SWAPPED = 1024
 NUM_MAPS = 3
+MAX_MEMORY = 400  # positions of a memory that has no tokens to name them
 
 
 @dataclass(frozen=True)
@@ -33,22 +36,23 @@ class Probes:
     """What was seen.
 
     Args:
-        counts: for `result.json`. `correct`: a bit an example, packed and in hexadecimal, in the
-            order of the test split. `by_length`: target length in tokens, EOS left out, to
-            [examples, correct ones]. `by_position`: for each position of the listed target, EOS
-            counted, how many targets reach it (`number`), and how many predictions have its token
-            there: generated freely (`free`), and each token predicted from the true ones before it
-            (`forced`); nothing is right after an end that was predicted. `summary_influence`: by
-            position, the mean total variation distance, 0 to 1, between the decoder's distribution
-            and the one that it has when summary and state are another example's; [] where they
-            cannot be exchanged. Of real values nothing is `correct` and there is no `by_length`;
-            `free` and `forced` are sums of absolute errors in the data's units, and the influence
-            is the mean absolute change of the output, in standard deviations of the target.
+        counts: for `result.json`, beside which examples were right. `by_length`: target length in
+            tokens, EOS left out, to [examples, correct ones]. `by_position`: for each position of
+            the listed target, EOS counted, how many targets reach it (`number`), and how many
+            predictions have its token there: generated freely (`free`), and each token predicted
+            from the true ones before it (`forced`); nothing is right after an end that was
+            predicted. `summary_influence`: by position, the mean total variation distance, 0 to 1,
+            between the decoder's distribution and the one that it has when summary and state are
+            another example's; [] where they cannot be exchanged. Of real values there is no
+            `by_length`; `free` and `forced` are sums of absolute errors in the data's units, and
+            the influence is the mean absolute change of the output, in standard deviations of the
+            target.
         arrays: for `probes.npz`. `summaries`: (N, D) of the first test examples, `lengths` and
             `first`: their target's length and first token. Of real values, besides, `level`: the
             mean of their target's first number, and of the first K examples that number in `truth`
             and `forecast`, (K, T). `attention`: (K, T, S) weights of the
-            first K examples while they generated; `attention_source` and `attention_target`: their
+            first K examples while they generated; `step_NAME`: see `step_probe.step_arrays`;
+            `attention_source` and `attention_target`: their
             tokens, as JSON lists.
     """
 
@@ -106,9 +110,9 @@ def probe(model: EncoderDecoder, task: Task) -> Probes:
     vocabulary = task.data.target_vocabulary
     if isinstance(vocabulary, Values):
         true = [vocabulary.decode(split.target[row])[:, 0] for row in kept]
-        arrays["first"] = np.array([f"{one[0]:.6g}" for one in true])
-        arrays["level"] = np.array([one.mean() for one in true])
-        if len({len(one) for one in true[:NUM_MAPS]}) == 1:
+        arrays["first"] = np.array([f"{series[0]:.6g}" for series in true])
+        arrays["level"] = np.array([series.mean() for series in true])
+        if len({len(series) for series in true[:NUM_MAPS]}) == 1:
             made = [vocabulary.decode(predictions[row])[:, 0] for row in kept[:NUM_MAPS]]
             arrays |= {"truth": np.stack(true[:NUM_MAPS]), "forecast": np.stack(made)}
         return Probes(counts, arrays | _attention(model, task, predictions))
@@ -118,12 +122,13 @@ def probe(model: EncoderDecoder, task: Task) -> Probes:
     )
     correct = np.array([right for _, _, right in sorted(model.predictions)])
     counts = {
-        "correct": np.packbits(correct).tobytes().hex(),
         "by_length": {
             str(length): [int((lengths == length).sum()), int(correct[lengths == length].sum())]
             for length in np.unique(lengths).tolist()
         },
     } | counts
+    sources = {row: _source_tokens(task, row, MAX_MEMORY) for row in step_rows(len(split))}
+    arrays |= step_arrays(model, task, predictions, sources)
     return Probes(counts, arrays | _attention(model, task, predictions))
 
 
@@ -152,19 +157,75 @@ def _hits(
     return batch.target != tokens.pad_id, free == batch.target, forced == batch.target
 
 
-def unpack(counts: Mapping[str, Any], number: int) -> np.ndarray:
-    """Return which of the test examples were correct, (number,) bool, from `Probes.counts`."""
-    packed = np.frombuffer(bytes.fromhex(counts["correct"]), dtype=np.uint8)
-    return np.unpackbits(packed, count=number).astype(bool)
-
-
 def read(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays of `Probes.write`; {} where there are none, or they are damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        arrays = read_arrays(path)
+        return arrays if _are_probes(arrays) else {}
+    except Invalid:
         return {}
+
+
+# The kinds of the arrays: dimensions, and letters of NumPy's `dtype.kind`. Those of a group have
+# one number of examples.
+ARRAY_KINDS = (
+    {"summaries": (2, "f"), "lengths": (1, "iu"), "first": (1, "U"), "level": (1, "f")},
+    {"truth": (2, "f"), "forecast": (2, "f")},
+    {
+        "step_rows": (1, "iu"),
+        "step_written": (1, "U"),
+        "step_source": (1, "U"),
+        "step_best": (1, "U"),
+        "step_probability": (3, "f"),
+        "step_leaning": (3, "f"),
+        "step_attention": (3, "f"),
+    },
+    {"attention": (3, "f"), "attention_source": (1, "U"), "attention_target": (1, "U")},
+)
+
+# Examples of each: a picture has a panel for each of some.
+MOST = (NUM_SUMMARIES, NUM_MAPS, NUM_EXAMPLES, NUM_MAPS)
+
+# What is drawn as it is: some numbers, none of which takes a picture out of what can be computed.
+DRAWN_NUMBERS = ("summaries", "level", "truth", "forecast", "attention")
+DRAWN_TEXTS = ("attention_source", "attention_target", "step_written", "step_source", "step_best")
+
+
+def _are_probes(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether arrays are of the kinds that `Probes.write` writes, whoever wrote them."""
+    for group, most in zip(ARRAY_KINDS, MOST, strict=True):
+        there = {name: arrays[name] for name in group if name in arrays}
+        if len({len(array) if array.ndim else -1 for array in there.values()}) > 1:
+            return False
+        for name, array in there.items():
+            dimensions, kinds = group[name]
+            if array.ndim != dimensions or array.dtype.kind not in kinds:
+                return False
+            if not 0 < len(array) <= most:
+                return False
+            if name in DRAWN_NUMBERS and not (array.size and _largest(array) < MAX_DRAWABLE):
+                return False
+    needed = [set(group) - {"level", "step_attention"} for group in ARRAY_KINDS]
+    whole = all(group <= set(arrays) or not group & set(arrays) for group in needed)
+    same = "truth" not in arrays or arrays["truth"].shape == arrays["forecast"].shape
+    return (
+        whole
+        and same
+        and all(_are_texts(str(text)) for name in DRAWN_TEXTS for text in arrays.get(name, ()))
+    )
+
+
+def _largest(array: np.ndarray) -> float:
+    return float(np.abs(np.nan_to_num(array)).max())
+
+
+def _are_texts(line: str) -> bool:
+    """Whether a line of JSON is a list of texts."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 class _Positions:
@@ -175,13 +236,15 @@ class _Positions:
 
     def add(self, real: Tensor, *right: Tensor) -> None:
         real = real.cpu()
-        for row, one in zip(self.rows, (real, *(real * one.cpu() for one in right)), strict=True):
-            row[: one.shape[1]] += one.sum(dim=0).numpy()
+        for row, hits in zip(
+            self.rows, (real, *(real * hits.cpu() for hits in right)), strict=True
+        ):
+            row[: hits.shape[1]] += hits.sum(dim=0).numpy()
 
     def counts(self) -> dict[str, list[float]]:
         names = ("number", "free", "forced")
         return {
-            name: [int(one) if one == int(one) else round(one, 6) for one in row.tolist()]
+            name: [int(value) if value == int(value) else round(value, 6) for value in row.tolist()]
             for name, row in zip(names, self.rows, strict=True)
         }
 
@@ -211,7 +274,7 @@ class _Influence:
 
     def means(self) -> list[float]:
         reached = self.numbers > 0
-        return [round(float(one), 6) for one in self.sums[reached] / self.numbers[reached]]
+        return [round(float(value), 6) for value in self.sums[reached] / self.numbers[reached]]
 
 
 def exchanged(encoded: Encoded) -> Encoded:
@@ -222,8 +285,8 @@ def exchanged(encoded: Encoded) -> Encoded:
     return encoded._replace(summary=encoded.summary.roll(1, dims=0), state=state)
 
 
-def _total_variation(one: Tensor, other: Tensor, tokens: TokenSpace) -> Tensor:
-    first, second = (allowed(logits, tokens).softmax(dim=-1) for logits in (one, other))
+def _total_variation(first: Tensor, second: Tensor, tokens: TokenSpace) -> Tensor:
+    first, second = (allowed(logits, tokens).softmax(dim=-1) for logits in (first, second))
     return (first - second).abs().sum(dim=-1) / 2
 
 
@@ -247,7 +310,7 @@ def _as_targets(
     """Return predictions as (B, T) ids, cut and padded to the width of the targets."""
     width = target.shape[1]
     end = [tokens.eos_id] if append_eos else []
-    rows = [([*one, *end] + [tokens.pad_id] * width)[:width] for one in predictions]
+    rows = [([*prediction, *end] + [tokens.pad_id] * width)[:width] for prediction in predictions]
     return torch.tensor(rows, device=target.device)
 
 
@@ -274,13 +337,15 @@ def _attention(
             targets.append(shown)
     if not maps:
         return {}
-    attention = np.zeros((len(maps), *np.max([one.shape for one in maps], axis=0)), np.float16)
+    attention = np.zeros(
+        (len(maps), *np.max([weights.shape for weights in maps], axis=0)), np.float16
+    )
     for index, weights in enumerate(maps):
         attention[index, : weights.shape[0], : weights.shape[1]] = weights
     return {
         "attention": attention,
-        "attention_source": np.array([json.dumps(one) for one in sources]),
-        "attention_target": np.array([json.dumps(one) for one in targets]),
+        "attention_source": np.array([json.dumps(sequence) for sequence in sources]),
+        "attention_target": np.array([json.dumps(sequence) for sequence in targets]),
     }
 
 

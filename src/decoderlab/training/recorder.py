@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,21 +10,46 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from decoderlab.config.settings import Evaluation, Run
-from decoderlab.records.run_folder import AtomicCheckpointIO, RunFolder, write_text
+from decoderlab.common.stopwatch import Stopwatch
+from decoderlab.config.run_sections import Evaluation, Run
+from decoderlab.contract import TokenSpace, ValueSpace
+from decoderlab.metrics.metric_score import MetricScore
+from decoderlab.records.checkpoints import AtomicCheckpointIO, recorded_sha256
+from decoderlab.records.held_folder import FolderGone, HeldFolder
+from decoderlab.records.metrics_file import EMPTY, MetricsFile
+from decoderlab.records.run_folder import RunFolder
 from decoderlab.training.distributed import Ranks
 from decoderlab.training.interruption import Interrupted, Interruption
 from decoderlab.training.module import EncoderDecoder
 
-Report = Callable[[int, dict[str, float]], None]
+ProgressReport = Callable[[int, dict[str, float]], None]
+
+
+# A loss on validation above these, in nats, is no model's: so many times that of a guess in which
+# every token is as probable; and for values, whose Gaussian may rightly be narrow, a number.
+GUESSES = 1000.0
+WORST_OF_VALUES = 1e12
 
 
 class Diverged(Exception):
-    """The loss became NaN or infinite, in training or validation."""
+    """The loss became NaN, infinite or absurd, in training or validation."""
 
-    def __init__(self, step: int) -> None:
-        super().__init__(f"the loss was NaN or infinite by update {step}")
+    def __init__(self, step: int, loss: float = math.nan) -> None:
+        was = f"{loss:.3g} on validation" if math.isfinite(loss) else "NaN or infinite"
+        super().__init__(f"the loss was {was} by update {step}")
         self.step = step
+
+
+def worst_loss(space: TokenSpace | ValueSpace) -> float:
+    """Return the loss in nats per target position above which training has diverged.
+
+    Example:
+        >>> round(worst_loss(TokenSpace(30)))
+        3401
+    """
+    if isinstance(space, ValueSpace):
+        return WORST_OF_VALUES
+    return GUESSES * math.log(space.size)
 
 
 class Recorder(pl.Callback):
@@ -40,6 +62,7 @@ class Recorder(pl.Callback):
 
     Args:
         folder: the run's.
+        run_id: of the run.
         run, evaluation: settings.
         total_steps: the budget in updates, or None.
         max_seconds: the budget in seconds of training, or None.
@@ -52,12 +75,13 @@ class Recorder(pl.Callback):
         self,
         *,
         folder: RunFolder,
+        run_id: str,
         run: Run,
         evaluation: Evaluation,
         total_steps: int | None,
         max_seconds: float | None,
         interruption: Interruption,
-        report: Report,
+        report: ProgressReport,
         ranks: Ranks,
     ) -> None:
         self.ranks, self.writes = ranks, ranks.rank == 0
@@ -66,7 +90,9 @@ class Recorder(pl.Callback):
         self.interruption, self.report = interruption, report
         self.checkpoint_io = AtomicCheckpointIO()
         self.memory: dict[str, Any] = {
-            "best": None,  # step, score, file, metrics of the best validation
+            "run_id": run_id,
+            "metrics": dict(EMPTY),  # of the lines so far
+            "best": None,  # step, score, file, its sha256 and metrics of the best validation
             "last": None,  # step and metrics of the last one
             "train_seconds": 0.0,
             "evaluation_seconds": 0.0,
@@ -77,6 +103,7 @@ class Recorder(pl.Callback):
         }
         self._step = 0
         self._clock = self._last_checkpoint = 0.0
+        self._stopwatch = Stopwatch()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
@@ -90,21 +117,12 @@ class Recorder(pl.Callback):
         """Open the records at a step: what was written later is cut off, and written anew."""
         if not self.writes:
             return
-        for path in self.folder.checkpoints.glob("*.ckpt"):
-            own = re.fullmatch(r"(step|best)-(\d+)", path.stem)
-            if own and int(own[2]) > step:
-                self.checkpoint_io.remove_checkpoint(path)
-        lines = []
-        if self.folder.metrics.exists():
-            for line in self.folder.metrics.read_text().splitlines(keepends=True):
-                try:
-                    kept = line.endswith("\n") and json.loads(line)["step"] <= step
-                except ValueError:  # the last line of a killed process may be torn
-                    kept = False
-                if kept:
-                    lines.append(line)
-        write_text(self.folder.metrics, "".join(lines))
-        self._metrics = self.folder.metrics.open("a")
+        for kind in ("step", "best"):
+            for path in self.folder.numbered(kind):
+                if int(path.stem.partition("-")[2]) > step:
+                    self.checkpoint_io.remove_checkpoint(path)
+        self._metrics = MetricsFile(self.folder.metrics, self.memory["metrics"]["bytes"])
+        self._held = HeldFolder(self.folder)
 
     def close(self) -> None:
         """Close the records."""
@@ -115,6 +133,7 @@ class Recorder(pl.Callback):
         """Start the clocks."""
         self._listen()
         self._clock = self._last_checkpoint = time.perf_counter()
+        self._stopwatch = Stopwatch(self.memory["train_seconds"], trainer.global_step)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -130,7 +149,11 @@ class Recorder(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Log, stop at the end of the budget, and save between validations."""
+        """Log, stop at the end of the budget, and save between validations.
+
+        Raises:
+            Interrupted: after the update in which a signal arrived.
+        """
         step = trainer.global_step
         self.memory["examples_seen"] += len(batch.index)
         self.memory["tokens_seen"] += batch.target.numel()
@@ -141,9 +164,8 @@ class Recorder(pl.Callback):
             or step % self.evaluation.every_steps == 0  # what is validated has not diverged
         ):
             self._log_training(trainer, pl_module)
-        now = time.perf_counter()
-        self.memory["train_seconds"] += now - self._clock
-        self._clock = now
+        now = self._clock = time.perf_counter()
+        self.memory["train_seconds"] = self._stopwatch.lap()
         spent = self.max_seconds is not None and self.memory["train_seconds"] >= self.max_seconds
         old = now - self._last_checkpoint > self.run.checkpoint_every_seconds
         spent, old, signum = self.ranks.highest(spent, old, self.interruption.signum or 0)
@@ -151,22 +173,29 @@ class Recorder(pl.Callback):
             self._log_training(trainer, pl_module)
             self.memory["finished"] = trainer.should_stop = True  # validates once more, then ends
         elif step % self.evaluation.every_steps:
-            # Where a validation follows at once, its end is when to save.
+            # Where a validation follows at once, its end is when to save: a run that went on from
+            # before it would leave it out.
             if old or signum:
                 self._save(trainer)
             if signum:
                 raise Interrupted(signum)
 
     def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
-        """Let a signal through: the run goes on from the checkpoint before this validation."""
+        """Raise Interrupted if a signal has come: the run goes on from the checkpoint before."""
         self.check()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Record the scores, keep the best weights, and save."""
+        """Record the scores, keep the best weights, and save.
+
+        Raises:
+            Diverged: if the loss is not finite, or too large.
+        """
         model = _ours(pl_module)
         step, scores = trainer.global_step, model.scores
         if not all(map(math.isfinite, scores.values())):
             raise Diverged(step)
+        if scores["loss"] > worst_loss(model.target_space):
+            raise Diverged(step, scores["loss"])
         now = time.perf_counter()
         self.memory["evaluation_seconds"] += now - self._clock
         self._write(step, {f"validation/{name}": value for name, value in scores.items()})
@@ -174,8 +203,7 @@ class Recorder(pl.Callback):
         score = scores[self.evaluation.select]
         best = self.memory["best"]
         task, _ = model.measured()
-        chosen_by = task.scores[self.evaluation.select]
-        if chosen_by.improves(score, best and best["score"]):
+        if best is None or is_ahead(task.scores[self.evaluation.select], scores, best):
             name = f"best-{step:09d}.ckpt"
             if self.writes:
                 state = {key: value.cpu() for key, value in model.state_dict().items()}
@@ -183,18 +211,22 @@ class Recorder(pl.Callback):
                     {"state_dict": state, "step": step}, self.folder.checkpoints / name
                 )
             self.memory["best"] = {"step": step, "score": score, "file": name, "metrics": scores}
+            if self.writes:
+                path = self.folder.checkpoints / name
+                self.memory["best"]["sha256"] = recorded_sha256(path)
         if trainer.should_stop:  # another callback ends the run here
             self.memory["finished"] = True
         self._save(trainer)
         self._clock = time.perf_counter()
+        self._stopwatch.start()
         self.check()
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the signals back."""
+        """Listen to signals again."""
         self._listen()
 
     def on_test_batch_end(self, *_: Any, **__: Any) -> None:
-        """Let a signal through."""
+        """Raise Interrupted if a signal has come."""
         self.check()
 
     def check(self) -> None:
@@ -206,7 +238,7 @@ class Recorder(pl.Callback):
     def _listen(self) -> None:
         # Lightning's handler of SIGTERM would tell the other ranks at once, by an exchange that
         # meets another one of theirs: they learn of it between two updates. And it would end a run
-        # of which the scheduler says more later.
+        # of which the scheduler says more later, or that was started to ignore the signal.
         if self.ranks.world_size > 1 or self.interruption.left:
             self.interruption.listen()
 
@@ -224,15 +256,22 @@ class Recorder(pl.Callback):
     def _write(self, step: int, values: dict[str, float]) -> None:
         if not self.writes:
             return
+        self._check_files()
         seconds = round(self.memory["train_seconds"], 3)
-        self._metrics.write(json.dumps({"step": step, "seconds": seconds, **values}) + "\n")
-        self._metrics.flush()
+        self._metrics.write({"step": step, "seconds": seconds, **values})
         self.report(step, values)
+
+    def _check_files(self) -> None:
+        """Raise FolderGone unless what is written here stays in the run's folder."""
+        self._held.check()
+        if not self._metrics.in_its_place():
+            raise FolderGone(f"{self.folder.metrics} was deleted while the run was training")
 
     def _save(self, trainer: pl.Trainer) -> None:
         """Save a checkpoint to resume from; the last two stay, in case one is damaged."""
         if self.writes:
-            os.fsync(self._metrics.fileno())
+            self._check_files()
+            self.memory["metrics"] = self._metrics.sync()
             for logger in trainer.loggers:
                 logger.save()
                 if isinstance(logger, TensorBoardLogger):
@@ -242,9 +281,21 @@ class Recorder(pl.Callback):
         self._last_checkpoint = time.perf_counter()
         if not self.writes:
             return
-        for pattern in ("step-*.ckpt", "best-*.ckpt"):
-            for path in sorted(self.folder.checkpoints.glob(pattern))[:-2]:
+        for kind in ("step", "best"):
+            for path in self.folder.numbered(kind)[2:]:
                 self.checkpoint_io.remove_checkpoint(path)
+
+
+def is_ahead(selected: MetricScore, scores: dict[str, float], best: dict[str, Any]) -> bool:
+    """Whether a validation is ahead of the best so far.
+
+    Of equal scores the lower loss is ahead, of equal losses the later step: where no output is
+    right yet, weights that have learned something go before those of the first validation.
+    """
+    score, loss = scores[selected.name], scores["loss"]
+    if score != best["score"]:
+        return selected.improves(score, best["score"])
+    return loss <= best["metrics"]["loss"]
 
 
 def _ours(module: pl.LightningModule) -> EncoderDecoder:

@@ -110,7 +110,7 @@ class InverseSqrt:
 
 
 class Halving:
-    """Constant at first, then halved at equal distances, at once the first time.
+    """Constant at first, then halved at equal intervals, beginning at once.
 
     Paper: Luong et al. 2015, section 4.1 (https://arxiv.org/abs/1508.04025): each epoch after
         eight of twelve; Sutskever et al. 2014, section 3.4 (https://arxiv.org/abs/1409.3215): each

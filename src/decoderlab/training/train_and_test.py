@@ -1,4 +1,4 @@
-"""Training and testing of one run, and the result that comes of it."""
+"""Training and testing of one run, and its result."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
@@ -18,33 +20,31 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from decoderlab.common.progress import say
 from decoderlab.config.environment import environment
+from decoderlab.config.lightning_settings import STRATEGIES
 from decoderlab.config.run_config import RunConfig
-from decoderlab.config.settings import PRECISIONS
-from decoderlab.data.scoring import prediction_record
+from decoderlab.config.run_sections import PRECISIONS
+from decoderlab.data.per_example import metrics_of_examples, names_of_examples, outcomes_of, pack
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import counts_text
+from decoderlab.data.task_scores import prediction_record
 from decoderlab.layers.equations import as_text, equations_of
 from decoderlab.metrics.signature import signature
+from decoderlab.records.checkpoints import AtomicCheckpointIO
 from decoderlab.records.loggers import hyperparameters, make_loggers
-from decoderlab.records.run_folder import (
-    AtomicCheckpointIO,
-    Invalid,
-    RunFolder,
-    verify,
-    write_json,
-    write_text,
-)
+from decoderlab.records.run_folder import RunFolder, write_json, write_text
 from decoderlab.records.run_result import DataSummary, Environment, Metrics, RunResult
 from decoderlab.records.tensorboard import write_summary
 from decoderlab.training import cost
-from decoderlab.training.assembly import build_callbacks, build_model
+from decoderlab.training.assembly import build_callbacks, build_model, rules_beside
 from decoderlab.training.distributed import Ranks
 from decoderlab.training.interruption import Interruption
-from decoderlab.training.model_evaluation import load_best, quiet
+from decoderlab.training.model_evaluation import load_best, met_limit, quiet
 from decoderlab.training.module import EncoderDecoder
+from decoderlab.training.parents import begin_with_encoder
 from decoderlab.training.prepared_run import Prepared
-from decoderlab.training.probes import probe
-from decoderlab.training.recorder import Diverged, Recorder, Report
+from decoderlab.training.probes import Probes, probe
+from decoderlab.training.recorder import Diverged, ProgressReport, Recorder
+from decoderlab.training.resumption import newest_whole
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class SplitScores(NamedTuple):
 
 
 def train_and_test(
-    prepared: Prepared, interruption: Interruption, report: Report, ranks: Ranks
+    prepared: Prepared, interruption: Interruption, report: ProgressReport, ranks: Ranks
 ) -> RunResult | None:
     """Train a model from its last valid checkpoint on, test it, and write what it predicts.
 
@@ -68,10 +68,11 @@ def train_and_test(
         ranks: the processes of the run.
 
     Returns:
-        The result, with nothing in `drift`; None of any rank but the first.
+        The result, with nothing in `code_changes`; None of any rank but the first.
 
     Raises:
-        Interrupted: by a signal, once the run's state is on the disk.
+        Interrupted: by a signal, once the run's state is on the disk; in a validation at once, and
+            the run goes on from the checkpoint before.
         Diverged: if a loss or score is NaN or infinite.
     """
     config, task, folder = prepared.config, prepared.task, prepared.folder
@@ -83,6 +84,7 @@ def train_and_test(
     model = build_model(config, task)
     recorder = Recorder(
         folder=folder,
+        run_id=prepared.run_id,
         run=config.run,
         evaluation=config.evaluation,
         total_steps=prepared.total_steps,
@@ -91,7 +93,9 @@ def train_and_test(
         report=report,
         ranks=ranks,
     )
-    checkpoint = ranks.broadcast(None if ranks.rank else _newest_valid(folder))
+    known = (folder, prepared.run_id, model, recorder.state_key)
+    begin_with_encoder(model, config, prepared.identity)
+    checkpoint = ranks.broadcast(None if ranks.rank else newest_whole(*known))
     step = 0 if checkpoint is None else _resume(recorder, checkpoint)
     with quiet():
         loggers = make_loggers(config, folder.path, prepared.run_id, step)
@@ -112,9 +116,9 @@ def train_and_test(
 
 def _resume(recorder: Recorder, checkpoint: Path) -> int:
     """Give the recorder what a checkpoint kept; return the checkpoint's step."""
-    saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    saved = AtomicCheckpointIO().load_checkpoint(checkpoint)
     recorder.load_state_dict(saved["callbacks"][recorder.state_key])
-    say(f"going on from update {saved['global_step']}")
+    say(f"resuming from update {saved['global_step']}")
     return saved["global_step"]
 
 
@@ -129,7 +133,8 @@ def _fit_and_test(
     with quiet():
         if not recorder.memory["finished"]:
             trainer.fit(model, datamodule=task, ckpt_path=checkpoint, weights_only=True)
-        load_best(model, recorder.folder, recorder.memory["best"]["file"])
+        best = recorder.memory["best"]
+        load_best(model, recorder.folder.checkpoints / best["file"], best.get("sha256"))
         recorder.check()
         started = time.perf_counter()
         trainer.test(model, datamodule=task, verbose=False)
@@ -149,7 +154,7 @@ def _result(
     started: float,
     tested: SplitScores,
 ) -> RunResult:
-    """Return what became of a run whose model has just been tested."""
+    """Return the result of a run whose model has just been tested."""
     config, task, memory = prepared.config, prepared.task, recorder.memory
     data, signatures = task.data, task.signatures()
     size, search = len(data.splits["test"]), model.search.signature
@@ -164,9 +169,10 @@ def _result(
             validation_last=memory["last"]["metrics"],
         ),
         signature=signature(
-            "test", size, data.max_target_length, data.fingerprint, search, signatures
+            "test", size, model.max_target_length, data.fingerprint, search, signatures
         ),
         signatures=signatures,
+        met_limit=met_limit(model),
         scores={name: score.record() for name, score in task.scores.items()},
         selected_by=config.evaluation.select,
         best_step=memory["best"]["step"],
@@ -191,10 +197,10 @@ def _result(
         data=DataSummary(
             fingerprint=data.fingerprint,
             counts=data.counts,
-            baselines=_spared("rules beside", task.baselines) or {},
+            baselines=_spared("rules beside", lambda: rules_beside(config, task)) or {},
         ),
         environment=Environment(**environment(device), world_size=recorder.ranks.world_size),
-        drift=[],
+        code_changes=[],
         budget=config.budget,
     )
 
@@ -223,7 +229,7 @@ def make_trainer(
         accelerator=trainer.accelerator,
         devices=trainer.devices,
         num_nodes=trainer.num_nodes,
-        strategy="auto" if alone else trainer.strategy.replace("auto", "ddp"),
+        strategy=_strategy(trainer.strategy, alone),
         precision=PRECISIONS[config.training.precision],
         # The stream of batches is endless; the recorder says when the budget is used up.
         max_epochs=-1,
@@ -232,14 +238,21 @@ def make_trainer(
         log_every_n_steps=config.run.log_every_steps,
         num_sanity_val_steps=0,
         logger=list(loggers) or False,
-        enable_checkpointing=any(isinstance(one, Checkpoint) for one in callbacks),
-        enable_progress_bar=any(isinstance(one, ProgressBar) for one in callbacks),
-        enable_model_summary=any(isinstance(one, ModelSummary) for one in callbacks),
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+        enable_model_summary=any(isinstance(callback, ModelSummary) for callback in callbacks),
         callbacks=list(callbacks),
         # Alone, it says so: Lightning would take a cluster's job for one of many processes.
         plugins=[AtomicCheckpointIO(), ranks.environment or LightningEnvironment()],
         default_root_dir=root,
     )
+
+
+def _strategy(chosen: str, alone: bool) -> str:
+    """Return Lightning's name of a strategy: of those that only exchange gradients, none alone."""
+    if chosen not in STRATEGIES:
+        return chosen
+    return "auto" if alone else chosen.replace("auto", "ddp")
 
 
 def _finish_events(config: RunConfig, folder: RunFolder, loggers: Sequence[Logger]) -> None:
@@ -259,24 +272,39 @@ def _describe(prepared: Prepared) -> None:
     write_json(prepared.folder.vocabularies, prepared.task.data.record())
 
 
-def _newest_valid(folder: RunFolder) -> Path | None:
-    """Return the checkpoint to go on from."""
-    for path in folder.resume_checkpoints():
-        try:
-            verify(path)
-            return path
-        except Invalid as error:
-            say(f"{error}; falling back to the one before")
-    return None
+# What `result.json` has for the data of figures where these cannot be computed.
+NO_PICTURES = {"by_position": {"number": [], "free": [], "forced": []}, "summary_influence": []}
 
 
 def _probed(folder: RunFolder, task: Task, model: EncoderDecoder) -> dict[str, Any] | None:
-    """Write what the report's pictures show; the scores stand without it, if it cannot be had."""
+    """Write what the report's pictures show; the scores stand without it, if it cannot be had.
+
+    Which examples are right is added here: verdicts depend on it, so it counts as code of the run,
+    which pictures do not.
+    """
+    correct = [right for _, _, right in sorted(model.predictions, key=lambda record: record[0])]
+    known: dict[str, Any] = {}
+    if not model.writes_values:
+        known["correct"] = pack(np.array(correct, dtype=bool))
+    if outcomes := _outcomes(task, model):
+        known["outcomes"] = outcomes
     probes = _spared("pictures of", lambda: probe(model, task))
-    if probes is None:
+    if probes is None and not known:
         return None
+    probes = probes or Probes(NO_PICTURES, {})
     probes.write(folder.probes)
-    return probes.counts
+    return known | probes.counts
+
+
+def _outcomes(task: Task, model: EncoderDecoder) -> dict[str, str]:
+    """Return the packed outcomes of the test examples, by score; without those not to be had."""
+    predictions = [(row, generated) for row, generated, _ in model.predictions]
+    packed = {}
+    for metric in metrics_of_examples(task):
+        ask = partial(outcomes_of, metric, task, "test", predictions, model.scores)
+        made = _spared(f"outcomes of examples by {', '.join(names_of_examples(metric))} of", ask)
+        packed |= {name: pack(outcomes) for name, outcomes in (made or {}).items()}
+    return packed
 
 
 def _spared(what: str, make: Callable[[], T]) -> T | None:
@@ -290,7 +318,9 @@ def _spared(what: str, make: Callable[[], T]) -> T | None:
 
 def _write_predictions(folder: RunFolder, task: Task, model: EncoderDecoder) -> None:
     lines = []
-    for row, prediction, correct in sorted(model.predictions, key=lambda one: one[0]):
+    for row, prediction, correct in sorted(model.predictions, key=lambda record: record[0]):
         record = prediction_record(task, "test", row, prediction, correct)
+        if model.met_limit(prediction):
+            record["met_limit"] = True
         lines.append(json.dumps(record, ensure_ascii=False) + "\n")
     write_text(folder.predictions, "".join(lines))

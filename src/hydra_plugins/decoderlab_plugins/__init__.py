@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
@@ -23,9 +27,40 @@ class UserConfigDir(SearchPathPlugin):
         if process.user_config_dir is not None:
             search_path.prepend(
                 "decoderlab-user",
-                f"file://{process.user_config_dir}",
+                f"{UserYamls.scheme()}://{process.user_config_dir}",
                 SearchPathQuery(provider="main"),
             )
+
+
+class UserYamls(FileConfigSource):
+    """The YAMLs of a user's own folder, each read within bounds and checked."""
+
+    @staticmethod
+    def scheme() -> str:
+        """Return what paths of such folders begin with."""
+        return "decoderlab"
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether something of that name is there, be it a file or not: `load_config` says so."""
+        name = self._normalize_file_name(config_path)
+        return "\0" not in name and os.path.lexists(os.path.join(self.path, name))
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Read a YAML.
+
+        Raises:
+            ConfigError: naming the file, and what is wrong with it where.
+        """
+        from decoderlab.config.user_yaml import read_user_yaml
+
+        name = self._normalize_file_name(config_path)
+        text, content = read_user_yaml(Path(self.path, name))
+        return ConfigResult(
+            config=OmegaConf.create(content),
+            path=f"{self.scheme()}://{self.path}",
+            provider=self.provider,
+            header=ConfigSource._get_header_dict(text),
+        )
 
 
 class StudySweeper(BasicSweeper):
@@ -58,20 +93,25 @@ class StudySweeper(BasicSweeper):
         Raises:
             ConfigError: if it cannot work; nothing has been written then.
         """
-        from decoderlab.config.run_config import section
-        from decoderlab.config.study_settings import Study
-        from decoderlab.studies.design.compose import Composer
+        from decoderlab.common.errors import ConfigError
+        from decoderlab.config.run_config import study_of
+        from decoderlab.studies.design.composed_cells import Composer
         from decoderlab.studies.execution.launchers import starter
         from decoderlab.studies.execution.sweep import launch
 
         if self.config is None or self.hydra_context is None or self.launcher is None:
             raise RuntimeError("sweep was called before setup; Hydra calls setup first")
-        settings = OmegaConf.to_container(self.config.study, resolve=True)
+        if not isinstance(self.params or {}, Mapping):
+            raise ConfigError(
+                f"hydra.sweeper.params is {self.params!r}; it must be a mapping of settings to "
+                "values, as in {decoder: 'luong,peek'}"
+            )
+        study = study_of(self.config)
         start, jobs = starter(self.launcher, self.max_batch_size)
         process.sweep_exit_code = launch(
             arguments,
             params=self.params or {},
-            study=section("study", Study, settings),
+            study=study,
             compose=Composer(self.hydra_context.config_loader, self.config),
             start=start,
             jobs=jobs,

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from decoderlab.common import require
-from decoderlab.decoders.attention.attention_score import Score
+from decoderlab.decoders.attention.attention_score import AttentionScore
 
 
-class AdditiveScore(Score):
+class AdditiveScore(AttentionScore):
     """v . tanh(W q + U m_j).
 
     Paper: Bahdanau et al. 2015, A.1.2 (https://arxiv.org/abs/1409.0473).
@@ -41,7 +41,7 @@ class AdditiveScore(Score):
         return f"v . tanh(W_a {query} + U_a m_j)"
 
 
-class ConcatScore(Score):
+class ConcatScore(AttentionScore):
     """v . tanh(W [q; m_j]): the function of `AdditiveScore`, initialised as one matrix.
 
     Paper: Luong et al. 2015, eq. 8, concat (https://arxiv.org/abs/1508.04025).

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from decoderlab.common import require
-from decoderlab.common.choices import Choice
-from decoderlab.decoders.attention.attention_score import Score
+from decoderlab.common.part_choice import Choice
+from decoderlab.contract import Encoded, Space
+from decoderlab.decoders.attention.attention_score import AttentionScore
+from decoderlab.decoders.attention.mixings import MIXINGS, Mixing
 from decoderlab.decoders.attention.queries import (
     Attend,
     CurrentQuery,
@@ -19,10 +20,9 @@ from decoderlab.decoders.attention.queries import (
     Read,
     done,
 )
-from decoderlab.layers.equations import Equation, concatenation, count
+from decoderlab.layers.equations import Equation, count
 
 QUERIES = ("current", "previous")
-MIXINGS = ("none", "tanh", "deep")
 
 
 class Attention:
@@ -31,23 +31,27 @@ class Attention:
     It is no module itself: the decoder registers `score` and `mix`, which it holds, as its own.
 
     Args:
-        score: a `Score` class; None for no attention at all.
+        score: a `AttentionScore` class; None for no attention at all.
         query_size: width of the query, the decoder's hidden size.
         memory_size: width M of the memory.
         embedded_size: width of the previous output's embedding, 0 without.
         query: the state that asks: `current`, s_t (Luong et al. 2015), or `previous`, s_{t-1}
-            (Bahdanau et al. 2015).
+            (Bahdanau et al. 2015). The two are a closed set, since a step has no other state: the
+            one after its cell, or the one before. What the score makes of it is the score's own.
         input_feeding: whether the cell sees what attention read. With query `current` that is
             the attentional vector of the step before (the context, with mixing `none`); with
             query `previous`, this step's context, as in Bahdanau et al. 2015.
         mixing: how context and state reach the head: `none`, side by side; `tanh`, Luong's
-            attentional vector tanh(W [a_t; s_t]); `deep`, tanh(W [a_t; s_t; e(y_{t-1})]).
+            attentional vector tanh(W [a_t; s_t]); `deep`, tanh(W [a_t; s_t; e(y_{t-1})]); or a
+            class, see `Mixing`.
         size: width of the hidden layer of a score that has it; None for `query_size`.
+        source_space, alignment: for a score that takes them, see the contract of decoders.
 
     Raises:
         ValueError: for an unknown switch, or whatever the score refuses.
 
     Example:
+        >>> import torch
         >>> from decoderlab.decoders.attention import DotScore
         >>> attention = Attention(score=DotScore, query_size=2, memory_size=2, mixing="none")
         >>> memory, mask = torch.ones(1, 3, 2), torch.tensor([[True, True, False]])
@@ -56,40 +60,51 @@ class Attention:
         [[[0.5, 0.5, 0.0]]]
     """
 
-    INJECTED: ClassVar[tuple[str, ...]] = ("query_size", "memory_size", "embedded_size")
+    INJECTED: ClassVar[tuple[str, ...]] = (
+        "query_size",
+        "memory_size",
+        "embedded_size",
+        "source_space",
+        "alignment",
+    )
     OPTIONAL: ClassVar[tuple[str, ...]] = ("query", "input_feeding", "mixing", "size")
 
     def __init__(
         self,
         *,
-        score: Callable[..., Score] | None,
+        score: Callable[..., AttentionScore] | None,
         query_size: int,
         memory_size: int,
         embedded_size: int = 0,
         query: str = "current",
         input_feeding: bool = False,
-        mixing: str = "tanh",
+        mixing: str | Callable[..., Mixing] = "tanh",
         size: int | None = None,
+        source_space: Space | None = None,
+        alignment: Tensor | None = None,
     ) -> None:
         require.choice("attention.query", query, QUERIES)
-        require.choice("attention.mixing", mixing, MIXINGS)
+        mix = Choice.named("decoder.attention.mixing", mixing, MIXINGS)
         if size is not None:
             require.at_least("attention.size", size, 1)
         score = require.given("attention.score", score)
         sizes = {"query_size": query_size, "memory_size": memory_size}
-        self.score: Score = Choice.of(score).build(**sizes, size=size or query_size)
-        self.memory_size, self.deep = memory_size, mixing == "deep"
+        self.score: AttentionScore = Choice.of(score).build(
+            **sizes, size=size or query_size, source_space=source_space, alignment=alignment
+        )
+        self.memory_size = memory_size
         self.timing = CurrentQuery() if query == "current" else PreviousQuery()
         if input_feeding and query == "previous":
             self.timing = PreviousQueryFed()
-        self.mix, self.features_size = None, query_size + memory_size
-        if mixing != "none":
-            mixed_size = self.features_size + (embedded_size if self.deep else 0)
-            self.mix = nn.Linear(mixed_size, query_size, bias=False)
-            self.features_size = query_size
+        self.mix: Mixing = mix.build(**sizes, embedded_size=embedded_size)
+        self.features_size = self.mix.size
         self.fed_later = input_feeding and query == "current"
-        fed_size = self.features_size if self.fed_later and self.mix is not None else memory_size
+        fed_size = self.features_size if self.fed_later and self.mix.mixes else memory_size
         self.fed_size = fed_size if input_feeding else 0
+
+    def keys(self, encoded: Encoded) -> Tensor:
+        """Return what the score compares queries with."""
+        return self.score.source_keys(encoded.memory, encoded.source)
 
     def read(
         self,
@@ -99,7 +114,7 @@ class Attention:
         memory_mask: Tensor,
         carried: Tensor | None,
     ) -> Read:
-        """Return the context and the weights of each query; see `Score` for shapes."""
+        """Return the context and the weights of each query; see `AttentionScore` for shapes."""
         weights, carried = self.score.weights(query, keys, memory_mask, carried)
         return Read(weights @ memory, weights, carried)
 
@@ -115,19 +130,13 @@ class Attention:
 
     def features(self, states: Tensor, read: Read | None, embedded: Tensor | None) -> Tensor:
         """Return what goes to the head: (B, T, features_size)."""
-        if self.mix is None:
-            return torch.cat([states, done(read).context], dim=-1)
-        # Luong et al. 2015, eq. 5: h~ = tanh(W_c [c; h])
-        mixed = [done(read).context, states]
-        if self.deep:
-            mixed.append(require.given("the previous output's embedding", embedded))
-        return torch.tanh(self.mix(torch.cat(mixed, dim=-1)))
+        return self.mix(done(read).context, states, embedded if self.mix.sees_embedded else None)
 
     def fed(self, features: Tensor, read: Read | None) -> Tensor | None:
         """Return what the next step's cell sees, (B, F)."""
         if not self.fed_later:
             return None
-        return (done(read).context if self.mix is None else features)[:, -1]
+        return (features if self.mix.mixes else done(read).context)[:, -1]
 
     def equations(self) -> list[Equation]:
         """Return scores, weights and context; see `decoderlab.layers.equations`."""
@@ -139,16 +148,15 @@ class Attention:
     def fed_name(self) -> str | None:
         """Return the letter of what the cell sees."""
         if self.fed_later:
-            return "a_{t-1}" if self.mix is None else "h_{t-1}"
+            return "h_{t-1}" if self.mix.mixes else "a_{t-1}"
         return "a_t" if self.fed_size else None
 
     def features_equation(self, state: str, embedded: str | None) -> tuple[str, list[Equation]]:
         """Return the letter of what goes to the head, and the line that computes it."""
-        if self.mix is None:
-            return concatenation([state, "a_t"]), []
-        parts = concatenation(["a_t", state, embedded if self.deep else None])
-        line = Equation("h_t", f"tanh(W_h {parts})", self.features_size, count(self.mix))
-        return "h_t", [line]
+        right = self.mix.right_side(state, embedded)
+        if not self.mix.mixes:
+            return right, []
+        return "h_t", [Equation("h_t", right, self.features_size, count(self.mix))]
 
 
 class NoAttention:
@@ -159,6 +167,10 @@ class NoAttention:
 
     def __init__(self, *, query_size: int) -> None:
         self.features_size = query_size
+
+    def keys(self, encoded: Encoded) -> Tensor | None:
+        """Return nothing."""
+        return None
 
     def before_cell(self, attend: Attend, latest: Tensor) -> Read | None:
         """Return nothing."""

@@ -6,10 +6,10 @@ import math
 
 from torch import Tensor, nn
 
-from decoderlab.decoders.attention.attention_score import Score, refuse_other_widths
+from decoderlab.decoders.attention.attention_score import AttentionScore, refuse_other_widths
 
 
-class DotScore(Score):
+class DotScore(AttentionScore):
     """q . m_j.
 
     Paper: Luong et al. 2015, eq. 8, dot (https://arxiv.org/abs/1508.04025).
@@ -32,7 +32,7 @@ class DotScore(Score):
         return f"{query} . m_j"
 
 
-class ScaledDotScore(Score):
+class ScaledDotScore(AttentionScore):
     """q . m_j / sqrt(M).
 
     Paper: Vaswani et al. 2017, eq. 1 (https://arxiv.org/abs/1706.03762).
@@ -56,7 +56,7 @@ class ScaledDotScore(Score):
         return f"{query} . m_j / sqrt({self.memory_size})"
 
 
-class GeneralScore(Score):
+class GeneralScore(AttentionScore):
     """q W m_j.
 
     Paper: Luong et al. 2015, eq. 8, general (https://arxiv.org/abs/1508.04025).

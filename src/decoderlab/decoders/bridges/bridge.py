@@ -58,12 +58,17 @@ class Bridge(nn.Module):
 
     def equations(self) -> list[Equation]:
         """Return the initial state, and an LSTM's initial cell; see `layers.equations`."""
-        parameters = sum(one.numel() for one in self.parameters() if one.requires_grad)
+        parameters = sum(
+            parameter.numel() for parameter in self.parameters() if parameter.requires_grad
+        )
         return [Equation("s_0", f"{type(self).__name__}(encoder)", "", parameters)]
 
 
 class Reading:
     """What copy and dense bridges read: the setting `source`.
+
+    The three are a closed set, since they are what `Encoded` offers without weights. A bridge that
+    reads something else, such as a pooled memory, is a class of its own, a `Bridge`.
 
     Args:
         source: the encoder's `state`, layer by layer, its `summary`, or the `first` vector of its
@@ -128,6 +133,9 @@ def pairing_equations(read: str | None, paired: list[int]) -> list[Equation]:
 
 class CellState:
     """Where a decoder's LSTM cell state comes from: the setting `cell` of a bridge.
+
+    The three are a closed set: the bridge's own cell state, none, or the hidden state. Whatever
+    else a cell state is made of is the business of a `Bridge` class of its own.
 
     Args:
         cell: `encoder` (treated like the hidden state), `zero`, or `hidden` (the same numbers as

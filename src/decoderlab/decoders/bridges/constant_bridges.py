@@ -20,6 +20,9 @@ class ZeroBridge(Bridge):
         hidden_size: width H of the decoder's layers.
         num_layers: the decoder's layers L.
         has_cell: whether the decoder's layers carry a cell state.
+
+    Shapes:
+        as in `Bridge`.
     """
 
     reads = None
@@ -54,6 +57,9 @@ class LearnedBridge(Bridge):
         num_layers: the decoder's layers L.
         has_cell: whether the decoder's layers carry a cell state.
         cell: see `CellState`; `encoder` is a constant of its own.
+
+    Shapes:
+        as in `Bridge`.
     """
 
     reads = None

@@ -37,6 +37,9 @@ class CopyBridge(Bridge):
 
     Raises:
         ValueError: for different widths.
+
+    Shapes:
+        as in `Bridge`.
     """
 
     def __init__(

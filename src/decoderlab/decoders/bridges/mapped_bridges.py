@@ -40,6 +40,9 @@ class DenseBridge(Bridge):
         nonlinear: whether there is a tanh.
         source: what h is, see `Reading`.
         cell: where the cell state comes from, see `CellState`.
+
+    Shapes:
+        as in `Bridge`.
     """
 
     def __init__(
@@ -103,6 +106,9 @@ class MeanBridge(Bridge):
         num_layers: the decoder's layers L.
         has_cell: whether the decoder's layers carry a cell state.
         cell: where the cell state comes from, see `CellState`.
+
+    Shapes:
+        as in `Bridge`.
     """
 
     reads = "memory"

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from decoderlab.common import require
+from decoderlab.common.part_choice import Choice
+from decoderlab.decoders.feedback.decays import SCHEDULES, ConstantDecay, Decay
 from decoderlab.decoders.feedback.feedback import Feedback
 
 SCOPES = ("token", "sequence")
-SCHEDULES = ("constant", "linear", "exponential", "inverse_sigmoid")
 
 
 class ScheduledSampling(Feedback):
@@ -25,12 +25,14 @@ class ScheduledSampling(Feedback):
         the paper does not speak, do pass it on.
 
     Args:
-        scope: whether a coin is thrown per `token` (the paper) or per `sequence`.
+        scope: whether a coin is thrown per `token` (the paper) or per `sequence`. The two are a
+            closed set, since the battery tests coins against what they declare. Coins of another
+            kind, such as of a span of tokens, are a `Feedback` of your own, with its own `coins`.
         schedule: of the teacher ratio, the probability of seeing the target, by the number i of
             training updates done, with n = decay_steps: `constant`, first_ratio; `linear`,
             first_ratio * (1 - i/n); `exponential`, first_ratio * exp(-i/n), the paper's k^i with
             k = exp(-1/n); `inverse_sigmoid`, first_ratio * n/(n + exp(i/n)), the paper's with
-            k = n. None of them falls below last_ratio.
+            k = n; or a class, see `Decay`. None of them falls below last_ratio.
         first_ratio: 0 to 1.
         last_ratio: 0 to first_ratio.
         decay_steps: updates, above 0.
@@ -50,30 +52,31 @@ class ScheduledSampling(Feedback):
         self,
         *,
         scope: str = "token",
-        schedule: str = "linear",
+        schedule: str | Callable[..., Decay] = "linear",
         first_ratio: float = 1.0,
         last_ratio: float = 0.0,
         decay_steps: int = 1000,
     ) -> None:
         super().__init__()
         require.choice("feedback.scope", scope, SCOPES)
-        require.choice("feedback.schedule", schedule, SCHEDULES)
+        chosen = Choice.named("decoder.feedback.schedule", schedule, SCHEDULES)
         require.between("feedback.first_ratio", first_ratio, 0, 1)
         require.between("feedback.last_ratio", last_ratio, 0, first_ratio)
         require.at_least("feedback.decay_steps", decay_steps, 1)
-        if schedule == "constant" and first_ratio == 1:
+        if chosen.target is ConstantDecay and first_ratio == 1:
             raise ValueError(
                 "feedback.first_ratio is 1 and the schedule 'constant', which is teacher forcing; "
                 "give decoder.feedback.first_ratio=0.5 or another below 1, or take "
                 "decoder/feedback=teacher_forcing"
             )
-        self.scope, self.schedule = scope, schedule
+        self.scope, self.schedule = scope, chosen.name
+        self.decay: Decay = chosen.build(decay_steps=decay_steps)
         self.first_ratio, self.last_ratio = first_ratio, last_ratio
         self.decay_steps = decay_steps
         self.at_step(0, 0)
 
     @staticmethod
-    def canonical(settings: Mapping[str, Any]) -> dict[str, Any]:
+    def normalised(settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return settings with what has no effect at its default: equal models are one run."""
         constant = settings["schedule"] == "constant"
         unused = {"last_ratio": 0.0, "decay_steps": 1000} if constant else {}
@@ -86,17 +89,7 @@ class ScheduledSampling(Feedback):
 
     def teacher_ratio(self, step: int) -> float:
         """Return the probability of seeing the target after `step` updates."""
-        done = step / self.decay_steps
-        match self.schedule:
-            case "constant":
-                return self.first_ratio
-            case "linear":
-                remaining = 1 - done
-            case "exponential":
-                remaining = math.exp(-done)
-            case _:  # inverse_sigmoid, n/(n + exp(i/n)), written so that nothing overflows
-                remaining = 1 / (1 + math.exp(min(done - math.log(self.decay_steps), 700)))
-        return max(self.first_ratio * remaining, self.last_ratio)
+        return max(self.first_ratio * self.decay(step), self.last_ratio)
 
     def coins(self, num_rows: int, num_steps: int) -> Tensor:
         """Return (B, T) bool on the CPU: where the previous token is the target's."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +12,22 @@ from torch.nn import functional
 
 from decoderlab.common import require
 from decoderlab.contract import TokenSpace, ValueSpace
+from decoderlab.decoders.heads.value_distributions import Distribution, build_distribution
 from decoderlab.layers.equations import Equation, count
 
-DISTRIBUTIONS = ("categorical", "point", "gaussian")
 STATES = ("current", "previous")
+
+
+class SourceRead(NamedTuple):
+    """What attention reads of the source, for a head with `sees_source`.
+
+    Shapes:
+        source: (B, S) int64, ids of the source; weights: (B, T, S), attention_weights of each
+            step, exactly 0 at padding.
+    """
+
+    source: Tensor
+    weights: Tensor
 
 
 class Head(nn.Module):
@@ -23,7 +36,8 @@ class Head(nn.Module):
     It needs `forward` and, to be printed, `equations`. The constructor takes those of these
     keywords that it has a use for, besides its own settings: `features_size`, the width of the
     features; `hidden_size`, the decoder's; `target_space`; `embedding_size`, the width of the table
-    of embeddings, None where there is none.
+    of embeddings, None where there is none; `source_space` and `alignment`, what the source is of
+    and which target token each of its symbols is, see the contract of decoders.
 
     The decoder asks for the attributes `sees_previous`, `state` and `tied` below; ours set them
     from settings of the same names. Over tokens a head may return log-probabilities that it
@@ -36,12 +50,17 @@ class Head(nn.Module):
         sees_previous: whether the previous output's embedding is among the features, as in a deep
             output.
         state: which state is: `current`, s_t, or `previous`, s_{t-1}, as in the formulas of
-            Bahdanau et al. 2015, A.2.2.
+            Bahdanau et al. 2015, A.2.2. The two are a closed set, since a step has no other.
         tied: whether `forward` gets the table of embeddings.
+        sees_source: whether `forward` gets, besides, the keyword `read`: the source, and what
+            attention reads of it. It needs a decoder with attention, and sources of tokens.
+        distribution: of real values; None for tokens, and for F means or F means and F logarithms
+            of standard deviations.
 
     Shapes:
         features: (..., features_size); table: (V, E), with `tied`.
-        Returns (..., V) logits, (..., F) means, or (..., 2F) means and log standard deviations.
+        Returns (..., V) logits, (..., F) means, or as many numbers as the distribution has, the
+        means first.
     """
 
     INJECTED: ClassVar[tuple[str, ...]] = (
@@ -49,6 +68,8 @@ class Head(nn.Module):
         "hidden_size",
         "target_space",
         "embedding_size",
+        "source_space",
+        "alignment",
     )
     OPTIONAL: ClassVar[tuple[str, ...]] = (
         "size",
@@ -61,6 +82,8 @@ class Head(nn.Module):
     sees_previous: bool = False
     state: str = "current"
     tied: bool = False
+    sees_source: ClassVar[bool] = False
+    distribution: Distribution | None = None
 
     def forward(self, features: Tensor, table: Tensor | None = None) -> Tensor:
         """Return the outputs."""
@@ -90,9 +113,9 @@ class OutputHead(Head):
         state: see `Head`.
         rank: of the output matrix, at least 1; None for a full matrix.
         tied: whether the output matrix is the table of embeddings.
-        distribution: `categorical` for tokens; for values `point` (the mean alone) or `gaussian`
-            (means, then logarithms of standard deviations); None for `categorical` or `point`,
-            whichever fits.
+        distribution: `categorical` for tokens; for values `point` (the mean alone), `gaussian`
+            (means, then logarithms of standard deviations) or a class, see `Distribution`; None for
+            `categorical` or `point`, whichever fits.
         hidden: what comes before the matrix, registered under this name.
 
     Raises:
@@ -109,7 +132,7 @@ class OutputHead(Head):
         state: str,
         rank: int | None,
         tied: bool,
-        distribution: str | None,
+        distribution: str | Callable[..., Distribution] | None,
         hidden: nn.Module | None = None,
     ) -> None:
         super().__init__()
@@ -128,15 +151,12 @@ class OutputHead(Head):
                 "head.tied is true, but there is no table of embeddings; give an embedding_size "
                 "and a feedback, or take head.tied=false"
             )
-        distribution = checked_distribution(distribution, target_space)
+        made = build_distribution(distribution, target_space)
+        self.distribution = made if isinstance(target_space, ValueSpace) else None
         self.sees_previous, self.state, self.tied = sees_previous, state, tied
         self.table_size = embedding_size
-        self.output_size = target_space.size * (2 if distribution == "gaussian" else 1)
-        self.output_name = {
-            "categorical": "logits_t",
-            "point": "mean_t",
-            "gaussian": "[mean_t; log deviation_t]",
-        }[distribution]
+        self.output_size = target_space.size * made.numbers
+        self.output_name = made.letter
         narrow = embedding_size if tied else rank
         self.narrow = None
         if narrow is not None and not (tied and narrow == width):
@@ -158,33 +178,11 @@ class OutputHead(Head):
         lines = []
         if self.narrow is not None:
             size, own = self.narrow.out_features, count(self.narrow)
-            lines.append(Equation("n_t", f"P {values}", size, own))
-            values = "n_t"
+            lines.append(Equation("narrow_t", f"P {values}", size, own))
+            values = "narrow_t"
         if self.tied:
             right = f"E {values} / sqrt({self.table_size}) + b, E the table of e"
             own = count(self.bias)
         else:
             right, own = f"W_o {values} + b_o", count(self.output)
         return [*lines, Equation(self.output_name, right, self.output_size, own)]
-
-
-def checked_distribution(distribution: str | None, target_space: TokenSpace | ValueSpace) -> str:
-    """Return the distribution, the space's usual one for None.
-
-    Raises:
-        ValueError: where it is unknown or contradicts the space.
-    """
-    over_tokens = isinstance(target_space, TokenSpace)
-    if distribution is None:
-        return "categorical" if over_tokens else "point"
-    require.choice("head.distribution", distribution, DISTRIBUTIONS)
-    if over_tokens != (distribution == "categorical"):
-        raise ValueError(
-            f"head.distribution is {distribution!r}, but the targets are "
-            + (
-                "tokens; take decoder.head.distribution=categorical"
-                if over_tokens
-                else "real values; take decoder.head.distribution=point or gaussian"
-            )
-        )
-    return distribution

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from decoderlab.common import require
 from decoderlab.contract import TokenSpace, ValueSpace
 from decoderlab.decoders.heads.head import OutputHead
+from decoderlab.decoders.heads.value_distributions import Distribution
 from decoderlab.layers.equations import Equation, count
 
 
@@ -28,6 +31,9 @@ class TanhHead(OutputHead):
         rank: see `OutputHead`.
         tied: see `OutputHead`.
         distribution: see `OutputHead`.
+
+    Shapes:
+        as in `Head`.
     """
 
     def __init__(
@@ -42,7 +48,7 @@ class TanhHead(OutputHead):
         state: str = "current",
         rank: int | None = None,
         tied: bool = False,
-        distribution: str | None = None,
+        distribution: str | Callable[..., Distribution] | None = None,
     ) -> None:
         size = hidden_size if size is None else size
         require.at_least("head.size", size, 1)
@@ -87,6 +93,9 @@ class MaxoutHead(OutputHead):
         rank: see `OutputHead`.
         tied: see `OutputHead`.
         distribution: see `OutputHead`.
+
+    Shapes:
+        as in `Head`.
     """
 
     def __init__(
@@ -101,7 +110,7 @@ class MaxoutHead(OutputHead):
         state: str = "current",
         rank: int | None = None,
         tied: bool = False,
-        distribution: str | None = None,
+        distribution: str | Callable[..., Distribution] | None = None,
     ) -> None:
         size = hidden_size if size is None else size
         require.at_least("head.size", size, 1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from decoderlab.contract import TokenSpace, ValueSpace
 from decoderlab.decoders.heads.head import OutputHead
+from decoderlab.decoders.heads.value_distributions import Distribution
 from decoderlab.layers.equations import Equation
 
 
@@ -21,6 +24,9 @@ class LinearHead(OutputHead):
         rank: see `OutputHead`.
         tied: see `OutputHead`.
         distribution: see `OutputHead`.
+
+    Shapes:
+        as in `Head`.
     """
 
     def __init__(
@@ -33,7 +39,7 @@ class LinearHead(OutputHead):
         state: str = "current",
         rank: int | None = None,
         tied: bool = False,
-        distribution: str | None = None,
+        distribution: str | Callable[..., Distribution] | None = None,
     ) -> None:
         super().__init__(
             width=features_size,

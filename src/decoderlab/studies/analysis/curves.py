@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,11 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from decoderlab.common.bounded_reading import read_json_lines
+from decoderlab.common.errors import Invalid
 from decoderlab.records.run_folder import RunFolder
-from decoderlab.studies.analysis.results import Row, scores_in
+from decoderlab.records.run_result import MAX_DRAWABLE
+from decoderlab.studies.analysis.results import RunRow, scores_in
 from decoderlab.studies.statistics import Bounds, summarise
 
 SHARE = 0.0, 1.0
+MOST_POINTS = 2000  # of a curve: more cannot be told apart in a picture
+MIN_POINTS = 15  # that a learning curve has; fewer are no curve
 
 
 class Curve(NamedTuple):
@@ -32,31 +36,60 @@ class Curve(NamedTuple):
     high: np.ndarray
 
 
-def learning_curve(rows: Iterable[Row], output_dir: Path, metric: str) -> Curve:
+def learning_curve(rows: Iterable[RunRow], output_dir: Path, metric: str) -> Curve:
     """Return the validation score by update, where all finished runs have it."""
-    curves, rows = [], list(rows)
-    for row in rows:
-        if row.result is not None:
-            curves.append(validations(RunFolder(output_dir / row.cell.folder), metric))
+    rows = list(rows)
+    values = _by_update(rows, output_dir, f"validation/{metric}")
+    return _curve(values, scores_in(rows)[metric].bounds if values else SHARE)
+
+
+def loss_curve(rows: Iterable[RunRow], output_dir: Path) -> Curve:
+    """Return the training loss by update, where all finished runs have it.
+
+    It is empty where fewer than `MIN_POINTS` updates have a loss, which make no curve.
+    """
+    values = _by_update(rows, output_dir, "train/loss")
+    return _curve(values if len(values) >= MIN_POINTS else {}, (-math.inf, math.inf))
+
+
+def _by_update(rows: Iterable[RunRow], output_dir: Path, name: str) -> dict[int, list[float]]:
+    """Return the numbers of all finished runs at each update that all of them have."""
+    curves = [
+        by_update(row.cell.run_folder(output_dir), name) for row in rows if row.result is not None
+    ]
     common = set.intersection(*(set(curve) for curve in curves)) if curves else set()
-    bounds = scores_in(rows)[metric].bounds if common else SHARE
-    return _curve({step: [curve[step] for curve in curves] for step in common}, bounds)
+    return {step: [curve[step] for curve in curves] for step in common}
 
 
 def validations(folder: RunFolder, metric: str) -> dict[int, float]:
     """Return the validation scores of a run by update."""
-    name, scores = f"validation/{metric}", {}
+    return by_update(folder, f"validation/{metric}")
+
+
+def by_update(folder: RunFolder, name: str) -> dict[int, float]:
+    """Return a number of a run's metrics by update.
+
+    Args:
+        folder: of the run.
+        name: of the number, as `train/loss`.
+    """
+    scores: dict[int, float] = {}
     try:
-        for line in folder.metrics.read_text().splitlines():
-            if name in line:
-                record = json.loads(line)
-                scores[record["step"]] = record[name]
-    except (OSError, ValueError, KeyError):
-        pass  # a figure less; the result has its own hash
+        for line in read_json_lines(folder.metrics, with_text=name):
+            step, score = line.get("step"), line.get(name)
+            if type(step) is int and isinstance(score, int | float) and can_be_drawn(step, score):
+                scores[step] = score
+    except Invalid:
+        pass  # a figure less; a finished run has a manifest
     return scores
 
 
-def by_length(rows: Iterable[Row]) -> Curve:
+def can_be_drawn(step: int, value: float) -> bool:
+    """Whether a picture can have a point at an update, whoever wrote that down."""
+    return 0 <= step < 2**53 and abs(value) < MAX_DRAWABLE
+
+
+def share_by_length(rows: Iterable[RunRow]) -> Curve:
     """Return the share of correct test examples by target length in tokens."""
     values: dict[int, list[float]] = {}
     for probes in _probes(rows):
@@ -65,7 +98,7 @@ def by_length(rows: Iterable[Row]) -> Curve:
     return _curve(values)
 
 
-def by_position(rows: Iterable[Row], how: str) -> Curve:
+def share_by_position(rows: Iterable[RunRow], how: str) -> Curve:
     """Return the share of right tokens by target position, counted from 1.
 
     Of real values it is the mean absolute error, in the data's units.
@@ -90,12 +123,12 @@ def by_position(rows: Iterable[Row], how: str) -> Curve:
     return _curve(values, (-most if how == "bias" else 0.0, most))
 
 
-def summary_influence(rows: Iterable[Row]) -> Curve:
+def summary_influence(rows: Iterable[RunRow]) -> Curve:
     """Return how far another example's summary moves the output distribution, by position."""
     values: dict[int, list[float]] = {}
     for probes in _probes(rows):
         counts = probes["by_position"]["number"]
-        for position, distance in enumerate(probes["summary_influence"], start=1):
+        for position, distance in enumerate(probes.get("summary_influence", []), start=1):
             if counts[position - 1] >= max(0.01 * counts[0], 1):
                 values.setdefault(position, []).append(distance)
     return _curve(values, (0.0, math.inf))
@@ -121,12 +154,15 @@ def plane(summaries: np.ndarray) -> tuple[np.ndarray, float]:
     return points, float(np.square(sizes[:2]).sum()) / total if total else 1.0
 
 
-def _probes(rows: Iterable[Row]) -> list[dict]:
+def _probes(rows: Iterable[RunRow]) -> list[dict]:
     return [row.result.probes for row in rows if row.result and row.result.probes]
 
 
 def _curve(values: Mapping[int, Sequence[float]], bounds: Bounds = SHARE) -> Curve:
     positions = sorted(values)
+    if len(positions) > MOST_POINTS:
+        chosen = np.linspace(0, len(positions) - 1, MOST_POINTS).round().astype(int)
+        positions = [positions[index] for index in chosen]
     summaries = [summarise(values[position], bounds=bounds) for position in positions]
     mean = np.array([each.mean for each in summaries])
     low, high = (np.array([getattr(each, end) for each in summaries]) for end in ("low", "high"))

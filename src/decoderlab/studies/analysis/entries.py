@@ -8,14 +8,21 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
+from decoderlab.metrics.metric_score import MetricScore
+from decoderlab.metrics.signature import num_examples, parts_without, signature_parts
 from decoderlab.records.run_result import RunResult
-from decoderlab.studies.analysis.results import Row, num_examples, parts_of, parts_without
+from decoderlab.studies.analysis.results import RunRow, shared_examples
 from decoderlab.studies.statistics import (
     NONE,
     Bounds,
+    Estimate,
     Interval,
     Summary,
     outlying,
+    over_seeds,
+    over_seeds_and_examples,
     summarise,
     wilson,
 )
@@ -33,18 +40,26 @@ class Entry:
         summary: of the scores.
         pooled: Wilson's interval over all test examples, where every seed scores the same and there
             is no t interval; else NaN.
-        solved: seeds with a perfect score, counted where that is an exact match of 1.
+        estimate: the mean with its error, over seeds and test examples where the seeds share
+            examples and the score is the mean of their outcomes, else over seeds.
+        crossed: whether it is over both.
+        solved: seeds with the best score, counted where that is the mean of 0/1 outcomes.
         planned, finished, failed: numbers of runs.
         completed: summary of the finished runs alone, None where no run failed.
         outliers: seeds whose scores lie far from the others.
         parameters, flops, steps: of the model and its training; None if they differ between runs.
         seconds: mean training time of the finished runs, NaN without any.
+        met_limit: mean share of outputs that were cut at the greatest length, NaN where nothing is
+            known of it.
         mixed: whether the runs were not all measured in the same way.
+        bounds: what a score can be; intervals are cut there.
     """
 
     scores: dict[int, float]
     summary: Summary
     pooled: Interval
+    estimate: Estimate
+    crossed: bool
     solved: int
     planned: int
     finished: int
@@ -55,37 +70,44 @@ class Entry:
     flops: float | None
     steps: int | None
     seconds: float
+    met_limit: float
     mixed: bool
+    bounds: Bounds
 
     @property
     def interval(self) -> Interval:
-        """The interval that belongs to the mean: pooled where that is honest."""
+        """The interval of the mean: over seeds and examples where it can be, else over seeds."""
         if not math.isnan(self.pooled.low):
             return self.pooled
-        return Interval(self.summary.low, self.summary.high)
+        if not self.crossed:
+            return Interval(self.summary.low, self.summary.high)
+        low, high = (float(np.clip(end, *self.bounds)) for end in self.estimate.interval())
+        return Interval(low, high)
 
 
-def entry_of(
-    rows: Sequence[Row], scores: Mapping[int, float], metric: str, bounds: Bounds
-) -> Entry:
+def entry_of(rows: Sequence[RunRow], scores: Mapping[int, float], scale: MetricScore) -> Entry:
     """Return the entry of some runs.
 
     Args:
         rows: the runs of one variant on one task.
         scores: by seed, failures with the worst score among them.
-        metric: of the study.
-        bounds: of the metric.
+        scale: what the study's metric means.
     """
+    bounds = scale.bounds
     finished = [row.result for row in rows if row.result is not None]
     values, seeds = list(scores.values()), list(scores)
     failed = sum(row.failed for row in rows)
-    completed = [result.metrics.test[metric] for result in finished]
+    completed = [result.metrics.test[scale.name] for result in finished]
     seconds = [result.train_seconds for result in finished]
+    both = _crossed(rows, scale)
+    cut = [result.met_limit for result in finished if result.met_limit is not None]
     return Entry(
         scores=dict(scores),
         summary=summarise(values, bounds=bounds),
-        pooled=_pooled(values, finished) if metric == "exact_match" else NONE,
-        solved=sum(value == 1.0 for value in values) if metric == "exact_match" else 0,
+        pooled=_pooled(values, finished) if scale.per_example else NONE,
+        estimate=over_seeds(values) if both is None else both,
+        crossed=both is not None,
+        solved=sum(value == scale.best for value in values) if scale.per_example else 0,
         planned=len(rows),
         finished=len(finished),
         failed=failed,
@@ -95,7 +117,9 @@ def entry_of(
         flops=_common([row.cell.flops for row in rows]),
         steps=_common([row.cell.steps for row in rows]),
         seconds=fmean(seconds) if seconds else math.nan,
+        met_limit=fmean(cut) if cut else math.nan,
         mixed=len({parts_without(each.signature, "data", "seed") for each in finished}) > 1,
+        bounds=bounds,
     )
 
 
@@ -105,8 +129,22 @@ def _pooled(values: Sequence[float], finished: Sequence[RunResult]) -> Interval:
         return NONE
     # Seeds that share their test examples are one sample of them, others have a sample each.
     signatures = [result.signature for result in finished]
-    samples = {parts_of(signature)["data"]: num_examples(signature) for signature in signatures}
+    samples = {
+        signature_parts(signature)["data"]: num_examples(signature) for signature in signatures
+    }
     return wilson(sum(round(values[0] * n) for n in samples.values()), sum(samples.values()))
+
+
+def _crossed(rows: Sequence[RunRow], scale: MetricScore) -> Estimate | None:
+    if not scale.per_example:
+        return None
+    number = shared_examples(rows)
+    known = [row for row in rows if row.failed or row.result is not None]
+    outcomes = [row.outcomes(scale, number) for row in known]
+    whole = [each for each in outcomes if each is not None]
+    if not number or len(whole) < len(outcomes) or len(whole) < 2:
+        return None
+    return over_seeds_and_examples(np.stack(whole).astype(np.int8))
 
 
 def _common(values: Sequence[Any]) -> Any:

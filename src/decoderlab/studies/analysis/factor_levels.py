@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from decoderlab.studies.analysis.results import Row
+from decoderlab.studies.analysis.results import RunRow
 
 
-def factor_levels(rows: Sequence[Row]) -> tuple[list[Row], dict[str, list[str]]]:
+def factor_levels(rows: Sequence[RunRow]) -> tuple[list[RunRow], dict[str, list[str]]]:
     """Return the rows of the grid, and the factors that span it with their levels, two or more.
 
     References stand beside the grid: they have a name, the others none. Where there are none, all

@@ -53,7 +53,7 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Step:
+class LevelContrast:
     """One level of a factor against its first.
 
     Args:
@@ -91,8 +91,8 @@ class Factorial:
     left_out: tuple[int, ...]
     means: dict[tuple[str, ...], float]
     effects: tuple[Effect, ...]
-    main: tuple[Step, ...]
-    simple: tuple[Step, ...]
+    main: tuple[LevelContrast, ...]
+    simple: tuple[LevelContrast, ...]
 
     @property
     def interactions(self) -> list[Effect]:
@@ -197,15 +197,21 @@ def _epsilon(scores: np.ndarray) -> float:
     return min(max(epsilon, 1 / len(covariance)), 1.0)
 
 
-def _main_effects(table: np.ndarray, levels: Mapping[str, Sequence[str]]) -> tuple[Step, ...]:
+def _main_effects(
+    table: np.ndarray, levels: Mapping[str, Sequence[str]]
+) -> tuple[LevelContrast, ...]:
     return _adjusted(
-        Step(name, level, first, {}, paired(change.reshape(len(table), -1).mean(axis=1)), math.nan)
+        LevelContrast(
+            name, level, first, {}, paired(change.reshape(len(table), -1).mean(axis=1)), math.nan
+        )
         for name, first, level, change in _changes(table, levels)
     )
 
 
-def _simple_effects(table: np.ndarray, levels: Mapping[str, Sequence[str]]) -> tuple[Step, ...]:
-    steps: dict[str, list[Step]] = {}
+def _simple_effects(
+    table: np.ndarray, levels: Mapping[str, Sequence[str]]
+) -> tuple[LevelContrast, ...]:
+    steps: dict[str, list[LevelContrast]] = {}
     for name, first, level, change in _changes(table, levels):
         others = {other: some for other, some in levels.items() if other != name}
         for index in np.ndindex(change.shape[1:]):
@@ -214,7 +220,7 @@ def _simple_effects(table: np.ndarray, levels: Mapping[str, Sequence[str]]) -> t
                 for (other, some), at in zip(others.items(), index, strict=True)
             }
             difference = paired(change[:, *index])
-            step = Step(name, level, first, held, difference, math.nan)
+            step = LevelContrast(name, level, first, held, difference, math.nan)
             steps.setdefault(name, []).append(step)
     return tuple(step for some in steps.values() for step in _adjusted(some))
 
@@ -230,7 +236,7 @@ def _changes(
             yield name, first, level, by_level[index] - by_level[0]
 
 
-def _adjusted(steps: Iterable[Step]) -> tuple[Step, ...]:
+def _adjusted(steps: Iterable[LevelContrast]) -> tuple[LevelContrast, ...]:
     steps = list(steps)
     adjusted = holm([step.difference.p for step in steps])
     return tuple(replace(step, p_holm=p) for step, p in zip(steps, adjusted, strict=True))

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 
 from decoderlab.config.study_settings import Published
-from decoderlab.studies.statistics import Interval
+from decoderlab.studies.statistics import ALPHA, Estimate, Interval
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PublishedVerdict:
     """A published value beside ours.
 
     Args:
@@ -27,28 +27,54 @@ class Verdict:
     word: str
 
 
-def judge_published(published: Published, interval: Interval) -> str:
-    """Return whether an interval of ours reproduces a published value.
+def judge_published(published: Published, estimate: Estimate, interval: Interval) -> str:
+    """Return whether a score of ours reproduces a published value.
 
-    `reproduced`: the interval lies within the tolerance that was stated beforehand; `direction
-    agrees`: it does not, but ours is a difference that is certainly on the same side of 0;
-    `contradicts`: it lies on the other side of 0 or, where the value is no difference, or a
-    difference of 0, outside the tolerance altogether; else `inconclusive`.
+    `reproduced`: by two one-sided tests, ours minus the published value lies within the tolerance
+    that was stated beforehand, where the published runs have a spread with that as well (Welch);
+    `direction agrees`: it does not, but ours is a difference that is certainly on the same side of
+    0; `contradicts`: it lies on the other side of 0 or, where the value is no difference, or a
+    difference of 0, certainly outside the tolerance; else `inconclusive`.
+
+    Args:
+        published: as declared.
+        estimate: ours.
+        interval: ours at 95 %, which stands in for the tests where all seeds are equal.
 
     Example:
         >>> value = Published(row="a", value=0.9, tolerance=0.05, source="somebody")
-        >>> ours = [Interval(0.88, 0.93), Interval(0.8, 0.9), Interval(0.0, 0.1)]
-        >>> [judge_published(value, interval) for interval in ours]
+        >>> ours = [(0.9, 0.01), (0.87, 0.02), (0.05, 0.02)]
+        >>> estimates = [Estimate(mean, error, 9, error) for mean, error in ours]
+        >>> [judge_published(value, each, each.interval()) for each in estimates]
         ['reproduced', 'inconclusive', 'contradicts']
     """
-    low, high = interval
-    floor, ceiling = published.value - published.tolerance, published.value + published.tolerance
-    if math.isnan(low):
+    if math.isnan(interval.low) and not estimate.error == 0:
         return "inconclusive"
-    if floor <= low and high <= ceiling:
+    if estimate.error > 0:
+        apart = published_difference(published, estimate)
+        low, high = apart.interval()
+        within = apart.equivalence(published.tolerance) < ALPHA
+    else:
+        ends = interval if not math.isnan(interval.low) else (estimate.mean, estimate.mean)
+        low, high = (end - published.value for end in ends)
+        within = -published.tolerance <= low and high <= published.tolerance
+    if within:
         return "reproduced"
     if published.against is not None and published.value:
-        if low > 0 or high < 0:
-            return "direction agrees" if (low > 0) == (published.value > 0) else "contradicts"
+        if interval.low > 0 or interval.high < 0:
+            agrees = (interval.low > 0) == (published.value > 0)
+            return "direction agrees" if agrees else "contradicts"
         return "inconclusive"
-    return "contradicts" if high < floor or low > ceiling else "inconclusive"
+    outside = high < -published.tolerance or low > published.tolerance
+    return "contradicts" if outside else "inconclusive"
+
+
+def published_difference(published: Published, estimate: Estimate) -> Estimate:
+    """Return ours minus the published value, with the errors of both and Welch's freedom."""
+    mean = estimate.mean - published.value
+    if published.deviation is None or published.runs is None:
+        return estimate._replace(mean=mean)
+    theirs = published.deviation**2 / published.runs
+    variance = estimate.error**2 + theirs
+    parts = estimate.error**4 / estimate.freedom + theirs**2 / (published.runs - 1)
+    return Estimate(mean, math.sqrt(variance), variance**2 / parts, estimate.seed_error)

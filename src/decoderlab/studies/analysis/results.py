@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,20 +12,24 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from decoderlab.common.errors import ConfigError
+from decoderlab.common.escapes import csv_text
 from decoderlab.common.progress import track
-from decoderlab.metrics.score import Score
+from decoderlab.data.per_example import unpack
+from decoderlab.metrics.metric_score import MetricScore
+from decoderlab.metrics.sequences import EXACT_MATCH
 from decoderlab.metrics.shipped import recorded_scores
-from decoderlab.records.run_folder import Invalid, RunFolder
+from decoderlab.metrics.signature import num_examples, parts_without
 from decoderlab.records.run_result import RunResult
-from decoderlab.studies.design.plan_file import Cell, Plan, read_plan
-from decoderlab.training.probes import unpack
+from decoderlab.studies.design.plan_file import Plan, StudyCell, read_plan
+from decoderlab.studies.design.planned_and_run import standing
 
 T = TypeVar("T")
 FAILURES = ("FAILED", "DIVERGED")
 
 
 @dataclass(frozen=True)
-class Row:
+class RunRow:
     """One planned run as it stands.
 
     Args:
@@ -35,7 +40,7 @@ class Row:
         seconds: of computing spent on it, also where it failed.
     """
 
-    cell: Cell
+    cell: StudyCell
     status: str
     result: RunResult | None
     reason: str
@@ -55,50 +60,38 @@ class Row:
         """Return the test score, None without a result."""
         return None if self.result is None else self.result.metrics.test[metric]
 
-    def correct(self, number: int = 0) -> np.ndarray | None:
-        """Return which test examples were right, (N,) bool; None where that is not known.
+    def correct(self) -> np.ndarray | None:
+        """Return which test examples were wholly right, (N,) bool; None if that is not known."""
+        return self.outcomes(EXACT_MATCH)
 
-        All of a failure's are wrong, of which there are `number`.
+    def outcomes(self, score: MetricScore, number: int = 0) -> np.ndarray | None:
+        """Return the outcome of each test example of which a score is the mean, (N,) bool.
+
+        Args:
+            score: what it means.
+            number: of test examples, all of which a failure has as its worst score says.
+
+        Returns:
+            None for a score that is no such mean, and where its outcomes were not recorded.
         """
-        if self.failed and number:
-            return np.zeros(number, dtype=bool)
-        probes = None if self.result is None else self.result.probes
-        if self.result is None or probes is None or "correct" not in probes:
+        if not score.per_example:
             return None
-        return unpack(probes, num_examples(self.result.signature))
+        if self.failed and number:
+            return None if score.worst is None else np.full(number, score.worst == 1)
+        if self.result is None or self.result.probes is None:
+            return None
+        return unpack(self.result.probes, num_examples(self.result.signature), score.name)
 
 
-def parts_of(signature: str) -> dict[str, str]:
-    """Return what a signature is made of; see `decoderlab.metrics.signature`.
-
-    Example:
-        >>> parts_of("generation:beam:3|n:500")
-        {'generation': 'beam:3', 'n': '500'}
-    """
-    return dict(part.split(":", 1) for part in signature.split("|"))
+def shared_examples(rows: Iterable[RunRow]) -> int:
+    """Return how many test examples some runs share; 0 where seeds have data of their own."""
+    signatures = {row.signature for row in rows if row.signature is not None}
+    if len({parts_without(signature, "seed") for signature in signatures}) != 1:
+        return 0
+    return num_examples(next(iter(signatures)))
 
 
-def parts_without(signature: str, *names: str) -> frozenset[tuple[str, str]]:
-    """Return what a signature is made of, without some parts, to be compared.
-
-    Example:
-        >>> sorted(parts_without("generation:greedy|n:500|data:718a", "data"))
-        [('generation', 'greedy'), ('n', '500')]
-    """
-    return frozenset(part for part in parts_of(signature).items() if part[0] not in names)
-
-
-def num_examples(signature: str) -> int:
-    """Return of how many test examples a signature speaks.
-
-    Example:
-        >>> num_examples("generation:greedy|max_length:4|split:test|n:500|data:718a|v:1")
-        500
-    """
-    return int(parts_of(signature)["n"])
-
-
-def scores_in(rows: Iterable[Row], plan: Plan | None = None) -> dict[str, Score]:
+def scores_in(rows: Iterable[RunRow], plan: Plan | None = None) -> dict[str, MetricScore]:
     """Return what the scores of runs mean, by name, as their plan and their results say.
 
     Args:
@@ -112,7 +105,7 @@ def scores_in(rows: Iterable[Row], plan: Plan | None = None) -> dict[str, Score]
     return recorded_scores(scores | (plan.scores if plan is not None else {}))
 
 
-def read_rows(plan: Plan, output_dir: Path) -> tuple[Row, ...]:
+def read_rows(plan: Plan, output_dir: Path) -> tuple[RunRow, ...]:
     """Read the runs of a plan from their folders.
 
     Args:
@@ -120,22 +113,30 @@ def read_rows(plan: Plan, output_dir: Path) -> tuple[Row, ...]:
         output_dir: as in `run.output_dir`.
     """
     alike: dict[str, Any] = {}
-    return tuple(_read(cell, output_dir, alike) for cell in track(plan.cells, "reading the runs"))
+    cells = track(plan.cells, "reading the runs")
+    return tuple(_read(cell, plan, output_dir, alike) for cell in cells)
 
 
-def _read(cell: Cell, output_dir: Path, alike: dict[str, Any]) -> Row:
-    folder = RunFolder(output_dir / cell.folder)
-    record = folder.status()
-    status, reason, result = record["status"], record.get("reason", ""), None
-    if status == "FINISHED":
-        try:
-            result = folder.result()
-            if result is None:
-                status, reason = "INVALID", "result.json is missing"
-        except Invalid as error:
-            status, reason = "INVALID", str(error)
+def defects(plan: Plan, output_dir: Path) -> list[str]:
+    """Return what is damaged of a study, a line each.
+
+    Args:
+        plan: of the study.
+        output_dir: as in `run.output_dir`.
+    """
+    rows = [(cell, *standing(cell, plan, output_dir)) for cell in plan.cells]
+    invalid = [
+        f"{cell.title}: {status}: {reason}"
+        for cell, status, reason, _ in rows
+        if status == "INVALID"
+    ]
+    return [*plan.damage, *invalid]
+
+
+def _read(cell: StudyCell, plan: Plan, output_dir: Path, alike: dict[str, Any]) -> RunRow:
+    status, reason, result = standing(cell, plan, output_dir)
     if result is None:
-        return Row(cell, status, None, reason, float(folder.last_metrics().get("seconds", 0.0)))
+        return RunRow(cell, status, None, reason, _seconds(cell, output_dir))
     result = replace(  # the same in thousands of runs: kept once
         result,
         environment=_once(alike, result.environment, vars(result.environment)),
@@ -143,7 +144,15 @@ def _read(cell: Cell, output_dir: Path, alike: dict[str, Any]) -> Row:
         data=_once(alike, result.data, vars(result.data)),
     )
     seconds = result.train_seconds + result.evaluation_seconds
-    return Row(cell, status, result, reason, seconds)
+    return RunRow(cell, status, result, reason, seconds)
+
+
+def _seconds(cell: StudyCell, output_dir: Path) -> float:
+    """Return how long an unfinished run has trained."""
+    try:
+        return float(cell.run_folder(output_dir).last_metrics().get("seconds", 0.0))
+    except ConfigError:
+        return 0.0
 
 
 def _once(alike: dict[str, Any], value: T, record: Mapping[str, Any]) -> T:
@@ -161,7 +170,9 @@ def results(study: str, output_dir: str | Path = "outputs") -> pd.DataFrame:
         Columns study, variant, task, seed, status; `factor_NAME` for each factor; `test_METRIC` and
         `validation_METRIC` (NaN without a result; a failure's worst score is the report's doing);
         parameters, flops_per_example, steps, best_step, train_seconds, evaluation_seconds,
-        signature, run_id, folder, reason.
+        signature, run_id, folder, reason. A row of which something is damaged has the status
+        INVALID; what is damaged of the study itself stands in `.attrs["damage"]`, a list of
+        texts, and is warned of.
 
     Raises:
         ConfigError: if there is no such study.
@@ -173,45 +184,101 @@ def results(study: str, output_dir: str | Path = "outputs") -> pd.DataFrame:
         decoderlab.common.errors.ConfigError: there is no study 'none' in outputs/studies; ...
     """
     plan = read_plan(Path(output_dir), study)
-    return frame(plan, read_rows(plan, Path(output_dir)))
+    table = frame(plan, read_rows(plan, Path(output_dir)))
+    table.attrs["damage"] = list(plan.damage)
+    if plan.damage:
+        warnings.warn(f"study {study} is damaged: {'; '.join(plan.damage)}", stacklevel=2)
+    return table
 
 
-def frame(plan: Plan, rows: Sequence[Row]) -> pd.DataFrame:
-    """Return rows as a data frame; see `results`."""
+@dataclass(frozen=True)
+class RunColumn:
+    """A column of the data frame of runs, and of results.csv.
+
+    Args:
+        name: of the column.
+        value: its cell, from the name of the study and a run.
+        whole: whether its cells are whole numbers, or missing.
+    """
+
+    name: str
+    value: Callable[[str, RunRow], Any]
+    whole: bool = False
+
+
+def _of_result(value: Callable[[RunResult], Any], missing: Any = np.nan) -> Callable:
+    """Return a cell that shows something of a run's result."""
+    return lambda study, row: missing if row.result is None else value(row.result)
+
+
+def _of_factor(name: str) -> Callable[[str, RunRow], Any]:
+    return lambda study, row: row.cell.factors.get(name, "")
+
+
+def _of_score(split: str, name: str) -> Callable[[str, RunRow], Any]:
+    return _of_result(lambda result: getattr(result.metrics, split).get(name, np.nan))
+
+
+# Each column once; factors and scores, of which each study has its own, stand between the two.
+COLUMNS_BEFORE = (
+    RunColumn("study", lambda study, row: study),
+    RunColumn("variant", lambda study, row: row.cell.variant),
+    RunColumn("task", lambda study, row: row.cell.task),
+    RunColumn("seed", lambda study, row: row.cell.seed),
+    RunColumn("status", lambda study, row: row.status),
+)
+COLUMNS_AFTER = (
+    RunColumn("parameters", lambda study, row: row.cell.parameters),
+    RunColumn("flops_per_example", _of_result(lambda result: result.flops_per_example)),
+    RunColumn("steps", _of_result(lambda result: result.steps, None), whole=True),
+    RunColumn("best_step", _of_result(lambda result: result.best_step, None), whole=True),
+    RunColumn("train_seconds", _of_result(lambda result: round(result.train_seconds, 3))),
+    RunColumn("evaluation_seconds", _of_result(lambda result: round(result.evaluation_seconds, 3))),
+    RunColumn("signature", lambda study, row: row.signature or ""),
+    RunColumn("run_id", lambda study, row: row.cell.run_id),
+    RunColumn("folder", lambda study, row: row.cell.folder),
+    RunColumn("reason", lambda study, row: row.reason),
+)
+
+
+def run_columns(plan: Plan, rows: Sequence[RunRow]) -> list[RunColumn]:
+    """Return the columns of the runs of a study, in their order.
+
+    Args:
+        plan: of the study.
+        rows: its runs.
+    """
     factors = dict.fromkeys(key for row in rows for key in row.cell.factors if key != "task")
     there = {name for row in rows if row.result for name in row.result.metrics.test} | {plan.metric}
     metrics = [name for name in scores_in(rows, plan) if name in there]
-    return pd.DataFrame([_record(plan, row, factors, metrics) for row in rows])
-
-
-def _record(
-    plan: Plan, row: Row, factors: Mapping[str, None], metrics: Sequence[str]
-) -> dict[str, Any]:
-    cell, result = row.cell, row.result
-    scores = {} if result is None else vars(result.metrics)
-    return {
-        "study": plan.name,
-        "variant": cell.variant,
-        "task": cell.task,
-        "seed": cell.seed,
-        "status": row.status,
-        **{f"factor_{name}": cell.factors.get(name, "") for name in factors},
-        **{
-            f"{split}_{name}": scores.get(split, {}).get(name, np.nan)
+    return [
+        *COLUMNS_BEFORE,
+        *(RunColumn(f"factor_{name}", _of_factor(name)) for name in factors),
+        *(
+            RunColumn(f"{split}_{name}", _of_score(split, name))
             for split in ("test", "validation")
             for name in metrics
-        },
-        "parameters": cell.parameters,
-        "flops_per_example": result.flops_per_example if result else np.nan,
-        "steps": result.steps if result else None,
-        "best_step": result.best_step if result else None,
-        "train_seconds": round(result.train_seconds, 3) if result else np.nan,
-        "evaluation_seconds": round(result.evaluation_seconds, 3) if result else np.nan,
-        "signature": row.signature or "",
-        "run_id": cell.run_id,
-        "folder": cell.folder,
-        "reason": row.reason,
-    }
+        ),
+        *COLUMNS_AFTER,
+    ]
+
+
+def frame(plan: Plan, rows: Sequence[RunRow]) -> pd.DataFrame:
+    """Return rows as a data frame; see `results`."""
+    columns = run_columns(plan, rows)
+    return pd.DataFrame(
+        [
+            {_whole(column.name): _whole(column.value(plan.name, row)) for column in columns}
+            for row in rows
+        ]
+    )
+
+
+def _whole(value: Any) -> Any:
+    """Return a text in which half a character, which no data frame holds, stands as its code."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def as_csv(table: pd.DataFrame) -> str:
@@ -219,12 +286,11 @@ def as_csv(table: pd.DataFrame) -> str:
     texts = table.copy()
     for name in texts.columns:
         if texts[name].dtype.kind not in "iuf":
-            texts[name] = [_harmless(text) for text in texts[name]]
-    for name in ("steps", "best_step"):
-        texts[name] = texts[name].astype("Int64")
+            texts[name] = [
+                csv_text(value) if isinstance(value, str) else value for value in texts[name]
+            ]
+    for column in COLUMNS_AFTER:
+        if column.whole:
+            texts[column.name] = texts[column.name].astype("Int64")
+    texts.columns = list(map(csv_text, texts.columns))
     return texts.to_csv(index=False, lineterminator="\n")
-
-
-def _harmless(text: Any) -> Any:
-    starts = tuple("=+-@\t\r")
-    return f"'{text}" if isinstance(text, str) and text.startswith(starts) else text

@@ -15,31 +15,30 @@ from decoderlab.config.run_config import RunConfig
 from decoderlab.config.study_settings import Published
 from decoderlab.studies.analysis.comparisons import (
     Comparison,
-    crossed_intervals,
-    judged,
-    mixed,
+    Pairs,
+    crossed_estimate,
+    measured_differently,
     p_of_models,
     pair_runs,
+    unpaired_seeds,
+    with_verdict,
 )
 from decoderlab.studies.analysis.entries import Entry, entry_of
 from decoderlab.studies.analysis.factor_levels import factor_levels
 from decoderlab.studies.analysis.factorial import Factorial, analyse
-from decoderlab.studies.analysis.published_verdicts import Verdict, judge_published
-from decoderlab.studies.analysis.results import Row, scores_in
+from decoderlab.studies.analysis.published_verdicts import PublishedVerdict, judge_published
+from decoderlab.studies.analysis.results import RunRow, scores_in
 from decoderlab.studies.design.plan_file import Plan
+from decoderlab.studies.power import attainable
 from decoderlab.studies.statistics import (
-    BOOTSTRAP_DRAWS,
     NONE,
     PILOT_SEEDS,
-    Interval,
     Paired,
     across_datasets,
-    equivalence,
     holm,
+    over_seeds,
     paired,
 )
-
-MANY_CELLS = 200
 
 
 class Analysis:
@@ -54,7 +53,7 @@ class Analysis:
     def __init__(
         self,
         plan: Plan,
-        rows: Sequence[Row],
+        rows: Sequence[RunRow],
         configs: Mapping[str, RunConfig] | None = None,
     ) -> None:
         self.plan, self.rows, self.configs = plan, tuple(rows), dict(configs or {})
@@ -65,14 +64,15 @@ class Analysis:
         self.sign = 1.0 if self.scale.better == "max" else -1.0
         self.variants = list(dict.fromkeys(row.cell.variant for row in rows))
         self.tasks = list(dict.fromkeys(row.cell.task for row in rows))
-        self.by_cell: dict[tuple[str, str], list[Row]] = {}
+        self.by_cell: dict[tuple[str, str], list[RunRow]] = {}
         for row in rows:
             self.by_cell.setdefault((row.cell.variant, row.cell.task), []).append(row)
 
     @property
     def complete(self) -> bool:
-        """Whether every planned run is finished."""
-        return all(row.status == "FINISHED" for row in self.rows)
+        """Whether every planned run is finished, and nothing of the study is damaged."""
+        finished = all(row.status == "FINISHED" for row in self.rows)
+        return finished and not self.plan.damage
 
     @cached_property
     def entries(self) -> dict[tuple[str, str], Entry]:
@@ -81,7 +81,7 @@ class Analysis:
         for key, rows in self.by_cell.items():
             scores = {row.cell.seed: self.score(row) for row in rows}
             scores = {seed: score for seed, score in scores.items() if score is not None}
-            entries[key] = entry_of(rows, scores, self.metric, self.scale.bounds)
+            entries[key] = entry_of(rows, scores, self.scale)
         return entries
 
     def baselines(self, task: str) -> dict[str, float]:
@@ -112,7 +112,7 @@ class Analysis:
         pick = min if self.sign > 0 else max
         return {task: pick(some) for task, some in scores.items()}
 
-    def score(self, row: Row) -> float | None:
+    def score(self, row: RunRow) -> float | None:
         """Return a run's score, the worst for a failure; None if it has none."""
         return self.worst.get(row.cell.task) if row.failed else row.score(self.metric)
 
@@ -134,17 +134,14 @@ class Analysis:
             adjusted = (holm(some, len(keys)) for some in (raw, equivalent))
             for key, p, p_equivalent in zip(keys, *adjusted, strict=True):
                 comparison = replace(made[key], p_holm=p, p_equivalent=p_equivalent)
-                made[key] = judged(comparison, len(keys), self.sign, self.margin or 0.0)
-        crossed = self._crossed(made)
-        return {
-            key: replace(comparison, crossed=crossed.get(key, NONE))
-            for key, comparison in made.items()
-        }
+                fall = (self._fall(key), self._fall((self.baseline, key[1])))
+                made[key] = with_verdict(comparison, len(keys), self.sign, self.margin or 0.0, fall)
+        return made
 
-    @property
-    def draws(self) -> int:
-        """Resamples of the crossed bootstrap; fewer where there are very many comparisons."""
-        return BOOTSTRAP_DRAWS if len(self.by_cell) <= MANY_CELLS else BOOTSTRAP_DRAWS // 5
+    def _fall(self, key: tuple[str, str]) -> float:
+        """By how much a run is worse than its entry's mean when it collapses."""
+        mean, worst = self.entries[key].summary.mean, self.worst.get(key[1])
+        return math.inf if worst is None else abs(mean - worst)
 
     @property
     def by_task(self) -> bool:
@@ -154,13 +151,16 @@ class Analysis:
     def compare(self, variant: str, against: str, task: str) -> Comparison:
         """Compare two variants over the seeds that both have."""
         pairs = self._pairs(variant, against, task)
-        if mixed(pairs):
+        if measured_differently(pairs):
             return Comparison(variant, task, against, None, verdict="not comparable")
         scored = self._scored(pairs)
         lost = len(pairs) - len(scored)
         pairs, differences = [pair for pair, _ in scored], [value for _, value in scored]
         if all(row.result is None for pair in pairs for row in pair):
             return Comparison(variant, task, against, None, lost=lost)
+        # Failures without a worst score are lost, and have no outcomes either.
+        both = None if lost else crossed_estimate(pairs, self.scale)
+        estimate = over_seeds(differences) if both is None else both
         difference = paired([self.sign * value for value in differences])
         if self.sign < 0:  # the table shows the metric as it is; wins stay wins
             mean, low, high = -difference.mean, -difference.high, -difference.low
@@ -170,16 +170,44 @@ class Analysis:
             task,
             against,
             difference,
-            p_equivalent=equivalence(differences, self.margin) if self.margin else math.nan,
-            p_models=p_of_models(pairs),
+            p_equivalent=estimate.equivalence(self.margin) if self.margin else math.nan,
+            estimate=estimate,
+            crossed=both is not None,
+            p_models=p_of_models(pairs, self.scale),
             lost=lost,
+            unpaired=unpaired_seeds(self.by_cell[variant, task], self.by_cell[against, task]),
+            unequal=len(self._budgets(variant, task) | self._budgets(against, task)) > 1,
         )
 
-    def _pairs(self, variant: str, against: str, task: str) -> list[tuple[Row, Row]]:
+    def _budgets(self, variant: str, task: str) -> set[tuple[int | None, float | None]]:
+        """Return updates and seconds of a variant's runs, where they should be those of others."""
+        rows = self.by_cell[variant, task]
+        studied = any(name.startswith("training.max_") for name in rows[0].cell.factors)
+        if studied or self.plan.budget.match in ("flops", "seconds"):
+            return set()
+        return {(row.cell.steps, self._seconds.get(variant)) for row in rows}
+
+    @cached_property
+    def _seconds(self) -> dict[str, float | None]:
+        """Return the budget in seconds of each variant whose config is at hand."""
+        return {
+            row.cell.variant: self.configs[row.cell.run_id].training.max_seconds
+            for row in self.rows
+            if row.cell.run_id in self.configs
+        }
+
+    def differences(self, variant: str, against: str, task: str) -> dict[int, float]:
+        """Return the difference of two variants by seed; {} if they were measured differently."""
+        pairs = self._pairs(variant, against, task)
+        if measured_differently(pairs):
+            return {}
+        return {pair[0].cell.seed: value for pair, value in self._scored(pairs)}
+
+    def _pairs(self, variant: str, against: str, task: str) -> list[tuple[RunRow, RunRow]]:
         rows, others = (self.by_cell.get((name, task), []) for name in (variant, against))
         return pair_runs(rows, others)
 
-    def _scored(self, pairs: Sequence[tuple[Row, Row]]) -> list[tuple[tuple[Row, Row], float]]:
+    def _scored(self, pairs: Pairs) -> list[tuple[tuple[RunRow, RunRow], float]]:
         """Return the pairs of which both runs have a score, with the difference of the scores."""
         scored = []
         for pair in pairs:
@@ -187,17 +215,6 @@ class Analysis:
             if mine is not None and theirs is not None:
                 scored.append((pair, mine - theirs))
         return scored
-
-    def _crossed(self, made: Mapping[tuple[str, str], Comparison]) -> dict[tuple[str, str], Any]:
-        """Return the intervals over seeds and examples, where the metric has right examples."""
-        if self.metric != "exact_match":
-            return {}
-        pairs = {
-            key: self._pairs(comparison.variant, comparison.against, comparison.task)
-            for key, comparison in made.items()
-            if comparison.paired is not None and comparison.paired.n >= 2
-        }
-        return crossed_intervals(pairs, self.draws)
 
     @cached_property
     def overall(self) -> dict[str, Paired]:
@@ -213,7 +230,7 @@ class Analysis:
             by_seed: dict[int, list[float]] = {}
             for task in self.tasks:
                 pairs = self._pairs(variant, self.baseline, task)
-                if mixed(pairs):
+                if measured_differently(pairs):
                     continue
                 for (row, _), difference in self._scored(pairs):
                     by_seed.setdefault(row.cell.seed, []).append(difference)
@@ -224,7 +241,10 @@ class Analysis:
 
     @cached_property
     def over_tasks(self) -> dict[str, Any] | None:
-        """Friedman's and Wilcoxon's tests, with five tasks or more that all variants did."""
+        """Friedman's test, with five tasks or more that all variants did, and Wilcoxon's.
+
+        The latter only where so few tasks could show anything at all.
+        """
         variants = [self.baseline, *(name for name in self.variants if name != self.baseline)]
         if self.baseline is None or len(self.tasks) < 5 or len(variants) < 3:
             return None
@@ -236,10 +256,13 @@ class Analysis:
             return None
         means = np.array([entry.summary.mean for entry in entries])
         tests = across_datasets(means.reshape(len(variants), len(self.tasks)))
-        return tests | {"variants": dict(zip(variants[1:], tests["p_holm"], strict=True))}
+        # Wilcoxon's p is 2 / 2^tasks at least.
+        certain = attainable(len(self.tasks), len(variants) - 1)
+        by_variant = dict(zip(variants[1:], tests["p_holm"], strict=True)) if certain else {}
+        return tests | {"variants": by_variant}
 
     @cached_property
-    def grid(self) -> tuple[list[Row], dict[str, list[str]]]:
+    def grid(self) -> tuple[list[RunRow], dict[str, list[str]]]:
         """The rows of the grid, on all tasks, and its factors; see `factor_levels`."""
         return factor_levels(self.rows)
 
@@ -269,24 +292,24 @@ class Analysis:
         return factorial or f"a pilot: fewer than {PILOT_SEEDS} seeds that all cells have"
 
     @cached_property
-    def published(self) -> list[Verdict]:
+    def published(self) -> list[PublishedVerdict]:
         """The published values beside ours."""
         return [self._verdict(published) for published in self.plan.study.published or []]
 
-    def _verdict(self, published: Published) -> Verdict:
+    def _verdict(self, published: Published) -> PublishedVerdict:
         task = published.task or self.tasks[0]
         if published.against is None:
             entry = self.entries.get((published.row, task))
             if entry is None or entry.summary.n == 0:
-                return Verdict(published, math.nan, NONE, 0, "not run")
-            mean, interval, n = entry.summary.mean, entry.interval, entry.summary.n
+                return PublishedVerdict(published, math.nan, NONE, 0, "not run")
+            estimate, interval, n = entry.estimate, entry.interval, entry.summary.n
             lost = entry.failed if self.scale.worst is None else 0
         else:
             comparison = self.compare(published.row, published.against, task)
             difference, lost = comparison.paired, comparison.lost
             if difference is None:
-                return Verdict(published, math.nan, NONE, 0, "not run")
-            mean, n = difference.mean, difference.n
-            interval = Interval(difference.low, difference.high)
-        word = "inconclusive" if lost else judge_published(published, interval)
-        return Verdict(published, mean, interval, n, "pilot" if n < PILOT_SEEDS else word)
+                return PublishedVerdict(published, math.nan, NONE, 0, "not run")
+            estimate, interval, n = comparison.estimate, comparison.interval, difference.n
+        word = "inconclusive" if lost else judge_published(published, estimate, interval)
+        word = "pilot" if n < PILOT_SEEDS else word
+        return PublishedVerdict(published, estimate.mean, interval, n, word)

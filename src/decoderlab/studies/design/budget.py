@@ -71,7 +71,7 @@ class Matcher:
         if own is None:
             raise ConfigError(
                 "budget.match is 'seconds', but training.max_seconds is null; give the time of "
-                "each run: training.max_seconds=60 training.max_steps=null"
+                "each run: training.max_seconds=60"
             )
         first = self.seconds.setdefault(draft.column, own)
         if own != first:

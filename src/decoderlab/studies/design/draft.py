@@ -8,7 +8,7 @@ from pathlib import Path
 
 from decoderlab.config.run_config import RunConfig
 from decoderlab.studies.design.grid import GridCell
-from decoderlab.studies.design.plan_file import Cell
+from decoderlab.studies.design.plan_file import StudyCell
 
 
 @dataclass
@@ -32,10 +32,10 @@ class Draft:
     run_id: str = ""
     steps: int | None = None
 
-    def cell(self, folder: Path, varied: Sequence[str]) -> Cell:
+    def cell(self, folder: Path, varied: Sequence[str]) -> StudyCell:
         """Return the cell of the plan."""
         named = self.grid_cell.named
-        return Cell(
+        return StudyCell(
             run_id=self.run_id,
             folder=str(folder),
             variant=self.row,

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 
 from decoderlab.common import require
 from decoderlab.common.errors import ConfigError
+from decoderlab.config.command_line import VALUES, range_length
 from decoderlab.config.study_settings import Study
 
 OF_THE_SWEEP = ("study", "budget", "run", "hydra")
+GRIDS = 5  # so many times `study.max_runs` is not even planned: it would take minutes
 Parse = Callable[[list[str]], list[Override]]
 
 
@@ -72,11 +75,16 @@ def grid(
     declared = dict(params) | {key: value for key, value in factors.items() if key not in named}
     if study.seeds is not None:
         declared["seed"] = study.seeds
-    lines = [f"{key}={as_sweep(f'study.factors.{key}', value)}" for key, value in declared.items()]
+    where = {"seed": "study.seeds"} if study.seeds is not None else {}
+    lines = [
+        f"{key}={as_sweep(where.get(key, f'study.factors.{key}'), value)}"
+        for key, value in declared.items()
+    ]
     own, given = _axes(parse(lines)), _axes(parse(list(arguments)))
     axes = {name: axis.values for name, axis in (own | given).items()}
     prefixes = {name: axis.prefix for name, axis in (own | given).items() if axis.prefix}
     rows = _rows(study, named)
+    _check_size(study, len(rows), axes)
     cells = []
     for row, values in itertools.product(rows, itertools.product(*axes.values())):
         swept = dict(zip(axes, values, strict=True))
@@ -96,6 +104,18 @@ def grid(
         for factor, level in row.levels.items():
             known.setdefault(factor, set()).add(level)
     return _without(cells, study.exclude or [], known)
+
+
+def _check_size(study: Study, rows: int, axes: Mapping[str, Sequence[str]]) -> None:
+    """Raise ConfigError for a grid that nobody can mean, before a cell of it is made."""
+    number = rows * math.prod(map(len, axes.values()))
+    if number > GRIDS * study.max_runs:
+        sizes = {"rows": rows} | {name: len(values) for name, values in axes.items()}
+        shown = ", ".join(f"{name} has {size:,}" for name, size in sizes.items() if size > 1)
+        raise ConfigError(
+            f"the grid has {number:,} runs ({shown}), which is above {GRIDS} times "
+            f"study.max_runs={study.max_runs}; if that is intended, give study.max_runs={number}"
+        )
 
 
 class _Row(NamedTuple):
@@ -122,6 +142,9 @@ def _rows(study: Study, named: Mapping[str, Mapping[str, Any]]) -> list[_Row]:
                 f"study.factors.{factor} is {dict(all_)!r}; give a list of values, or, under a "
                 "name of its own, at least one level by name: {level: {setting: value}}"
             )
+    number = len(variants) * math.prod(map(len, levels))
+    if number > VALUES:
+        _refuse_size("the combinations of variants and factors are", number)
     rows = []
     for (name, bundle), combination in itertools.product(
         variants.items(), itertools.product(*levels)
@@ -131,14 +154,16 @@ def _rows(study: Study, named: Mapping[str, Mapping[str, Any]]) -> list[_Row]:
             if twice := settings.keys() & own.keys():
                 raise ConfigError(
                     f"study.factors.{factor}.{level} sets {', '.join(sorted(twice))}, which "
-                    "another factor or the variant sets too; one of them must leave it alone"
+                    "another factor or the variant sets too; set it in one of them only"
                 )
             settings |= own
         rows.append(_Row(name, {factor: level for factor, level, _ in combination}, settings))
     if study.references:
         references = _bundles("references", study.references)
         if both := references.keys() & variants.keys():
-            raise ConfigError(f"study.references and study.variants both have {sorted(both)}")
+            raise ConfigError(
+                f"study.references and study.variants both have {sorted(both)}; rename them in one"
+            )
         rows += [_Row(name, {}, bundle) for name, bundle in references.items()]
     return rows
 
@@ -149,6 +174,9 @@ def _bundles(group: str, bundles: Mapping[str, Any]) -> dict[str, dict[str, str]
 
 def as_sweep(name: str, values: Any) -> str:
     """Return the values of an axis in Hydra's grammar.
+
+    Raises:
+        ConfigError: for a text that is not a range, or an empty list.
 
     Example:
         >>> as_sweep("seed", "range(0,3)"), as_sweep("a", [1, None, ["x", "y z"], 1e-3])
@@ -203,10 +231,32 @@ def _axes(overrides: Sequence[Override]) -> dict[str, Axis]:
         if not override.is_discrete_sweep():
             raise ConfigError(f"{override.input_line} has no list of values; give key=a,b,c")
         _demand_scientific(name, override.input_line or name)
-        axes[name] = Axis(list(override.sweep_string_iterator()), prefix)
+        axes[name] = Axis(swept_values(override), prefix)
         if not axes[name].values:
             raise ConfigError(f"{override.input_line} has no values; give at least one")
     return axes
+
+
+def swept_values(override: Override) -> list[str]:
+    """Return the values of a sweep as texts.
+
+    Raises:
+        ConfigError: for more of them than a sweep can have; they are counted, not made.
+    """
+    swept, number = override.value(), 0.0
+    if isinstance(swept, RangeSweep):
+        number = range_length(swept)
+    elif isinstance(swept, ChoiceSweep):
+        number = len(swept.list)
+    if number > VALUES:
+        _refuse_size(f"{override.input_line or override.key_or_group} has", number)
+    return list(override.sweep_string_iterator())
+
+
+def _refuse_size(what: str, number: float) -> NoReturn:
+    raise ConfigError(
+        f"{what} {number:,.0f} values; a sweep has at most {VALUES:,} runs: take fewer values"
+    )
 
 
 def _demand_scientific(name: str, text: str) -> None:

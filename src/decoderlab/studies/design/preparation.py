@@ -14,22 +14,26 @@ from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab.common import require
 from decoderlab.common.errors import ConfigError
+from decoderlab.common.number_ranges import ranges_text
 from decoderlab.common.progress import track
 from decoderlab.config.messages import explain
 from decoderlab.config.run_config import RunConfig
-from decoderlab.config.run_identity import canonical, run_id
+from decoderlab.config.run_identity import run_id, sorted_json
 from decoderlab.config.study_settings import Study
 from decoderlab.data.task import Task
 from decoderlab.layers.equations import count
 from decoderlab.records.folder_names import existing_folders, find_folder
+from decoderlab.records.opened_run import finished
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.budget import Matcher
-from decoderlab.studies.design.compose import Composed
+from decoderlab.studies.design.composed_cells import Composed
 from decoderlab.studies.design.draft import Draft
 from decoderlab.studies.design.grid import GridCell
-from decoderlab.studies.design.plan_file import Cell, Plan, factors, labels
+from decoderlab.studies.design.plan_file import Plan, StudyCell
+from decoderlab.studies.design.row_labels import labels, varied_keys
 from decoderlab.studies.design.timing import Timer
-from decoderlab.studies.statistics import PILOT_SEEDS, attainable
+from decoderlab.studies.power import attainable
+from decoderlab.studies.statistics import PILOT_SEEDS
 from decoderlab.training import cost
 from decoderlab.training.assembly import build_networks, build_task
 from decoderlab.training.module import EncoderDecoder
@@ -56,7 +60,7 @@ class Planned:
 
     plan: Plan
     configs: dict[str, RunConfig]
-    pending: list[Cell]
+    pending: list[StudyCell]
     impossible: dict[str, list[str]]
     notes: list[str]
     run_ids: dict[tuple[str, ...], str]
@@ -66,7 +70,10 @@ class Planned:
     def named(self, name: str) -> Planned:
         """Return the same plan under another name."""
         study = replace(self.plan.study, name=name)
-        return replace(self, plan=replace(self.plan, study=study))
+        configs = {
+            identifier: replace(config, study=study) for identifier, config in self.configs.items()
+        }
+        return replace(self, plan=replace(self.plan, study=study), configs=configs)
 
     def check_seeds(self) -> list[str]:
         """Refuse two runs of one row, task and seed; say if the seeds are too few for a claim.
@@ -112,7 +119,9 @@ class Planned:
             raise _impossible(self.impossible, self.plan.cells)
 
 
-def _impossible(reasons: Mapping[str, Sequence[str]], possible: Collection[Cell]) -> ConfigError:
+def _impossible(
+    reasons: Mapping[str, Sequence[str]], possible: Collection[StudyCell]
+) -> ConfigError:
     """Return what names every cell that cannot run; `possible` are those that can."""
     lines = []
     for reason, cells in reasons.items():
@@ -140,7 +149,7 @@ def make_plan(
         ConfigError: if no cell can run.
     """
     torch.set_num_threads(1)  # many small models are counted and timed
-    maker = _Maker(factors([cell.named for cell in cells]), default_name)
+    maker = _Maker(varied_keys([cell.named for cell in cells]), default_name)
     drafts = maker.composed(cells, compose)
     drafts = maker.each("counting the models", drafts, maker.measure)
     drafts = maker.matched(drafts)
@@ -188,7 +197,7 @@ class _Maker:
             except (ConfigError, HydraException, OmegaConfBaseException) as error:
                 self.refuse(cell, error)
                 continue
-            row, column = labels(cell.named, self.varied, composed.choices, cell.levels)
+            row, column = labels(cell.named, self.varied, config.choices, cell.levels)
             drafts.append(Draft(cell, config, row, column))
         return drafts
 
@@ -198,7 +207,7 @@ class _Maker:
         """Take every draft through a step, task by task; return those that pass, in their order."""
         by_task: dict[str, list[int]] = {}
         for index, draft in enumerate(drafts):
-            by_task.setdefault(canonical(draft.config.task.to_dict()), []).append(index)
+            by_task.setdefault(sorted_json(draft.config.task.to_dict()), []).append(index)
         passed = []
         for index in track([index for group in by_task.values() for index in group], what):
             try:
@@ -219,7 +228,9 @@ class _Maker:
         Raises:
             ConfigError: if it cannot be built, or cannot read a batch of its task.
         """
-        key = canonical([part.to_dict() for part in (config.task, config.encoder, config.decoder)])
+        key = sorted_json(
+            [part.to_dict() for part in (config.task, config.encoder, config.decoder)]
+        )
         if key not in self.models:
             try:
                 self.models[key] = _count(config, task)
@@ -261,33 +272,33 @@ class _Maker:
             )
         output_dir = Path(drafts[0].config.run.output_dir)
         existing = existing_folders(output_dir)
-        cells: dict[str, Cell] = {}
+        cells: dict[str, StudyCell] = {}
         pending: dict[str, Draft] = {}
+        firsts: dict[str, Draft] = {}
+        twins: dict[tuple[str, ...], set[int]] = {}
         for draft in drafts:
-            if draft.run_id in cells:
-                twin = cells[draft.run_id]
-                self.notes.append(
-                    f"{draft.row}, {draft.column}, seed {draft.config.seed} is the same run as "
-                    f"{twin.variant}, {twin.task}, seed {twin.seed}; it is planned once"
-                )
+            first = firsts.setdefault(draft.run_id, draft)
+            if first is not draft:
+                names = (f"{each.row}, {each.column}" for each in (draft, first))
+                twins.setdefault(tuple(names), set()).add(draft.config.seed)
                 continue
             folder = find_folder(draft.config, draft.run_id, existing)
             cells[draft.run_id] = draft.cell(folder.path.relative_to(output_dir), self.varied)
             if not is_left_alone(folder, study.retry):
                 pending[draft.run_id] = draft
+        self.notes += [
+            f"{name} is the same run as {first}: planned once (seed {ranges_text(seeds)})"
+            if name != first
+            else f"{name} is given more than once: planned once (seed {ranges_text(seeds)})"
+            for (name, first), seeds in twins.items()
+        ]
         self.each("timing the models", list(pending.values()), self.timer.add)
-        rows = {cell.variant for cell in cells.values()}
-        if study.baseline is not None and study.baseline not in rows:
-            note = f"study.baseline is {study.baseline}, which is none of the rows: "
-            note += ", ".join(sorted(rows))
-            if meant := require.did_you_mean(study.baseline, rows):
-                raise ConfigError(f"{note}.{meant}")
-            self.notes.append(note)
+        self.check_baseline(study, {cell.variant for cell in cells.values()})
         self.check_published(study, cells.values())
         if study.name is None:
             digest = hashlib.sha256(" ".join(cells).encode()).hexdigest()
             study = replace(study, name=self.default_name or f"sweep-{digest[:8]}")
-        configs = {draft.run_id: replace(draft.config, study=study) for draft in drafts}
+        configs = {run: replace(draft.config, study=study) for run, draft in firsts.items()}
         return Planned(
             plan=Plan(study, tuple(cells.values()), budget, scores=self.scores),
             configs=configs,
@@ -299,7 +310,20 @@ class _Maker:
             output_dir=output_dir,
         )
 
-    def check_published(self, study: Study, cells: Collection[Cell]) -> None:
+    def check_baseline(self, study: Study, rows: Collection[str]) -> None:
+        """Refuse a baseline that is no row, but for one of a study that may lose rows."""
+        if study.baseline is None or study.baseline in rows:
+            return
+        what = f"study.baseline is {study.baseline}, which is none of the rows: "
+        what += ", ".join(sorted(rows))
+        meant = require.did_you_mean(study.baseline, rows)
+        if meant or not (study.allow_changes or self.impossible):
+            raise ConfigError(
+                f"{what}; give one of them, or study.baseline=null{meant and '.'}{meant}"
+            )
+        self.notes.append(what)
+
+    def check_published(self, study: Study, cells: Collection[StudyCell]) -> None:
         """Say which published values stand beside no row; refuse what is misspelt."""
         there = {"row": {cell.variant for cell in cells}, "task": {cell.task for cell in cells}}
         for index, value in enumerate(study.published or []):
@@ -351,4 +375,4 @@ def is_left_alone(folder: RunFolder, retry: str) -> bool:
     """
     if folder.status()["status"] in ("FAILED", "DIVERGED"):
         return retry == "none"
-    return folder.finished()
+    return finished(folder)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from decoderlab.config.run_config import RunConfig
-from decoderlab.config.run_identity import canonical
+from decoderlab.config.run_identity import sorted_json
 from decoderlab.data.task import Task
 from decoderlab.training.assembly import build_model
 
@@ -50,10 +50,14 @@ class Timer:
         self._times: dict[str, Times | None] = {}
 
     def add(self, draft: Draft, task: Task) -> None:
-        """Add the time of one run; NaN if nothing could be timed."""
+        """Add the time of one run; NaN if nothing could be timed.
+
+        Raises:
+            ValueError: if the run has no budget in updates yet.
+        """
         config = draft.config
         training, evaluation = config.training, config.evaluation
-        key = canonical(config.scientific() | {"seed": 0})
+        key = sorted_json(config.scientific() | {"seed": 0})
         if key not in self._times and self.left > 0 and draft.parameters < LARGE_MODEL:
             started = time.perf_counter()
             self._times[key] = _time(config, task, draft.flops)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import Timeout
 
-from decoderlab.common.errors import ConfigError
+from decoderlab.common.disk import MEGABYTE, free_bytes, full_message, is_full, room_for
+from decoderlab.common.errors import ConfigError, Invalid, LaunchError
 from decoderlab.config.run_config import RunConfig
+from decoderlab.records.planned_as import note_planned
 from decoderlab.records.run_folder import TERMINAL, RunFolder, write_text
-from decoderlab.studies.design.plan_file import Cell
+from decoderlab.studies.design.plan_file import StudyCell, as_planned
 from decoderlab.training.code_changes import code_digest
 from decoderlab.training.prepared_run import prepare_planned
-from decoderlab.training.recorder import Report
+from decoderlab.training.recorder import ProgressReport
 from decoderlab.training.run_lifecycle import execute
 
 
@@ -30,7 +33,7 @@ class Job:
         starts: how often it was given to a process that died before it began.
     """
 
-    cell: Cell
+    cell: StudyCell
     config: RunConfig
     code: str
     launched: float
@@ -42,7 +45,32 @@ class Job:
         return RunFolder(Path(self.config.run.output_dir) / self.cell.folder)
 
 
-def bring_to_end(job: Job, report: Report) -> str:
+def obstacle(job: Job) -> str | None:
+    """Return why no run can begin now; None if nothing speaks against it."""
+    root, floor = Path(job.config.run.output_dir), job.config.run.min_free_megabytes * MEGABYTE
+    if not root.is_dir():
+        return (
+            f"{root} was deleted or moved while the sweep was running; move it back, or give the "
+            "same command again to start again"
+        )
+    needed = max(floor, room_for(job.cell.parameters))
+    if free_bytes(root) >= needed:
+        return None
+    return f"no more runs are started: {full_message(root, needed)} (run.min_free_megabytes)"
+
+
+def demand_room(job: Job) -> None:
+    """Raise LaunchError where a run cannot begin now, see `obstacle`."""
+    if text := obstacle(job):
+        raise LaunchError(text)
+
+
+def has_failed(job: Job, status: str) -> bool:
+    """Whether the sweep is to stop, now that a job has ended with a status."""
+    return status in ("FAILED", "DIVERGED") and job.config.study.on_failure == "stop"
+
+
+def bring_to_end(job: Job, report: ProgressReport) -> str:
     """Bring a planned run to its end and return its status: RUNNING if another process is at it.
 
     Args:
@@ -51,6 +79,8 @@ def bring_to_end(job: Job, report: Report) -> str:
 
     Raises:
         Interrupted: by a signal.
+        LaunchError: if the disk is full, or somebody has deleted or moved the run's folder: how the
+            run ended may not be written then.
     """
     folder, study = job.folder, job.config.study
     again = "; give the same command again, with study.retry=failed"
@@ -59,8 +89,10 @@ def bring_to_end(job: Job, report: Report) -> str:
         if prepared.run_id != job.cell.run_id:
             what = "the data, or a class of yours,"
             return give_up(folder, f"{what} changed after the study was planned{again}")
-        if job.code != code_digest(job.config) and not study.allow_drift:
+        if job.code != code_digest(job.config) and not study.allow_changes:
             return give_up(folder, f"the code changed after the study was planned{again}")
+        if study.name is not None:
+            note_planned(folder, study.name, as_planned(job.cell, study, job.config.budget))
         # What failed in this launch, here or in another process, is not tried again in it.
         older = folder.recorded_status().get("at", 0.0) < job.launched
         return execute(
@@ -68,12 +100,17 @@ def bring_to_end(job: Job, report: Report) -> str:
             report=report,
             retry=study.retry == "failed" and older,
             wait=False,
-            allow_drift=study.allow_drift,
+            allow_changes=study.allow_changes,
         )
-    except ConfigError as error:  # the disk, or a folder that another version has made
+    except LaunchError:
+        raise
+    except (ConfigError, Invalid) as error:  # the disk, or a folder that another version has made
         return give_up(folder, str(error))
     except Exception as error:  # before or after training, which has a handler of its own
-        write_text(folder.traceback, traceback.format_exc())
+        if is_full(error, folder.path):
+            raise LaunchError(full_message(folder.path, room_for(job.cell.parameters))) from error
+        with suppress(OSError):
+            write_text(folder.traceback, traceback.format_exc())
         return give_up(folder, f"{type(error).__name__}: {error}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,23 @@ import torch
 from hydra.core.utils import JobStatus
 
 from decoderlab.common import process, progress
-from decoderlab.common.errors import ConfigError
+from decoderlab.common.errors import ConfigError, LaunchError
 from decoderlab.common.folders import add_to_path
+from decoderlab.common.lean_imports import in_root_folder
 from decoderlab.common.progress import say
+from decoderlab.config.lightning_settings import TrainerSettings
+from decoderlab.config.run_config import run_of, trainer_of
+from decoderlab.config.run_sections import Run
+from decoderlab.config.study_settings import PoolSettings
 from decoderlab.records.outcome import outcome
 from decoderlab.records.run_folder import TERMINAL
 from decoderlab.studies.design.grid import as_value
-from decoderlab.studies.design.plan_file import read_job
-from decoderlab.studies.execution.job import Job, bring_to_end
+from decoderlab.studies.design.plan_file import job_digest, read_job, read_study_cells
+from decoderlab.studies.execution.job import Job, bring_to_end, demand_room, has_failed
 from decoderlab.studies.execution.live_table import LiveTable
-from decoderlab.studies.execution.pool import run_all
+from decoderlab.studies.execution.submitit_jobs import all_awaited
 from decoderlab.studies.execution.sweep import Start
+from decoderlab.studies.execution.worker_pool import run_all
 from decoderlab.training.interruption import Interrupted
 
 
@@ -44,21 +50,16 @@ def starter(launcher: Any, max_batch_size: int | None) -> tuple[Start, int]:
         )
     if not hasattr(launcher, "time_limit_seconds"):
         return lambda jobs, plan: _start_with(launcher, jobs, plan), _guess_jobs(launcher)
-    limit = launcher.time_limit_seconds
-    number, gpus = launcher.jobs, visible_gpus(launcher.config.trainer)
-    if number is None:
-        number = len(gpus) or _cores(launcher.config.run)
-    for name, value, kinds in (("jobs", number, int), ("time_limit_seconds", limit, int | float)):
-        right = isinstance(value, kinds) and not isinstance(value, bool) and value > 0
-        if value is not None and not right:
-            raise ConfigError(f"hydra.launcher.{name} is {value!r}; it must be a number above 0")
+    pool = PoolSettings(jobs=launcher.jobs, time_limit_seconds=launcher.time_limit_seconds)
+    gpus = visible_gpus(trainer_of(launcher.config))
+    number = pool.jobs or len(gpus) or _cores(run_of(launcher.config))
 
     def start(jobs: Sequence[Job], plan: Path) -> None:
         with LiveTable(progress.tally or progress.Tally(len(jobs), reused=0)) as table:
             run_all(
                 jobs,
                 num_workers=number,
-                time_limit_seconds=limit,
+                time_limit_seconds=pool.time_limit_seconds,
                 config_dir=process.user_config_dir,
                 gpus=gpus,
                 show=table.update,
@@ -67,11 +68,11 @@ def starter(launcher: Any, max_batch_size: int | None) -> tuple[Start, int]:
     return start, number
 
 
-def visible_gpus(trainer: Any) -> list[str]:
+def visible_gpus(trainer: TrainerSettings) -> list[str]:
     """Return what to set CUDA_VISIBLE_DEVICES to for each GPU; [] for runs on the CPU.
 
     Args:
-        trainer: the section of the config, as Hydra has it.
+        trainer: what the config says to Lightning.
     """
     if trainer.accelerator == "cpu" or not torch.cuda.is_available():
         return []
@@ -80,10 +81,9 @@ def visible_gpus(trainer: Any) -> list[str]:
     return given or [str(number) for number in range(torch.cuda.device_count())]
 
 
-def _cores(run: Any) -> int:
+def _cores(run: Run) -> int:
     """Return how many runs the cores do best at a time."""
-    threads = run.threads if isinstance(run.threads, int) else 1
-    return max(loky.cpu_count() // max(threads, 1), 1)
+    return max(loky.cpu_count() // run.threads, 1)
 
 
 def _guess_jobs(launcher: Any) -> int:
@@ -98,19 +98,31 @@ def _start_with(launcher: Any, jobs: Sequence[Job], plan: Path) -> None:
         "cwd": os.getcwd(),
         "config_dir": process.user_config_dir,
         "launched": jobs[0].launched,
+        "launcher": os.getpid(),
     }
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers unasked
     # Runs of other classes depend on other code: each has a digest of its own.
-    own = [{"run_id": job.cell.run_id, "code": job.code} for job in jobs]
+    own = [
+        {
+            "run_id": job.cell.run_id,
+            "code": job.code,
+            "planned": job_digest(job.cell, job.config),
+        }
+        for job in jobs
+    ]
     overrides = [[f"+cell={as_value(reference | shared)}"] for reference in own]
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.getsignal(signal.SIGTERM)
+    if before != signal.SIG_IGN:  # what was ignored at the start stays ignored
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
-        returns = launcher.launch(overrides, initial_job_idx=0)
+        _begin_ray(launcher)
+        with all_awaited(launcher):
+            returns = launcher.launch(overrides, initial_job_idx=0)
     except SystemExit as error:  # runs catch theirs: this is how Ray answers a signal
         raise Interrupted(signal.SIGTERM) from error
     except KeyboardInterrupt as error:
         raise Interrupted(signal.SIGINT) from error
-    except ConfigError:
+    except (ConfigError, LaunchError):
         raise
     except Exception as error:  # what is left to do stands in the run folders
         say(f"the launcher stopped: {type(error).__name__}: {error}")
@@ -119,31 +131,72 @@ def _start_with(launcher: Any, jobs: Sequence[Job], plan: Path) -> None:
         signal.signal(signal.SIGTERM, before)
     for job_return in returns:
         if job_return.status != JobStatus.COMPLETED:
-            say(f"a run was not brought to its end: {job_return._return_value}")
+            say(f"a run did not finish: {job_return._return_value}")
+
+
+def _begin_ray(launcher: Any) -> None:
+    """Start Ray, or reach its cluster, for a launcher of Ray's; nothing is done for the others.
+
+    Ray's workers import from the folder in which that is done before all others. The working
+    directory may be a stranger's; a run goes there once all is imported.
+    """
+    if ".hydra_ray_launcher." in type(launcher).__module__:
+        from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
+
+        with in_root_folder():
+            start_ray(launcher.ray_cfg.init)
 
 
 def _interrupt(signum: int, frame: object) -> None:
     raise Interrupted(signum)
 
 
-def train_cell(reference: Mapping[str, Any]) -> str:
+def train_study_cell(reference: Mapping[str, Any]) -> str:
     """Bring one planned run to its end, wherever a launcher has put it; return its status.
 
     Args:
-        reference: `run_id`, `plan` (its file), `code` and `launched` (see `Job`), `cwd` (where the
-            study was launched, which relative paths are about), `config_dir` (of the user's own
-            classes).
+        reference: `run_id`, `plan` (its file), `planned` (see `job_digest`), `code` and `launched`
+            (see `Job`), `cwd` (where the study was launched, which relative paths are about),
+            `config_dir` (of the user's own classes), `launcher` (the process that launched it).
+
+    Raises:
+        ConfigError: if the config beside the plan is not the one that was planned. Nothing that it
+            names has been imported then.
     """
+    if os.getppid() == reference["launcher"]:  # a worker of joblib's
+        process.end_with_parent(reference["launcher"])
     os.chdir(reference["cwd"])
     process.user_config_dir = add_to_path(reference["config_dir"])
-    cell, config = read_job(Path(reference["plan"]), reference["run_id"])
-    return _shown(Job(cell, config, reference["code"], reference["launched"]))
+    plan = Path(reference["plan"])
+    cell, config = read_job(plan, reference["run_id"])
+    if job_digest(cell, config) != reference["planned"]:
+        raise ConfigError(
+            f"{plan}: the config of run {reference['run_id']} beside it was changed after the "
+            "study was launched; launch the study again"
+        )
+    job = Job(cell, config, reference["code"], reference["launched"])
+    if any(has_failed(job, status) for status in _ended_since(plan, job)):
+        say(f"{cell.title}: not started, since another run failed (study.on_failure=stop)")
+        return "PLANNED"
+    return _shown(job)
+
+
+def _ended_since(plan: Path, job: Job) -> Iterator[str]:
+    """Yield the statuses of the runs of a plan that have ended since it was launched."""
+    if job.config.study.on_failure == "stop":
+        for cell in read_study_cells(plan):
+            record = cell.run_folder(Path(job.config.run.output_dir)).recorded_status()
+            if record.get("at", 0.0) >= job.launched:
+                yield record["status"]
 
 
 def _shown(job: Job) -> str:
     """Bring a run to its end and show it."""
     cell, config, folder, status = job.cell, job.config, job.folder, None
-    shown = progress.RunProgress(cell.title, cell.steps, config.training.max_seconds)
+    shown = progress.RunProgress(
+        cell.title, cell.steps, config.training.max_seconds, config.evaluation.select
+    )
+    demand_room(job)
     try:
         with shown:
             status = bring_to_end(job, report=shown)
@@ -155,4 +208,6 @@ def _shown(job: Job) -> str:
     finally:
         if status in TERMINAL and progress.tally is not None:
             progress.tally.ended[cell.run_id] = status
-        progress.print_outcome(cell.title, status or folder.status()["status"], outcome(folder))
+        now = status or folder.status()["status"]
+        message = outcome(folder, config.evaluation.select)
+        progress.print_outcome(cell.title, now, message)

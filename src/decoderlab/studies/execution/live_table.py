@@ -8,14 +8,12 @@ from collections.abc import Sequence
 
 from rich.console import Group
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 
 from decoderlab.common import progress
 from decoderlab.common.progress import PLAIN_SECONDS, duration, say
 from decoderlab.records.outcome import outcome
 from decoderlab.records.run_folder import TERMINAL
-from decoderlab.studies.design.plan_file import Cell
 from decoderlab.studies.execution.job import Job
 
 LOOK_SECONDS = 1.0
@@ -48,20 +46,24 @@ class LiveTable:
         """Print what has ended, and show what is running."""
         for job, status in ended:
             self._began.pop(job.cell.run_id, None)
+            self.tally.running.pop(job.cell.run_id, None)
             if status == "RUNNING":
                 record = job.folder.status()
                 who = f"pid {record.get('pid')} on {record.get('host')}"
-                say(f"{job.cell.title}: another launch is at it ({who})")
+                say(f"{job.cell.title}: another launch is running it ({who})")
                 continue
             if status in TERMINAL:
                 self.tally.ended[job.cell.run_id] = status
-            progress.print_outcome(job.cell.title, status, outcome(job.folder))
+            message = outcome(job.folder, job.config.evaluation.select)
+            progress.print_outcome(job.cell.title, status, message)
         now = time.monotonic()
         for job in running:
             self._began.setdefault(job.cell.run_id, now)
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
+        lines = {job.cell.run_id: job.folder.last_metrics() for job in running}
+        self.tally.running = {name: line["step"] for name, line in lines.items() if "step" in line}
         if self._live is not None:
             self._live.update(self._table(running), refresh=True)
         elif running and now - self._said > PLAIN_SECONDS:
@@ -72,22 +74,13 @@ class LiveTable:
     def _table(self, running: Sequence[Job]) -> Group:
         table = Table("running", "update", "loss", "for", box=None, pad_edge=False)
         for job in running:
-            step, loss = progress_of(job.cell, job.folder.last_metrics())
+            step, loss = job.cell.progress(job.folder.last_metrics())
             seconds = time.monotonic() - self._began[job.cell.run_id]
-            table.add_row(escape(job.cell.title), step, loss, duration(seconds))
-        head = f"[{'red' if self.tally.failed else 'green'}]{escape(self.tally.line())}[/]"
+            table.add_row(progress.plain(job.cell.title), step, loss, duration(seconds))
+        head = progress.plain(self.tally.line(), "red" if self.tally.failed else "green")
         return Group(head, table if running else "starting the workers")
 
 
-def progress_of(cell: Cell, line: dict) -> tuple[str, str]:
-    """Return how many updates a run has done, and its loss, from the last line of its metrics."""
-    if "step" not in line:
-        return "starting", ""
-    of = f" of {cell.steps:,}" if cell.steps else ""
-    name = "train/loss" if "train/loss" in line else "validation/loss"
-    return f"{line['step']:,}{of}", f"{line[name]:.3f}"
-
-
 def _how_far(job: Job) -> str:
-    step, loss = progress_of(job.cell, job.folder.last_metrics())
+    step, loss = job.cell.progress(job.folder.last_metrics())
     return f"update {step}, loss {loss}" if loss else step

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.prompt import Confirm
 from rich.table import Table
 
-from decoderlab.common import progress
+from decoderlab.common import process, progress
 from decoderlab.common.errors import ConfigError
+from decoderlab.common.number_ranges import ranges_text
 from decoderlab.common.progress import duration, say
 from decoderlab.config.study_settings import TUNING, Study
+from decoderlab.records.held_folder import tidy_semaphores, tidy_shared
+from decoderlab.records.opened_run import finished
 from decoderlab.records.run_folder import RunFolder
-from decoderlab.studies.design.compose import Composer
+from decoderlab.studies.design.composed_cells import Composer
 from decoderlab.studies.design.grid import grid
-from decoderlab.studies.design.lost_runs import check_drift
-from decoderlab.studies.design.plan_file import Cell, plan_file
+from decoderlab.studies.design.plan_file import StudyCell, plan_file
+from decoderlab.studies.design.planned_and_run import note_all_planned
 from decoderlab.studies.design.preparation import Planned, is_left_alone, make_plan
-from decoderlab.studies.execution.job import Job, give_up
+from decoderlab.studies.design.replanning_checks import check_changes
+from decoderlab.studies.execution.job import Job, demand_room, give_up, has_failed
 from decoderlab.studies.execution.tuning import Tuner
 from decoderlab.studies.reporting.build import build_report
 from decoderlab.studies.reporting.terminal_table import print_table
@@ -75,22 +79,25 @@ def launch(
     if study.tuning and not (study.name or default_name):
         raise ConfigError("a study that tunes needs a name; give study.name=NAME")
     planned = make_plan(cells, compose, default_name)
-    for note in [*planned.notes, *planned.check_seeds()]:
+    planned = replace(planned, notes=[*planned.notes, *planned.check_seeds()])
+    for note in planned.notes:
         say(f"note: {note}")
     tuner = Tuner(cells, planned, compose, study.tuning) if study.tuning else None
-    if plan_only:
-        show(planned, jobs)
+    if plan_only and process.plan_as_json:
+        print(json.dumps(plan_record(planned, tuner), indent=2))  # noqa: T201
+    elif plan_only:
+        show_plan(planned, jobs)
         if tuner is not None:
             say(f"before them, {tuner.num_runs} runs of tuning (the table is of untuned settings)")
-        planned.demand_possible()
-        return 0
     planned.demand_possible()
+    if plan_only:
+        return 0
     if tuner is None:
         confirm([planned], jobs)
     else:
         planned = _tuned(tuner, planned, start, jobs, default_name)
-    planned = check_drift(planned)
-    run(planned, start, jobs)
+    planned = check_changes(planned)
+    run_pending(planned, start, jobs)
     report = build_report(planned.plan, planned.output_dir)
     print_table(report)
     return 0 if report.complete else 1
@@ -104,11 +111,11 @@ def _tuned(
 
     def do(trials: Planned) -> Planned:
         nonlocal confirmed
-        trials = check_drift(trials)
+        trials = check_changes(trials)
         if trials.pending and not confirmed:
             confirm([trials, planned], jobs)
             confirmed = True
-        run(trials, start, jobs)
+        run_pending(trials, start, jobs)
         return trials
 
     tuned, record, changes = tuner.tune(planned.output_dir, do)
@@ -116,13 +123,18 @@ def _tuned(
     best.demand_possible()
     if not confirmed:
         confirm([best], jobs)
-    return replace(best, plan=replace(best.plan, tuning=record, drift=changes))
+    return replace(best, plan=replace(best.plan, tuning=record, accepted_changes=changes))
 
 
-def run(planned: Planned, start: Start, jobs: int) -> None:
+def run_pending(planned: Planned, start: Start, jobs: int) -> None:
     """Write the plan and do what is pending, with whoever else has launched the same study."""
     plan, output_dir = planned.plan, planned.output_dir
+    path = plan_file(output_dir, plan.name)
     plan.write(output_dir, planned.configs)
+    pending = {cell.run_id for cell in planned.pending}
+    note_all_planned(plan, output_dir, {cell.run_id for cell in plan.cells} - pending)
+    tidy_shared(path.parent)
+    tidy_semaphores()
     failed = _failed_before(planned)
     say(_announcement(planned, failed, jobs))
     now, configs = time.time(), planned.configs
@@ -133,11 +145,16 @@ def run(planned: Planned, start: Start, jobs: int) -> None:
     ]
     reused = len(plan.cells) - len(todo)
     tally = progress.tally = progress.Tally(len(todo), reused=reused, failed_before=failed)
-    path = plan_file(output_dir, plan.name)
+    tally.estimate = planned.seconds / max(min(jobs, len(todo)), 1)
+    steps = {cell.run_id: cell.steps for cell in planned.pending}
+    tally.updates = {name: number for name, number in steps.items() if number}
+    if len(tally.updates) < len(steps):
+        tally.updates = {}  # budgets in seconds
     deaths: Deaths = defaultdict(set)
     try:
         while todo:
             free = _wait_for_free(todo)
+            demand_room(free[0])
             before = _standing(todo, deaths)
             start(free, path)
             _note_deaths(todo, deaths)
@@ -146,11 +163,17 @@ def run(planned: Planned, start: Start, jobs: int) -> None:
             for job in ended:
                 tally.ended.setdefault(job.cell.run_id, job.folder.status()["status"])
             todo = [job for job in todo if job not in ended]
+            if todo and any(has_failed(job, tally.ended[job.cell.run_id]) for job in ended):
+                say(f"stopped at the first failure (study.on_failure=stop): {len(todo)} left to do")
+                break
             elsewhere = any(job.folder.locked() for job in todo)
             if not elsewhere and _standing(todo, deaths) == before:
                 break  # nothing gets anywhere: the report says what is missing
     finally:
         progress.tally = None
+    if not path.exists() and output_dir.exists():
+        say(f"{path.parent} was deleted while the sweep was running; its plan is written again")
+        plan.write(output_dir, planned.configs)
 
 
 def _wait_for_free(jobs: Sequence[Job]) -> list[Job]:
@@ -158,14 +181,14 @@ def _wait_for_free(jobs: Sequence[Job]) -> list[Job]:
     said = False
     while not (free := [job for job in jobs if not job.folder.locked()]):
         if not said:
-            say(f"waiting for {len(jobs)} runs that another launch is at")
+            say(f"waiting for {len(jobs)} runs of another launch")
             said = True
         time.sleep(LOOK_AGAIN_SECONDS)
     return free
 
 
 def _standing(jobs: Sequence[Job], deaths: Deaths) -> tuple[list[tuple[str, str, str]], int]:
-    """Return what changes in a round that gets anywhere; it cannot do so for ever."""
+    """Return what some job changes in every round of progress: its status, checkpoint or deaths."""
     where = [
         (job.cell.run_id, job.folder.recorded_status()["status"], _newest_checkpoint(job.folder))
         for job in jobs
@@ -195,7 +218,8 @@ def _failed_before(planned: Planned) -> int:
     """Return how many runs failed in an earlier launch and are left as they are."""
     pending = {cell.run_id for cell in planned.pending}
     left = [cell for cell in planned.plan.cells if cell.run_id not in pending]
-    return sum(not RunFolder(planned.output_dir / cell.folder).finished() for cell in left)
+    ended = [cell.run_folder(planned.output_dir).status()["status"] for cell in left]
+    return sum(status != "FINISHED" for status in ended)
 
 
 def _announcement(planned: Planned, failed: int, jobs: int) -> str:
@@ -234,39 +258,60 @@ def confirm(plans: Sequence[Planned], jobs: int) -> None:
     too_many = number > study.max_runs
     if not too_many and not hours > study.max_hours:
         return
-    size = f"{number:,} runs are to be done, {estimate(plans, jobs)}"
+    size = f"{number:,} runs are pending, {estimate(plans, jobs)}"
     if sys.stdin.isatty() and sys.stderr.isatty():
         with contextlib.suppress(EOFError):
-            if Confirm.ask(f"{size}. Go on?", console=progress.console, default=False):
+            if Confirm.ask(f"{size}. Continue?", console=progress.console, default=False):
                 return
         raise ConfigError("not confirmed; nothing was started")
     name, limit, value = "max_hours", study.max_hours, math.ceil(hours)
     if too_many:
         name, limit, value = "max_runs", study.max_runs, number
     raise ConfigError(
-        f"{size}, which is above study.{name}={limit:g}; if that is meant, give "
+        f"{size}, which is above study.{name}={limit:g}; if that is intended, give "
         f"study.{name}={value}"
     )
 
 
-def show(planned: Planned, jobs: int) -> None:
+def plan_record(planned: Planned, tuner: Tuner | None) -> dict[str, Any]:
+    """Return what `decoderlab-plan --json` prints of a study: its runs, and what is to be done."""
+    pending = {cell.run_id for cell in planned.pending}
+    runs = [
+        asdict(cell) | {"title": cell.title, "pending": cell.run_id in pending}
+        for cell in planned.plan.cells
+    ]
+    return {
+        "study": planned.plan.name,
+        "question": planned.plan.study.question,
+        "baseline": planned.plan.study.baseline,
+        "output_dir": str(planned.output_dir),
+        "pending": len(pending),
+        "seconds_of_computing": planned.seconds if math.isfinite(planned.seconds) else None,
+        "tuning_runs": 0 if tuner is None else tuner.num_runs,
+        "impossible": planned.impossible,
+        "notes": planned.notes,
+        "runs": runs,
+    }
+
+
+def show_plan(planned: Planned, jobs: int) -> None:
     """Print what a study consists of, a line for each row and column of its table."""
-    rows: dict[tuple[str, str], list[Cell]] = {}
+    rows: dict[tuple[str, str], list[StudyCell]] = {}
     for cell in planned.plan.cells:
         rows.setdefault((cell.variant, cell.task), []).append(cell)
     names = ("variant", "task", "parameters", "operations", "updates", "seeds", "finished")
     table = Table(*names, box=None)
     for (variant, task), cells in rows.items():
-        finished = sum(RunFolder(planned.output_dir / cell.folder).finished() for cell in cells)
-        first, seeds = cells[0], ", ".join(str(cell.seed) for cell in cells)
+        done = sum(finished(cell.run_folder(planned.output_dir)) for cell in cells)
+        first, seeds = cells[0], ranges_text(cell.seed for cell in cells)
         table.add_row(
-            escape(variant),
-            escape(task),
+            progress.plain(variant),
+            progress.plain(task),
             f"{first.parameters:,}",
             f"{first.flops:,.0f}",
             f"{first.steps:,}" if first.steps else "by time",
             seeds,
-            str(finished),
+            str(done),
         )
     progress.output().print(table)
     number = len(planned.pending)

@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,15 +25,18 @@ from decoderlab.common.progress import say
 from decoderlab.common.randomness import stream_seed
 from decoderlab.config.messages import explain
 from decoderlab.config.run_config import RunConfig
-from decoderlab.config.run_identity import canonical
+from decoderlab.config.run_identity import sorted_json
 from decoderlab.config.study_settings import TUNING, Tuning
-from decoderlab.metrics.score import Score
+from decoderlab.metrics.metric_score import MetricScore
 from decoderlab.metrics.shipped import recorded_scores
-from decoderlab.records.run_folder import RunFolder
-from decoderlab.studies.design.compose import Composer
-from decoderlab.studies.design.grid import GridCell, as_sweep, as_value
-from decoderlab.studies.design.plan_file import Cell, Chosen, TuningRecord, factors
+from decoderlab.records.opened_run import finished, open_run
+from decoderlab.records.run_folder import file_lock
+from decoderlab.studies.design.composed_cells import Composer
+from decoderlab.studies.design.grid import GridCell, as_sweep, as_value, swept_values
+from decoderlab.studies.design.plan_file import Chosen, StudyCell, TuningRecord, study_folder
 from decoderlab.studies.design.preparation import Planned, make_plan
+from decoderlab.studies.design.row_labels import varied_keys
+from decoderlab.studies.execution.journal import JOURNAL, journaled, open_journal
 
 Do = Callable[[Planned], Planned]
 # Of the trials of each arm, by its name.
@@ -87,7 +91,7 @@ class Tuner:
         self.seeds = _seeds(self.tuning.seeds, compose)
         self._check({cell.seed for cell in planned.plan.cells})
         self._try_space()
-        self.varied = [key for key in factors([cell.named for cell in cells]) if key != "seed"]
+        self.varied = [key for key in varied_keys([cell.named for cell in cells]) if key != "seed"]
         self.arms: dict[str, Arm] = {}
         for cell in cells:
             key = planned.run_ids.get(tuple(cell.overrides), " ".join(cell.overrides))
@@ -114,7 +118,7 @@ class Tuner:
             group, _, name = key.partition(".")
             if group not in ("training", "encoder", "decoder") or name in ALIKE:
                 raise ConfigError(
-                    f"study.tuning.space has {key}, which all variants have alike; tune settings "
+                    f"study.tuning.space has {key}, which all variants share; tune settings "
                     f"of encoder, decoder and training, other than {', '.join(ALIKE)}"
                 )
             if key in fixed:
@@ -126,7 +130,7 @@ class Tuner:
             if match in ("parameters", "flops") and group != "training":
                 raise ConfigError(
                     f"study.tuning.space has {key}, but budget.match is {match!r}, which a tuned "
-                    "model would not keep to; tune settings of training alone"
+                    "model would not satisfy; tune settings of training alone"
                 )
 
     def _try_space(self) -> None:
@@ -160,9 +164,9 @@ class Tuner:
             ConfigError: if a trial cannot run.
             LaunchError: if a trial has not ended, or no trial of an arm has finished.
         """
-        folder = output_dir / "studies" / f"{self.study_name}{TUNING}"
+        folder = study_folder(output_dir, f"{self.study_name}{TUNING}")
         searches = _searches(folder, list(self.arms.values()), self.tuning, self.metric, self.score)
-        trials, at_once = self.tuning.trials, self.tuning.sampler == "random"
+        trials, at_once = self.tuning.trials, self.tuning.sampler != "tpe"
         # A search that was interrupted goes on where it was: its plan has those trials already.
         asked = trials if at_once else max(search.num_asked for search in searches.values())
         wanted = min(max(asked, 1), trials)
@@ -186,7 +190,7 @@ class Tuner:
         return tuned, record, changes
 
     def _run_trials(
-        self, searches: Mapping[str, Search], wanted: int, do: Do
+        self, searches: Mapping[str, ArmSearch], wanted: int, do: Do
     ) -> tuple[Settings, Scores, tuple[str, ...]]:
         """Run the first trials of each arm; return their settings, scores, accepted changes."""
         settings = {name: search.settings(wanted) for name, search in searches.items()}
@@ -206,7 +210,7 @@ class Tuner:
         scores = self._scores(settings, planned)
         for name, search in searches.items():
             search.tell(scores[name])
-        return settings, scores, planned.plan.drift
+        return settings, scores, planned.plan.accepted_changes
 
     def _scores(self, settings: Settings, planned: Planned) -> Scores:
         """Return the validation score of each trial, the mean over seeds, by arm."""
@@ -224,12 +228,11 @@ class Tuner:
                 scores[arm.name].append(fmean(known) if len(known) == len(of_seeds) else None)
         return scores
 
-    def _score(self, output_dir: Path, cell: Cell) -> float | None:
+    def _score(self, output_dir: Path, cell: StudyCell) -> float | None:
         """Return the validation score of a run; the worst if it failed, None without a worst."""
-        folder = RunFolder(output_dir / cell.folder)
-        result = folder.result() if folder.finished() else None
-        if result is not None:
-            return result.metrics.validation[self.metric]
+        folder = cell.run_folder(output_dir)
+        if finished(folder, cell.run_id):
+            return open_run(folder, cell.run_id).result.metrics.validation[self.metric]
         if folder.status()["status"] in ("FAILED", "DIVERGED"):
             return self.score.worst
         raise LaunchError(
@@ -249,7 +252,7 @@ class Tuner:
         return {"settings": dict(settings[best]), "score": ended[best], "trial": best}
 
 
-class Search:
+class ArmSearch:
     """The search of one arm, kept by Optuna: what was tried, and how it did.
 
     Args:
@@ -260,6 +263,7 @@ class Search:
 
     def __init__(self, study: Any, tuning: Tuning, lock: FileLock) -> None:
         self.study, self.tuning, self.lock = study, tuning, lock
+        self.journal = Path(lock.lock_file).with_name(JOURNAL)
 
     @property
     def num_asked(self) -> int:
@@ -273,8 +277,11 @@ class Search:
         that was interrupted goes on as it would have.
         """
         space = self.tuning.space
-        with self.lock:
+        with journaled(self.lock, self.journal):
             for number in range(self.num_asked, wanted):
+                if self.tuning.sampler == "grid":
+                    self.study.add_trial(_of_grid(space, number))
+                    continue
                 self.study.sampler = _sampler(self.tuning.sampler, number)
                 self.study.ask(_distributions(space))
             trials = self.study.get_trials(deepcopy=False)[:wanted]
@@ -284,7 +291,7 @@ class Search:
         """Record the scores of the first trials; None for a failed trial without a worst score."""
         from optuna.trial import TrialState
 
-        with self.lock:
+        with journaled(self.lock, self.journal):
             trials = self.study.get_trials(deepcopy=False)
             for trial, score in zip(trials, scores, strict=False):
                 if trial.state.is_finished():
@@ -299,9 +306,7 @@ def _seeds(given: Any, compose: Composer) -> list[int]:
     """Return the seeds of a list or a range."""
     (override,) = compose.parse([f"seed={as_sweep('study.tuning.seeds', given)}"])
     swept = override.is_sweep_override()
-    texts = (
-        list(override.sweep_string_iterator()) if swept else [override.get_value_element_as_str()]
-    )
+    texts = swept_values(override) if swept else [override.get_value_element_as_str()]
     try:
         return [int(text) for text in texts]
     except (TypeError, ValueError) as error:
@@ -311,26 +316,23 @@ def _seeds(given: Any, compose: Composer) -> list[int]:
 
 
 def _searches(
-    folder: Path, arms: Sequence[Arm], tuning: Tuning, metric: str, score: Score
-) -> dict[str, Search]:
+    folder: Path, arms: Sequence[Arm], tuning: Tuning, metric: str, score: MetricScore
+) -> dict[str, ArmSearch]:
     """Open the searches of all arms, in one journal on the disk."""
     optuna = _optuna()
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
     folder.mkdir(parents=True, exist_ok=True)
-    storage = JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
-    about = canonical([tuning.space, tuning.sampler, tuning.seeds, metric])
+    about = sorted_json([tuning.space, tuning.sampler, tuning.seeds, metric])
     direction = "maximize" if score.better == "max" else "minimize"
-    made, lock = {}, FileLock(folder / ".lock")
-    with lock:
+    made, lock, journal = {}, file_lock(folder / ".lock"), folder / JOURNAL
+    with journaled(lock, journal):
+        storage = open_journal(journal)
         there = optuna.get_all_study_names(storage)
         for arm in arms:
             name = hashlib.sha256(f"{arm.key} {about}".encode()).hexdigest()[:16]
             if name not in there:
                 optuna.create_study(storage=storage, study_name=name, direction=direction)
             opened = optuna.load_study(storage=storage, study_name=name)
-            made[arm.name] = Search(opened, tuning, lock)
+            made[arm.name] = ArmSearch(opened, tuning, lock)
     return made
 
 
@@ -350,6 +352,17 @@ def _sampler(kind: str, number: int) -> Any:
 
     seed = stream_seed(0, "tuning", number) % 2**32
     return RandomSampler(seed=seed) if kind == "random" else TPESampler(seed=seed)
+
+
+def _of_grid(space: Mapping[str, Any], number: int) -> Any:
+    """Return a trial with the combination of that number."""
+    from optuna.trial import TrialState, create_trial
+
+    combinations = list(product(*(range(len(values)) for values in space.values())))
+    params = dict(zip(space, combinations[number], strict=True))
+    return create_trial(
+        state=TrialState.RUNNING, params=params, distributions=_distributions(space)
+    )
 
 
 def _distributions(space: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from decoderlab.studies.analysis.comparisons import Comparison
+from decoderlab.studies.analysis.comparisons import BARRING, Comparison
 from decoderlab.studies.analysis.entries import Entry
 from decoderlab.studies.analysis.factorial import Factorial
 from decoderlab.studies.analysis.study_analysis import Analysis
-from decoderlab.studies.reporting.cell_texts import difference_text, p_text, score_text
+from decoderlab.studies.reporting.table_texts import compared_text, p_text, score_text
 from decoderlab.studies.statistics import ALPHA, PILOT_SEEDS
 
 
@@ -24,7 +24,7 @@ def answer(analysis: Analysis) -> list[str]:
     if analysis.pilot:
         lines.append(
             f"This is a pilot: with fewer than {PILOT_SEEDS} seeds no exact paired test can reach "
-            f"p < {ALPHA:g}. The table shows sizes; it settles nothing."
+            f"p < {ALPHA:g}. The table shows sizes; nothing can be concluded from it."
         )
     for task in analysis.tasks:
         lines.append(_best(analysis, task))
@@ -72,11 +72,14 @@ def _against_baseline(analysis: Analysis, task: str) -> list[str]:
     phrases = {
         "better": f"Better than {analysis.baseline}{margin}",
         "worse": f"Worse than {analysis.baseline}{margin}",
+        f"better {BARRING}": f"Better than {analysis.baseline}{margin}, if no run collapses",
+        f"worse {BARRING}": f"Worse than {analysis.baseline}{margin}, if no run collapses",
         "no difference": f"Different from it by less than {analysis.margin or 0:g}",
         "tie": "The same in every seed",
         "inconclusive": "Inconclusive",
         "pilot": f"A pilot, with fewer than {PILOT_SEEDS} seeds of both",
         "not comparable": "Not comparable, since measured in another way",
+        "unequal budget": "Nothing is claimed, since the budgets differ",
         "not run": "Not run on both sides",
     }
     parts = []
@@ -84,7 +87,7 @@ def _against_baseline(analysis: Analysis, task: str) -> list[str]:
         if compared := by_verdict.get(verdict):
             order = sorted(compared, key=_size, reverse=True)
             shown = [
-                each.variant + (f" ({difference_text(each.paired)})" if each.paired else "")
+                each.variant + (f" ({compared_text(each)})" if each.paired else "")
                 for each in order[:8]
             ]
             more = f" and {len(order) - 8} more" if len(order) > 8 else ""

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from decoderlab.common.errors import Invalid
+from decoderlab.common.safe_names import inside
 from decoderlab.records.run_folder import write_atomic, write_text
 from decoderlab.studies.analysis.results import as_csv, frame, read_rows
 from decoderlab.studies.analysis.study_analysis import Analysis
-from decoderlab.studies.design.plan_file import Plan, plan_file, read_configs
+from decoderlab.studies.design.plan_file import Plan, plan_file, read_configs, study_folder
 from decoderlab.studies.reporting import render
+from decoderlab.studies.reporting.explore_page import explore_page
 from decoderlab.studies.reporting.figures import pictures
+from decoderlab.studies.reporting.paper_table import paper_table
 from decoderlab.studies.reporting.sections import sections
-from decoderlab.studies.reporting.tables import paper_tables
+from decoderlab.studies.reporting.variant_diagrams import VariantDiagrams, variant_facts
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """Whether every planned run is finished."""
+        """Whether every planned run is finished, and nothing is damaged."""
         return self.analysis.complete
 
 
@@ -45,19 +49,30 @@ def build_report(plan: Plan, output_dir: Path) -> Report:
         # The report shows the settings of one run of each variant.
         firsts = {cell.variant: cell.run_id for cell in reversed(plan.cells)}
         configs = read_configs(plan_file(output_dir, plan.name), firsts.values())
-    except (OSError, ValueError, KeyError):
+    except (Invalid, ValueError, TypeError, LookupError, AttributeError):
         configs = {}  # the settings of the variants are missing from the report then
     analysis = Analysis(plan, rows, configs)
-    folder = output_dir / "studies" / plan.name
+    folder = study_folder(output_dir, plan.name)
     drawn = pictures(analysis, output_dir)
     parts = sections(analysis, drawn, output_dir)
+    diagrams = VariantDiagrams(variant_facts(analysis))
     title, question = plan.name, plan.study.question
     for picture in drawn:
-        file = folder / "figures" / f"{picture.name}.png"
-        write_atomic(file, lambda out, png=picture.png: out.write(png))
+        for ending, content in (("png", picture.png), ("pdf", picture.pdf)):
+            name = f"{picture.name}.{ending}"
+            file = inside(folder, "figures", name, setting="the name of a figure")
+            write_atomic(file, lambda out, content=content: out.write(content))
     write_text(folder / "results.csv", as_csv(frame(plan, rows)))
     write_text(folder / "report.md", render.markdown(title, question, parts))
     write_text(folder / "report.tex", render.latex(title, question, parts))
-    write_text(folder / "table.tex", render.paper_tables(paper_tables(analysis)))
-    write_text(folder / "report.html", render.html(title, question, parts))
+    table = paper_table(analysis)
+    paper = render.paper_tables(table.groups, table.caption, table.label, table.note)
+    write_text(folder / "table.tex", paper)
+    explore, page = folder / "explore.html", explore_page(analysis, output_dir)
+    if page is None:
+        explore.unlink(missing_ok=True)
+    else:
+        write_text(explore, page)
+    linked = None if page is None else explore.name
+    write_text(folder / "report.html", render.html(title, question, parts, diagrams, linked))
     return Report(analysis, folder)

@@ -2,47 +2,116 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from decoderlab.common.number_ranges import ranges_text
+from decoderlab.studies.analysis.seed_groups import better_group, share_text
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.blocks import Block, Bullets, Paragraph, Section
+from decoderlab.studies.reporting.provenance import mixtures
 from decoderlab.studies.statistics import PILOT_SEEDS
+
+MAX_ITEMS = 20  # names, seeds or lines that a caution lists
+
+
+def warnings(analysis: Analysis) -> list[Block]:
+    """Return what to know before the tables are read: runs that are damaged, or not alike."""
+    return [*_damage(analysis), *_differences(analysis)]
 
 
 def cautions(analysis: Analysis) -> list[Block]:
-    """Return what to beware of in the tables: few seeds, missing, mixed and outlying runs."""
+    """Return what else to beware of in the tables: few seeds, missing and outlying runs."""
+    return [*_numbers(analysis), *_outliers(analysis)]
+
+
+def _damage(analysis: Analysis) -> list[Block]:
+    blocks: list[Block] = []
+    if analysis.plan.damage:
+        what = "the study's own files were changed since they were written:"
+        blocks += [Paragraph(what, "Damaged: "), Bullets(list(analysis.plan.damage[:MAX_ITEMS]))]
+    invalid = sum(row.status == "INVALID" for row in analysis.rows)
+    if invalid:
+        what = (
+            f"of {invalid} of {len(analysis.rows)} runs something is damaged, missing or another "
+            "run's; they are left out of all numbers (see Failures)."
+        )
+        blocks.append(Paragraph(what, "Invalid: "))
+    return blocks
+
+
+def _numbers(analysis: Analysis) -> list[Block]:
+    """Return what is said of how many runs there are."""
     blocks: list[Block] = []
     if analysis.pilot:
-        blocks.append(
-            Paragraph(f"fewer than {PILOT_SEEDS} seeds, so nothing is claimed.", "Pilot: ")
-        )
-    waiting = [row for row in analysis.rows if row.result is None and not row.failed]
+        what = f"fewer than {PILOT_SEEDS} seeds, so nothing is claimed."
+        blocks.append(Paragraph(what, "Pilot: "))
+    waiting = sum(row.result is None and not row.failed for row in analysis.rows)
     if waiting:
-        blocks.append(
-            Paragraph(
-                f"{len(waiting)} of {len(analysis.rows)} runs are not finished; they are missing "
-                "from the means.",
-                "Incomplete: ",
-            )
+        what = (
+            f"{waiting} of {len(analysis.rows)} runs are not finished; they are missing from the "
+            "means."
         )
+        blocks.append(Paragraph(what, "Incomplete: "))
+    for (variant, task), comparison in analysis.comparisons.items():
+        if comparison.paired is not None and comparison.unpaired:
+            seeds = ranges_text(comparison.unpaired)
+            what = f"{variant} on {task} is compared without the seeds {seeds}."
+            blocks.append(Paragraph(what, "Unpaired: "))
+    return blocks
+
+
+def _differences(analysis: Analysis) -> list[Block]:
+    """Return what is said of runs that differ in more than their variant."""
+    blocks: list[Block] = []
+    if unequal := [key for key, each in analysis.comparisons.items() if each.unequal]:
+        what = (
+            f"{_listed([f'{variant} on {task}' for variant, task in unequal])} had another budget "
+            f"than {analysis.baseline}, so that nothing is claimed of them."
+        )
+        blocks.append(Paragraph(what, "Unequal: "))
+    blocks += [Paragraph(f"{line}.", "Not alike: ") for line in mixtures(analysis.rows)]
     for task in analysis.tasks:
         if any(entry.mixed for (_, of), entry in analysis.entries.items() if of == task):
-            blocks.append(
-                Paragraph(
-                    f"on {task} the runs were not all measured in the same way; cells that mix "
-                    "ways are marked, and rows that differ in a seed are not compared.",
-                    "Mixed: ",
-                )
+            what = (
+                f"on {task} the runs were not all measured in the same way; cells that mix ways "
+                "are marked, and rows that differ in a seed are not compared."
             )
-    outlying = [
-        f"{variant} on {task}, seed {seed}: {entry.scores[seed]:.3f}, median "
-        f"{entry.summary.median:.3f}"
-        for (variant, task), entry in analysis.entries.items()
-        for seed in entry.outliers
-    ]
-    if outlying:
-        more = [f"and {len(outlying) - 20} more"] if len(outlying) > 20 else []
-        blocks.append(Paragraph("seeds that lie far from the others of their cell:", "Apart: "))
-        blocks.append(Bullets([*outlying[:20], *more]))
+            blocks.append(Paragraph(what, "Mixed: "))
     return blocks
+
+
+def _outliers(analysis: Analysis) -> list[Block]:
+    blocks: list[Block] = []
+    scale, groups, outlying = analysis.scale, [], []
+    for (variant, task), entry in analysis.entries.items():
+        scores = list(entry.scores.values())
+        better = better_group(scores, scale.bounds, analysis.sign)
+        if 1 < len(better) < len(scores) - 1:  # a single seed is no group
+            share = share_text(better, len(scores), scale.bounds, analysis.sign)
+            groups.append(f"{variant} on {task}: {share}")
+            continue
+        outlying += [
+            f"{variant} on {task}, seed {seed}: {entry.scores[seed]:.3f}, median "
+            f"{entry.summary.median:.3f}"
+            for seed in entry.outliers
+        ]
+    for name, what, lines in (
+        (
+            "Two groups: ",
+            "of cells whose seeds lie in two groups the mean describes no seed:",
+            groups,
+        ),
+        ("Outliers: ", "seeds that lie far from the others of their cell:", outlying),
+    ):
+        more = [f"and {len(lines) - MAX_ITEMS} more"] if len(lines) > MAX_ITEMS else []
+        if lines:
+            blocks += [Paragraph(what, name), Bullets([*lines[:MAX_ITEMS], *more])]
+    return blocks
+
+
+def _listed(items: Sequence[object]) -> str:
+    more = f" and {len(items) - MAX_ITEMS} more" if len(items) > MAX_ITEMS else ""
+    return f"{', '.join(map(str, items[:MAX_ITEMS]))}{more}"
 
 
 def failures(analysis: Analysis) -> Section | None:

@@ -12,24 +12,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from decoderlab.studies.analysis.comparisons import Comparison
+from decoderlab.studies.analysis.comparisons import BARRING, Comparison
 from decoderlab.studies.analysis.entries import Entry
-from decoderlab.studies.analysis.results import parts_of
 from decoderlab.studies.analysis.study_analysis import Analysis
-from decoderlab.studies.reporting.cell_texts import (
+from decoderlab.studies.reporting.explanations import (
+    explain_difference,
+    explain_holm,
+    explain_score,
+    explain_verdict,
+)
+from decoderlab.studies.reporting.table_texts import (
+    compared_text,
     count_text,
     decimal_text,
     difference_text,
-    interval_text,
+    finished_text,
     mean_text,
     p_text,
     score_text,
+    starred_text,
+    starred_verdict,
     summary_text,
     verdict_text,
     whole_text,
     wins_text,
 )
-from decoderlab.studies.statistics import ALPHA, EXACT_SEEDS, Paired
+from decoderlab.studies.statistics import EXACT_SEEDS, Paired
 
 # Which table: of the report (Markdown, LaTeX, HTML), of a paper (table.tex), in the terminal, or
 # of two studies side by side.
@@ -38,9 +46,10 @@ TableKind = Literal["report", "paper", "terminal", "two_studies"]
 # there is none. The legend explains them in the order of LEGEND_ORDER in legend.py.
 Group = Literal["name", "score", "cost", "comparison", "verdict"]
 # The narrowest terminal that shows a column.
-Room = Literal["narrow", "medium", "wide"]
+Room = Literal["narrow", "small", "medium", "wide"]
 
 VERDICT_STYLES = {"better": "green", "worse": "red", "no difference": "cyan", "tie": "cyan"}
+VERDICT_STYLES |= {f"better {BARRING}": "green", f"worse {BARRING}": "red"}
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,7 @@ class Column:
         shown: whether a study has it.
         tables: the tables that have it.
         room: the narrowest terminal that shows it.
+        main: whether a report always shows it; the others stand behind a switch.
         align: `left` or `right`.
         style: of a cell in the terminal, a style of rich; empty for none.
         changes: arguments that are others in a kind of table.
@@ -89,6 +99,7 @@ class Column:
     shown: Callable[[Analysis], bool] = lambda analysis: True
     tables: tuple[TableKind, ...] = ("report",)
     room: Room = "wide"
+    main: bool = False
     align: Literal["left", "right"] = "right"
     style: Callable[[TableRow], str] = lambda row: ""
     changes: Mapping[TableKind, Mapping[str, Any]] = field(default_factory=dict)
@@ -129,10 +140,17 @@ class Column:
 def columns_of(analysis: Analysis, kind: TableKind) -> list[Column]:
     """Return the columns of one kind of table in a study, in their order."""
     return [
-        column.in_table(kind)
-        for column in COLUMNS
-        if kind in column.tables and column.in_study(analysis)
+        column
+        for column in (
+            candidate.in_table(kind) for candidate in COLUMNS if kind in candidate.tables
+        )
+        if column.in_study(analysis)
     ]
+
+
+def column_of(key: str) -> Column:
+    """Return the column of a name in code."""
+    return next(column for column in COLUMNS if column.key == key)
 
 
 # When a column is shown
@@ -143,62 +161,25 @@ def has_completed(analysis: Analysis) -> bool:
     return any(entry.completed for entry in analysis.entries.values())
 
 
+def has_uneven(analysis: Analysis) -> bool:
+    """Whether rows have different numbers of runs, or runs are missing."""
+    numbers = {(entry.finished, entry.planned) for entry in analysis.entries.values()}
+    return len(numbers) > 1 or any(finished < planned for finished, planned in numbers)
+
+
+def has_cut(analysis: Analysis) -> bool:
+    """Whether an output of any run met the greatest length."""
+    return any(entry.met_limit > 0 for entry in analysis.entries.values())
+
+
 def has_crossed(analysis: Analysis) -> bool:
     """Whether a comparison has an interval over seeds and examples."""
-    return any(
-        not math.isnan(comparison.crossed.low) for comparison in analysis.comparisons.values()
-    )
+    return any(comparison.crossed for comparison in analysis.comparisons.values())
 
 
 def has_two_models(analysis: Analysis) -> bool:
     """Whether a comparison has a p-value of two trained models."""
     return any(not math.isnan(comparison.p_models) for comparison in analysis.comparisons.values())
-
-
-# Explanations that depend on the study
-
-
-def explain_score(analysis: Analysis) -> str:
-    """Say how the score was measured."""
-    metric = analysis.scale.label
-    better = "higher" if analysis.scale.better == "max" else "lower"
-    signatures = [row.signature for row in analysis.rows if row.signature]
-    search = {parts_of(text).get("generation", "?") for text in signatures}
-    way = f"from free-running generation ({', '.join(sorted(search)) or 'none yet'})"
-    if analysis.scale.teacher_forced:
-        way = "each token given the true ones before it"
-    return (
-        f"Test {metric} ({better} is better), {way}, at the update chosen on validation: mean "
-        "over seeds with the Student-t 95 % interval."
-    )
-
-
-def explain_holm(analysis: Analysis) -> str:
-    """Say over which comparisons p is adjusted."""
-    family = "task" if analysis.by_task else "study"
-    return f"Holm: adjusted over all comparisons of the {family};"
-
-
-def explain_crossed(analysis: Analysis) -> str:
-    """Say how seeds and examples were resampled."""
-    return (
-        "over seeds and examples: 95 % interval of the difference when both are resampled "
-        f"(crossed bootstrap, {analysis.draws:,} draws)."
-    )
-
-
-def explain_verdict(analysis: Analysis) -> str:
-    """Say what each verdict claims."""
-    margin = (
-        f"{analysis.margin:g}, the declared minimum effect"
-        if analysis.margin
-        else "0, as no minimum effect is declared"
-    )
-    return (
-        f"better, worse: adjusted p < {ALPHA:g} and the interval beyond {margin}; no difference: "
-        "two one-sided tests within it, adjusted too; else inconclusive, with the smallest "
-        "difference that the sign-flip test of so many seeds would find with power 0.8 (MDE)."
-    )
 
 
 # Cells of what a row may lack: empty where it lacks it
@@ -223,16 +204,20 @@ COLUMNS = (
     Column(
         key="variant",
         heading="variant",
+        main=True,
         group="name",
         text=lambda row: row.variant + (" (baseline)" if row.is_baseline else ""),
         tables=("report", "paper", "terminal"),
         room="narrow",
         align="left",
         style=lambda row: "bold" if row.is_baseline else "",
+        # The caption of a paper's table names the baseline.
+        changes={"paper": {"text": lambda row: row.variant}},
     ),
     Column(
         key="score",
         heading="{metric} [95 % CI]",
+        main=True,
         group="score",
         text=of_entry(score_text),
         explanation=explain_score,
@@ -240,9 +225,34 @@ COLUMNS = (
         room="narrow",
         # A paper has no room for how many seeds solved the task.
         changes={
-            "paper": {"text": of_entry(mean_text)},
+            "paper": {"text": of_entry(mean_text), "heading": "{metric}"},
             "terminal": {"heading": "mean [95 % CI]"},
         },
+    ),
+    Column(
+        key="difference",
+        heading="difference [95 % CI]",
+        main=True,
+        group="comparison",
+        text=of_comparison(compared_text),
+        explanation=explain_difference,
+        tables=("report", "paper", "terminal", "two_studies"),
+        room="medium",
+        # A paper has its p in stars.
+        changes={"paper": {"text": of_comparison(starred_text), "heading": "difference"}},
+    ),
+    Column(
+        key="verdict",
+        heading="verdict",
+        main=True,
+        group="verdict",
+        text=of_comparison(verdict_text),
+        explanation=explain_verdict,
+        tables=("report", "terminal", "two_studies"),
+        room="narrow",
+        style=of_comparison(lambda comparison: VERDICT_STYLES.get(comparison.verdict, "")),
+        # The reasons of an inconclusive verdict are in the report; a star has its note below.
+        changes={"terminal": {"text": of_comparison(starred_verdict)}},
     ),
     Column(
         key="n",
@@ -251,8 +261,26 @@ COLUMNS = (
         text=of_entry(count_text),
         explanation="n: runs finished of planned.",
         tables=("report", "paper", "terminal"),
-        room="narrow",
+        room="small",
+        main=True,
+        # In the terminal a line below the table counts the failures, and a caption the runs of a
+        # paper's table where all rows have as many.
+        changes={
+            "terminal": {"text": of_entry(finished_text)},
+            "paper": {"text": of_entry(finished_text), "shown": has_uneven},
+        },
         style=of_entry(lambda entry: "red" if entry.failed else ""),
+    ),
+    Column(
+        key="met_limit",
+        heading="cut",
+        group="score",
+        text=of_entry(lambda entry: decimal_text(entry.met_limit, 3)),
+        explanation=(
+            "cut: share of test outputs that met the greatest length without an end "
+            "(evaluation.max_length)."
+        ),
+        shown=has_cut,
     ),
     Column(
         key="completed",
@@ -260,17 +288,6 @@ COLUMNS = (
         group="score",
         text=of_entry(lambda entry: summary_text(entry.completed)),
         shown=has_completed,
-    ),
-    Column(
-        key="difference",
-        heading="difference [95 % CI]",
-        group="comparison",
-        text=of_comparison(lambda comparison: difference_text(comparison.paired)),
-        explanation=lambda analysis: (
-            f"difference: to {analysis.baseline}, seed by seed, with its t interval;"
-        ),
-        tables=("report", "paper", "terminal", "two_studies"),
-        room="medium",
     ),
     Column(
         key="p",
@@ -286,7 +303,7 @@ COLUMNS = (
         group="comparison",
         text=of_comparison(lambda comparison: p_text(comparison.p_holm, bare=True)),
         explanation=explain_holm,
-        tables=("report", "paper", "terminal", "two_studies"),
+        tables=("report", "terminal", "two_studies"),
         room="medium",
     ),
     Column(
@@ -304,29 +321,11 @@ COLUMNS = (
         explanation="P(better): share of seeds, ties half, with Wilson's interval.",
     ),
     Column(
-        key="verdict",
-        heading="verdict",
-        group="verdict",
-        text=of_comparison(verdict_text),
-        explanation=explain_verdict,
-        tables=("report", "paper", "terminal", "two_studies"),
-        room="medium",
-        style=of_comparison(lambda comparison: VERDICT_STYLES.get(comparison.verdict, "")),
-        # The reasons of an inconclusive verdict are in the report.
-        changes={
-            "paper": {
-                "text": of_comparison(lambda comparison: comparison.verdict),
-                "align": "left",
-            },
-            "terminal": {"text": of_comparison(lambda comparison: comparison.verdict)},
-        },
-    ),
-    Column(
-        key="crossed",
-        heading="over seeds and examples",
+        key="over_seeds",
+        heading="over seeds alone",
         group="comparison",
-        text=of_comparison(lambda comparison: interval_text(comparison.crossed)),
-        explanation=explain_crossed,
+        text=of_difference(difference_text),
+        explanation="over seeds alone: with the t interval of new seeds on these examples.",
         shown=has_crossed,
     ),
     Column(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from decoderlab.studies.analysis.factorial import Factorial, Step
+from decoderlab.studies.analysis.factorial import Factorial, LevelContrast
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.blocks import Block, FigureBlock, Grid, Paragraph, Section
-from decoderlab.studies.reporting.cell_texts import difference_text, p_text
 from decoderlab.studies.reporting.figures import Picture
+from decoderlab.studies.reporting.table_texts import difference_text, p_text
 
 MAX_STEPS = 60
 
@@ -70,7 +70,7 @@ def _factorial(task: str, factorial: Factorial) -> list[Block]:
     return blocks
 
 
-def _steps(steps: Sequence[Step], title: str) -> list[Block]:
+def _steps(steps: Sequence[LevelContrast], title: str) -> list[Block]:
     rows = [
         [
             step.factor,

@@ -6,26 +6,41 @@ import io
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from decoderlab.common.escapes import visible
+from decoderlab.common.safe_names import plain_name
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.curve_figures import (
     learning,
+    learning_caption,
     lengths,
     memory,
     memory_caption,
     positions,
     positions_caption,
 )
-from decoderlab.studies.reporting.model_figures import MAX_TICKS, attention, forecasts, summaries
+from decoderlab.studies.reporting.forest_figure import forest, forest_caption
+from decoderlab.studies.reporting.model_figures import (
+    MAX_PANELS,
+    MAX_TICKS,
+    attention,
+    chosen_caption,
+    forecasts,
+    summaries,
+)
 from decoderlab.studies.reporting.panels import Panels
 from decoderlab.studies.reporting.score_figures import cost, interaction, scores
+from decoderlab.studies.reporting.themed_svg import themed_svg
 
-DPI = 100
+DPI, DPI_ALONE = 100, 160
+MAX_LETTERS = 300  # of a text in a figure
 BAND = "Line: mean over the seeds that finished; band: its 95 % interval."
+STYLE: Any = {"font.size": 9, "axes.titlesize": 9, "text.parse_math": False, "pdf.fonttype": 42}
 
 
 class Drawing(NamedTuple):
@@ -34,12 +49,15 @@ class Drawing(NamedTuple):
     Args:
         name, title, caption: as of a `Picture`.
         draw: returns the figure; None where the runs do not allow it.
+        each_variant: of the array of the probes that has this name, a page has a figure for each
+            variant; empty: for each task.
     """
 
     name: str
     title: str
     caption: str
     draw: Callable[[Panels], Figure | None]
+    each_variant: str = ""
 
 
 class Picture(NamedTuple):
@@ -48,13 +66,17 @@ class Picture(NamedTuple):
     Args:
         name: of its file, without the ending.
         title, caption: what it shows, and how to read it.
-        png: the file.
+        png: the file for Markdown.
+        pdf: the file for a paper.
+        svgs: the same for a page, in parts that stand side by side where there is room.
     """
 
     name: str
     title: str
     caption: str
     png: bytes
+    pdf: bytes = b""
+    svgs: tuple[str, ...] = ()
 
 
 def pictures(analysis: Analysis, output_dir: Path) -> list[Picture]:
@@ -66,38 +88,75 @@ def pictures(analysis: Analysis, output_dir: Path) -> list[Picture]:
     """
     panels = Panels(analysis, output_dir)
     drawings = [*_of_scores(panels), *_of_curves(panels), *_of_models(panels)]
-    made = []
     # A token or a name such as $x$ is no formula.
-    with (
-        matplotlib.rc_context({"font.size": 9, "axes.titlesize": 9, "text.parse_math": False}),
-        warnings.catch_warnings(),
-    ):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # Scripts that matplotlib's own font lacks are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        for name, title, caption, draw in drawings:
-            figure = draw(panels)
-            if figure is not None:
-                buffer = io.BytesIO()
-                figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-                made.append(Picture(name, title, caption, buffer.getvalue()))
-    return made
+        # Names that are longer than the figure is wide.
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
+        drawn = [_picture(drawing, panels, number) for number, drawing in enumerate(drawings)]
+    return [picture for picture in drawn if picture is not None]
+
+
+def _picture(drawing: Drawing, panels: Panels, number: int) -> Picture | None:
+    name, title, caption, draw, each_variant = drawing
+    parts = _parts(drawing, panels)
+    # With one task the figure of the page will do for the others too.
+    alone = len(parts) == 1 and not each_variant
+    figure = _drawn(draw, parts[0] if alone else panels)
+    if figure is None:
+        return None
+    png, pdf = io.BytesIO(), io.BytesIO()
+    figure.savefig(png, format="png", dpi=DPI_ALONE if alone else DPI, metadata={"Software": None})
+    figure.set_layout_engine("none")  # the others take it from the PNG
+    metadata = dict.fromkeys(("Creator", "Producer", "CreationDate"))
+    figure.savefig(pdf, format="pdf", metadata=metadata)
+    narrow = [figure] if alone else [_drawn(draw, part) for part in parts]
+    svgs = [themed_svg(plot, f"f{number}.{index}") for index, plot in enumerate(narrow) if plot]
+    return Picture(name, title, caption, png.getvalue(), pdf.getvalue(), tuple(svgs))
+
+
+def _parts(drawing: Drawing, panels: Panels) -> list[Panels]:
+    """Return the panels of each figure of a page."""
+    if not drawing.each_variant:
+        return [panels.part(task) for task in panels.tasks]
+    chosen = panels.chosen(drawing.each_variant, MAX_PANELS)
+    return [panels.part(task, [each]) for task, variants in chosen.items() for each in variants]
+
+
+def _drawn(draw: Callable[[Panels], Figure | None], panels: Panels) -> Figure | None:
+    figure = draw(panels)
+    if figure is not None:
+        for label in figure.findobj(Text):
+            label.set_text(visible(label.get_text()[:MAX_LETTERS], keep="\n"))
+    return figure
 
 
 def _of_scores(panels: Panels) -> list[Drawing]:
     """Return the figures of scores."""
     return [
         Drawing(
-            panels.analysis.metric,
+            "forest",
+            "Difference to the baseline",
+            f"{forest_caption(panels)}{_fewer(panels)}",
+            forest,
+        ),
+        Drawing(
+            plain_name(panels.analysis.metric),
             "Every seed",
-            f"Each dot is a seed, the bar the 95 % interval of the mean of the test "
-            f"{panels.label}; dotted: the best rule without trained weights.{_fewer(panels)}",
+            f"Each dot is a seed, the tick the mean of the test {panels.label}, which stands at "
+            "the right, the bar its 95 % interval; dotted: the best rule without trained weights. "
+            "Where seeds fall into two groups (a gap of 0.4 of what the metric can be between "
+            "them), the share in the better one stands there in place of mean and interval."
+            f"{_fewer(panels)}",
             scores,
         ),
         Drawing(
             "interaction",
             "The factors together",
-            f"Mean test {panels.label} with its 95 % interval. Parallel lines: the factors act "
-            "independently of each other.",
+            f"Mean test {panels.label} with its 95 % interval. The same distance between the marks "
+            "of each level: the factors act independently of each other. Levels that are numbers "
+            "are joined.",
             interaction,
         ),
     ]
@@ -109,7 +168,7 @@ def _of_curves(panels: Panels) -> list[Drawing]:
         Drawing(
             "learning",
             "Learning",
-            f"Validation {panels.label} by update. {BAND}{_fewer(panels)}",
+            f"{learning_caption(panels)} {BAND}{_fewer(panels)}",
             learning,
         ),
         Drawing(
@@ -140,7 +199,7 @@ def _of_models(panels: Panels) -> list[Drawing]:
             "cost",
             "Cost against quality",
             f"Mean test {panels.label} with its 95 % interval, by trained parameters and by "
-            "floating-point operations of one forward pass, per example.",
+            f"floating-point operations of one forward pass, per example.{_fewer(panels)}",
             cost,
         ),
         Drawing(
@@ -149,22 +208,25 @@ def _of_models(panels: Panels) -> list[Drawing]:
             "Attention weights of the first test examples while the first seed's model generated "
             "them: a row is a generated token, a column a position of the source (of an image, a "
             f"place of its grid, row by row); dark is 1, or of more than {MAX_TICKS} positions the "
-            "largest weight.",
+            f"largest weight.{chosen_caption(panels, 'attention')}",
             attention,
+            "attention",
         ),
         Drawing(
             "forecasts",
             "Some predictions",
             "The first number of the first test examples (black) and what the first seed's model "
-            "of each variant generates, in the data's units.",
+            f"of each variant generates, in the data's units.{_fewer(panels)}",
             forecasts,
         ),
         Drawing(
             "summaries",
             "The summaries in two dimensions",
             "The encoder's summaries of test examples on their two principal axes, first seed; "
-            f"coloured by {panels.coloured_by}. In brackets the share of their variance.",
+            f"coloured by {panels.coloured_by}. In brackets the share of their variance."
+            f"{chosen_caption(panels, 'summaries')}",
             summaries,
+            "summaries",
         ),
     ]
 
@@ -173,4 +235,8 @@ def _fewer(panels: Panels) -> str:
     """Return the sentence that says that not all variants are shown, if so."""
     if len(panels.shown) == len(panels.analysis.variants):
         return ""
-    return f" Shown are the {len(panels.shown)} best variants, the baseline among them."
+    extreme = "highest" if panels.analysis.sign > 0 else "lowest"
+    return (
+        f" Drawn are {len(panels.shown)} of {len(panels.analysis.variants)} rows: the baseline, "
+        f"and those that have the {extreme} means on any task."
+    )

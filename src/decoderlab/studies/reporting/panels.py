@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from decoderlab.records.run_folder import RunFolder
+from decoderlab.common.escapes import visible
+from decoderlab.studies.analysis.seed_groups import better_group
 from decoderlab.studies.analysis.study_analysis import Analysis
-from decoderlab.studies.reporting.variant_styles import shown_variants, styles
+from decoderlab.studies.reporting.variant_names import name_lines, short_names
+from decoderlab.studies.reporting.variant_styles import best_variants, shown_variants, styles
 from decoderlab.training import probes
+
+T = TypeVar("T")
+# A panel in a browser is so wide that its letters stay legible on a telephone of 390 pixels.
+PANEL_INCHES = 4.0
+MAX_NAME = 52  # letters of a name above its row
+ROW_INCHES, LINE_INCHES = 0.42, 0.13  # of a row, and of another line of its name
+NAME_SIZE = 8
 
 
 class Panels:
     """The panels of one study's figures, usually one for each task.
+
+    A figure of a paper or of Markdown has all tasks side by side; in a browser each task is a
+    figure of its own, so that they stand below each other on a narrow page.
 
     Args:
         analysis: of the study.
@@ -25,9 +40,12 @@ class Panels:
     def __init__(self, analysis: Analysis, output_dir: Path) -> None:
         self.analysis = analysis
         self.output_dir = output_dir
+        self.tasks: Sequence[str] = analysis.tasks
         self.shown = shown_variants(analysis)
         self.styles = styles(analysis, self.shown)
+        self.short = {name: visible(each) for name, each in short_names(analysis.variants).items()}
         self.label = analysis.scale.label
+        self.alone = False  # whether a figure has one task alone
         # Whether targets are real values.
         self.real_values = any(
             "correct" not in row.result.probes
@@ -35,28 +53,124 @@ class Panels:
             if row.result and row.result.probes
         )
         self.coloured_by = "mean target" if self.real_values else "target length"
+        self._kept: dict[Any, Any] = {}
+
+    def part(self, task: str, shown: Sequence[str] | None = None) -> Panels:
+        """Return the panels of one task, and of some variants if given, for a narrow page."""
+        part = copy.copy(self)
+        part.tasks, part.alone = [task], True
+        part.shown = self.shown if shown is None else list(shown)
+        return part
+
+    def kept(self, key: Any, make: Callable[[], T]) -> T:
+        """Return what was made for a key; several figures and formats ask for the same."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
     def grid(
         self, rows: int, height: float, columns: int | None = None, sharey: Any = False
     ) -> tuple[Figure, np.ndarray]:
         """Return a figure with its axes, (rows, columns); a column a task if not given."""
-        columns = columns or len(self.analysis.tasks)
-        figure = Figure(figsize=(2.2 + 3.1 * columns, height), layout="constrained")
+        columns = columns or len(self.tasks)
+        width = PANEL_INCHES * columns if self.alone else 2.2 + 3.1 * columns
+        figure = Figure(figsize=(width, height), layout="constrained")
         return figure, figure.subplots(rows, columns, squeeze=False, sharey=sharey)
 
     def add_legend(self, figure: Figure, axes: np.ndarray) -> None:
-        """Add one legend for all axes, at the right."""
+        """Add one legend for all axes: at the right, on a narrow page below."""
         handles: dict[str, Any] = {}
         for axis in axes.flat:
             for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
                 handles.setdefault(label, handle)
-        figure.legend(
-            handles.values(), handles.keys(), loc="outside right upper", frameon=False, fontsize=8
-        )
+        looks: dict[str, Any] = {"frameon": False, "fontsize": 8}
+        if self.alone:
+            longest = max(map(len, handles), default=0)
+            columns = 3 if longest < 14 else 2 if longest < 24 else 1
+            width, height = figure.get_size_inches()
+            lines = -(-len(handles) // columns)
+            figure.set_size_inches(width, height + 0.17 * lines)
+            looks |= {"loc": "outside lower left", "ncols": columns, "columnspacing": 1.2}
+        else:
+            looks |= {"loc": "outside right upper"}
+        labels = [label[:MAX_NAME] for label in handles]
+        figure.legend(handles.values(), labels, **looks)
+
+    def rows_axis(self, axis: Axes, notes: Sequence[tuple[str, str]]) -> None:
+        """Give an axis a row for each variant, with its name above it, and a note at the right.
+
+        Args:
+            axis: whose rows are at 0, 1, 2 and so on, from the top.
+            notes: name and note of each row.
+        """
+        axis.set_yticks([])
+        axis.set_ylim(len(notes) - 0.55, -0.75)
+        for index, (name, note) in enumerate(notes):
+            lines = name_lines(self.short[name], MAX_NAME, MAX_NAME - len(note))
+            at: dict[str, Any] = {"transform": axis.get_yaxis_transform(), "fontsize": NAME_SIZE}
+            at |= {"linespacing": 1.1}
+            axis.text(0.0, index - 0.28, "\n".join(lines), va="bottom", ha="left", **at)
+            axis.text(1.0, index - 0.28, note, va="bottom", ha="right", style="italic", **at)
+        for side in ("left", "right", "top"):
+            axis.spines[side].set_visible(False)
+        axis.grid(axis="x", alpha=0.4)
+
+    def dots(self, axis: Axes, values: Sequence[float], row: int, colour: str) -> None:
+        """Draw a dot for each seed in a row; equal ones lie side by side, in the order of seeds."""
+        offsets = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(1)
+        looks: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.5}
+        axis.plot(values, row + offsets, "o", color=colour, markersize=4.6, **looks)
+
+    def rows_figure(self, names: Sequence[str], longest_note: int) -> tuple[Figure, np.ndarray]:
+        """Return a figure with a row of `rows_axis` for each variant, in the panel of each task.
+
+        Args:
+            names: of the variants.
+            longest_note: letters of it; beside it a long name takes two lines.
+        """
+        two_lines = any(len(self.short[name]) > MAX_NAME - longest_note for name in names)
+        row_inches = ROW_INCHES + LINE_INCHES * two_lines
+        columns, height = len(self.tasks), 0.9 + row_inches * len(names)
+        width = (PANEL_INCHES if self.alone else PANEL_INCHES + 0.2) * columns
+        figure = Figure(figsize=(width, height))
+        # The letters stand in the panels, so that nothing has to be measured.
+        ends = {"left": 0.14 / width, "right": 1 - 0.14 / width, "wspace": 0.06}
+        ends |= {"top": 1 - 0.28 / height, "bottom": 0.5 / height}
+        return figure, figure.subplots(1, columns, squeeze=False, gridspec_kw=ends)
+
+    def two_groups(self, variant: str, task: str) -> bool:
+        """Whether the seeds of a variant fall into two groups."""
+        entry, scale = self.analysis.entries.get((variant, task)), self.analysis.scale
+        scores = entry.scores.values() if entry else ()
+        return bool(better_group(scores, scale.bounds, self.analysis.sign))
+
+    def chosen(self, name: str, room: int) -> dict[str, list[str]]:
+        """Return for each task the variants whose first run has a probe, as many as there is room.
+
+        Args:
+            name: of an array of the probes.
+            room: for so many on each task: the baseline and the best.
+        """
+        having = self.having(name)
+        return {
+            task: best_variants(self.analysis, variants, [task], room)
+            for task, variants in having.items()
+            if variants
+        }
+
+    def having(self, name: str) -> dict[str, list[str]]:
+        """Return for each task the variants whose first finished run has an array."""
+        return {
+            task: [each for each in self.shown if name in self.first_probes(each, task)]
+            for task in self.tasks
+        }
 
     def first_probes(self, variant: str, task: str) -> dict[str, np.ndarray]:
         """Return the probes of the first finished seed; {} without any."""
+        return self.kept(("probes", variant, task), lambda: self._first_probes(variant, task))
+
+    def _first_probes(self, variant: str, task: str) -> dict[str, np.ndarray]:
         for row in self.analysis.by_cell.get((variant, task), []):
-            if row.result is not None:
-                return probes.read(RunFolder(self.output_dir / row.cell.folder).probes)
+            if row.result is not None and row.result.probes is not None:
+                return probes.read(row.cell.run_folder(self.output_dir).probes)
         return {}

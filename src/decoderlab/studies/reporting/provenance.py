@@ -1,4 +1,4 @@
-"""Where the numbers of a report come from: the footer."""
+"""Where the numbers of a report come from, and what of it is mixed: the footer."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from decoderlab.common.errors import ConfigError
+from decoderlab.common.errors import ConfigError, Invalid
+from decoderlab.common.number_ranges import ranges_text
 from decoderlab.data.task_data import counts_text
 from decoderlab.metrics.shipped import score_label
 from decoderlab.records.run_result import RunResult
-from decoderlab.studies.analysis.results import Row, read_rows
+from decoderlab.studies.analysis.results import RunRow, read_rows
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Plan, amendments, read_plan
 
@@ -26,7 +27,7 @@ def provenance(analysis: Analysis, output_dir: Path) -> list[str]:
     name = plan.name
     lines = [
         f"protocol {PROTOCOL}; {len(rows)} runs planned, {len(results)} finished; seeds "
-        f"{_ranges(seeds)}",
+        f"{ranges_text(seeds)}",
         *amendments(output_dir, name),
         *_fairness(plan),
     ]
@@ -42,11 +43,11 @@ def provenance(analysis: Analysis, output_dir: Path) -> list[str]:
         *_machines(environments),
         _computing(analysis, output_dir),
         f"made by decoderlab-report {name}",
-        *_mixtures(results, environments),
+        *mixtures(rows),
     ]
 
 
-def _data(rows: Sequence[Row]) -> list[str]:
+def _data(rows: Sequence[RunRow]) -> list[str]:
     """Return what varied between seeds, and the examples of each task."""
     fingerprints: dict[tuple[str, str], set[str]] = {}
     counts: dict[str, set[str]] = {}
@@ -85,7 +86,7 @@ def _measurement(results: Sequence[RunResult]) -> list[str]:
 
 def _machines(environments: Sequence[Mapping[str, Any]]) -> list[str]:
     commits = [
-        f"{each['git_commit']}{' with changes' if each['git_dirty'] else ''}"
+        f"{each['git_commit'] or 'no commit'}{' with changes' if each['git_dirty'] else ''}"
         for each in environments
     ]
     return [
@@ -108,19 +109,32 @@ def _computing(analysis: Analysis, output_dir: Path) -> str:
     )
 
 
-def _mixtures(results: Sequence[RunResult], environments: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return in what the runs are not alike: code, versions, hardware."""
+def mixtures(rows: Sequence[RunRow]) -> list[str]:
+    """Return in what finished runs are not alike that should be: code, versions, hardware, data."""
+    results = [row.result for row in rows if row.result is not None]
+    environments = [vars(result.environment) for result in results]
     lines = []
-    changed = [file for result in results for file in result.drift]
-    if changed:
-        number = sum(bool(result.drift) for result in results)
+    if changed := [file for result in results for file in result.code_changes]:
+        number = sum(bool(result.code_changes) for result in results)
         lines.append(
-            f"accepted: {number} runs went on with other code than they began with: "
+            f"accepted: {number} runs were resumed with other code than they started with: "
             f"{', '.join(dict.fromkeys(changed))}"
         )
-    for key, what in (("git_commit", "code"), ("versions", "versions"), ("processor", "hardware")):
-        if len({str(each[key]) for each in environments}) > 1:
+    for keys, what in (
+        (("git_commit", "git_dirty"), "code"),
+        (("versions",), "versions"),
+        (("processor", "capability", "device", "threads", "world_size"), "hardware"),
+    ):
+        if len({str([each[key] for key in keys]) for each in environments}) > 1:
             lines.append(f"mixed {what}: not all runs were made with the same")
+    data: dict[tuple[str, int], set[str]] = {}
+    for row in rows:
+        if row.result is not None:
+            of_seed = data.setdefault((row.cell.task, row.cell.seed), set())
+            of_seed.add(row.result.data.fingerprint)
+    tasks = dict.fromkeys(task for (task, _), fingerprints in data.items() if len(fingerprints) > 1)
+    if tasks:
+        lines.append(f"mixed data: on {', '.join(tasks)} runs of one seed had different data")
     return lines
 
 
@@ -151,10 +165,10 @@ def _fairness(plan: Plan) -> list[str]:
         lines.append(
             f"tuning: {tuning['trials']} trials ({tuning['sampler']}) of each variant on each "
             f"task, over {', '.join(tuning['space'])}, on seeds "
-            f"{', '.join(map(str, tuning['seeds']))}, by {tuning['metric']}: {tuning['runs']} "
+            f"{ranges_text(tuning['seeds'])}, by {tuning['metric']}: {tuning['runs']} "
             f"runs; chosen: {chosen}"
         )
-    return lines + [f"accepted drift: {change}" for change in plan.drift]
+    return lines + [f"accepted change: {change}" for change in plan.accepted_changes]
 
 
 def _tuning_seconds(plan: Plan, output_dir: Path) -> float:
@@ -162,27 +176,9 @@ def _tuning_seconds(plan: Plan, output_dir: Path) -> float:
         return 0.0
     try:
         tuning = read_plan(output_dir, f"{plan.name}/tuning")
-    except ConfigError:
+    except (ConfigError, Invalid):
         return 0.0
     return sum(row.seconds for row in read_rows(tuning, output_dir))
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Return whole numbers in short.
-
-    Example:
-        >>> _ranges([0, 1, 2, 3, 7])
-        '0 to 3, 7'
-    """
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and parts[-1][-1] == number - 1:
-            parts[-1].append(number)
-        else:
-            parts.append([number])
-    return ", ".join(
-        f"{part[0]} to {part[-1]}" if len(part) > 2 else ", ".join(map(str, part)) for part in parts
-    )
 
 
 def _distinct(values: Sequence[Any]) -> str:

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import base64
+import re
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any, TypedDict
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from markupsafe import escape as html_text
 
+from decoderlab.common.escapes import html_text, latex_text, markdown_text
 from decoderlab.studies.reporting.blocks import Grid, Section
+from decoderlab.studies.reporting.table_texts import BARRED
+from decoderlab.studies.reporting.variant_diagrams import VariantDiagrams
+from decoderlab.studies.reporting.variant_names import broken_name
 
-WIDE = 9  # columns from which a LaTeX table has pages of its own, laid across
-MARKDOWN_SPECIAL = "\\|<>`*_"
-LATEX_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "–": "--",
-    "·": r"\textperiodcentered{}",
-}
+# Letters side by side from which a LaTeX table has smaller ones, and pages of its own, laid across.
+SMALL, WIDE = 130, 160
+# A table of so many rows fits a column of a two-column paper, names of so many letters in a line.
+NARROW_ROWS, NARROW_NAME = 8, 16
+LONG_NAME = 36  # letters, from which a name in report.tex goes on in another line
+MANY_ROWS = 24  # from which a paper's table has smaller letters, to fit a page
 
 
 class Delimiters(TypedDict, total=False):
@@ -72,61 +62,112 @@ def latex(title: str, question: str | None, parts: Sequence[Section]) -> str:
     return _latex_template("report.tex.jinja").render(title=title, question=question, parts=parts)
 
 
-def paper_tables(grids: Sequence[Grid]) -> str:
-    r"""Return tables to be put into somebody's own paper by \input; they need booktabs alone."""
-    return _latex_template("table.tex.jinja").render(grids=grids)
+def paper_tables(
+    grids: Sequence[Grid], caption: str = "", label: str = "unnamed", note: str = ""
+) -> str:
+    r"""Return a table to be put into somebody's own paper by \input; it needs booktabs alone.
 
-
-def html(title: str, question: str | None, parts: Sequence[Section]) -> str:
-    """Return the report as one file that needs nothing else, not even a network."""
-    template = _environment(html_text, keep_trailing_newline=False).get_template(
-        "report.html.jinja"
+    Args:
+        grids: a group of rows each, with the same columns.
+        caption: above it.
+        label: plain, for `ref`.
+        note: below it.
+    """
+    names = [row[0] for grid in grids for row in grid.rows]
+    narrow = max(len(grid.rows) for grid in grids) <= NARROW_ROWS
+    wrapped = max(grid.longest_name for grid in grids) > NARROW_NAME and not narrow
+    first = r"p{0.38\linewidth}" if wrapped else "l"
+    return _latex_template("table.tex.jinja").render(
+        grids=grids,
+        lines_of=_narrow_lines if narrow else lambda row: [row],
+        caption=caption,
+        label=label,
+        note=note,
+        first_column=first,
+        wrapped=wrapped,
+        size=r"\scriptsize" if len(names) >= MANY_ROWS else r"\footnotesize",
     )
-    return template.render(
+
+
+def _narrow_lines(row: Sequence[str]) -> list[list[str]]:
+    """Return a row of a narrow table in lines: the numbers, and below each its interval.
+
+    Example:
+        >>> _narrow_lines(["a", "0.5 [0.4, 0.6]", ""]), _narrow_lines(["a", "not planned"])
+        ([['a', '0.5', ''], ['', '[0.4, 0.6]', '']], [['a', 'not planned']])
+    """
+    parts = [cell.partition(" [") for cell in row[1:]]
+    numbers = [number for number, _, _ in parts]
+    intervals = [f"[{interval}" if interval else "" for _, _, interval in parts]
+    below, nothing = [intervals] if any(intervals) else [], [""] * len(parts)
+    lines = zip_longest(broken_name(row[0], NARROW_NAME), [numbers, *below])
+    return [[name or "", *(cells or nothing)] for name, cells in lines]
+
+
+def html(
+    title: str,
+    question: str | None,
+    parts: Sequence[Section],
+    diagrams: VariantDiagrams | None = None,
+    explore: str | None = None,
+) -> str:
+    """Return the report as one file that needs nothing else, not even a network.
+
+    Args:
+        title: of the report.
+        question: of the study.
+        parts: of the report.
+        diagrams: of the variants.
+        explore: the file beside it in which the study can be explored.
+    """
+    return page_template("report.html.jinja").render(
         title=title,
         question=question,
         parts=parts,
-        base64=lambda png: base64.b64encode(png).decode(),
+        diagrams=diagrams or VariantDiagrams({}),
+        explore=explore,
     )
 
 
-def markdown_text(text: str) -> str:
-    r"""Escape a text for Markdown.
-
-    Example:
-        >>> print(markdown_text("a_b | c"))
-        a\_b \| c
-    """
-    for character in MARKDOWN_SPECIAL:
-        text = text.replace(character, f"\\{character}")
-    return text.replace("\n", " ")
-
-
-def latex_text(text: str) -> str:
-    r"""Escape a text for LaTeX; what pdflatex has no letter for is written as its code point.
-
-    Example:
-        >>> print(latex_text("50 % of a_b"))
-        50 \% of a\_b
-    """
-    return "".join(map(_latex_character, text))
-
-
-def _latex_character(character: str) -> str:
-    if character in LATEX_SPECIAL:
-        return LATEX_SPECIAL[character]
-    if character in "\n\t":
-        return " "
-    known = character.isascii() or 0xA1 <= ord(character) <= 0xFF
-    return character if known else rf"\texttt{{U+{ord(character):04X}}}"
+def page_template(name: str) -> Any:
+    """Return the template of a page, which escapes what is put in as the report's does."""
+    environment = _environment(html_text, keep_trailing_newline=False)
+    environment.filters["breakable"] = _html_name
+    return environment.get_template(name)
 
 
 def _latex_template(name: str) -> Any:
     environment = _environment(latex_text, LATEX_DELIMITERS)
-    environment.globals["wide_columns"] = WIDE
+    environment.globals |= {
+        "small_letters": SMALL,
+        "wide_letters": WIDE,
+        "long_name": LONG_NAME,
+    }
     # A bracket at the beginning of a line would be taken for an argument of the break before.
-    environment.filters["cell"] = lambda text: Markup(latex_text(text).replace("[", "{[}"))
+    environment.filters["cell"] = _latex_cell
+    environment.filters["number"] = _latex_number
+    environment.filters["name"] = _latex_name
     return environment.get_template(name)
+
+
+def _latex_cell(text: str) -> Markup:
+    return Markup(re.sub(r"\{\[\}|\[", "{[}", latex_text(text)))
+
+
+def _latex_number(text: str) -> Markup:
+    """Escape a cell of numbers, with real minus signs and daggers."""
+    cell = r"$\dagger$".join(map(_latex_cell, text.split(BARRED)))
+    return Markup(re.sub(r"(?<![\w.])-(?=\d)", "$-$", cell))
+
+
+def _latex_name(text: str) -> Markup:
+    """Escape a name, which may go on in another line where words of code do."""
+    return Markup(re.sub(r"(\\_|[/=.,:-])(?=\S)", r"\1\\allowbreak{}", _latex_cell(text)))
+
+
+def _html_name(text: str) -> Markup:
+    """Escape a name, which may go on in another line where words of code do."""
+    return Markup("<wbr>").join(map(html_text, re.split(r"(?<=[._=/])(?=\w)", text)))
 
 
 def _environment(

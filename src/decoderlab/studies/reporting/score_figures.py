@@ -7,57 +7,74 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from decoderlab.common.escapes import visible
+from decoderlab.studies.analysis.entries import Entry
 from decoderlab.studies.analysis.factorial import Factorial
+from decoderlab.studies.analysis.seed_groups import better_group, share_text
 from decoderlab.studies.reporting.panels import Panels
-from decoderlab.studies.reporting.variant_styles import style_at
+from decoderlab.studies.reporting.variant_styles import MARKS
 
 
 def scores(panels: Panels) -> Figure:
     """Draw every seed's score, with the interval of the mean, for each variant."""
-    tasks, analysis = panels.analysis.tasks, panels.analysis
-    height = 1.2 + 0.33 * len(panels.shown)
-    figure, axes = panels.grid(1, height, sharey=True)
-    for axis, task in zip(axes[0], tasks, strict=True):
+    analysis = panels.analysis
+    notes = {
+        (variant, task): _note(panels, analysis.entries.get((variant, task)))
+        for variant in panels.shown
+        for task in panels.tasks
+    }
+    figure, axes = panels.rows_figure(panels.shown, max(map(len, notes.values())))
+    for axis, task in zip(axes[0], panels.tasks, strict=True):
         for index, variant in enumerate(panels.shown):
-            entry = analysis.entries.get((variant, task))
-            if entry is None or not entry.summary.n:
-                continue
-            values = list(entry.scores.values())
-            colour = panels.styles[variant]["color"]
-            # Seeds with equal scores lie side by side, in the order of the seeds.
-            offsets = np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else [0.0]
-            axis.plot(
-                values,
-                index + np.asarray(offsets),
-                "o",
-                color=colour,
-                alpha=0.6,
-                markersize=3.5,
-            )
-            low, high = entry.interval
-            if not math.isnan(low):
-                axis.plot([low, high], [index, index], "-", color="black", linewidth=1.6)
-            axis.plot([entry.summary.mean], [index], "|", color="black", markersize=13)
+            _score_row(panels, axis, index, variant, task)
         if rules := analysis.baselines(task).values():
             best = max(rules) if analysis.sign > 0 else min(rules)
             axis.axvline(best, color="black", linestyle=":", linewidth=1)
-        axis.set_title(task)
+        panels.rows_axis(axis, [(variant, notes[variant, task]) for variant in panels.shown])
+        axis.set_title(task, loc="left", fontweight="bold")
         axis.set_xlabel(f"test {panels.label}")
-        axis.grid(axis="x", alpha=0.3)
-    axes[0][0].set_yticks(range(len(panels.shown)), panels.shown)
-    axes[0][0].invert_yaxis()
     return figure
+
+
+def _note(panels: Panels, entry: Entry | None) -> str:
+    """Return what stands beside a row: the mean, or the share of seeds in the better group."""
+    if entry is None:
+        return "not planned"
+    if not entry.summary.n:
+        return "no score"
+    values, bounds = list(entry.scores.values()), panels.analysis.scale.bounds
+    # No seed is where the mean of two groups is.
+    if better := better_group(values, bounds, panels.analysis.sign):
+        return share_text(better, len(values), bounds, panels.analysis.sign)
+    return f"{entry.summary.mean:.3f}"
+
+
+def _score_row(panels: Panels, axis: Axes, index: int, variant: str, task: str) -> None:
+    """Draw the row of a variant; of two groups of seeds no mean and no interval."""
+    entry = panels.analysis.entries.get((variant, task))
+    if entry is None or not entry.summary.n:
+        return
+    panels.dots(axis, list(entry.scores.values()), index, panels.styles[variant]["color"])
+    if panels.two_groups(variant, task):
+        return
+    low, high = entry.interval
+    if not math.isnan(low):
+        looks: dict[str, Any] = {"color": panels.styles[variant]["color"], "linewidth": 2.2}
+        axis.plot([low, high], [index, index], "-", **looks)
+    axis.plot([entry.summary.mean], [index], "|", color="black", markersize=11, markeredgewidth=1.6)
 
 
 def interaction(panels: Panels) -> Figure | None:
     """Draw the mean at each combination of levels; None without a grid of two factors."""
     levels = {
         task: factorial.levels
-        for task, factorial in panels.analysis.factorials.items()
-        if isinstance(factorial, Factorial) and len(factorial.levels) >= 2
+        for task in panels.tasks
+        if isinstance(factorial := panels.analysis.factorials[task], Factorial)
+        and len(factorial.levels) >= 2
     }
     if not levels:
         return None
@@ -65,41 +82,60 @@ def interaction(panels: Panels) -> Figure | None:
     for axis, (task, names) in zip(axes[0], levels.items(), strict=True):
         along = max(names, key=lambda name: len(names[name]))
         beside = [name for name in names if name != along]
-        for index, others in enumerate(_combinations(names, beside)):
-            heights, ends = [], []
-            for level in names[along]:
-                entry = _entry_at(panels, task, {**others, along: level})
-                heights.append(entry.summary.mean)
-                ends.append(
-                    [
-                        entry.summary.mean - entry.interval.low,
-                        entry.interval.high - entry.summary.mean,
-                    ]
-                )
-            steps = np.arange(len(heights)) + 0.04 * (index - 0.5)
-            axis.errorbar(
-                steps,
-                heights,
-                yerr=np.nan_to_num(np.clip(np.array(ends).T, 0, None)),
-                label=", ".join(others.values()),
-                capsize=2,
-                **style_at(index),
-            )
-        axis.set_xticks(range(len(names[along])), names[along], rotation=20, ha="right")
-        axis.set_title(task)
-        axis.grid(axis="y", alpha=0.3)
+        combinations = _combinations(names, beside)
+        for index, others in enumerate(combinations):
+            offset = 0.5 * ((index + 0.5) / len(combinations) - 0.5)
+            _levels(panels, axis, task, (along, names[along]), others, (offset, index))
+        levels_shown = list(map(visible, names[along]))
+        axis.set_xticks(range(len(levels_shown)), levels_shown, rotation=20, ha="right")
+        axis.set_title(task, loc="left", fontweight="bold")
+        axis.grid(axis="y", alpha=0.4)
     axes[0][0].set_ylabel(f"test {panels.label}")
     panels.add_legend(figure, axes)
     return figure
 
 
-def _entry_at(panels: Panels, task: str, levels: dict[str, str]) -> Any:
-    variant = next(
+def _levels(
+    panels: Panels,
+    axis: Axes,
+    task: str,
+    along: tuple[str, list[str]],
+    others: dict[str, str],
+    drawn_at: tuple[float, int],
+) -> None:
+    """Draw a combination of the other factors' levels at each level of a factor."""
+    (name, levels), (offset, index) = along, drawn_at
+    mark, means = MARKS[index % len(MARKS)], []
+    for step, level in enumerate(levels):
+        variant = _variant_at(panels, task, {**others, name: level})
+        entry = panels.analysis.entries[variant, task]
+        mean, (low, high) = entry.summary.mean, entry.interval
+        ends = np.nan_to_num(np.clip([[mean - low], [high - mean]], 0, None))
+        colour = panels.styles.get(variant, {"color": "#808080"})["color"]
+        looks: dict[str, Any] = {"color": colour, "marker": mark, "capsize": 2}
+        axis.errorbar([step + offset], [mean], yerr=ends, linestyle="none", **looks)
+        means.append(mean)
+    steps = np.arange(len(levels)) + offset
+    # Names have no order: only numbers are joined.
+    line = "-" if all(map(_is_number, levels)) else "none"
+    axis.plot(steps, means, color="#808080", linestyle=line, linewidth=0.8, zorder=1)
+    label = visible(", ".join(others.values()))
+    axis.plot([], [], color="black", marker=mark, linestyle=line, linewidth=0.8, label=label)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _variant_at(panels: Panels, task: str, levels: dict[str, str]) -> str:
+    return next(
         row.cell.variant
         for row in panels.analysis.grid[0]
         if row.cell.task == task and levels.items() <= row.cell.factors.items()
     )
-    return panels.analysis.entries[variant, task]
 
 
 def cost(panels: Panels) -> Figure | None:
@@ -109,7 +145,7 @@ def cost(panels: Panels) -> Figure | None:
     for row, (name, label) in zip(
         axes, (("parameters", "parameters"), ("flops", "operations an example")), strict=True
     ):
-        for axis, task in zip(row, panels.analysis.tasks, strict=True):
+        for axis, task in zip(row, panels.tasks, strict=True):
             for variant in panels.shown:
                 entry = panels.analysis.entries.get((variant, task))
                 if entry is None or not entry.summary.n or not getattr(entry, name):
@@ -118,14 +154,16 @@ def cost(panels: Panels) -> Figure | None:
                 ends = [[max(mean - low, 0)], [max(high - mean, 0)]]
                 style = panels.styles[variant] | {"linestyle": "none"}
                 at = [getattr(entry, name)]
-                axis.errorbar(at, [mean], yerr=np.nan_to_num(ends), label=variant, **style)
+                axis.errorbar(
+                    at, [mean], yerr=np.nan_to_num(ends), label=panels.short[variant], **style
+                )
                 drawn = True
             axis.set_xlabel(label)
             axis.xaxis.set_major_locator(MaxNLocator(nbins=5))
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-            axis.grid(alpha=0.3)
-    for axis, task in zip(axes[0], panels.analysis.tasks, strict=True):
-        axis.set_title(task)
+            axis.grid(alpha=0.4)
+    for axis, task in zip(axes[0], panels.tasks, strict=True):
+        axis.set_title(task, loc="left", fontweight="bold")
     for row in axes:
         row[0].set_ylabel(f"test {panels.label}")
     panels.add_legend(figure, axes)

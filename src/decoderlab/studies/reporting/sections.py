@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from decoderlab.common.safe_names import plain_name
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.answer import answer
 from decoderlab.studies.reporting.appendix import sample_predictions, settings_and_equations
-from decoderlab.studies.reporting.blocks import Bullets, FigureBlock, Paragraph, Section
-from decoderlab.studies.reporting.cautions import cautions, failures
+from decoderlab.studies.reporting.blocks import Block, Bullets, FigureBlock, Paragraph, Section
+from decoderlab.studies.reporting.cautions import cautions, failures, warnings
 from decoderlab.studies.reporting.factor_effects import factor_effects
 from decoderlab.studies.reporting.figures import Picture
+from decoderlab.studies.reporting.headline import headline
 from decoderlab.studies.reporting.legend import legend
 from decoderlab.studies.reporting.provenance import provenance
 from decoderlab.studies.reporting.tables import score_tables
@@ -27,19 +29,28 @@ def sections(analysis: Analysis, drawn: Sequence[Picture], output_dir: Path) -> 
         output_dir: as in `run.output_dir`.
     """
     by_name = {picture.name: picture for picture in drawn}
-    scores = by_name.pop(analysis.metric)
+    scores = by_name.pop(plain_name(analysis.metric))
+    forest = by_name.pop("forest", None)
     interaction = by_name.pop("interaction", None)
-    table = [*score_tables(analysis), Paragraph(legend(analysis)), *cautions(analysis)]
+    first = [Paragraph(text) for text in headline(analysis)]
+    columns = Paragraph(legend(analysis), folded="How to read the columns")
+    table: list[Block] = [
+        *warnings(analysis),
+        *score_tables(analysis),
+        *cautions(analysis),
+        columns,
+    ]
     parts = [
-        Section("Answer", [Paragraph(text) for text in answer(analysis)]),
+        Section("Answer", [*first, *_figure(forest or scores).blocks]),
         Section("Table", table),
-        _figure(scores),
+        Section("Answer in full", [Paragraph(text) for text in answer(analysis)]),
+        _figure(scores) if forest else None,
         factor_effects(analysis, interaction),
         over_all_tasks(analysis),
         published_values(analysis),
         failures(analysis),
         *map(_figure, by_name.values()),
-        settings_and_equations(analysis),
+        settings_and_equations(analysis, output_dir),
         sample_predictions(analysis, output_dir),
         Section("Where the numbers come from", [Bullets(provenance(analysis, output_dir))]),
     ]

@@ -1,14 +1,15 @@
-"""The tables of scores and comparisons: of the report, and of a paper."""
+"""The tables of scores and comparisons."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from decoderlab.studies.analysis.study_analysis import Analysis
-from decoderlab.studies.reporting.blocks import Block, Grid, Paragraph
+from decoderlab.studies.reporting.blocks import Block, Grid, Linked, Paragraph
 from decoderlab.studies.reporting.columns import Column, TableKind, TableRow, columns_of
 
 NOT_PLANNED = "not planned"
+MAX_LISTED = 300  # rows whose settings and runs a page lists
 
 
 def score_tables(analysis: Analysis) -> list[Block]:
@@ -22,11 +23,6 @@ def score_tables(analysis: Analysis) -> list[Block]:
     return blocks
 
 
-def paper_tables(analysis: Analysis) -> list[Grid]:
-    """Return what a paper has room for, a table a task."""
-    return [task_table(analysis, task, "paper") for task in analysis.tasks]
-
-
 def task_table(analysis: Analysis, task: str, kind: TableKind) -> Grid:
     """Return the table of one task.
 
@@ -36,14 +32,30 @@ def task_table(analysis: Analysis, task: str, kind: TableKind) -> Grid:
         kind: which columns it has.
     """
     columns = columns_of(analysis, kind)
+    if kind == "report":
+        columns = sorted(columns, key=lambda column: not column.main)
     rows = [table_row(analysis, variant, task) for variant in analysis.variants]
+    texts = [texts_of_row(columns, row) for row in rows]
+    if kind == "report":
+        for index, text in enumerate(texts[:MAX_LISTED]):
+            text[0] = Linked(text[0], f"#{variant_anchor(index)}")
     return Grid(
         header=[column.heading_of(analysis) for column in columns],
-        rows=[cells(columns, row) for row in rows],
+        rows=texts,
         title=task,
         strong=[index for index, row in enumerate(rows) if row.is_baseline],
         align=[column.align for column in columns],
+        main=sum(column.main for column in columns) if kind == "report" else None,
     )
+
+
+def variant_anchor(index: int) -> str:
+    """Return the id under which a page has the settings, equations and runs of a row.
+
+    Args:
+        index: of the variant in the study.
+    """
+    return f"variant-{index + 1}"
 
 
 def table_row(analysis: Analysis, variant: str, task: str) -> TableRow:
@@ -56,7 +68,7 @@ def table_row(analysis: Analysis, variant: str, task: str) -> TableRow:
     )
 
 
-def cells(columns: Sequence[Column], row: TableRow, missing: str = "") -> list[str]:
+def texts_of_row(columns: Sequence[Column], row: TableRow, missing: str = "") -> list[str]:
     """Return the texts of a row; the second cell says if the variant is not planned.
 
     Args:

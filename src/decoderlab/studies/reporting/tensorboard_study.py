@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from google.protobuf import text_format
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 # protoc writes this module without its classes, which are made when it is imported.
 from tensorboard.plugins.projector.projector_config_pb2 import (
@@ -23,18 +19,21 @@ from tensorboard.plugins.projector.projector_config_pb2 import (
 )
 from torch.utils.tensorboard import SummaryWriter
 
+from decoderlab.common.escapes import one_line
 from decoderlab.common.progress import track
-from decoderlab.records.run_folder import RunFolder
-from decoderlab.records.tensorboard import add_samples, add_session
+from decoderlab.records.run_folder import RunFolder, lock_held
+from decoderlab.records.tensorboard import add_attention, add_samples, add_session
 from decoderlab.studies.analysis.curves import Curve, learning_curve
 from decoderlab.studies.analysis.study_analysis import Analysis
-from decoderlab.studies.design.plan_file import Cell
+from decoderlab.studies.design.plan_file import StudyCell, study_folder
 from decoderlab.studies.reporting.appendix import samples
+from decoderlab.studies.reporting.variant_names import short_names
 from decoderlab.studies.reporting.variant_styles import shown_variants
 from decoderlab.training import probes
 
 NUM_SAMPLES = 10
-MAX_INCHES = 12.0
+# Behind the address of a TensorBoard: it opens on the charts of the means, which are selected.
+MEANS = "#custom_scalars&regexInput=%5Emean%2F"
 
 
 def write_board(analysis: Analysis, output_dir: Path) -> Path:
@@ -42,7 +41,7 @@ def write_board(analysis: Analysis, output_dir: Path) -> Path:
 
     HPARAMS lists every finished run; Custom Scalars shows the validation scores of each variant
     with their 95 % interval; Images, Text and Projector show what the first seed's models do. Of
-    more than 40 runs TensorBoard selects none by itself: `^mean/` in its filter finds the means.
+    more than 40 runs TensorBoard selects none by itself: `MEANS` in its address finds the means.
 
     Args:
         analysis: of the study.
@@ -51,10 +50,10 @@ def write_board(analysis: Analysis, output_dir: Path) -> Path:
     Returns:
         The folder to give to `tensorboard --logdir`.
     """
-    folder = output_dir / "studies" / analysis.plan.name / "tensorboard"
+    folder = study_folder(output_dir, analysis.plan.name) / "tensorboard"
     folder.parent.mkdir(parents=True, exist_ok=True)
     new, old = (folder.with_name(f".tensorboard.{word}") for word in ("new", "old"))
-    with FileLock(folder.with_name(".tensorboard.lock")):
+    with lock_held(folder.with_name(".tensorboard.lock")):
         for left_over in (new, old):  # of a process that was killed
             shutil.rmtree(left_over, ignore_errors=True)
         try:
@@ -71,38 +70,44 @@ def write_board(analysis: Analysis, output_dir: Path) -> Path:
 
 
 def _write(analysis: Analysis, output_dir: Path, folder: Path) -> None:
-    # TensorBoard lists runs as they were written: the few means come before the many seeds.
-    shown = set(shown_variants(analysis))
-    cells = [(key, rows) for key, rows in analysis.by_cell.items() if key[0] in shown]
+    # TensorBoard lists runs as they were written: the few means come before the many seeds. A
+    # variant's means of all tasks are one run, which has one colour.
+    shown = shown_variants(analysis)
+    names = short_names(analysis.variants)
     charts: dict[str, Sequence[Any]] = {}
-    for (variant, task), rows in track(cells, "averaging the runs"):
-        mean_folder = folder / "mean" / _safe(task) / _safe(variant)
-        curve = learning_curve(rows, output_dir, analysis.metric)
-        if tags := _add_means(mean_folder, _safe(task), analysis.metric, curve):
-            charts[task] = ["Margin", tags]
+    for variant in track(shown, "averaging the runs"):
+        curves = {
+            task: learning_curve(analysis.by_cell[variant, task], output_dir, analysis.metric)
+            for task in analysis.tasks
+            if (variant, task) in analysis.by_cell
+        }
+        tags = _add_means(folder / "mean" / _safe(names[variant]), analysis.metric, curves)
+        charts |= {task: ["Margin", ends] for task, ends in tags.items()}
     if charts:
         metric = analysis.scale.label
         with SummaryWriter(str(folder)) as writer:
             writer.add_custom_scalars({f"Validation {metric}: mean, 95 % interval": charts})
-    _write_runs(analysis, output_dir, folder, shown)
+    _write_runs(analysis, output_dir, folder, names, set(shown))
 
 
-def _write_runs(analysis: Analysis, output_dir: Path, folder: Path, shown: set[str]) -> None:
+def _write_runs(
+    analysis: Analysis, output_dir: Path, folder: Path, names: Mapping[str, str], shown: set[str]
+) -> None:
     done = [(row.cell, row.result) for row in analysis.rows if row.result is not None]
     firsts = {(cell.variant, cell.task): cell.run_id for cell, _ in reversed(done)}
     examples = {run_id for (variant, _), run_id in firsts.items() if variant in shown}
     projector = ProjectorConfig()
     runs = list(zip(done, _hyperparameters([cell for cell, _ in done]), strict=True))
     for (cell, result), hyperparameters in track(runs, "writing the runs"):
-        name = Path(_safe(cell.task), _safe(cell.variant))
+        name = Path(_safe(cell.task), _safe(names[cell.variant]))
         with SummaryWriter(str(folder / name / f"seed {cell.seed}")) as writer:
             scores = result.metrics.test.items()
             metrics = {f"test/{metric}": value for metric, value in scores}
             add_session(writer, hyperparameters, metrics | {"parameters": cell.parameters})
             if cell.run_id in examples:
-                run = RunFolder(output_dir / cell.folder)
-                arrays = probes.read(run.probes)
-                _add_attention(writer, name.parts[0], arrays)
+                run = cell.run_folder(output_dir)
+                arrays = {} if result.probes is None else probes.read(run.probes)
+                add_attention(writer, name.parts[0], arrays)
                 add_samples(writer, f"{name.parts[0]}/predictions", samples(run, NUM_SAMPLES))
                 _add_summaries(projector, folder, name, run, arrays)
     if projector.embeddings:
@@ -110,7 +115,7 @@ def _write_runs(analysis: Analysis, output_dir: Path, folder: Path, shown: set[s
         (folder / "projector_config.pbtxt").write_text(config, encoding="utf-8")
 
 
-def _hyperparameters(cells: Sequence[Cell]) -> list[dict[str, str | float]]:
+def _hyperparameters(cells: Sequence[StudyCell]) -> list[dict[str, str | float]]:
     """Return what was varied, by run; numbers as such if all values of a factor are numbers."""
     values: dict[str, list[str]] = {}
     for cell in cells:
@@ -132,30 +137,6 @@ def _is_number(text: str) -> bool:
         return math.isfinite(float(text))
     except ValueError:
         return False
-
-
-def _add_attention(writer: SummaryWriter, task: str, arrays: dict[str, np.ndarray]) -> None:
-    """Add an image for each example: a row is a generated token, dark is 1."""
-    for index, weights in enumerate(arrays.get("attention", ())):
-        source, target = (
-            json.loads(str(arrays[f"attention_{side}"][index])) for side in ("source", "target")
-        )
-        width, height = (min(1.2 + 0.3 * len(side), MAX_INCHES) for side in (source, target))
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axis = figure.subplots()
-        weights = weights[: len(target), : len(source)].astype(float)
-        axis.imshow(weights, cmap="Greys", vmin=0, vmax=1, aspect="auto")
-        # A token such as $x$ is no formula.
-        axis.set_xticks(range(len(source)), source, fontsize=8, parse_math=False)
-        axis.set_yticks(range(len(target)), target, fontsize=8, parse_math=False)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        picture = np.asarray(canvas.buffer_rgba())[..., :3]
-        writer.add_image(f"{task}/attention, example {index + 1}", picture, dataformats="HWC")
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _add_summaries(
@@ -180,7 +161,7 @@ def _add_summaries(
     for record, length, first in zip(records, arrays["lengths"], arrays["first"], strict=True):
         right = {True: "yes", False: "no"}.get(record["correct"], "")
         lines.append([record["source"], record["target"], str(length), str(first), right])
-    text = "".join("\t".join(map(_one_line, line)) + "\n" for line in lines)
+    text = "".join("\t".join(map(one_line, line)) + "\n" for line in lines)
     (folder / inside / "metadata.tsv").write_text(text, encoding="utf-8")
     projector.embeddings.add(
         tensor_name=name.as_posix(),
@@ -189,20 +170,23 @@ def _add_summaries(
     )
 
 
-def _add_means(folder: Path, task: str, metric: str, curve: Curve) -> list[str]:
-    """Write a mean and its interval as a run of their own; return their tags, [] without any.
+def _add_means(folder: Path, metric: str, curves: Mapping[str, Curve]) -> dict[str, list[str]]:
+    """Write the means and intervals of a variant as a run; return the tags of each task.
 
     A margin chart shows all runs that have its tags: the task is in them, so that each has its own.
     """
-    if not len(curve.positions):
-        return []
-    ends = {"mean": curve.mean, "low": curve.low, "high": curve.high}
-    tags = {end: f"{task}/validation {metric}, {end}" for end in ends}
+    there = {task: curve for task, curve in curves.items() if len(curve.positions)}
+    tags: dict[str, list[str]] = {}
+    if not there:
+        return tags
     with SummaryWriter(str(folder)) as writer:
-        for end, values in ends.items():
-            for step, value in zip(curve.positions.tolist(), values.tolist(), strict=True):
-                writer.add_scalar(tags[end], value, step)
-    return list(tags.values())
+        for task, curve in there.items():
+            ends = {"mean": curve.mean, "low": curve.low, "high": curve.high}
+            tags[task] = [f"{_safe(task)}/validation {metric}, {end}" for end in ends]
+            for tag, values in zip(tags[task], ends.values(), strict=True):
+                for step, value in zip(curve.positions.tolist(), values.tolist(), strict=True):
+                    writer.add_scalar(tag, value, step)
+    return tags
 
 
 def _safe(name: str) -> str:

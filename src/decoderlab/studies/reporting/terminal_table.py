@@ -2,75 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from decoderlab.common.progress import output, say
+from decoderlab.common.progress import output, plain, say
+from decoderlab.studies.analysis.comparisons import BARRING
+from decoderlab.studies.analysis.results import RunRow
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.build import Report
 from decoderlab.studies.reporting.columns import Column, columns_of
-from decoderlab.studies.reporting.tables import cells, table_row
+from decoderlab.studies.reporting.table_texts import STAR
+from decoderlab.studies.reporting.tables import table_row, texts_of_row
 from decoderlab.studies.reporting.variant_styles import shown_variants
 
 MAX_ROWS = 60
+SHOWN = 10
 MEASURED = 10_000  # columns of a terminal that cuts nothing
-# The columns that a terminal of a width has room for.
-ROOMS = {
-    "wide": ("narrow", "medium", "wide"),
-    "medium": ("narrow", "medium"),
-    "narrow": ("narrow",),
-}
+# From narrow terminals, where the verdict stays, to wide ones.
+ROOMS = ("narrow", "small", "medium", "wide")
 
 
 def print_table(report: Report) -> None:
     """Print the tables in the terminal, on standard output; narrow ones show less."""
     analysis, console = report.analysis, output()
+    left_out: dict[str, None] = {}
     for task in analysis.tasks:
-        console.print(_fitting_table(analysis, task, console))
+        table, columns = _fitting_table(analysis, task, console)
+        left_out |= dict.fromkeys(column.heading_of(analysis) for column in columns)
+        console.print(table)
+    if any(BARRING in each.verdict for each in analysis.comparisons.values()):
+        console.print(plain(f"{STAR} {BARRING}: so few seeds do not exclude that runs collapse"))
+    if left_out:
+        message = (
+            f"columns left out: {', '.join(left_out)} (use a wider terminal, or see report.md)"
+        )
+        console.print(plain(message))
     if len(analysis.variants) > MAX_ROWS:
         say(f"the {MAX_ROWS} best of {len(analysis.variants)} rows; the report has them all")
     failed = sum(row.failed for row in analysis.rows)
     if failed:
         counts = "they count with the worst score" if analysis.worst else "they have no score"
-        say(f"{failed} runs failed; {counts}")
+        say(f"{failed} runs failed; {counts}:")
+        _list_failures([row for row in analysis.rows if row.failed])
+    for damage in analysis.plan.damage[:SHOWN]:
+        say(f"damaged: {damage}")
+    invalid = [row for row in analysis.rows if row.status == "INVALID"]
+    for row in invalid[:SHOWN]:
+        say(f"INVALID: {row.cell.title}: {row.reason}")
+    if len(invalid) > SHOWN:
+        say(f"... and {len(invalid) - SHOWN} more that are INVALID; the report names them")
     unfinished = sum(row.status != "FINISHED" and not row.failed for row in analysis.rows)
     if unfinished:
         say(f"{unfinished} of {len(analysis.rows)} runs are not finished")
     if analysis.pilot:
-        say("fewer than 6 seeds: a pilot, which settles nothing")
+        say("fewer than 6 seeds: a pilot, from which nothing can be concluded")
     say(f"report: {report.folder / 'report.html'} (also .md, .tex, results.csv)")
 
 
-def _fitting_table(analysis: Analysis, task: str, console: Console) -> Table:
-    """Return the widest table that the terminal has room for; a folded one if there is none."""
+def _list_failures(rows: Sequence[RunRow]) -> None:
+    for row in rows[:SHOWN]:
+        say(f"  {row.cell.title}: {row.status.lower()}: {row.reason} ({row.cell.folder})")
+    if len(rows) > SHOWN:
+        say(f"  ... and {len(rows) - SHOWN} more, all in results.csv")
+
+
+def _fitting_table(
+    analysis: Analysis, task: str, console: Console
+) -> tuple[Table, Sequence[Column]]:
+    """Return the widest table that the terminal has room for, and the columns that are left out.
+
+    Columns for wide terminals go first, from the right; those for narrow ones are folded.
+    """
     unbounded = console.options.update(max_width=MEASURED)
-    every = columns_of(analysis, "terminal")
-    columns = every
-    for rooms in ROOMS.values():
-        columns = [column for column in every if column.room in rooms]
+    columns = columns_of(analysis, "terminal")
+    order = sorted(columns, key=lambda column: ROOMS.index(column.room))
+    while True:
         table = _table(analysis, task, columns)
+        left_out = [column for column in order if column not in columns]
         if table.__rich_measure__(console, unbounded).maximum <= console.width:
-            return table
-    return _table(analysis, task, columns, folded=True)
+            return table, left_out
+        last = [column for column in order if column in columns][-1]
+        if last.room == ROOMS[0]:
+            return _table(analysis, task, columns, folded=True), left_out
+        columns = [column for column in columns if column is not last]
 
 
 def _table(analysis: Analysis, task: str, columns: list[Column], folded: bool = False) -> Table:
     title = f"{analysis.plan.study.name}, {task}: test {analysis.scale.label}"
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=plain(title, "table.title"), title_justify="left")
     for column in columns:
-        heading = escape(column.heading_of(analysis))
+        heading = plain(column.heading_of(analysis))
         table.add_column(heading, justify=column.align, overflow="fold", no_wrap=not folded)
     for variant in shown_variants(analysis, MAX_ROWS):
         row = table_row(analysis, variant, task)
-        texts = map(escape, cells(columns, row, missing="–"))
+        texts = texts_of_row(columns, row, missing="–")
         styles = [
             column.style(row) if row.entry or column.group == "name" else "" for column in columns
         ]
-        table.add_row(
-            *(
-                f"[{style}]{text}[/]" if style else text
-                for text, style in zip(texts, styles, strict=True)
-            )
-        )
+        table.add_row(*(plain(text, style) for text, style in zip(texts, styles, strict=True)))
     return table

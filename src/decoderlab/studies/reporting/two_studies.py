@@ -7,22 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from decoderlab.common.errors import ConfigError
-from decoderlab.metrics.shipped import score_label
+from decoderlab.common.number_ranges import ranges_text
+from decoderlab.common.safe_names import inside
 from decoderlab.records.run_folder import write_text
 from decoderlab.studies.analysis.results import read_rows
 from decoderlab.studies.analysis.study_analysis import Analysis
-from decoderlab.studies.design.plan_file import Plan, read_plan
+from decoderlab.studies.design.plan_file import Plan, read_plan, study_folder
 from decoderlab.studies.reporting import render
 from decoderlab.studies.reporting.blocks import Bullets, Grid, Paragraph, Section
-from decoderlab.studies.reporting.cell_texts import score_text
-from decoderlab.studies.reporting.columns import columns_of
-from decoderlab.studies.reporting.tables import cells, table_row
+from decoderlab.studies.reporting.columns import column_of, columns_of
+from decoderlab.studies.reporting.tables import table_row, texts_of_row
 
 # A variant and a task.
 Key = tuple[str, str]
 
 
-def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, Path]:
+def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, list[str], Path]:
     """Compare each row of one study with the row of that name in another, and write the table.
 
     Only seeds that were measured in the same way, on the same data, are compared.
@@ -33,7 +33,7 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, Pa
         output_dir: as in `run.output_dir`.
 
     Returns:
-        The table, and the Markdown file in the first study's folder.
+        The table; what each study has, in a line; the Markdown file in the first study's folder.
 
     Raises:
         ConfigError: if a study is not there, or nothing in them can be compared.
@@ -41,7 +41,7 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, Pa
     if first == second:
         raise ConfigError(f"both studies are {first}; give two")
     plans = {name: read_plan(output_dir, name) for name in (first, second)}
-    metric = _common_metric(plans)
+    _check_metric(plans)
     keys = {
         name: dict.fromkeys((cell.variant, cell.task) for cell in plan.cells)
         for name, plan in plans.items()
@@ -52,50 +52,62 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, Pa
     for variant, task in common:
         families.setdefault(task if by_task else "", []).append((variant, task))
     rows: dict[Key, list[str]] = {}
-    headings: list[str] = []
+    header: list[str] = []
+    score = column_of("score")
     for family in families.values():
         analysis = _side_by_side(plans, family, output_dir)
         columns = columns_of(analysis, "two_studies")
-        headings = [column.heading_of(analysis) for column in columns]
+        header = [
+            column_of("variant").heading,
+            "task",
+            f"{first}: {score.heading_of(analysis)}",
+            second,
+            *(column.heading_of(analysis) for column in columns),
+        ]
         for key in family:
             joined = "\0".join(key)
-            scores = [score_text(analysis.entries[name, joined]) for name in plans]
-            compared = cells(columns, table_row(analysis, second, joined), missing="–")
+            scores = [score.cell(table_row(analysis, name, joined)) for name in plans]
+            compared = texts_of_row(columns, table_row(analysis, second, joined), missing="–")
             rows[key] = [*key, *scores, *compared]
-    header = [
-        "variant",
-        "task",
-        f"{first}: {score_label(metric, plans[first].scores)} [95 % CI]",
-        second,
-        *headings,
-    ]
     grid = Grid(header, [rows[key] for key in common])
+    sides = [_side(name, plan) for name, plan in plans.items()]
     alone = [
-        f"only in {name}: {variant}, {task}"
+        f"only in {name}: {_named(mine)}"
         for name, other in ((first, second), (second, first))
-        for variant, task in keys[name]
-        if (variant, task) not in keys[other]
+        for task in dict.fromkeys(task for _, task in keys[name])
+        if (mine := [key for key in keys[name] if key[1] == task and key not in keys[other]])
     ]
     explained = Paragraph(
         f"Difference: {second} minus {first}, seed by seed, with its t interval; exact sign-flip "
         f"test, Holm over the rows of {'a task' if by_task else 'this table'}. not comparable: a "
         "seed was measured on other data, or in another way."
     )
-    path = output_dir / "studies" / first / f"compared_with_{second}.md"
-    blocks = [grid, explained, *([Bullets(alone)] if alone else [])]
+    file = f"compared_with_{second.replace('/', '_')}.md"
+    path = inside(study_folder(output_dir, first), file)
+    blocks = [Bullets(sides), grid, explained, *([Bullets(alone)] if alone else [])]
     write_text(
         path, render.markdown(f"{first} and {second}", None, [Section("Row by row", blocks)])
     )
-    return grid, path
+    return grid, sides, path
 
 
-def _common_metric(plans: Mapping[str, Plan]) -> str:
+def _side(name: str, plan: Plan) -> str:
+    """Return a study's tasks, rows, seeds and updates."""
+    tasks = ", ".join(dict.fromkeys(cell.task for cell in plan.cells))
+    variants = len({cell.variant for cell in plan.cells})
+    steps = sorted({cell.steps for cell in plan.cells if cell.steps is not None})
+    ends = dict.fromkeys(f"{number:,}" for number in (*steps[:1], *steps[-1:]))
+    budget = f"{' to '.join(ends)} updates" if ends else "a budget in seconds"
+    seeds = ranges_text({cell.seed for cell in plan.cells})
+    return f"{name}: {variants} variants on {tasks}; seeds {seeds}; {budget}"
+
+
+def _check_metric(plans: Mapping[str, Plan]) -> None:
     (first, metric), (second, other) = ((name, plan.metric) for name, plan in plans.items())
     if metric != other:
         raise ConfigError(
             f"{first} is about {metric}, {second} about {other}; studies are compared by one metric"
         )
-    return metric
 
 
 def _common_keys(keys: Mapping[str, Mapping[Key, None]]) -> list[Key]:
@@ -104,10 +116,15 @@ def _common_keys(keys: Mapping[str, Mapping[Key, None]]) -> list[Key]:
     if common := [key for key in mine if key in theirs]:
         return common
     raise ConfigError(
-        f"{first} and {second} have no row in common; {first} has "
-        f"{', '.join(dict.fromkeys(variant for variant, _ in mine))}, {second} "
-        f"{', '.join(dict.fromkeys(variant for variant, _ in theirs))}"
+        f"{first} and {second} have no row (variant and task) in common; {first} has "
+        f"{_named(mine)}, {second} {_named(theirs)}"
     )
+
+
+def _named(keys: Iterable[Key]) -> str:
+    """Return the names of variants and tasks."""
+    variants, tasks = (", ".join(dict.fromkeys(names)) for names in zip(*keys, strict=True))
+    return f"{variants} on {tasks}"
 
 
 def _side_by_side(plans: Mapping[str, Plan], common: Iterable[Key], output_dir: Path) -> Analysis:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from decoderlab.studies.analysis.study_analysis import Analysis
 
-# Okabe and Ito 2008, without the yellow that paper swallows.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# After Okabe and Ito 2008: without the yellow, and with three colours darkened, so that each has a
+# contrast of 3:1 and more to white and to the dark page of a report.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#C2659B", "#B07A00", "#3F8FD0")
 LINES = ("-", "--", ":", "-.")
 MARKS = ("o", "s", "^", "D", "v", "P")
 MAX_SHOWN = 16
@@ -17,19 +18,32 @@ MAX_SHOWN = 16
 
 def shown_variants(analysis: Analysis, room: int = MAX_SHOWN) -> list[str]:
     """Return the variants that there is room for: the baseline and the best."""
-    if len(analysis.variants) <= room:
-        return analysis.variants
+    return best_variants(analysis, analysis.variants, analysis.tasks, room)
+
+
+def best_variants(
+    analysis: Analysis, variants: Sequence[str], tasks: Iterable[str], room: int
+) -> list[str]:
+    """Return the variants that there is room for, in their order: the baseline and the best.
+
+    Args:
+        analysis: of the study.
+        variants: to choose from.
+        tasks: on any of which a variant's mean counts.
+        room: for so many.
+    """
+    if len(variants) <= room:
+        return list(variants)
 
     def worth(variant: str) -> float:
+        entries = (analysis.entries.get((variant, task)) for task in tasks)
         means = [
-            analysis.sign * entry.summary.mean
-            for (name, _), entry in analysis.entries.items()
-            if name == variant and entry.summary.n
+            analysis.sign * entry.summary.mean for entry in entries if entry and entry.summary.n
         ]
         return math.inf if variant == analysis.baseline else max(means, default=-math.inf)
 
-    best = set(sorted(analysis.variants, key=worth, reverse=True)[:room])
-    return [variant for variant in analysis.variants if variant in best]
+    best = set(sorted(variants, key=worth, reverse=True)[:room])
+    return [variant for variant in variants if variant in best]
 
 
 def styles(analysis: Analysis, shown: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -54,7 +68,7 @@ def styles(analysis: Analysis, shown: Sequence[str]) -> dict[str, dict[str, Any]
 
 
 def style_at(index: int) -> dict[str, Any]:
-    """Return a style that differs from that of other indexs in print too, for 24 of them."""
+    """Return a style that differs from those of other indices in print too, for 24 of them."""
     mark = MARKS[(index + index // len(COLOURS)) % len(MARKS)]
     return _style(COLOURS[index % len(COLOURS)], LINES[(index + index // 12) % len(LINES)], mark)
 

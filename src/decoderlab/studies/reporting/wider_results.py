@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from decoderlab.config.study_settings import Published
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.blocks import Block, Grid, Paragraph, Section
-from decoderlab.studies.reporting.cell_texts import difference_text, interval_text, p_text
+from decoderlab.studies.reporting.table_texts import difference_text, interval_text, p_text
 
 
 def over_all_tasks(analysis: Analysis) -> Section | None:
@@ -24,15 +25,15 @@ def over_all_tasks(analysis: Analysis) -> Section | None:
         ),
     ]
     if analysis.over_tasks is not None:
-        held = ", ".join(
-            f"{name} {p_text(p)}" for name, p in analysis.over_tasks["variants"].items()
-        )
-        blocks.append(
-            Paragraph(
-                f"Over tasks: Friedman {p_text(analysis.over_tasks['friedman_p'])}; Wilcoxon "
-                f"against {analysis.baseline}, Holm: {held}."
+        held = [f"{name} {p_text(p)}" for name, p in analysis.over_tasks["variants"].items()]
+        pairwise = f"Wilcoxon against {analysis.baseline}, Holm: {', '.join(held)}."
+        if not held:
+            pairwise = (
+                "no Wilcoxon test, as of so many comparisons none could be certain with "
+                f"{len(analysis.tasks)} tasks."
             )
-        )
+        friedman = p_text(analysis.over_tasks["friedman_p"])
+        blocks.append(Paragraph(f"Over tasks, as the sample: Friedman {friedman}; {pairwise}"))
     return Section("Over all tasks", blocks)
 
 
@@ -45,7 +46,7 @@ def published_values(analysis: Analysis) -> Section | None:
             f"{verdict.published.row} minus {verdict.published.against}"
             if verdict.published.against
             else verdict.published.row,
-            f"{verdict.published.value:g}",
+            f"{verdict.published.value:g}{_spread(verdict.published)}",
             f"{verdict.published.tolerance:g}",
             "–"
             if not verdict.n
@@ -61,10 +62,18 @@ def published_values(analysis: Analysis) -> Section | None:
         [
             Grid(header, rows),
             Paragraph(
-                "reproduced: our interval lies within the tolerance, which was stated beforehand; "
+                "reproduced: by two one-sided tests, ours minus the published value lies within "
+                "the tolerance, which was stated beforehand; the published spread counts where one "
+                "is given, else the value counts as exact; "
                 "direction agrees: a difference is certainly on the published side of 0; "
                 "contradicts: it is on the other side of 0 or, where the value is no difference, "
                 "the interval lies outside the tolerance."
             ),
         ],
     )
+
+
+def _spread(published: Published) -> str:
+    if published.deviation is None:
+        return ""
+    return f" (SD {published.deviation:g}, n={published.runs})"

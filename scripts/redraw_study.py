@@ -1,0 +1,146 @@
+"""docs/studies: what a results.csv alone gives in today's look, where the runs are no longer there.
+
+    python scripts/redraw_study.py context_routes
+
+Writes `table.tex` and the figures of scores (forest, every seed, the factors together) beside the
+results.csv. Intervals are those of new seeds on these test examples: which example was right is not
+in it. A study whose runs are there is rendered by `decoderlab-report`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+from typing import Any
+
+from decoderlab.common.safe_names import plain_name
+from decoderlab.config.composition import compose_config
+from decoderlab.metrics.signature import signature_parts
+from decoderlab.records.run_result import SCHEMA, RunResult
+from decoderlab.studies.analysis.results import RunRow
+from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.design.plan_file import Plan, StudyCell
+from decoderlab.studies.reporting import render
+from decoderlab.studies.reporting.figures import pictures
+from decoderlab.studies.reporting.paper_table import paper_table
+
+FOLDER = Path(__file__).parents[1] / "docs" / "studies"
+# A study that is another one with a setting of its own.
+MADE_FROM = {"context_routes_matched": ("context_routes", "budget.match=parameters")}
+UNKNOWN = {
+    "versions": {},
+    "git_commit": "",
+    "git_dirty": False,
+    "processor": "",
+    "device": "cpu",
+    "capability": "",
+    "threads": 1,
+    "world_size": 1,
+}
+
+
+def main() -> None:
+    """Write the files of one study."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("study", help="a folder of docs/studies")
+    name = parser.parse_args().study
+    folder, analysis = FOLDER / name, committed(name)
+    (folder / "table.tex").write_text(table(analysis), encoding="utf-8")
+    wanted = ("forest", "interaction", plain_name(analysis.metric))
+    for picture in pictures(analysis, folder):
+        if picture.name in wanted:
+            (folder / "figures" / f"{picture.name}.png").write_bytes(picture.png)
+
+
+def committed(name: str) -> Analysis:
+    """Return the analysis of a study from its results.csv alone.
+
+    Args:
+        name: of its folder.
+    """
+    made_from, *more = MADE_FROM.get(name, (name,))
+    config = compose_config([f"study={made_from}", f"study.name={name}", *more])
+    with (FOLDER / name / "results.csv").open(newline="") as file:
+        rows = tuple(map(_row, csv.DictReader(file)))
+    return Analysis(Plan(config.study, tuple(row.cell for row in rows), config.budget), rows)
+
+
+def table(analysis: Analysis) -> str:
+    """Return `table.tex`."""
+    paper = paper_table(analysis)
+    return render.paper_tables(paper.groups, paper.caption, paper.label, paper.note)
+
+
+def _row(line: dict[str, str]) -> RunRow:
+    """Return a run of a results.csv."""
+    factors = {
+        key.removeprefix("factor_"): value
+        for key, value in line.items()
+        if key.startswith("factor_") and value
+    } | {"task": line["task"]}
+    cell = StudyCell(
+        line["run_id"],
+        line["folder"],
+        line["variant"],
+        line["task"],
+        int(line["seed"]),
+        int(line["parameters"]),
+        (),
+        factors,
+        float(line["flops_per_example"]),
+        int(line["steps"]),
+    )
+    return RunRow(cell, line["status"], RunResult.from_dict(_record(line)), line["reason"])
+
+
+def _record(line: dict[str, str]) -> dict[str, Any]:
+    """Return what a result.json has, as far as it stands in a results.csv."""
+    scores = {
+        split: {
+            key.removeprefix(f"{split}_"): float(value)
+            for key, value in line.items()
+            if key.startswith(f"{split}_") and value
+        }
+        for split in ("test", "validation")
+    }
+    return {
+        "schema": SCHEMA,
+        "run_id": line["run_id"],
+        "choices": {"task": line["task"], "encoder": "", "decoder": ""},
+        "seed": int(line["seed"]),
+        "metrics": scores | {"validation_last": scores["validation"]},
+        "signature": line["signature"],
+        "signatures": {},
+        "selected_by": "exact_match",
+        "best_step": int(line["best_step"]),
+        "best_checkpoint": "",
+        "steps": int(line["steps"]),
+        "examples_seen": 0,
+        "tokens_seen": 0,
+        "batches_per_epoch": 1,
+        "parameters": {"total": int(line["parameters"])},
+        "peak_memory_bytes": None,
+        "restarts": 0,
+        "started": 0.0,
+        "ended": 0.0,
+        "code_changes": [],
+        "budget": {"match": "updates", "width": "decoder.hidden_size", "tolerance": 0.01},
+        "flops_per_example": float(line["flops_per_example"]),
+        "train_seconds": float(line["train_seconds"]),
+        "evaluation_seconds": float(line["evaluation_seconds"]),
+        "environment": UNKNOWN,
+        "data": {
+            "fingerprint": signature_parts(line["signature"])["data"],
+            "counts": {},
+            "baselines": {},
+        },
+        "equations": {},
+        "probes": None,
+    }
+
+
+if __name__ == "__main__":
+    main()

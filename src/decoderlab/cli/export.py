@@ -1,0 +1,58 @@
+"""decoderlab-export: write a finished run as files that can be used without decoderlab.
+
+Written are, as torch.export (.pt2) and ONNX (.onnx), the programs encode, start, step, reorder and
+features (the encoder alone: summary and memory); the weights (model.safetensors and
+encoder.safetensors); vocabulary.json; and run.py, which predicts with onnxruntime and NumPy alone.
+The transformer and the feedforward decoder cannot be exported; their weights can.
+
+Examples:
+  decoderlab-export outputs/runs/RUN --to exported
+  python exported/run.py "a source"
+  decoderlab-export outputs/runs/RUN --to exported --weights-only
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from decoderlab.cli.app import guarded
+from decoderlab.common.escapes import terminal_line
+from decoderlab.common.folders import add_to_path
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="decoderlab-export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", help="folder of a finished run: outputs/runs/...")
+    parser.add_argument("--to", metavar="FOLDER", help="new folder to write (./RUN-export)")
+    parser.add_argument(
+        "--weights-only", action="store_true", help="write weights and vocabulary only"
+    )
+    parser.add_argument(
+        "--trust", action="store_true", help="allow the run to use classes from outside decoderlab"
+    )
+    parser.add_argument("--config-dir", help="folder of these classes, as for decoderlab-train")
+    arguments = parser.parse_args()
+    sys.exit(guarded(lambda: _run(arguments)))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    add_to_path(arguments.config_dir)
+    from decoderlab.training.loading import load_run
+    from decoderlab.usage.run_export import export_run
+
+    loaded = load_run(arguments.run, data=False, trust=arguments.trust)
+    folder = Path(arguments.to or f"{Path(arguments.run).resolve().name}-export")
+    for path in export_run(loaded, folder, weights_only=arguments.weights_only):
+        sys.stdout.write(f"{terminal_line(path)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    main()

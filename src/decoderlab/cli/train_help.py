@@ -1,0 +1,61 @@
+"""What `decoderlab-train --help` shows; Hydra's own help copies its search path for each group."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from omegaconf import OmegaConf
+
+from decoderlab.common.folders import conf_dir
+
+
+def train_help(overrides: Sequence[str]) -> str:
+    """Return how the command is called, which YAMLs there are, and the config of some settings.
+
+    Args:
+        overrides: as on the command line.
+
+    Raises:
+        HydraException: for settings that cannot be composed.
+        OmegaConfBaseException: likewise.
+    """
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = hydra.compose("train", list(overrides), return_hydra_config=True)
+    header = config.hydra.help.header.rstrip()
+    sections = [str(name) for name in config if name != "hydra"]
+    composed = OmegaConf.to_yaml(OmegaConf.masked_copy(config, sections)).rstrip()
+    sources = config.hydra.runtime.config_sources
+    folders = [folder for source in sources for folder in _folders(source.schema, source.path)]
+    return f"""{header}
+
+== What can be chosen: group=name ==
+{_groups(folders)}
+
+== Config: setting=value changes a line ==
+{composed}
+
+Hydra's own flags: decoderlab-train --hydra-help"""
+
+
+def _folders(schema: str, path: str) -> list[Path]:
+    """Return the folders of a source of configs: ours, `--config-dir`, or of `hydra.searchpath`."""
+    if schema != "pkg":
+        return [Path(path)] if path else []
+    try:
+        package = importlib.util.find_spec(path)
+    except ModuleNotFoundError:  # Hydra has warned of it
+        return []
+    return [Path(folder) for folder in (package and package.submodule_search_locations) or ()]
+
+
+def _groups(folders: Sequence[Path]) -> str:
+    names: dict[str, set[str]] = {}
+    for folder in folders:
+        for path in folder.rglob("*.yaml"):
+            group = path.parent.relative_to(folder).as_posix()
+            if group != "." and group.split("/")[0] != "hydra":
+                names.setdefault(group, set()).add(path.stem)
+    return "\n".join(f"{group}: {', '.join(sorted(names[group]))}" for group in sorted(names))

@@ -1,0 +1,84 @@
+"""Free space on the disk: whether an error means that there is none, and its message."""
+
+from __future__ import annotations
+
+import errno
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+# No space, no quota, and a file larger than the shell's `ulimit -f` allows.
+FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What torch says when it cannot write to a file that it has opened itself.
+TORCH_FULL = re.compile(r"unexpected pos|PytorchStreamWriter failed|iostream error")
+MEGABYTE = 1e6
+# Of a run, per trained parameter: three checkpoints of weights and two moments, two of weights.
+BYTES_PER_PARAMETER = 3 * 12 + 2 * 4
+RECORD_BYTES = 2 * MEGABYTE
+
+
+def room_for(num_parameters: int) -> float:
+    """Return about how many bytes a run needs for its checkpoints and records.
+
+    Args:
+        num_parameters: trained parameters.
+    """
+    return BYTES_PER_PARAMETER * num_parameters + RECORD_BYTES
+
+
+def free_bytes(path: Path) -> int:
+    """Return the room on the disk that a path lies on, or will lie on."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def is_full(error: BaseException, path: Path | None = None) -> bool:
+    """Whether an error means that a disk is full, even where another error has replaced it.
+
+    Args:
+        error: as it was raised.
+        path: what was written to, where that is known.
+    """
+    causes = list(_chain(error))
+    if any(isinstance(cause, OSError) and cause.errno in FULL_ERRORS for cause in causes):
+        return True
+    torchs = any(
+        isinstance(cause, RuntimeError) and TORCH_FULL.search(str(cause)) for cause in causes
+    )
+    return torchs and path is not None and free_bytes(path) < RECORD_BYTES
+
+
+def full_message(path: Path, needed: float) -> str:
+    """Return what to do about a full disk.
+
+    Args:
+        path: what was written to.
+        needed: bytes, about.
+    """
+    return (
+        f"the disk is full: {path.absolute()} has {megabytes(free_bytes(path))} free, about "
+        f"{megabytes(needed)} are needed (or a quota or limit of yours is reached); what was "
+        "written before is intact: free some space, and give the same command again"
+    )
+
+
+def megabytes(number: float) -> str:
+    """Return a number of bytes in readable units.
+
+    Example:
+        >>> megabytes(1_234_567), megabytes(0)
+        ('1.2 MB', '0.0 MB')
+    """
+    return f"{number / MEGABYTE:,.1f} MB"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__

@@ -1,0 +1,52 @@
+"""The part of a config that a run's result depends on, and that names the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from decoderlab.config.lightning_settings import changing_arguments, changing_callbacks
+
+# What a run's result depends on, beside callbacks and what `trainer` changes; everything else in
+# the config is how, where and why.
+SCIENTIFIC = ("task", "encoder", "decoder", "training", "evaluation", "seed")
+# Settings that came later, with what they are where they change nothing: that names no run.
+UNSAID: dict[str, dict[str, Any]] = {
+    "task": {
+        "skip_bad_lines": False,
+        "targets": "text",
+        "target_size": None,
+        "target_columns": None,
+    },
+    "training": {"from_run": None},
+    "evaluation": {"max_length": None},
+}
+
+
+def scientific_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `RunConfig.scientific` returns, from what `RunConfig.to_dict` returned.
+
+    Args:
+        record: its groups are mappings; their settings are not looked at.
+    """
+    further = {
+        "callbacks": changing_callbacks(record["callbacks"]),
+        "trainer": changing_arguments(record["trainer"]),
+    }
+    groups = {group: record[group] for group in SCIENTIFIC}
+    return _without_nothing(groups) | {
+        group: settings for group, settings in further.items() if settings
+    }
+
+
+def _without_nothing(groups: dict[str, Any]) -> dict[str, Any]:
+    """Return groups of settings without those of `UNSAID` that change nothing."""
+    return groups | {
+        group: {
+            key: value
+            for key, value in groups[group].items()
+            if key not in unsaid or value != unsaid[key]
+        }
+        for group, unsaid in UNSAID.items()
+        if isinstance(groups[group], Mapping)
+    }

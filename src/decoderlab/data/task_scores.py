@@ -1,0 +1,218 @@
+"""How the predictions of a task are scored: each of its metrics gets the inputs that it reads."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torchmetrics import Metric
+
+from decoderlab.contract import Batch
+from decoderlab.data.task_data import TaskData
+from decoderlab.data.values import Values
+from decoderlab.metrics.metric_collection import BatchedMetrics
+from decoderlab.metrics.metric_score import (
+    LOSS,
+    MetricScore,
+    add_examples,
+    alone,
+    computed,
+    measured,
+    reads,
+    reads_source,
+    require_metric,
+)
+
+BATCHED = ("tokens", "values")
+
+
+class Scored(Protocol):
+    """What the scores ask of a task; see `Task`, which has it."""
+
+    @property
+    def data(self) -> TaskData:
+        """The data."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """What the task is measured by, by name."""
+        ...
+
+    def evaluation_batches(self, split: str) -> Iterable[Batch]:
+        """Return all batches of one split."""
+        ...
+
+    def text_of(self, generated: Sequence[Any]) -> str:
+        """Return what a network generated as text."""
+        ...
+
+    def shown_source(self, split: str, row: int) -> str:
+        """Return an example's source as readable text."""
+        ...
+
+    def accepted(self, split: str, row: int) -> tuple:
+        """Return the targets of an example that count as right."""
+        ...
+
+    def reference_texts(self, split: str, row: int) -> Sequence[str]:
+        """Return the texts of the targets that count as right."""
+        ...
+
+
+@runtime_checkable
+class Signed(Protocol):
+    """A metric that says how a library computes its scores; see `TaskMetric`."""
+
+    def signatures(self, references: Sequence[Sequence[str]]) -> dict[str, str]:
+        """Return it, by the names of the scores."""
+        ...
+
+
+def prepared_metrics(task: Scored) -> list[Metric]:
+    """Return fresh metrics of a task, which know what they need of its data.
+
+    Raises:
+        ValueError: for an object that is no metric, for targets that a metric cannot read, and if
+            two metrics have a score of one name.
+    """
+    metrics, owners = [], {LOSS.name: "the loss"}
+    target = "values" if isinstance(task.data.target_vocabulary, Values) else "tokens"
+    for name, given in task.metrics.items():
+        require_metric(f"metrics.{name}", given)
+        metric = copy.deepcopy(given)
+        getattr(metric, "prepare", lambda task: None)(task)
+        if reads(metric) in BATCHED and reads(metric) != target:
+            raise ValueError(
+                f"metrics.{name} reads {reads(metric)}, but the targets of the task are {target}; "
+                f"leave it out with +task.metrics.{name}=null"
+            )
+        for score in measured(metric):
+            if score.name in owners:
+                raise ValueError(
+                    f"metrics.{name} has a score {score.name!r}, and so has {owners[score.name]}; "
+                    "rename it, or leave it out"
+                )
+            owners[score.name] = f"metrics.{name}"
+        metrics.append(metric)
+    return metrics
+
+
+def batched_metrics(task: Scored) -> BatchedMetrics:
+    """Return those metrics that are fed batch by batch."""
+    return BatchedMetrics([metric for metric in prepared_metrics(task) if reads(metric) in BATCHED])
+
+
+def scores_of(task: Scored) -> dict[str, MetricScore]:
+    """Return what all scores of a task's runs mean, by name; those of batches come first."""
+    metrics = prepared_metrics(task)
+    first = [metric for metric in metrics if reads(metric) in BATCHED]
+    last = [metric for metric in metrics if reads(metric) not in BATCHED]
+    scores = [[score for metric in some for score in measured(metric)] for some in (first, last)]
+    return {score.name: score for score in (*scores[0], LOSS, *scores[1])}
+
+
+def scores_at_end(
+    task: Scored, split: str, predictions: Iterable[tuple[int, Sequence[Any]]], loss: float
+) -> dict[str, float]:
+    """Return the scores of whole texts and of the loss; see `Task.scores_beside`."""
+    metrics = [metric for metric in prepared_metrics(task) if reads(metric) not in BATCHED]
+    texts, references, rows = [], [], []
+    if any(reads(metric) == "texts" for metric in metrics):
+        for row, generated in sorted(predictions, key=lambda pair: pair[0]):
+            texts.append(task.text_of(generated))
+            references.append(task.reference_texts(split, row))
+            rows.append(row)
+    sources = shown_sources(task, split, rows) if any(map(reads_source, metrics)) else []
+    scores = {}
+    for metric in map(alone, metrics):  # the texts of all processes are here already
+        if reads(metric) == "texts":
+            add_examples(metric, texts, references, sources)
+        else:
+            metric.update(loss)
+        scores |= computed(metric)
+    return scores
+
+
+def scores_of_rule(task: Scored, predictions: Sequence[Any]) -> dict[str, float]:
+    """Return the test scores of what a rule predicts; those that are not known are left out.
+
+    Args:
+        task: with its data.
+        predictions: see `Task.baseline_predictions`.
+    """
+    rows = range(len(predictions))
+    metrics = batched_metrics(task).alone()  # the first of several processes does this
+    sources = shown_sources(task, "test", rows) if metrics.reads_source else []
+    if isinstance(task.data.target_vocabulary, Values):
+        for batch in task.evaluation_batches("test"):
+            some = batch.index.tolist()
+            made = [np.asarray(predictions[row]) for row in some]
+            read = [sources[row] for row in some] if sources else []
+            metrics.update(torch.from_numpy(np.stack(made)), batch.target, read)
+    else:
+        metrics.update(predictions, [task.accepted("test", row) for row in rows], sources)
+    at_end = scores_at_end(task, "test", zip(rows, predictions, strict=True), math.nan)
+    return {k: v for k, v in (metrics.compute() | at_end).items() if not math.isnan(v)}
+
+
+def shown_sources(task: Scored, split: str, rows: Iterable[int]) -> list[str]:
+    """Return the sources of some examples, for a metric that reads them."""
+    return [task.shown_source(split, row) for row in rows]
+
+
+def library_signatures(task: Scored, split: str) -> dict[str, str]:
+    """Return how libraries compute some of the scores on a split, by their names."""
+    signed = [metric for metric in prepared_metrics(task) if isinstance(metric, Signed)]
+    if not any(reads(metric) == "texts" for metric in signed):
+        return {}
+    rows = range(len(task.data.splits[split]))
+    references = [task.reference_texts(split, row) for row in rows]
+    return {name: how for metric in signed for name, how in metric.signatures(references).items()}
+
+
+def prediction_record(
+    task: Scored, split: str, row: int, prediction: Sequence[Any], correct: bool | None
+) -> dict[str, Any]:
+    """Return a prediction and what it is scored against, for JSON.
+
+    Every score but loss and perplexity can be computed anew from such records. Where splitting a
+    text at white space does not give its tokens, as of characters, they stand beside it.
+
+    Args:
+        task: with its data.
+        split: whose example it is.
+        row: number of the example.
+        prediction: ids without EOS, or values.
+        correct: whether it equals one of the references; None for values.
+    """
+    references = list(task.reference_texts(split, row))
+    record: dict[str, Any] = {
+        "source": task.shown_source(split, row),
+        "target": references[0],
+        "references": references,
+        "prediction": task.text_of(prediction),
+        "correct": correct,
+    }
+    vocabulary = task.data.target_vocabulary
+    if isinstance(vocabulary, Values):
+        return record
+    return record | _tokens(
+        record,
+        vocabulary.decode(prediction),
+        [vocabulary.decode(ids) for ids in task.accepted(split, row)],
+    )
+
+
+def _tokens(
+    record: Mapping[str, Any], predicted: list[str], accepted: list[list[str]]
+) -> dict[str, Any]:
+    """Return tokens, where they are not what stands between white space."""
+    plain = record["prediction"].split() == predicted and all(
+        text.split() == tokens for text, tokens in zip(record["references"], accepted, strict=True)
+    )
+    return {} if plain else {"tokens": predicted, "reference_tokens": accepted}

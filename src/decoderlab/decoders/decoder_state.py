@@ -1,0 +1,35 @@
+"""The state of a recurrent decoder between two steps."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from decoderlab.contract import State
+
+
+class DecoderState(NamedTuple):
+    """Everything that a step needs besides the token; nothing is kept in the module.
+
+    Shapes:
+        recurrent: (L, B, ...) each; summary: (B, D); memory: (B, S, M); memory_mask: (B, S).
+        keys: (B, S, K), what attention compares a query with, None without attention.
+        fed: (B, F), the vector that input feeding hands to the next step, else None.
+        attention_weights: (B, S) of the step before, None before the first and without attention.
+        carried: (B, ...), what an attention score carries from step to step, else None.
+        distribution: (B, V) over tokens at the step before, what `softmax` feedback sees, else
+            None.
+        source: (B, S), the ids that were read, for a head that sees them, else None.
+    """
+
+    recurrent: State
+    summary: Tensor
+    memory: Tensor
+    memory_mask: Tensor
+    keys: Tensor | None = None
+    fed: Tensor | None = None
+    attention_weights: Tensor | None = None
+    carried: Tensor | None = None
+    distribution: Tensor | None = None
+    source: Tensor | None = None

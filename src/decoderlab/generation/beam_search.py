@@ -1,0 +1,230 @@
+"""Beam search, and `Search`: which of greedy, beam search and sampling is used, with its settings.
+
+Ties go to the lower index: to the lower token id, to the hypothesis that ranked higher so far, to
+the hypothesis that ended earlier.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from decoderlab.common import require
+from decoderlab.contract import Decoder, Encoded, TokenSpace
+from decoderlab.generation.greedy import INFINITY, allowed, greedy
+from decoderlab.generation.sampling import check_sampling, sample
+
+
+class Hypotheses(NamedTuple):
+    """The result of a beam search, the best hypothesis first.
+
+    Shapes:
+        tokens: (B, N, T) int64: EOS where a hypothesis ended, `pad_id` after it; T is the length of
+            the longest.
+        scores: (B, N) float64, the log-probability over the length penalty. Where a row has fewer
+            than N hypotheses, the others are padding throughout, and -inf here and below.
+        log_probabilities: (B, N) float64, in nats, of all its tokens, EOS included.
+    """
+
+    tokens: Tensor
+    scores: Tensor
+    log_probabilities: Tensor
+
+
+@torch.no_grad()
+def beam(
+    decoder: Decoder,
+    encoded: Encoded,
+    *,
+    tokens: TokenSpace,
+    max_length: int,
+    beam_width: int,
+    length_penalty: float = 0.0,
+    num_best: int = 1,
+    early_stop: bool = True,
+) -> Hypotheses:
+    """Keep the K most probable beginnings of each row; of those that end, return the best.
+
+    A hypothesis that takes EOS leaves the beam; at `max_length` all that live end without it.
+
+    Paper: Sutskever et al. 2014, section 3.2 (https://arxiv.org/abs/1409.3215). The score is that
+        of Wu et al. 2016, eq. 14 (https://arxiv.org/abs/1609.08144), without coverage penalty:
+        log p / ((5 + length) / 6)^length_penalty, where the length counts EOS.
+    Differs: probabilities are those left after excluding padding, BOS and the unknown token, so
+        that a beam of width 1 is greedy; nothing is pruned by its score, as Wu et al. do.
+
+    Args:
+        decoder: anything with `start`, `step` and `reorder`.
+        encoded: what the encoder read, B rows.
+        tokens: the target's token ids.
+        max_length: as for `greedy`.
+        beam_width: beginnings K, at least 1.
+        length_penalty: -10 to 10; 0 ranks by probability, above it longer hypotheses gain, below it
+            shorter ones.
+        num_best: hypotheses N to return of each row, 1 to `beam_width`.
+        early_stop: stop when nothing that lives can still enter the N best. This changes the time
+            that the search takes, never its result.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
+    require.at_least("max_length", max_length, 1)
+    _check_beam(beam_width, length_penalty)
+    if not 1 <= num_best <= beam_width:
+        raise ValueError(f"num_best is {num_best}; take 1 to {beam_width}, or a wider beam")
+    batch, device = encoded.summary.shape[0], encoded.summary.device
+    row = torch.arange(batch, device=device)[:, None].expand(batch, beam_width)
+    state = decoder.reorder(decoder.start(encoded), row.flatten())
+    token = torch.full((batch, beam_width), tokens.bos_id, device=device)
+    prefixes = torch.full((batch, beam_width, max_length), tokens.pad_id, device=device)
+    # Log-probabilities of what lives; -inf is an empty index, as all but the first are now.
+    live = torch.full((batch, beam_width), -INFINITY, dtype=torch.float64, device=device)
+    best = Hypotheses(prefixes[:, :num_best], live[:, :num_best], live[:, :num_best])
+    live = live.index_fill(1, torch.tensor([0], device=device), 0.0)
+    penalty = [((5 + length) / 6) ** length_penalty for length in range(max_length + 2)]  # eq. 14
+
+    for length in range(1, max_length + 1):
+        logits, state = decoder.step(token.flatten(), state)
+        log_probabilities = allowed(logits, tokens).log_softmax(dim=-1)
+        size = log_probabilities.shape[-1]
+        continued = live[..., None] + log_probabilities.unflatten(0, (batch, beam_width))
+        live, index = _highest(continued.flatten(1), beam_width)
+        parent, token = index // size, index % size
+        prefixes = _pick(prefixes, parent)
+        prefixes[..., length - 1] = token
+
+        ends = (token == tokens.eos_id) | (length == max_length)
+        ended = live.masked_fill(~ends, -INFINITY)
+        scores = torch.cat([best.scores, ended / penalty[length]], dim=1)
+        scores, index = _highest(scores, num_best)
+        best = Hypotheses(
+            _pick(torch.cat([best.tokens, prefixes], dim=1), index),
+            scores,
+            torch.cat([best.log_probabilities, ended], dim=1).gather(1, index),
+        )
+        live = live.masked_fill(ends, -INFINITY)
+        # Log p can only fall, and the penalty is monotonic: its larger end bounds what can come.
+        bound = live.amax(dim=1) / max(penalty[length + 1], penalty[max_length])
+        if (bound <= (scores[:, -1] if early_stop else -INFINITY)).all():
+            break
+        state = decoder.reorder(state, (row * beam_width + parent).flatten())
+
+    nothing = best.scores == -INFINITY
+    best_tokens = best.tokens.masked_fill(nothing[..., None], tokens.pad_id)
+    longest = int((best_tokens != tokens.pad_id).sum(dim=-1).max())
+    log_probabilities = best.log_probabilities.masked_fill(nothing, -INFINITY)
+    return Hypotheses(best_tokens[..., :longest], best.scores, log_probabilities)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How target tokens are generated: greedily, unless a setting says otherwise.
+
+    Args:
+        beam_width: at least 1; above 1, the best hypothesis of a beam search is taken.
+        length_penalty: of the beam search, -10 to 10.
+        temperature: above 0; if given, tokens are sampled.
+        top_k, top_p: of sampling, as for `sample`.
+        seed: of sampling; without a temperature nothing is drawn.
+
+    Raises:
+        ValueError: for settings out of range, or without effect beside the others.
+
+    Example:
+        >>> Search().signature, Search(beam_width=5, length_penalty=0.6).signature
+        ('greedy', 'beam:5|length_penalty:0.6')
+        >>> Search(temperature=1.0, top_k=10).signature
+        'sample:temperature:1.0|top_k:10|seed:0'
+    """
+
+    beam_width: int = 1
+    length_penalty: float = 0.0
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        sampled = self.temperature is not None
+        _check_beam(self.beam_width, self.length_penalty)
+        temperature = 1.0 if self.temperature is None else self.temperature
+        check_sampling(temperature, self.top_k, self.top_p)
+        for name, without_effect, companion in (
+            ("length_penalty", self.length_penalty != 0 and self.beam_width == 1, "a wider beam"),
+            ("top_k", self.top_k is not None and not sampled, "a temperature, such as 1.0"),
+            ("top_p", self.top_p is not None and not sampled, "a temperature, such as 1.0"),
+            ("temperature", sampled and self.beam_width > 1, "beam_width 1"),
+        ):
+            if without_effect:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; it is allowed only with {companion}: "
+                    f"give that, or leave {name} out"
+                )
+
+    def generate(
+        self,
+        decoder: Decoder,
+        encoded: Encoded,
+        *,
+        tokens: TokenSpace,
+        max_length: int,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """Return tokens (B, T); `rows` names the rows' random streams, as for `sample`.
+
+        Raises:
+            ValueError: as `greedy`, `beam` and `sample` do.
+        """
+        settings: dict[str, Any] = {"tokens": tokens, "max_length": max_length}
+        if self.temperature is not None:
+            settings |= {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+            return sample(decoder, encoded, seed=self.seed, rows=rows, **settings)
+        if self.beam_width > 1:
+            settings |= {"beam_width": self.beam_width, "length_penalty": self.length_penalty}
+            return beam(decoder, encoded, **settings).tokens[:, 0]
+        return greedy(decoder, encoded, **settings)
+
+    @property
+    def signature(self) -> str:
+        """The settings on one line, for the record of what was measured."""
+        if self.temperature is not None:
+            kept = {"top_k": self.top_k, "top_p": self.top_p}
+            parts = [f"{name}:{value}" for name, value in kept.items() if value is not None]
+            return "|".join(
+                [f"sample:temperature:{float(self.temperature)}", *parts, f"seed:{self.seed}"]
+            )
+        if self.beam_width > 1:
+            return f"beam:{self.beam_width}|length_penalty:{float(self.length_penalty)}"
+        return "greedy"
+
+
+def _highest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the `count` highest of scores (B, N) and their indices, the first of equals first.
+
+    `topk` is fast but promises no order of equals; where there are any, `max` is asked, which does.
+    """
+    if count < scores.shape[-1]:
+        values, indices = scores.topk(count + 1, dim=-1)
+        equal = (values[:, 1:] == values[:, :-1]) & values[:, 1:].isfinite()
+        if not equal.any():
+            return values[:, :count], indices[:, :count]
+    scores, values, indices = scores.clone(), [], []
+    for _ in range(count):
+        value, index = scores.max(dim=-1, keepdim=True)
+        scores.scatter_(-1, index, -INFINITY)
+        values.append(value)
+        indices.append(index)
+    return torch.cat(values, dim=-1), torch.cat(indices, dim=-1)
+
+
+def _pick(prefixes: Tensor, index: Tensor) -> Tensor:
+    """Return the prefixes (B, N, T) of `index` (B, M): (B, M, T)."""
+    return prefixes.gather(1, index[..., None].expand(-1, -1, prefixes.shape[-1]))
+
+
+def _check_beam(beam_width: int, length_penalty: float) -> None:
+    require.at_least("beam_width", beam_width, 1)
+    require.between("length_penalty", length_penalty, -10, 10)

@@ -1,0 +1,270 @@
+"""The charts of the page to explore a study: Vega-Lite specs as plain dicts.
+
+The page hands each chart its rows (`rows`) and the signals named here. What is clicked in one is
+followed in all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+VEGA_LITE = "https://vega.github.io/schema/vega-lite/v6.json"
+Spec = dict[str, Any]
+# A run that is followed stands out; without one all are alike.
+FOLLOWED = "seed === null || datum.seed === seed"
+ERRORS = ("right", "1 edit", "2 edits", "3 or more")
+# Light and dark alike readable, and told apart by those who see few colours.
+ERROR_COLOURS = ("#1b7837", "#7fbf7b", "#af8dc3", "#762a83")
+
+
+def charts(data: Mapping[str, Any]) -> dict[str, Spec]:
+    """Return the specs by the names of their places in the page.
+
+    Args:
+        data: see `explore_data`.
+    """
+    return {
+        "differences": _differences(data),
+        "learning": _learning(data),
+        "positions": _positions(data),
+        "errors": _errors(),
+        "examples": _examples(),
+    }
+
+
+def _chart(description: str, height: Any, **parts: Any) -> Spec:
+    return {
+        "$schema": VEGA_LITE,
+        "description": description,
+        "width": "container",
+        "height": height,
+        "data": {"name": "rows", "values": []},
+        **parts,
+    }
+
+
+def _params(**values: Any) -> list[Spec]:
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def _variant(title: str | None = None) -> Spec:
+    axis = {"labelLimit": 150, "title": title}
+    return {"field": "variant", "type": "nominal", "sort": {"field": "order"}, "axis": axis}
+
+
+def _colour(data: Mapping[str, Any]) -> Spec:
+    scale = {"domain": list(data["variants"]), "range": list(data["colours"])}
+    return {"field": "variant", "type": "nominal", "scale": scale, "legend": None}
+
+
+def _dash(data: Mapping[str, Any]) -> Spec:
+    scale = {"domain": list(data["variants"]), "range": list(data["dashes"])}
+    return {"field": "variant", "type": "nominal", "scale": scale, "legend": None}
+
+
+def _differences(data: Mapping[str, Any]) -> Spec:
+    """Return every seed's difference to the baseline, with its mean and t interval."""
+    margin, means = data["margin"] or 0.0, _means()
+    seeds = {
+        "mark": {"type": "circle", "size": 70, "cursor": "pointer", "clip": False},
+        "encoding": {
+            "x": {"field": "difference", "type": "quantitative"},
+            "y": _variant(),
+            "yOffset": {"field": "lane", "type": "quantitative", "scale": {"domain": [-1.6, 1.6]}},
+            "color": _colour(data),
+            "opacity": {"condition": {"test": FOLLOWED, "value": 0.9}, "value": 0.15},
+            "tooltip": [
+                {"field": name, "type": kind, **more}
+                for name, kind, more in (
+                    ("variant", "nominal", {}),
+                    ("seed", "quantitative", {}),
+                    ("score", "quantitative", {"format": ".4f"}),
+                    ("difference", "quantitative", {"format": "+.4f"}),
+                    ("status", "nominal", {}),
+                )
+            ],
+        },
+    }
+    bar = {
+        "transform": means,
+        "mark": {"type": "rule", "strokeWidth": 3, "color": {"expr": "ink"}},
+        "encoding": {
+            "x": {"field": "low", "type": "quantitative"},
+            "x2": {"field": "high"},
+            "y": _variant(),
+        },
+    }
+    middle = {
+        "transform": means,
+        "mark": {"type": "tick", "thickness": 3, "size": 22, "color": {"expr": "ink"}},
+        "encoding": {"x": {"field": "mean", "type": "quantitative"}, "y": _variant()},
+    }
+    band = {
+        "data": {"values": [{"from": -margin, "to": margin}]},
+        "mark": {"type": "rect", "color": "#888", "opacity": 0.25},
+        "encoding": {
+            "x": {"field": "from", "type": "quantitative", "axis": {"title": _difference(data)}},
+            "x2": {"field": "to"},
+        },
+    }
+    return _chart(
+        "Each run's score minus that of the baseline with the same seed",
+        {"step": 44},
+        params=_params(seed=None, t=list(data["t"]), ink="#000"),
+        layer=[band, bar, middle, seeds],  # dots can be clicked wherever they lie
+    )
+
+
+def _means() -> list[Spec]:
+    """Return what makes means and t intervals of differences."""
+    return [
+        {
+            "aggregate": [
+                {"op": "mean", "field": "difference", "as": "mean"},
+                {"op": "stdev", "field": "difference", "as": "deviation"},
+                {"op": "count", "as": "n"},
+            ],
+            "groupby": ["variant", "order"],
+        },
+        # Where all differences are equal there is no t interval, as in the report.
+        {
+            "calculate": "datum.n > 1 && datum.deviation > 1e-12 ? "
+            "t[min(datum.n, length(t) - 1)] * datum.deviation / sqrt(datum.n) : 0",
+            "as": "half",
+        },
+        {"calculate": "datum.mean - datum.half", "as": "low"},
+        {"calculate": "datum.mean + datum.half", "as": "high"},
+    ]
+
+
+def _difference(data: Mapping[str, Any]) -> str:
+    return f"{data['metric']} minus the baseline's, same seed"
+
+
+def _learning(data: Mapping[str, Any]) -> Spec:
+    x = {"field": "update", "type": "quantitative", "title": "update"}
+    y = {"field": "value", "type": "quantitative", "title": None, "scale": {"zero": False}}
+    runs = {
+        "mark": {"type": "line", "strokeWidth": 1.2, "interpolate": "linear"},
+        "encoding": {
+            "x": x,
+            "y": y,
+            "detail": {"field": "seed", "type": "nominal"},
+            "color": _colour(data),
+            "strokeDash": _dash(data),
+            "opacity": {"condition": {"test": FOLLOWED, "value": 0.55}, "value": 0.08},
+        },
+    }
+    means = {
+        "mark": {"type": "line", "strokeWidth": 3},
+        "encoding": {
+            "x": x,
+            "y": {**y, "aggregate": "mean"},
+            "color": _colour(data),
+            "strokeDash": _dash(data),
+            "opacity": {"condition": {"test": "seed === null", "value": 1}, "value": 0.25},
+        },
+    }
+    return _chart(
+        "Learning curves of every seed, and their mean",
+        240,
+        params=_params(seed=None),
+        layer=[runs, means],
+    )
+
+
+def _positions(data: Mapping[str, Any]) -> Spec:
+    return _chart(
+        "Where in the output it goes wrong, by position in the target",
+        240,
+        params=_params(),
+        mark={"type": "line", "point": {"filled": True, "size": 45}},
+        encoding={
+            "x": {"field": "position", "type": "quantitative", "axis": {"tickMinStep": 1}},
+            "y": {"field": "value", "type": "quantitative", "title": None},
+            "color": _colour(data),
+            "strokeDash": {
+                "field": "how",
+                "type": "nominal",
+                "sort": ["generated freely", "given the true tokens"],
+                "legend": {
+                    "orient": "bottom",
+                    "title": None,
+                    "labelLimit": 200,
+                    "symbolType": "stroke",
+                    "symbolFillColor": "transparent",
+                },
+            },
+            "tooltip": [
+                {"field": "variant", "type": "nominal"},
+                {"field": "position", "type": "quantitative"},
+                {"field": "how", "type": "nominal"},
+                {"field": "value", "type": "quantitative", "format": ".3f"},
+            ],
+        },
+    )
+
+
+def _errors() -> Spec:
+    scale = {"domain": list(ERRORS), "range": list(ERROR_COLOURS)}
+    return _chart(
+        "How wrong the wrong predictions are, in tokens to insert, delete or exchange",
+        {"step": 30},
+        mark={"type": "bar"},
+        encoding={
+            "y": _variant(),
+            "x": {
+                "field": "number",
+                "type": "quantitative",
+                "aggregate": "sum",
+                "stack": "normalize",
+                "axis": {"format": "%", "title": "share of the predictions"},
+            },
+            "color": {
+                "field": "kind",
+                "type": "nominal",
+                "scale": scale,
+                "legend": {"orient": "bottom", "title": None},
+            },
+            "order": {"field": "rank", "type": "quantitative"},
+            "tooltip": [
+                {"field": "variant", "type": "nominal"},
+                {"field": "kind", "type": "nominal"},
+                {"field": "number", "type": "quantitative", "aggregate": "sum"},
+            ],
+        },
+    )
+
+
+def _examples() -> Spec:
+    cells = {
+        "mark": {"type": "rect", "cursor": "pointer"},
+        "encoding": {
+            "x": {"field": "place", "type": "ordinal", "axis": None},
+            "y": _variant(),
+            "color": {
+                "field": "share",
+                "type": "quantitative",
+                "scale": {"scheme": "viridis", "domain": [0, 1]},
+                "legend": {"orient": "bottom", "title": "seeds right", "format": "%"},
+            },
+            "tooltip": [
+                {"field": "variant", "type": "nominal"},
+                {"field": "example", "type": "quantitative"},
+                {"field": "right", "type": "quantitative"},
+                {"field": "of", "type": "quantitative"},
+            ],
+        },
+    }
+    marked = {
+        "transform": [{"filter": "datum.place === example"}],
+        "mark": {"type": "rect", "filled": False, "stroke": "#ff2d2d", "strokeWidth": 2},
+        "encoding": {"x": {"field": "place", "type": "ordinal"}, "y": _variant()},
+    }
+    return _chart(
+        "The test examples, easy to hard from left to right, by variant",
+        {"step": 24},
+        params=_params(example=None),
+        layer=[cells, marked],
+    )

@@ -1,0 +1,351 @@
+"""The checks of attention scores; each is named after its requirement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from decoderlab.contract import TokenSpace
+from decoderlab.decoders.attention import AttentionScore
+from decoderlab.testing.differences import (
+    TINY,
+    Seen,
+    Skipped,
+    carries,
+    check_derivatives,
+    check_following,
+    check_gradients,
+    check_many_rows,
+    check_saving,
+    gap_between,
+    scalar,
+    seeded,
+    unchanged,
+)
+from decoderlab.testing.initial_weights import (
+    what_the_constructor_sets_is_what_training_starts_from,
+)
+from decoderlab.testing.part_subjects import PartSubject, normal, refuse_spare, trained
+from decoderlab.testing.subjects import (
+    aligned,
+    it_is_built_without_computing,
+    unknown_settings_are_refused,
+)
+
+LENGTHS = (5, 3, 1, 4)
+NUM_ROWS, NUM_QUERIES, NUM_POSITIONS = len(LENGTHS), 3, max(LENGTHS)
+SOURCE, TARGET = TokenSpace(11), TokenSpace(9)
+
+
+@dataclass(frozen=True)
+class ScoreSubject(PartSubject[AttentionScore]):
+    """A score class with queries and memories for it."""
+
+    query_size: int = 6
+    memory_size: int = 6
+
+    @classmethod
+    def made(cls, make: Callable[..., AttentionScore], settings: Mapping[str, Any]) -> ScoreSubject:
+        """Return the subject, with different widths of query and memory where it takes them."""
+        different, equal = (cls._of_width(make, settings, size) for size in (5, 6))
+        try:
+            different.build()
+        except ValueError:
+            with suppress(ValueError):  # the checks show what it refuses
+                equal.build()
+            return equal
+        return different
+
+    @classmethod
+    def _of_width(
+        cls, make: Callable[..., AttentionScore], settings: Mapping[str, Any], memory_size: int
+    ) -> ScoreSubject:
+        known = {"query_size": 6, "memory_size": memory_size, "size": 4}
+        known |= {"source_space": SOURCE, "alignment": aligned(SOURCE, TARGET)}
+        return replace(cls.of(make, settings, known), memory_size=memory_size)
+
+    def query(self, seed: int = 1) -> Tensor:
+        """Return queries (B, T, query_size)."""
+        return normal(NUM_ROWS, NUM_QUERIES, self.query_size, seed=seed)
+
+    def memory(self, seed: int = 2) -> Tensor:
+        """Return memories (B, S, M), zeros at padding."""
+        values = normal(NUM_ROWS, NUM_POSITIONS, self.memory_size, seed=seed)
+        return values * self.mask.unsqueeze(-1)
+
+    @property
+    def mask(self) -> Tensor:
+        """Return (B, S) bool, True for real positions."""
+        return torch.arange(NUM_POSITIONS) < torch.tensor(LENGTHS).unsqueeze(1)
+
+
+def keys_of(score: AttentionScore, memory: Tensor, mask: Tensor) -> Tensor:
+    """Return the keys of a memory; its source has the same symbols in every row, as far as it goes.
+
+    Args:
+        score: to be asked.
+        memory: (B, S, M).
+        mask: (B, S) bool.
+    """
+    symbols = torch.arange(mask.shape[1]) % 5 + 4
+    return score.source_keys(memory, torch.where(mask, symbols, SOURCE.pad_id))
+
+
+def weights_of(
+    score: AttentionScore, query: Tensor, memory: Tensor, mask: Tensor, single: bool = False
+) -> Tensor:
+    """Return attention_weights (B, T, S) of all queries, as a decoder asks for them.
+
+    Args:
+        score: with `carries`, it is asked for one query at a time.
+        query: (B, T, query_size).
+        memory: (B, S, M).
+        mask: (B, S) bool.
+        single: whether it is asked so in any case.
+    """
+    keys = keys_of(score, memory, mask)
+    carried = score.begin(mask, keys)
+    if not (score.carries or single):
+        return score.weights(query, keys, mask, carried)[0]
+    steps = []
+    for step_query in query.split(1, dim=1):
+        weights, carried = score.weights(step_query, keys, mask, carried)
+        steps.append(weights)
+    return torch.cat(steps, dim=1)
+
+
+def _weights(
+    subject: ScoreSubject, score: AttentionScore, query: int = 1, memory: int = 2
+) -> Tensor:
+    return weights_of(score, subject.query(query), subject.memory(memory), subject.mask)
+
+
+@torch.no_grad()
+def weights_have_the_promised_shape(subject: ScoreSubject) -> None:
+    """Weights are (B, T, S), no NaN and not negative; keys keep the rows first."""
+    for _, score in subject.modes():
+        query, memory = subject.query(), subject.memory()
+        promised = (NUM_ROWS, NUM_QUERIES, NUM_POSITIONS)
+        weights = weights_of(seeded(score), query, memory, subject.mask)
+        if tuple(weights.shape) != promised:
+            raise Seen(f"weights have shape {tuple(weights.shape)}, promised is {promised}")
+        if not weights.isfinite().all() or (weights < 0).any():
+            raise Seen("weights are not all finite numbers of at least 0")
+        keys = keys_of(score, memory, subject.mask)
+        if len(keys) != NUM_ROWS:
+            raise Seen(f"keys have shape {tuple(keys.shape)}; their first axis must be the batch")
+
+
+@torch.no_grad()
+def padding_gets_exactly_zero_weight(subject: ScoreSubject) -> None:
+    """A masked position has the weight 0, whatever stands there."""
+    noise = 100 * normal(NUM_ROWS, NUM_POSITIONS, subject.memory_size, seed=5)
+    noise = noise.masked_fill(subject.mask.unsqueeze(-1), 0.0)
+    for mode, score in subject.modes():
+        before = _weights(subject, seeded(score))
+        padding = ~subject.mask.unsqueeze(1).expand_as(before)
+        if before[padding].any():
+            largest = float(before[padding].abs().max())
+            raise Seen(f"in {mode}, padding gets a weight of {largest:g}")
+        disturbed = subject.memory() + noise
+        after = weights_of(seeded(score), subject.query(), disturbed, subject.mask)
+        gap = gap_between(after, before)
+        if gap:
+            raise Seen(f"in {mode}, what stands at padding changes the weights by {gap:g}")
+
+
+@torch.no_grad()
+def weights_sum_to_one(subject: ScoreSubject) -> None:
+    """The weights of each query sum to 1."""
+    totals = _weights(subject, subject.build()).sum(dim=-1)
+    gap = gap_between(totals, torch.ones_like(totals))
+    if gap > TINY:
+        raise Seen(f"weights sum to {float(totals.min()):.6g} to {float(totals.max()):.6g}, not 1")
+
+
+@torch.no_grad()
+def length_of_the_padding_has_no_influence(subject: ScoreSubject) -> None:
+    """More masked positions change nothing."""
+    score, query, memory, mask = subject.build(), subject.query(), subject.memory(), subject.mask
+    expected = weights_of(score, query, memory, mask)
+    for extra in (1, 9):
+        longer = functional.pad(memory, (0, 0, 0, extra))
+        result = weights_of(score, query, longer, functional.pad(mask, (0, extra)))
+        gap = gap_between(result[..., :NUM_POSITIONS], expected)
+        if gap > TINY:
+            raise Seen(f"{extra} more masked positions change the weights by {gap:.1e}")
+    pair, length = [1, 1], LENGTHS[1]
+    expected = weights_of(score, query[pair], memory[pair, :length], mask[pair, :length])
+    result = weights_of(score, query[pair], memory[pair], mask[pair])[..., :length]
+    gap = gap_between(result, expected)
+    if gap > TINY:
+        raise Seen(f"where rows are equally long, padding changes the weights by {gap:.1e}")
+
+
+@torch.no_grad()
+def rows_of_a_score_have_no_influence_on_each_other(subject: ScoreSubject) -> None:
+    """A row gives the same alone and beside others, in evaluation and in training."""
+    query, memory, mask = subject.query(), subject.memory(), subject.mask
+    together = weights_of(subject.build(), query, memory, mask)
+    for row, length in enumerate(LENGTHS):
+        own = slice(row, row + 1)
+        alone = weights_of(subject.build(), query[own], memory[own, :length], mask[own, :length])
+        gap = gap_between(alone[0], together[row, :, :length])
+        if gap > TINY:
+            raise Seen(f"row {row} alone and in its batch differ by {gap:.1e}")
+    for mode, score in subject.modes():
+        before = weights_of(seeded(score), query, memory, mask)
+        for row in range(NUM_ROWS):
+            mine = (torch.arange(NUM_ROWS) == row).view(-1, 1, 1)
+            queries = torch.where(mine, query, subject.query(7))
+            memories = torch.where(mine, memory, subject.memory(8))
+            after = weights_of(seeded(score), queries, memories, mask)
+            gap = gap_between(after[row], before[row])
+            if gap > TINY:
+                raise Seen(f"in {mode}, other rows change row {row} by {gap:.1e}")
+    score, lengths = subject.build(), torch.arange(40) % 36 + 1
+    mask = torch.arange(36) < lengths.unsqueeze(1)
+    query = normal(len(lengths), NUM_QUERIES, subject.query_size, seed=1)
+    memory = normal(len(lengths), 36, subject.memory_size, seed=2) * mask.unsqueeze(-1)
+
+    def weights(given: Sequence[Tensor]) -> list[Tensor]:
+        return [weights_of(score, given[0], given[1], given[2])]
+
+    check_many_rows(weights, [query, memory, mask])
+
+
+@torch.no_grad()
+def queries_at_once_are_queries_in_turn(subject: ScoreSubject) -> None:
+    """The weights of a query do not depend on those asked beside it, unless they are carried."""
+    score = subject.build()
+    query, memory, mask = subject.query(), subject.memory(), subject.mask
+    if score.carries:
+        raise Skipped("the score carries something from step to step")
+    one_by_one = weights_of(score, query, memory, mask, single=True)
+    gap = gap_between(weights_of(score, query, memory, mask), one_by_one)
+    if gap > TINY:
+        raise Seen(f"queries asked at once and one by one differ by {gap:.1e}")
+
+
+@torch.no_grad()
+def rows_that_are_reordered_go_on(subject: ScoreSubject) -> None:
+    """Keys and what is carried hold all that a row needs, as in a beam search."""
+    score, query, mask = subject.build(), subject.query(), subject.mask
+    memory, index = subject.memory(), torch.tensor([2, 0, 0, 3])
+    keys = keys_of(score, memory, mask)
+    _, carried = score.weights(query[:, :1], keys, mask, score.begin(mask, keys))
+    moved = None if carried is None else carried[index]
+    result, _ = score.weights(query[index, 1:2], keys[index], mask[index], moved)
+    expected = weights_of(score, query[index], memory[index], mask[index], single=True)[:, 1:2]
+    gap = gap_between(result, expected)
+    if gap > TINY:
+        raise Seen(f"rows that were reordered after a step go on differently, by {gap:.1e}")
+
+
+@torch.no_grad()
+def nothing_stays_in_the_score(subject: ScoreSubject) -> None:
+    """Weights do not depend on what was asked before, and are drawn from nothing."""
+    score = subject.build()
+    first = _weights(subject, score)
+    keys = keys_of(score, subject.memory(), subject.mask)
+    _weights(subject, score, query=7, memory=8)
+    if not score.carries:
+        result, _ = score.weights(subject.query(), keys, subject.mask, None)
+        if gap_between(result, first):
+            raise Seen("keys of another source, made in between, change the weights")
+    if gap_between(_weights(subject, score), first):
+        raise Seen("the same query gives other weights after another one, or at each call")
+
+
+def the_query_and_the_memory_have_influence(subject: ScoreSubject) -> None:
+    """Gradients reach the query and the memory, that of each real position.
+
+    A score with `reads_memory` False must not see the memory at all; of a `sparse` one, the
+    positions count that it reads.
+    """
+    score = subject.build()
+    query, memory = subject.query().requires_grad_(), subject.memory().requires_grad_()
+    weights = weights_of(score, query, memory, subject.mask)
+    scalar(weights).backward()
+    for name, leaf in (("the query", query), ("the memory", memory)):
+        if leaf is memory and not score.reads_memory:
+            if carries(leaf):
+                raise Seen("the memory has influence, though `reads_memory` is False")
+            return
+        if not carries(leaf):
+            raise Seen(f"no gradient reaches {name}")
+    reached = (memory.grad != 0).any(dim=-1)
+    several = subject.mask & (subject.mask.sum(dim=1, keepdim=True) > 1)
+    if score.sparse:  # of a query that reads one position alone, small changes do not move it
+        read = (weights > 0) & ((weights > 0).sum(dim=-1, keepdim=True) > 1)
+        several = several & read.any(dim=1)
+    if (several & ~reached).any():
+        raise Seen("no gradient reaches some real positions of the memory")
+
+
+def every_weight_of_the_score_gets_a_finite_gradient(subject: ScoreSubject) -> None:
+    """No trained parameter is without effect."""
+    score = subject.build()
+    if not trained(score):
+        raise Skipped("nothing in it is trained")
+    scalar(_weights(subject, score)).backward()
+    refuse_spare(check_gradients(score))
+
+
+def the_scores_gradients_are_right(subject: ScoreSubject) -> None:
+    """Gradients are the derivatives, by finite differences: of query, memory and weights."""
+    for mode, score in subject.modes():
+        query, memory = subject.query().requires_grad_(), subject.memory().requires_grad_()
+
+        def outputs(
+            score: AttentionScore = score, query: Tensor = query, memory: Tensor = memory
+        ) -> Tensor:
+            return weights_of(seeded(score), query, memory, subject.mask)
+
+        leaves = [("the query", query), ("the memory", memory), *trained(score)]
+        check_derivatives(outputs, leaves, f"in {mode}, ")
+
+
+@torch.no_grad()
+def what_a_score_is_given_stays_as_it_is(subject: ScoreSubject) -> None:
+    """Query, memory and mask are not changed in place."""
+    query, memory, mask = subject.query(), subject.memory(), subject.mask
+    with unchanged({"the query": query, "the memory": memory, "the mask": mask}):
+        weights_of(subject.build(), query, memory, mask)
+
+
+@torch.no_grad()
+def the_score_saved_and_loaded_is_the_same(subject: ScoreSubject) -> None:
+    """A state dict holds all there is, and nothing computed from weights is kept."""
+
+    def outputs(score: AttentionScore) -> list[Tensor]:
+        return [_weights(subject, score.eval())]
+
+    check_saving(subject.draw, outputs)
+    check_following(subject.draw, outputs)
+
+
+SCORE_CHECKS = (
+    weights_have_the_promised_shape,
+    unknown_settings_are_refused,
+    it_is_built_without_computing,
+    padding_gets_exactly_zero_weight,
+    weights_sum_to_one,
+    length_of_the_padding_has_no_influence,
+    rows_of_a_score_have_no_influence_on_each_other,
+    queries_at_once_are_queries_in_turn,
+    rows_that_are_reordered_go_on,
+    nothing_stays_in_the_score,
+    the_query_and_the_memory_have_influence,
+    every_weight_of_the_score_gets_a_finite_gradient,
+    the_scores_gradients_are_right,
+    what_a_score_is_given_stays_as_it_is,
+    the_score_saved_and_loaded_is_the_same,
+    what_the_constructor_sets_is_what_training_starts_from,
+)

@@ -1,0 +1,97 @@
+"""A run that goes on where a finished one ended."""
+
+from __future__ import annotations
+
+from shutil import copyfileobj
+from typing import Any
+
+from decoderlab.common.bounded_reading import opened
+from decoderlab.common.digests import MAX_FILE_BYTES
+from decoderlab.common.errors import ConfigError
+from decoderlab.common.progress import say
+from decoderlab.config.run_identity import parent_id
+from decoderlab.records.checkpoints import AtomicCheckpointIO, hash_file, recorded_sha256, verify
+from decoderlab.records.metrics_file import beginning
+from decoderlab.records.run_folder import write_atomic, write_text
+from decoderlab.training.module import EncoderDecoder
+from decoderlab.training.optimizers import is_constant, make_schedule, rate_factors
+from decoderlab.training.parents import open_parent
+from decoderlab.training.prepared_run import Prepared
+from decoderlab.training.recorder import Recorder
+from decoderlab.training.resumption import newest_whole
+
+RECORDER_KEY = Recorder.__qualname__  # of the recorder's state in a checkpoint
+
+
+def begin_from_parent(prepared: Prepared, model: EncoderDecoder) -> None:
+    """Copy into a run's folder what it continues from, if it names a parent and has not begun.
+
+    These are the parent's metrics, its best weights and its last checkpoint, whole: an update of
+    the run is what it would have been had the parent's budget been as large. The learning rate of
+    update n is that of the run's own schedule and budget; callbacks begin anew.
+
+    Args:
+        prepared: of the run.
+        model: of the run, for its sizes.
+
+    Raises:
+        ConfigError: if the parent's checkpoint is missing or damaged.
+    """
+    config, folder = prepared.config, prepared.folder
+    if config.training.from_run is None or folder.resume_checkpoints():
+        return
+    parent = open_parent("training.from_run", config.training.from_run)
+    if parent.manifest.run_id != parent_id(prepared.identity):
+        raise ConfigError("training.from_run names another run than when this run was planned")
+    path = newest_whole(parent.folder, parent.manifest.run_id, model, RECORDER_KEY)
+    if path is None or int(path.stem.partition("-")[2]) != parent.result.steps:
+        raise ConfigError(
+            f"training.from_run: the last checkpoint of {parent.folder.path}, of update "
+            f"{parent.result.steps:,}, is missing or damaged; training cannot continue from there"
+        )
+    saved = AtomicCheckpointIO().load_checkpoint(path)
+    memory = saved["callbacks"][RECORDER_KEY]
+    write_atomic(
+        folder.metrics,
+        lambda file: file.writelines(beginning(parent.folder.metrics, memory["metrics"]["bytes"])),
+    )
+    best = memory["best"]["file"]
+    source = parent.folder.checkpoints / best
+    verify(source, memory["best"]["sha256"], MAX_FILE_BYTES)
+    with opened(source, MAX_FILE_BYTES) as content:
+        write_atomic(folder.checkpoints / best, lambda file: copyfileobj(content, file))
+    write_text(hash_file(folder.checkpoints / best), recorded_sha256(source) + "\n")
+    # Going on counts a restart, which this is not.
+    memory |= {"run_id": prepared.run_id, "finished": False, "restarts": memory["restarts"] - 1}
+    saved["callbacks"] = {RECORDER_KEY: memory}
+    _set_rates(prepared, saved)
+    AtomicCheckpointIO().save_checkpoint(saved, folder.checkpoints / path.name)
+    say(f"continuing {parent.folder.path}, which has {parent.result.steps:,} updates")
+
+
+def _set_rates(prepared: Prepared, saved: dict[str, Any]) -> None:
+    """Give a checkpoint the learning rate that the run's own settings have at its update."""
+    training, step = prepared.config.training, saved["global_step"]
+    schedule = make_schedule(training)
+    constant = is_constant(training, schedule)
+    factor = 1.0 if constant else rate_factors(training, schedule, prepared.total_steps)(step)
+    rate = training.learning_rate
+    for state in saved["optimizer_states"]:
+        for group in state["param_groups"]:
+            group["lr"] = rate * factor
+            if "weight_decay" in group:
+                group["weight_decay"] = training.weight_decay
+            group.pop("initial_lr", None)
+            if not constant:
+                group["initial_lr"] = rate
+    number = len(saved["optimizer_states"][0]["param_groups"])
+    scheduler = {
+        "base_lrs": [rate] * number,
+        "last_epoch": step,
+        "_step_count": step + 1,
+        "_get_lr_called_within_step": False,
+        "_last_lr": [rate * factor] * number,
+        "lr_lambdas": [None] * number,
+    }
+    before = (saved.get("lr_schedulers") or [{}])[0]
+    saved["lr_schedulers"] = [] if constant else [before | scheduler]

@@ -1,0 +1,1 @@
+"""What is done with a finished run: predictions, ensembles, new test data, export."""

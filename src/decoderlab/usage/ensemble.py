@@ -1,0 +1,149 @@
+"""Several finished runs as one model: at each step, the mean of their probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from decoderlab.common.errors import ConfigError
+from decoderlab.contract import Decoder, Encoded, TokenSpace, ValueSpace, with_source
+from decoderlab.data.values import Values
+from decoderlab.data.vocabulary import Vocabulary
+from decoderlab.generation.greedy import allowed
+from decoderlab.training.loading import LoadedRun
+from decoderlab.training.module import EncoderDecoder
+
+
+class JointlyEncoded(Encoded):
+    """What several encoders read: as an `Encoded`, that of the first."""
+
+    members: Sequence[Encoded]
+
+
+@dataclass(frozen=True)
+class JointState:
+    """The states of several decoders."""
+
+    members: tuple[Any, ...]
+
+    @property
+    def attention_weights(self) -> Tensor | None:
+        """The mean of what the members look at; None unless all of them look."""
+        weights = [getattr(member, "attention_weights", None) for member in self.members]
+        looked = [tensor for tensor in weights if tensor is not None]
+        alike = len(looked) == len(weights) and len({tensor.shape for tensor in looked}) == 1
+        return torch.stack(looked).mean(dim=0) if alike else None
+
+
+class JointEncoder(nn.Module):
+    """Reads a source with every encoder."""
+
+    def __init__(self, encoders: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(encoders)
+        self.shape = encoders[0].shape
+
+    def forward(self, source: Tensor, source_lengths: Tensor) -> Encoded:
+        """Encode a batch."""
+        read = [with_source(member(source, source_lengths), source) for member in self.members]
+        joint = JointlyEncoded(*read[0])
+        joint.members = read
+        return joint
+
+
+class JointDecoder(nn.Module):
+    """Writes the mean of the probabilities, or of the values, that its members write."""
+
+    def __init__(self, decoders: Sequence[nn.Module], target_space: TokenSpace | ValueSpace):
+        super().__init__()
+        self.members = nn.ModuleList(decoders)
+        self.target_space = target_space
+
+    def forward(self, encoded: Encoded, target: Tensor) -> Tensor:
+        """Return the outputs of all positions, given the target before each."""
+        return self._mean([member(read, target) for member, read in self._pairs(encoded)])
+
+    def start(self, encoded: Encoded) -> JointState:
+        """Return the state before the first target position."""
+        return JointState(tuple(member.start(read) for member, read in self._pairs(encoded)))
+
+    def step(self, previous: Tensor, state: JointState) -> tuple[Tensor, JointState]:
+        """Return the outputs of the next position and the state."""
+        pairs = zip(self.members, state.members, strict=True)
+        steps = [_decoder(member).step(previous, own) for member, own in pairs]
+        return self._mean([outputs for outputs, _ in steps]), JointState(
+            tuple(own for _, own in steps)
+        )
+
+    def reorder(self, state: JointState, index: Tensor) -> JointState:
+        """Return the state of the batch rows `index` (N,)."""
+        pairs = zip(self.members, state.members, strict=True)
+        return JointState(tuple(_decoder(member).reorder(own, index) for member, own in pairs))
+
+    def _pairs(self, encoded: Encoded) -> list[tuple[Any, Encoded]]:
+        return list(zip(self.members, getattr(encoded, "members", ()), strict=True))
+
+    def _mean(self, outputs: Sequence[Tensor]) -> Tensor:
+        if isinstance(self.target_space, ValueSpace):
+            size = self.target_space.size
+            return torch.stack([output[..., :size] for output in outputs]).mean(dim=0)
+        # Padding, BOS and the unknown token are never generated: they take no share.
+        logs = [allowed(output, self.target_space).log_softmax(dim=-1) for output in outputs]
+        return torch.stack(logs).logsumexp(dim=0) - math.log(len(logs))
+
+
+def _decoder(module: nn.Module) -> Decoder:
+    return module  # pyright: ignore[reportReturnType] - no type says that it keeps the contract too
+
+
+def ensemble(runs: Sequence[LoadedRun]) -> LoadedRun:
+    """Return runs as one, which predicts by the mean of their probabilities at each step.
+
+    Task, config, result and search are those of the first; the greatest length is the longest.
+
+    Args:
+        runs: from `load_run`, one at least; of one vocabulary on either side.
+
+    Raises:
+        ConfigError: if their vocabularies differ.
+    """
+    first = runs[0]
+    if len(runs) == 1:
+        return first
+    for number, other in enumerate(runs[1:], start=2):
+        for side in ("source", "target"):
+            _check_same(number, side, first, other)
+    modules = [run.module for run in runs]
+    module = EncoderDecoder(
+        encoder=JointEncoder([member.get_submodule("encoder") for member in modules]),
+        decoder=JointDecoder(
+            [member.get_submodule("decoder") for member in modules], first.module.target_space
+        ),
+        target_space=first.module.target_space,
+        max_target_length=max(member.max_target_length for member in modules),
+        task=first.task,
+        seed=first.config.seed,
+        search=first.module.search,
+    )
+    return first._replace(module=module.eval())
+
+
+def _check_same(number: int, side: str, first: LoadedRun, other: LoadedRun) -> None:
+    expected, actual = (getattr(run.task.data, f"{side}_vocabulary") for run in (first, other))
+    same = expected.space == actual.space if hasattr(expected, "space") else expected == actual
+    if isinstance(expected, Vocabulary) and isinstance(actual, Vocabulary):
+        same = expected.entries == actual.entries
+    elif same and isinstance(expected, Values) and isinstance(actual, Values):
+        same = bool(
+            (expected.mean == actual.mean).all() and (expected.deviation == actual.deviation).all()
+        )
+    if type(expected) is not type(actual) or not same:
+        raise ConfigError(
+            f"run {number} reads or writes another vocabulary than run 1 (the {side} side "
+            "differs); an ensemble needs runs on the same data: give seeds of one study"
+        )

@@ -1,0 +1,51 @@
+"""Predict with an exported run, without decoderlab: python run.py "a source" ... (or lines in)."""
+
+import json
+import sys
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+
+
+def greedy_output(line, run, *, source, target, max_length, run_id=None):
+    """Return the greedy output for a line; `run` calls a program by its name."""
+    if source["kind"] == "values":  # positions with spaces, their numbers with commas between
+        rows = np.array([[float(number) for number in at.split(",")] for at in line.split()])
+        read = np.array([(rows - source["mean"]) / source["deviation"]], np.float32)
+    elif source["kind"] == "images":  # a file of NumPy's, (channels, height, width) from 0 to 1
+        read = np.array([np.load(line)], np.float32)
+    else:
+        text = unicodedata.normalize("NFC", line) if source["nfc"] else line
+        tokens = text if source["split"] == "" else filter(None, text.split(source["split"]))
+        read = np.array([[source["ids"].get(token, source["unk_id"]) for token in tokens]])
+    state, written, values = run("start", *run("encode", read)), [], target["kind"] == "values"
+    before = np.zeros((1, target["size"]), np.float32) if values else np.array([target["bos_id"]])
+    while len(written) < max_length:
+        outputs, *state = run("step", before, *state)
+        if values:
+            before = outputs[:, : target["size"]]
+            numbers = before[0] * target["deviation"] + target["mean"]
+            written.append(",".join(f"{number:.6g}" for number in numbers))
+            continue
+        outputs[:, target["never_generated"]] = -np.inf
+        if (before := outputs.argmax(axis=-1))[0] == target["eos_id"]:
+            break
+        written.append(target["tokens"][before[0]])
+    return (" " if values else target["join"]).join(written)
+
+
+if __name__ == "__main__":
+    from onnxruntime import InferenceSession
+
+    here = Path(__file__).parent
+    about = json.loads((here / "vocabulary.json").read_text(encoding="utf-8"))
+    names = ("encode", "start", "step")
+    programs = {name: InferenceSession(here / f"{name}.onnx") for name in names}
+
+    def _run(name, *arrays):
+        inputs = [item.name for item in programs[name].get_inputs()]
+        return programs[name].run(None, dict(zip(inputs, arrays, strict=True)))
+
+    for line in sys.argv[1:] or (line.rstrip("\r\n") for line in sys.stdin):
+        print(greedy_output(line, _run, **about) if line.strip() else "")  # noqa: T201

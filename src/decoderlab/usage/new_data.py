@@ -1,0 +1,151 @@
+"""A finished run on data that lie elsewhere now, or on a test file that it has never seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from decoderlab.common.errors import ConfigError
+from decoderlab.common.part_building import find_target, taken_by
+from decoderlab.config.named_files import is_path
+from decoderlab.config.run_config import PartSettings, RunConfig
+from decoderlab.data.batches import Ragged, Split
+from decoderlab.data.encoding import unknown_tokens
+from decoderlab.data.example import SPLITS
+from decoderlab.data.pairs import PairsTask
+from decoderlab.data.task import Task
+from decoderlab.data.task_data import fingerprint_of
+from decoderlab.tasks.forecasting import ForecastingTask
+from decoderlab.training.assembly import construct_task
+from decoderlab.training.loading import LoadedRun, load_run
+
+
+@dataclass(frozen=True)
+class NewData:
+    """What a run was opened with.
+
+    Args:
+        run: whose task has the data.
+        moved: whether they are the data of the run, which lie elsewhere now; else they are new,
+            and all of them are its test split.
+        counts: examples that were read and left out, and why.
+        left_out: reasons of bad lines, by their numbers, of the first ones.
+    """
+
+    run: LoadedRun
+    moved: bool
+    counts: dict[str, int]
+    left_out: dict[int, str] = field(default_factory=dict)
+
+    def record(self, files: Sequence[str]) -> dict[str, Any]:
+        """Return what is said of the data, for JSON."""
+        record: dict[str, Any] = {"files": list(files), "data_of_the_run": self.moved}
+        return record | {"counts": self.counts, "left_out": self.left_out}
+
+
+def load_with(
+    path: str | Path, files: Sequence[str], *, trust: bool = False, skip_bad_lines: bool = False
+) -> NewData:
+    """Open a finished run with other files in the place of those that its task names.
+
+    Where they hold the data of the run, which were only moved, all splits are there. Else every
+    line of them is a test example, encoded with the vocabularies of the run.
+
+    Args:
+        path: the run folder.
+        files: one for each file that the task names, in the order of its settings.
+        trust: as for `load_run`.
+        skip_bad_lines: leave out, count and name lines that cannot be used.
+
+    Raises:
+        ConfigError: if the task reads no files or so many, or they cannot be read.
+        Invalid: as `load_run`.
+    """
+    run = load_run(path, data=False, trust=trust)
+    config = _with_files(run.config, files)
+    if skip_bad_lines:
+        config = _without_bad_lines(config)
+    task = construct_task(config)
+    try:
+        if not skip_bad_lines and _is_moved(task, run):
+            return NewData(_measured(run, task), True, dict(task.data.counts))
+        task = _as_test(config, run, path, trust)
+    except ValueError as error:
+        raise ConfigError(f"--data: {error}") from error
+    bad, counts = getattr(task, "bad_lines", None), task.data.counts
+    return NewData(_measured(run, task), False, counts, {} if bad is None else dict(bad.reasons))
+
+
+def _with_files(config: RunConfig, files: Sequence[str]) -> RunConfig:
+    names = [
+        key
+        for key, value in config.task.to_dict().items()
+        if is_path(key) and isinstance(value, str)
+    ]
+    if len(names) != len(files):
+        reads = f"reads {', '.join(f'task.{name}' for name in names)}" if names else "reads no file"
+        raise ConfigError(
+            f"--data names {len(files)} file(s), but the task of this run {reads}; give as many"
+        )
+    for name, file in zip(names, files, strict=True):
+        config = config.with_setting(f"task.{name}", file)
+    return config
+
+
+def _without_bad_lines(config: RunConfig) -> RunConfig:
+    """Return a config whose task leaves out lines that cannot be used."""
+    given = {"skip_bad_lines": True}
+    if not taken_by(find_target("task", config.task.target), given):
+        raise ConfigError("--skip-bad-lines is for task=tsv, but this run has another task")
+    return replace(config, task=PartSettings(config.task.to_dict() | given))
+
+
+def _is_moved(task: Task, run: LoadedRun) -> bool:
+    """Whether a task has the data of a run."""
+    try:
+        return task.data.fingerprint == run.result.data.fingerprint
+    except ValueError:  # too few of them for three splits, or tokens of which training had none
+        return False
+
+
+def _as_test(config: RunConfig, run: LoadedRun, path: str | Path, trust: bool) -> Task:
+    """Return a task all of whose data are the test split, with the vocabularies of a run."""
+    task, known = construct_task(config), run.task.data
+    if isinstance(task, ForecastingTask):
+        known = load_run(path, trust=trust).task.data  # the naive error is of the training part
+        examples, counts = task.whole_as_test()
+    elif isinstance(task, PairsTask):
+        task = task.as_test()
+        splits, counts = task.examples()
+        examples = splits["test"]
+    else:
+        raise ConfigError(
+            f"the files are not the data of this run, and {type(task).__name__} cannot read a test "
+            "file alone; give the run's own data"
+        )
+    if not examples:
+        raise ValueError(f"nothing of the data is left to test on ({counts})")
+    task.adopt(known)
+    nothing = Split(Ragged.of([]), Ragged.of([]))
+    test = task.encode_split("test", examples, known.source_vocabulary, known.target_vocabulary)
+    splits = {name: test if name == "test" else nothing for name in SPLITS}
+    vocabularies = known.source_vocabulary, known.target_vocabulary
+    unknown_counts = unknown_tokens(splits, *vocabularies)
+    unknown = {name: number for name, number in unknown_counts.items() if name.startswith("test_")}
+    task.adopt(
+        replace(
+            known,
+            splits=splits,
+            counts=counts | {"test": len(test)} | unknown,
+            fingerprint=fingerprint_of(splits, *vocabularies),
+            baselines={},
+        )
+    )
+    return task
+
+
+def _measured(run: LoadedRun, task: Task) -> LoadedRun:
+    """Return the run, measured by a task that has other data."""
+    return run._replace(module=run.module.with_settings(task=task), task=task)

@@ -1,0 +1,311 @@
+"""What a finished run predicts: texts, the best of a beam, probabilities, attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decoderlab.common.errors import ConfigError
+from decoderlab.contract import Encoded, TokenSpace, ValueSpace
+from decoderlab.data.task_data import of_tokens, of_values
+from decoderlab.generation import beam
+from decoderlab.generation.greedy import allowed, strip
+from decoderlab.training.loading import LoadedRun
+from decoderlab.training.module import EncoderDecoder
+from decoderlab.usage.sources import batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One output for a source.
+
+    Args:
+        text: as the task writes it.
+        met_limit: whether it was cut at the greatest length.
+        score: what a beam is ordered by: the log-probability, over the length penalty; None of
+            values, and where no details were asked for.
+        log_probability: of all its tokens and its end, in nats.
+        tokens: without the end.
+        probabilities: of each token, given those before it, among those that can be generated.
+        end_probability: of the end after the last token; None where it was cut.
+        attention: a row of weights for each token; None where the decoder has none.
+        values: (T, F) in the units of the data; None of tokens.
+    """
+
+    text: str
+    met_limit: bool = False
+    score: float | None = None
+    log_probability: float | None = None
+    tokens: list[str] = field(default_factory=list)
+    probabilities: list[float] = field(default_factory=list)
+    end_probability: float | None = None
+    attention: list[list[float]] | None = None
+    values: list[list[float]] | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return what is known of it, for JSON."""
+        record: dict[str, Any] = {"text": self.text, "met_limit": self.met_limit}
+        if self.values is not None:
+            record["values"] = self.values
+        if self.score is not None:
+            record |= {"score": self.score, "log_probability": self.log_probability}
+            record |= {"tokens": self.tokens, "probabilities": self.probabilities}
+            record["end_probability"] = self.end_probability
+        return record if self.attention is None else record | {"attention": self.attention}
+
+
+def predict(
+    run: LoadedRun, lines: Sequence[str], first_row: int = 0, folder: Path | None = None
+) -> list[str]:
+    """Return the prediction for each line of source text; an empty line for an empty one.
+
+    Args:
+        run: from `load_run`; it generates as `run.module.search` says.
+        lines: source texts as the task writes them; of real values, see `Values.parse`; of images,
+            names of files. Tokens that training never saw are read as unknown, with a warning.
+        first_row: number of the first line; what sampling draws for a line depends on its number.
+        folder: in which images lie; None for the working directory.
+
+    Returns:
+        A text for each line.
+
+    Raises:
+        ConfigError: if a line of numbers is none, or an image cannot be read.
+    """
+    by_line = predict_outputs(run, lines, first_row=first_row, folder=folder)
+    return [outputs[0].text if outputs else "" for outputs in by_line]
+
+
+def predict_best(
+    run: LoadedRun, lines: Sequence[str], num_best: int
+) -> list[list[tuple[str, float]]]:
+    """Return the best hypotheses of a beam search for each line, each with its score, best first.
+
+    Args:
+        run: from `load_run`; its `module.search` says how wide the beam is.
+        lines: as for `predict`.
+        num_best: hypotheses at most, 1 to the beam's width.
+
+    Returns:
+        For each line its (text, score), where the score is what the beam is ordered by.
+
+    Raises:
+        ConfigError: if there are more hypotheses than beams, or the targets are values.
+    """
+    by_line = predict_outputs(run, lines, num_best=num_best)
+    return [[(output.text, output.score or 0.0) for output in outputs] for outputs in by_line]
+
+
+@torch.no_grad()
+def predict_outputs(
+    run: LoadedRun,
+    lines: Sequence[str],
+    *,
+    num_best: int | None = None,
+    details: bool = False,
+    attention: bool = False,
+    first_row: int = 0,
+    folder: Path | None = None,
+) -> list[list[Output]]:
+    """Return the outputs for each line, best first; none for an empty line.
+
+    Args:
+        run: from `load_run`; it generates as `run.module.search` says.
+        lines: as for `predict`.
+        num_best: hypotheses of a beam at most; None for the one output of the search.
+        details: whether to tell scores and probabilities.
+        attention: whether to tell the weights of attention, if there are any.
+        first_row: as for `predict`.
+        folder: as for `predict`.
+
+    Returns:
+        For each line its outputs.
+
+    Raises:
+        ConfigError: as `predict` and `predict_best`.
+    """
+    _check_num_best(run, num_best)
+    by_line: list[list[Output]] = [[] for _ in lines]
+    for index, batch in batches(run, lines, folder):
+        if run.module.writes_values:
+            outputs = _of_values(run, batch)
+        elif num_best is not None:
+            outputs = _best(run, batch, num_best)
+        else:
+            generated = run.module(*batch, index + first_row)
+            outputs = [[_plain(run, ids)] for ids in generated]
+            if details or attention:
+                outputs = _detailed(run, batch, generated, attention)
+        for row, several in zip(index.tolist(), outputs, strict=True):
+            by_line[row] = several
+    if num_best is not None and (details or attention):
+        return [
+            _explained(run, line, several, attention, folder)
+            for line, several in zip(lines, by_line, strict=True)
+        ]
+    return by_line
+
+
+def _check_num_best(run: LoadedRun, num_best: int | None) -> None:
+    if num_best is None:
+        return
+    search = run.module.search
+    if run.module.writes_values:
+        raise ConfigError("--num-best is for tokens, but this run writes real values; leave it out")
+    if search.temperature is not None:
+        raise ConfigError(
+            "--num-best is for a beam search, which draws nothing; leave --temperature out"
+        )
+    if not 1 <= num_best <= search.beam_width:
+        raise ConfigError(
+            f"--num-best is {num_best}, but the beam holds {search.beam_width}; take a beam that "
+            f"is at least as wide: --beam-width {max(num_best, 1)}"
+        )
+
+
+def _plain(run: LoadedRun, ids: Sequence[int], **more: Any) -> Output:
+    text = run.task.text_of(ids)
+    return Output(text=text, met_limit=run.module.met_limit(ids), **more)
+
+
+def _of_values(run: LoadedRun, batch: tuple[Tensor, Tensor]) -> list[list[Output]]:
+    made = run.module(*batch)[:, : run.task.target_length(int(batch[1][0]))]
+    vocabulary = of_values(run.task.data.target_vocabulary)
+    rows = made.float().cpu().numpy()
+    return [
+        [Output(text=run.task.text_of(row), values=np.asarray(vocabulary.decode(row)).tolist())]
+        for row in rows
+    ]
+
+
+def _best(run: LoadedRun, batch: tuple[Tensor, Tensor], num_best: int) -> list[list[Output]]:
+    module, search = run.module, run.module.search
+    space = of_tokens(run.task.data.target_vocabulary).space
+    results = beam(
+        module.decoder,
+        module.encode(*batch),
+        tokens=space,
+        max_length=module.max_target_length,
+        beam_width=search.beam_width,
+        length_penalty=search.length_penalty,
+        num_best=num_best,
+    )
+    parts = (results.tokens.tolist(), results.scores.tolist(), results.log_probabilities.tolist())
+    vocabulary = of_tokens(run.task.data.target_vocabulary)
+    best = []
+    for several in zip(*parts, strict=True):
+        outputs = []
+        for row, score, log_probability in zip(*several, strict=True):
+            if score > float("-inf"):
+                ids = strip(row, space)
+                outputs.append(
+                    _plain(
+                        run,
+                        ids,
+                        score=score,
+                        log_probability=log_probability,
+                        tokens=vocabulary.decode(ids),
+                    )
+                )
+        best.append(outputs)
+    return best
+
+
+def _explained(
+    run: LoadedRun, line: str, several: Sequence[Output], attention: bool, folder: Path | None
+) -> list[Output]:
+    """Return the hypotheses of one line with probabilities; their scores stay the beam's."""
+    if not several:
+        return []
+    ((_, (source, lengths)),) = batches(run, [line], folder)
+    vocabulary = of_tokens(run.task.data.target_vocabulary)
+    rows = torch.zeros(len(several), dtype=torch.int64)
+    generated = [vocabulary.encode(output.tokens) for output in several]
+    explained = _detailed(run, (source[rows], lengths[rows]), generated, attention)
+    return [
+        replace(detailed[0], score=output.score, log_probability=output.log_probability)
+        for output, detailed in zip(several, explained, strict=True)
+    ]
+
+
+def _detailed(
+    run: LoadedRun, batch: tuple[Tensor, Tensor], generated: list[list[int]], attention: bool
+) -> list[list[Output]]:
+    """Return outputs with the probability of each token, and what attention looked at."""
+    module, vocabulary = run.module, of_tokens(run.task.data.target_vocabulary)
+    space, encoded = vocabulary.space, module.encode(*batch)
+    cut = [module.met_limit(ids) for ids in generated]
+    ends = run.task.append_eos
+    whole = [
+        ids if met or not ends else [*ids, space.eos_id]
+        for ids, met in zip(generated, cut, strict=True)
+    ]
+    logs, weights = _forced(module, encoded, whole, space)
+    outputs = []
+    for row, (ids, met) in enumerate(zip(generated, cut, strict=True)):
+        length = len(whole[row])
+        of_tokens_ = logs[row, : len(ids)].exp().tolist()
+        total = float(logs[row, :length].sum())
+        penalty = ((5 + length) / 6) ** module.search.length_penalty
+        looked = None if weights is None else weights[row, : len(ids)].tolist()
+        outputs.append(
+            [
+                _plain(
+                    run,
+                    ids,
+                    score=total / penalty,
+                    log_probability=total,
+                    tokens=vocabulary.decode(ids),
+                    probabilities=of_tokens_,
+                    end_probability=None if met or not ends else float(logs[row, len(ids)].exp()),
+                    attention=looked if attention else None,
+                )
+            ]
+        )
+    return outputs
+
+
+def _forced(
+    module: EncoderDecoder, encoded: Encoded, targets: list[list[int]], space: TokenSpace
+) -> tuple[Tensor, Tensor | None]:
+    """Return log-probabilities (B, T) of given tokens, and attention (B, T, S) if there is any."""
+    longest = max(map(len, targets))
+    padded = [[*ids, *[space.pad_id] * (longest - len(ids))] for ids in targets]
+    target = torch.tensor(padded, dtype=torch.int64, device=encoded.summary.device)
+    target = target.reshape(len(targets), longest)
+    state = module.decoder.start(encoded)
+    previous = torch.full_like(target[:, :1], space.bos_id).flatten()
+    logs, weights = [], []
+    for step in range(longest):
+        outputs, state = module.decoder.step(previous, state)
+        distribution = allowed(outputs, space).log_softmax(dim=-1)
+        previous = target[:, step]
+        logs.append(distribution.gather(1, previous[:, None])[:, 0])
+        looked = getattr(state, "attention_weights", None)
+        if looked is not None:
+            weights.append(looked.float())
+    stacked = torch.stack(logs, dim=1) if logs else target.new_zeros(len(targets), 0).double()
+    return stacked, torch.stack(weights, dim=1) if weights else None
+
+
+def with_limit(run: LoadedRun, max_length: int) -> LoadedRun:
+    """Return a run whose outputs have so many tokens at most, EOS included.
+
+    Args:
+        run: from `load_run`; its outputs stay as long as they are.
+        max_length: at least 1.
+
+    Raises:
+        ConfigError: for values, which have no end, and for a length out of range.
+    """
+    if isinstance(run.module.target_space, ValueSpace):
+        raise ConfigError("--max-length is for tokens, but this run writes values; leave it out")
+    if not 1 <= max_length <= 100_000:
+        raise ConfigError(f"--max-length is {max_length}; it must be 1 to 100,000")
+    return run._replace(module=run.module.with_settings(max_target_length=max_length))

@@ -1,0 +1,246 @@
+"""A finished run as files that need no decoderlab: torch.export and ONNX programs, and weights."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from decoderlab.common.errors import ConfigError
+from decoderlab.contract import ImageSpace
+from decoderlab.data.pairs import PairsTask
+from decoderlab.data.task import Task
+from decoderlab.data.values import Values
+from decoderlab.data.vocabulary import Vocabulary
+from decoderlab.layers.recurrent_stack import RecurrentLayers
+from decoderlab.training.loading import LoadedRun
+from decoderlab.usage.programs import Program, programs_of
+from decoderlab.usage.scanned_layers import scanned
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime", "safetensors")
+CANNOT = (
+    "{what} cannot be exported: {why}. Exported are recurrent encoders and decoders, "
+    "and cnn, image_cnn and transformer encoders, whose state has the same shapes at every step; "
+    "the transformer and the feedforward decoder are not. The weights alone: --weights-only"
+)
+
+
+def export_run(run: LoadedRun, folder: Path, *, weights_only: bool = False) -> list[Path]:
+    """Write a run as programs of tensors, its vocabulary, its weights and a runner.
+
+    Args:
+        run: from `load_run`.
+        folder: to write into; it must not be there yet, or be empty.
+        weights_only: leave the programs and the runner out.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ConfigError: if the folder is in use, a package is missing, or the model cannot be exported.
+    """
+    _check_packages()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is there already; give another folder: --to FOLDER")
+    module, data = run.module.cpu().eval(), run.task.data
+    made: dict[str, ExportedProgram] = {}
+    programs: dict[str, Program] = {}
+    if not weights_only:
+        what = f"{_kind(module, 'encoder')} with {_kind(module, 'decoder')}"
+        with without_export_notes(), torch.no_grad(), _refused(what):
+            programs = programs_of(_scanned(module), data.source_space)
+            made = {name: _traced(program) for name, program in programs.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_weights(run, folder)
+    _write_json(folder / "vocabulary.json", description(run))
+    with without_export_notes(), torch.no_grad():
+        for name, program in made.items():
+            torch.export.save(program, folder / f"{name}.pt2")
+            # ONNX has no guards, and those of torch 2.13 fail where constants were lifted.
+            cast("Any", program)._guards_code = []
+            with _refused(f"program {name}"):
+                torch.onnx.export(
+                    program,
+                    f=folder / f"{name}.onnx",
+                    input_names=programs[name].inputs,
+                    output_names=programs[name].outputs,
+                    dynamo=True,
+                    external_data=False,
+                    verbose=False,
+                )
+    if made:
+        shutil.copyfile(Path(__file__).with_name("exported_runner.py"), folder / "run.py")
+    return sorted(folder.iterdir())
+
+
+def description(run: LoadedRun) -> dict[str, Any]:
+    """Return what the runner has to know: how texts become numbers, and numbers texts."""
+    task, data = run.task, run.task.data
+    source = _side(data.source_vocabulary) | {"nfc": isinstance(task, PairsTask)}
+    target = _side(data.target_vocabulary)
+    if isinstance(data.source_vocabulary, Vocabulary):
+        source["split"] = _split(task)
+    if isinstance(data.target_vocabulary, Vocabulary):
+        target["join"] = _joint(task.target_text)
+    return {
+        "run_id": run.result.run_id,
+        "max_length": run.module.max_target_length,
+        "source": source,
+        "target": target,
+    }
+
+
+def _side(vocabulary: Any) -> dict[str, Any]:
+    match vocabulary:
+        case ImageSpace():
+            return {"kind": "images", "shape": list(vars(vocabulary).values())}
+        case Values():
+            scale = {"mean": vocabulary.mean.tolist(), "deviation": vocabulary.deviation.tolist()}
+            return {"kind": "values", "size": vocabulary.space.size, **scale}
+    space = vocabulary.space
+    special = {name: getattr(space, name) for name in ("pad_id", "bos_id", "eos_id", "unk_id")}
+    tokens = vocabulary.decode(range(space.size))
+    ids = {token: vocabulary.encode([token])[0] for token in vocabulary.entries}
+    return {
+        "kind": "tokens",
+        "size": space.size,
+        "tokens": tokens,
+        "ids": ids,
+        "never_generated": space.never_generated,
+        **special,
+    }
+
+
+def _split(task: Task) -> str | None:
+    """Return what stands between the tokens of a source: nothing, a separator, None: white space.
+
+    Of other tasks, such as with subwords, the runner wants the tokens with spaces between them.
+    """
+    if isinstance(task, PairsTask) and task.tokens == "separator":
+        return task.separator
+    try:
+        return "" if list(task.source_tokens("ab")) == ["a", "b"] else None
+    except ValueError:  # a text that is no source of the task
+        return None
+
+
+def _joint(text: Callable[[Sequence[str]], str]) -> str:
+    """Return what stands between tokens in a text; a space where that is no one thing."""
+    joined = text(["a", "b", "a"])
+    between = joined[1 : joined.rfind("b")] if joined.startswith("a") else " "
+    return between if joined == between.join("aba") else " "
+
+
+def _kind(module: torch.nn.Module, name: str) -> str:
+    return type(module.get_submodule(name)).__name__
+
+
+def _scanned(module: Any) -> Any:
+    """Return the model with an encoder whose recurrent layers are scans, if it has any."""
+    encoder = module.get_submodule("encoder")
+    if not any(isinstance(part, RecurrentLayers) for part in encoder.modules()):
+        return module
+    copied = type(module)(
+        encoder=scanned(encoder),
+        decoder=module.get_submodule("decoder"),
+        target_space=module.target_space,
+        max_target_length=module.max_target_length,
+    )
+    return copied.eval()
+
+
+def _traced(program: Program) -> ExportedProgram:
+    """Return a program, checked on an example of another size than it was traced with."""
+    free = {name: Dim(name) for name in ("batch", "source")}
+    axes = [{axis: free[name] for axis, name in of.items()} for of in program.free_axes()]
+    takes_several = any(
+        parameter.kind is parameter.VAR_POSITIONAL
+        for parameter in inspect.signature(program.module.forward).parameters.values()
+    )
+    named = len(inspect.signature(program.module.forward).parameters) - takes_several
+    shapes: tuple[Any, ...] = tuple(axes[:named])
+    if takes_several:
+        shapes = (*shapes, tuple(axes[named:]))
+    traced = torch.export.export(
+        program.module, tuple(program.arguments[0]), dynamic_shapes=shapes, strict=False
+    )
+    _check_same(traced.module()(*program.arguments[1]), program.module(*program.arguments[1]))
+    return traced
+
+
+def _check_same(made: Sequence[Tensor], wanted: Sequence[Tensor]) -> None:
+    for output, expected in zip(made, wanted, strict=True):
+        torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
+
+
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """Turn whatever tracing somebody's module raises into one clear message."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(CANNOT.format(what=what, why=str(error).rstrip("."))) from error
+    except Exception as error:
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error).split("## Exception summary")[-1])
+        why = f"{type(error).__name__}: {' '.join(plain.split())[:200]}"
+        raise ConfigError(CANNOT.format(what=what, why=why)) from error
+
+
+def _write_weights(run: LoadedRun, folder: Path) -> None:
+    """Write all weights, and those of the encoder alone, as safetensors."""
+    from safetensors.torch import save_file
+
+    about = {"run_id": run.result.run_id, "format": "pt"}
+    state = {
+        name: value.contiguous().clone()
+        for name, value in run.module.state_dict().items()
+        if name.startswith(("encoder.", "decoder."))
+    }
+    save_file(state, folder / "model.safetensors", about)
+    own = {name: value for name, value in state.items() if name.startswith("encoder.")}
+    save_file(own, folder / "encoder.safetensors", about)
+
+
+def _write_json(path: Path, record: Mapping[str, Any]) -> None:
+    text = json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _check_packages() -> None:
+    missing = []
+    for name in PACKAGES:
+        try:
+            __import__(name)
+        except ImportError:
+            missing.append(name)
+    if missing:
+        raise ConfigError(
+            f"an export takes {', '.join(missing)}; run: pip install 'decoderlab[export]'"
+        )
+
+
+@contextmanager
+def without_export_notes() -> Iterator[None]:
+    """Silence what exporters say about packages that are not wanted."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch._dynamo")]
+    before = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,171 @@
+"""What all cases have in common is done once, in the process that they are forked from.
+
+A case costs what is its own: our configs are parsed once, and a command line that is composed twice
+in a process, first to learn its mode, is composed once. Nothing of a case is kept.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import pickle
+import sys
+from contextlib import suppress
+from enum import Enum
+from functools import cache, partialmethod
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from decoderlab.common.folders import conf_dir
+from decoderlab.config.code_identity import PACKAGE, definitions
+from decoderlab.config.strangers import shipped
+from decoderlab.studies.reporting import figures as drawing
+from decoderlab.studies.reporting.panels import Panels
+from tests.undrawn.sitecustomize import empty_figure
+
+_load, _compose = ConfigRepository.load_config, ConfigLoaderImpl.load_configuration
+_picture = drawing._picture
+_parsed: dict[tuple[str, str], bytes] = {}
+_made: dict[str, DictConfig] = {}
+_known: dict[str, bytes] = {}
+_done: dict[str, bytes] = {}
+_drawn: set[str] = set()
+
+
+class Figures(Enum):
+    """What is done about the figures of a report, which most of its time goes into."""
+
+    NONE, MADE, DRAWN = range(3)
+
+
+@cache
+def prepare() -> None:
+    """Do what depends on no case."""
+    names = {name for group in shipped().values() for name in group}
+    definitions(frozenset(names), PACKAGE)
+    for kind in ("png", "pdf", "svg"):
+        empty_figure(kind)
+    root = conf_dir()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        initialize_config_dir(str(root), version_base="1.3"),
+    ):
+        patch.setattr(ConfigRepository, "load_config", _load_once)
+        compose("train", overrides=["hydra.mode=MULTIRUN"], return_hydra_config=True)
+        repository = GlobalHydra.instance().config_loader().repository
+        for path in sorted(root.rglob("*.yaml")):
+            repository.load_config(path.relative_to(root).as_posix())
+            repository.load_config(path.relative_to(root).with_suffix("").as_posix())
+
+
+def learn(path: Path) -> None:
+    """Take over what a command that went well has imported late and composed.
+
+    Args:
+        path: what `kept` returned in its process.
+    """
+    names, composed, figures = pickle.loads(path.read_bytes())
+    _known.update(composed)
+    _drawn.update(figures)
+    for name in names:
+        with suppress(Exception):
+            importlib.import_module(name)
+
+
+def kept(before: set[str]) -> bytes:
+    """Return what can be taken over from this process.
+
+    Args:
+        before: the names of what was imported when it was forked.
+    """
+    return pickle.dumps((sorted(set(sys.modules) - before), _done, _drawn))
+
+
+def in_child(figures: Figures, learning: bool) -> None:
+    """Take the short cuts in this process, which a case has for itself.
+
+    Args:
+        figures: of a report.
+        learning: whether what it composes is kept for others.
+    """
+    gc.disable()  # looking through all that was forked takes longer than most commands
+    ConfigRepository.load_config = _load_once
+    ConfigLoaderImpl.load_configuration = partialmethod(_composed_once, learning)
+    if figures is Figures.MADE:
+        drawing._parts = lambda drawing, panels: []
+        drawing._picture = _noted_picture
+    elif figures is Figures.NONE:
+        drawing._picture = _empty_picture
+
+
+def _noted_picture(of: drawing.Drawing, panels: Panels, number: int) -> drawing.Picture | None:
+    picture = _picture(of, panels, number)
+    _drawn.update([of.name] if picture else [])
+    return picture
+
+
+def _empty_picture(of: drawing.Drawing, panels: Panels, number: int) -> drawing.Picture | None:
+    empty = empty_figure("png"), empty_figure("pdf")
+    return drawing.Picture(of.name, of.title, of.caption, *empty) if of.name in _drawn else None
+
+
+def _load_once(self: ConfigRepository, config_path: str) -> ConfigResult | None:
+    source = self._find_object_source(config_path=config_path, object_type=ObjectType.CONFIG)
+    if source is None or not _ours(source):
+        return _load(self, config_path)
+    key = (source.path, config_path)
+    if key not in _parsed:
+        _parsed[key] = pickle.dumps(_load(self, config_path))
+    found = pickle.loads(_parsed[key])
+    found.provider = source.provider
+    return found
+
+
+def _ours(source: ConfigSource) -> bool:
+    return source.scheme() != "file" or source.path == str(conf_dir())
+
+
+def _composed_once(
+    self: ConfigLoaderImpl,
+    learning: bool,
+    config_name: str | None,
+    overrides: list[str],
+    run_mode: RunMode,
+    from_shell: bool = True,
+    validate_sweep_overrides: bool = True,
+) -> DictConfig:
+    """Compose as Hydra does, but once where it asks for the mode first and then for the config."""
+    key = repr((config_name, overrides, run_mode))
+    given = (config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+    if validate_sweep_overrides and (key in _made or key in _known):
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        self.validate_sweep_overrides_legal(parsed, run_mode, from_shell)
+    if key in _made:
+        return _made.pop(key)
+    if key in _known:
+        config = pickle.loads(_known[key])
+        config.hydra.runtime.cwd = os.getcwd()
+        return config
+    if not validate_sweep_overrides:  # for its mode: for one run it will be composed like this
+        single = repr((config_name, overrides, RunMode.RUN))
+        try:
+            config = _compose(self, config_name, overrides, RunMode.RUN, from_shell, False)
+            _made[single] = _made[key] = config
+        except Exception:
+            config = _compose(self, *given)
+    else:
+        config = _compose(self, *given)
+    if learning:
+        _done[key] = pickle.dumps(config)
+    return config

@@ -1,0 +1,26 @@
+"""One case of the fuzzers, again: FUZZ_SEED=SEED python -m tests.fuzz.once KIND NUMBER."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.fuzz import cases, records
+from tests.fuzz.test_fuzz import FOLDERS, SEED, of_folders
+
+
+def main() -> None:
+    kind, number = sys.argv[1], int(sys.argv[2])
+    with tempfile.TemporaryDirectory() as temporary:
+        below = Path(temporary)
+        if kind in FOLDERS:
+            small = records.Small.made(below / "small")
+            found = of_folders(kind, range(number, number + 1), small, below)
+        else:
+            found = cases.failures(kind, SEED, range(number, number + 1), below)
+    print("\n".join(found) or "nothing wrong")
+
+
+if __name__ == "__main__":
+    main()

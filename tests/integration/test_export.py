@@ -1,0 +1,139 @@
+"""Exported runs: the runner alone predicts what the run predicts; who cannot is told why."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from decoderlab import load_run
+from decoderlab.common.errors import ConfigError
+from decoderlab.usage import run_export
+from decoderlab.usage.exported_runner import greedy_output
+from decoderlab.usage.outputs import predict
+from decoderlab.usage.run_export import export_run
+from tests.conftest import run
+
+onnxruntime = pytest.importorskip("onnxruntime")
+safetensors_torch = pytest.importorskip("safetensors.torch")
+pytest.importorskip("onnxscript")
+
+# The exporters of torch warn about their own deprecations.
+pytestmark = pytest.mark.filterwarnings("ignore")
+RUNNER = Path(run_export.__file__).with_name("exported_runner.py")
+LINES = ["1 2", "3", "2 2 1 0", "", "5 4 3"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("export")
+
+
+def exported(tiny, folder, *settings):
+    prepared = tiny(*settings, output_dir=folder)
+    assert run(prepared) == "FINISHED"
+    loaded = load_run(prepared.folder.path, data=False)
+    place = folder / prepared.run_id[:12]
+    return loaded, place, export_run(loaded, place)
+
+
+def outputs_of_runner(place, lines):
+    """Run the exported runner where decoderlab cannot be imported."""
+    blocked = "import sys; sys.modules['decoderlab'] = sys.modules['torch'] = None; "
+    code = (
+        f"import runpy; {blocked}sys.argv = ['run.py']; runpy.run_path('run.py', None, '__main__')"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", code],
+        input="".join(f"{line}\n" for line in lines),
+        capture_output=True,
+        text=True,
+        cwd=place,
+    )
+    assert made.returncode == 0, made.stderr
+    return made.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("decoder=luong",),
+        pytest.param(
+            ("encoder=bilstm", "decoder=bahdanau2015", "decoder/bridge=dense"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ("encoder/cell=gru_reset_before", "decoder/cell=gru_reset_before"),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=lambda settings: settings[0],
+)
+def test_the_runner_predicts_what_the_run_predicts(tiny, folder, settings):
+    loaded, place, files = exported(tiny, folder, *settings)
+    names = ("encode", "start", "step", "reorder", "features")
+    wanted = {f"{name}.{kind}" for name in names for kind in ("pt2", "onnx")}
+    wanted |= {"vocabulary.json", "model.safetensors", "encoder.safetensors", "run.py"}
+    assert {path.name for path in files} == wanted
+    assert outputs_of_runner(place, LINES) == predict(loaded, LINES)
+    weights = safetensors_torch.load_file(place / "model.safetensors")
+    own = loaded.module.state_dict()
+    assert weights.keys() <= own.keys()
+    assert all(torch.equal(value, own[name]) for name, value in weights.items())
+    about = json.loads((place / "vocabulary.json").read_text())
+    ids = torch.tensor([[about["source"]["ids"][token] for token in ("1", "2", "3")]])
+    with torch.no_grad():
+        encoded = loaded.module.encode(ids, torch.tensor([3]))
+        summary, _ = torch.export.load(place / "features.pt2").module()(ids)
+    session = onnxruntime.InferenceSession(place / "features.onnx")
+    alone, memory = session.run(None, {"source": ids.numpy()})
+    assert torch.allclose(summary, encoded.summary, atol=1e-5)
+    assert torch.allclose(torch.from_numpy(alone), encoded.summary, atol=1e-5)
+    assert torch.allclose(torch.from_numpy(memory), encoded.memory, atol=1e-5)
+    with pytest.raises(ConfigError, match="is there already"):
+        export_run(loaded, place)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "why"),
+    [("transformer", "grows with every step"), ("feedforward", "keeps a number")],
+)
+def test_who_cannot_be_exported_is_told_why_and_gets_the_weights(tiny, folder, decoder, why):
+    prepared = tiny(f"decoder={decoder}", output_dir=folder)
+    assert run(prepared) == "FINISHED"
+    loaded = load_run(prepared.folder.path, data=False)
+    with pytest.raises(ConfigError, match=f"cannot be exported.*{why}.*--weights-only"):
+        export_run(loaded, folder / decoder)
+    assert not (folder / decoder).exists()
+    files = export_run(loaded, folder / decoder, weights_only=True)
+    assert [path.name for path in files] == [
+        "encoder.safetensors",
+        "model.safetensors",
+        "vocabulary.json",
+    ]
+
+
+def test_the_runner_is_short():
+    lines = [line.strip() for line in RUNNER.read_text().splitlines()]
+    assert sum(bool(line) and not line.startswith('"""') for line in lines) <= 40
+
+
+@pytest.mark.parametrize(
+    ("split", "wanted"), [(None, [[4, 5]]), (" ", [[4, 5]]), ("", [[4, 3, 3, 5]])]
+)
+def test_the_runner_cuts_a_line_as_the_task_does(split, wanted):
+    read = []
+
+    def program(name, *arrays):
+        if name == "encode":
+            read.append(arrays[0].tolist())
+        return [torch.eye(4)[2:3].numpy()] if name == "step" else []  # EOS at once
+
+    source = {"kind": "tokens", "nfc": True, "split": split, "unk_id": 3, "ids": {"a": 4, "b": 5}}
+    target = {"kind": "tokens", "bos_id": 1, "eos_id": 2, "never_generated": [0], "join": ""}
+    assert greedy_output("a  b", program, source=source, target=target, max_length=5) == ""
+    assert read == [wanted]

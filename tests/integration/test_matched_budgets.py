@@ -1,0 +1,95 @@
+"""Budgets that a study matches between its variants: parameters, operations or seconds."""
+
+from __future__ import annotations
+
+import pytest
+
+from decoderlab.common.errors import ConfigError
+from decoderlab.training.prepared_run import prepare_planned
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
+def matched(planned, match: str, *arguments: str):
+    given = (f"budget.match={match}", "study.baseline=repeat_vector")
+    return planned("decoder=repeat_vector,output,every_input", *given, *arguments)
+
+
+def test_parameters_are_matched_by_the_decoders_width(planned):
+    sizes = ("encoder.hidden_size=64", "decoder.hidden_size=64", "seed=0,1")
+    plain = planned("decoder=repeat_vector,output,every_input", *sizes).plan.cells
+    assert max(cell.parameters for cell in plain) > 1.05 * plain[0].parameters
+    plan = matched(planned, "parameters", *sizes)
+    plan.demand_possible()
+    for cell in plan.plan.cells:
+        assert cell.parameters == pytest.approx(plain[0].parameters, rel=0.01)
+        config = plan.configs[cell.run_id]
+        assert config.budget.match == "parameters"
+        assert prepare_planned(config).num_parameters == cell.parameters
+    widths = {plan.configs[cell.run_id].decoder["hidden_size"] for cell in plan.plan.cells}
+    assert len(widths) == 3
+    # The baseline is what it was, and so are its runs.
+    assert [cell.run_id for cell in plan.plan.cells[:2]] == [cell.run_id for cell in plain[:2]]
+
+
+def test_widths_that_cannot_be_built_are_passed_over(planned):
+    plan = planned(
+        *("decoder=repeat_vector,transformer", "encoder.hidden_size=64", "decoder.hidden_size=64"),
+        *("budget.match=parameters", "budget.tolerance=0.2", "study.baseline=repeat_vector"),
+    )
+    plan.demand_possible()
+    (_, transformer) = plan.plan.cells
+    decoder = plan.configs[transformer.run_id].decoder
+    assert decoder["hidden_size"] % decoder["num_heads"] == 0
+    assert decoder["num_heads"] > 1
+
+
+def test_parameters_that_cannot_be_matched_are_impossible_cells(planned):
+    plan = planned(
+        *("decoder=repeat_vector,initial_state", "budget.match=parameters"),
+        "study.baseline=repeat_vector",
+    )
+    with pytest.raises(ConfigError, match=r"no decoder.hidden_size gives .*decoder/bridge=dense"):
+        plan.demand_possible()
+
+
+@pytest.mark.fault(41)
+def test_operations_are_matched_by_the_updates(planned):
+    plan = matched(planned, "flops", "training.max_steps=1000")
+    plan.demand_possible()
+    first = plan.plan.cells[0]
+    assert first.steps == 1000
+    for cell in plan.plan.cells:
+        assert cell.steps * cell.flops == pytest.approx(first.steps * first.flops, rel=0.01)
+        assert plan.configs[cell.run_id].training.max_steps == cell.steps
+    assert len({cell.steps for cell in plan.plan.cells}) == 3
+    # The baseline is what it was, with a budget in epochs too.
+    epochs = ("training.max_steps=null", "training.max_epochs=60")
+    same = [planned("decoder=repeat_vector", *epochs), matched(planned, "flops", *epochs)]
+    assert same[0].plan.cells[0].run_id == same[1].plan.cells[0].run_id
+    with pytest.raises(ConfigError, match="give a larger training.max_steps"):
+        matched(planned, "flops", "training.max_steps=3").demand_possible()
+    with pytest.raises(ConfigError, match="wants a budget in updates or epochs"):
+        matched(
+            planned, "flops", "training.max_steps=null", "training.max_seconds=3"
+        ).demand_possible()
+
+
+@pytest.mark.fault(41)
+def test_seconds_are_matched_where_they_are_given(planned):
+    given = ("training.max_steps=null", "training.max_seconds=3")
+    plan = matched(planned, "seconds", *given)
+    plan.demand_possible()
+    assert {cell.steps for cell in plan.plan.cells} == {None}
+    with pytest.raises(ConfigError, match="training.max_seconds=60"):
+        matched(planned, "seconds").demand_possible()
+    unequal = matched(planned, "seconds", "training.max_steps=null", "training.max_seconds=3,4")
+    with pytest.raises(ConfigError, match="is 4 here and 3 before"):
+        unequal.demand_possible()
+
+
+def test_a_budget_needs_a_baseline_to_match(planned):
+    with pytest.raises(ConfigError, match="no baseline to match"):
+        planned("decoder=luong,peek", "budget.match=parameters")
+    with pytest.raises(ConfigError, match="which has no run on echo"):
+        planned("decoder=luong,peek", "budget.match=flops", "study.baseline=x")

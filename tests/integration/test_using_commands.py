@@ -1,0 +1,163 @@
+"""The commands about a finished run: what they print, and what they refuse in one message."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from decoderlab.cli import evaluate, export, predict
+from tests.conftest import run
+
+WRONG = {
+    "--attention is written as JSON": ("--attention",),
+    "--example says what to draw": ("--example", "2"),
+    "there is no line 9": ("{file}", "--picture", "{out}/a.png", "--example", "9"),
+    "its name must end in .png": ("{file}", "--picture", "{out}/a.txt"),
+    "the file {out}/none.txt cannot be read": ("{out}/none.txt",),
+    "neither the folder of a run nor a file": ("{file}", "{out}/none.txt"),
+    "--max-length is 0": ("{file}", "--max-length", "0"),
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("using")
+
+
+@pytest.fixture
+def finished(tiny, place):
+    prepared = tiny("decoder=luong", output_dir=place)
+    assert run(prepared) == "FINISHED"
+    return prepared.folder.path
+
+
+@pytest.fixture
+def called(monkeypatch, capsys):
+    """Run a command here; return its exit code and what it printed."""
+
+    def call(module, *arguments, stdin=b""):
+        given = SimpleNamespace(buffer=io.BytesIO(stdin), isatty=lambda: False)
+        monkeypatch.setattr(sys, "stdin", given)
+        monkeypatch.setattr(sys, "argv", ["decoderlab", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            module.main()
+        return left.value.code, *capsys.readouterr()
+
+    return call
+
+
+def test_predict_reads_a_file_and_tells_all_as_json(finished, called, tmp_path):
+    file = tmp_path / "sources.txt"
+    file.write_text("1 2\n\n3 4 5\n")
+    code, plain, _ = called(predict, finished, file)
+    assert (code, len(plain.splitlines())) == (0, 3)
+    assert called(predict, finished, stdin=file.read_bytes())[1] == plain
+    code, text, _ = called(predict, finished, file, "--json", "--attention")
+    records = [json.loads(line) for line in text.splitlines()]
+    assert [one["line"] for one in records] == [1, 2, 3]
+    assert [one["source"] for one in records] == ["1 2", "", "3 4 5"]
+    texts = [one["outputs"][0]["text"] if one["outputs"] else "" for one in records]
+    assert texts == plain.splitlines()
+    for one in (records[0]["outputs"][0], records[2]["outputs"][0]):
+        assert len(one["probabilities"]) == len(one["tokens"]) == len(one["attention"])
+    code, joint, _ = called(predict, finished, finished, file)
+    assert (code, joint) == (0, plain)  # an ensemble of a run with itself
+    code, _, told = called(predict, finished, file, "--picture", tmp_path / "a.png")
+    if texts[0]:
+        assert (code, (tmp_path / "a.png").read_bytes()[:4]) == (0, b"\x89PNG")
+    else:
+        assert (code, "is empty: there is nothing to draw" in told) == (2, True)
+
+
+def test_predict_marks_what_met_the_limit(finished, called):
+    code, text, told = called(
+        predict,
+        *(finished, "--beam-width", "2", "--num-best", "2", "--max-length", "1"),
+        stdin=b"1 2\n3 4\n",
+    )
+    rows = [line.split("\t") for line in text.splitlines()]
+    cut = {row[0] for row in rows if row[3:] == ["cut"]}
+    assert code == 0
+    assert cut
+    assert all((len(row) == 4) == bool(row[2]) for row in rows)
+    assert f"outputs of {len(cut)} of 2 lines were cut at 1 tokens" in told
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_predict_refuses_in_one_message(finished, called, tmp_path, message):
+    file = tmp_path / "sources.txt"
+    file.write_text("1 2\n")
+    given = [one.format(file=file, out=tmp_path) for one in WRONG[message]]
+    code, text, told = called(predict, finished, *given)
+    assert (code, text) == (2, "")
+    assert message.format(out=tmp_path) in told
+    assert told.count("error:") == 1
+
+
+def test_evaluate_refuses_files_for_a_task_that_reads_none(finished, called, tmp_path):
+    code, _, told = called(evaluate, finished, "--data", tmp_path / "a.tsv")
+    assert (code, "reads no file" in told) == (2, True)
+    code, _, told = called(evaluate, finished, "--skip-bad-lines")
+    assert (code, "give --data FILE too" in told) == (2, True)
+
+
+def test_evaluate_says_how_much_was_cut(finished, called):
+    code, text, told = called(evaluate, finished, "--max-length", "1", "--json")
+    record = json.loads(text)
+    assert code == 0
+    assert "max_length:1|" in record["signature"]
+    assert 0 < record["met_limit"] <= 1
+    assert "were cut at 1 tokens without an end" in told
+
+
+def test_export_writes_weights_and_says_what_is_missing(finished, called, tmp_path, monkeypatch):
+    pytest.importorskip("safetensors")
+    pytest.importorskip("onnxscript")
+    folder = tmp_path / "exported"
+    code, text, _ = called(export, finished, "--to", folder, "--weights-only")
+    assert code == 0
+    assert sorted(text.split()) == sorted(str(path) for path in folder.iterdir())
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    code, _, told = called(export, finished, "--to", tmp_path / "other")
+    assert (code, "pip install 'decoderlab[export]'" in told) == (2, True)
+
+
+@pytest.mark.parametrize("module", [predict, evaluate, export])
+def test_help_has_examples(called, module):
+    code, text, _ = called(module, "--help")
+    assert code == 0
+    assert "xamples:\n  " in text
+
+
+@pytest.mark.filterwarnings("ignore")  # of Trackio's own
+def test_trackio_keeps_every_step_in_the_folder_of_the_run(tiny, monkeypatch):
+    pytest.importorskip("trackio")
+    sqlite3 = pytest.importorskip("sqlite3")
+    monkeypatch.setenv("TRACKIO_DIR", "")  # set by the logger, put back by pytest
+    prepared = tiny("logger=trackio")
+    assert run(prepared) == "FINISHED"
+    (file,) = (prepared.folder.path / "trackio").glob("*.db")
+    with sqlite3.connect(file) as database:
+        rows = database.execute("select run_name, step from metrics").fetchall()
+    assert {name for name, _ in rows} == {prepared.folder.path.name}
+    assert {step for _, step in rows} == set(range(1, 13))
+
+
+def test_optunas_dashboard_opens_the_journal_of_a_search(tmp_path):
+    optuna = pytest.importorskip("optuna")
+    storage_url = pytest.importorskip("optuna_dashboard._storage_url")
+    from decoderlab.studies.execution.journal import open_journal
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        storage=open_journal(tmp_path / "optuna.journal"), study_name="luong", direction="maximize"
+    )
+    study.optimize(lambda trial: trial.suggest_float("rate", 0, 1), n_trials=2)
+    opened = storage_url.get_storage(str(tmp_path / "optuna.journal"))
+    (shown,) = opened.get_all_studies()
+    assert shown.study_name == "luong"
+    assert len(opened.get_all_trials(shown._study_id)) == 2

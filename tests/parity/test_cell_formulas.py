@@ -1,0 +1,94 @@
+"""Cells of 2024, against their papers' formulas in NumPy; all steps at once are steps in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from decoderlab.contract import State
+from decoderlab.layers import MinGRU, MinLSTM, ScalarLSTM
+from decoderlab.layers.linear_cells import LinearCell
+from decoderlab.layers.recurrent_stack import RecurrentLayers
+from tests.parity.test_attention_formulas import Named, sigmoid
+
+INPUT, HIDDEN, STEPS, LENGTHS = 3, 4, 7, (7, 5, 1)
+
+
+def mingru(p: Named, inputs: np.ndarray, hidden: np.ndarray) -> list[np.ndarray]:
+    """Feng et al. 2024, section 3.1.1, with z' = 1 - z."""
+    rows = []
+    for read in inputs:
+        update, content = np.split(p["weight_ih"] @ read + p["bias"], 2)
+        taken = 1 - sigmoid(update)
+        hidden = (1 - taken) * hidden + taken * content
+        rows.append(hidden)
+    return rows
+
+
+def minlstm(p: Named, inputs: np.ndarray, hidden: np.ndarray) -> list[np.ndarray]:
+    """Feng et al. 2024, section 3.2."""
+    rows = []
+    for read in inputs:
+        forget, write, content = np.split(p["weight_ih"] @ read + p["bias"], 3)
+        forget, write = sigmoid(forget), sigmoid(write)
+        hidden = forget / (forget + write) * hidden + write / (forget + write) * content
+        rows.append(hidden)
+    return rows
+
+
+def slstm(p: Named, inputs: np.ndarray, hidden: np.ndarray) -> list[np.ndarray]:
+    """Beck et al. 2024, eq. 8 to 14, without the stabiliser, which changes no output."""
+    memory, normaliser, rows = np.zeros(HIDDEN), np.zeros(HIDDEN), []
+    for read in inputs:
+        gates = p["weight_ih"] @ read + p["weight_hh"] @ hidden + p["bias"]
+        write, forget, content, output = np.split(gates, 4)
+        memory = sigmoid(forget) * memory + np.exp(write) * np.tanh(content)
+        normaliser = sigmoid(forget) * normaliser + np.exp(write)
+        hidden = sigmoid(output) * memory / normaliser
+        rows.append(hidden)
+    return rows
+
+
+FORMULAS: dict[str, tuple[type[nn.Module], Callable[..., list[np.ndarray]]]] = {
+    "mingru": (MinGRU, mingru),
+    "minlstm": (MinLSTM, minlstm),
+    "slstm": (ScalarLSTM, slstm),
+}
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_cell_is_its_formula(name):
+    cell, formula = FORMULAS[name]
+    torch.manual_seed(1)
+    layers = RecurrentLayers(cell=cell, input_size=INPUT, hidden_size=HIDDEN).double()
+    inputs = torch.randn(len(LENGTHS), STEPS, INPUT, dtype=torch.double)
+    first = torch.randn(1, len(LENGTHS), HIDDEN, dtype=torch.double)
+    with torch.no_grad():
+        outputs, last = layers(inputs, State(first), torch.tensor(LENGTHS))
+    made = layers.cell_of(0, 0)
+    values = {key: value.numpy() for key, value in made.state_dict().items()}
+    for row, length in enumerate(LENGTHS):
+        expected = formula(values, inputs[row, :length].numpy(), first[0, row].numpy())
+        np.testing.assert_allclose(outputs[row, :length], np.stack(expected), rtol=0, atol=1e-10)
+        np.testing.assert_allclose(last.hidden[0, row], expected[-1], rtol=0, atol=1e-10)
+        assert not outputs[row, length:].any()
+
+
+@pytest.mark.parametrize("cell", [MinGRU, MinLSTM])
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 64, 500])
+def test_all_steps_at_once_are_steps_in_turn(cell: type[LinearCell], num_steps):
+    torch.manual_seed(2)
+    layers = RecurrentLayers(cell=cell, input_size=INPUT, hidden_size=HIDDEN)
+    inputs, made = 3 * torch.randn(2, num_steps, INPUT), layers.cell_of(0, 0)
+    state = State(torch.randn(1, 2, HIDDEN))
+    with torch.no_grad():
+        outputs, _ = layers(inputs, state)
+        hidden, steps = State(state.hidden[0]), []
+        for projected in made.project(inputs).unbind(dim=1):
+            hidden = made.advance(projected, hidden)
+            steps.append(hidden.hidden)
+    torch.testing.assert_close(outputs, torch.stack(steps, dim=1), rtol=0, atol=1e-6)
