@@ -60,16 +60,16 @@ def command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", f"decoderlab.cli.{module}", *arguments]
 
 
-def start(module: str, *arguments: str, cwd: Path | None = None) -> subprocess.Popen:
-    """Start an entry point in a process group of its own."""
+def start(command_line: Sequence[str], **options: object) -> subprocess.Popen:
+    """Start a command in a process group of its own."""
     return subprocess.Popen(
-        command(module, *arguments),
-        cwd=cwd,
+        command_line,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        **options,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,7 @@ from decoderlab.studies.design.grid import grid
 from decoderlab.studies.design.preparation import Planned, make_plan
 from tests.conftest import TASKS, TINY
 from tests.drawing import no_drawing
-from tests.integration.cli import in_process, start
+from tests.integration.cli import command, in_process, start
 from tests.integration.disturbed import sweep
 from tests.unit.studies import STUDY
 
@@ -39,19 +40,26 @@ def whole(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def begin() -> Iterator[Callable[..., subprocess.Popen]]:
-    """Start a sweep; whatever comes of it, nothing is left running."""
+def launch() -> Iterator[Callable[..., subprocess.Popen]]:
+    """Start a command; whatever comes of it, nothing is left running."""
     processes = []
 
-    def make(*arguments: str) -> subprocess.Popen:
-        processes.append(start("train", *arguments))
+    def make(command_line: Sequence[str], **options: object) -> subprocess.Popen:
+        processes.append(start(command_line, **options))
         return processes[-1]
 
     yield make
     for started in processes:
-        if started.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(started.pid, signal.SIGKILL)
-        started.communicate()
+        started.wait()
+        started.stdout.close()
+
+
+@pytest.fixture
+def begin(launch) -> Callable[..., subprocess.Popen]:
+    """Start decoderlab-train as `launch` does."""
+    return lambda *arguments, **options: launch(command("train", *arguments), **options)
 
 
 @pytest.fixture

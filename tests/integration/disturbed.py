@@ -70,7 +70,7 @@ def in_training(
         for folder in runs(output_dir):
             status = folder.recorded_status()
             running = folder.path not in held and status["status"] == "RUNNING"
-            if running and 150 <= folder.last_metrics().get("step", 0) <= 500:
+            if running and 150 <= folder.last_metrics().get("step", 0) <= 700:
                 os.kill(status["pid"], signal.SIGSTOP)
                 held[folder.path] = status["pid"]
         return len(held) >= number

@@ -12,7 +12,7 @@ import pytest
 
 from decoderlab.studies.design.plan_file import read_plan
 from tests.conftest import same
-from tests.integration.cli import command, in_process, start, tiny_arguments
+from tests.integration.cli import command, in_process, tiny_arguments
 from tests.integration.disturbed import records, runs, weights
 from tests.integration.test_tuning import tuned
 
@@ -49,11 +49,11 @@ def test_two_predictions_at_once_do_not_disturb_each_other_or_the_run(monkeypatc
 
 @pytest.mark.slow
 @pytest.mark.fault(47)
-def test_two_launches_of_a_tuning_share_its_trials(monkeypatch, tmp_path):
+def test_two_launches_of_a_tuning_share_its_trials(begin, monkeypatch, tmp_path):
     given = {"sampler": "tpe", "trials": 3}
     whole, shared = tmp_path / "whole", tmp_path / "shared"
     assert in_process(monkeypatch, *tuned(whole, **given)) == 0
-    both = [start("train", *tuned(shared, **given)) for _ in range(2)]
+    both = [begin(*tuned(shared, **given)) for _ in range(2)]
     outputs = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert read_plan(shared, "s").tuning == read_plan(whole, "s").tuning

@@ -21,7 +21,7 @@ from tests.integration.cli import command, tiny_arguments, wait_for
 
 SECONDS = 120
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-MORE = ("encoder.dropout=0.3", "encoder.num_layers=2", "training.max_steps=100")
+MORE = ("encoder.dropout=0.3", "encoder.num_layers=2", "training.max_steps=200")
 
 
 def only(output_dir: Path) -> RunFolder:
@@ -36,19 +36,6 @@ def last_weights(folder: RunFolder) -> dict[str, torch.Tensor]:
 def of_two(*arguments: str) -> list[str]:
     """Return the command line of a run of two processes."""
     return [*TORCHRUN, "-m", "decoderlab.cli.train", *arguments, "trainer.devices=2"]
-
-
-def started(arguments: list[str], cwd: Path) -> subprocess.Popen:
-    """Start a command in a process group of its own."""
-    return subprocess.Popen(
-        arguments,
-        cwd=cwd,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def ranks_of(process: subprocess.Popen) -> list[int]:
@@ -131,11 +118,11 @@ def test_two_processes_end_as_one_does(tiny, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds ranks in /proc")
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_run_of_two_interrupted_at_any_rank_ends_with_the_same_bits(tmp_path, rank):
+def test_a_run_of_two_interrupted_at_any_rank_ends_with_the_same_bits(launch, tmp_path, rank):
     def arguments(folder: Path) -> list[str]:
         return of_two(*tiny_arguments(folder, *MORE))
 
-    process = started(arguments(tmp_path / "broken"), tmp_path)
+    process = launch(arguments(tmp_path / "broken"), cwd=tmp_path)
     wait_for(lambda: list(tmp_path.rglob("step-*.ckpt.sha256")), process, SECONDS)
     os.kill(ranks_of(process)[rank], signal.SIGTERM)
     output = process.communicate(timeout=SECONDS)[0]
@@ -161,9 +148,9 @@ def test_a_run_of_two_interrupted_at_any_rank_ends_with_the_same_bits(tmp_path, 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds ranks in /proc")
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_lost_process_ends_the_run_which_can_go_on(tmp_path, rank):
+def test_a_lost_process_ends_the_run_which_can_go_on(launch, tmp_path, rank):
     arguments = [*tiny_arguments(tmp_path), "training.max_steps=100000"]
-    process = started(of_two(*arguments), tmp_path)
+    process = launch(of_two(*arguments), cwd=tmp_path)
     wait_for(lambda: list(tmp_path.rglob("step-*.ckpt.sha256")), process, SECONDS)
     began = time.monotonic()
     os.kill(ranks_of(process)[rank], signal.SIGKILL)
@@ -174,7 +161,7 @@ def test_a_lost_process_ends_the_run_which_can_go_on(tmp_path, rank):
     folder = only(tmp_path)
     assert folder.status()["status"] in ("FAILED", "INTERRUPTED")
 
-    again = started(of_two(*arguments), tmp_path)
+    again = launch(of_two(*arguments), cwd=tmp_path)
     lines = []
     while "resuming from update" not in "".join(lines):
         line = again.stdout.readline()

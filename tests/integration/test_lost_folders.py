@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.training.recorder import Recorder
-from tests.integration.cli import command, forked, in_process, start, wait_for
-from tests.integration.disturbed import runs
+from tests.integration.cli import forked, in_process, wait_for
+from tests.integration.disturbed import LONG, in_training, runs
 from tests.integration.long_runs import has_checkpoint, long, settings
 from tests.permissions import bind_by_permissions, bound_by_permissions
 
@@ -58,13 +57,12 @@ def test_a_folder_that_goes_away_is_noticed_and_not_made_anew(monkeypatch, capfd
 
 @pytest.mark.slow
 @pytest.mark.fault(55)
-def test_a_sweep_trains_a_deleted_run_anew_and_writes_its_plan_again(tmp_path):
-    steps = ("training.max_steps=400", "evaluation.every_steps=40")
-    given = ["-m", *settings(tmp_path, *steps), "seed=0,1", "study.name=s"]
-    process = start("train", *given, "hydra.launcher.jobs=1")
-    wait_for(lambda: has_checkpoint(tmp_path), process)
-    shutil.rmtree(runs(tmp_path)[0].path, ignore_errors=True)
-    shutil.rmtree(tmp_path / "studies")
+def test_a_sweep_trains_a_deleted_run_anew_and_writes_its_plan_again(begin, tmp_path):
+    given = ["-m", *settings(tmp_path, *LONG), "seed=0,1"]
+    process = begin(*given, "hydra.launcher.jobs=1")
+    with in_training(tmp_path, process, 1) as (folder,):
+        shutil.rmtree(folder.path)
+        shutil.rmtree(tmp_path / "studies")
     output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
     assert "while the run was training" in output  # whichever of its files is missed first
@@ -74,17 +72,17 @@ def test_a_sweep_trains_a_deleted_run_anew_and_writes_its_plan_again(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sweep_whose_outputs_are_moved_stops_and_goes_on_where_they_are(monkeypatch, tmp_path):
+def test_a_sweep_whose_outputs_are_moved_stops_and_goes_on_where_they_are(
+    begin, monkeypatch, tmp_path
+):
     here, there = tmp_path / "o", tmp_path / "moved"
-    steps = ("training.max_steps=400", "evaluation.every_steps=40")
 
     def given(folder: Path) -> list[str]:
-        seeds = ("seed=0,1,2", "study.name=s", "hydra.launcher.jobs=1")
-        return ["-m", *settings(folder, *steps), *seeds]
+        return ["-m", *settings(folder, *LONG), "seed=0,1,2", "hydra.launcher.jobs=1"]
 
-    process = start("train", *given(here))
-    wait_for(lambda: has_checkpoint(here), process)
-    here.rename(there)
+    process = begin(*given(here))
+    with in_training(here, process, 1):
+        here.rename(there)
     output = process.communicate(timeout=120)[0]
     assert process.returncode == 1, output
     assert "was deleted or moved while the sweep was running" in output
@@ -95,16 +93,6 @@ def test_a_sweep_whose_outputs_are_moved_stops_and_goes_on_where_they_are(monkey
 
 
 # Permissions
-
-
-def as_user(*arguments: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        command("train", *arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=bind_by_permissions,
-    )
 
 
 @pytest.mark.parametrize("sweep", [False, True])
@@ -133,9 +121,9 @@ def test_a_folder_that_may_not_be_written_is_said_at_once(
 
 @pytest.mark.slow
 @pytest.mark.fault(45)
-def test_a_permission_that_is_taken_away_ends_the_run_with_a_message(tmp_path):
+def test_a_permission_that_is_taken_away_ends_the_run_with_a_message(begin, tmp_path):
     (tmp_path / "o").mkdir()
-    process = as_user(*long(tmp_path / "o"))
+    process = begin(*long(tmp_path / "o"), preexec_fn=bind_by_permissions)
     wait_for(lambda: has_checkpoint(tmp_path / "o"), process)
     (folder,) = runs(tmp_path / "o")
     for path in (folder.checkpoints, folder.path):
@@ -147,7 +135,7 @@ def test_a_permission_that_is_taken_away_ends_the_run_with_a_message(tmp_path):
     assert folder.status()["status"] == "INTERRUPTED"
     for path in (folder.checkpoints, folder.path):
         path.chmod(0o777)
-    again = as_user(*long(tmp_path / "o"))
+    again = begin(*long(tmp_path / "o"), preexec_fn=bind_by_permissions)
     wait_for(lambda: "resuming from update" in again.stdout.readline(), again)
     again.kill()
     again.communicate()

@@ -24,7 +24,6 @@ from tests.integration.cli import (
     command,
     forked,
     in_process,
-    start,
     wait_for,
 )
 from tests.integration.disturbed import runs, weights
@@ -210,14 +209,14 @@ def test_a_sweep_can_stop_at_its_first_failure(tmp_path, exiting, launcher):
 
 @pytest.mark.slow
 def test_running_runs_save_what_they_have_when_a_sweep_stops_at_a_failure(
-    monkeypatch, tmp_path, exiting
+    begin, monkeypatch, tmp_path, exiting
 ):
     # The one run fails when the other has saved something.
     monkeypatch.setenv("LEAVE_WHEN", str(tmp_path / "leave"))
     steps = ("training.max_steps=1000000", "evaluation.every_steps=20", "study.on_failure=stop")
     decoders = "decoder.when=never,training"
     given = ["-m", *exiting, *steps, decoders, "decoder.way=exit", "study.name=s"]
-    process_ = start("train", *given, "hydra.launcher.jobs=2")
+    process_ = begin(*given, "hydra.launcher.jobs=2")
     wait_for(lambda: has_checkpoint(tmp_path / "o"), process_)
     (tmp_path / "leave").touch()
     output, _ = process_.communicate(timeout=120)
@@ -246,14 +245,11 @@ def test_no_memory_left_in_a_worker_costs_one_run_and_says_what_helps(tmp_path, 
 @pytest.mark.slow
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.fault(33)
-def test_a_signal_that_was_ignored_at_the_start_stays_ignored(tmp_path, many):
+def test_a_signal_that_was_ignored_at_the_start_stays_ignored(begin, tmp_path, many):
     more = ["-m", "seed=0,1", "study.name=s", "hydra.launcher.jobs=2"] if many else []
-    process_ = subprocess.Popen(
-        command("train", *more, *long(tmp_path)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
+    process_ = begin(
+        *more,
+        *long(tmp_path),
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as nohup and & do
     )
     number = 2 if many else 1

@@ -17,11 +17,10 @@ from tests.integration.cli import (
     files,
     forked,
     in_process,
-    start,
     sweep,
     tiny_arguments,
-    wait_for,
 )
+from tests.integration.disturbed import LONG, in_training
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -175,19 +174,17 @@ def test_a_report_of_an_unknown_study_names_the_known(here, monkeypatch, tmp_pat
 )
 @pytest.mark.slow
 @pytest.mark.fault(33, 34, 35)
-def test_a_stopped_sweep_says_so_and_goes_on(monkeypatch, capfd, tmp_path, signum, code):
+def test_a_stopped_sweep_says_so_and_goes_on(begin, monkeypatch, capfd, tmp_path, signum, code):
     def arguments(folder):
         return [
             "-m",
-            *tiny_arguments(folder, "training.max_steps=400", "evaluation.every_steps=40"),
-            "seed=0,1",
-            "study.name=s",
+            *tiny_arguments(folder, *LONG, "seed=0,1"),
         ]
 
-    process = start("train", *arguments(tmp_path / "stopped"), "hydra.launcher.jobs=1")
+    process = begin(*arguments(tmp_path / "stopped"), "hydra.launcher.jobs=1")
     runs = tmp_path / "stopped" / "runs"
-    wait_for(lambda: list(runs.glob("*/checkpoints/step-*.ckpt.sha256")), process)
-    os.killpg(process.pid, signum)
+    with in_training(tmp_path / "stopped", process, 1):
+        os.killpg(process.pid, signum)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == code, output
     cells = read_plan(tmp_path / "stopped", "s").cells
