@@ -106,7 +106,13 @@ def _about(error: OSError) -> str:
         return full_message(where.parent, RECORD_BYTES)
     if error.errno == errno.ENAMETOOLONG:
         return f"{error.strerror}: {str(error.filename)[:80]!r}...; give a shorter path"
-    return str(error)
+    if not error.filename or not error.strerror:
+        return str(error)
+    path = Path(os.fsdecode(error.filename))
+    if path.suffix == ".tmp":  # what is written first, to be renamed
+        path = path.parent
+    advice = "; give yourself the permission" if isinstance(error, PermissionError) else ""
+    return f"{path}: {error.strerror}{advice}"
 
 
 def _is_of_torchs_import(error: Exception) -> bool:

@@ -169,7 +169,7 @@ def check_precision(precision: str, accelerator: str) -> None:
         )
 
 
-def check_writable(output_dir: Path, parts: Iterable[str]) -> None:
+def check_writable(output_dir: Path, parts: Iterable[str | Path]) -> None:
     """Check that parts of an output folder can be written; leaves nothing behind.
 
     Raises:

@@ -26,7 +26,7 @@ from decoderlab.records.opened_run import finished
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.composed_cells import Composer
 from decoderlab.studies.design.grid import grid
-from decoderlab.studies.design.plan_file import StudyCell, plan_file
+from decoderlab.studies.design.plan_file import StudyCell, plan_file, study_folder
 from decoderlab.studies.design.planned_and_run import note_all_planned
 from decoderlab.studies.design.preparation import Planned, is_left_alone, make_plan
 from decoderlab.studies.design.replanning_checks import check_changes
@@ -35,6 +35,7 @@ from decoderlab.studies.execution.tuning import Tuner
 from decoderlab.studies.reporting.build import build_report
 from decoderlab.studies.reporting.terminal_table import print_table
 from decoderlab.training.code_changes import code_digest
+from decoderlab.training.prepared_run import check_writable
 
 Start = Callable[[Sequence[Job], Path], None]
 LOOK_AGAIN_SECONDS = 1.0
@@ -92,6 +93,7 @@ def launch(
     planned.demand_possible()
     if plan_only:
         return 0
+    check_writable(planned.output_dir, [study_folder(planned.output_dir, planned.plan.name)])
     if tuner is None:
         confirm([planned], jobs)
     else:
