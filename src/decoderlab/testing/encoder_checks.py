@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from decoderlab.contract import Encoded
+from decoderlab.contract import Encoded, TokenSpace
 from decoderlab.testing.checked_modules import EncoderModule
+from decoderlab.testing.derivatives import check_derivatives, skip_surrogates
 from decoderlab.testing.differences import (
     TINY,
     Seen,
     Skipped,
-    check_derivatives,
+    check_batch_before,
     check_evaluates,
     check_following,
     check_gradients,
@@ -53,8 +54,6 @@ def it_returns_the_sizes_that_it_states(subject: EncoderSubject) -> None:
             shape_seen = tuple(getattr(encoded, name).shape)
             if shape_seen != sizes:
                 raise Seen(f"{name} has shape {shape_seen}, stated is {sizes}")
-        if subject.is_padded and num_positions != int(lengths.max()):
-            raise Seen(f"memory has {num_positions} positions, the source {int(lengths.max())}")
         if encoded.memory_mask.dtype != torch.bool:
             raise Seen(f"memory_mask is {encoded.memory_mask.dtype}, promised is bool")
         _check_state(encoder, encoded, num_rows)
@@ -93,22 +92,60 @@ def it_reads_sources_of_every_length(subject: EncoderSubject) -> None:
                 )
 
 
+def it_reads_unknown_tokens(subject: EncoderSubject) -> None:
+    """Sources may hold the unknown token, among others or alone."""
+    if not isinstance(subject.space, TokenSpace):
+        raise Skipped("sources are not of tokens")
+    source, lengths = subject.source(lengths=subject.many_lengths), subject.many_lengths
+    unknown = source != subject.space.pad_id
+    some = unknown & (torch.arange(source.shape[1]) % 3 == 1)
+    for mode, encoder in subject.modes():
+        for what, where in (("some", some), ("nothing but", unknown)):
+            given = source.masked_fill(where, subject.space.unk_id)
+            if not all(p.isfinite().all() for p in floats(subject.run(encoder, given, lengths))):
+                raise Seen(f"in {mode}, sources of {what} unknown tokens are not finite when read")
+
+
 def memory_is_zero_at_padding_and_the_mask_says_where(subject: EncoderSubject) -> None:
-    """The mask is True at the real positions of the source, and nowhere else."""
-    for _, encoder in subject.modes():
+    """The mask is True at the real positions, which come first, and nowhere else.
+
+    Where the memory is as long as the longest source, they are those of the source. A memory of
+    another length has at least one in each row.
+    """
+    for mode, encoder in subject.modes():
         for lengths in (subject.lengths, subject.many_lengths):
             encoded = subject.run(seeded(encoder), lengths=lengths)
-            if subject.is_padded:
-                real = torch.arange(encoded.memory_mask.shape[1]) < lengths.unsqueeze(1)
-                counted = encoded.memory_mask.sum(dim=1).tolist()
-                if counted != lengths.tolist():
-                    raise Seen(f"the mask has {counted} real positions, the sources {lengths}")
-                if not torch.equal(encoded.memory_mask, real):
-                    raise Seen("the mask is not True at the first positions, where the source is")
-            elif not encoded.memory_mask.any(dim=1).all():
-                raise Seen("the mask has no real positions")
-            if (encoded.memory[~encoded.memory_mask] != 0).any():
-                raise Seen("memory is not zero at padding")
+            mask, counted = encoded.memory_mask, encoded.memory_mask.sum(dim=1)
+            if not (counted > 0).all():
+                raise Seen(f"in {mode}, the mask has no real positions in some row")
+            same = subject.is_padded and mask.shape[1] == int(lengths.max())
+            if same and not torch.equal(counted, lengths):
+                raise Seen(
+                    f"in {mode}, the mask has {counted.tolist()} real positions in the rows, their "
+                    f"sources have {lengths.tolist()}; make it of source_lengths"
+                )
+            first = torch.arange(mask.shape[1]) < counted.unsqueeze(1)
+            if subject.is_padded and not torch.equal(mask, first):
+                raise Seen(
+                    f"in {mode}, the mask is not True at the first positions and False after "
+                    "them; real positions come first in a memory, padding last"
+                )
+            if (encoded.memory[~mask] != 0).any():
+                raise Seen(
+                    f"in {mode}, memory is not zero at padding; multiply it by the mask at last, "
+                    "after biases and norms"
+                )
+
+
+def _gap_of_rows(encoded: Encoded, expected: Encoded, when: str) -> float:
+    """Return the largest difference of two encodings of the same sources, however long padded."""
+    real = [value.memory_mask.sum(dim=1).tolist() for value in (encoded, expected)]
+    if real[0] != real[1]:
+        raise Seen(
+            f"{when}, the mask has {real[0]} real positions, before it had {real[1]}; their number "
+            "follows from a row's own length"
+        )
+    return encoded_gap(*(trimmed(value, max(real[0])) for value in (encoded, expected)))
 
 
 def padding_has_no_influence(subject: EncoderSubject) -> None:
@@ -131,13 +168,11 @@ def padding_has_no_influence(subject: EncoderSubject) -> None:
         encoder = subject.build()
         for extra in (2, 30):
             longer = subject.source(extra=extra, lengths=lengths)
+            what = f"{extra} more positions of padding"
             result = subject.run(encoder, longer, lengths)
-            if result.memory_mask[:, source.shape[1] :].any():
-                raise Seen(f"the mask is True at {extra} more positions of padding")
-            result = trimmed(result, source.shape[1])
-            gap = encoded_gap(result, subject.run(encoder, source, lengths))
+            gap = _gap_of_rows(result, subject.run(encoder, source, lengths), f"with {what}")
             if gap > TINY:
-                raise Seen(f"{extra} more positions of padding change the encoding by {gap:.1e}")
+                raise Seen(f"{what} change the encoding by {gap:.1e}")
 
 
 def encoders_batch_mates_have_no_influence(subject: EncoderSubject) -> None:
@@ -148,8 +183,7 @@ def encoders_batch_mates_have_no_influence(subject: EncoderSubject) -> None:
         for row, length in enumerate(lengths.tolist()):
             short = source[row : row + 1, :length] if subject.is_padded else source[row : row + 1]
             alone = subject.run(subject.build(), short, lengths[row : row + 1])
-            mine = trimmed(rows_of(together, [row]), alone.memory.shape[1])
-            gap = encoded_gap(alone, mine)
+            gap = _gap_of_rows(alone, rows_of(together, [row]), f"for row {row} alone")
             if gap > TINY:
                 raise Seen(f"row {row} alone and in its batch differ by {gap:.1e}")
         for mode, encoder in subject.modes():
@@ -177,8 +211,8 @@ def order_in_the_batch_has_no_influence(subject: EncoderSubject) -> None:
         orders += [torch.arange(len(lengths)).repeat(3), torch.tensor([1, 0]), torch.tensor([1])]
         for order in orders:
             shuffled = subject.run(encoder, source[order], lengths[order])
-            shuffled = trimmed(shuffled, together.memory.shape[1])
-            gap = encoded_gap(shuffled, rows_of(together, order.tolist()))
+            ordered = rows_of(together, order.tolist())
+            gap = _gap_of_rows(shuffled, ordered, "for rows in another order")
             if gap > TINY:
                 raise Seen(f"another order of the rows changes them by {gap:.1e}")
 
@@ -244,6 +278,15 @@ def nothing_stays_in_the_encoder(subject: EncoderSubject) -> None:
         raise Seen("what stood in the source before it was overwritten still has influence")
 
 
+def training_keeps_nothing_of_the_sources_before(subject: EncoderSubject) -> None:
+    """In training too, an encoding does not depend on the sources of an earlier batch."""
+
+    def outputs(encoder: EncoderModule, seed: int) -> tuple[Tensor, ...]:
+        return floats(subject.run(encoder, subject.source(seed=seed)))
+
+    check_batch_before(subject.build, outputs)
+
+
 def the_source_stays_as_it_is(subject: EncoderSubject) -> None:
     """Source and lengths are not changed in place."""
     for _, encoder in subject.modes():
@@ -267,6 +310,7 @@ def every_weight_of_the_encoder_gets_a_finite_gradient(subject: EncoderSubject) 
 
 def the_encoders_gradients_are_right(subject: EncoderSubject) -> None:
     """Gradients for the weights are the derivatives, by finite differences, in every part."""
+    skip_surrogates(subject.build())
     for mode, encoder in subject.modes():
         weights = [weight for weight in encoder.named_parameters() if weight[1].requires_grad]
         for lengths in (subject.lengths, subject.many_lengths[[0, 1, 2]]):
@@ -314,12 +358,14 @@ ENCODER_CHECKS = (
     unknown_settings_are_refused,
     it_is_built_without_computing,
     it_reads_sources_of_every_length,
+    it_reads_unknown_tokens,
     memory_is_zero_at_padding_and_the_mask_says_where,
     padding_has_no_influence,
     encoders_batch_mates_have_no_influence,
     order_in_the_batch_has_no_influence,
     every_position_has_influence,
     nothing_stays_in_the_encoder,
+    training_keeps_nothing_of_the_sources_before,
     the_source_stays_as_it_is,
     every_weight_of_the_encoder_gets_a_finite_gradient,
     the_encoders_gradients_are_right,

@@ -12,6 +12,7 @@ from decoderlab.testing.differences import (
     TINY,
     Seen,
     Skipped,
+    check_batch_before,
     check_evaluates,
     check_following,
     check_randomness,
@@ -63,6 +64,15 @@ def nothing_stays_in_the_module(subject: DecoderSubject) -> None:
     transformed(encoded, lambda mine, others, axis: mine.copy_(others), other)
     if any(map(gap_between, subject.both(decoder, encoded, target), fresh)):
         raise Seen("what stood in the encoding before it was overwritten still has influence")
+
+
+def training_keeps_nothing_of_the_batch_before(subject: DecoderSubject) -> None:
+    """In training too, outputs do not depend on the encodings and targets of an earlier batch."""
+
+    def outputs(decoder: DecoderModule, seed: int) -> list[Tensor]:
+        return [decoder(subject.encoded(seed=seed), subject.ended(seed=10 + seed))]
+
+    check_batch_before(subject.build, outputs)
 
 
 def what_is_handed_in_stays_as_it_is(subject: DecoderSubject) -> None:
@@ -207,6 +217,7 @@ def a_beam_of_one_is_greedy(subject: DecoderSubject) -> None:
 
 STATE_CHECKS = (
     nothing_stays_in_the_module,
+    training_keeps_nothing_of_the_batch_before,
     what_is_handed_in_stays_as_it_is,
     reorder_moves_everything_a_row_knows,
     saved_and_loaded_it_is_the_same,
