@@ -13,8 +13,8 @@ objectives have batteries of their own: `check_cell`, `check_attention_score`, `
 `check_decay`, `check_metric`, `check_objective`.
 
 Inputs are what real batches hold: targets that end, are padded and have unknowns, long and short
-sources in one batch, ties in length, many rows, sources of length 1, unknown tokens. With `encoder`, a decoder
-reads the encodings of that encoder, in its own type and with all their fields.
+sources in one batch, ties in length, many rows, sources of length 1, sources with unknowns. With
+`encoder`, a decoder reads the encodings of that encoder, in its own type and with all their fields.
 
 Randomness: evaluation draws nothing. In training dropout and other noise on features may come from
 torch's own generator. What is drawn per batch, row or position is a coin, and needs `at_step`.

@@ -101,9 +101,21 @@ def it_reads_unknown_tokens(subject: EncoderSubject) -> None:
     some = unknown & (torch.arange(source.shape[1]) % 3 == 1)
     for mode, encoder in subject.modes():
         for what, where in (("some", some), ("nothing but", unknown)):
-            given = source.masked_fill(where, subject.space.unk_id)
-            if not all(p.isfinite().all() for p in floats(subject.run(encoder, given, lengths))):
-                raise Seen(f"in {mode}, sources of {what} unknown tokens are not finite when read")
+            given, seen = (
+                source.masked_fill(where, subject.space.unk_id),
+                "numbers that are not finite",
+            )
+            try:
+                encoded = subject.run(encoder, given, lengths)
+            except Exception as error:  # whatever somebody's module raises is what was seen
+                seen = f"{type(error).__name__}: {error}"
+            else:
+                if all(part.isfinite().all() for part in floats(encoded)):
+                    continue
+            raise Seen(
+                f"in {mode}, reading sources of {what} unknown tokens (id {subject.space.unk_id}) "
+                f"leads to {seen}; test data has tokens that training has not"
+            )
 
 
 def memory_is_zero_at_padding_and_the_mask_says_where(subject: EncoderSubject) -> None:
