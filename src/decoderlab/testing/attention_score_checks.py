@@ -22,6 +22,7 @@ from decoderlab.testing.attention_score_subjects import (
 )
 from decoderlab.testing.derivatives import check_derivatives, skip_surrogates
 from decoderlab.testing.differences import (
+    OVER_THE_BATCH,
     TINY,
     Seen,
     Skipped,
@@ -74,7 +75,10 @@ def padding_gets_exactly_zero_weight(subject: ScoreSubject) -> None:
         padding = ~subject.mask.unsqueeze(1).expand_as(before)
         if before[padding].any():
             largest = float(before[padding].abs().max())
-            raise Seen(f"in {mode}, padding gets a weight of {largest:g}")
+            raise Seen(
+                f"in {mode}, padding gets a weight of {largest:g}; scores there must be -inf "
+                "before a softmax"
+            )
         disturbed = subject.memory() + noise
         after = weights_of(seeded(score), subject.query(), disturbed, subject.mask)
         gap = gap_between(after, before)
@@ -88,7 +92,11 @@ def weights_sum_to_one(subject: ScoreSubject) -> None:
     totals = own_weights(subject, subject.build()).sum(dim=-1)
     gap = gap_between(totals, torch.ones_like(totals))
     if gap > TINY:
-        raise Seen(f"weights sum to {float(totals.min()):.6g} to {float(totals.max()):.6g}, not 1")
+        raise Seen(
+            f"the weights of a query sum to {float(totals.min()):.6g} up to "
+            f"{float(totals.max()):.6g}, up to {gap:.1e} from 1; normalise them over the real "
+            "positions, in the precision of the inputs"
+        )
 
 
 @torch.no_grad()
@@ -101,7 +109,10 @@ def length_of_the_padding_has_no_influence(subject: ScoreSubject) -> None:
         result = weights_of(score, query, longer, functional.pad(mask, (0, extra)))
         gap = gap_between(result[..., :NUM_POSITIONS], expected)
         if gap > TINY:
-            raise Seen(f"{extra} more masked positions change the weights by {gap:.1e}")
+            raise Seen(
+                f"{extra} more masked positions change the weights by {gap:.1e}; is something "
+                "divided by the padded length?"
+            )
     pair, length = [1, 1], LENGTHS[1]
     expected = weights_of(score, query[pair], memory[pair, :length], mask[pair, :length])
     result = weights_of(score, query[pair], memory[pair], mask[pair])[..., :length]
@@ -120,7 +131,7 @@ def rows_of_a_score_have_no_influence_on_each_other(subject: ScoreSubject) -> No
         alone = weights_of(subject.build(), query[own], memory[own, :length], mask[own, :length])
         gap = gap_between(alone[0], together[row, :, :length])
         if gap > TINY:
-            raise Seen(f"row {row} alone and in its batch differ by {gap:.1e}")
+            raise Seen(f"row {row} alone and in its batch differ by {gap:.1e}; {OVER_THE_BATCH}")
     for mode, score in subject.modes():
         before = weights_of(seeded(score), query, memory, mask)
         for row in range(NUM_ROWS):
@@ -130,7 +141,7 @@ def rows_of_a_score_have_no_influence_on_each_other(subject: ScoreSubject) -> No
             after = weights_of(seeded(score), queries, memories, mask)
             gap = gap_between(after[row], before[row])
             if gap > TINY:
-                raise Seen(f"in {mode}, other rows change row {row} by {gap:.1e}")
+                raise Seen(f"in {mode}, other rows change row {row} by {gap:.1e}; {OVER_THE_BATCH}")
     score, many = subject.build(), [row % 36 + 1 for row in range(40)]
 
     def weights(given: Sequence[Tensor]) -> list[Tensor]:
@@ -149,7 +160,10 @@ def queries_at_once_are_queries_in_turn(subject: ScoreSubject) -> None:
     one_by_one = weights_of(score, query, memory, mask, single=True)
     gap = gap_between(weights_of(score, query, memory, mask), one_by_one)
     if gap > TINY:
-        raise Seen(f"queries asked at once and one by one differ by {gap:.1e}")
+        raise Seen(
+            f"queries asked at once and one by one differ by {gap:.1e}; a score that depends on "
+            "earlier steps sets `carries`, and none may depend on later ones"
+        )
 
 
 @torch.no_grad()
@@ -189,9 +203,15 @@ def nothing_stays_in_the_score(subject: ScoreSubject) -> None:
     if not score.carries:
         result, _ = score.weights(subject.query(), keys, subject.mask, None)
         if gap_between(result, first):
-            raise Seen("keys of another source, made in between, change the weights")
+            raise Seen(
+                "keys of another source, made in between, change the weights; keep them out of the "
+                "module, `weights` is given them"
+            )
     if gap_between(own_weights(subject, score), first):
-        raise Seen("the same query gives other weights after another one, or at each call")
+        raise Seen(
+            "the same query gives other weights after another query, or at each call; keep nothing "
+            "in the module, and draw nothing in evaluation"
+        )
     check_evaluates(score)
 
 
@@ -236,7 +256,7 @@ def _check_influence(score: AttentionScore, query: Tensor, memory: Tensor, mask:
                 raise Seen("the memory has influence, though `reads_memory` is False")
             return
         if not carries(leaf):
-            raise Seen(f"no gradient reaches {name}")
+            raise Seen(f"no gradient reaches {name}; is it detached, or left out of the score?")
     reached = (memory.grad != 0).any(dim=-1)
     several = mask & (mask.sum(dim=1, keepdim=True) > 1)
     if score.sparse:  # of a query that reads one position alone, small changes do not move it

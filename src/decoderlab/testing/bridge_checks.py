@@ -153,13 +153,18 @@ def _check_state(case: Case, state: Any, num_rows: int) -> None:
         raise Seen(f"{case.name}, it returns {type(state).__name__}, promised is a State")
     promised = (case.num_layers, num_rows, HIDDEN_SIZE)
     if (state.cell is not None) != case.has_cell:
-        there = "a cell state" if state.cell is not None else "no cell state"
-        raise Seen(f"{case.name}, there is {there}")
+        there, layers = ("no cell state", "have") if state.cell is None else ("a", "do not")
+        there = "no cell state, which the decoder's layers have"
+        if state.cell is not None:
+            there = "a cell state, which the decoder's layers do not have"
+        raise Seen(f"{case.name}, there is {there}; see `has_cell`")
     if state.further:
         raise Seen(f"{case.name}, `further` is filled; the cell itself begins with it")
     for part in parts_of(state):
         if tuple(part.shape) != promised:
-            raise Seen(f"{case.name}, a shape is {tuple(part.shape)}, promised is {promised}")
+            raise Seen(
+                f"{case.name}, a part of the state has shape {tuple(part.shape)}, promised is {promised}"
+            )
         if not part.isfinite().all():
             raise Seen(f"{case.name}, the state is not finite")
 
@@ -178,7 +183,10 @@ def it_reads_what_it_says(subject: BridgeSubject) -> None:
             later = gradient_of(encoded.memory)[:, 1:]
             reached = ["first position" if name == "memory" else name for name in reached]
             if later.any():
-                raise Seen(f"{case.name}, it reads the memory behind its first position")
+                raise Seen(
+                    f"{case.name}, it reads the memory behind its first position, but it says that "
+                    "it reads the first position; `reads` is memory then"
+                )
         declared = [] if bridge.reads is None else [bridge.reads]
         if reached != declared:
             raise Seen(

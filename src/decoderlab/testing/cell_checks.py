@@ -87,7 +87,10 @@ def steps_are_the_sequence(subject: CellSubject) -> None:
         single.append(state.hidden)
     gap = max(gap_between(outputs, torch.stack(single, dim=1)), _gap(last, _with_layer(state)))
     if gap > TINY:
-        raise Seen(f"single steps and the sequence differ by {gap:.1e}")
+        raise Seen(
+            f"single steps and the sequence differ by {gap:.1e}; does a kernel order the gates, or "
+            "add the biases, in another way?"
+        )
 
 
 def a_sequence_can_be_cut(subject: CellSubject) -> None:
@@ -98,7 +101,10 @@ def a_sequence_can_be_cut(subject: CellSubject) -> None:
     second, end = layers(inputs[:, 2:], state)
     gap = max(gap_between(outputs, torch.cat([first, second], dim=1)), _gap(last, end))
     if gap > TINY:
-        raise Seen(f"in two pieces a sequence gives something else, by {gap:.1e}")
+        raise Seen(
+            f"in two pieces a sequence gives something else, by {gap:.1e}; all that a step needs of "
+            "the steps before belongs into the state"
+        )
 
 
 def rows_that_have_ended_keep_their_state(subject: CellSubject) -> None:
@@ -145,7 +151,7 @@ def a_step_changes_nothing_in_place(subject: CellSubject) -> None:
     before, was = state.map(Tensor.clone), projected.clone()
     cell.advance(projected, state)
     if _gap(state, before) or gap_between(projected, was):
-        raise Seen("a step changes its arguments in place")
+        raise Seen("a step changes its arguments in place; work on a copy of what was handed in")
 
 
 def every_part_of_the_state_has_influence(subject: CellSubject) -> None:

@@ -26,7 +26,10 @@ def check_derivatives(values: Callable[[], Tensor], leaves: Leaves, where: str =
             return
     wrong = [leaf[0] for leaf in leaves if _derivative_is_wrong(values, [leaf], 1e-6, 3)]
     names = ", ".join(dict.fromkeys(wrong or [name for name, _ in leaves]))
-    raise Seen(f"{where}the gradient of {names} is not the derivative")
+    raise Seen(
+        f"{where}the gradient of {names} is not the derivative; is something detached, rounded, or "
+        "computed in another precision? What is so on purpose declares `surrogate_gradients`"
+    )
 
 
 def _derivative_is_wrong(

@@ -18,6 +18,7 @@ from decoderlab.testing.checked_modules import DropsOut, SomeModule
 from decoderlab.testing.encoder_outputs import floats
 
 TINY = 1e-10
+OVER_THE_BATCH = "is something computed over the batch, such as a mean, a maximum or a batch norm?"
 
 
 class Seen(Exception):  # noqa: N818 - not an error of the battery
@@ -123,7 +124,10 @@ def check_following(
         if name in values:
             buffer.copy_(values[name])
     if any(map(gap_between, outputs(module), outputs(fresh.eval()))):
-        raise Seen("after the weights have changed, outputs are not those of the new weights")
+        raise Seen(
+            "after the weights have changed, outputs are not those of the new weights; compute "
+            "what depends on weights at each call"
+        )
 
 
 def check_batch_before(
@@ -278,7 +282,10 @@ def check_randomness(
     before = outputs(module)
     for _ in range(3):
         if any(map(gap_between, outputs(module), before)):
-            raise Seen("in evaluation, the same inputs give other outputs at each call")
+            raise Seen(
+                "in evaluation, the same inputs give other outputs at each call; dropout and noise "
+                "belong to training alone, and nothing may be counted"
+            )
     with_buffers_held(module).train()
     before = outputs(seeded(module))
     for _ in range(3):
@@ -314,7 +321,10 @@ def check_many_rows(
         alone = outputs([leaf[own] for leaf in inputs])
         gap = max(gap_between(mine, all_[own]) for mine, all_ in zip(alone, together, strict=True))
         if gap > TINY:
-            raise Seen(f"row {row} alone and in a batch of {len(inputs[0])} differ by {gap:.1e}")
+            raise Seen(
+                f"row {row} alone and in a batch of {len(inputs[0])} differ by {gap:.1e}; "
+                f"{OVER_THE_BATCH}"
+            )
 
 
 def check_generators(module: SomeModule, outputs: Callable[[SomeModule], Sequence[Tensor]]) -> None:

@@ -9,6 +9,7 @@ from decoderlab.contract import Encoded, TokenSpace
 from decoderlab.testing.checked_modules import EncoderModule
 from decoderlab.testing.derivatives import check_derivatives, skip_surrogates
 from decoderlab.testing.differences import (
+    OVER_THE_BATCH,
     TINY,
     Seen,
     Skipped,
@@ -53,7 +54,9 @@ def it_returns_the_sizes_that_it_states(subject: EncoderSubject) -> None:
         for name, sizes in expected.items():
             shape_seen = tuple(getattr(encoded, name).shape)
             if shape_seen != sizes:
-                raise Seen(f"{name} has shape {shape_seen}, stated is {sizes}")
+                raise Seen(
+                    f"{name} has shape {shape_seen}, stated is {sizes} by the attribute `shape`"
+                )
         if encoded.memory_mask.dtype != torch.bool:
             raise Seen(f"memory_mask is {encoded.memory_mask.dtype}, promised is bool")
         _check_state(encoder, encoded, num_rows)
@@ -62,14 +65,16 @@ def it_returns_the_sizes_that_it_states(subject: EncoderSubject) -> None:
 def _check_state(encoder: EncoderModule, encoded: Encoded, num_rows: int) -> None:
     shape = encoder.shape
     if (encoded.state is None) != (shape.state_size is None):
-        raise Seen(f"state is {encoded.state}, but the stated state_size is {shape.state_size}")
+        given = "None" if encoded.state is None else "given"
+        raise Seen(f"state is {given}, but the stated state_size is {shape.state_size}")
     if encoded.state is None:
         if shape.has_cell or shape.state_num_layers:
             raise Seen("there is no state, but has_cell or state_num_layers say that there is")
         return
     sizes = (shape.state_num_layers, num_rows, shape.state_size)
     if (encoded.state.cell is not None) != shape.has_cell:
-        raise Seen(f"has_cell is {shape.has_cell}, but the state says otherwise")
+        given = "None" if encoded.state.cell is None else "given"
+        raise Seen(f"has_cell is {shape.has_cell}, but state.cell is {given}")
     if len(encoded.state.further) != len(shape.further_shapes):
         number, stated = len(encoded.state.further), len(shape.further_shapes)
         raise Seen(f"state.further has {number} parts, further_shapes states {stated}")
@@ -77,7 +82,7 @@ def _check_state(encoder: EncoderModule, encoded: Encoded, num_rows: int) -> Non
     promised += [(*sizes[:2], *further) for further in shape.further_shapes]
     for (name, part), stated in zip(named_states(encoded.state).items(), promised, strict=True):
         if tuple(part.shape) != stated:
-            raise Seen(f"state.{name} has shape {tuple(part.shape)}, stated is {stated}")
+            raise Seen(f"state.{name} has shape {tuple(part.shape)}, stated is {stated} by `shape`")
 
 
 def it_reads_sources_of_every_length(subject: EncoderSubject) -> None:
@@ -88,7 +93,8 @@ def it_reads_sources_of_every_length(subject: EncoderSubject) -> None:
             encoded = subject.run(seeded(encoder), lengths=torch.tensor(lengths))
             if not all(part.isfinite().all() for part in floats(encoded)):
                 raise Seen(
-                    f"in {mode}, the encoding is not finite for sources of lengths {lengths}"
+                    f"in {mode}, the encoding is not finite for sources of lengths {lengths}; is "
+                    "something divided by a number that can be 0, such as a length less 1?"
                 )
 
 
@@ -175,7 +181,8 @@ def padding_has_no_influence(subject: EncoderSubject) -> None:
             gap = encoded_gap(subject.run(seeded(encoder), rubbish, lengths), expected)
             if gap > TINY:
                 raise Seen(
-                    f"in {mode}, other contents of the padding change the encoding by {gap:.1e}"
+                    f"in {mode}, other contents of the padding change the encoding by {gap:.1e}; "
+                    "is something read beyond source_lengths, or from the end of the padding?"
                 )
         encoder = subject.build()
         for extra in (2, 30):
@@ -184,7 +191,10 @@ def padding_has_no_influence(subject: EncoderSubject) -> None:
             result = subject.run(encoder, longer, lengths)
             gap = _gap_of_rows(result, subject.run(encoder, source, lengths), f"with {what}")
             if gap > TINY:
-                raise Seen(f"{what} change the encoding by {gap:.1e}")
+                raise Seen(
+                    f"{what} change the encoding by {gap:.1e}; is something divided by the padded "
+                    "length, or the largest of zeros at padding?"
+                )
 
 
 def encoders_batch_mates_have_no_influence(subject: EncoderSubject) -> None:
@@ -197,7 +207,9 @@ def encoders_batch_mates_have_no_influence(subject: EncoderSubject) -> None:
             alone = subject.run(subject.build(), short, lengths[row : row + 1])
             gap = _gap_of_rows(alone, rows_of(together, [row]), f"for row {row} alone")
             if gap > TINY:
-                raise Seen(f"row {row} alone and in its batch differ by {gap:.1e}")
+                raise Seen(
+                    f"row {row} alone and in its batch differ by {gap:.1e}; {OVER_THE_BATCH}"
+                )
         for mode, encoder in subject.modes():
             before = subject.run(seeded(encoder), source, lengths)
             for row in range(0, len(source), 1 if len(source) < 5 else 5):
@@ -206,7 +218,10 @@ def encoders_batch_mates_have_no_influence(subject: EncoderSubject) -> None:
                 after = subject.run(seeded(encoder), mates, lengths)
                 gap = encoded_gap(rows_of(after, [row]), rows_of(before, [row]))
                 if gap > TINY:
-                    raise Seen(f"in {mode}, other batch mates change row {row} by {gap:.1e}")
+                    raise Seen(
+                        f"in {mode}, other batch mates change row {row} by {gap:.1e}; "
+                        f"{OVER_THE_BATCH}"
+                    )
 
 
 def order_in_the_batch_has_no_influence(subject: EncoderSubject) -> None:
@@ -226,7 +241,10 @@ def order_in_the_batch_has_no_influence(subject: EncoderSubject) -> None:
             ordered = rows_of(together, order.tolist())
             gap = _gap_of_rows(shuffled, ordered, "for rows in another order")
             if gap > TINY:
-                raise Seen(f"another order of the rows changes them by {gap:.1e}")
+                raise Seen(
+                    f"another order of the rows changes them by {gap:.1e}; rows that were sorted "
+                    "are put back by the inverse permutation, order.argsort()"
+                )
 
 
 @torch.no_grad()
@@ -260,7 +278,8 @@ def every_position_has_influence(subject: EncoderSubject) -> None:
                     if position < length and not gap[rows == length].any():
                         raise Seen(
                             f"position {position} of sources of length {length} changes nothing "
-                            f"in the {name}"
+                            f"in the {name}; is a length too short, or is there a limit on "
+                            "positions?"
                         )
 
 
@@ -283,11 +302,17 @@ def nothing_stays_in_the_encoder(subject: EncoderSubject) -> None:
     for _ in range(NUM_CALLS):
         subject.run(encoder, source[:1], subject.lengths[:1])
     if encoded_gap(subject.run(encoder, source), first):
-        raise Seen("the same source gives another encoding after another batch")
+        raise Seen(
+            "the same source gives another encoding after another batch; keep nothing of a batch "
+            "in the module"
+        )
     check_evaluates(encoder)
     source.copy_(subject.changed(source))
     if encoded_gap(subject.run(encoder, source), subject.run(subject.build(), source)):
-        raise Seen("what stood in the source before it was overwritten still has influence")
+        raise Seen(
+            "what stood in the source before it was overwritten still has influence; do not "
+            "remember an encoding by the address of its source"
+        )
 
 
 def training_keeps_nothing_of_the_sources_before(subject: EncoderSubject) -> None:

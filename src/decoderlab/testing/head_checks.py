@@ -164,7 +164,10 @@ def a_head_gives_logits_or_logarithms_of_probabilities(subject: HeadSubject) -> 
     values = head_outputs(head, "tokens", 20 * normal(30, 40, FEATURES_SIZE))
     values = torch.cat([values, head_outputs(head, "tokens", normal(30, 40, FEATURES_SIZE))])
     if values.isnan().any():
-        raise Seen("outputs are no numbers for features of a size of 20")
+        raise Seen(
+            "outputs are not finite for features of a size of 20; take log_softmax in place of the "
+            "logarithm of a softmax"
+        )
     if (values >= 0).all() and (values <= 1).all():
         raise Seen("all outputs are between 0 and 1, as if they were probabilities; return logits")
     totals = values.exp().sum(dim=-1)

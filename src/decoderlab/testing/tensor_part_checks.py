@@ -150,7 +150,7 @@ def every_input_and_weight_gets_a_gradient(subject: TensorPartSubject) -> None:
     scalar(subject.run(part, inputs)).backward()
     for name, leaf in zip(INPUTS[subject.kind], inputs, strict=False):
         if not carries(leaf):
-            raise Seen(f"no gradient reaches the input of width {name}")
+            raise Seen(f"no gradient reaches the input whose width is {name}; is it detached?")
     refuse_spare(check_gradients(part))
 
 
