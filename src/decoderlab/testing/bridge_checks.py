@@ -153,7 +153,6 @@ def _check_state(case: Case, state: Any, num_rows: int) -> None:
         raise Seen(f"{case.name}, it returns {type(state).__name__}, promised is a State")
     promised = (case.num_layers, num_rows, HIDDEN_SIZE)
     if (state.cell is not None) != case.has_cell:
-        there, layers = ("no cell state", "have") if state.cell is None else ("a", "do not")
         there = "no cell state, which the decoder's layers have"
         if state.cell is not None:
             there = "a cell state, which the decoder's layers do not have"
@@ -162,9 +161,8 @@ def _check_state(case: Case, state: Any, num_rows: int) -> None:
         raise Seen(f"{case.name}, `further` is filled; the cell itself begins with it")
     for part in parts_of(state):
         if tuple(part.shape) != promised:
-            raise Seen(
-                f"{case.name}, a part of the state has shape {tuple(part.shape)}, promised is {promised}"
-            )
+            shape = tuple(part.shape)
+            raise Seen(f"{case.name}, a part has shape {shape}, promised is {promised} (L, B, H)")
         if not part.isfinite().all():
             raise Seen(f"{case.name}, the state is not finite")
 

@@ -102,8 +102,8 @@ def a_sequence_can_be_cut(subject: CellSubject) -> None:
     gap = max(gap_between(outputs, torch.cat([first, second], dim=1)), _gap(last, end))
     if gap > TINY:
         raise Seen(
-            f"in two pieces a sequence gives something else, by {gap:.1e}; all that a step needs of "
-            "the steps before belongs into the state"
+            f"in two pieces a sequence gives something else, by {gap:.1e}; all that a step needs "
+            "of the steps before belongs into the state"
         )
 
 

@@ -51,8 +51,8 @@ def masked_memory_has_no_influence(subject: DecoderSubject) -> None:
             if gap:
                 raise Seen(
                     f"in {mode}, what stands at masked positions of the memory changes the outputs "
-                    f"by {gap:g}; scores there must be -inf before a softmax, and a mean must leave "
-                    "them out"
+                    f"by {gap:g}; scores there must be -inf before a softmax, and a mean must "
+                    "leave them out"
                 )
 
 
