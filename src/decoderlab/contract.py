@@ -64,9 +64,14 @@ class State(NamedTuple):
 class Encoded(NamedTuple):
     """What an encoder read.
 
+    An encoder may have a memory of another length S than its source: a shorter one, as a pyramid or
+    a convolution with a stride has, or one with positions of its own. Then no head can copy from
+    that source and no score can read its symbols, which take memory and source position by
+    position.
+
     Shapes:
         memory: (B, S, M), one vector per source position; zeros at padding.
-        memory_mask: (B, S) bool, True for real tokens.
+        memory_mask: (B, S) bool, True for real positions, at least one in each row, padding last.
         summary: (B, D), the one fixed-length encoding of the source (Cho's c).
         state: per layer, after the last real token, or None for an encoder without a recurrent
             state.
@@ -194,7 +199,9 @@ class Encoder(Protocol):
     """A module that reads a source.
 
     The constructor takes the keyword `source_space` (a `Space`) besides its own settings, and
-    raises ValueError for one that it cannot read.
+    raises ValueError for one that it cannot read. Sources of tokens may hold the unknown one. In
+    training an encoding depends on nothing that earlier batches contained, except through what was
+    trained; statistics of batches may be kept for evaluation, in saved buffers.
     """
 
     shape: EncoderShape
@@ -223,6 +230,9 @@ class Decoder(Protocol):
     by F logarithms of standard deviations. A decoder whose values have another distribution returns
     F means and whatever else that has, and has a method `negative_log_density(outputs, target)`,
     which returns the nats of each value, (B, T, F); None stands for those two.
+
+    In training outputs depend on nothing that earlier batches contained, except through what was
+    trained; statistics of batches may be kept for evaluation, in saved buffers.
 
     A decoder whose training is random or changes with time has, besides, a method
     `at_step(step, seed)`, called before every training update with the number of updates done and

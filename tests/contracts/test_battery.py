@@ -21,7 +21,12 @@ from decoderlab.testing import (
 )
 from decoderlab.testing.decoder_checks import DECODER_CHECKS
 from tests import parts
-from tests.contracts import test_harmful_decoders, test_harmful_states, test_harmful_targets
+from tests.contracts import (
+    test_harmful_decoders,
+    test_harmful_states,
+    test_harmful_targets,
+    test_rare_decoders,
+)
 from tests.contracts.honest import outcomes
 
 BASIS = {
@@ -274,7 +279,7 @@ DEFECTS = [
     (ReorderForgetsTheMemory, ATTENTION, REORDER_CHECK, "go on differently"),
     (ReorderDrifts, BASIS, "a_beam_of_one_is_greedy", "a beam of one"),
     (CoinPerBatch, SAMPLING, "coins_fall_as_declared", "for the whole batch|at position"),
-    (CoinPerSequence, SAMPLING, "coins_fall_as_declared", "per sequence|of the places"),
+    (CoinPerSequence, SAMPLING, "coins_fall_as_declared", "per sequence|of the positions"),
     (CoinPerTokenAllTheSame, PER_SEQUENCE, "coins_fall_as_declared", "per token"),
     (CoinsTooKind, SAMPLING, "coins_fall_as_declared", "declared is 50%"),
     (CoinsTooKind, PER_SEQUENCE, "coins_fall_as_declared", "declared is 50%"),
@@ -343,6 +348,7 @@ def test_every_check_of_decoders_is_known_to_fail():
     known = {check for _, _, check, _ in DEFECTS}
     for planted in (test_harmful_decoders, test_harmful_states, test_harmful_targets):
         known |= {check for _, check, _ in planted.DEFECTS.values()}
+    known |= {check for check, _ in test_rare_decoders.DEFECTS.values()}
     assert known == {check.__name__ for check in DECODER_CHECKS}
 
 

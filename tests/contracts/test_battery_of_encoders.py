@@ -12,7 +12,7 @@ from decoderlab.encoders import RecurrentEncoder
 from decoderlab.layers import LSTM
 from decoderlab.testing import ContractViolation, check_encoder, encoder_failures
 from decoderlab.testing.encoder_checks import ENCODER_CHECKS
-from tests.contracts import test_harmful_encoders
+from tests.contracts import test_harmful_encoders, test_rare_encoders
 from tests.contracts.honest import encoder_outcomes
 
 
@@ -165,4 +165,5 @@ def test_the_name_of_each_failed_check_is_in_the_message():
 def test_every_check_of_encoders_is_known_to_fail():
     known = {check for _, check, _ in ENCODER_DEFECTS}
     known |= {check for _, check, _ in test_harmful_encoders.DEFECTS.values()}
+    known |= {check for check, _ in test_rare_encoders.DEFECTS.values()}
     assert known == {one.__name__ for one in ENCODER_CHECKS}

@@ -173,6 +173,24 @@ class LastBatchSaved(Plain):
         return state
 
 
+class LastBatchSavedInTraining(LastBatchSaved):
+    """The same in training alone, of whose buffers evaluation sees nothing."""
+
+    def start(self, encoded):
+        return super().start(encoded) if self.training else Plain.start(self, encoded)
+
+
+class LastTargetsKept(Plain):
+    """In training, the mean of the targets before has influence."""
+
+    kept = None
+
+    def forward(self, encoded, target):
+        outputs, before = super().forward(encoded, target), self.kept
+        self.kept = target.to(outputs).mean()
+        return outputs if before is None or not self.training else outputs * (1 + before)
+
+
 class NoEffectAtAll(Plain):
     def __init__(self, *, target_space, encoder_shape):
         super().__init__(target_space=target_space, encoder_shape=encoder_shape)
@@ -192,6 +210,11 @@ DEFECTS = {
     VocabularyCut: ("the_output_before_has_influence_at_every_position", "token 7 or 8"),
     Twins: ("every_token_can_be_generated", "token 7 is everywhere that of another"),
     LastBatchSaved: ("nothing_stays_in_the_module", "another source in between"),
+    LastBatchSavedInTraining: (
+        "training_keeps_nothing_of_the_batch_before",
+        "another batch before",
+    ),
+    LastTargetsKept: ("training_keeps_nothing_of_the_batch_before", "another batch before"),
     NoEffectAtAll: ("every_parameter_gets_a_finite_gradient", "unused"),
     ComplexGradientDoubled: ("gradients_are_right", "matrix"),
 }

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from decoderlab.decoders.attention.sparse_scores import entmax
-from decoderlab.testing.attention_score_checks import weights_of
+from decoderlab.testing.attention_score_subjects import weights_of
 from tests import parts
 
 LENGTHS, STEPS, QUERY, MEMORY = (6, 4, 1), 5, 5, 7

@@ -62,6 +62,7 @@ UNCOUNTED = (
     "common.errors",
     "common.escapes",
     "common.folders",
+    "common.meta_device",
     "common.safe_names",
     "common.process",
     "common.progress",

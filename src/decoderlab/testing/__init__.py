@@ -13,8 +13,8 @@ objectives have batteries of their own: `check_cell`, `check_attention_score`, `
 `check_decay`, `check_metric`, `check_objective`.
 
 Inputs are what real batches hold: targets that end, are padded and have unknowns, long and short
-sources in one batch, ties in length, many rows, sources of length 1. With `encoder`, a decoder
-reads the encodings of that encoder, in its own type and with all their fields.
+sources in one batch, ties in length, many rows, sources of length 1, sources with unknowns. With
+`encoder`, a decoder reads the encodings of that encoder, in its own type and with all their fields.
 
 Randomness: evaluation draws nothing. In training dropout and other noise on features may come from
 torch's own generator. What is drawn per batch, row or position is a coin, and needs `at_step`.
@@ -23,6 +23,9 @@ What the checks need to know of a decoder beyond the contract it may declare, as
 
 * `routes`: where the summary enters, a set of names; then what they say of gradients is checked;
   `bridge.reads`, one of state, summary and memory, makes that sharper.
+* `surrogate_gradients`: True where the gradient is no derivative on purpose, such as that of a
+  straight-through estimator; then it is not compared with finite differences. Encoders and parts
+  may declare it too.
 * `feedback`: a `decoderlab.decoders.feedback.Feedback`; then its coins are checked, and that the
   decoder's own output is its most probable one.
 """

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from decoderlab.contract import TokenSpace
 from decoderlab.decoders.attention import AttentionScore
+from decoderlab.testing.attention_score_subjects import (
+    LENGTHS,
+    LONG_LENGTHS,
+    NUM_POSITIONS,
+    NUM_QUERIES,
+    NUM_ROWS,
+    ScoreSubject,
+    keys_of,
+    own_weights,
+    weights_of,
+)
+from decoderlab.testing.derivatives import check_derivatives, skip_surrogates
 from decoderlab.testing.differences import (
+    OVER_THE_BATCH,
     TINY,
     Seen,
     Skipped,
     carries,
-    check_derivatives,
+    check_batch_before,
+    check_evaluates,
     check_following,
     check_gradients,
     check_many_rows,
+    check_randomness,
     check_saving,
     gap_between,
     scalar,
@@ -31,99 +42,11 @@ from decoderlab.testing.differences import (
 from decoderlab.testing.initial_weights import (
     what_the_constructor_sets_is_what_training_starts_from,
 )
-from decoderlab.testing.part_subjects import PartSubject, normal, refuse_spare, trained
+from decoderlab.testing.part_subjects import normal, refuse_spare, trained
 from decoderlab.testing.subjects import (
-    aligned,
     it_is_built_without_computing,
     unknown_settings_are_refused,
 )
-
-LENGTHS = (5, 3, 1, 4)
-NUM_ROWS, NUM_QUERIES, NUM_POSITIONS = len(LENGTHS), 3, max(LENGTHS)
-SOURCE, TARGET = TokenSpace(11), TokenSpace(9)
-
-
-@dataclass(frozen=True)
-class ScoreSubject(PartSubject[AttentionScore]):
-    """A score class with queries and memories for it."""
-
-    query_size: int = 6
-    memory_size: int = 6
-
-    @classmethod
-    def made(cls, make: Callable[..., AttentionScore], settings: Mapping[str, Any]) -> ScoreSubject:
-        """Return the subject, with different widths of query and memory where it takes them."""
-        different, equal = (cls._of_width(make, settings, size) for size in (5, 6))
-        try:
-            different.build()
-        except ValueError:
-            with suppress(ValueError):  # the checks show what it refuses
-                equal.build()
-            return equal
-        return different
-
-    @classmethod
-    def _of_width(
-        cls, make: Callable[..., AttentionScore], settings: Mapping[str, Any], memory_size: int
-    ) -> ScoreSubject:
-        known = {"query_size": 6, "memory_size": memory_size, "size": 4}
-        known |= {"source_space": SOURCE, "alignment": aligned(SOURCE, TARGET)}
-        return replace(cls.of(make, settings, known), memory_size=memory_size)
-
-    def query(self, seed: int = 1) -> Tensor:
-        """Return queries (B, T, query_size)."""
-        return normal(NUM_ROWS, NUM_QUERIES, self.query_size, seed=seed)
-
-    def memory(self, seed: int = 2) -> Tensor:
-        """Return memories (B, S, M), zeros at padding."""
-        values = normal(NUM_ROWS, NUM_POSITIONS, self.memory_size, seed=seed)
-        return values * self.mask.unsqueeze(-1)
-
-    @property
-    def mask(self) -> Tensor:
-        """Return (B, S) bool, True for real positions."""
-        return torch.arange(NUM_POSITIONS) < torch.tensor(LENGTHS).unsqueeze(1)
-
-
-def keys_of(score: AttentionScore, memory: Tensor, mask: Tensor) -> Tensor:
-    """Return the keys of a memory; its source has the same symbols in every row, as far as it goes.
-
-    Args:
-        score: to be asked.
-        memory: (B, S, M).
-        mask: (B, S) bool.
-    """
-    symbols = torch.arange(mask.shape[1]) % 5 + 4
-    return score.source_keys(memory, torch.where(mask, symbols, SOURCE.pad_id))
-
-
-def weights_of(
-    score: AttentionScore, query: Tensor, memory: Tensor, mask: Tensor, single: bool = False
-) -> Tensor:
-    """Return attention_weights (B, T, S) of all queries, as a decoder asks for them.
-
-    Args:
-        score: with `carries`, it is asked for one query at a time.
-        query: (B, T, query_size).
-        memory: (B, S, M).
-        mask: (B, S) bool.
-        single: whether it is asked so in any case.
-    """
-    keys = keys_of(score, memory, mask)
-    carried = score.begin(mask, keys)
-    if not (score.carries or single):
-        return score.weights(query, keys, mask, carried)[0]
-    steps = []
-    for step_query in query.split(1, dim=1):
-        weights, carried = score.weights(step_query, keys, mask, carried)
-        steps.append(weights)
-    return torch.cat(steps, dim=1)
-
-
-def _weights(
-    subject: ScoreSubject, score: AttentionScore, query: int = 1, memory: int = 2
-) -> Tensor:
-    return weights_of(score, subject.query(query), subject.memory(memory), subject.mask)
 
 
 @torch.no_grad()
@@ -148,11 +71,14 @@ def padding_gets_exactly_zero_weight(subject: ScoreSubject) -> None:
     noise = 100 * normal(NUM_ROWS, NUM_POSITIONS, subject.memory_size, seed=5)
     noise = noise.masked_fill(subject.mask.unsqueeze(-1), 0.0)
     for mode, score in subject.modes():
-        before = _weights(subject, seeded(score))
+        before = own_weights(subject, seeded(score))
         padding = ~subject.mask.unsqueeze(1).expand_as(before)
         if before[padding].any():
             largest = float(before[padding].abs().max())
-            raise Seen(f"in {mode}, padding gets a weight of {largest:g}")
+            raise Seen(
+                f"in {mode}, padding gets a weight of {largest:g}; scores there must be -inf "
+                "before a softmax"
+            )
         disturbed = subject.memory() + noise
         after = weights_of(seeded(score), subject.query(), disturbed, subject.mask)
         gap = gap_between(after, before)
@@ -163,10 +89,14 @@ def padding_gets_exactly_zero_weight(subject: ScoreSubject) -> None:
 @torch.no_grad()
 def weights_sum_to_one(subject: ScoreSubject) -> None:
     """The weights of each query sum to 1."""
-    totals = _weights(subject, subject.build()).sum(dim=-1)
+    totals = own_weights(subject, subject.build()).sum(dim=-1)
     gap = gap_between(totals, torch.ones_like(totals))
     if gap > TINY:
-        raise Seen(f"weights sum to {float(totals.min()):.6g} to {float(totals.max()):.6g}, not 1")
+        raise Seen(
+            f"the weights of a query sum to {float(totals.min()):.6g} up to "
+            f"{float(totals.max()):.6g}, up to {gap:.1e} from 1; normalise them over the real "
+            "positions, in the precision of the inputs"
+        )
 
 
 @torch.no_grad()
@@ -179,7 +109,10 @@ def length_of_the_padding_has_no_influence(subject: ScoreSubject) -> None:
         result = weights_of(score, query, longer, functional.pad(mask, (0, extra)))
         gap = gap_between(result[..., :NUM_POSITIONS], expected)
         if gap > TINY:
-            raise Seen(f"{extra} more masked positions change the weights by {gap:.1e}")
+            raise Seen(
+                f"{extra} more masked positions change the weights by {gap:.1e}; is something "
+                "divided by the padded length?"
+            )
     pair, length = [1, 1], LENGTHS[1]
     expected = weights_of(score, query[pair], memory[pair, :length], mask[pair, :length])
     result = weights_of(score, query[pair], memory[pair], mask[pair])[..., :length]
@@ -198,7 +131,7 @@ def rows_of_a_score_have_no_influence_on_each_other(subject: ScoreSubject) -> No
         alone = weights_of(subject.build(), query[own], memory[own, :length], mask[own, :length])
         gap = gap_between(alone[0], together[row, :, :length])
         if gap > TINY:
-            raise Seen(f"row {row} alone and in its batch differ by {gap:.1e}")
+            raise Seen(f"row {row} alone and in its batch differ by {gap:.1e}; {OVER_THE_BATCH}")
     for mode, score in subject.modes():
         before = weights_of(seeded(score), query, memory, mask)
         for row in range(NUM_ROWS):
@@ -208,59 +141,99 @@ def rows_of_a_score_have_no_influence_on_each_other(subject: ScoreSubject) -> No
             after = weights_of(seeded(score), queries, memories, mask)
             gap = gap_between(after[row], before[row])
             if gap > TINY:
-                raise Seen(f"in {mode}, other rows change row {row} by {gap:.1e}")
-    score, lengths = subject.build(), torch.arange(40) % 36 + 1
-    mask = torch.arange(36) < lengths.unsqueeze(1)
-    query = normal(len(lengths), NUM_QUERIES, subject.query_size, seed=1)
-    memory = normal(len(lengths), 36, subject.memory_size, seed=2) * mask.unsqueeze(-1)
+                raise Seen(f"in {mode}, other rows change row {row} by {gap:.1e}; {OVER_THE_BATCH}")
+    score, many = subject.build(), [row % 36 + 1 for row in range(40)]
 
     def weights(given: Sequence[Tensor]) -> list[Tensor]:
         return [weights_of(score, given[0], given[1], given[2])]
 
-    check_many_rows(weights, [query, memory, mask])
+    check_many_rows(weights, subject.given(many, NUM_QUERIES))
 
 
 @torch.no_grad()
 def queries_at_once_are_queries_in_turn(subject: ScoreSubject) -> None:
     """The weights of a query do not depend on those asked beside it, unless they are carried."""
     score = subject.build()
-    query, memory, mask = subject.query(), subject.memory(), subject.mask
+    query, memory, mask = subject.given(LONG_LENGTHS, 18)
     if score.carries:
         raise Skipped("the score carries something from step to step")
     one_by_one = weights_of(score, query, memory, mask, single=True)
     gap = gap_between(weights_of(score, query, memory, mask), one_by_one)
     if gap > TINY:
-        raise Seen(f"queries asked at once and one by one differ by {gap:.1e}")
+        raise Seen(
+            f"queries asked at once and one by one differ by {gap:.1e}; a score that depends on "
+            "earlier steps sets `carries`, and none may depend on later ones"
+        )
 
 
 @torch.no_grad()
 def rows_that_are_reordered_go_on(subject: ScoreSubject) -> None:
     """Keys and what is carried hold all that a row needs, as in a beam search."""
-    score, query, mask = subject.build(), subject.query(), subject.mask
-    memory, index = subject.memory(), torch.tensor([2, 0, 0, 3])
-    keys = keys_of(score, memory, mask)
-    _, carried = score.weights(query[:, :1], keys, mask, score.begin(mask, keys))
-    moved = None if carried is None else carried[index]
-    result, _ = score.weights(query[index, 1:2], keys[index], mask[index], moved)
-    expected = weights_of(score, query[index], memory[index], mask[index], single=True)[:, 1:2]
-    gap = gap_between(result, expected)
-    if gap > TINY:
-        raise Seen(f"rows that were reordered after a step go on differently, by {gap:.1e}")
+    num_steps, orders = 9, {1: [2, 0, 0, 3, 4], 2: [1, 2, 0, 4, 3], 6: [3, 0, 4, 1, 2]}
+    score, other, (query, memory, mask) = (
+        subject.build(),
+        subject.build(),
+        subject.given(LONG_LENGTHS, num_steps),
+    )
+    rows, keys, real = torch.arange(len(query)), keys_of(score, memory, mask), mask
+    carried = score.begin(mask, keys)
+    for t in range(num_steps):
+        if t in orders:
+            index = torch.tensor(orders[t])
+            rows, keys, real = rows[index], keys[index], real[index]
+            carried = None if carried is None else carried[index]
+        result, carried = score.weights(query[rows, t : t + 1], keys, real, carried)
+        past = query[rows, : t + 1]
+        expected = weights_of(other, past, memory[rows], mask[rows], single=True)[:, t:]
+        gap = gap_between(result, expected)
+        if gap > TINY:
+            raise Seen(
+                f"after {t} steps, rows that were reordered go on differently, by {gap:.1e}; what "
+                "a row needs belongs into the keys and into what is carried, rows first"
+            )
 
 
 @torch.no_grad()
 def nothing_stays_in_the_score(subject: ScoreSubject) -> None:
     """Weights do not depend on what was asked before, and are drawn from nothing."""
     score = subject.build()
-    first = _weights(subject, score)
+    first = own_weights(subject, score)
     keys = keys_of(score, subject.memory(), subject.mask)
-    _weights(subject, score, query=7, memory=8)
+    own_weights(subject, score, query=7, memory=8)
     if not score.carries:
         result, _ = score.weights(subject.query(), keys, subject.mask, None)
         if gap_between(result, first):
-            raise Seen("keys of another source, made in between, change the weights")
-    if gap_between(_weights(subject, score), first):
-        raise Seen("the same query gives other weights after another one, or at each call")
+            raise Seen(
+                "keys of another source, made in between, change the weights; keep them out of the "
+                "module, `weights` is given them"
+            )
+    if gap_between(own_weights(subject, score), first):
+        raise Seen(
+            "the same query gives other weights after another query, or at each call; keep nothing "
+            "in the module, and draw nothing in evaluation"
+        )
+    check_evaluates(score)
+
+
+def training_keeps_nothing_of_the_memory_before(subject: ScoreSubject) -> None:
+    """In training too, weights do not depend on an earlier batch."""
+
+    def outputs(score: AttentionScore, seed: int) -> list[Tensor]:
+        return [own_weights(subject, score, seed, seed + 1)]
+
+    check_batch_before(subject.build, outputs)
+
+
+@torch.no_grad()
+def all_that_is_random_in_the_score_is_declared(subject: ScoreSubject) -> None:
+    """Evaluation draws nothing, and training nothing but dropout and other noise on features."""
+    lengths = (11, 3, 7, 1) * 3 + (11,)
+    query, memory, mask = subject.given(lengths, 7)
+
+    def outputs(score: AttentionScore) -> list[Tensor]:
+        return [weights_of(score, query, memory, mask)]
+
+    check_randomness(subject.build(), outputs, (len(lengths), 7, 11))
 
 
 def the_query_and_the_memory_have_influence(subject: ScoreSubject) -> None:
@@ -269,9 +242,13 @@ def the_query_and_the_memory_have_influence(subject: ScoreSubject) -> None:
     A score with `reads_memory` False must not see the memory at all; of a `sparse` one, the
     positions count that it reads.
     """
-    score = subject.build()
-    query, memory = subject.query().requires_grad_(), subject.memory().requires_grad_()
-    weights = weights_of(score, query, memory, subject.mask)
+    for lengths, num_queries in ((LENGTHS, NUM_QUERIES), (LONG_LENGTHS, 24)):
+        _check_influence(subject.build(), *subject.given(lengths * 8, num_queries))
+
+
+def _check_influence(score: AttentionScore, query: Tensor, memory: Tensor, mask: Tensor) -> None:
+    query, memory = query.requires_grad_(), memory.requires_grad_()
+    weights = weights_of(score, query, memory, mask)
     scalar(weights).backward()
     for name, leaf in (("the query", query), ("the memory", memory)):
         if leaf is memory and not score.reads_memory:
@@ -279,14 +256,21 @@ def the_query_and_the_memory_have_influence(subject: ScoreSubject) -> None:
                 raise Seen("the memory has influence, though `reads_memory` is False")
             return
         if not carries(leaf):
-            raise Seen(f"no gradient reaches {name}")
+            raise Seen(f"no gradient reaches {name}; is it detached, or left out of the score?")
     reached = (memory.grad != 0).any(dim=-1)
-    several = subject.mask & (subject.mask.sum(dim=1, keepdim=True) > 1)
+    several = mask & (mask.sum(dim=1, keepdim=True) > 1)
     if score.sparse:  # of a query that reads one position alone, small changes do not move it
         read = (weights > 0) & ((weights > 0).sum(dim=-1, keepdim=True) > 1)
         several = several & read.any(dim=1)
-    if (several & ~reached).any():
-        raise Seen("no gradient reaches some real positions of the memory")
+    real = mask.sum(dim=1)
+    for length in real.unique().tolist():  # a row may have a reason of its own, as a relu has
+        rows = real == length
+        unread = several[rows].any(dim=0) & ~reached[rows].any(dim=0)
+        if unread.any():
+            raise Seen(
+                f"of {length} positions of the memory, {unread.nonzero().flatten().tolist()} get "
+                "no gradient; a score that leaves positions unread on purpose sets `sparse`"
+            )
 
 
 def every_weight_of_the_score_gets_a_finite_gradient(subject: ScoreSubject) -> None:
@@ -294,19 +278,24 @@ def every_weight_of_the_score_gets_a_finite_gradient(subject: ScoreSubject) -> N
     score = subject.build()
     if not trained(score):
         raise Skipped("nothing in it is trained")
-    scalar(_weights(subject, score)).backward()
+    scalar(own_weights(subject, score)).backward()
     refuse_spare(check_gradients(score))
 
 
 def the_scores_gradients_are_right(subject: ScoreSubject) -> None:
     """Gradients are the derivatives, by finite differences: of query, memory and weights."""
+    skip_surrogates(subject.build())
     for mode, score in subject.modes():
-        query, memory = subject.query().requires_grad_(), subject.memory().requires_grad_()
+        query, memory, mask = subject.given((9, 3, 1, 5), 9)
+        query, memory = query.requires_grad_(), memory.requires_grad_()
 
         def outputs(
-            score: AttentionScore = score, query: Tensor = query, memory: Tensor = memory
+            score: AttentionScore = score,
+            query: Tensor = query,
+            memory: Tensor = memory,
+            mask: Tensor = mask,
         ) -> Tensor:
-            return weights_of(seeded(score), query, memory, subject.mask)
+            return weights_of(seeded(score), query, memory, mask)
 
         leaves = [("the query", query), ("the memory", memory), *trained(score)]
         check_derivatives(outputs, leaves, f"in {mode}, ")
@@ -325,7 +314,7 @@ def the_score_saved_and_loaded_is_the_same(subject: ScoreSubject) -> None:
     """A state dict holds all there is, and nothing computed from weights is kept."""
 
     def outputs(score: AttentionScore) -> list[Tensor]:
-        return [_weights(subject, score.eval())]
+        return [own_weights(subject, score.eval())]
 
     check_saving(subject.draw, outputs)
     check_following(subject.draw, outputs)
@@ -342,6 +331,8 @@ SCORE_CHECKS = (
     queries_at_once_are_queries_in_turn,
     rows_that_are_reordered_go_on,
     nothing_stays_in_the_score,
+    training_keeps_nothing_of_the_memory_before,
+    all_that_is_random_in_the_score_is_declared,
     the_query_and_the_memory_have_influence,
     every_weight_of_the_score_gets_a_finite_gradient,
     the_scores_gradients_are_right,

@@ -109,7 +109,7 @@ def _check_share(coins: Tensor, ratio: float, per_token: bool, step: int, where:
     share, thrown = float(coins.double().mean()), coins.numel() if per_token else len(coins)
     if abs(share - ratio) > 5 * (ratio * (1 - ratio) / thrown) ** 0.5 + 1e-9:
         raise Seen(
-            f"after {step} updates the target is seen in {share:.0%} of the places{where}, "
+            f"after {step} updates the target is seen in {share:.0%} of the positions{where}, "
             f"declared is {ratio:.0%}"
         )
 

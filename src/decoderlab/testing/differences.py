@@ -18,6 +18,7 @@ from decoderlab.testing.checked_modules import DropsOut, SomeModule
 from decoderlab.testing.encoder_outputs import floats
 
 TINY = 1e-10
+OVER_THE_BATCH = "is something computed over the batch, such as a mean, a maximum or a batch norm?"
 
 
 class Seen(Exception):  # noqa: N818 - not an error of the battery
@@ -84,76 +85,6 @@ def check_gradients(module: nn.Module) -> list[str]:
     return without
 
 
-Leaves = Sequence[tuple[str, Tensor]]
-
-
-def check_derivatives(values: Callable[[], Tensor], leaves: Leaves, where: str = "") -> None:
-    """Raise Seen unless gradients are what finite differences say.
-
-    Args:
-        values: computes a tensor from the leaves as they are; all of it is looked at.
-        leaves: the tensors that want a gradient, each with its name.
-        where: for the message.
-    """
-    # A kink may lie in one direction's way, hardly in that of three.
-    for width, seed in ((1e-5, 0), (1e-6, 1), (1e-6, 2)):
-        if not _derivative_is_wrong(values, leaves, width, seed):
-            return
-    wrong = [leaf[0] for leaf in leaves if _derivative_is_wrong(values, [leaf], 1e-6, 3)]
-    names = ", ".join(dict.fromkeys(wrong or [name for name, _ in leaves]))
-    raise Seen(f"{where}the gradient of {names} is not the derivative")
-
-
-def _derivative_is_wrong(
-    values: Callable[[], Tensor], leaves: Leaves, width: float, seed: int
-) -> bool:
-    generator = torch.Generator().manual_seed(seed)
-    tensors = [leaf for _, leaf in leaves]
-    outputs = values()
-    weights = torch.randn(outputs.shape, generator=generator, dtype=outputs.dtype)
-    infinite = outputs.isinf()  # as what is never generated may be
-    directions = [
-        torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) for tensor in tensors
-    ]
-    norm = sum(_inner(tensor, tensor) for tensor in directions) ** 0.5
-    loss, expected = (outputs.masked_fill(infinite, 0.0) * weights).sum(), 0.0
-    if loss.requires_grad:
-        gradients = torch.autograd.grad(loss, tensors, allow_unused=True)
-        expected = sum(
-            _inner(dense(gradient), direction) / norm
-            for gradient, direction in zip(gradients, directions, strict=True)
-            if gradient is not None
-        )
-    kept = [tensor.detach().clone() for tensor in tensors]
-
-    @torch.no_grad()
-    def slope(distance: float) -> float:
-        ends = []
-        for sign in (1, -1):
-            for tensor, middle, direction in zip(tensors, kept, directions, strict=True):
-                tensor.copy_(middle + sign * distance / norm * direction)
-            ends.append(values())
-        for tensor, middle in zip(tensors, kept, strict=True):
-            tensor.copy_(middle)
-        # Outputs are subtracted before they are summed, so that little is lost to rounding.
-        gaps = (ends[0] - ends[1]).masked_fill(infinite, 0.0)
-        return float((gaps * weights).sum()) / (2 * distance)
-
-    def differs(seen: float) -> bool:
-        return not abs(seen - expected) <= 1e-7 + 1e-6 * abs(seen)
-
-    near = slope(width)
-    # Where it is strongly curved, as layer normalisation is, the difference of the fourth order.
-    return differs(near) and differs((4 * near - slope(2 * width)) / 3)
-
-
-def _inner(value: Tensor, other: Tensor) -> float:
-    """Return the sum of products; of complex numbers, that of both parts."""
-    if value.is_complex():
-        value, other = (torch.view_as_real(part.resolve_conj()) for part in (value, other))
-    return float((value * other).sum())
-
-
 def check_saving(
     build: Callable[[int], SomeModule], outputs: Callable[[SomeModule], Sequence[Tensor]]
 ) -> None:
@@ -193,7 +124,34 @@ def check_following(
         if name in values:
             buffer.copy_(values[name])
     if any(map(gap_between, outputs(module), outputs(fresh.eval()))):
-        raise Seen("after the weights have changed, outputs are not those of the new weights")
+        raise Seen(
+            "after the weights have changed, outputs are not those of the new weights; compute "
+            "what depends on weights at each call"
+        )
+
+
+def check_batch_before(
+    build: Callable[[], SomeModule], outputs: Callable[[SomeModule, int], Sequence[Tensor]]
+) -> None:
+    """Raise Seen if outputs in training depend on which batch was read before.
+
+    Statistics of batches that are kept for evaluation alone, such as a running mean, are not seen.
+
+    Args:
+        build: makes the module, with the same weights each time.
+        outputs: of the module and the batch with a seed.
+    """
+    after = []
+    for before in (3, 4):
+        module = build().train()
+        outputs(seeded(module), before)
+        after.append(outputs(seeded(module), 1))
+    gap = max(map(gap_between, *after))
+    if gap > TINY:
+        raise Seen(
+            f"in training, another batch before changes the outputs by {gap:.1e}; a batch's "
+            "contents may go into a buffer that evaluation reads, but training must not read it"
+        )
 
 
 def check_evaluates(module: nn.Module) -> None:
@@ -324,7 +282,10 @@ def check_randomness(
     before = outputs(module)
     for _ in range(3):
         if any(map(gap_between, outputs(module), before)):
-            raise Seen("in evaluation, the same inputs give other outputs at each call")
+            raise Seen(
+                "in evaluation, the same inputs give other outputs at each call; dropout and noise "
+                "belong to training alone, and nothing may be counted"
+            )
     with_buffers_held(module).train()
     before = outputs(seeded(module))
     for _ in range(3):
@@ -360,7 +321,10 @@ def check_many_rows(
         alone = outputs([leaf[own] for leaf in inputs])
         gap = max(gap_between(mine, all_[own]) for mine, all_ in zip(alone, together, strict=True))
         if gap > TINY:
-            raise Seen(f"row {row} alone and in a batch of {len(inputs[0])} differ by {gap:.1e}")
+            raise Seen(
+                f"row {row} alone and in a batch of {len(inputs[0])} differ by {gap:.1e}; "
+                f"{OVER_THE_BATCH}"
+            )
 
 
 def check_generators(module: SomeModule, outputs: Callable[[SomeModule], Sequence[Tensor]]) -> None:

@@ -7,11 +7,13 @@ from torch import Tensor
 
 from decoderlab.contract import Encoded
 from decoderlab.testing.checked_modules import EncoderModule
+from decoderlab.testing.derivatives import check_derivatives, skip_surrogates
 from decoderlab.testing.differences import (
+    OVER_THE_BATCH,
     TINY,
     Seen,
     Skipped,
-    check_derivatives,
+    check_batch_before,
     check_evaluates,
     check_following,
     check_gradients,
@@ -23,6 +25,12 @@ from decoderlab.testing.differences import (
     unchanged,
 )
 from decoderlab.testing.encoder_outputs import floats, named_states, rows_of, trimmed
+from decoderlab.testing.encoding_shape_checks import (
+    it_reads_sources_of_every_length,
+    it_reads_unknown_tokens,
+    it_returns_the_sizes_that_it_states,
+    memory_is_zero_at_padding_and_the_mask_says_where,
+)
 from decoderlab.testing.initial_weights import (
     what_the_constructor_sets_is_what_training_starts_from,
 )
@@ -34,81 +42,15 @@ from decoderlab.testing.subjects import (
 )
 
 
-def it_returns_the_sizes_that_it_states(subject: EncoderSubject) -> None:
-    """The shapes are those of `shape`, for few and for many rows."""
-    for lengths in (subject.lengths, subject.many_lengths, subject.many_lengths[1:2]):
-        encoder = subject.build()
-        encoded, shape, num_rows = (
-            subject.run(encoder, lengths=lengths),
-            encoder.shape,
-            len(lengths),
+def _gap_of_rows(encoded: Encoded, expected: Encoded, when: str) -> float:
+    """Return the largest difference of two encodings of the same sources, however long padded."""
+    real = [value.memory_mask.sum(dim=1).tolist() for value in (encoded, expected)]
+    if real[0] != real[1]:
+        raise Seen(
+            f"{when}, the mask has {real[0]} real positions, before it had {real[1]}; their number "
+            "follows from a row's own length"
         )
-        num_positions = encoded.memory_mask.shape[1]
-        expected = {
-            "memory": (num_rows, num_positions, shape.memory_size),
-            "memory_mask": (num_rows, num_positions),
-            "summary": (num_rows, shape.summary_size),
-        }
-        for name, sizes in expected.items():
-            shape_seen = tuple(getattr(encoded, name).shape)
-            if shape_seen != sizes:
-                raise Seen(f"{name} has shape {shape_seen}, stated is {sizes}")
-        if subject.is_padded and num_positions != int(lengths.max()):
-            raise Seen(f"memory has {num_positions} positions, the source {int(lengths.max())}")
-        if encoded.memory_mask.dtype != torch.bool:
-            raise Seen(f"memory_mask is {encoded.memory_mask.dtype}, promised is bool")
-        _check_state(encoder, encoded, num_rows)
-
-
-def _check_state(encoder: EncoderModule, encoded: Encoded, num_rows: int) -> None:
-    shape = encoder.shape
-    if (encoded.state is None) != (shape.state_size is None):
-        raise Seen(f"state is {encoded.state}, but the stated state_size is {shape.state_size}")
-    if encoded.state is None:
-        if shape.has_cell or shape.state_num_layers:
-            raise Seen("there is no state, but has_cell or state_num_layers say that there is")
-        return
-    sizes = (shape.state_num_layers, num_rows, shape.state_size)
-    if (encoded.state.cell is not None) != shape.has_cell:
-        raise Seen(f"has_cell is {shape.has_cell}, but the state says otherwise")
-    if len(encoded.state.further) != len(shape.further_shapes):
-        number, stated = len(encoded.state.further), len(shape.further_shapes)
-        raise Seen(f"state.further has {number} parts, further_shapes states {stated}")
-    promised = [sizes] * (1 + shape.has_cell)
-    promised += [(*sizes[:2], *further) for further in shape.further_shapes]
-    for (name, part), stated in zip(named_states(encoded.state).items(), promised, strict=True):
-        if tuple(part.shape) != stated:
-            raise Seen(f"state.{name} has shape {tuple(part.shape)}, stated is {stated}")
-
-
-def it_reads_sources_of_every_length(subject: EncoderSubject) -> None:
-    """An encoding is no NaN and not infinite, for sources of length 1 too."""
-    many = [int(length) for length in subject.many_lengths]
-    for mode, encoder in subject.modes():
-        for lengths in ([1], [1, 1], [2, 1, 1], many) if subject.is_padded else ([1], many):
-            encoded = subject.run(seeded(encoder), lengths=torch.tensor(lengths))
-            if not all(part.isfinite().all() for part in floats(encoded)):
-                raise Seen(
-                    f"in {mode}, the encoding is not finite for sources of lengths {lengths}"
-                )
-
-
-def memory_is_zero_at_padding_and_the_mask_says_where(subject: EncoderSubject) -> None:
-    """The mask is True at the real positions of the source, and nowhere else."""
-    for _, encoder in subject.modes():
-        for lengths in (subject.lengths, subject.many_lengths):
-            encoded = subject.run(seeded(encoder), lengths=lengths)
-            if subject.is_padded:
-                real = torch.arange(encoded.memory_mask.shape[1]) < lengths.unsqueeze(1)
-                counted = encoded.memory_mask.sum(dim=1).tolist()
-                if counted != lengths.tolist():
-                    raise Seen(f"the mask has {counted} real positions, the sources {lengths}")
-                if not torch.equal(encoded.memory_mask, real):
-                    raise Seen("the mask is not True at the first positions, where the source is")
-            elif not encoded.memory_mask.any(dim=1).all():
-                raise Seen("the mask has no real positions")
-            if (encoded.memory[~encoded.memory_mask] != 0).any():
-                raise Seen("memory is not zero at padding")
+    return encoded_gap(*(trimmed(value, max(real[0])) for value in (encoded, expected)))
 
 
 def padding_has_no_influence(subject: EncoderSubject) -> None:
@@ -126,18 +68,20 @@ def padding_has_no_influence(subject: EncoderSubject) -> None:
             gap = encoded_gap(subject.run(seeded(encoder), rubbish, lengths), expected)
             if gap > TINY:
                 raise Seen(
-                    f"in {mode}, other contents of the padding change the encoding by {gap:.1e}"
+                    f"in {mode}, other contents of the padding change the encoding by {gap:.1e}; "
+                    "is something read beyond source_lengths, or from the end of the padding?"
                 )
         encoder = subject.build()
         for extra in (2, 30):
             longer = subject.source(extra=extra, lengths=lengths)
+            what = f"{extra} more positions of padding"
             result = subject.run(encoder, longer, lengths)
-            if result.memory_mask[:, source.shape[1] :].any():
-                raise Seen(f"the mask is True at {extra} more positions of padding")
-            result = trimmed(result, source.shape[1])
-            gap = encoded_gap(result, subject.run(encoder, source, lengths))
+            gap = _gap_of_rows(result, subject.run(encoder, source, lengths), f"with {what}")
             if gap > TINY:
-                raise Seen(f"{extra} more positions of padding change the encoding by {gap:.1e}")
+                raise Seen(
+                    f"{what} change the encoding by {gap:.1e}; is something divided by the padded "
+                    "length, or the largest of zeros at padding?"
+                )
 
 
 def encoders_batch_mates_have_no_influence(subject: EncoderSubject) -> None:
@@ -148,10 +92,11 @@ def encoders_batch_mates_have_no_influence(subject: EncoderSubject) -> None:
         for row, length in enumerate(lengths.tolist()):
             short = source[row : row + 1, :length] if subject.is_padded else source[row : row + 1]
             alone = subject.run(subject.build(), short, lengths[row : row + 1])
-            mine = trimmed(rows_of(together, [row]), alone.memory.shape[1])
-            gap = encoded_gap(alone, mine)
+            gap = _gap_of_rows(alone, rows_of(together, [row]), f"for row {row} alone")
             if gap > TINY:
-                raise Seen(f"row {row} alone and in its batch differ by {gap:.1e}")
+                raise Seen(
+                    f"row {row} alone and in its batch differ by {gap:.1e}; {OVER_THE_BATCH}"
+                )
         for mode, encoder in subject.modes():
             before = subject.run(seeded(encoder), source, lengths)
             for row in range(0, len(source), 1 if len(source) < 5 else 5):
@@ -160,7 +105,10 @@ def encoders_batch_mates_have_no_influence(subject: EncoderSubject) -> None:
                 after = subject.run(seeded(encoder), mates, lengths)
                 gap = encoded_gap(rows_of(after, [row]), rows_of(before, [row]))
                 if gap > TINY:
-                    raise Seen(f"in {mode}, other batch mates change row {row} by {gap:.1e}")
+                    raise Seen(
+                        f"in {mode}, other batch mates change row {row} by {gap:.1e}; "
+                        f"{OVER_THE_BATCH}"
+                    )
 
 
 def order_in_the_batch_has_no_influence(subject: EncoderSubject) -> None:
@@ -177,10 +125,13 @@ def order_in_the_batch_has_no_influence(subject: EncoderSubject) -> None:
         orders += [torch.arange(len(lengths)).repeat(3), torch.tensor([1, 0]), torch.tensor([1])]
         for order in orders:
             shuffled = subject.run(encoder, source[order], lengths[order])
-            shuffled = trimmed(shuffled, together.memory.shape[1])
-            gap = encoded_gap(shuffled, rows_of(together, order.tolist()))
+            ordered = rows_of(together, order.tolist())
+            gap = _gap_of_rows(shuffled, ordered, "for rows in another order")
             if gap > TINY:
-                raise Seen(f"another order of the rows changes them by {gap:.1e}")
+                raise Seen(
+                    f"another order of the rows changes them by {gap:.1e}; rows that were sorted "
+                    "are put back by the inverse permutation, order.argsort()"
+                )
 
 
 @torch.no_grad()
@@ -214,7 +165,8 @@ def every_position_has_influence(subject: EncoderSubject) -> None:
                     if position < length and not gap[rows == length].any():
                         raise Seen(
                             f"position {position} of sources of length {length} changes nothing "
-                            f"in the {name}"
+                            f"in the {name}; is a length too short, or is there a limit on "
+                            "positions?"
                         )
 
 
@@ -237,11 +189,26 @@ def nothing_stays_in_the_encoder(subject: EncoderSubject) -> None:
     for _ in range(NUM_CALLS):
         subject.run(encoder, source[:1], subject.lengths[:1])
     if encoded_gap(subject.run(encoder, source), first):
-        raise Seen("the same source gives another encoding after another batch")
+        raise Seen(
+            "the same source gives another encoding after another batch; keep nothing of a batch "
+            "in the module"
+        )
     check_evaluates(encoder)
     source.copy_(subject.changed(source))
     if encoded_gap(subject.run(encoder, source), subject.run(subject.build(), source)):
-        raise Seen("what stood in the source before it was overwritten still has influence")
+        raise Seen(
+            "what stood in the source before it was overwritten still has influence; do not "
+            "remember an encoding by the address of its source"
+        )
+
+
+def training_keeps_nothing_of_the_sources_before(subject: EncoderSubject) -> None:
+    """In training too, an encoding does not depend on the sources of an earlier batch."""
+
+    def outputs(encoder: EncoderModule, seed: int) -> tuple[Tensor, ...]:
+        return floats(subject.run(encoder, subject.source(seed=seed)))
+
+    check_batch_before(subject.build, outputs)
 
 
 def the_source_stays_as_it_is(subject: EncoderSubject) -> None:
@@ -267,6 +234,7 @@ def every_weight_of_the_encoder_gets_a_finite_gradient(subject: EncoderSubject) 
 
 def the_encoders_gradients_are_right(subject: EncoderSubject) -> None:
     """Gradients for the weights are the derivatives, by finite differences, in every part."""
+    skip_surrogates(subject.build())
     for mode, encoder in subject.modes():
         weights = [weight for weight in encoder.named_parameters() if weight[1].requires_grad]
         for lengths in (subject.lengths, subject.many_lengths[[0, 1, 2]]):
@@ -314,12 +282,14 @@ ENCODER_CHECKS = (
     unknown_settings_are_refused,
     it_is_built_without_computing,
     it_reads_sources_of_every_length,
+    it_reads_unknown_tokens,
     memory_is_zero_at_padding_and_the_mask_says_where,
     padding_has_no_influence,
     encoders_batch_mates_have_no_influence,
     order_in_the_batch_has_no_influence,
     every_position_has_influence,
     nothing_stays_in_the_encoder,
+    training_keeps_nothing_of_the_sources_before,
     the_source_stays_as_it_is,
     every_weight_of_the_encoder_gets_a_finite_gradient,
     the_encoders_gradients_are_right,

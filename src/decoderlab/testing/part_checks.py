@@ -20,7 +20,8 @@ from decoderlab.decoders.feedback import Decay, Feedback
 from decoderlab.decoders.heads import Head
 from decoderlab.layers.cells import Cell
 from decoderlab.layers.pooling import Pooling
-from decoderlab.testing.attention_score_checks import SCORE_CHECKS, ScoreSubject
+from decoderlab.testing.attention_score_checks import SCORE_CHECKS
+from decoderlab.testing.attention_score_subjects import ScoreSubject
 from decoderlab.testing.bridge_checks import BRIDGE_CHECKS, BridgeSubject
 from decoderlab.testing.cell_checks import CELL_CHECKS, SIZES, CellSubject
 from decoderlab.testing.differences import Seen

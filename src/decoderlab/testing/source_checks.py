@@ -10,12 +10,13 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from decoderlab.contract import TokenSpace
 from decoderlab.testing.checked_modules import DecoderModule
+from decoderlab.testing.derivatives import check_derivatives, skip_surrogates
 from decoderlab.testing.differences import (
+    OVER_THE_BATCH,
     TINY,
     Seen,
     Skipped,
     carries,
-    check_derivatives,
     check_gradients,
     gap_between,
     scalar,
@@ -50,7 +51,8 @@ def masked_memory_has_no_influence(subject: DecoderSubject) -> None:
             if gap:
                 raise Seen(
                     f"in {mode}, what stands at masked positions of the memory changes the outputs "
-                    f"by {gap:g}"
+                    f"by {gap:g}; scores there must be -inf before a softmax, and a mean must "
+                    "leave them out"
                 )
 
 
@@ -79,7 +81,7 @@ def batch_mates_have_no_influence(subject: DecoderSubject) -> None:
         alone = decoder(rows_of(encoded, [row]), target[row : row + 1])
         gap = gap_between(alone[0], together[row])
         if gap > TINY:
-            raise Seen(f"row {row} alone and in its batch differ by {gap:.1e}")
+            raise Seen(f"row {row} alone and in its batch differ by {gap:.1e}; {OVER_THE_BATCH}")
     _check_pieces(subject, decoder)
     for lengths, num_steps, rows in (((5, 3, 4), 6, (0, 1, 2)), (MANY_LENGTHS, 10, (5, 17))):
         encoded = without_gradients(subject.encoded(lengths=lengths))
@@ -94,7 +96,10 @@ def batch_mates_have_no_influence(subject: DecoderSubject) -> None:
                 chosen = torch.where(mine.view(-1, *[1] * (target.dim() - 1)), target, other_target)
                 gap = gap_between(seeded(decoder)(mates, chosen)[row], before[row])
                 if gap > TINY:
-                    raise Seen(f"in {mode}, other batch mates change row {row} by {gap:.1e}")
+                    raise Seen(
+                        f"in {mode}, other batch mates change row {row} by {gap:.1e}; "
+                        f"{OVER_THE_BATCH}"
+                    )
 
 
 def _check_pieces(subject: DecoderSubject, decoder: DecoderModule) -> None:
@@ -184,7 +189,8 @@ def all_of_the_memory_is_read(subject: DecoderSubject) -> None:
                     if not rows[start : start + block].any():
                         raise Seen(
                             f"in {mode}, of {length} positions of the memory {read} are read, "
-                            f"position {start} is not"
+                            f"position {start} is not; is a length too short, or is there a limit "
+                            "on positions?"
                         )
 
 
@@ -232,6 +238,7 @@ def routes_carry_gradient_exactly_when_on(subject: DecoderSubject) -> None:
 
 def gradients_are_right(subject: DecoderSubject) -> None:
     """Gradients for the encoding and the weights are the derivatives, by finite differences."""
+    skip_surrogates(subject.build())
     for mode in ("evaluation", "training"):  # where a norm's iteration comes to its end
         decoder = subject.build().train(mode == "training")
         weights = [weight for weight in decoder.named_parameters() if weight[1].requires_grad]

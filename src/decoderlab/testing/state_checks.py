@@ -12,6 +12,7 @@ from decoderlab.testing.differences import (
     TINY,
     Seen,
     Skipped,
+    check_batch_before,
     check_evaluates,
     check_following,
     check_randomness,
@@ -62,7 +63,19 @@ def nothing_stays_in_the_module(subject: DecoderSubject) -> None:
     fresh = subject.both(subject.build(), other, target)
     transformed(encoded, lambda mine, others, axis: mine.copy_(others), other)
     if any(map(gap_between, subject.both(decoder, encoded, target), fresh)):
-        raise Seen("what stood in the encoding before it was overwritten still has influence")
+        raise Seen(
+            "what stood in the encoding before it was overwritten still has influence; do not "
+            "remember anything by the address of a tensor"
+        )
+
+
+def training_keeps_nothing_of_the_batch_before(subject: DecoderSubject) -> None:
+    """In training too, outputs do not depend on the encodings and targets of an earlier batch."""
+
+    def outputs(decoder: DecoderModule, seed: int) -> list[Tensor]:
+        return [decoder(subject.encoded(seed=seed), subject.ended(seed=10 + seed))]
+
+    check_batch_before(subject.build, outputs)
 
 
 def what_is_handed_in_stays_as_it_is(subject: DecoderSubject) -> None:
@@ -185,7 +198,10 @@ def the_same_seed_gives_the_same_training_step(subject: DecoderSubject) -> None:
         raise Skipped("there is no at_step")
     encoded, target = subject.encoded(), subject.target()
     if gap_between(*(seeded(decoder, 3)(encoded, target) for _ in range(2))):
-        raise Seen("at_step with the same step and seed does not give the same outputs again")
+        raise Seen(
+            "at_step with the same step and seed does not give the same outputs again; draw from a "
+            "generator that at_step seeds"
+        )
 
 
 def a_beam_of_one_is_greedy(subject: DecoderSubject) -> None:
@@ -201,12 +217,16 @@ def a_beam_of_one_is_greedy(subject: DecoderSubject) -> None:
     alone = greedy(decoder, encoded, tokens=tokens, max_length=6)
     searched = beam(decoder, encoded, beam_width=1, tokens=tokens, max_length=6).tokens[:, 0]
     if searched.tolist() != alone.tolist():
-        raise Seen(f"greedy gives {alone.tolist()}, a beam of one {searched.tolist()}")
+        raise Seen(
+            f"greedy gives {alone.tolist()}, a beam of one {searched.tolist()}; reorder must keep "
+            "all rows, and step must not change a state that is used again"
+        )
     beam(decoder, encoded, beam_width=3, tokens=tokens, max_length=6)
 
 
 STATE_CHECKS = (
     nothing_stays_in_the_module,
+    training_keeps_nothing_of_the_batch_before,
     what_is_handed_in_stays_as_it_is,
     reorder_moves_everything_a_row_knows,
     saved_and_loaded_it_is_the_same,

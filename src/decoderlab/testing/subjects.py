@@ -10,6 +10,7 @@ from typing import Any, Generic
 import torch
 from torch import Tensor, nn
 
+from decoderlab.common.meta_device import reads_values
 from decoderlab.common.part_building import taken_by
 from decoderlab.contract import (
     Encoded,
@@ -329,8 +330,14 @@ def unknown_settings_are_refused(subject: Subject[nn.Module]) -> None:
 
 def it_is_built_without_computing(subject: Subject[nn.Module]) -> None:
     """The constructor works on the meta device, where studies check sizes."""
-    with torch.device("meta"):
-        module = subject.make(**subject.spaces, **subject.settings)
+    try:
+        with torch.device("meta"):
+            module = subject.make(**subject.spaces, **subject.settings)
+    except Exception as error:  # whatever somebody's constructor raises
+        message = reads_values(error)
+        if message is None:
+            raise
+        raise Seen(message) from error
     # A table that was loaded is where it was loaded; what is drawn belongs where the caller says.
     for parameter in module.parameters():
         if parameter.device.type not in ("meta", "cpu"):

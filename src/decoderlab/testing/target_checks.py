@@ -58,7 +58,8 @@ def outputs_are_numbers_at_every_length(subject: DecoderSubject) -> None:
                 if not result.isfinite().all() or values.isnan().any():
                     raise Seen(
                         f"in {mode}, outputs are not finite for sources of lengths {lengths} and "
-                        f"targets of length {num_steps}"
+                        f"targets of length {num_steps}; is something divided by a number that can "
+                        "be 0, such as a length less 1?"
                     )
 
 
@@ -137,7 +138,8 @@ def all_steps_at_once_equal_step_by_step(subject: DecoderSubject) -> None:
             if gap > tolerance:
                 raise Seen(
                     f"forward and the step loop differ by {gap:.1e} in {dtype}, for {len(lengths)} "
-                    f"targets of length {num_steps}"
+                    f"targets of length {num_steps}; usually an input, the state or a mask is a "
+                    "step apart in the two"
                 )
 
 
@@ -257,7 +259,8 @@ def the_output_before_has_influence_at_every_position(subject: DecoderSubject) -
         for t, rows in zip(steps, differs.split(num_rows), strict=True):
             if not rows[:, t].any():
                 raise Seen(
-                    f"in {what}, the target at {t - 1} has no influence on the output at {t}"
+                    f"in {what}, the target at {t - 1} has no influence on the output at {t}; is "
+                    "teacher forcing shifted by more than a step?"
                 )
     if isinstance(subject.space, TokenSpace):
         _check_tokens_differ(subject, subject.space)

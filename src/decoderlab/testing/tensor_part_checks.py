@@ -15,12 +15,12 @@ from torch.nn import functional
 
 from decoderlab.common.part_choice import Choice
 from decoderlab.decoders.feedback import Decay
+from decoderlab.testing.derivatives import check_derivatives, skip_surrogates
 from decoderlab.testing.differences import (
     TINY,
     Seen,
     Skipped,
     carries,
-    check_derivatives,
     check_following,
     check_gradients,
     check_many_rows,
@@ -150,12 +150,13 @@ def every_input_and_weight_gets_a_gradient(subject: TensorPartSubject) -> None:
     scalar(subject.run(part, inputs)).backward()
     for name, leaf in zip(INPUTS[subject.kind], inputs, strict=False):
         if not carries(leaf):
-            raise Seen(f"no gradient reaches the input of width {name}")
+            raise Seen(f"no gradient reaches the input whose width is {name}; is it detached?")
     refuse_spare(check_gradients(part))
 
 
 def the_parts_gradients_are_right(subject: TensorPartSubject) -> None:
     """Gradients are the derivatives, by finite differences: of inputs and weights."""
+    skip_surrogates(subject.build())
     for mode, part in subject.modes():
         inputs = subject.inputs()
 

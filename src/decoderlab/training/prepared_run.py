@@ -15,6 +15,7 @@ from torch import nn
 
 from decoderlab.common.disk import RECORD_BYTES, full_message, is_full
 from decoderlab.common.errors import ConfigError, LaunchError
+from decoderlab.common.meta_device import reads_values
 from decoderlab.config.bounds import check_parameters
 from decoderlab.config.lightning_settings import TrainerSettings
 from decoderlab.config.run_config import RunConfig
@@ -126,10 +127,21 @@ def prepare_planned(config: RunConfig, folder: RunFolder | None = None) -> Prepa
 
 
 def meta_networks(config: RunConfig, task: Task) -> tuple[nn.Module, nn.Module]:
-    """Return encoder and decoder on the meta device: sizes are checked, nothing is computed."""
+    """Return encoder and decoder on the meta device: sizes are checked, nothing is computed.
+
+    Raises:
+        ConfigError: as `build_networks`, and for a class whose constructor reads a tensor's values.
+    """
     data = task.data
-    with torch.device("meta"):
-        return build_networks(config, data.source_space, data.target_space, data.alignment)
+    try:
+        with torch.device("meta"):
+            return build_networks(config, data.source_space, data.target_space, data.alignment)
+    except ConfigError as error:
+        message = reads_values(error.__cause__ or error)
+        if message is None:
+            raise
+        group = str(error).partition(":")[0]
+        raise ConfigError(f"{group}: {message}") from error
 
 
 def check_machine(config: RunConfig, *, sweeping: bool = False) -> None:
