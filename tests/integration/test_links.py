@@ -58,7 +58,8 @@ def test_links_are_found_and_broken_ones_too(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.integration.test_links.ROOT", tmp_path)
     page = tmp_path / "page.md"
     page.write_text(
-        "# What `this` is\n[a](#what-this-is) [b](#nothing) [c](other.md)\n[d](page.md#what-this-is) "
+        "# What `this` is\n[a](#what-this-is) [b](#nothing) [c](other.md)\n"
+        "[d](page.md#what-this-is)\n"
         '[![e](none.png)](page.md) <img src="gone.svg"> `[f](g.md)` [h](https://example.org)\n'
     )
     assert broken(page) == ["#nothing", "other.md", "none.png", "gone.svg"]

@@ -39,7 +39,9 @@ def check_before_imports(composed: DictConfig) -> None:
     plain = plain_values(composed)
     for group in BUILT:
         settings = plain.get(group)
-        target = settings.get("_target_") if isinstance(settings, Mapping) else None
+        if not isinstance(settings, Mapping):
+            continue
+        target = settings.get("_target_")
         if isinstance(target, str) and target.startswith(OURS):
             for name, hint in _plain_hints(target):
                 if settings.get(name) is not None:  # null may stand for the task's own
