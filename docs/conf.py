@@ -9,6 +9,8 @@ from pathlib import Path
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
+from decoderlab.config.settings_reference import settings_reference
+
 logger = logging.getLogger(__name__)
 
 project = "decoderlab"
@@ -47,26 +49,9 @@ DOCS = Path(__file__).parent
 
 def setup(app: Sphinx) -> None:
     """Write the page of settings, and read links to files outside these pages as plain text."""
-    write_settings(DOCS / "reference" / "settings.md")
+    page = settings_reference(DOCS.parent / "conf")
+    (DOCS / "reference" / "settings.md").write_text(page)
     app.connect("source-read", leave_out)
-
-
-def write_settings(page: Path) -> None:
-    """Write every YAML of conf/, which has each setting with its default and what it means."""
-    root = DOCS.parent / "conf"
-    lines = [
-        "# Settings",
-        "",
-        "Every YAML of `conf/`, by group. Any of them can be given or swept.",
-        "",
-    ]
-    for group in sorted({path.parent for path in root.rglob("*.yaml")}):
-        name = group.relative_to(root).as_posix()
-        lines += [f"## {'train' if name == '.' else name}", ""]
-        for path in sorted(group.glob("*.yaml")):
-            chosen = path.stem if name == "." else f"{name}={path.stem}"
-            lines += [f"### `{chosen}`", "", "```yaml", path.read_text().rstrip(), "```", ""]
-    page.write_text("\n".join(lines))
 
 
 def leave_out(app: Sphinx, name: str, content: list[str]) -> None:

@@ -10,7 +10,7 @@ import torch
 from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.attention import MIXINGS, QUERIES
-from decoderlab.decoders.normalisation import ROUTES
+from decoderlab.decoders.route_settings import ROUTES
 from decoderlab.layers import LSTM
 from decoderlab.testing.encoder_outputs import parts_of
 from tests import parts

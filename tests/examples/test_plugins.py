@@ -21,7 +21,7 @@ from decoderlab.common import process
 from decoderlab.common.folders import conf_dir
 from decoderlab.contract import TokenSpace
 from decoderlab.data.task import Task
-from decoderlab.layers.initialisation import initialise, watched
+from decoderlab.layers.drawn_weights import initialise, watched
 from tests.conftest import DRAWN, SMALL, TASKS, TINY, composed
 from tests.integration.cli import in_process, tiny_arguments
 

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+
+from decoderlab.metrics.shipped import our_scores
+from tests.unit.studies import scored, study, write
 
 WITHOUT = """
 import sys
@@ -37,9 +41,31 @@ COMMANDS += ("schema", "status", "train")
     ("modules", "heavy"),
     [
         ([f"decoderlab.cli.{name}" for name in COMMANDS], "torch"),  # what --help imports
-        (["decoderlab.studies.design.plan_file"], "pytorch_lightning"),  # and what status does
+        (["decoderlab.studies.design.planned_and_run"], "torch"),  # and what status does
     ],
 )
 def test_what_is_asked_often_imports_little(modules, heavy):
     code = f"import sys, {', '.join(modules)}\nassert {heavy!r} not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+STATUS = """
+import sys
+sys.argv = ["decoderlab-status", "--output-dir", sys.argv[1], "s"]
+from decoderlab.cli import status
+try:
+    status.main()
+finally:
+    assert "torch" not in sys.modules
+"""
+
+
+def test_the_status_of_finished_runs_is_read_and_checked_without_torch(tmp_path):
+    described = {name: our_scores()[name].record() for name in scored(0.5)}
+    scores = {"a": [0.5, 0.6], "b": [0.7, 0.8]}
+    plan = study(tmp_path, scores, result_changes={"scores": described})
+    write(replace(plan, scores=described), tmp_path)
+    words = [sys.executable, "-c", STATUS, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "study s: 4 runs: 4 finished\n", done.stderr
+    assert (done.returncode, done.stderr) == (0, "")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from decoderlab.data.per_example import unpack
+from decoderlab.data.packed_outcomes import unpack
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.analysis.results import read_rows
 from decoderlab.studies.analysis.study_analysis import Analysis

@@ -24,7 +24,7 @@ from decoderlab.decoders.bridges import CELL_STATES
 from decoderlab.decoders.combinations import COMBINATIONS
 from decoderlab.decoders.feedback import SCHEDULES, SCOPES
 from decoderlab.decoders.heads import DISTRIBUTIONS
-from decoderlab.decoders.normalisation import ROUTES
+from decoderlab.decoders.route_settings import ROUTES
 from decoderlab.testing import check_decoder
 from tests.conftest import variants
 from tests.integration.cli import forked, in_process

@@ -11,7 +11,7 @@ import pytest
 
 from decoderlab.common.bounded_reading import parse_json
 from decoderlab.common.errors import Invalid
-from decoderlab.data.per_example import unpack
+from decoderlab.data.packed_outcomes import unpack
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.records.run_result import RunResult
 from decoderlab.studies.analysis import curves

@@ -118,16 +118,22 @@ EDITS = [
     ),
     Edit("the loss", "training/objective.py", "nats.sum()", "nats.mean()", "RTF"),
     Edit("the order of batches", "data/batches.py", '"order"', '"dropout"', "RTF"),
-    Edit("initial weights", "layers/initialisation.py", "module.in_features)", "9)", "RTF"),
+    Edit("initial weights", "layers/torch_weights.py", "module.in_features)", "9)", "RTF"),
     Edit("a schedule", "training/schedules.py", "return 1.0", "return 1.1", "RTF"),
     Edit("a schedule of others", "training/schedules.py", "total_steps, 0.0)", "1, 0.0)", ""),
     Edit("an optimizer", "training/optimizers.py", "training.learning_rate", "0.1", "RTF"),
     Edit("a metric", "metrics/sequences.py", "clamp(min=1)", "clamp(min=2)", "RTF"),
     Edit(
-        "what is right", "data/per_example.py", "packbits(outcomes)", "packbits(~outcomes)", "RTF"
+        "what is right",
+        "data/packed_outcomes.py",
+        "packbits(outcomes)",
+        "packbits(~outcomes)",
+        "RTF",
     ),
     Edit("a random stream", "common/randomness.py", ".digest()[:8]", ".digest()[1:9]", "RTF"),
-    Edit("a module's constant", "generation/greedy.py", "INFINITY =", "INFINITY = 2 *", "RTF"),
+    Edit(
+        "a module's constant", "generation/greedy_search.py", "INFINITY =", "INFINITY = 2 *", "RTF"
+    ),
     Edit("a default", "training/objective.py", "smoothing: float = 0.0", "smoothing=0.1", "RTF"),
     Edit("a field's default", "contract.py", "pad_id: int = 0", "pad_id: int = 9", "RTF"),
     Edit(

@@ -15,7 +15,7 @@ from decoderlab.config.part_settings import PartSettings
 from decoderlab.config.run_config import Choices, RunConfig
 from decoderlab.config.run_identity import digest_of, identity
 from decoderlab.config.study_settings import Budget, Study
-from decoderlab.data.per_example import unpack
+from decoderlab.data.packed_outcomes import unpack
 from decoderlab.metrics.signature import num_examples
 from decoderlab.records.manifest import read_manifest, write_manifest
 from decoderlab.records.run_folder import (

@@ -15,7 +15,7 @@ from decoderlab.cli import status
 from decoderlab.cli.app import guarded
 from decoderlab.cli.report import write_report
 from decoderlab.common.errors import Invalid
-from decoderlab.data.per_example import pack
+from decoderlab.data.packed_outcomes import pack
 from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.records.agreement import out_of_range
 from decoderlab.records.findings import run_findings

@@ -147,7 +147,7 @@ def test_a_definition_may_move_to_another_file(copy):
 
 
 def test_of_two_definitions_with_the_same_name_it_matters_which_is_used(copy):
-    text = (copy / "generation/greedy.py").read_text()
+    text = (copy / "generation/greedy_search.py").read_text()
     (copy / "generation/other.py").write_text(text.replace("INFINITY = ", "INFINITY = 2 * "))
     both = "from decoderlab.generation import other\n\nBOTH = other.INFINITY\n"
     replace(copy / "generation/sampling.py", "\n\n\n@", f"\n{both}\n\n@")

@@ -14,7 +14,7 @@ from decoderlab.config.run_identity import run_id
 from decoderlab.contract import TokenSpace
 from decoderlab.layers import GRU, LSTM, RNN, GRUResetBefore, LSTMLayerNorm
 from decoderlab.layers.attention_blocks import ScaledEmbedding
-from decoderlab.layers.initialisation import initialise, watched
+from decoderlab.layers.drawn_weights import initialise, watched
 from decoderlab.layers.recurrent_stack import RecurrentLayers
 from decoderlab.testing import ENCODER_SHAPE, initial_weights
 from decoderlab.testing.differences import Seen

@@ -10,9 +10,10 @@ import torch
 from scipy import stats
 from torchmetrics import Metric
 
-from decoderlab.data.per_example import metrics_of_examples, outcomes_of, pack, unpack
+from decoderlab.data.packed_outcomes import pack, unpack
+from decoderlab.data.per_example import metrics_of_examples, outcomes_of
 from decoderlab.metrics import MetricScore, SequenceMetrics, WordErrorRate
-from decoderlab.metrics.shipped import SHIPPED
+from decoderlab.metrics.shipped import our_scores
 from decoderlab.studies.analysis.results import read_rows
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import read_plan
@@ -245,7 +246,7 @@ def test_without_outcomes_or_the_word_intervals_are_over_seeds(tmp_path):
 
 
 def test_a_run_of_before_that_does_not_say_it_is_the_same_study(tmp_path):
-    described = SHIPPED["exact_match"].record()
+    described = our_scores()["exact_match"].record()
     of_before = {key: value for key, value in described.items() if key != "per_example"}
     plan = study(tmp_path, {"a": A, "b": UP}, result_changes={"scores": {"exact_match": of_before}})
     write(replace(plan, scores={"exact_match": described}), tmp_path)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from decoderlab.data.per_example import unpack
+from decoderlab.data.packed_outcomes import unpack
 from decoderlab.training import probes
 from decoderlab.training.loading import load_run
 from decoderlab.training.model_evaluation import evaluate

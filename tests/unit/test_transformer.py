@@ -14,7 +14,7 @@ from decoderlab.contract import Encoded, EncoderShape, ImageSpace, TokenSpace, V
 from decoderlab.decoders.transformer_decoder import TransformerDecoder, TransformerDecoderLayer
 from decoderlab.encoders.transformer_encoder import TransformerEncoder, TransformerEncoderLayer
 from decoderlab.layers.attention_blocks import MultiHeadAttention, ScaledEmbedding, feed_forward
-from decoderlab.layers.initialisation import initialise, watched
+from decoderlab.layers.drawn_weights import initialise, watched
 from decoderlab.layers.positions import sinusoidal_positions
 
 NORM_FIRST = pytest.mark.parametrize("norm_first", [False, True])

@@ -32,6 +32,7 @@ from decoderlab.common.errors import ConfigError, Invalid, LaunchError
 from decoderlab.common.escapes import terminal_text
 from decoderlab.common.folders import add_to_path, conf_dir
 from decoderlab.config.command_line import check_options, check_words, with_one_budget
+from decoderlab.config.early_checks import check_before_imports
 from decoderlab.config.messages import explain, is_about_settings, unfit
 from decoderlab.config.secret_settings import redacted
 from decoderlab.config.study_settings import PoolSettings
@@ -222,6 +223,8 @@ def with_hydra(single: Callable[[DictConfig], str]) -> int:
             return
         try:
             PoolSettings.of_launcher(HydraConfig.get().launcher)  # no less wrong for a single run
+            if "cell" not in config:  # of a sweep, which was checked when it was planned
+                check_before_imports(config)
             statuses.append(single(config))
         except Exception as error:  # raised below: Hydra would print a line of its own before it
             errors.append(error)

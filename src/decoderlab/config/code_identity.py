@@ -8,8 +8,9 @@ The rule:
   (`foreign_code`); the walk also starts from what these import of this package.
 * It follows every name to the function, class or constant of this package that the name stands for,
   through imports and re-exports, and goes on from there. What only types need (`TYPE_CHECKING`) is
-  not followed. As soon as one definition of a module counts, so do its other statements (a call, a
-  loop) and the files in its folder that are not Python.
+  not followed, but in a package below the top, which names there what it imports when it is asked
+  for. As soon as one definition of a module counts, so do its other statements (a call, a loop) and
+  the files in its folder that are not Python.
 * It never enters `UNCOUNTED`: what plans, launches, shows, stores and checks, and what looks at a
   model after its test: data of figures (`probes`, `step_probe`) and what it costs (`cost`). A
   budget that is solved from a cost stands in the config, as a width or a number of updates; which

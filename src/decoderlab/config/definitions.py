@@ -50,7 +50,9 @@ class Module:
         # The package that relative imports start from.
         self.anchor = name if path.name == "__init__.py" else name.rpartition(".")[0]
         body = ast.parse(path.read_bytes()).body
-        self.imports = imports(_at_import(body), self.anchor)
+        # A package below the top names for types what it imports when it is asked for.
+        is_lazy = path.name == "__init__.py" and "." in name
+        self.imports = imports(_at_import(body, types=is_lazy), self.anchor)
         self.defined: dict[str, list[ast.stmt]] = {STATEMENTS: []}
         for statement in body:
             names = _defined_by(statement)
@@ -307,18 +309,20 @@ def imports(nodes: Iterable[ast.AST], anchor: str = "") -> dict[str, str]:
     return bound
 
 
-def _at_import(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield all statements that importing a module may execute, but those for types."""
+def _at_import(body: Iterable[ast.stmt], types: bool = False) -> Iterator[ast.stmt]:
+    """Yield all statements that importing a module may execute; those for types if asked."""
     for node in body:
         yield node
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             continue
-        blocks = [node.orelse] if isinstance(node, ast.If) and for_types(node) else []
+        blocks = []
+        if isinstance(node, ast.If) and for_types(node) and not types:
+            blocks = [node.orelse]
         if not blocks:
             inner = [getattr(node, name, []) for name in ("body", "orelse", "finalbody")]
             blocks = [*inner, *(handler.body for handler in getattr(node, "handlers", []))]
         for block in blocks:
-            yield from _at_import(block)
+            yield from _at_import(block, types)
 
 
 def _defined_by(statement: ast.stmt) -> list[str]:

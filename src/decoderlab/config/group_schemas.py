@@ -128,7 +128,7 @@ class GroupSchemas:
         kind = self._parts.get(position)
         without = (*INJECTED.get(position, ()), *getattr(kind, "INJECTED", ()))
         common = self._common(position)
-        union, known = dict(common), []
+        union, known, open_ended = dict(common), [], []
         for target in sorted(self._classes[position]):
             try:
                 made = find_target(position, target)
@@ -137,17 +137,18 @@ class GroupSchemas:
             own, is_open = schemas_of_settings(
                 position, made, self._part, without=without, short_names=self._short_names
             )
-            if is_open:
-                continue
-            if position == "callbacks.*":  # what null stands for follows from the run
+            if position in ("callbacks.*", "logger.*"):  # what null stands for is the run's
                 own = {name: {"anyOf": [schema, {"type": "null"}]} for name, schema in own.items()}
+            if is_open:
+                open_ended.append((target, own))
+                continue
             known.append((target, own))
             for name, schema in own.items():
                 union[name] = _either(union[name], schema) if name in union else schema
         optional = (*OPTIONAL.get(position, ()), *getattr(kind, "OPTIONAL", ()))
         branches = [
             {
-                "if": {"properties": {"_target_": {"const": target}}, "required": ["_target_"]},
+                "if": _is_class(target),
                 "then": {
                     "properties": own,
                     "propertyNames": {"enum": sorted({*common, *own, *optional})},
@@ -155,6 +156,8 @@ class GroupSchemas:
             }
             for target, own in known
         ]
+        branches += [{"if": _is_class(target), "then": {"properties": own}}
+                     for target, own in open_ended]  # fmt: skip
         without_class: Schema = {"properties": union}
         if len(known) == len(self._classes[position]):
             without_class["propertyNames"] = {"enum": sorted(union)}
@@ -205,7 +208,8 @@ class GroupSchemas:
         )
         for name in properties:
             if (inner := f"{group}/{name}") in self.names:
-                properties[name] = self._class(inner.replace("/", "."))
+                said = {"description": properties[name].get("description", "")}
+                properties[name] = {"allOf": [self._class(inner.replace("/", "."))], **said}
         if group == "study":
             properties |= self._study_parts(properties)
         if group == "evaluation":
@@ -269,7 +273,8 @@ class GroupSchemas:
         needed = ["authors", "year", "title", "url", "task"]
         properties: dict[str, Schema] = {
             "defaults": self._defaults(""),
-            "seed": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1, "default": 0},
+            "seed": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1, "default": 0,
+                     "description": "of initial weights, order and dropout"},
             "paper": {"type": "object", "properties": paper, "required": needed,
                       "additionalProperties": False},
             "trainer": self._trainer(),
@@ -339,6 +344,11 @@ class GroupSchemas:
             made = {"type": "array", "items": {"anyOf": [word, entry]}}
             self._definitions[name] = made
         return self._ref(name)
+
+
+def _is_class(target: str) -> Schema:
+    """Return the schema of settings that name a class."""
+    return {"properties": {"_target_": {"const": target}}, "required": ["_target_"]}
 
 
 def _class_name(known: Any) -> Schema:

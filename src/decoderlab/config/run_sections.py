@@ -10,7 +10,7 @@ from typing import Literal
 from decoderlab.common import require
 from decoderlab.common.part_choice import Choice
 from decoderlab.config.part_settings import PartSettings
-from decoderlab.generation import Search
+from decoderlab.generation.search import Search
 from decoderlab.layers.initialisation import SCHEMES
 
 # What of `Training` is a class, chosen from a config group: training/optimizer=adamw.

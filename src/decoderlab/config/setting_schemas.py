@@ -45,10 +45,13 @@ def schemas_of_settings(
     if takes_nothing(target):
         return {}, False
     try:
-        hints = typing.get_type_hints(function)
         parameters = inspect.signature(target).parameters
-    except (NameError, TypeError, ValueError):  # of a class that does not say what it takes
+    except (TypeError, ValueError):  # of a class that does not say what it takes
         return {}, True
+    try:
+        hints = typing.get_type_hints(function)
+    except (NameError, TypeError):  # what they name is not there; names and defaults are known
+        hints = {}
     settings: dict[str, Schema] = {}
     for name, parameter in parameters.items():
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) or name in without:

@@ -9,8 +9,11 @@ import numpy as np
 import torch
 from torchmetrics import Metric
 
+from decoderlab.data.packed_outcomes import CLOSE
 from decoderlab.data.task_scores import Scored, prepared_metrics, shown_sources
-from decoderlab.metrics.metric_score import (
+from decoderlab.metrics.metric_score import EXACT_MATCH
+from decoderlab.metrics.sequences import SequenceMetrics
+from decoderlab.metrics.task_metric import (
     add_examples,
     alone,
     computed,
@@ -18,9 +21,6 @@ from decoderlab.metrics.metric_score import (
     reads,
     reads_source,
 )
-from decoderlab.metrics.sequences import EXACT_MATCH, SequenceMetrics
-
-CLOSE = 1e-6  # of a mean to the score, which a metric may have summed in single precision
 
 
 def metrics_of_examples(task: Scored) -> list[Metric]:
@@ -109,34 +109,3 @@ def _alone(
         return [generated], [task.accepted(split, row)], source
     target = task.data.splits[split].batch(torch.tensor([row])).target
     return torch.as_tensor(np.asarray(generated))[None], target, source
-
-
-def pack(outcomes: np.ndarray) -> str:
-    """Return outcomes, (N,) bool: a bit an example, packed and in hexadecimal; see `unpack`.
-
-    Example:
-        >>> pack(np.array([True, False]))
-        '80'
-    """
-    return np.packbits(outcomes).tobytes().hex()
-
-
-def unpack(
-    counts: Mapping[str, Any], number: int, score: str = EXACT_MATCH.name
-) -> np.ndarray | None:
-    """Return a score's outcomes of a result, (number,) bool; None if there are none.
-
-    Args:
-        counts: of the result's `probes`: `correct` are the outcomes of exact match, `outcomes` has
-            those of further scores by name.
-        number: of the test examples.
-        score: its name.
-    """
-    known = counts.get("correct") if score == EXACT_MATCH.name else None
-    packed = counts.get("outcomes", {}).get(score, known)
-    if packed is None:
-        return None
-    bits = np.frombuffer(bytes.fromhex(packed), dtype=np.uint8)
-    if number > 8 * len(bits):  # of other examples than the scores
-        return None
-    return np.unpackbits(bits, count=number).astype(bool)

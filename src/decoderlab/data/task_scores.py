@@ -15,9 +15,8 @@ from decoderlab.contract import Batch
 from decoderlab.data.task_data import TaskData
 from decoderlab.data.values import Values
 from decoderlab.metrics.metric_collection import BatchedMetrics
-from decoderlab.metrics.metric_score import (
-    LOSS,
-    MetricScore,
+from decoderlab.metrics.metric_score import LOSS, MetricScore
+from decoderlab.metrics.task_metric import (
     add_examples,
     alone,
     computed,

@@ -19,8 +19,9 @@ from decoderlab.decoders.combinations import Combination, combination
 from decoderlab.decoders.decoder_state import DecoderState
 from decoderlab.decoders.feedback import Feedback, TeacherForcing, before_each
 from decoderlab.decoders.heads import Head, LinearHead, SourceRead
-from decoderlab.decoders.normalisation import Normalised, asks, normalise
+from decoderlab.decoders.normalisation import asks, normalise
 from decoderlab.decoders.recurrent_equations import recurrent_equations, recurrent_letters
+from decoderlab.decoders.route_settings import Normalised
 from decoderlab.layers.cells import Cell
 from decoderlab.layers.embedding import build_embedding
 from decoderlab.layers.equations import Equation, Letters
@@ -48,9 +49,8 @@ class RecurrentDecoder(nn.Module):
     Differs: routes that the papers do not combine can be combined. The LSTM of Vinyals et al.
         puts out o * k, without the tanh that ours has.
 
-    Bridge, feedback, attention and head are parts: a class, or a partial of it with settings, which
-    the decoder calls with the sizes that it knows. See `Bridge`, `Feedback`, `Attention`,
-    `AttentionScore` and `Head`, which say how to write your own.
+    Bridge, feedback, attention and head are parts: a class, or a partial, called with its sizes.
+    See `Bridge`, `Feedback`, `Attention`, `AttentionScore` and `Head` for how to write your own.
 
     Args:
         target_space: tokens or values.

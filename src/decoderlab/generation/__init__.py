@@ -2,6 +2,7 @@
 
 Example:
     >>> import torch
+    >>> from decoderlab.generation import beam, greedy, sample
     >>> from decoderlab.contract import Encoded, TokenSpace
     >>> class Coin:  # EOS (id 2) with probability 0.6, else the token 4
     ...     def start(self, encoded):
@@ -21,8 +22,25 @@ Example:
     [[4, 2]]
 """
 
-from decoderlab.generation.beam_search import Hypotheses, Search, beam
-from decoderlab.generation.greedy import greedy
-from decoderlab.generation.sampling import roll_forward, sample
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from decoderlab.common.lazy_names import names_of
+
+if TYPE_CHECKING:
+    from decoderlab.generation.beam_search import Hypotheses, beam
+    from decoderlab.generation.greedy_search import greedy
+    from decoderlab.generation.sampling import roll_forward, sample
+    from decoderlab.generation.search import Search
 
 __all__ = ["Hypotheses", "Search", "beam", "greedy", "roll_forward", "sample"]
+__getattr__ = names_of(
+    __name__,
+    {
+        "beam_search": ["Hypotheses", "beam"],
+        "greedy_search": ["greedy"],
+        "sampling": ["roll_forward", "sample"],
+        "search": ["Search"],
+    },
+)

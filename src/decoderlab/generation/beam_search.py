@@ -1,4 +1,4 @@
-"""Beam search, and `Search`: which of greedy, beam search and sampling is used, with its settings.
+"""Beam search: the best of many beginnings.
 
 Ties go to the lower index: to the lower token id, to the hypothesis that ranked higher so far, to
 the hypothesis that ended earlier.
@@ -6,16 +6,15 @@ the hypothesis that ended earlier.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from decoderlab.common import require
 from decoderlab.contract import Decoder, Encoded, TokenSpace
-from decoderlab.generation.greedy import INFINITY, allowed, greedy
-from decoderlab.generation.sampling import check_sampling, sample
+from decoderlab.generation.greedy_search import INFINITY, allowed
+from decoderlab.generation.limits_of_search import _check_beam
 
 
 class Hypotheses(NamedTuple):
@@ -119,88 +118,6 @@ def beam(
     return Hypotheses(best_tokens[..., :longest], best.scores, log_probabilities)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Search:
-    """How target tokens are generated: greedily, unless a setting says otherwise.
-
-    Args:
-        beam_width: at least 1; above 1, the best hypothesis of a beam search is taken.
-        length_penalty: of the beam search, -10 to 10.
-        temperature: above 0; if given, tokens are sampled.
-        top_k, top_p: of sampling, as for `sample`.
-        seed: of sampling; without a temperature nothing is drawn.
-
-    Raises:
-        ValueError: for settings out of range, or without effect beside the others.
-
-    Example:
-        >>> Search().signature, Search(beam_width=5, length_penalty=0.6).signature
-        ('greedy', 'beam:5|length_penalty:0.6')
-        >>> Search(temperature=1.0, top_k=10).signature
-        'sample:temperature:1.0|top_k:10|seed:0'
-    """
-
-    beam_width: int = 1
-    length_penalty: float = 0.0
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        sampled = self.temperature is not None
-        _check_beam(self.beam_width, self.length_penalty)
-        temperature = 1.0 if self.temperature is None else self.temperature
-        check_sampling(temperature, self.top_k, self.top_p)
-        for name, without_effect, companion in (
-            ("length_penalty", self.length_penalty != 0 and self.beam_width == 1, "a wider beam"),
-            ("top_k", self.top_k is not None and not sampled, "a temperature, such as 1.0"),
-            ("top_p", self.top_p is not None and not sampled, "a temperature, such as 1.0"),
-            ("temperature", sampled and self.beam_width > 1, "beam_width 1"),
-        ):
-            if without_effect:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}; it is allowed only with {companion}: "
-                    f"give that, or leave {name} out"
-                )
-
-    def generate(
-        self,
-        decoder: Decoder,
-        encoded: Encoded,
-        *,
-        tokens: TokenSpace,
-        max_length: int,
-        rows: Tensor | None = None,
-    ) -> Tensor:
-        """Return tokens (B, T); `rows` names the rows' random streams, as for `sample`.
-
-        Raises:
-            ValueError: as `greedy`, `beam` and `sample` do.
-        """
-        settings: dict[str, Any] = {"tokens": tokens, "max_length": max_length}
-        if self.temperature is not None:
-            settings |= {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
-            return sample(decoder, encoded, seed=self.seed, rows=rows, **settings)
-        if self.beam_width > 1:
-            settings |= {"beam_width": self.beam_width, "length_penalty": self.length_penalty}
-            return beam(decoder, encoded, **settings).tokens[:, 0]
-        return greedy(decoder, encoded, **settings)
-
-    @property
-    def signature(self) -> str:
-        """The settings on one line, for the record of what was measured."""
-        if self.temperature is not None:
-            kept = {"top_k": self.top_k, "top_p": self.top_p}
-            parts = [f"{name}:{value}" for name, value in kept.items() if value is not None]
-            return "|".join(
-                [f"sample:temperature:{float(self.temperature)}", *parts, f"seed:{self.seed}"]
-            )
-        if self.beam_width > 1:
-            return f"beam:{self.beam_width}|length_penalty:{float(self.length_penalty)}"
-        return "greedy"
-
-
 def _highest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the `count` highest of scores (B, N) and their indices, the first of equals first.
 
@@ -223,8 +140,3 @@ def _highest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
 def _pick(prefixes: Tensor, index: Tensor) -> Tensor:
     """Return the prefixes (B, N, T) of `index` (B, M): (B, M, T)."""
     return prefixes.gather(1, index[..., None].expand(-1, -1, prefixes.shape[-1]))
-
-
-def _check_beam(beam_width: int, length_penalty: float) -> None:
-    require.at_least("beam_width", beam_width, 1)
-    require.between("length_penalty", length_penalty, -10, 10)

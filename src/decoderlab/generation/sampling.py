@@ -11,7 +11,8 @@ from torch import Tensor
 from decoderlab.common import require
 from decoderlab.common.randomness import numpy_generator
 from decoderlab.contract import Decoder, Encoded, TokenSpace, ValueSpace
-from decoderlab.generation.greedy import INFINITY, one_hypothesis
+from decoderlab.generation.greedy_search import INFINITY, one_hypothesis
+from decoderlab.generation.limits_of_search import check_sampling
 
 
 @torch.no_grad()
@@ -148,12 +149,3 @@ def _draws(encoded: Encoded, seed: int, rows: Tensor | None, draw: Callable[[Any
         raise ValueError(f"rows has shape {tuple(rows.shape)}; give one number a row: ({batch},)")
     drawn = [draw(numpy_generator(seed, "decoding", row)) for row in rows.tolist()]
     return torch.stack([torch.from_numpy(row) for row in drawn]).to(encoded.summary.device)
-
-
-def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Raise ValueError for a setting out of range."""
-    require.positive("temperature", temperature)
-    if top_k is not None:
-        require.at_least("top_k", top_k, 1)
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p is {top_p}; it must be above 0 and at most 1")

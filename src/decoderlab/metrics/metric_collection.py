@@ -8,14 +8,8 @@ from typing import Any, cast
 from torch import nn
 from torchmetrics import Metric
 
-from decoderlab.metrics.metric_score import (
-    MetricScore,
-    add_examples,
-    alone,
-    computed,
-    measured,
-    reads_source,
-)
+from decoderlab.metrics.metric_score import MetricScore
+from decoderlab.metrics.task_metric import add_examples, alone, computed, measured, reads_source
 
 
 class BatchedMetrics(nn.Module):

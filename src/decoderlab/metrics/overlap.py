@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any, ClassVar
 
-from decoderlab.metrics.metric_score import MetricScore, TaskMetric
+from decoderlab.metrics.metric_score import MetricScore
+from decoderlab.metrics.task_metric import TaskMetric
 
 
 class _Overlap(TaskMetric):

@@ -11,11 +11,8 @@ from rapidfuzz.distance.Levenshtein import distance as edit_distance
 from torch import Tensor
 
 from decoderlab.contract import ValueSpace
-from decoderlab.metrics.metric_score import MetricScore, TaskMetric
-
-EXACT_MATCH = MetricScore(
-    name="exact_match", better="max", low=0, high=1, worst=0, unit="share", per_example=True
-)
+from decoderlab.metrics.metric_score import EXACT_MATCH, MetricScore
+from decoderlab.metrics.task_metric import TaskMetric
 
 
 class SequenceMetrics(TaskMetric):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from decoderlab.metrics.metric_score import LOSS, MetricScore
-from decoderlab.metrics.overlap import Bleu, ChrF
-from decoderlab.metrics.sequences import SequenceMetrics
-from decoderlab.metrics.texts import Distinct, Perplexity, WordErrorRate
-from decoderlab.metrics.value_errors import ABSOLUTE, SCALED, SQUARED
 
-SHIPPED: dict[str, MetricScore] = {
-    score.name: score
-    for score in (
+
+@cache
+def our_scores() -> dict[str, MetricScore]:
+    """Return the scores of our own metrics, by name; it imports these, and with them torch."""
+    from decoderlab.metrics.overlap import Bleu, ChrF
+    from decoderlab.metrics.sequences import SequenceMetrics
+    from decoderlab.metrics.texts import Distinct, Perplexity, WordErrorRate
+    from decoderlab.metrics.value_errors import ABSOLUTE, SCALED, SQUARED
+
+    scores = (
         *SequenceMetrics.scores,
         LOSS,
         *WordErrorRate.scores,
@@ -26,10 +30,30 @@ SHIPPED: dict[str, MetricScore] = {
         SQUARED,
         SCALED,
     )
-}
+    return {score.name: score for score in scores}
 
 
-def recorded_scores(descriptions: Mapping[str, Mapping[str, Any]]) -> dict[str, MetricScore]:
+class RecordedScores(Mapping[str, MetricScore]):
+    """The scores that a record describes, and ours, which are looked up only if it does not.
+
+    Args:
+        described: by the record.
+    """
+
+    def __init__(self, described: Mapping[str, MetricScore]) -> None:
+        self._described = described
+
+    def __getitem__(self, name: str) -> MetricScore:
+        return self._described[name] if name in self._described else our_scores()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(our_scores() | dict(self._described))
+
+    def __len__(self) -> int:
+        return len(our_scores() | dict(self._described))
+
+
+def recorded_scores(descriptions: Mapping[str, Mapping[str, Any]]) -> RecordedScores:
     """Return what the scores of a result or a plan mean, by name.
 
     Args:
@@ -37,14 +61,13 @@ def recorded_scores(descriptions: Mapping[str, Mapping[str, Any]]) -> dict[str, 
             scores are known without.
     """
     own = {name: _recorded(description) for name, description in descriptions.items()}
-    return SHIPPED | own
+    return RecordedScores(own)
 
 
 def _recorded(description: Mapping[str, Any]) -> MetricScore:
     """Return the score of a description; old descriptions do not say which are `per_example`."""
     score = MetricScore.recorded(description)
-    ours = SHIPPED.get(score.name)
-    if "per_example" in description or ours is None:
+    if "per_example" in description or (ours := our_scores().get(score.name)) is None:
         return score
     return ours if replace(ours, per_example=False) == score else score
 

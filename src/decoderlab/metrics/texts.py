@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
 
-from decoderlab.metrics.metric_score import MetricScore, TaskMetric
-
-MAX_NATS = 700.0  # nats: the exponential of more is not a number
+from decoderlab.metrics.metric_score import MAX_NATS, MetricScore
+from decoderlab.metrics.task_metric import TaskMetric
 
 
 class WordErrorRate(TaskMetric):

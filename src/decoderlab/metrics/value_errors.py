@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from decoderlab.contract import TokenSpace
-from decoderlab.metrics.metric_score import MetricScore, TaskMetric
+from decoderlab.metrics.metric_score import MetricScore
+from decoderlab.metrics.task_metric import TaskMetric
 
 UNIT = "the data's unit"
 ABSOLUTE = MetricScore(name="mean_absolute_error", better="min", low=0, high=math.inf, unit=UNIT)

@@ -18,12 +18,10 @@ from decoderlab.common.bounded_archives import read_arrays
 from decoderlab.common.bounded_reading import LINE_BYTES, LINES_BYTES, opened, read_json_lines
 from decoderlab.common.errors import Invalid
 from decoderlab.config.run_config import RunConfig
-from decoderlab.data.per_example import CLOSE, pack
-from decoderlab.metrics.metric_score import MetricScore
-from decoderlab.metrics.sequences import EXACT_MATCH
-from decoderlab.metrics.shipped import SHIPPED, recorded_scores
+from decoderlab.data.packed_outcomes import CLOSE, pack
+from decoderlab.metrics.metric_score import EXACT_MATCH, MAX_NATS, MetricScore
+from decoderlab.metrics.shipped import our_scores, recorded_scores
 from decoderlab.metrics.signature import num_examples, signature, signature_parts
-from decoderlab.metrics.texts import MAX_NATS
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.records.run_result import RunResult
 
@@ -123,8 +121,9 @@ def _of_scores(
         yield "the chosen step is the last, but their metrics differ"
     for split, values in (("test", test), ("validation", chosen), ("validation_last", last)):
         loss, given = values.get("loss"), values.get("perplexity")
-        ours = scores["perplexity"] == SHIPPED["perplexity"]
-        if ours and None not in (loss, given) and not _close(given, math.exp(min(loss, MAX_NATS))):
+        if loss is None or given is None or scores["perplexity"] != our_scores()["perplexity"]:
+            continue
+        if not _close(given, math.exp(min(loss, MAX_NATS))):
             yield f"metrics.{split}.perplexity is {given:g}, but the loss is {loss:g}"
 
 

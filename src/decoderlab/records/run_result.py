@@ -100,8 +100,9 @@ class RunResult:
         steps: updates of training.
         examples_seen, tokens_seen: in training; tokens of targets, padding counted.
         batches_per_epoch: updates of a pass over the training split.
-        probes: which test examples were right, see `decoderlab.data.per_example.unpack`, and counts
-            for the report's pictures, see `decoderlab.training.probes`; None where there are none.
+        probes: which test examples were right, see `decoderlab.data.packed_outcomes.unpack`, and
+            counts for the report's pictures, see `decoderlab.training.probes`; None where there are
+            none.
         equations: the recurrences of encoder and decoder, as text.
         parameters: trained ones of each child module, and their `total`.
         flops_per_example: floating-point operations of a forward pass.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from decoderlab.layers.initialisation import initialise, watched
+from decoderlab.layers.drawn_weights import initialise, watched
 from decoderlab.testing.differences import Seen
 from decoderlab.testing.subjects import Subject
 

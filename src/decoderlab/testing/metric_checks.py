@@ -18,7 +18,7 @@ from decoderlab.data.task_data import TaskData
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.metrics import MetricScore
-from decoderlab.metrics.metric_score import add_examples, computed, reads, require_metric
+from decoderlab.metrics.task_metric import add_examples, computed, reads, require_metric
 from decoderlab.testing.differences import Seen, Skipped
 
 NUM_EXAMPLES = 24

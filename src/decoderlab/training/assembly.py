@@ -26,7 +26,7 @@ from decoderlab.contract import Objective, Space, TokenSpace, ValueSpace
 from decoderlab.data.alignment import Alignment
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import TaskData
-from decoderlab.layers.initialisation import initialise, watched
+from decoderlab.layers.drawn_weights import initialise, watched
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.objective import Likelihood
 from decoderlab.training.optimizers import check_optimizer, make_optimizer, make_schedule

@@ -27,7 +27,7 @@ from decoderlab.data.task import Task
 from decoderlab.data.task_data import of_values
 from decoderlab.data.task_scores import shown_sources
 from decoderlab.generation import Search, roll_forward
-from decoderlab.generation.greedy import strip
+from decoderlab.generation.greedy_search import strip
 from decoderlab.metrics.metric_collection import BatchedMetrics
 from decoderlab.training.checkpoint_loading import model_of_checkpoint
 from decoderlab.training.distributed import Ranks

@@ -19,7 +19,7 @@ from decoderlab.data.task import Task
 from decoderlab.data.task_data import of_tokens, of_values
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
-from decoderlab.generation.greedy import allowed
+from decoderlab.generation.greedy_search import allowed
 from decoderlab.records.run_folder import write_atomic
 from decoderlab.records.run_result import MAX_DRAWABLE
 from decoderlab.training.module import EncoderDecoder

@@ -13,7 +13,7 @@ from torch import Tensor
 from decoderlab.contract import Batch, Encoded, TokenSpace
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import of_tokens
-from decoderlab.generation.greedy import allowed
+from decoderlab.generation.greedy_search import allowed
 from decoderlab.training.module import EncoderDecoder
 
 NUM_EXAMPLES = 10

@@ -23,7 +23,8 @@ from decoderlab.config.environment import environment
 from decoderlab.config.lightning_settings import STRATEGIES
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_sections import PRECISIONS
-from decoderlab.data.per_example import metrics_of_examples, names_of_examples, outcomes_of, pack
+from decoderlab.data.packed_outcomes import pack
+from decoderlab.data.per_example import metrics_of_examples, names_of_examples, outcomes_of
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import counts_text
 from decoderlab.data.task_scores import prediction_record

@@ -14,7 +14,7 @@ from decoderlab.common.errors import ConfigError
 from decoderlab.contract import Decoder, Encoded, TokenSpace, ValueSpace, with_source
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
-from decoderlab.generation.greedy import allowed
+from decoderlab.generation.greedy_search import allowed
 from decoderlab.training.loading import LoadedRun
 from decoderlab.training.module import EncoderDecoder
 

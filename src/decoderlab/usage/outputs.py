@@ -15,7 +15,7 @@ from decoderlab.common.errors import ConfigError
 from decoderlab.contract import Encoded, TokenSpace, ValueSpace
 from decoderlab.data.task_data import of_tokens, of_values
 from decoderlab.generation import beam
-from decoderlab.generation.greedy import allowed, strip
+from decoderlab.generation.greedy_search import allowed, strip
 from decoderlab.training.loading import LoadedRun
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.usage.sources import batches

@@ -15,9 +15,8 @@ import pandas as pd
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.escapes import csv_text
 from decoderlab.common.progress import track
-from decoderlab.data.per_example import unpack
-from decoderlab.metrics.metric_score import MetricScore
-from decoderlab.metrics.sequences import EXACT_MATCH
+from decoderlab.data.packed_outcomes import unpack
+from decoderlab.metrics.metric_score import EXACT_MATCH, MetricScore
 from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.metrics.signature import num_examples, parts_without
 from decoderlab.records.run_result import RunResult
@@ -102,7 +101,7 @@ def scores_in(rows: Iterable[RunRow], plan: Plan | None = None) -> dict[str, Met
     for row in rows:
         if row.result is not None:
             scores = row.result.scores | scores
-    return recorded_scores(scores | (plan.scores if plan is not None else {}))
+    return dict(recorded_scores(scores | (plan.scores if plan is not None else {})))
 
 
 def read_rows(plan: Plan, output_dir: Path) -> tuple[RunRow, ...]:

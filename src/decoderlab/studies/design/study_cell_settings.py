@@ -13,7 +13,7 @@ from decoderlab.config.composed_values import setting_in
 from decoderlab.config.named_files import may_name_file
 from decoderlab.config.run_config import BUILT
 from decoderlab.config.study_settings import Budget, Study
-from decoderlab.decoders.normalisation import Normalised
+from decoderlab.decoders.route_settings import Normalised
 from decoderlab.studies.design.grid import as_value
 
 # What a class may set back to its default where it has no effect, see `normalised` of the decoders.

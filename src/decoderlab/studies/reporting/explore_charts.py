@@ -175,19 +175,19 @@ def _learning(data: Mapping[str, Any]) -> Spec:
 
 
 def _positions(data: Mapping[str, Any]) -> Spec:
-    return _chart(
-        "Where in the output it goes wrong, by position in the target",
-        240,
-        params=_params(),
-        mark={"type": "line", "point": {"filled": True, "size": 45}},
-        encoding={
-            "x": {"field": "position", "type": "quantitative", "axis": {"tickMinStep": 1}},
-            "y": {"field": "value", "type": "quantitative", "title": None},
-            "color": _colour(data),
-            "strokeDash": {
-                "field": "how",
-                "type": "nominal",
-                "sort": ["generated freely", "given the true tokens"],
+    """Return accuracy by position: a stroke for each variant, thin where true tokens are given."""
+    shared = {
+        "x": {"field": "position", "type": "quantitative", "axis": {"tickMinStep": 1}},
+        "y": {"field": "value", "type": "quantitative", "title": None},
+        "color": _colour(data),
+    }
+    lines = {
+        "mark": {"type": "line"},
+        "encoding": {
+            **shared,
+            "strokeDash": _dash(data),
+            "strokeWidth": {
+                **_how([2.8, 1.2]),
                 "legend": {
                     "orient": "bottom",
                     "title": None,
@@ -196,6 +196,13 @@ def _positions(data: Mapping[str, Any]) -> Spec:
                     "symbolFillColor": "transparent",
                 },
             },
+        },
+    }
+    points = {
+        "mark": {"type": "point", "filled": True},
+        "encoding": {
+            **shared,
+            "size": {**_how([45, 18]), "legend": None},
             "tooltip": [
                 {"field": "variant", "type": "nominal"},
                 {"field": "position", "type": "quantitative"},
@@ -203,7 +210,19 @@ def _positions(data: Mapping[str, Any]) -> Spec:
                 {"field": "value", "type": "quantitative", "format": ".3f"},
             ],
         },
+    }
+    return _chart(
+        "Where in the output it goes wrong, by position in the target",
+        240,
+        params=_params(),
+        layer=[lines, points],
     )
+
+
+def _how(sizes: list[float]) -> Spec:
+    """Return how large what is drawn is, of free generation and of given true tokens."""
+    scale = {"domain": ["generated freely", "given the true tokens"], "range": sizes}
+    return {"field": "how", "type": "nominal", "scale": scale}
 
 
 def _errors() -> Spec:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,7 @@ from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.explore_charts import charts
 from decoderlab.studies.reporting.explore_data import explore_data
 from decoderlab.studies.reporting.render import page_template
+from decoderlab.studies.reporting.variant_diagrams import VariantDiagrams, variant_facts
 
 TEMPLATES = "decoderlab.studies.reporting"
 LIBRARIES = ("vega.min.js", "vega-lite.min.js", "vega-interpreter.js")
@@ -41,15 +43,29 @@ def explore_page(analysis: Analysis, output_dir: Path) -> str | None:
         output_dir: as in `run.output_dir`.
     """
     data = explore_data(analysis, output_dir)
-    return page(data) if data["runs"] else None
+    if not data["runs"]:
+        return None
+    diagrams = VariantDiagrams(variant_facts(analysis))
+    return page(data, diagrams, [diagrams.icon(variant) for variant in analysis.variants])
 
 
-def page(data: dict[str, Any]) -> str:
-    """Return the page that shows some data; the same data give the same bytes."""
+def page(
+    data: dict[str, Any], diagrams: VariantDiagrams | None = None, icons: Sequence[Markup] = ()
+) -> str:
+    """Return the page that shows some data; the same data give the same bytes.
+
+    Args:
+        data: see `explore_data`.
+        diagrams: of the routes of the variants.
+        icons: of each variant its small diagram; empty where there is none.
+    """
+    diagrams = diagrams or VariantDiagrams({})
     scripts = [*libraries(), _text("templates", "explore.js")]
-    style = _text("templates", "explore.css")
+    style = _text("templates", "explore.css") + diagrams.style
     return page_template("explore.html.jinja").render(
         data=data,
+        sprite=diagrams.sprite,
+        icons=icons,
         scripts=[Markup(script) for script in scripts],
         style=Markup(style),
         policy="; ".join(

@@ -14,6 +14,7 @@ from decoderlab.studies.reporting.route_facts import RouteFacts, equation_lines,
 BASELINE = " (baseline)"  # what a table writes behind the name
 PAGE_STYLE = """
 .rd-icon { --rd-bold: 2; width: 5.6rem; height: auto; vertical-align: middle; margin-right: 8px; }
+.rd-sprite { position: absolute; }
 .rd-large { width: 100%; max-width: 32rem; height: auto; display: block; }
 @media (max-width: 600px) { .rd-icon { display: block; } }
 """
@@ -55,7 +56,7 @@ class VariantDiagrams:
             f'<desc id="rd-words-{number}">{html_text(" ".join(routes.sentences))}</desc>'
             for number, routes in enumerate(self._facts)
         )
-        hidden = '<svg class="rd" width="0" height="0" style="position: absolute">'
+        hidden = '<svg class="rd rd-sprite" width="0" height="0">'
         return Markup(f"{hidden}<defs>{symbols}</defs></svg>" if symbols else "")
 
     def icon(self, cell: str) -> Markup:

@@ -204,7 +204,8 @@
       box.value = String(variant);
       box.checked = state.shown.has(variant);
       box.addEventListener("change", () => { state.shown[box.checked ? "add" : "delete"](variant); update(); });
-      label.append(box, stroke(variant), name);
+      const route = document.querySelector(`#routes [data-variant="${variant}"]`);
+      label.append(box, stroke(variant), ...(route ? [route] : []), name);
       at("variants").append(label);
     });
     const go = by => () => {

@@ -1,0 +1,102 @@
+"""`Search`: which of greedy, beam search and sampling is used, with its settings.
+
+Settings are checked without torch, which is imported when tokens are generated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from decoderlab.generation.limits_of_search import _check_beam, check_sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from decoderlab.contract import Decoder, Encoded, TokenSpace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How target tokens are generated: greedily, unless a setting says otherwise.
+
+    Args:
+        beam_width: at least 1; above 1, the best hypothesis of a beam search is taken.
+        length_penalty: of the beam search, -10 to 10.
+        temperature: above 0; if given, tokens are sampled.
+        top_k, top_p: of sampling, as for `sample`.
+        seed: of sampling; without a temperature nothing is drawn.
+
+    Raises:
+        ValueError: for settings out of range, or without effect beside the others.
+
+    Example:
+        >>> Search().signature, Search(beam_width=5, length_penalty=0.6).signature
+        ('greedy', 'beam:5|length_penalty:0.6')
+        >>> Search(temperature=1.0, top_k=10).signature
+        'sample:temperature:1.0|top_k:10|seed:0'
+    """
+
+    beam_width: int = 1
+    length_penalty: float = 0.0
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        sampled = self.temperature is not None
+        _check_beam(self.beam_width, self.length_penalty)
+        temperature = 1.0 if self.temperature is None else self.temperature
+        check_sampling(temperature, self.top_k, self.top_p)
+        for name, without_effect, companion in (
+            ("length_penalty", self.length_penalty != 0 and self.beam_width == 1, "a wider beam"),
+            ("top_k", self.top_k is not None and not sampled, "a temperature, such as 1.0"),
+            ("top_p", self.top_p is not None and not sampled, "a temperature, such as 1.0"),
+            ("temperature", sampled and self.beam_width > 1, "beam_width 1"),
+        ):
+            if without_effect:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; it is allowed only with {companion}: "
+                    f"give that, or leave {name} out"
+                )
+
+    def generate(
+        self,
+        decoder: Decoder,
+        encoded: Encoded,
+        *,
+        tokens: TokenSpace,
+        max_length: int,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """Return tokens (B, T); `rows` names the rows' random streams, as for `sample`.
+
+        Raises:
+            ValueError: as `greedy`, `beam` and `sample` do.
+        """
+        from decoderlab.generation.beam_search import beam
+        from decoderlab.generation.greedy_search import greedy
+        from decoderlab.generation.sampling import sample
+
+        settings: dict[str, Any] = {"tokens": tokens, "max_length": max_length}
+        if self.temperature is not None:
+            settings |= {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+            return sample(decoder, encoded, seed=self.seed, rows=rows, **settings)
+        if self.beam_width > 1:
+            settings |= {"beam_width": self.beam_width, "length_penalty": self.length_penalty}
+            return beam(decoder, encoded, **settings).tokens[:, 0]
+        return greedy(decoder, encoded, **settings)
+
+    @property
+    def signature(self) -> str:
+        """The settings on one line, for the record of what was measured."""
+        if self.temperature is not None:
+            kept = {"top_k": self.top_k, "top_p": self.top_p}
+            parts = [f"{name}:{value}" for name, value in kept.items() if value is not None]
+            return "|".join(
+                [f"sample:temperature:{float(self.temperature)}", *parts, f"seed:{self.seed}"]
+            )
+        if self.beam_width > 1:
+            return f"beam:{self.beam_width}|length_penalty:{float(self.length_penalty)}"
+        return "greedy"

@@ -1,0 +1,105 @@
+"""A wrong value is said before torch is imported, in the words that the full check has for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from decoderlab.common.errors import ConfigError
+from decoderlab.common.folders import conf_dir
+from decoderlab.config.early_checks import check_before_imports
+from decoderlab.config.run_config import RunConfig
+from tests.conftest import variants
+
+WRONG = [
+    "decoder.hidden_size=abc",
+    "decoder.num_layers=2.5",
+    "encoder.hidden_size=true",
+    "encoder.hidden_size=99999999",
+    "task.num_train=x",
+    "task.num_digits=[1]",
+    "training.max_steps=-3",
+    "training.batch_size=many",
+    "training.precision=float16",
+    "evaluation.beam_width=0",
+    "evaluation.top_k=3",
+    "run.threads=0",
+    "budget.match=size",
+    "seed=-1",
+]
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("train", list(overrides))
+
+
+def said(check, config):
+    with pytest.raises(ConfigError) as error:
+        check(config)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("override", WRONG)
+def test_a_wrong_value_is_said_early_as_the_full_check_says_it(override):
+    config = composed(override)
+    assert said(check_before_imports, config) == said(RunConfig.from_composed, config)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "evaluation.select=null",
+        "encoder.hidden_size=null",
+        "training.optimizer=null",
+        "training/initial_weights=keras",
+        "training.uniform_range=0.1",
+        "~training.objective",
+    ],
+)
+def test_what_only_the_classes_can_tell_is_left_to_the_full_check(override):
+    check_before_imports(composed(override))
+
+
+def test_a_task_of_a_users_own_may_give_any_null_a_meaning():
+    config = composed("training.max_steps=null")
+    assert "give exactly one of max_steps" in said(check_before_imports, config)
+    OmegaConf.update(config, "task._target_", "mine.Task")
+    check_before_imports(config)
+
+
+@pytest.mark.parametrize("group", ["task", "encoder", "decoder", "preset"])
+def test_every_yaml_that_ships_is_let_pass(group):
+    for name in variants(group):
+        config = composed(f"{group}={name}")
+        for missing in sorted(OmegaConf.missing_keys(config)):
+            OmegaConf.update(config, missing, "given")
+        check_before_imports(config)
+
+
+EARLY = """
+import sys
+sys.argv = ["decoderlab-train", *sys.argv[1:]]
+from decoderlab.cli import train
+try:
+    train.main()
+finally:
+    assert "torch" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize("override", ["decoder.hidden_size=abc", "training.max_steps=-3"])
+def test_the_command_says_it_without_torch(override, tmp_path):
+    words = [sys.executable, "-c", EARLY, override]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    name, _, value = override.partition("=")
+    assert done.returncode == 2
+    assert name.partition(".")[2] in done.stderr
+    assert value in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
