@@ -106,6 +106,9 @@ def _about(error: OSError) -> str:
         return full_message(where.parent, RECORD_BYTES)
     if error.errno == errno.ENAMETOOLONG:
         return f"{error.strerror}: {str(error.filename)[:80]!r}...; give a shorter path"
+    if isinstance(error, PermissionError) and error.filename:
+        where = os.fsdecode(error.filename)
+        return f"{where}: {error.strerror}; give yourself the permission, or take another folder"
     return str(error)
 
 
@@ -280,6 +283,20 @@ def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
         help="maximum tokens of an output, with its end token",
     )
     return parser
+
+
+def add_own_folder(arguments: argparse.Namespace) -> None:
+    """Put the folder that `run_parser` takes on the Python path; see `add_to_path`.
+
+    Raises:
+        ConfigError: without `--trust`: whatever is imported later could come from that folder.
+    """
+    if arguments.config_dir is not None and not arguments.trust:
+        raise ConfigError(
+            f"--config-dir is {arguments.config_dir!r:.200}, but no class of your own is built "
+            "without --trust; give --trust too if the run is yours, or leave --config-dir out"
+        )
+    add_to_path(arguments.config_dir)
 
 
 def search_settings(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -17,9 +17,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from decoderlab.cli.app import guarded
+from decoderlab.cli.app import add_own_folder, guarded
 from decoderlab.common.escapes import terminal_line
-from decoderlab.common.folders import add_to_path
 
 
 def main() -> None:
@@ -43,7 +42,7 @@ def main() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    add_to_path(arguments.config_dir)
+    add_own_folder(arguments)
     from decoderlab.training.loading import load_run
     from decoderlab.usage.run_export import export_run
 

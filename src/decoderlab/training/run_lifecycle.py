@@ -19,6 +19,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from decoderlab.common.disk import full_message, is_full, room_for
 from decoderlab.common.errors import ConfigError, Invalid, LaunchError, Missing
 from decoderlab.common.escapes import visible
+from decoderlab.common.process import printing_to_anybody
 from decoderlab.common.progress import say
 from decoderlab.config.secret_settings import redacted
 from decoderlab.metrics.shipped import recorded_scores
@@ -74,7 +75,7 @@ def execute(
     lock = nullcontext() if ranks.rank else _acquired(prepared.folder, wait, room)
     if lock is None:
         return "RUNNING"
-    with lock, Interruption() as interruption, ranks:
+    with lock, Interruption() as interruption, ranks, printing_to_anybody():
         return _locked(prepared, interruption, ranks, report, retry, allow_changes)
 
 
