@@ -74,16 +74,18 @@ class _Unread(io.FileIO):
 def _lenient(stream: Any, number: int, *errors: int) -> Any:
     """Return a stream that drops what cannot be written; the same stream if it is another's."""
     try:
-        if stream.fileno() != number or isinstance(stream.buffer.raw, _Unread):
+        raw = getattr(stream.buffer, "raw", stream.buffer)
+        if stream.fileno() != number or isinstance(raw, _Unread):
             return stream
     except (OSError, ValueError, AttributeError):  # of a test or a notebook
         return stream
-    stream.flush()
+    with contextlib.suppress(OSError):
+        stream.flush()
     return io.TextIOWrapper(
         io.BufferedWriter(_Unread(number, errors)),
         encoding=stream.encoding,
         errors=stream.errors,
-        line_buffering=stream.line_buffering,
+        line_buffering=stream.line_buffering or stream.write_through,
     )
 
 
