@@ -252,7 +252,7 @@ def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--trust", action="store_true", help="allow the run to use classes from outside decoderlab"
     )
-    parser.add_argument("--config-dir", help="folder of these classes, as for decoderlab-train")
+    parser.add_argument("--config-dir", help="folder of these classes, with --trust")
     search = parser.add_argument_group("generation (default: as the run was evaluated)")
     search.add_argument(
         "--beam-width", type=int, metavar="K", help="beam search with K beams; 1: greedy"

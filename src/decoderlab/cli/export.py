@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument(
         "--trust", action="store_true", help="allow the run to use classes from outside decoderlab"
     )
-    parser.add_argument("--config-dir", help="folder of these classes, as for decoderlab-train")
+    parser.add_argument("--config-dir", help="folder of these classes, with --trust")
     arguments = parser.parse_args()
     sys.exit(guarded(lambda: _run(arguments)))
 
