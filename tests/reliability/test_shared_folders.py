@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -144,6 +145,19 @@ def test_whose_a_killed_run_was_is_still_known_after_it_was_mended(tiny):
             finding.mend()
     record = prepared.folder.recorded_status()
     assert (record["status"], record["run_id"]) == ("INTERRUPTED", prepared.run_id)
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
+def test_a_limit_of_the_system_is_no_failure_of_the_run(tiny, monkeypatch, code):
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code), "events.out")
+
+    prepared = tiny()
+    with monkeypatch.context() as patch:
+        patch.setattr("decoderlab.training.run_lifecycle.train_and_test", refuse)
+        assert run(prepared) == "INTERRUPTED"
+    assert "ulimit -n" in prepared.folder.status()["reason"]
+    assert run(prepared) == "FINISHED"
 
 
 @pytest.mark.fault(54)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 import time
@@ -199,6 +200,9 @@ def _attempt(
             if is_full(error, folder.path):  # no fault of the run's: the same command goes on
                 room = room_for(prepared.num_parameters)
                 return "INTERRUPTED", {"reason": full_message(folder.path, room)}
+            if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+                reason = f"{error}; raise the limit of open files (ulimit -n), and run again"
+                return "INTERRUPTED", {"reason": redacted(reason)}
             with suppress(OSError):
                 write_text(folder.traceback, redacted(traceback.format_exc()))
         reason = redacted(f"{type(error).__name__}: {error}")
