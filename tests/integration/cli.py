@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
 
 from decoderlab.cli.app import guarded, with_hydra
 from decoderlab.cli.train import train_composed
@@ -80,11 +79,19 @@ def call(module: str, *arguments: str, stdin: str = "") -> subprocess.CompletedP
     )
 
 
-def forked(module: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess:
+def forked(
+    module: str, *arguments: str, stdin: str = "", stderr: int | None = None
+) -> subprocess.CompletedProcess:
     """Run an entry point to its end in a fork of this process, which has imported what it needs.
 
     It is a process of its own like that of `call`, for a tenth of the time: what it imports from a
     plug-in, or does to itself, stays there. Not for sweeps in the pool, which starts workers.
+
+    Args:
+        module: of the entry point.
+        arguments: of its command line.
+        stdin: what it reads.
+        stderr: a descriptor that takes its messages; None for them to be returned.
     """
     with ExitStack() as files:
         given, out, err = (files.enter_context(TemporaryFile()) for _ in range(3))
@@ -94,7 +101,7 @@ def forked(module: str, *arguments: str, stdin: str = "") -> subprocess.Complete
             warnings.simplefilter("ignore", DeprecationWarning)
             child = os.fork()
         if not child:
-            _end_as(module, arguments, (given, out, err))
+            _end_as(module, arguments, (given.fileno(), out.fileno(), stderr or err.fileno()))
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         out.seek(0)
         err.seek(0)
@@ -102,14 +109,14 @@ def forked(module: str, *arguments: str, stdin: str = "") -> subprocess.Complete
     return subprocess.CompletedProcess(arguments, code, printed, said)
 
 
-def _end_as(module: str, arguments: Sequence[str], streams: Sequence[IO[bytes]]) -> None:
+def _end_as(module: str, arguments: Sequence[str], streams: Sequence[int]) -> None:
     """Make this process one of an entry point, and end it."""
     code: object = 1
     try:
         signal.alarm(300)
         gc.freeze()  # looking through all that was forked takes long
         for number, stream in enumerate(streams):
-            os.dup2(stream.fileno(), number)
+            os.dup2(stream, number)
         sys.stdin, sys.stdout, sys.stderr = (
             open(number, mode, encoding="utf-8", closefd=False) for number, mode in enumerate("rww")
         )

@@ -9,6 +9,8 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
+from hypothesis import example, given
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from decoderlab.common.errors import ConfigError
@@ -44,6 +46,17 @@ def test_the_command_line_takes_the_place_of_what_the_study_says():
     ]
     swept = cells("seed=1", params={"decoder": "a,b"})
     assert [cell.given["decoder"] for cell in swept] == ["a", "b"]
+
+
+@given(st.text("\\'\"ab ,=[{}].\t\n").filter(lambda text: "${" not in text))
+@example("a\\b")
+@example("\\d+'\\")
+def test_a_text_of_a_study_reaches_its_runs_as_it_is(text):
+    (made,) = cells(variants={"a": {"task.separator": text}}, seeds=[0])
+    (override,) = parse([one for one in made.overrides if one.startswith("task.")])
+    assert override.value() == text
+    (nested,) = parse([f"a={as_value({'b': [text]})}"])
+    assert nested.value() == {"b": [text]}
 
 
 def test_a_variant_is_a_bundle_and_goes_by_its_name():

@@ -259,7 +259,7 @@ def test_a_job_is_what_was_planned(tmp_path, monkeypatch):
     write(plan, tmp_path)
     file = tmp_path / "studies" / "s" / "plan.json"
     cell, config = read_job(file, plan.cells[0].run_id)
-    reference = {"run_id": cell.run_id, "plan": str(file), "code": "x", "launched": 0.0}
+    reference = {"run_id": cell.run_id, "plan": str(file), "code": "x", "before": None}
     reference |= {
         "cwd": str(tmp_path),
         "config_dir": None,

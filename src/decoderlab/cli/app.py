@@ -112,8 +112,10 @@ def _about(error: OSError) -> str:
     path = Path(os.fsdecode(error.filename))
     if path.suffix == ".tmp":  # what is written first, to be renamed
         path = path.parent
-    advice = "; give yourself the permission" if isinstance(error, PermissionError) else ""
-    return f"{path}: {error.strerror}{advice}"
+    message = f"{path}: {error.strerror}"
+    if isinstance(error, PermissionError):
+        message += "; give yourself the permission, or take another folder"
+    return message
 
 
 def _is_of_torchs_import(error: Exception) -> bool:
@@ -258,7 +260,7 @@ def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--trust", action="store_true", help="allow the run to use classes from outside decoderlab"
     )
-    parser.add_argument("--config-dir", help="folder of these classes, as for decoderlab-train")
+    parser.add_argument("--config-dir", help="folder of these classes, with --trust")
     search = parser.add_argument_group("generation (default: as the run was evaluated)")
     search.add_argument(
         "--beam-width", type=int, metavar="K", help="beam search with K beams; 1: greedy"
@@ -289,6 +291,20 @@ def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
         help="maximum tokens of an output, with its end token",
     )
     return parser
+
+
+def add_own_folder(arguments: argparse.Namespace) -> None:
+    """Put the folder that `run_parser` takes on the Python path; see `add_to_path`.
+
+    Raises:
+        ConfigError: without `--trust`: whatever is imported later could come from that folder.
+    """
+    if arguments.config_dir is not None and not arguments.trust:
+        raise ConfigError(
+            f"--config-dir is {arguments.config_dir!r:.200}, but no class of your own is built "
+            "without --trust; give --trust too if the run is yours, or leave --config-dir out"
+        )
+    add_to_path(arguments.config_dir)
 
 
 def search_settings(arguments: argparse.Namespace) -> dict[str, Any]:

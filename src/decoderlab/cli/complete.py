@@ -100,7 +100,11 @@ def main() -> None:
         parser.error("give the name of a shell, or --install")
     try:
         if arguments.install is not None:
-            print(install_completion(arguments.install, Path.home()), flush=True)  # noqa: T201
+            try:
+                home = Path.home()
+            except RuntimeError:
+                parser.exit(2, "error: there is no home folder; set HOME to the folder of yours\n")
+            print(install_completion(arguments.install, home), flush=True)  # noqa: T201
         else:
             print(script(arguments.shell), end="", flush=True)  # noqa: T201
     except OSError as error:

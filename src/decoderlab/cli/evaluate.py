@@ -17,10 +17,9 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from decoderlab.cli.app import guarded, run_parser, search_settings
+from decoderlab.cli.app import add_own_folder, guarded, run_parser, search_settings
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.escapes import terminal_text
-from decoderlab.common.folders import add_to_path
 
 if TYPE_CHECKING:
     from decoderlab.training.loading import LoadedRun
@@ -53,7 +52,7 @@ def main() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    add_to_path(arguments.config_dir)
+    add_own_folder(arguments)
     if arguments.skip_bad_lines and not arguments.data:
         raise ConfigError(
             "--skip-bad-lines is about the lines of a file; give --data FILE too (in training: "

@@ -17,9 +17,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from decoderlab.cli.app import guarded
+from decoderlab.cli.app import add_own_folder, guarded
 from decoderlab.common.escapes import terminal_line
-from decoderlab.common.folders import add_to_path
 
 
 def main() -> None:
@@ -37,13 +36,13 @@ def main() -> None:
     parser.add_argument(
         "--trust", action="store_true", help="allow the run to use classes from outside decoderlab"
     )
-    parser.add_argument("--config-dir", help="folder of these classes, as for decoderlab-train")
+    parser.add_argument("--config-dir", help="folder of these classes, with --trust")
     arguments = parser.parse_args()
     sys.exit(guarded(lambda: _run(arguments)))
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    add_to_path(arguments.config_dir)
+    add_own_folder(arguments)
     from decoderlab.training.loading import load_run
     from decoderlab.usage.run_export import export_run
 

@@ -23,10 +23,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from decoderlab.cli.app import guarded, run_parser, search_settings
+from decoderlab.cli.app import add_own_folder, guarded, run_parser, search_settings
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.escapes import piped_text, terminal_line, terminal_text
-from decoderlab.common.folders import add_to_path
 from decoderlab.common.progress import track
 from decoderlab.data.pictures import IMAGE_ENDINGS
 from decoderlab.data.reading import decoded, lines_of
@@ -77,7 +76,7 @@ def main() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    add_to_path(arguments.config_dir)
+    add_own_folder(arguments)
     _check(arguments)
     runs = [arguments.run, *(path for path in arguments.more if Path(path).is_dir())]
     files = [path for path in arguments.more if not Path(path).is_dir()]

@@ -12,6 +12,8 @@ from pathlib import Path
 FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What torch says when it cannot write to a file that it has opened itself.
 TORCH_FULL = re.compile(r"unexpected pos|PytorchStreamWriter failed|iostream error")
+# What safetensors and ONNX say, which are not written in Python.
+OTHERS_FULL = re.compile(rf"\(os error ({'|'.join(map(str, FULL_ERRORS))})\)")
 MEGABYTE = 1e6
 # Of a run, per trained parameter: three checkpoints of weights and two moments, two of weights.
 BYTES_PER_PARAMETER = 3 * 12 + 2 * 4
@@ -44,6 +46,8 @@ def is_full(error: BaseException, path: Path | None = None) -> bool:
     """
     causes = list(_chain(error))
     if any(isinstance(cause, OSError) and cause.errno in FULL_ERRORS for cause in causes):
+        return True
+    if any(OTHERS_FULL.search(str(cause)) for cause in causes):
         return True
     torchs = any(
         isinstance(cause, RuntimeError) and TORCH_FULL.search(str(cause)) for cause in causes

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import io
 import os
 import signal
 import socket
@@ -44,13 +46,73 @@ class ProcessExit(RuntimeError):
     """Code of a run wanted to end the whole process."""
 
 
+class _Unread(io.FileIO):
+    """What is written to a standard stream, dropped once that takes nothing any more.
+
+    Args:
+        number: of the stream.
+        errors: of the system's after which nothing is written; all if there are none.
+    """
+
+    def __init__(self, number: int, errors: tuple[int, ...] = ()) -> None:
+        super().__init__(number, "w", closefd=False)
+        self._errors = errors
+
+    def write(self, data: Any, /) -> int:
+        """Write bytes; return how many there were."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            if self._errors and error.errno not in self._errors:
+                raise
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self.fileno())  # for what is not Python's too
+            os.close(nothing)
+            return memoryview(data).nbytes
+
+
+def _lenient(stream: Any, number: int, *errors: int) -> Any:
+    """Return a stream that drops what cannot be written; the same stream if it is another's."""
+    try:
+        raw = getattr(stream.buffer, "raw", stream.buffer)
+        if stream.fileno() != number or isinstance(raw, _Unread):
+            return stream
+    except (OSError, ValueError, AttributeError):  # of a test or a notebook
+        return stream
+    with contextlib.suppress(OSError):
+        stream.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Unread(number, errors)),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering or stream.write_through,
+    )
+
+
+@contextlib.contextmanager
+def printing_to_anybody() -> Iterator[None]:
+    """Go on where nobody reads standard output any more: `| head` has ended, or a terminal."""
+    before = sys.stdout
+    sys.stdout = _lenient(before, 1, errno.EPIPE, errno.EIO)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stdout = before
+
+
 def open_streams() -> None:
-    """Open standard streams that the process was started without, on the null device."""
+    """Open standard streams that the process was started without, on the null device.
+
+    What is said on standard error is dropped where that takes nothing any more: no run ends, or
+    fails, because whoever read its messages is gone.
+    """
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             nothing = os.open(os.devnull, os.O_RDWR)  # of that number, the lowest that is free
             os.set_inheritable(nothing, True)  # workers want one too
             setattr(sys, name, os.fdopen(nothing, "r" if name == "stdin" else "w"))
+    sys.stderr = _lenient(sys.stderr, 2)
 
 
 def end_with_parent(parent: int) -> None:

@@ -29,9 +29,16 @@ SHOWN_AFTER_SECONDS = 2.0
 T = TypeVar("T")
 
 
+class _Output(Console):
+    """Standard output; rich would end the process with exit code 1 once nobody reads it."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def output() -> Console:
     """Return a console on standard output, for what a command was asked to print."""
-    made = Console(highlight=False)
+    made = _Output(highlight=False)
     if not made.is_terminal:  # a file or a pipe has no edge to fold at
         made.width = 10_000
     return made

@@ -122,7 +122,9 @@ def _interrupted(folder: RunFolder) -> None:
         record = folder.recorded_status()
         if record["status"] not in ("RUNNING", "INTERRUPTED"):
             return  # somebody has brought it to its end since it was looked at
-        folder.set_status("INTERRUPTED", reason="its process was killed (decoderlab-doctor)")
+        whose = {"run_id": record["run_id"]} if "run_id" in record else {}
+        reason = "its process was killed (decoderlab-doctor)"
+        folder.set_status("INTERRUPTED", reason=reason, **whose)
 
 
 def _finished(folder: RunFolder, run_id: str | None) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TextIO
 
@@ -19,15 +19,14 @@ from filelock import FileLock, Timeout
 from decoderlab.common.bounded_reading import LINES_BYTES, opened, parse_json, read_json
 from decoderlab.common.errors import Invalid, LaunchError, Missing
 from decoderlab.common.process import host_name, is_alive
+from decoderlab.common.progress import say
 from decoderlab.config.run_identity import digest_of
 from decoderlab.records.run_result import RunResult
 
 STATUSES = ("PLANNED", "RUNNING", "FINISHED", "FAILED", "INTERRUPTED", "DIVERGED")
-
 # What else a status says.
 STATUS_FIELDS = {"reason": str, "at": int | float, "started": int | float, "host": str, "pid": int}
 PIECE = 2**20  # bytes that are held in memory at a time
-
 TERMINAL = ("FINISHED", "FAILED", "DIVERGED")
 # What `write_atomic` calls a file until it is complete.
 INCOMPLETE = re.compile(r"\..+\.(?P<host>[^.]+)\.(?P<pid>[0-9]{1,10})\.tmp", re.DOTALL)
@@ -37,12 +36,14 @@ HASH = re.compile(r"(step|best)-[0-9]{1,18}\.ckpt\.sha256")
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file beside the old file, flush it to the disk, then replace the old file by it.
 
-    The temporary file lies in the same folder: a rename from another file system is a copy.
+    The temporary file lies in the same folder: a rename from another file system is a copy. What
+    has its name already, such as a link to elsewhere, is not written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{host_name()}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -187,7 +188,11 @@ def lock_held(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         lock = file_lock(path)
-        lock.acquire()
+        try:
+            lock.acquire(timeout=2)
+        except Timeout:
+            say(f"another process writes to {path.parent}; waiting for it")
+            lock.acquire()
     except OSError as error:
         raise LaunchError(
             f"{path} cannot be locked ({error.strerror}), so that another process could write at "
@@ -320,8 +325,8 @@ class RunFolder:
         """Whether some process holds the lock, which is a file and no link.
 
         Args:
-            unknown: what is returned where that cannot be known: a file system without locks, or to
-                read alone. What a record says of a process is then believed.
+            unknown: what is returned where that cannot be known: a file system without locks or to
+                read alone, a lock that is not ours to read. What a record says is then believed.
         """
         path = self.path / ".lock"
         if path.is_symlink() or not path.is_file():
@@ -334,10 +339,12 @@ class RunFolder:
                 return False
         except Timeout:
             return True
-        except PermissionError:  # somebody else's, who may be at it
-            return True
+        except PermissionError:  # somebody else's: to read it will do
+            with suppress(OSError), path.open("rb") as file:
+                return _is_flocked(file)
         except OSError:
-            return unknown
+            pass
+        return unknown
 
     def open_log(self) -> TextIO:
         """Open the file of what a process prints, to add to it."""

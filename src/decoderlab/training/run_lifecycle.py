@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 import time
@@ -19,6 +20,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from decoderlab.common.disk import full_message, is_full, room_for
 from decoderlab.common.errors import ConfigError, Invalid, LaunchError, Missing
 from decoderlab.common.escapes import visible
+from decoderlab.common.process import printing_to_anybody
 from decoderlab.common.progress import say
 from decoderlab.config.secret_settings import redacted
 from decoderlab.metrics.shipped import recorded_scores
@@ -74,7 +76,7 @@ def execute(
     lock = nullcontext() if ranks.rank else _acquired(prepared.folder, wait, room)
     if lock is None:
         return "RUNNING"
-    with lock, Interruption() as interruption, ranks:
+    with lock, Interruption() as interruption, ranks, printing_to_anybody():
         return _locked(prepared, interruption, ranks, report, retry, allow_changes)
 
 
@@ -198,6 +200,9 @@ def _attempt(
             if is_full(error, folder.path):  # no fault of the run's: the same command goes on
                 room = room_for(prepared.num_parameters)
                 return "INTERRUPTED", {"reason": full_message(folder.path, room)}
+            if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+                reason = f"{error}; raise the limit of open files (ulimit -n), and run again"
+                return "INTERRUPTED", {"reason": redacted(reason)}
             with suppress(OSError):
                 write_text(folder.traceback, redacted(traceback.format_exc()))
         reason = redacted(f"{type(error).__name__}: {error}")

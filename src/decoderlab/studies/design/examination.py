@@ -59,7 +59,7 @@ def examine(output_dir: Path) -> Examined:
     """
     if not output_dir.is_dir():
         raise ConfigError(f"{output_dir} is not a folder; give one as run.output_dir: outputs")
-    findings: list[Finding] = [*_space(output_dir)]
+    findings: list[Finding] = [*_space(output_dir), *_unreadable(output_dir)]
     planned: Planned = {}
     names = []
     if root := _own(output_dir, "studies", findings):
@@ -85,6 +85,17 @@ def examine(output_dir: Path) -> Examined:
         findings.append(_alone(output_dir / "runs", alone))
     ordered = sorted(findings, key=lambda finding: (finding.note, str(finding.path)))
     return Examined(runs, len(names), [_below(output_dir, finding) for finding in ordered])
+
+
+def _unreadable(output_dir: Path) -> Iterator[Finding]:
+    """Yield the folders that cannot be looked into: what is in them has not been checked."""
+    errors: list[OSError] = []
+    for _ in os.walk(output_dir, onerror=errors.append):
+        pass
+    for error in errors:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):  # it has just gone
+            what = f"cannot be read: {error.strerror}; what is in it was not checked"
+            yield Finding(Path(error.filename), what, "give yourself the permission to read it")
 
 
 def _own(output_dir: Path, name: str, findings: list[Finding]) -> Path | None:
@@ -129,8 +140,11 @@ def _below(output_dir: Path, finding: Finding) -> Finding:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except PermissionError:  # which is a finding already
+        return []
 
 
 def _run(path: Path, output_dir: Path, planned: Sequence[PlannedAs]) -> Iterator[Finding]:

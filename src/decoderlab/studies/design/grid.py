@@ -206,7 +206,8 @@ def as_value(value: Any) -> str:
             words = ("null", "true", "false", "nan", "inf")
             if re.fullmatch(r"[A-Za-z_][\w./-]*", value) and value.lower() not in words:
                 return value
-            quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+            # A backslash is itself but before a quote, where two stand for it.
+            quoted = re.sub(r"\\+(?='|\Z)", r"\g<0>\g<0>", value).replace("'", "\\'")
             return f"'{quoted}'"
     return "[" + ",".join(map(as_value, value)) + "]"
 

@@ -70,6 +70,8 @@ def ended_otherwise(folder: RunFolder, status: str) -> str | None:
         if not folder.manifest.is_file() or folder.locked():
             return None
         read_manifest(folder)
+        if folder.recorded_status()["status"] != status:  # it has just ended
+            return None
     except (Invalid, OSError):
         return None
     return f"says {status}, but the run is finished: its manifest.json is intact"

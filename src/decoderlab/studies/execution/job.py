@@ -29,14 +29,15 @@ class Job:
         cell: as planned.
         config: of the run.
         code: what the code was when the run was planned, see `code_digest`.
-        launched: when the sweep was launched, in seconds since the epoch.
+        before: when the status was written that the run had when the sweep was launched; None where
+            it had none. Another status is of this launch, whatever the clocks say.
         starts: how often it was given to a process that died before it began.
     """
 
     cell: StudyCell
     config: RunConfig
     code: str
-    launched: float
+    before: float | None
     starts: int = 0
 
     @property
@@ -94,7 +95,7 @@ def bring_to_end(job: Job, report: ProgressReport) -> str:
         if study.name is not None:
             note_planned(folder, study.name, as_planned(job.cell, study, job.config.budget))
         # What failed in this launch, here or in another process, is not tried again in it.
-        older = folder.recorded_status().get("at", 0.0) < job.launched
+        older = folder.recorded_status().get("at") == job.before
         return execute(
             prepared,
             report=report,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote_to_bytes
 
 import loky
 import torch
@@ -94,10 +95,10 @@ def _guess_jobs(launcher: Any) -> int:
 def _start_with(launcher: Any, jobs: Sequence[Job], plan: Path) -> None:
     """Run jobs with a launcher of Hydra's, which starts `train` with a reference to each."""
     shared = {
-        "plan": str(plan.absolute()),
-        "cwd": os.getcwd(),
-        "config_dir": process.user_config_dir,
-        "launched": jobs[0].launched,
+        "plan": _path_text(plan.absolute()),
+        "cwd": _path_text(os.getcwd()),
+        "config_dir": process.user_config_dir and _path_text(process.user_config_dir),
+        "failed": _failed(plan, jobs[0]),
         "launcher": os.getpid(),
     }
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers unasked
@@ -106,6 +107,7 @@ def _start_with(launcher: Any, jobs: Sequence[Job], plan: Path) -> None:
         {
             "run_id": job.cell.run_id,
             "code": job.code,
+            "before": job.before,
             "planned": job_digest(job.cell, job.config),
         }
         for job in jobs
@@ -134,6 +136,16 @@ def _start_with(launcher: Any, jobs: Sequence[Job], plan: Path) -> None:
             say(f"a run did not finish: {job_return._return_value}")
 
 
+def _path_text(path: str | Path) -> str:
+    """Return a path in letters that mean nothing to Hydra, which would resolve `${...}` in it."""
+    return quote(os.fsencode(path))
+
+
+def _path_of(text: str) -> str:
+    """Return the path of such a text."""
+    return os.fsdecode(unquote_to_bytes(text))
+
+
 def _begin_ray(launcher: Any) -> None:
     """Start Ray, or reach its cluster, for a launcher of Ray's; nothing is done for the others.
 
@@ -155,9 +167,11 @@ def train_study_cell(reference: Mapping[str, Any]) -> str:
     """Bring one planned run to its end, wherever a launcher has put it; return its status.
 
     Args:
-        reference: `run_id`, `plan` (its file), `planned` (see `job_digest`), `code` and `launched`
+        reference: `run_id`, `plan` (its file), `planned` (see `job_digest`), `code` and `before`
             (see `Job`), `cwd` (where the study was launched, which relative paths are about),
-            `config_dir` (of the user's own classes), `launcher` (the process that launched it).
+            `failed` (see `_failed`),
+            `config_dir` (of the user's own classes), `launcher` (the process that launched it); its
+            paths are texts of `_path_text`.
 
     Raises:
         ConfigError: if the config beside the plan is not the one that was planned. Nothing that it
@@ -165,29 +179,36 @@ def train_study_cell(reference: Mapping[str, Any]) -> str:
     """
     if os.getppid() == reference["launcher"]:  # a worker of joblib's
         process.end_with_parent(reference["launcher"])
-    os.chdir(reference["cwd"])
-    process.user_config_dir = add_to_path(reference["config_dir"])
-    plan = Path(reference["plan"])
+    os.chdir(_path_of(reference["cwd"]))
+    own = reference["config_dir"]
+    process.user_config_dir = add_to_path(None if own is None else _path_of(own))
+    plan = Path(_path_of(reference["plan"]))
     cell, config = read_job(plan, reference["run_id"])
     if job_digest(cell, config) != reference["planned"]:
         raise ConfigError(
             f"{plan}: the config of run {reference['run_id']} beside it was changed after the "
             "study was launched; launch the study again"
         )
-    job = Job(cell, config, reference["code"], reference["launched"])
-    if any(has_failed(job, status) for status in _ended_since(plan, job)):
+    job = Job(cell, config, reference["code"], reference["before"])
+    if {*_failed(plan, job)} - {*reference["failed"]}:
         say(f"{cell.title}: not started, since another run failed (study.on_failure=stop)")
         return "PLANNED"
     return _shown(job)
 
 
-def _ended_since(plan: Path, job: Job) -> Iterator[str]:
-    """Yield the statuses of the runs of a plan that have ended since it was launched."""
-    if job.config.study.on_failure == "stop":
-        for cell in read_study_cells(plan):
-            record = cell.run_folder(Path(job.config.run.output_dir)).recorded_status()
-            if record.get("at", 0.0) >= job.launched:
-                yield record["status"]
+def _failed(plan: Path, job: Job) -> list[str]:
+    """Return the runs of a plan that have failed, and when, if the first failure is to stop it."""
+    if job.config.study.on_failure != "stop":
+        return []
+    root = Path(job.config.run.output_dir)
+    records = {
+        cell.run_id: cell.run_folder(root).recorded_status() for cell in read_study_cells(plan)
+    }
+    return [
+        f"{run_id} {record.get('at')}"
+        for run_id, record in records.items()
+        if has_failed(job, record["status"])
+    ]
 
 
 def _shown(job: Job) -> str:

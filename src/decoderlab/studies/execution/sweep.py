@@ -139,11 +139,12 @@ def run_pending(planned: Planned, start: Start, jobs: int) -> None:
     tidy_semaphores()
     failed = _failed_before(planned)
     say(_announcement(planned, failed, jobs))
-    now, configs = time.time(), planned.configs
+    configs = planned.configs
     todo = [
-        Job(cell, config, code_digest(config), now)
+        Job(cell, config, code_digest(config), before)
         for cell in planned.pending
         for config in [configs[cell.run_id]]
+        for before in [cell.run_folder(output_dir).recorded_status().get("at")]
     ]
     reused = len(plan.cells) - len(todo)
     tally = progress.tally = progress.Tally(len(todo), reused=reused, failed_before=failed)
@@ -168,7 +169,7 @@ def run_pending(planned: Planned, start: Start, jobs: int) -> None:
             if todo and any(has_failed(job, tally.ended[job.cell.run_id]) for job in ended):
                 say(f"stopped at the first failure (study.on_failure=stop): {len(todo)} left to do")
                 break
-            elsewhere = any(job.folder.locked() for job in todo)
+            elsewhere = any(job.folder.locked(unknown=False) for job in todo)
             if not elsewhere and _standing(todo, deaths) == before:
                 break  # nothing gets anywhere: the report says what is missing
     finally:
@@ -179,9 +180,12 @@ def run_pending(planned: Planned, start: Start, jobs: int) -> None:
 
 
 def _wait_for_free(jobs: Sequence[Job]) -> list[Job]:
-    """Return the jobs that no other launch is at, once there are any."""
+    """Return the jobs that no other launch is at, once there are any.
+
+    Where that cannot be known, a job is tried: what it then says is what to do.
+    """
     said = False
-    while not (free := [job for job in jobs if not job.folder.locked()]):
+    while not (free := [job for job in jobs if not job.folder.locked(unknown=False)]):
         if not said:
             say(f"waiting for {len(jobs)} runs of another launch")
             said = True

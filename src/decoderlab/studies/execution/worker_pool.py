@@ -240,7 +240,7 @@ class Worker:
         if stopping:
             return job.folder.status()["status"]
         record = job.folder.recorded_status()
-        began = record["status"] == "RUNNING" and record.get("at", 0.0) >= job.launched
+        began = record["status"] == "RUNNING" and record.get("at") != job.before
         if isinstance(error, BrokenProcessPool) and not began and job.starts < MAX_START_FAILURES:
             return NOT_BEGUN
         return give_up(job.folder, _cause_of_death(error))
