@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from pathlib import Path
 from types import TracebackType
+
+MODULE = "decoderlab.cli."
 
 
 def _without_traceback(
@@ -17,6 +21,21 @@ def _without_traceback(
         sys.__excepthook__(kind, error, traceback)
 
 
-# Of a command alone: what imports its module has a hook of its own.
-if Path(sys.argv[0]).name.startswith("decoderlab-"):
+def _once_more(lost: sys.UnraisableHookArgs) -> None:
+    """Deliver a signal again whose exception was lost in a callback, as imports have some."""
+    if not issubclass(lost.exc_type, Exception | GeneratorExit | SystemExit):
+        signum = getattr(lost.exc_value, "signum", signal.SIGINT)
+        main = threading.main_thread().ident or 0
+        timer = threading.Timer(0.05, signal.pthread_kill, (main, signum))
+        timer.daemon = True
+        timer.start()
+    else:
+        sys.__unraisablehook__(lost)
+
+
+# Of a command alone: what imports its module has hooks of its own.
+if Path(sys.argv[0]).name.startswith("decoderlab-") or (
+    sys.argv[0] == "-m" and any(word.startswith(MODULE) for word in sys.orig_argv)
+):
     sys.excepthook = _without_traceback
+    sys.unraisablehook = _once_more

@@ -52,11 +52,12 @@ class _Unread(io.FileIO):
     Args:
         number: of the stream.
         errors: of the system's after which nothing is written; all if there are none.
+        stream: which it stands for, and which would be closed if nobody kept it.
     """
 
-    def __init__(self, number: int, errors: tuple[int, ...] = ()) -> None:
+    def __init__(self, number: int, errors: tuple[int, ...], stream: Any) -> None:
         super().__init__(number, "w", closefd=False)
-        self._errors = errors
+        self._errors, self._stream = errors, stream
 
     def write(self, data: Any, /) -> int:
         """Write bytes; return how many there were."""
@@ -82,7 +83,7 @@ def _lenient(stream: Any, number: int, *errors: int) -> Any:
     with contextlib.suppress(OSError):
         stream.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(_Unread(number, errors)),
+        io.BufferedWriter(_Unread(number, errors, stream)),
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering or stream.write_through,
