@@ -188,8 +188,8 @@ def test_a_path_that_no_file_can_have_is_a_setting_that_is_wrong(capsys):
 
 
 def test_a_variable_that_torch_refuses_is_no_mistake_of_ours(tmp_path):
-    command = "from decoderlab.cli.status import main; main()"
-    words = [sys.executable, "-c", command, "--output-dir", str(tmp_path)]
+    command = "from decoderlab.cli.predict import main; main()"
+    words = [sys.executable, "-c", command, str(tmp_path)]
     environment = os.environ | {"TORCH_LOGS": "junk"}
     ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 2

@@ -70,7 +70,7 @@ def ended_otherwise(folder: RunFolder, status: str) -> str | None:
         if not folder.manifest.is_file() or folder.locked():
             return None
         read_manifest(folder)
-        if folder.recorded_status()["status"] != status:  # it has just ended
+        if folder.status()["status"] != status:  # it has just ended
             return None
     except (Invalid, OSError):
         return None
