@@ -155,7 +155,11 @@ def test_of_two_definitions_with_the_same_name_it_matters_which_is_used(copy):
     before = all_of(copy)["R"]
     assert "+" in before["INFINITY"]
     again = shutil.copytree(copy, copy.parent / "again" / copy.name)
-    replace(again / "generation/beam_search.py", "greedy_search import INFINITY,", "greedy_search import")
+    replace(
+        again / "generation/beam_search.py",
+        "greedy_search import INFINITY,",
+        "greedy_search import",
+    )
     line = "from decoderlab.generation.other import INFINITY\n"
     replace(again / "generation/beam_search.py", "from decoderlab", f"{line}from decoderlab")
     after = all_of(again)["R"]

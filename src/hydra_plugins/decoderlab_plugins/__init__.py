@@ -123,6 +123,9 @@ class StudySweeper(BasicSweeper):
 class PoolLauncher(Launcher):
     """Each run in a worker process; what happens to one costs only itself.
 
+    It holds the settings; the sweeper gives the runs to `run_all` and its workers, in
+    `decoderlab.studies.execution.worker_pool`.
+
     Args:
         jobs: runs at a time; None for as many as there are cores, or GPUs.
         time_limit_seconds: of one run, None for none.

@@ -1,8 +1,9 @@
 """The columns of a report's tables, each defined once.
 
 A new column is another `Column` in `COLUMNS`, at its position in the tables, and a line in
-docs/reports.md. Markdown, LaTeX, HTML, the table for a paper, the terminal and the comparison of
-two studies all take their columns from here, and the legend takes its explanations.
+docs/reports.md; with `main` it is always shown, else behind a switch. Markdown, LaTeX, HTML, the
+table for a paper, the terminal and the comparison of two studies all take their columns from here,
+and the legend takes its explanations.
 """
 
 from __future__ import annotations
