@@ -23,14 +23,15 @@ def _without_traceback(
 
 def _once_more(lost: sys.UnraisableHookArgs) -> None:
     """Deliver a signal again whose exception was lost in a callback, as imports have some."""
-    if not issubclass(lost.exc_type, Exception | GeneratorExit | SystemExit):
-        signum = getattr(lost.exc_value, "signum", signal.SIGINT)
-        main = threading.main_thread().ident or 0
-        timer = threading.Timer(0.05, signal.pthread_kill, (main, signum))
-        timer.daemon = True
-        timer.start()
-    else:
+    interrupted = issubclass(lost.exc_type, KeyboardInterrupt)
+    signum = signal.SIGINT if interrupted else getattr(lost.exc_value, "signum", None)
+    if signum is None:
         sys.__unraisablehook__(lost)
+        return
+    main = threading.main_thread().ident or 0
+    timer = threading.Timer(0.05, signal.pthread_kill, (main, signum))
+    timer.daemon = True
+    timer.start()
 
 
 # Of a command alone: what imports its module has hooks of its own.
