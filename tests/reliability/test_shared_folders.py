@@ -164,10 +164,10 @@ def test_a_limit_of_the_system_is_no_failure_of_the_run(tiny, monkeypatch, code)
 def test_a_run_that_ends_while_it_is_looked_at_is_not_called_damaged(tiny, monkeypatch):
     prepared = tiny()
     run(prepared)
-    assert ended_otherwise(prepared.folder, "RUNNING") is None  # it was when it was asked
+    assert ended_otherwise(prepared.folder, "INTERRUPTED") is None  # it was when it was asked
     prepared.folder.set_status("RUNNING")
     write_manifest(prepared.folder, prepared.identity, prepared.folder.result())
-    assert "its manifest.json is intact" in ended_otherwise(prepared.folder, "RUNNING")
+    assert "its manifest.json is intact" in ended_otherwise(prepared.folder, "INTERRUPTED")
 
 
 @pytest.mark.fault(56)
