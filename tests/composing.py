@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra._internal import defaults_list
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
@@ -41,7 +42,13 @@ def _choices_if_asked_for(overrides: Any, defaults: Sequence[Any], self_added: b
     return None
 
 
+def _without_copies_of_sources(self: CachingConfigRepository, delegate: IConfigRepository) -> None:
+    self.delegate = copy.copy(delegate)  # its list of sources is set anew, and never changed
+    self.cache = {}
+
+
 def compose_faster() -> None:
     """Do so from now on."""
+    CachingConfigRepository.__init__ = _without_copies_of_sources
     FILES.load_config = _load_once
     defaults_list._create_interpolation_map = _choices_if_asked_for

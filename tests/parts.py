@@ -54,8 +54,9 @@ def head(name: str, **settings: Any) -> Callable[..., Any]:
 def some_quick(**levels: Sequence[Any]) -> pytest.MarkDecorator:
     """Parametrize a test by all combinations; two thirds of them are slow tests.
 
-    The quick third has each level of a factor with each level of every other one: of the levels'
-    numbers, which are added up, all factors but two can make up whatever remains of three.
+    The quick third has each level of each factor; of three factors or more, each level with each
+    level of every other one. Of the levels' numbers, which are added up, the other factors can make
+    up whatever remains of three.
     """
     cases = []
     for chosen in product(*map(enumerate, levels.values())):

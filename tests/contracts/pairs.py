@@ -54,3 +54,9 @@ def shape_of(encoder: str) -> EncoderShape:
     """Return what a small encoder offers a decoder."""
     make, chosen = settings("encoder", encoder)
     return make(source_space=source_space(encoder), **chosen).shape
+
+
+@cache
+def of_each_shape() -> dict[EncoderShape, str]:
+    """Return the first encoder of each shape, which is all that a decoder knows of them."""
+    return {shape_of(encoder): encoder for encoder in reversed(variants("encoder"))}

@@ -19,7 +19,7 @@ from decoderlab.studies.design.grid import GridCell, grid
 from decoderlab.training.loading import load_run
 from decoderlab.usage.outputs import predict
 from tests.conftest import composed, run, small, variants
-from tests.contracts.pairs import REFUSED, all_pairs, task_of
+from tests.contracts.pairs import REFUSED, all_pairs, of_each_shape, task_of
 from tests.drawing import no_drawing
 from tests.integration.cli import in_process
 
@@ -35,13 +35,14 @@ def test_a_yaml_begins_with_what_it_is(path: Path):
         assert f"{path.parent.name}={path.stem}" in text or path.stem == "adhoc"
 
 
-# Each encoder and each decoder is in some of these; the others are slow tests.
-QUICK = [pair for n, pair in enumerate(all_pairs()) if n % 9 == 0]
+# Each encoder and each decoder is in some of these. The slow tests have the pairs of each decoder
+# with an encoder of each shape.
+QUICK = all_pairs()[::9]
+SLOW = [pair for pair in all_pairs() if pair[0] in of_each_shape().values() and pair not in QUICK]
 
 
 @pytest.mark.parametrize(
-    ("encoder", "decoder"),
-    [pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.slow) for pair in all_pairs()],
+    ("encoder", "decoder"), QUICK + [pytest.param(*pair, marks=pytest.mark.slow) for pair in SLOW]
 )
 def test_a_pair_trains_generates_and_predicts_the_same_again(tiny, encoder, decoder):
     pair = [f"encoder={encoder}", f"decoder={decoder}", "training.max_steps=2"]
@@ -76,7 +77,15 @@ def of_task(name: str) -> DictConfig:
     return composed(f"task={name}").task
 
 
-@pytest.mark.parametrize("task", variants("task"))
+# Their data take long to make.
+LONG_MADE = ("conversation", "learning_to_execute", "scan", "spelling")
+TASKS = [
+    pytest.param(name, marks=[pytest.mark.slow] if name in LONG_MADE else [])
+    for name in variants("task")
+]
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_a_task_trains_with_its_own_settings(monkeypatch, capfd, tmp_path, task):
     if OmegaConf.missing_keys(of_task(task)):
         pytest.skip("reads a file of one's own")
@@ -99,7 +108,14 @@ def test_a_task_trains_with_its_own_settings(monkeypatch, capfd, tmp_path, task)
 
 
 # That of a task is a run of minutes, and each task is trained above; others have hundreds of cells.
-LARGE = ("bridges", "context_routes", "echo_attention", "rates", "source_reversal")
+LARGE = (
+    "bridges",
+    "context_routes",
+    "echo_attention",
+    "length_generalisation",
+    "rates",
+    "source_reversal",
+)
 # Factors and attention, real values, images: these have every kind of picture between them.
 DRAWN = ("context_routes", "task_captioning", "task_forecasting")
 STUDIES = [
@@ -117,6 +133,9 @@ def test_a_study_declares_its_question_and_plans(monkeypatch, capfd, tmp_path, n
     given = ["seed=0", "training.max_steps=2", "evaluation.every_steps=2"]
     if tasks := study.factors.get("task"):
         given.append(f"task={min(tasks, key=lambda task: task != 'addition_2digits')}")
+    if study.tuning:
+        given += [f"study.tuning.space.{key}=[1]" for key in study.tuning.space]
+        given += ["study.tuning.trials=1", "study.tuning.seeds=[100]"]
     given.append("hydra/launcher=basic")
     with nullcontext() if name in DRAWN else no_drawing():
         code = in_process(monkeypatch, f"study={name}", f"run.output_dir={tmp_path}", *given)

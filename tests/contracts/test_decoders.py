@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import pytest
 import torch
 
@@ -16,7 +14,7 @@ from decoderlab.layers import LSTM
 from decoderlab.testing import ENCODER_SHAPE, check_decoder
 from tests import parts
 from tests.conftest import CELLS, variants
-from tests.contracts.pairs import all_pairs, settings, shape_of
+from tests.contracts.pairs import of_each_shape, settings, shape_of
 
 BRIDGES, FEEDBACKS = variants("decoder/bridge"), variants("decoder/feedback")
 HEADS = variants("decoder/head")
@@ -24,24 +22,19 @@ HEADS = variants("decoder/head")
 OTHER_SHAPES = [EncoderShape(8, 8), EncoderShape(5, 7, 6, state_num_layers=3, has_cell=False)]
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), all_pairs())
-def test_it_passes_the_battery_with_every_encoder(encoder, decoder):
-    check_with(decoder, shape_of(encoder))
-
-
-@cache
-def check_with(decoder: str, encoder_shape: EncoderShape) -> None:
-    """Check a decoder once with all encoders of one shape, which is all that it knows of them."""
+@parts.some_quick(encoder=list(of_each_shape().values()), decoder=variants("decoder"))
+def test_it_passes_the_battery_with_encoders_of_every_shape(encoder, decoder):
     target, chosen = settings("decoder", decoder)
-    check_decoder(target, encoder_shape=encoder_shape, **chosen)
+    check_decoder(target, encoder_shape=shape_of(encoder), **chosen)
 
 
 def recurrent(**chosen):
     check_decoder(RecurrentDecoder, **{"cell": LSTM, "hidden_size": 8, **chosen})
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("routes", [["initial_state"], ["every_input"], ["first_input", "output"]])
+@parts.some_quick(
+    cell=CELLS, routes=[["initial_state"], ["every_input"], ["first_input", "output"]]
+)
 def test_every_cell_passes_it_with_two_layers(cell, routes):
     bridge = parts.bridge("copy" if "initial_state" in routes else "learned")
     recurrent(cell=CELLS[cell], routes=routes, bridge=bridge, num_layers=2, embedding_size=3)
@@ -81,9 +74,9 @@ def test_every_head_passes_it_with_every_combination(kind, combine, state, extra
     recurrent(routes=["every_input", "output"], combine=combine, head=head, embedding_size=4)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("scope", ["token", "sequence"])
-@pytest.mark.parametrize("space", [TokenSpace(9), ValueSpace(2)], ids=str)
+@parts.some_quick(
+    schedule=SCHEDULES, scope=["token", "sequence"], space=[TokenSpace(9), ValueSpace(2)]
+)
 def test_scheduled_sampling_passes_it(schedule, scope, space):
     more = {"first_ratio": 0.5} if schedule == "constant" else {"decay_steps": 50}
     feedback = parts.feedback("scheduled_sampling", schedule=schedule, scope=scope, **more)

@@ -9,6 +9,7 @@ from decoderlab.contract import TokenSpace, ValueSpace
 from decoderlab.encoders import ConvolutionalEncoder, RecurrentEncoder, TransformerEncoder
 from decoderlab.layers import GRU, LSTM, GRUResetSummary
 from decoderlab.testing import check_encoder
+from tests import parts
 from tests.conftest import CELLS, variants
 from tests.contracts.pairs import settings, source_space
 
@@ -30,27 +31,17 @@ def test_it_passes_the_battery(name):
     check_encoder(target, source_space=source_space(name), **chosen)
 
 
-SLOW = pytest.mark.slow
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize(
-    ("bidirectional", "residual"),
-    [
-        (False, False),
-        (True, True),
-        pytest.param(False, True, marks=SLOW),
-        pytest.param(True, False, marks=SLOW),
-    ],
-)
+@parts.some_quick(cell=CELLS, bidirectional=[False, True], residual=[False, True])
 def test_every_cell_passes_it_deep_and_in_both_directions(cell, bidirectional, residual):
     chosen = {"cell": CELLS[cell], "bidirectional": bidirectional, "residual": residual}
     check_encoder(RecurrentEncoder, hidden_size=3, num_layers=2, **chosen)
 
 
-@pytest.mark.parametrize("summary", ["last", "backward", "mean", "max"])
-@pytest.mark.parametrize("summary_size", [None, 5])
-@pytest.mark.parametrize("reverse_source", [False, True])
+@parts.some_quick(
+    summary=["last", "backward", "mean", "max"],
+    summary_size=[None, 5],
+    reverse_source=[False, True],
+)
 def test_every_summary_passes_it(summary, summary_size, reverse_source):
     chosen = {"summary": summary, "summary_size": summary_size, "reverse_source": reverse_source}
     check_encoder(RecurrentEncoder, cell=GRU, hidden_size=3, bidirectional=True, **chosen)

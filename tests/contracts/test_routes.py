@@ -80,16 +80,7 @@ def test_softmax_feedback_is_the_distribution_before_and_passes_the_gradient(emb
     assert gradient[5] != 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("feedback", FEEDBACKS)
-@pytest.mark.parametrize("routes", ROUTE_SETS, ids=str)
-def test_every_route_with_every_feedback_and_attention(routes, feedback):
-    quick = some_attentions(routes, feedback)
-    check_routes(routes, feedback, [one for one in ATTENTIONS if one not in quick])
-
-
-@pytest.mark.parametrize("feedback", FEEDBACKS)
-@pytest.mark.parametrize("routes", ROUTE_SETS, ids=str)
+@parts.some_quick(routes=ROUTE_SETS, feedback=FEEDBACKS)
 def test_every_route_with_every_feedback(routes, feedback):
     check_routes(routes, feedback, some_attentions(routes, feedback))
 

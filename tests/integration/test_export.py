@@ -58,18 +58,13 @@ def outputs_of_runner(place, lines):
     return made.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
         ("decoder=luong",),
-        pytest.param(
-            ("encoder=bilstm", "decoder=bahdanau2015", "decoder/bridge=dense"),
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            ("encoder/cell=gru_reset_before", "decoder/cell=gru_reset_before"),
-            marks=pytest.mark.slow,
-        ),
+        ("encoder=bilstm", "decoder=bahdanau2015", "decoder/bridge=dense"),
+        ("encoder/cell=gru_reset_before", "decoder/cell=gru_reset_before"),
     ],
     ids=lambda settings: settings[0],
 )

@@ -28,6 +28,7 @@ assert torchmetrics.__spec__.origin == torchmetrics.__file__
 """
 
 
+@pytest.mark.slow
 def test_scipy_signal_is_not_imported_and_is_itself_when_it_is_asked_for():
     for code in (WITHOUT, BEFORE):
         subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

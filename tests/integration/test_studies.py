@@ -40,6 +40,7 @@ def test_runs_not_done_yet_are_missing_and_damaged_ones_are_named(tmp_path):
     assert "**Incomplete:** 2 of 4 runs are not finished" in text
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes(tmp_path, drawn):
     plan = study(tmp_path, {"a": A, "b": [one + 0.1 for one in A]}, minimum_effect=0.02)
     files = ["report.md", "report.tex", "table.tex", "report.html", "results.csv"]

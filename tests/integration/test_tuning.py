@@ -118,6 +118,7 @@ def test_a_failed_trial_counts_with_the_worst_score(monkeypatch, tmp_path):
     assert all(len({settings(c) for c, _ in runs_of(tmp_path, "s/tuning")}) == 2 for _ in chosen)
 
 
+@pytest.mark.slow
 def test_a_grid_tries_every_combination(monkeypatch, tmp_path):
     space = "training.learning_rate: [0.001, 0.01], encoder.dropout: [0.0, 0.3]"
     tuning = f"{{space: {{{space}}}, trials: 4, seeds: [100], sampler: grid}}"

@@ -26,10 +26,10 @@ def waves(number: int, seed: int):
     return series[:, :12], series[:, 12:]
 
 
-@pytest.mark.parametrize(
-    "feedback", ["none", "teacher_forcing", "scheduled_sampling", "free_running"]
+@parts.some_quick(
+    feedback=["none", "teacher_forcing", "scheduled_sampling", "free_running"],
+    distribution=["point", "gaussian"],
 )
-@pytest.mark.parametrize("distribution", ["point", "gaussian"])
 def test_a_forecast_is_learnt_and_rolled_forward(feedback, distribution):
     torch.manual_seed(0)
     encoder = RecurrentEncoder(source_space=VALUES, cell=LSTM, hidden_size=24)

@@ -23,6 +23,8 @@ from tests.integration.cli import in_process, tiny_arguments
 from tests.reliability.test_analysis_faults import report_of
 from tests.unit.studies import study
 
+SLOW = pytest.mark.slow
+
 
 class Pairs(Task):
     """A task of given pairs of texts, a character each token."""
@@ -187,11 +189,12 @@ class Served(IterableDataset):
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (lambda: os._exit(3), r"DataLoader worker (\(pid|died)"),
-        (lambda: time.sleep(30), "DataLoader timed out after 1 seconds"),
-        (lambda: 1 / 0, "ZeroDivisionError"),
+        pytest.param(lambda: os._exit(3), r"DataLoader worker (\(pid|died)", id="dies"),
+        pytest.param(
+            lambda: time.sleep(30), "DataLoader timed out after 1 s", id="hangs", marks=SLOW
+        ),
+        pytest.param(lambda: 1 / 0, "ZeroDivisionError", id="raises", marks=SLOW),
     ],
-    ids=["dies", "hangs", "raises"],
 )
 def test_a_worker_that_comes_to_harm_fails_its_run(tiny, monkeypatch, harm, said):
     prepared = tiny()

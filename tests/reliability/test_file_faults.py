@@ -93,7 +93,9 @@ time.sleep(60)
 
 
 @pytest.mark.filterwarnings("ignore:flock not supported")
-@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
+@pytest.mark.parametrize(
+    "code", [errno.EPERM, pytest.param(errno.EOPNOTSUPP, marks=pytest.mark.slow)]
+)
 @pytest.mark.fault(48, 49)
 def test_without_hard_links_a_lock_that_is_a_file_holds_and_ends_with_its_process(
     tiny, monkeypatch, code

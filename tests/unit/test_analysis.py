@@ -186,7 +186,7 @@ def test_at_the_ceiling_examples_that_seeds_share_count_once(tmp_path):
     assert found.entries["b", "echo"].pooled == pytest.approx(wilson(800, 800))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_family_of_differences_at_the_margin_is_seldom_called_none():
     generator, studies, false, raw = np.random.default_rng(7), 400, 0, 0
     for _ in range(studies):

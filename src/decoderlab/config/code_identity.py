@@ -38,7 +38,7 @@ import sys
 import sysconfig
 from collections import defaultdict
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from decoderlab.common import process
@@ -116,7 +116,9 @@ def _code_of(targets: frozenset[Callable], own: str | None) -> dict[str, str]:
         if own_name(target):
             names.add(f"{target.__module__}.{target.__qualname__}")
         else:
-            names |= {name for path in _foreign_files(target, own) for name in _ours_in(path)}
+            names |= {
+                name for path in _foreign_files(target, own) for name in _ours_in(path.read_bytes())
+            }
     return definitions(frozenset(names), PACKAGE)
 
 
@@ -189,7 +191,8 @@ def _foreign_code(target: Callable, own: str | None) -> str | None:
     installed = _is_installed(files[0])
     digest = hashlib.sha256()
     for path in files:
-        digest.update(path.name.encode() + (path.read_bytes() if installed else _normal(path)))
+        source = path.read_bytes()
+        digest.update(path.name.encode() + (source if installed else _normal(source)))
     return digest.hexdigest()
 
 
@@ -233,19 +236,20 @@ def _is_installed(path: Path) -> bool:
     return path.is_relative_to(packages) or not INSTALLED.isdisjoint(path.parts)
 
 
-def _normal(path: Path) -> bytes:
+@lru_cache(1024)  # the classes of one package read the same files
+def _normal(source: bytes) -> bytes:
     """Return the normal form of a file in which names and imports stay as they are."""
-    source = path.read_bytes()
     try:
         return json.dumps(Writer().write(ast.parse(source))).encode()
     except (SyntaxError, ValueError):  # a file that nothing imports may hold anything
         return source
 
 
-def _ours_in(path: Path) -> list[str]:
+@lru_cache(1024)
+def _ours_in(source: bytes) -> list[str]:
     """Return the dotted names of this package that a file imports."""
     try:
-        nodes = list(ast.walk(ast.parse(path.read_bytes())))
+        nodes = list(ast.walk(ast.parse(source)))
     except (SyntaxError, ValueError):
         return []
     return [name for name in imports(nodes).values() if name.split(".")[0] == PACKAGE.name]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from decoderlab.config.definitions import for_types
@@ -62,20 +63,24 @@ def modules_used(
             continue
         used.add(path)
         todo += _packages_of(path, folder)
-        nodes = list(_executed(_parsed(path)))
-        if whole and any(map(_is_computed, nodes)):
+        computed, statements = _imports(path.read_bytes())
+        if whole and computed:
             return sorted(folder.rglob("*.py"))
-        for node in nodes:
+        for node in statements:
             for base, names in _imported(node, path, roots, but):
                 todo += _along(base, names)
     return sorted(used)
 
 
-def _parsed(path: Path) -> ast.AST:
+@lru_cache(1024)  # the classes of one package read the same files
+def _imports(source: bytes) -> tuple[bool, list[ast.Import | ast.ImportFrom]]:
+    """Return whether a file computes what it imports, and its import statements."""
     try:
-        return ast.parse(path.read_bytes())
+        nodes = list(_executed(ast.parse(source)))
     except (SyntaxError, ValueError):  # it cannot be imported either
-        return ast.Module([], [])
+        return False, []
+    statements = [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
+    return any(map(_is_computed, nodes)), statements
 
 
 def _executed(tree: ast.AST) -> Iterator[ast.AST]:
@@ -113,7 +118,7 @@ def _is_computed(node: ast.AST) -> bool:
 
 
 def _imported(
-    node: ast.AST, path: Path, roots: Sequence[Path], but: Collection[str]
+    node: ast.Import | ast.ImportFrom, path: Path, roots: Sequence[Path], but: Collection[str]
 ) -> Iterator[tuple[Path, list[str]]]:
     """Yield what a statement imports: the folder that it starts from, and the names from there."""
     match node:
@@ -122,8 +127,6 @@ def _imported(
         case ast.ImportFrom(module=module, names=aliases, level=level):
             above = module.split(".") if module else []
             named = [[*above, alias.name] for alias in aliases]
-        case _:
-            return
     if level:
         bases = path.parents[level - 1 : level]
     else:
