@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from decoderlab.layers.equations import Equation
+from tests import parts
 from tests.conftest import composed, variants
 from tests.equations.cases import EQUAL, Case, decoder_cases, encoder_cases
 from tests.equations.comparison import check, printed
@@ -15,7 +16,10 @@ from tests.equations.mutations import mutations
 from tests.equations.notation import Unreadable
 
 
-@pytest.mark.parametrize("case", [*decoder_cases(), *encoder_cases()], ids=str)
+CASES = [*decoder_cases(), *encoder_cases()]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_models_equations_compute_what_it_computes(case: Case):
     check(case)
 
@@ -49,7 +53,7 @@ def tried() -> set[tuple[str, str, str]]:
     return set()
 
 
-@pytest.mark.parametrize("case", [*decoder_cases(), *encoder_cases()], ids=str)
+@parts.some_quick(case=CASES)
 def test_a_wrong_letter_is_caught(case: Case, tried):
     equations = printed(case)
     missed = []
@@ -67,7 +71,7 @@ def test_a_wrong_letter_is_caught(case: Case, tried):
 UNDERSTOOD = {"y_{t-1}": "it is the target's where no line says something else"}
 
 
-@pytest.mark.parametrize("case", [*decoder_cases(), *encoder_cases()], ids=str)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_missing_line_a_wrong_width_and_a_wrong_number_are_caught(case: Case, tried):
     equations, missed = printed(case), []
     for number, line in enumerate(equations):

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.mark.fault(7)
+@pytest.mark.slow
 def test_a_sweep_reports_and_a_second_one_trains_nothing(monkeypatch, capfd, tmp_path, drawn):
     assert sweep(monkeypatch, tmp_path) == 0
     printed = capfd.readouterr()
