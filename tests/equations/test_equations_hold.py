@@ -15,7 +15,6 @@ from tests.equations.comparison import check, printed
 from tests.equations.mutations import mutations
 from tests.equations.notation import Unreadable
 
-
 CASES = [*decoder_cases(), *encoder_cases()]
 
 
