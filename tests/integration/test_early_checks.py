@@ -13,7 +13,9 @@ from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import conf_dir
 from decoderlab.config.early_checks import check_before_imports
 from decoderlab.config.run_config import RunConfig
+from decoderlab.studies.design import impossible_cells
 from tests.conftest import variants
+from tests.integration.cli import in_process
 
 WRONG = [
     "decoder.hidden_size=abc",
@@ -92,9 +94,10 @@ finally:
 """
 
 
+@pytest.mark.parametrize("sweep", [(), ("-m", "encoder=lstm,gru")], ids=["a run", "a sweep"])
 @pytest.mark.parametrize("override", ["decoder.hidden_size=abc", "training.max_steps=-3"])
-def test_the_command_says_it_without_torch(override, tmp_path):
-    words = [sys.executable, "-c", EARLY, override]
+def test_the_command_says_it_without_torch(override, sweep, tmp_path):
+    words = [sys.executable, "-c", EARLY, *sweep, override]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     name, _, value = override.partition("=")
     assert done.returncode == 2
@@ -103,3 +106,31 @@ def test_the_command_says_it_without_torch(override, tmp_path):
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "swept",
+    [
+        ("training.max_steps=0",),
+        ("decoder=luong,peek", "encoder.hidden_size=x"),
+        ("seed=0,1", "evaluation.beam_width=0,-1"),
+        ("decoder=luong,no_such_decoder", "evaluation.top_k=3"),
+        ("decoder.no_such_setting=1,2",),
+        ("study.factors={decoder:[luong,peek]}", "training.batch_size=many"),
+    ],
+    ids=" ".join,
+)
+def test_a_sweep_says_it_early_as_its_plan_says_it(monkeypatch, capfd, tmp_path, swept):
+    command = ["-m", f"run.output_dir={tmp_path / 'outputs'}", *swept]
+    assert in_process(monkeypatch, *command) == 2
+    early = capfd.readouterr().err
+    monkeypatch.setattr(impossible_cells, "refuse_before_imports", lambda *_: None)
+    assert in_process(monkeypatch, *command) == 2
+    assert early == capfd.readouterr().err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_cells_of_which_some_can_run_are_left_to_the_plan(monkeypatch, capfd, tmp_path):
+    command = ["-m", f"run.output_dir={tmp_path / 'outputs'}", "training.max_steps=1,-1"]
+    assert in_process(monkeypatch, *command) == 2
+    assert "leave them out by study.exclude" in capfd.readouterr().err

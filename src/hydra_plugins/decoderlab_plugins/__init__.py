@@ -96,8 +96,8 @@ class StudySweeper(BasicSweeper):
         from decoderlab.common.errors import ConfigError
         from decoderlab.config.run_config import study_of
         from decoderlab.studies.design.composed_cells import Composer
-        from decoderlab.studies.execution.launchers import starter
-        from decoderlab.studies.execution.sweep import launch
+        from decoderlab.studies.design.grid import grid
+        from decoderlab.studies.design.impossible_cells import refuse_before_imports
 
         if self.config is None or self.hydra_context is None or self.launcher is None:
             raise RuntimeError("sweep was called before setup; Hydra calls setup first")
@@ -107,12 +107,18 @@ class StudySweeper(BasicSweeper):
                 "values, as in {decoder: 'luong,peek'}"
             )
         study = study_of(self.config)
+        compose = Composer(self.hydra_context.config_loader, self.config)
+        cells = grid(study, self.params or {}, arguments, compose.parse)
+        refuse_before_imports(cells, compose)
+        # These import torch.
+        from decoderlab.studies.execution.launchers import starter
+        from decoderlab.studies.execution.sweep import launch
+
         start, jobs = starter(self.launcher, self.max_batch_size)
         process.sweep_exit_code = launch(
-            arguments,
-            params=self.params or {},
+            cells,
             study=study,
-            compose=Composer(self.hydra_context.config_loader, self.config),
+            compose=compose,
             start=start,
             jobs=jobs,
             plan_only=process.plan_only,

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab.common import require
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.number_ranges import ranges_text
 from decoderlab.common.progress import track
-from decoderlab.config.messages import explain
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import run_id, sorted_json
 from decoderlab.config.study_settings import Study
@@ -29,6 +26,7 @@ from decoderlab.studies.design.budget import Matcher
 from decoderlab.studies.design.composed_cells import Composed
 from decoderlab.studies.design.draft import Draft
 from decoderlab.studies.design.grid import GridCell
+from decoderlab.studies.design.impossible_cells import UNFIT, impossible, why_unfit
 from decoderlab.studies.design.plan_file import Plan, StudyCell
 from decoderlab.studies.design.row_labels import labels, varied_keys
 from decoderlab.studies.design.timing import Timer
@@ -116,21 +114,7 @@ class Planned:
     def demand_possible(self) -> None:
         """Raise ConfigError naming every cell that cannot run, with the reason."""
         if self.impossible:
-            raise _impossible(self.impossible, self.plan.cells)
-
-
-def _impossible(
-    reasons: Mapping[str, Sequence[str]], possible: Collection[StudyCell]
-) -> ConfigError:
-    """Return what names every cell that cannot run; `possible` are those that can."""
-    lines = []
-    for reason, cells in reasons.items():
-        shown = "; ".join(cells[:3]) + ("; ..." if len(cells) > 3 else "")
-        where = f"the cell {shown}" if len(cells) == 1 else f"{len(cells)} cells: {shown}"
-        lines.append(f"{reason} (in {where})" if any(cells) else reason)
-    if possible:
-        lines.append("nothing was started; correct them, or leave them out by study.exclude")
-    return ConfigError("\n".join(lines))
+            raise impossible(self.impossible, others_can=bool(self.plan.cells))
 
 
 def make_plan(
@@ -155,7 +139,7 @@ def make_plan(
     drafts = maker.matched(drafts)
     drafts = maker.each("naming the runs", drafts, maker.identify)
     if not drafts:
-        raise _impossible(maker.impossible, ())
+        raise impossible(maker.impossible)
     return maker.planned(drafts)
 
 
@@ -177,9 +161,7 @@ class _Maker:
 
     def refuse(self, cell: GridCell, error: Exception) -> None:
         """Note that a cell cannot run."""
-        hydras = isinstance(error, HydraException | OmegaConfBaseException)
-        reason = explain(error) if hydras else str(error)
-        self.impossible.setdefault(reason, []).append(cell.text(self.varied))
+        self.impossible.setdefault(why_unfit(error), []).append(cell.text(self.varied))
 
     def composed(
         self, cells: Sequence[GridCell], compose: Callable[[Sequence[str]], Composed]
@@ -194,7 +176,7 @@ class _Maker:
                 if machine not in machine_checked:
                     check_machine(config, sweeping=True)
                     machine_checked.add(machine)
-            except (ConfigError, HydraException, OmegaConfBaseException) as error:
+            except UNFIT as error:
                 self.refuse(cell, error)
                 continue
             row, column = labels(cell.named, self.varied, config.choices, cell.levels)

@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from decoderlab.records.held_folder import tidy_semaphores, tidy_shared
 from decoderlab.records.opened_run import finished
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.composed_cells import Composer
-from decoderlab.studies.design.grid import grid
+from decoderlab.studies.design.grid import GridCell
 from decoderlab.studies.design.plan_file import StudyCell, plan_file, study_folder
 from decoderlab.studies.design.planned_and_run import note_all_planned
 from decoderlab.studies.design.preparation import Planned, is_left_alone, make_plan
@@ -45,9 +45,8 @@ Deaths = defaultdict[tuple[str, str], set[float]]
 
 
 def launch(
-    arguments: Sequence[str],
+    cells: Sequence[GridCell],
     *,
-    params: Mapping[str, Any],
     study: Study,
     compose: Composer,
     start: Start,
@@ -57,8 +56,7 @@ def launch(
     """Plan, run and report a study.
 
     Args:
-        arguments: of the command line.
-        params: `hydra.sweeper.params`.
+        cells: of the grid.
         study: its settings.
         compose: from overrides to a config.
         start: runs jobs with the launcher; given the jobs, and where the plan lies.
@@ -74,7 +72,6 @@ def launch(
     """
     if study.name is not None and study.name.endswith(TUNING):
         raise ConfigError(f"study.name is {study.name!r}; {TUNING} is for the trials of a study")
-    cells = grid(study, params, arguments, compose.parse)
     chosen = compose.master.hydra.runtime.choices.get("study", "adhoc")
     default_name = None if chosen == "adhoc" else chosen
     if study.tuning and not (study.name or default_name):
