@@ -13,23 +13,31 @@ WITHOUT = """
 import sys
 import decoderlab.training.module
 assert "torchmetrics" in sys.modules
-assert "scipy.signal" not in sys.modules
+assert not {"scipy.signal", "matplotlib"} & set(sys.modules)
+import torchmetrics
+mean = torchmetrics.MeanMetric()
+mean.update(1.0)
+_, axes = mean.plot()
+import matplotlib.axes
+assert isinstance(axes, matplotlib.axes.Axes)
 import scipy
 import scipy.signal
 assert scipy.signal.__spec__ is not None
 assert len(scipy.signal.windows.hamming(3)) == 3
 """
 BEFORE = """
+import matplotlib.pyplot
 import scipy.signal
 import decoderlab.training.module
 assert len(scipy.signal.windows.hamming(3)) == 3
 import torchmetrics
 assert torchmetrics.__spec__.origin == torchmetrics.__file__
+assert torchmetrics.utilities.plot.plt is matplotlib.pyplot
 """
 
 
 @pytest.mark.slow
-def test_scipy_signal_is_not_imported_and_is_itself_when_it_is_asked_for():
+def test_what_no_run_needs_is_not_imported_and_is_itself_when_it_is_asked_for():
     for code in (WITHOUT, BEFORE):
         subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 
-class WithoutScipySignal(MetaPathFinder, Loader):
-    """Imports torchmetrics without scipy.signal, a fifth of the time until a run starts.
+class LeanTorchmetrics(MetaPathFinder, Loader):
+    """Imports torchmetrics without scipy.signal and matplotlib, which take seconds.
 
     torchmetrics, which Lightning imports, looks whether scipy.signal has the name `hamming`, for
-    the sake of a package for audio. It finds that name in a stand-in, which is gone as soon as
-    torchmetrics is there: whoever imports scipy.signal gets the real module.
+    the sake of a package for audio, and names classes of matplotlib in annotations of its plots. It
+    finds these names in stand-ins, which are gone as soon as torchmetrics is there: whoever imports
+    the modules gets the real ones, and so do its plots when they are drawn.
     """
 
     def find_spec(
@@ -26,9 +29,8 @@ class WithoutScipySignal(MetaPathFinder, Loader):
         if fullname != "torchmetrics":
             return None
         spec = PathFinder.find_spec(fullname, path)
-        if spec is None or spec.loader is None or "scipy.signal" in sys.modules:
-            return spec
-        self.loader, spec.loader = spec.loader, self
+        if spec is not None and spec.loader is not None:
+            self.loader, spec.loader = spec.loader, self
         return spec
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
@@ -36,15 +38,62 @@ class WithoutScipySignal(MetaPathFinder, Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Import torchmetrics beside the stand-in."""
-        stand_in = ModuleType("scipy.signal")
-        stand_in.__dict__["hamming"] = None
-        sys.modules["scipy.signal"] = stand_in
+        """Import torchmetrics beside the stand-ins."""
+        module.__loader__ = self.loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.loader
+        stand_ins = {} if "matplotlib" in sys.modules else _matplotlib()
+        if "scipy.signal" not in sys.modules:
+            stand_ins["scipy.signal"] = _StandIn("scipy.signal", hamming=None)
+        sys.modules.update(stand_ins)
         try:
             self.loader.exec_module(module)
         finally:
-            if sys.modules.get("scipy.signal") is stand_in:
-                del sys.modules["scipy.signal"]
+            _remove(stand_ins)
+
+
+class _StandIn(ModuleType):
+    """A module of a few names; for any other one the real module is imported.
+
+    Args:
+        name: of the module.
+        names: what it has.
+    """
+
+    def __init__(self, name: str, **names: Any) -> None:
+        super().__init__(name)
+        self.__dict__.update(names)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        _remove({self.__name__: self})
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+def _matplotlib() -> dict[str, ModuleType]:
+    """Return the modules of matplotlib that torchmetrics names, with what it asks of them."""
+    axes = _StandIn("matplotlib.axes", Axes=object)
+    pyplot = _StandIn(
+        "matplotlib.pyplot", Figure=object, style=SimpleNamespace(context=_style_of_matplotlib)
+    )
+    parts = {"axes": axes, "pyplot": pyplot, "colors": SimpleNamespace(Colormap=object)}
+    modules = (_StandIn("matplotlib", **parts), axes, pyplot)
+    return {each.__name__: each for each in modules}
+
+
+@contextmanager
+def _style_of_matplotlib(*given: Any) -> Iterator[None]:
+    """Work with a style, when it comes to that."""
+    style = importlib.import_module("matplotlib.style")
+    with style.context(*given):
+        yield
+
+
+def _remove(stand_ins: Mapping[str, ModuleType]) -> None:
+    for name, stand_in in stand_ins.items():
+        if sys.modules.get(name) is stand_in:
+            del sys.modules[name]
 
 
 class AwayFromHere(MetaPathFinder, Loader):
@@ -75,12 +124,12 @@ class AwayFromHere(MetaPathFinder, Loader):
         module.__loader__ = self.loader
         if module.__spec__ is not None:
             module.__spec__.loader = self.loader
-        with _elsewhere():
+        with in_root_folder():
             self.loader.exec_module(module)
 
 
 @contextmanager
-def _elsewhere() -> Iterator[None]:
+def in_root_folder() -> Iterator[None]:
     """Work in the root folder for a moment, where nobody else puts files."""
     here = os.open(os.curdir, getattr(os, "O_PATH", os.O_RDONLY))
     try:
@@ -91,12 +140,8 @@ def _elsewhere() -> Iterator[None]:
         os.close(here)
 
 
-# The function goes by its old name, which is part of the code of runs.
-in_root_folder = _elsewhere
-
-
 def install() -> None:
     """Keep them off from now on."""
-    for finder in (WithoutScipySignal, AwayFromHere):
+    for finder in (LeanTorchmetrics, AwayFromHere):
         if not any(isinstance(other, finder) for other in sys.meta_path):
             sys.meta_path.insert(0, finder())

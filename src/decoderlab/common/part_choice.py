@@ -102,13 +102,13 @@ class Choice:
 
     def takes(self, name: str) -> bool:
         """Whether the constructor has a keyword."""
-        return name in inspect.signature(self.target).parameters
+        return name in _parameters(self.target)
 
     def with_default(self, name: str) -> Choice:
         """Return the choice with a setting at its default, where it was given at all."""
         if name not in self.settings:
             return self
-        default = inspect.signature(self.target).parameters[name].default
+        default = _parameters(self.target)[name].default
         return replace(self, settings={**self.settings, name: default})
 
     def as_mapping(self) -> dict[str, Any]:
@@ -119,6 +119,11 @@ class Choice:
         """Call the constructor with the settings, and with those of `known` that it takes."""
         taken = {name: value for name, value in known.items() if self.takes(name)}
         return self.target(**self.settings, **taken)
+
+
+@functools.lru_cache(1024)
+def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(target).parameters
 
 
 def public_name(target: Callable[..., Any]) -> str:

@@ -63,6 +63,7 @@ UNCOUNTED = (
     "common.errors",
     "common.escapes",
     "common.folders",
+    "common.lean_imports",
     "common.meta_device",
     "common.safe_names",
     "common.process",
