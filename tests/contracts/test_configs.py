@@ -134,7 +134,8 @@ def test_a_study_declares_its_question_and_plans(monkeypatch, capfd, tmp_path, n
     if tasks := study.factors.get("task"):
         given.append(f"task={min(tasks, key=lambda task: task != 'addition_2digits')}")
     if study.tuning:
-        given += [f"study.tuning.space.{key}=[1]" for key in study.tuning.space]
+        one_of_each = ",".join(f"{key}:[{min(some)}]" for key, some in study.tuning.space.items())
+        given += [f"study.tuning.space={{{one_of_each}}}"]
         given += ["study.tuning.trials=1", "study.tuning.seeds=[100]"]
     given.append("hydra/launcher=basic")
     with nullcontext() if name in DRAWN else no_drawing():
