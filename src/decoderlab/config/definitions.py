@@ -92,8 +92,10 @@ class Package:
         """Return all definitions of a name that the walk may enter."""
         return [
             Definition(module, name)
-            for module in self.paths
-            if not self.is_beside(module) and name in self.module(module).defined
+            for module, path in self.paths.items()
+            if not self.is_beside(module)
+            and name.encode() in path.read_bytes()  # most need not be parsed
+            and name in self.module(module).defined
         ]
 
     def follow(self, dotted: str) -> Reference | None:
