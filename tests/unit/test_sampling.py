@@ -50,6 +50,12 @@ def test_samples_have_the_distribution_of_the_decoder(temperature):
         # Of the two that top_k leaves, the first has 5/8; at temperature 2 it has 0.415 of all.
         ({"top_k": 2, "top_p": 0.6}, [1, 0, 0]),
         ({"temperature": 2.0, "top_p": 0.49}, [0.563508, 0, 0.436492]),
+        ({"min_p": 0.39}, [0.5, 0.2, 0.3]),
+        ({"min_p": 0.41}, [5 / 8, 0, 3 / 8]),
+        ({"min_p": 1.0}, [1, 0, 0]),
+        # At temperature 2 the last has 0.632 of the first one's probability.
+        ({"temperature": 2.0, "min_p": 0.64}, [0.563508, 0, 0.436492]),
+        ({"top_p": 0.81, "min_p": 0.61}, [1, 0, 0]),
     ],
 )
 def test_what_is_left_to_draw_from(settings, expected):

@@ -13,7 +13,7 @@ from torch import nn
 
 from decoderlab.common.randomness import numpy_generator
 from decoderlab.contract import Encoded, TokenSpace, ValueSpace
-from decoderlab.generation import Search, beam, greedy, roll_forward, sample
+from decoderlab.generation import Search, beam, exact, greedy, roll_forward, sample
 
 TOKENS = TokenSpace(6)
 PAD, EOS = TOKENS.pad_id, TOKENS.eos_id
@@ -281,6 +281,7 @@ def test_roll_forward_feeds_back_what_it_returns(gaussian, seed):
 def test_search_runs_what_its_signature_says():
     decoder, source, rows = Table(scale=0.5, end=-1.0), encoded(*range(8)), torch.arange(8) + 3
     drawn = {"temperature": 1.5, "top_k": 2, "top_p": 0.6, "seed": 4}
+    floored = {"temperature": 3.0, "min_p": 0.5}
     wide = {"beam_width": 3, "length_penalty": 2}
     draw = partial(sample, decoder, source, rows=rows, **SIX)
     expected = {
@@ -290,6 +291,7 @@ def test_search_runs_what_its_signature_says():
             beam(decoder, source, **wide, **SIX).tokens[:, 0],
         ),
         "sample:temperature:1.5|top_k:2|top_p:0.6|seed:4": (Search(**drawn), draw(**drawn)),
+        "sample:temperature:3.0|min_p:0.5|seed:0": (Search(**floored), draw(seed=0, **floored)),
         "sample:temperature:1.0|seed:0": (Search(temperature=1), draw(seed=0)),
     }
     for signature, (one, tokens) in expected.items():
@@ -315,6 +317,8 @@ roll = partial(roll_forward, encoded=encoded(1, 2), values=ValueSpace(2))
         (Search, {"temperature": 1.0, "top_p": 1.1}, "top_p is 1.1; .* and at most 1"),
         (Search, {"top_k": 3}, "top_k is 3; .* only with a temperature"),
         (Search, {"top_p": 0.5}, "top_p is 0.5; .* only with a temperature"),
+        (Search, {"min_p": 0.5}, "min_p is 0.5; .* only with a temperature"),
+        (Search, {"temperature": 1.0, "min_p": 0.0}, "min_p is 0.0; it must be above 0"),
         (Search, {"temperature": 1.0, "beam_width": 2}, "temperature is 1.0; .* with beam_width 1"),
         (greedy, token_search | {"max_length": 0}, "max_length is 0"),
         (beam, token_search | {"max_length": 0, "beam_width": 1}, "max_length is 0"),
@@ -326,6 +330,11 @@ roll = partial(roll_forward, encoded=encoded(1, 2), values=ValueSpace(2))
         (sample, token_search | {"seed": 0, "temperature": -1.0}, "temperature is -1.0"),
         (sample, token_search | {"seed": 0, "top_k": 0}, "top_k is 0"),
         (sample, token_search | {"seed": 0, "top_p": 1.5}, "top_p is 1.5"),
+        (sample, token_search | {"seed": 0, "min_p": -0.1}, "min_p is -0.1"),
+        (exact, token_search | {"max_length": 0}, "max_length is 0"),
+        (exact, token_search | {"max_steps": 0}, "max_steps is 0"),
+        (exact, token_search | {"together": 0}, "together is 0"),
+        (exact, token_search | {"beam_width": 0}, "beam_width is 0"),
         (sample, token_search | {"seed": 0, "rows": torch.arange(3)}, r"shape \(3,\); .* \(2,\)"),
         (roll, {"decoder": Autoregression(), "num_steps": 0}, "num_steps is 0"),
         (roll, {"decoder": Constant(1.0, 1.0, 1.0), "num_steps": 1}, "have 3 .* be 2 means, or 4"),

@@ -5,13 +5,16 @@ from __future__ import annotations
 from decoderlab.common import require
 
 
-def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
+def check_sampling(
+    temperature: float, top_k: int | None, top_p: float | None, min_p: float | None
+) -> None:
     """Raise ValueError for a setting out of range."""
     require.positive("temperature", temperature)
     if top_k is not None:
         require.at_least("top_k", top_k, 1)
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p is {top_p}; it must be above 0 and at most 1")
+    for name, share in (("top_p", top_p), ("min_p", min_p)):
+        if share is not None and not 0 < share <= 1:
+            raise ValueError(f"{name} is {share}; it must be above 0 and at most 1")
 
 
 def _check_beam(beam_width: int, length_penalty: float) -> None:

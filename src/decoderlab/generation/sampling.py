@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,15 +28,18 @@ def sample(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    min_p: float | None = None,
 ) -> Tensor:
     """Draw each token from the decoder's distribution, or from the head of it.
 
     In this order: ids that are never generated are excluded; logits are divided by the temperature;
-    the `top_k` most probable tokens are kept; of the distribution over those, the nucleus is kept.
-    Each row has a random stream of its own: batch size and batch mates have no influence on it.
+    the `top_k` most probable tokens are kept; of the distribution over those, the nucleus is kept;
+    of these, tokens that are far less probable than the first are left out. Each row has a random
+    stream of its own: batch size and batch mates have no influence on it.
 
-    Paper: top_p is section 3.1 of Holtzman et al. 2020 (https://arxiv.org/abs/1904.09751).
-    Differs: none; the paper does not combine it with top_k, so that order is ours.
+    Paper: top_p is section 3.1 of Holtzman et al. 2020 (https://arxiv.org/abs/1904.09751), min_p
+        section 3 of Nguyen et al. 2025 (https://arxiv.org/abs/2407.01082).
+    Differs: none; the papers do not combine them with top_k, so that order is ours.
 
     Args:
         decoder: anything with `start` and `step`.
@@ -48,6 +52,8 @@ def sample(
         top_k: tokens to keep, at least 1; all if None.
         top_p: probability, above 0 and at most 1; the fewest most probable tokens that reach it
             together are kept; all if None.
+        min_p: share of the first token's probability, above 0 and at most 1, below which a token is
+            left out; none is if None.
 
     Returns:
         (B, T) int64, as `greedy` does.
@@ -56,11 +62,11 @@ def sample(
         ValueError: if a setting is out of range, or `rows` does not name each row.
     """
     require.at_least("max_length", max_length, 1)
-    check_sampling(temperature, top_k, top_p)
+    check_sampling(temperature, top_k, top_p, min_p)
     uniforms = _draws(encoded, seed, rows, lambda stream: stream.random(max_length))
 
     def choose(logits: Tensor, t: int) -> Tensor:
-        cumulative = _distribution(logits, temperature, top_k, top_p).cumsum(dim=-1)
+        cumulative = _distribution(logits, temperature, top_k, top_p, min_p).cumsum(dim=-1)
         # Times the last one, which rounding may leave below 1. The draw is below 1, so that it
         # never lands beyond the last token, and `right` passes over tokens of probability 0.
         drawn = uniforms[:, t, None] * cumulative[:, -1:]
@@ -121,7 +127,11 @@ def roll_forward(
 
 
 def _distribution(
-    logits: Tensor, temperature: float, top_k: int | None, top_p: float | None
+    logits: Tensor,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
 ) -> Tensor:
     """Return the probabilities (B, V) that a token is drawn with."""
     # Less the largest, so that a temperature near 0 does not make inf - inf of it.
@@ -133,6 +143,8 @@ def _distribution(
         # A token goes if those before it reach p; so the first always stays.
         reached = ordered.softmax(dim=-1).cumsum(dim=-1)[:, :-1] >= top_p
         ordered[:, 1:].masked_fill_(reached, -INFINITY)
+    if min_p is not None:  # the first logit is 0
+        ordered.masked_fill_(ordered < math.log(min_p), -INFINITY)
     # Back in the order of the ids, in which rounding cannot swap tokens under the same draw.
     return torch.empty_like(logits).scatter_(-1, ids, ordered).softmax(dim=-1)
 

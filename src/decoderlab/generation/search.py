@@ -24,7 +24,7 @@ class Search:
         beam_width: at least 1; above 1, the best hypothesis of a beam search is taken.
         length_penalty: of the beam search, -10 to 10.
         temperature: above 0; if given, tokens are sampled.
-        top_k, top_p: of sampling, as for `sample`.
+        top_k, top_p, min_p: of sampling, as for `sample`.
         seed: of sampling; without a temperature nothing is drawn.
 
     Raises:
@@ -42,17 +42,19 @@ class Search:
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
+    min_p: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         sampled = self.temperature is not None
         _check_beam(self.beam_width, self.length_penalty)
         temperature = 1.0 if self.temperature is None else self.temperature
-        check_sampling(temperature, self.top_k, self.top_p)
+        check_sampling(temperature, self.top_k, self.top_p, self.min_p)
         for name, without_effect, companion in (
             ("length_penalty", self.length_penalty != 0 and self.beam_width == 1, "a wider beam"),
             ("top_k", self.top_k is not None and not sampled, "a temperature, such as 1.0"),
             ("top_p", self.top_p is not None and not sampled, "a temperature, such as 1.0"),
+            ("min_p", self.min_p is not None and not sampled, "a temperature, such as 1.0"),
             ("temperature", sampled and self.beam_width > 1, "beam_width 1"),
         ):
             if without_effect:
@@ -81,7 +83,8 @@ class Search:
 
         settings: dict[str, Any] = {"tokens": tokens, "max_length": max_length}
         if self.temperature is not None:
-            settings |= {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+            settings |= {"temperature": self.temperature, "top_k": self.top_k}
+            settings |= {"top_p": self.top_p, "min_p": self.min_p}
             return sample(decoder, encoded, seed=self.seed, rows=rows, **settings)
         if self.beam_width > 1:
             settings |= {"beam_width": self.beam_width, "length_penalty": self.length_penalty}
@@ -92,7 +95,7 @@ class Search:
     def signature(self) -> str:
         """The settings on one line, for the record of what was measured."""
         if self.temperature is not None:
-            kept = {"top_k": self.top_k, "top_p": self.top_p}
+            kept = {"top_k": self.top_k, "top_p": self.top_p, "min_p": self.min_p}
             parts = [f"{name}:{value}" for name, value in kept.items() if value is not None]
             return "|".join(
                 [f"sample:temperature:{float(self.temperature)}", *parts, f"seed:{self.seed}"]
