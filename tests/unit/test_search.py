@@ -13,7 +13,15 @@ from torch import nn
 
 from decoderlab.common.randomness import numpy_generator
 from decoderlab.contract import Encoded, TokenSpace, ValueSpace
-from decoderlab.generation import Search, beam, exact, greedy, roll_forward, sample
+from decoderlab.generation import (
+    Search,
+    beam,
+    exact,
+    greedy,
+    least_risk,
+    roll_forward,
+    sample,
+)
 
 TOKENS = TokenSpace(6)
 PAD, EOS = TOKENS.pad_id, TOKENS.eos_id
@@ -293,6 +301,10 @@ def test_search_runs_what_its_signature_says():
         "sample:temperature:1.5|top_k:2|top_p:0.6|seed:4": (Search(**drawn), draw(**drawn)),
         "sample:temperature:3.0|min_p:0.5|seed:0": (Search(**floored), draw(seed=0, **floored)),
         "sample:temperature:1.0|seed:0": (Search(temperature=1), draw(seed=0)),
+        "sample:temperature:1.0|mbr_samples:9|seed:4": (
+            Search(temperature=1, mbr_samples=9, seed=4),
+            least_risk(decoder, source, rows=rows, num_samples=9, seed=4, **SIX),
+        ),
     }
     for signature, (one, tokens) in expected.items():
         assert one.signature == signature
@@ -319,6 +331,8 @@ roll = partial(roll_forward, encoded=encoded(1, 2), values=ValueSpace(2))
         (Search, {"top_p": 0.5}, "top_p is 0.5; .* only with a temperature"),
         (Search, {"min_p": 0.5}, "min_p is 0.5; .* only with a temperature"),
         (Search, {"temperature": 1.0, "min_p": 0.0}, "min_p is 0.0; it must be above 0"),
+        (Search, {"mbr_samples": 5}, "mbr_samples is 5; .* only with a temperature"),
+        (Search, {"temperature": 1.0, "mbr_samples": 1}, "mbr_samples is 1; it must be at least 2"),
         (Search, {"temperature": 1.0, "beam_width": 2}, "temperature is 1.0; .* with beam_width 1"),
         (greedy, token_search | {"max_length": 0}, "max_length is 0"),
         (beam, token_search | {"max_length": 0, "beam_width": 1}, "max_length is 0"),

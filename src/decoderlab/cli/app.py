@@ -289,6 +289,12 @@ def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
         metavar="P",
         help="sample from the tokens with at least this share of the first one's probability",
     )
+    search.add_argument(
+        "--mbr-samples",
+        type=int,
+        metavar="N",
+        help="of N samples, take the one most like all of them (minimum Bayes risk)",
+    )
     search.add_argument("--seed", type=int, help="seed of sampling")
     search.add_argument(
         "--max-length",
@@ -315,6 +321,7 @@ def add_own_folder(arguments: argparse.Namespace) -> None:
 
 def search_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the generation settings that were given on the command line of `run_parser`."""
-    names = ("beam_width", "length_penalty", "temperature", "top_k", "top_p", "min_p", "seed")
+    names = ("beam_width", "length_penalty", "temperature", "top_k", "top_p", "min_p")
+    names += ("mbr_samples", "seed")
     given = {name: getattr(arguments, name) for name in names}
     return {name: value for name, value in given.items() if value is not None}

@@ -134,8 +134,8 @@ class Evaluation:
             token_accuracy, symbol_error_rate, loss (teacher-forced), or one of another metric in
             `task.metrics`. Of equal scores the lower loss is taken, of equal losses the later
             step. In a config, null is the task's own.
-        beam_width, length_penalty, temperature, top_k, top_p, min_p: how to generate, see
-            `decoderlab.generation.Search`; a beam of 1 without a temperature is greedy.
+        beam_width, length_penalty, temperature, top_k, top_p, min_p, mbr_samples: how to generate,
+            see `decoderlab.generation.Search`; a beam of 1 without a temperature is greedy.
         max_length: tokens to generate at most, EOS included, at least 1; None for the longest
             target of the data. An output that meets it without an end is marked, and counted.
     """
@@ -149,6 +149,7 @@ class Evaluation:
     top_p: float | None
     max_length: int | None = None
     min_p: float | None = None
+    mbr_samples: int | None = None
 
     def __post_init__(self) -> None:
         self.search(0)
@@ -165,6 +166,7 @@ class Evaluation:
             top_k=self.top_k,
             top_p=self.top_p,
             min_p=self.min_p,
+            mbr_samples=self.mbr_samples,
             seed=seed,
         )
 

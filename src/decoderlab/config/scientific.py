@@ -19,7 +19,7 @@ UNSAID: dict[str, dict[str, Any]] = {
         "target_columns": None,
     },
     "training": {"from_run": None},
-    "evaluation": {"max_length": None, "min_p": None},
+    "evaluation": {"max_length": None, "min_p": None, "mbr_samples": None},
 }
 
 

@@ -32,16 +32,28 @@ if TYPE_CHECKING:
     from decoderlab.generation.beam_search import Hypotheses, beam
     from decoderlab.generation.exact_search import Mode, exact
     from decoderlab.generation.greedy_search import greedy
+    from decoderlab.generation.minimum_bayes_risk import least_risk
     from decoderlab.generation.sampling import roll_forward, sample
     from decoderlab.generation.search import Search
 
-__all__ = ["Hypotheses", "Mode", "Search", "beam", "exact", "greedy", "roll_forward", "sample"]
+__all__ = [
+    "Hypotheses",
+    "Mode",
+    "Search",
+    "beam",
+    "exact",
+    "greedy",
+    "least_risk",
+    "roll_forward",
+    "sample",
+]
 __getattr__ = names_of(
     __name__,
     {
         "beam_search": ["Hypotheses", "beam"],
         "exact_search": ["Mode", "exact"],
         "greedy_search": ["greedy"],
+        "minimum_bayes_risk": ["least_risk"],
         "sampling": ["roll_forward", "sample"],
         "search": ["Search"],
     },

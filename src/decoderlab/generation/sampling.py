@@ -29,6 +29,7 @@ def sample(
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
+    number: int = 0,
 ) -> Tensor:
     """Draw each token from the decoder's distribution, or from the head of it.
 
@@ -54,6 +55,7 @@ def sample(
             together are kept; all if None.
         min_p: share of the first token's probability, above 0 and at most 1, below which a token is
             left out; none is if None.
+        number: of this sample among several of the same seed, each with streams of its own.
 
     Returns:
         (B, T) int64, as `greedy` does.
@@ -63,7 +65,7 @@ def sample(
     """
     require.at_least("max_length", max_length, 1)
     check_sampling(temperature, top_k, top_p, min_p)
-    uniforms = _draws(encoded, seed, rows, lambda stream: stream.random(max_length))
+    uniforms = _draws(encoded, seed, rows, lambda stream: stream.random(max_length), number)
 
     def choose(logits: Tensor, t: int) -> Tensor:
         cumulative = _distribution(logits, temperature, top_k, top_p, min_p).cumsum(dim=-1)
@@ -149,7 +151,13 @@ def _distribution(
     return torch.empty_like(logits).scatter_(-1, ids, ordered).softmax(dim=-1)
 
 
-def _draws(encoded: Encoded, seed: int, rows: Tensor | None, draw: Callable[[Any], Any]) -> Tensor:
+def _draws(
+    encoded: Encoded,
+    seed: int,
+    rows: Tensor | None,
+    draw: Callable[[Any], Any],
+    number: int = 0,
+) -> Tensor:
     """Return what `draw` gets from each row's stream, (B, ...) float64.
 
     NumPy draws one number after the other, so that a longer target starts as a shorter one does;
@@ -159,5 +167,6 @@ def _draws(encoded: Encoded, seed: int, rows: Tensor | None, draw: Callable[[Any
     rows = torch.arange(batch) if rows is None else rows
     if rows.shape != (batch,):
         raise ValueError(f"rows has shape {tuple(rows.shape)}; give one number a row: ({batch},)")
-    drawn = [draw(numpy_generator(seed, "decoding", row)) for row in rows.tolist()]
+    more = (number,) if number else ()
+    drawn = [draw(numpy_generator(seed, "decoding", row, *more)) for row in rows.tolist()]
     return torch.stack([torch.from_numpy(row) for row in drawn]).to(encoded.summary.device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from decoderlab.generation.limits_of_search import _check_beam, check_sampling
+from decoderlab.generation.limits_of_search import _check_beam, check_samples, check_sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +25,8 @@ class Search:
         length_penalty: of the beam search, -10 to 10.
         temperature: above 0; if given, tokens are sampled.
         top_k, top_p, min_p: of sampling, as for `sample`.
+        mbr_samples: samples to draw of each row, at least 2, of which the one of minimum Bayes risk
+            is taken, see `least_risk`; None for a single sample.
         seed: of sampling; without a temperature nothing is drawn.
 
     Raises:
@@ -43,6 +45,7 @@ class Search:
     top_k: int | None = None
     top_p: float | None = None
     min_p: float | None = None
+    mbr_samples: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -50,11 +53,18 @@ class Search:
         _check_beam(self.beam_width, self.length_penalty)
         temperature = 1.0 if self.temperature is None else self.temperature
         check_sampling(temperature, self.top_k, self.top_p, self.min_p)
+        if self.mbr_samples is not None:
+            check_samples(self.mbr_samples)
         for name, without_effect, companion in (
             ("length_penalty", self.length_penalty != 0 and self.beam_width == 1, "a wider beam"),
             ("top_k", self.top_k is not None and not sampled, "a temperature, such as 1.0"),
             ("top_p", self.top_p is not None and not sampled, "a temperature, such as 1.0"),
             ("min_p", self.min_p is not None and not sampled, "a temperature, such as 1.0"),
+            (
+                "mbr_samples",
+                self.mbr_samples is not None and not sampled,
+                "a temperature, such as 1.0",
+            ),
             ("temperature", sampled and self.beam_width > 1, "beam_width 1"),
         ):
             if without_effect:
@@ -79,13 +89,16 @@ class Search:
         """
         from decoderlab.generation.beam_search import beam
         from decoderlab.generation.greedy_search import greedy
+        from decoderlab.generation.minimum_bayes_risk import least_risk
         from decoderlab.generation.sampling import sample
 
         settings: dict[str, Any] = {"tokens": tokens, "max_length": max_length}
         if self.temperature is not None:
             settings |= {"temperature": self.temperature, "top_k": self.top_k}
-            settings |= {"top_p": self.top_p, "min_p": self.min_p}
-            return sample(decoder, encoded, seed=self.seed, rows=rows, **settings)
+            settings |= {"top_p": self.top_p, "min_p": self.min_p, "seed": self.seed, "rows": rows}
+            if self.mbr_samples is not None:
+                return least_risk(decoder, encoded, num_samples=self.mbr_samples, **settings)
+            return sample(decoder, encoded, **settings)
         if self.beam_width > 1:
             settings |= {"beam_width": self.beam_width, "length_penalty": self.length_penalty}
             return beam(decoder, encoded, **settings).tokens[:, 0]
@@ -95,7 +108,8 @@ class Search:
     def signature(self) -> str:
         """The settings on one line, for the record of what was measured."""
         if self.temperature is not None:
-            kept = {"top_k": self.top_k, "top_p": self.top_p, "min_p": self.min_p}
+            names = ("top_k", "top_p", "min_p", "mbr_samples")
+            kept = {name: getattr(self, name) for name in names}
             parts = [f"{name}:{value}" for name, value in kept.items() if value is not None]
             return "|".join(
                 [f"sample:temperature:{float(self.temperature)}", *parts, f"seed:{self.seed}"]

@@ -152,7 +152,8 @@ def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
     if "temperature" in settings:
         before |= {"beam_width": 1, "length_penalty": 0.0}
     elif "beam_width" in settings or "length_penalty" in settings:
-        before |= {"temperature": None, "top_k": None, "top_p": None, "min_p": None}
+        drawn = ("temperature", "top_k", "top_p", "min_p", "mbr_samples")
+        before |= dict.fromkeys(drawn)
     if settings.get("beam_width") == 1:
         before["length_penalty"] = 0.0
     check_bounds({"generation": before | settings})
