@@ -60,7 +60,7 @@ def least_risk(
         for sampled in drawn
     ]
     samples = torch.stack(padded, dim=1)  # (B, N, T)
-    best = [_most_alike([strip(one, tokens) for one in row]) for row in samples.tolist()]
+    best = [_most_alike([strip(sampled, tokens) for sampled in row]) for row in samples.tolist()]
     chosen = samples[torch.arange(len(best)), best]
     return chosen[:, : int((chosen != tokens.pad_id).sum(dim=-1).max())]
 
