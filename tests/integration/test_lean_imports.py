@@ -36,6 +36,36 @@ assert torchmetrics.utilities.plot.plt is matplotlib.pyplot
 """
 
 
+BESIDE_A_THREAD = """
+import threading
+import decoderlab
+begun, ended, wrong = threading.Event(), threading.Event(), []
+def write():
+    while not ended.is_set():
+        try:
+            with open("events", "a") as file:
+                file.write("x")
+        except OSError as error:
+            wrong.append(error)
+        begun.set()
+thread = threading.Thread(target=write)
+thread.start()
+begun.wait()
+import matplotlib
+ended.set()
+thread.join()
+assert matplotlib.rcParams["lines.linewidth"] == 1.5
+assert wrong == []
+"""
+
+
+def test_matplotlib_is_imported_beside_threads_without_what_lies_in_the_working_folder(tmp_path):
+    (tmp_path / "matplotlibrc").write_text("lines.linewidth: 77")
+    words = [sys.executable, "-c", BESIDE_A_THREAD]
+    subprocess.run(words, check=True, timeout=120, cwd=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["events", "matplotlibrc"]
+
+
 @pytest.mark.slow
 def test_what_no_run_needs_is_not_imported_and_is_itself_when_it_is_asked_for():
     for code in (WITHOUT, BEFORE):

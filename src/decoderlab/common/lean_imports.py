@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
@@ -120,12 +121,31 @@ class AwayFromHere(MetaPathFinder, Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Import matplotlib from elsewhere."""
+        """Import matplotlib without seeing that file."""
         module.__loader__ = self.loader
         if module.__spec__ is not None:
             module.__spec__.loader = self.loader
-        with in_root_folder():
+        with _blind_to("matplotlibrc"):
             self.loader.exec_module(module)
+
+
+@contextmanager
+def _blind_to(name: str) -> Iterator[None]:
+    """Let this thread alone not see a file of the working directory for a moment.
+
+    To change the directory meanwhile would harm other threads, such as those that write events to
+    files with relative names.
+    """
+    exists, thread = os.path.exists, threading.get_ident()
+
+    def seen(path: Any) -> bool:
+        return not (path == name and threading.get_ident() == thread) and exists(path)
+
+    os.path.exists = seen
+    try:
+        yield
+    finally:
+        os.path.exists = exists
 
 
 @contextmanager
