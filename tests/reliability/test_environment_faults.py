@@ -1,4 +1,4 @@
-"""Variables of the shell: none of them changes what is trained or measured, or ends in our error."""
+"""Variables of the shell: none changes what is trained or measured, or ends in our error."""
 
 from __future__ import annotations
 

@@ -129,9 +129,7 @@ def _is_of_an_import(error: Exception) -> bool:
     """Whether torch or matplotlib could not be imported."""
     frames = traceback.extract_tb(error.__traceback__)
     beginnings = tuple(os.path.join(name, "__init__.py") for name in ("torch", "matplotlib"))
-    return any(
-        frame.name == "<module>" and frame.filename.endswith(beginnings) for frame in frames
-    )
+    return any(frame.name == "<module>" and frame.filename.endswith(beginnings) for frame in frames)
 
 
 def _unloaded(error: Exception) -> str:

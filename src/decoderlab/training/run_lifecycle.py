@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from signal import SIGTERM
 from typing import Any
 
@@ -20,7 +21,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from decoderlab.common.disk import full_message, is_full, room_for
 from decoderlab.common.errors import ConfigError, Invalid, LaunchError, Missing
 from decoderlab.common.escapes import visible
-from decoderlab.common.process import printing_to_anybody
+from decoderlab.common.process import printing_to_anybody, without_trainer_variables
 from decoderlab.common.progress import say
 from decoderlab.config.secret_settings import redacted
 from decoderlab.metrics.shipped import recorded_scores
@@ -76,7 +77,18 @@ def execute(
     lock = nullcontext() if ranks.rank else _acquired(prepared.folder, wait, room)
     if lock is None:
         return "RUNNING"
-    with lock, Interruption() as interruption, ranks, printing_to_anybody():
+    with (
+        lock,
+        Interruption() as interruption,
+        ranks,
+        printing_to_anybody(),
+        without_trainer_variables() as unused,
+    ):
+        if unused:
+            say(
+                f"note: {', '.join(unused)} of the environment is not used: a run's settings are "
+                "those of its config; give trainer.NAME=VALUE"
+            )
         return _locked(prepared, interruption, ranks, report, retry, allow_changes)
 
 
@@ -164,7 +176,8 @@ def _attempt(
     held: HeldFolder,
 ) -> tuple[str, dict[str, Any]]:
     """Train and test; return how it ended, with details. Only the result has been written."""
-    folder = prepared.folder
+    folder, config = prepared.folder, prepared.config
+    without_secrets = partial(redacted, settings=(config.logger, config.callbacks))
     try:
         if not ranks.rank:
             folder.set_status("RUNNING", run_id=prepared.run_id, started=time.time())
@@ -202,10 +215,10 @@ def _attempt(
                 return "INTERRUPTED", {"reason": full_message(folder.path, room)}
             if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
                 reason = f"{error}; raise the limit of open files (ulimit -n), and run again"
-                return "INTERRUPTED", {"reason": redacted(reason)}
+                return "INTERRUPTED", {"reason": without_secrets(reason)}
             with suppress(OSError):
-                write_text(folder.traceback, redacted(traceback.format_exc()))
-        reason = redacted(f"{type(error).__name__}: {error}")
+                write_text(folder.traceback, without_secrets(traceback.format_exc()))
+        reason = without_secrets(f"{type(error).__name__}: {error}")
         return "FAILED", {"reason": f"{reason}{_hint(error)}"}
     return "FINISHED", {}
 
