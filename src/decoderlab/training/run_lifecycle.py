@@ -19,7 +19,7 @@ from filelock import Timeout
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from decoderlab.common.disk import full_message, is_full, room_for
-from decoderlab.common.errors import ConfigError, Invalid, LaunchError, Missing
+from decoderlab.common.errors import ConfigError, Invalid, LaunchError, Missing, Unreadable
 from decoderlab.common.escapes import visible
 from decoderlab.common.process import printing_to_anybody, without_trainer_variables
 from decoderlab.common.progress import say
@@ -146,7 +146,11 @@ def _locked(
             "train it again, give another run.output_dir, or take it as it is with "
             "study.allow_changes=true, which is recorded"
         )
-    done = before == "FINISHED" and not ranks.rank and _is_whole(prepared)
+    try:
+        done = before == "FINISHED" and not ranks.rank and _is_whole(prepared)
+    except Unreadable:
+        ranks.broadcast("FAILED")
+        raise
     if terminal := ranks.broadcast(before if done or left else None):
         return terminal
     status, details = _attempt(prepared, interruption, report, ranks, held)
@@ -213,6 +217,8 @@ def _attempt(
             if is_full(error, folder.path):  # no fault of the run's: the same command goes on
                 room = room_for(prepared.num_parameters)
                 return "INTERRUPTED", {"reason": full_message(folder.path, room)}
+            if isinstance(error, Unreadable):
+                return "INTERRUPTED", {"reason": str(error)}
             if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
                 reason = f"{error}; raise the limit of open files (ulimit -n), and run again"
                 return "INTERRUPTED", {"reason": without_secrets(reason)}
@@ -259,6 +265,8 @@ def _is_whole(prepared: Prepared) -> bool:
         manifest = open_run(folder, prepared.run_id).manifest
         with suppress(Missing):
             check_file(folder, manifest.best, manifest.files[manifest.best])
+    except Unreadable:  # it is not damaged
+        raise
     except Invalid as error:
         say(f"{error.path} {error.what}; the run is repaired: tested again from what is intact")
         return False
