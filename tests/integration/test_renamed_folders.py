@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from decoderlab.common.errors import ConfigError
+from decoderlab.common.errors import ConfigError, LaunchError, Unreadable
 from decoderlab.config.secret_settings import redacted
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.execution import job as jobs
@@ -94,6 +94,17 @@ def test_an_error_before_a_run_of_a_sweep_does_not_tell_a_secret(job, monkeypatc
     assert "403 at https://x.org/${HOST_TOKEN}" in job.folder.recorded_status()["reason"]
     for path in job.folder.path.iterdir():
         assert b"hunter2" not in path.read_bytes()
+
+
+def test_a_record_that_cannot_be_read_now_fails_no_run(job, monkeypatch):
+    def fails(*_, **__):
+        raise Unreadable(job.folder.made_by, "cannot be read: Input/output error")
+
+    job.folder.set_status("INTERRUPTED", run_id=job.cell.run_id)
+    monkeypatch.setattr(jobs, "execute", fails)
+    with pytest.raises(LaunchError, match=r"made_by.json cannot be read: Input/output error"):
+        bring_to_end(job, lambda step, values: None)
+    assert job.folder.recorded_status()["status"] == "INTERRUPTED"
 
 
 def test_a_secret_that_begins_another_one_does_not_leave_the_rest(monkeypatch):

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from decoderlab.common.disk import MEGABYTE, free_bytes, full_message, is_full, room_for
-from decoderlab.common.errors import ConfigError, Invalid, LaunchError
+from decoderlab.common.errors import ConfigError, Invalid, LaunchError, Unreadable
 from decoderlab.common.progress import say
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.secret_settings import redacted
@@ -84,7 +84,7 @@ def bring_to_end(job: Job, report: ProgressReport) -> str:
     Raises:
         Interrupted: by a signal.
         LaunchError: if the disk is full, or somebody has deleted or moved the run's folder: how the
-            run ended may not be written then.
+            run ended may not be written then; or if a record of the run cannot be read now.
     """
     folder, study, kept = job.folder, job.config.study, (job.config.logger, job.config.callbacks)
     again = "; give the same command again, with study.retry=failed"
@@ -109,6 +109,8 @@ def bring_to_end(job: Job, report: ProgressReport) -> str:
         )
     except LaunchError:
         raise
+    except Unreadable as error:  # a record of the run's, which may be whole
+        raise LaunchError(redacted(str(error), kept)) from error
     except (ConfigError, Invalid) as error:  # the disk, or a folder that another version has made
         return give_up(job, redacted(str(error), kept))
     except Exception as error:  # before or after training, which has a handler of its own
