@@ -9,6 +9,7 @@ import pytest
 from decoderlab.common.errors import ConfigError, LaunchError, Unreadable
 from decoderlab.config.secret_settings import redacted
 from decoderlab.records.run_folder import RunFolder
+from decoderlab.studies.design.planned_and_run import standing
 from decoderlab.studies.execution import job as jobs
 from decoderlab.studies.execution.job import Job, bring_to_end, give_up
 from decoderlab.training.code_changes import code_digest
@@ -113,3 +114,15 @@ def test_a_secret_that_begins_another_one_does_not_leave_the_rest(monkeypatch):
     monkeypatch.setenv("C_TOKEN", "hunter2-and-more-still")
     text = "hunter2-and-more, hunter2, hunter2-and-more-still"
     assert redacted(text) == "${B_TOKEN}, ${A_TOKEN}, ${C_TOKEN}"
+
+
+@pytest.mark.parametrize("status", ["FAILED", "DIVERGED", "INTERRUPTED", "FINISHED"])
+def test_another_runs_status_is_not_that_of_a_planned_run(planned, tmp_path, status):
+    """A failure of another run, which counts with the worst score, least of all."""
+    plan = planned("decoder=repeat_vector", "seed=0,1").plan
+    first, second = plan.cells
+    RunFolder(tmp_path / first.folder).set_status(status, run_id=second.run_id)
+    stands, reason, result = standing(first, plan, tmp_path)
+    assert (stands, result) == ("INVALID", None)
+    assert f"has the records of run {second.run_id[:12]}; expected run" in reason
+    assert "copied or renamed by hand" in reason
