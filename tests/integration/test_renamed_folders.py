@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from decoderlab.studies.execution.job import Job, bring_to_end, give_up
 from decoderlab.training.code_changes import code_digest
 
 OTHER = "f" * 64
+slow = partial(pytest.param, marks=pytest.mark.slow)
 
 
 @pytest.fixture
@@ -36,8 +38,8 @@ def put(path: Path, kind: str) -> None:
         path.mkdir()
 
 
-@pytest.mark.parametrize("name", ["a-copy-of", "zzz"])
-@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+@pytest.mark.parametrize("name", ["a-copy-of", slow("zzz")])
+@pytest.mark.parametrize("kind", ["folder", "file", slow("link")])
 def test_what_lies_beside_a_run_and_ends_in_its_id_is_not_taken_for_it(
     planned, tmp_path, kind, name
 ):
@@ -52,7 +54,7 @@ def test_what_lies_beside_a_run_and_ends_in_its_id_is_not_taken_for_it(
     assert both.folder == cell.folder
 
 
-@pytest.mark.parametrize("status", ["INTERRUPTED", "FAILED", "FINISHED"])
+@pytest.mark.parametrize("status", ["INTERRUPTED", slow("FAILED"), slow("FINISHED")])
 def test_a_sweep_refuses_a_folder_with_the_records_of_another_run(planned, tmp_path, status):
     first, second = planned("decoder=repeat_vector", "seed=0,1").plan.cells
     folder = RunFolder(tmp_path / second.folder)
@@ -65,7 +67,7 @@ def test_a_sweep_refuses_a_folder_with_the_records_of_another_run(planned, tmp_p
 
 
 @pytest.mark.parametrize("end", [bring_to_end, give_up])
-@pytest.mark.parametrize("status", ["INTERRUPTED", "RUNNING", "FAILED"])
+@pytest.mark.parametrize("status", ["INTERRUPTED", slow("RUNNING"), slow("FAILED")])
 def test_a_job_writes_nothing_into_the_folder_of_another_run(job, end, status):
     job.folder.set_status(status, run_id=OTHER)
     before = {path.name: path.read_bytes() for path in job.folder.path.iterdir()}
@@ -116,7 +118,9 @@ def test_a_secret_that_begins_another_one_does_not_leave_the_rest(monkeypatch):
     assert redacted(text) == "${B_TOKEN}, ${A_TOKEN}, ${C_TOKEN}"
 
 
-@pytest.mark.parametrize("status", ["FAILED", "DIVERGED", "INTERRUPTED", "FINISHED"])
+@pytest.mark.parametrize(
+    "status", ["FAILED", slow("DIVERGED"), slow("INTERRUPTED"), slow("FINISHED")]
+)
 def test_another_runs_status_is_not_that_of_a_planned_run(planned, tmp_path, status):
     """A failure of another run, which counts with the worst score, least of all."""
     plan = planned("decoder=repeat_vector", "seed=0,1").plan

@@ -77,7 +77,7 @@ def test_an_evaluation_is_one_process_in_a_job_of_many(whole, monkeypatch, given
     assert not torch.distributed.is_initialized()
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
 def test_a_terminal_without_our_letters_shows_their_codes(encoding):
     code = (
         "import sys; from decoderlab.cli.app import guarded; "
