@@ -129,7 +129,7 @@ def test_a_whole_folder_in_anothers_place_is_invalid(outputs):
     shutil.copytree(other.path, one.path)
     assert report(outputs) == 1
     assert [row["status"] for row in rows(outputs)] == ["INVALID", "FINISHED"]
-    with pytest.raises(Invalid, match="but the folder is of run"):
+    with pytest.raises(Invalid, match="but the folder is of run .*copied or renamed by hand"):
         load_run(one.path)
 
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from decoderlab.common.lean_imports import in_root_folder
 from decoderlab.records.metrics_file import MetricsFile
 from decoderlab.records.run_folder import RunFolder, lock_held, unshare, write_json
 from decoderlab.studies.execution import launchers
+from decoderlab.training.prepared_run import check_writable
 from tests.integration.cli import forked
 
 TEXT = b"somebody's own text\n"
@@ -255,3 +257,16 @@ def test_an_example_that_is_not_there_is_named(whole, number):
     done = forked("predict", run, "--picture", "x.png", "--example", number, stdin="1 2\n")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert f"--example is {number}, but there is no line" in done.stderr
+
+
+@pytest.mark.parametrize("part", ["runs", "studies", "studies/s"])
+def test_a_link_that_leads_out_is_not_tried_by_writing_there(tmp_path, monkeypatch, part):
+    outputs, elsewhere = tmp_path / "outputs", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (outputs / part).parent.mkdir(parents=True)
+    (outputs / part).symlink_to(elsewhere)
+    tried: list[Path] = []
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: tried.append(dir))
+    with pytest.raises(ConfigError, match="leads out of .*nothing is read or written there"):
+        check_writable(outputs, [part])
+    assert tried == []

@@ -38,6 +38,14 @@ class Sending(Callback):
             raise ConnectionError(f"403 at {self.webhook}")
 
 
+class Telling(CSVLogger):
+    """A logger that tells its key when it cannot be made."""
+
+    def __init__(self, save_dir: str, api_key: str) -> None:
+        raise ConnectionError(f"403 at {api_key}")
+
+
+TELLING = "+logger.mine._target_=tests.reliability.test_secrets.Telling"
 LOGGER = "+logger.mine._target_=tests.reliability.test_secrets.Remote"
 CALLBACK = "+callbacks.mine._target_=tests.reliability.test_secrets.Sending"
 
@@ -51,7 +59,7 @@ def secret(monkeypatch) -> None:
 
 def holding(folder, text: str) -> list[str]:
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert len(files) > 5
+    assert len(files) > 3
     return [path.name for path in files if text.encode() in path.read_bytes()]
 
 
@@ -84,13 +92,20 @@ def test_the_plan_of_a_sweep_has_names_alone(monkeypatch, tmp_path):
 
 
 @pytest.mark.fault(63)
-def test_an_error_does_not_tell_a_secret(tiny, tmp_path):
-    prepared = tiny(
-        CALLBACK, "+callbacks.mine.fails=true", "+callbacks.mine.webhook='${oc.env:MY_TOKEN}'"
-    )
+@pytest.mark.parametrize("name", ["MY_TOKEN", "CRED", "PGPASSWORD"])
+@pytest.mark.parametrize("teller", ["a callback", "a logger"])
+def test_an_error_does_not_tell_a_secret(tiny, tmp_path, monkeypatch, name, teller):
+    """What a logger or callback takes from the environment is one, whatever it is called."""
+    monkeypatch.delenv("MY_TOKEN")
+    monkeypatch.setenv(name, VALUE)
+    given = f"'${{oc.env:{name}}}'"
+    settings = (CALLBACK, "+callbacks.mine.fails=true", f"+callbacks.mine.webhook={given}")
+    if teller == "a logger":
+        settings = (TELLING, f"+logger.mine.api_key={given}")
+    prepared = tiny(*settings)
     assert run(prepared) == "FAILED"
-    assert prepared.folder.status()["reason"] == "ConnectionError: 403 at ${MY_TOKEN}"
-    assert "403 at ${MY_TOKEN}" in prepared.folder.traceback.read_text()
+    assert prepared.folder.status()["reason"].endswith(f"Error: 403 at ${{{name}}}")
+    assert f"403 at ${{{name}}}" in prepared.folder.traceback.read_text()
     assert holding(tmp_path, VALUE) == []
 
 

@@ -196,3 +196,14 @@ def test_a_variable_that_torch_refuses_is_no_mistake_of_ours(tmp_path):
     assert "a library cannot be loaded: ValueError: Invalid log settings: junk" in ended.stderr
     assert "check what you have set: " in ended.stderr
     assert "TORCH_LOGS" in ended.stderr
+
+
+def test_a_variable_that_matplotlib_refuses_is_no_mistake_of_ours():
+    code = "import sys; from decoderlab.cli.app import guarded; "
+    code += "sys.exit(guarded(lambda: bool(__import__('matplotlib'))))"
+    environment = os.environ | {"MPLBACKEND": "junk"}
+    words = [sys.executable, "-c", code]
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "a library cannot be loaded: ValueError: Key backend: 'junk'" in ended.stderr
+    assert "MPLBACKEND" in ended.stderr

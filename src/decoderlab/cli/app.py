@@ -83,20 +83,33 @@ def guarded(command: Callable[[], int]) -> int:
         _say(f"error: {_about(error)}")
         return 2 if named or error.errno == errno.ENAMETOOLONG else 1
     except Exception as error:
-        if _is_of_torchs_import(error):
-            _say(_unloaded(error))
-            return 2
-        if is_full(error):
-            _say(f"error: {full_message(Path(), RECORD_BYTES)}")
-            return 1
-        if isinstance(error, ValueError) and "null byte" in str(error):
-            _say("error: a setting, or a name in a YAML, has a zero byte in it; leave that out")
-            return 2
-        if not is_about_settings(error):
-            _say(_internal(error))
-            return 1
-        given = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
-        _say(f"error: {unfit(f'one of {given!r:.300}')}")
+        return _unexpected(error)
+    return 2
+
+
+def _unexpected(error: Exception) -> int:
+    """Say what went wrong where no message was written for it; return the exit code."""
+    if _is_of_an_import(error):
+        _say(_unloaded(error))
+        return 2
+    if is_full(error):
+        _say(f"error: {full_message(Path(), RECORD_BYTES)}")
+        return 1
+    if isinstance(error, UnicodeEncodeError) and error.encoding == sys.stdout.encoding:
+        letter = error.object[error.start : error.start + 1]
+        _say(
+            f"error: standard output is {error.encoding}, which does not have {letter!r}; "
+            "take UTF-8: export PYTHONIOENCODING=utf-8"
+        )
+        return 2
+    if isinstance(error, ValueError) and "null byte" in str(error):
+        _say("error: a setting, or a name in a YAML, has a zero byte in it; leave that out")
+        return 2
+    if not is_about_settings(error):
+        _say(_internal(error))
+        return 1
+    given = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
+    _say(f"error: {unfit(f'one of {given!r:.300}')}")
     return 2
 
 
@@ -118,16 +131,16 @@ def _about(error: OSError) -> str:
     return message
 
 
-def _is_of_torchs_import(error: Exception) -> bool:
-    """Whether torch could not be imported."""
+def _is_of_an_import(error: Exception) -> bool:
+    """Whether torch or matplotlib could not be imported."""
     frames = traceback.extract_tb(error.__traceback__)
-    beginning = os.path.join("torch", "__init__.py")
-    return any(frame.name == "<module>" and frame.filename.endswith(beginning) for frame in frames)
+    beginnings = tuple(os.path.join(name, "__init__.py") for name in ("torch", "matplotlib"))
+    return any(frame.name == "<module>" and frame.filename.endswith(beginnings) for frame in frames)
 
 
 def _unloaded(error: Exception) -> str:
     """Return what to say where a library refuses to be loaded, as for a variable of the shell's."""
-    given = sorted(name for name in os.environ if name.startswith(("TORCH", "PYTORCH")))
+    given = sorted(name for name in os.environ if name.startswith(("TORCH", "PYTORCH", "MPL")))
     advice = f"; check what you have set: {', '.join(given)}" if given else ""
     what = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
     return redacted(f"error: a library cannot be loaded: {what}{advice}")

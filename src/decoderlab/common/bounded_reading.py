@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
-from decoderlab.common.errors import Invalid, Missing
+from decoderlab.common.errors import Invalid, Missing, Unreadable
 
 MIB = 2**20
 # What a record of ours may hold at most: hundreds of times what the largest that we know holds.
@@ -34,6 +34,19 @@ FILE_KINDS = {
     stat.S_ISCHR: "a device",
     stat.S_ISBLK: "a device",
 }
+# Errors of the system's that pass, or that somebody can put right: the file may be whole.
+PASSING = {
+    getattr(errno, name)
+    for name in (
+        *("EACCES", "EAGAIN", "EBUSY", "EHOSTDOWN", "EINTR", "EIO", "EMFILE", "ENFILE", "ENOMEM"),
+        *("ENOTCONN", "EPERM", "EREMOTEIO", "ESTALE", "ETIMEDOUT"),
+    )
+    if hasattr(errno, name)
+}
+LOOK = (
+    "it may be whole: look at the disk, your permissions and limits, and give the same command "
+    "again"
+)
 # Where reading a file without a size can wait for ever, or take from somebody what is read.
 OF_THE_SYSTEM = ("/proc/", "/sys/", "/dev/")
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -93,6 +106,8 @@ def _unreadable(path: Path, error: OSError) -> Invalid:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return Missing(path, "is missing")
     reason = error.strerror or str(error) or errno.errorcode.get(error.errno or 0, "unknown")
+    if error.errno in PASSING:
+        return Unreadable(path, f"cannot be read: {reason}", LOOK)
     return Invalid(path, f"cannot be read: {reason}")
 
 

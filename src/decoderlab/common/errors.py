@@ -33,3 +33,7 @@ class Invalid(Exception):
 
 class Missing(Invalid):
     """A record that is not there."""
+
+
+class Unreadable(Invalid):
+    """A record or checkpoint that cannot be read now, and may be whole: nothing is given up."""

@@ -40,6 +40,7 @@ LOOK_SECONDS = 0.1
 ORPHAN_SECONDS = 1.5
 PR_SET_PDEATHSIG = 1  # of Linux
 SAFE_PATH = "PYTHONSAFEPATH"  # of Python
+TRAINER_VARIABLES = "PL_TRAINER_"  # of Lightning: an argument of its Trainer each
 
 
 class ProcessExit(RuntimeError):
@@ -134,6 +135,20 @@ def _outlive(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(ORPHAN_SECONDS)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def without_trainer_variables() -> Iterator[list[str]]:
+    """Keep Lightning's Trainer from taking arguments from the environment; yield their names.
+
+    A run's arguments are those of its config, which names the run and is recorded.
+    """
+    names = sorted(name for name in os.environ if name.startswith(TRAINER_VARIABLES))
+    taken = {name: os.environ.pop(name) for name in names}
+    try:
+        yield names
+    finally:
+        os.environ.update(taken)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 import time
@@ -37,7 +38,12 @@ class _Output(Console):
 
 
 def output() -> Console:
-    """Return a console on standard output, for what a command was asked to print."""
+    """Return a console on standard output, for what a command was asked to print.
+
+    Letters that its encoding does not have are shown by their codes.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
     made = _Output(highlight=False)
     if not made.is_terminal:  # a file or a pipe has no edge to fold at
         made.width = 10_000

@@ -94,10 +94,17 @@ def from_environment(where: str, value: Any) -> Any:
     return ENVIRONMENT_VARIABLE.sub(read, value) if isinstance(value, str) else value
 
 
-def redacted(text: str) -> str:
-    """Return a text with the names of secrets of the environment in place of their values."""
-    for name, value in os.environ.items():
-        if len(value) >= SHORTEST and SECRET.search(name):
+def redacted(text: str, settings: object = None) -> str:
+    """Return a text with the names of secrets of the environment in place of their values.
+
+    Args:
+        text: to be written or shown.
+        settings: of loggers and callbacks; the variables that they name count as secrets too.
+    """
+    named = {match[1] for match in ENVIRONMENT_VARIABLE.finditer(str(settings))}
+    # The longest first: a value may be the beginning of another one.
+    for name, value in sorted(os.environ.items(), key=lambda item: -len(item[1])):
+        if len(value) >= SHORTEST and (name in named or SECRET.search(name)):
             text = text.replace(value, f"${{{name}}}")
     return text
 

@@ -13,15 +13,17 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor, nn
 
 from decoderlab.common.bounded_archives import check_checkpoint
-from decoderlab.common.bounded_reading import MIB, check_bytes, read_text
+from decoderlab.common.bounded_reading import LOOK, MIB, check_bytes, read_text
 from decoderlab.common.digests import MAX_FILE_BYTES, file_sha256
-from decoderlab.common.errors import Invalid, Missing
+from decoderlab.common.errors import Invalid, Missing, Unreadable
 from decoderlab.records.run_folder import set_aside, write_atomic, write_text
 
 # Of a checkpoint to resume from, beside the weights: the optimizer's averages, and ours of them.
 WEIGHTS_SIZES = 8
 BESIDE_WEIGHTS = 64 * MIB
 SHOWN = 3
+# What torch says of the machine, or of what is set in the shell, and not of the file.
+OF_THE_MACHINE = re.compile(r"can't allocate|Cannot allocate|bad_alloc|TORCH_FORCE")
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -93,7 +95,7 @@ def load_checkpoint_of(model: nn.Module, path: Path, sha256: str) -> dict[str, A
     limit = checkpoint_limit(model)
     try:
         verify(path, sha256, limit)
-    except Missing:
+    except (Missing, Unreadable):
         raise
     except Invalid as error:
         check_bytes(path, path.stat().st_size, limit)
@@ -121,6 +123,8 @@ def _loaded(path: Path, limit: int, map_location: Any = "cpu") -> Any:
             return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch answers a damaged file with almost anything
         reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if isinstance(error, MemoryError | OSError) or OF_THE_MACHINE.search(reason):
+            raise Unreadable(path, f"cannot be read: {reason}", LOOK) from error
         raise Invalid(path, f"is not a checkpoint: {reason}") from error
 
 

@@ -17,11 +17,15 @@ def existing_folders(output_dir: Path) -> dict[str, Path]:
     runs = output_dir / "runs"
     if not runs.is_dir():
         return {}
-    return {name.rpartition("-")[2]: runs / name for name in sorted(os.listdir(runs), reverse=True)}
+    with os.scandir(runs) as entries:  # links are refused later
+        names = [entry.name for entry in entries if entry.is_symlink() or entry.is_dir()]
+    return {name.rpartition("-")[2]: runs / name for name in sorted(names, reverse=True)}
 
 
 def find_folder(config: RunConfig, identity: str, existing: Mapping[str, Path]) -> RunFolder:
-    """Return a run's folder: the existing folder with its id, whatever its slug, or a new folder.
+    """Return a run's folder: that of its name, an existing one with its id, or a new one.
+
+    A copy that somebody has made beside it, whose name ends in the id too, is not taken for it.
 
     Args:
         config: of the run.
@@ -31,10 +35,10 @@ def find_folder(config: RunConfig, identity: str, existing: Mapping[str, Path]) 
     Raises:
         ConfigError: if the folder lies behind a link that leads elsewhere, or holds one.
     """
-    if identity[:12] in existing:
-        path = inside(config.run.output_dir, "runs", existing[identity[:12]].name)
-        refuse_links_out(path)  # before anything is written into it
-        return RunFolder(existing[identity[:12]])
     slug = re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(config.choices)).strip("-.")[:80]
-    name = f"{slug}-s{config.seed}-{identity[:12]}"
-    return RunFolder(inside(config.run.output_dir, "runs", name))
+    own = f"{slug}-s{config.seed}-{identity[:12]}"
+    if (known := existing.get(identity[:12])) is None:
+        return RunFolder(inside(config.run.output_dir, "runs", own))
+    known = known.with_name(own) if os.path.lexists(known.with_name(own)) else known
+    refuse_links_out(inside(config.run.output_dir, "runs", known.name))  # before it is written into
+    return RunFolder(known)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from decoderlab.common.bounded_yaml import read_yaml
@@ -12,19 +12,22 @@ from decoderlab.config.scientific import scientific_of
 from decoderlab.records.run_folder import RunFolder
 
 
-def check_owner(folder: RunFolder, run_id: str, identity: Mapping[str, Any]) -> None:
+def check_owner(
+    folder: RunFolder, run_id: str, identity: Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+) -> None:
     """Raise ConfigError if the records in a run's folder are another run's.
 
     Args:
         folder: of the run.
         run_id: of the run.
-        identity: what that is the sha256 of.
+        identity: what that is the sha256 of, or a function that returns it.
     """
     owner = folder.recorded_status().get("run_id")
     if owner in (None, run_id):
         return
     try:
-        mismatch = departure(identity, scientific_of(read_yaml(folder.config)))
+        known = identity() if callable(identity) else identity
+        mismatch = departure(known, scientific_of(read_yaml(folder.config)))
         difference = mismatch and mismatch.replace("was run", "is given")
     except (Invalid, ValueError, TypeError, LookupError, AttributeError):
         difference = None

@@ -94,7 +94,7 @@ def make_loggers(config: RunConfig, folder: Path, run_id: str, step: int) -> lis
         except Exception as error:  # whatever a logger of somebody's answers
             raise ConfigError(
                 f"logger.{name}: {settings.target} cannot be made: {type(error).__name__}: "
-                + redacted(str(error))
+                + redacted(str(error), config.logger)
             ) from error
         if isinstance(logger, TensorBoardLogger):  # `write_summary` adds them to its HPARAMS
             logger.hparams.update(hyperparameters(config))

@@ -32,6 +32,7 @@ FILES = (
     "result.json",
 )
 PROBES = "probes.npz"
+MOVED = "it was copied or renamed by hand: give it the name of its own run again, or move it away"
 BEST = re.compile(r"checkpoints/best-\d+\.ckpt")
 
 
@@ -101,7 +102,8 @@ def read_manifest(folder: RunFolder) -> Manifest:
         raise Invalid(path, "holds settings or data that are not those of its run id")
     named = re.search("-([0-9a-f]{12})$", folder.path.absolute().name)
     if named and named[1] != run_id[:12]:
-        raise Invalid(path, f"is of run {run_id[:12]}, but the folder is of run {named[1]}")
+        what = f"is of run {run_id[:12]}, but the folder is of run {named[1]}"
+        raise Invalid(path, what, MOVED)
     seals = _seals(path, files)
     wanted = {*FILES} - seals.keys()
     best = [name for name in seals if BEST.fullmatch(name)]

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from decoderlab.common.errors import ConfigError
+from decoderlab.common.process import without_trainer_variables
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_sections import PRECISIONS
 from decoderlab.data.task import Task
@@ -40,10 +42,11 @@ def evaluate(model: EncoderDecoder, task: Task, split: str, config: RunConfig) -
             "machine with a GPU, or in Python: pl.Trainer(accelerator='cpu').test(run.module, "
             "datamodule=run.task), with run = load_run(RUN)"
         )
-    with quiet():
+    with quiet(), without_trainer_variables():
         trainer = pl.Trainer(
             accelerator=config.trainer.accelerator,
             devices=1,
+            plugins=[LightningEnvironment()],  # alone, also in a job of many tasks
             precision=PRECISIONS[config.training.precision],
             logger=False,
             enable_checkpointing=False,

@@ -16,6 +16,7 @@ from torch import nn
 from decoderlab.common.disk import RECORD_BYTES, full_message, is_full
 from decoderlab.common.errors import ConfigError, LaunchError
 from decoderlab.common.meta_device import reads_values
+from decoderlab.common.safe_names import stay_below
 from decoderlab.config.bounds import check_parameters
 from decoderlab.config.lightning_settings import TrainerSettings
 from decoderlab.config.run_config import RunConfig
@@ -189,6 +190,7 @@ def check_writable(output_dir: Path, parts: Iterable[str | Path]) -> None:
         LaunchError: if the disk is full.
     """
     for folder in (output_dir.absolute() / part for part in parts):
+        stay_below(folder, output_dir)  # to try a link that leads out would be to write there
         nearest = folder
         try:  # what the permissions say is not what the file system does
             while not nearest.exists():

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from decoderlab.common.bounded_reading import LOOK
 from decoderlab.common.bounded_yaml import read_yaml
-from decoderlab.common.errors import Invalid
+from decoderlab.common.errors import Invalid, Unreadable
 from decoderlab.common.progress import say
 from decoderlab.config.run_config import RunConfig
 from decoderlab.records.checkpoints import (
@@ -23,18 +24,25 @@ from decoderlab.records.run_folder import RunFolder
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.optimizer_states import check_optimizers
 
+# What to do about a checkpoint that stays as it is.
+ELSE = "if it stays so, delete that file: the run goes on from the checkpoint before"
+
 
 def newest_whole(folder: RunFolder, run_id: str, model: EncoderDecoder, key: str) -> Path | None:
     """Return the checkpoint to go on from; None for a run that begins, or has to begin again.
 
     A checkpoint counts only if the metrics until then and the best weights that it names are whole
-    too; else the next older one is tried. A message names each that is passed over.
+    too; else the next older one is tried. A message names each that is passed over. What cannot be
+    read now is not passed over: the run would go on from less, and delete what is newer.
 
     Args:
         folder: of the run.
         run_id: of the run.
         model: of the run.
         key: of the recorder's state in a checkpoint.
+
+    Raises:
+        Unreadable: for a checkpoint, or what it needs, that cannot be read now.
     """
     candidates = folder.resume_checkpoints()
     for path in sorted(folder.checkpoints.glob("step-*.ckpt")):
@@ -43,6 +51,8 @@ def newest_whole(folder: RunFolder, run_id: str, model: EncoderDecoder, key: str
     for path in candidates:
         try:
             _check(folder, run_id, model, key, path)
+        except Unreadable as error:  # to go on without it would be to delete it
+            raise Unreadable(error.path, error.what, f"{LOOK}; {ELSE}") from error
         except Invalid as error:
             say(f"{error}; it is not used")
         else:

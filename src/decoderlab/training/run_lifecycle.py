@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from signal import SIGTERM
 from typing import Any
 
@@ -18,9 +19,9 @@ from filelock import Timeout
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from decoderlab.common.disk import full_message, is_full, room_for
-from decoderlab.common.errors import ConfigError, Invalid, LaunchError, Missing
+from decoderlab.common.errors import ConfigError, Invalid, LaunchError, Missing, Unreadable
 from decoderlab.common.escapes import visible
-from decoderlab.common.process import printing_to_anybody
+from decoderlab.common.process import printing_to_anybody, without_trainer_variables
 from decoderlab.common.progress import say
 from decoderlab.config.secret_settings import redacted
 from decoderlab.metrics.shipped import recorded_scores
@@ -76,7 +77,18 @@ def execute(
     lock = nullcontext() if ranks.rank else _acquired(prepared.folder, wait, room)
     if lock is None:
         return "RUNNING"
-    with lock, Interruption() as interruption, ranks, printing_to_anybody():
+    with (
+        lock,
+        Interruption() as interruption,
+        ranks,
+        printing_to_anybody(),
+        without_trainer_variables() as unused,
+    ):
+        if unused:
+            say(
+                f"note: {', '.join(unused)} of the environment is not used: a run's settings are "
+                "those of its config; give trainer.NAME=VALUE"
+            )
         return _locked(prepared, interruption, ranks, report, retry, allow_changes)
 
 
@@ -134,7 +146,11 @@ def _locked(
             "train it again, give another run.output_dir, or take it as it is with "
             "study.allow_changes=true, which is recorded"
         )
-    done = before == "FINISHED" and not ranks.rank and _is_whole(prepared)
+    try:
+        done = before == "FINISHED" and not ranks.rank and _is_whole(prepared)
+    except Unreadable:
+        ranks.broadcast("FAILED")
+        raise
     if terminal := ranks.broadcast(before if done or left else None):
         return terminal
     status, details = _attempt(prepared, interruption, report, ranks, held)
@@ -164,7 +180,8 @@ def _attempt(
     held: HeldFolder,
 ) -> tuple[str, dict[str, Any]]:
     """Train and test; return how it ended, with details. Only the result has been written."""
-    folder = prepared.folder
+    folder, config = prepared.folder, prepared.config
+    without_secrets = partial(redacted, settings=(config.logger, config.callbacks))
     try:
         if not ranks.rank:
             folder.set_status("RUNNING", run_id=prepared.run_id, started=time.time())
@@ -200,12 +217,14 @@ def _attempt(
             if is_full(error, folder.path):  # no fault of the run's: the same command goes on
                 room = room_for(prepared.num_parameters)
                 return "INTERRUPTED", {"reason": full_message(folder.path, room)}
+            if isinstance(error, Unreadable):
+                return "INTERRUPTED", {"reason": str(error)}
             if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
                 reason = f"{error}; raise the limit of open files (ulimit -n), and run again"
-                return "INTERRUPTED", {"reason": redacted(reason)}
+                return "INTERRUPTED", {"reason": without_secrets(reason)}
             with suppress(OSError):
-                write_text(folder.traceback, redacted(traceback.format_exc()))
-        reason = redacted(f"{type(error).__name__}: {error}")
+                write_text(folder.traceback, without_secrets(traceback.format_exc()))
+        reason = without_secrets(f"{type(error).__name__}: {error}")
         return "FAILED", {"reason": f"{reason}{_hint(error)}"}
     return "FINISHED", {}
 
@@ -246,6 +265,8 @@ def _is_whole(prepared: Prepared) -> bool:
         manifest = open_run(folder, prepared.run_id).manifest
         with suppress(Missing):
             check_file(folder, manifest.best, manifest.files[manifest.best])
+    except Unreadable:  # it is not damaged
+        raise
     except Invalid as error:
         say(f"{error.path} {error.what}; the run is repaired: tested again from what is intact")
         return False

@@ -11,7 +11,7 @@ from typing import Any
 from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import departure, sorted_json
-from decoderlab.records.manifest import read_manifest
+from decoderlab.records.manifest import MOVED, read_manifest
 from decoderlab.records.opened_run import OpenedRun, open_run
 from decoderlab.records.planned_as import note_planned, planned_as
 from decoderlab.records.run_folder import RunFolder
@@ -43,6 +43,9 @@ def standing(cell: StudyCell, plan: Plan, output_dir: Path) -> tuple[str, str, R
     try:
         folder = cell.run_folder(output_dir)
         record = folder.status()
+        if (owner := record.get("run_id", cell.run_id)) != cell.run_id:
+            what = f"has the records of run {str(owner)[:12]}; expected run {cell.run_id[:12]}"
+            raise Invalid(folder.path, what, MOVED)
         if mismatch := _planned_otherwise(cell, plan, folder):
             raise Invalid(folder.path, f"is not the run of its cell: {mismatch}", ANOTHER_NAME)
         if record["status"] != "FINISHED":

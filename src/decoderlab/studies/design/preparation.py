@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from decoderlab.common.errors import ConfigError
 from decoderlab.common.number_ranges import ranges_text
 from decoderlab.common.progress import track
 from decoderlab.config.run_config import RunConfig
-from decoderlab.config.run_identity import run_id, sorted_json
+from decoderlab.config.run_identity import identity, run_id, sorted_json
 from decoderlab.config.study_settings import Study
 from decoderlab.data.task import Task
 from decoderlab.layers.equations import count
 from decoderlab.records.folder_names import existing_folders, find_folder
+from decoderlab.records.folder_owner import check_owner
 from decoderlab.records.opened_run import finished
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.budget import Matcher
@@ -265,6 +266,7 @@ class _Maker:
                 twins.setdefault(tuple(names), set()).add(draft.config.seed)
                 continue
             folder = find_folder(draft.config, draft.run_id, existing)
+            _check_owner(folder, draft)
             cells[draft.run_id] = draft.cell(folder.path.relative_to(output_dir), self.varied)
             if not is_left_alone(folder, study.retry):
                 pending[draft.run_id] = draft
@@ -284,7 +286,7 @@ class _Maker:
         return Planned(
             plan=Plan(study, tuple(cells.values()), budget, scores=self.scores),
             configs=configs,
-            pending=[cells[identity] for identity in pending],
+            pending=[cells[run] for run in pending],
             impossible=self.impossible,
             notes=self.notes,
             run_ids={tuple(draft.grid_cell.overrides): draft.run_id for draft in drafts},
@@ -325,6 +327,15 @@ class _Maker:
                     f"study.published[{index}] names no task, but there are "
                     f"{', '.join(sorted(there['task']))}; add task: NAME"
                 )
+
+
+def _check_owner(folder: RunFolder, draft: Draft) -> None:
+    """Refuse a folder that has the name of a run, and the records of another."""
+
+    def known() -> Mapping[str, Any]:
+        return identity(draft.config, build_task(draft.config).data.fingerprint)
+
+    check_owner(folder, draft.run_id, known)
 
 
 def _count(config: RunConfig, task: Task) -> tuple[int, float]:

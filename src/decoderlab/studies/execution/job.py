@@ -10,8 +10,11 @@ from pathlib import Path
 from filelock import Timeout
 
 from decoderlab.common.disk import MEGABYTE, free_bytes, full_message, is_full, room_for
-from decoderlab.common.errors import ConfigError, Invalid, LaunchError
+from decoderlab.common.errors import ConfigError, Invalid, LaunchError, Unreadable
+from decoderlab.common.progress import say
 from decoderlab.config.run_config import RunConfig
+from decoderlab.config.secret_settings import redacted
+from decoderlab.records.folder_owner import check_owner
 from decoderlab.records.planned_as import note_planned
 from decoderlab.records.run_folder import TERMINAL, RunFolder, write_text
 from decoderlab.studies.design.plan_file import StudyCell, as_planned
@@ -81,17 +84,18 @@ def bring_to_end(job: Job, report: ProgressReport) -> str:
     Raises:
         Interrupted: by a signal.
         LaunchError: if the disk is full, or somebody has deleted or moved the run's folder: how the
-            run ended may not be written then.
+            run ended may not be written then; or if a record of the run cannot be read now.
     """
-    folder, study = job.folder, job.config.study
+    folder, study, kept = job.folder, job.config.study, (job.config.logger, job.config.callbacks)
     again = "; give the same command again, with study.retry=failed"
     try:
         prepared = prepare_planned(job.config, folder)
         if prepared.run_id != job.cell.run_id:
             what = "the data, or a class of yours,"
-            return give_up(folder, f"{what} changed after the study was planned{again}")
+            return give_up(job, f"{what} changed after the study was planned{again}")
         if job.code != code_digest(job.config) and not study.allow_changes:
-            return give_up(folder, f"the code changed after the study was planned{again}")
+            return give_up(job, f"the code changed after the study was planned{again}")
+        check_owner(folder, prepared.run_id, prepared.identity)  # before anything is written there
         if study.name is not None:
             note_planned(folder, study.name, as_planned(job.cell, study, job.config.budget))
         # What failed in this launch, here or in another process, is not tried again in it.
@@ -105,26 +109,35 @@ def bring_to_end(job: Job, report: ProgressReport) -> str:
         )
     except LaunchError:
         raise
+    except Unreadable as error:  # a record of the run's, which may be whole
+        raise LaunchError(redacted(str(error), kept)) from error
     except (ConfigError, Invalid) as error:  # the disk, or a folder that another version has made
-        return give_up(folder, str(error))
+        return give_up(job, redacted(str(error), kept))
     except Exception as error:  # before or after training, which has a handler of its own
         if is_full(error, folder.path):
             raise LaunchError(full_message(folder.path, room_for(job.cell.parameters))) from error
         with suppress(OSError):
-            write_text(folder.traceback, traceback.format_exc())
-        return give_up(folder, f"{type(error).__name__}: {error}")
+            write_text(folder.traceback, redacted(traceback.format_exc(), kept))
+        return give_up(job, redacted(f"{type(error).__name__}: {error}", kept))
 
 
-def give_up(folder: RunFolder, reason: str) -> str:
+def give_up(job: Job, reason: str) -> str:
     """Record that a run has failed, unless it has ended otherwise, or another process is at it.
+
+    Nothing is written into the folder of another run, which somebody has given this one's name.
 
     Returns:
         The run's status.
     """
+    folder, own = job.folder, job.cell.run_id
     try:
         with folder.lock().acquire(timeout=0.5):
-            if folder.recorded_status()["status"] not in TERMINAL:
-                folder.set_status("FAILED", reason=reason)
+            record = folder.recorded_status()
+            if record.get("run_id", own) != own:
+                say(f"{job.cell.title}: {reason}")
+                return "FAILED"
+            if record["status"] not in TERMINAL:
+                folder.set_status("FAILED", reason=reason, run_id=own)
             return folder.recorded_status()["status"]
     except Timeout:
         return "RUNNING"

@@ -214,7 +214,7 @@ def _note_deaths(jobs: Sequence[Job], deaths: Deaths) -> None:
             died = deaths[job.cell.run_id, _newest_checkpoint(job.folder)]
             died.add(record.get("started", 0.0))
             if len(died) == MAX_DEATHS:
-                give_up(job.folder, f"its process died {MAX_DEATHS} times at the same update")
+                give_up(job, f"its process died {MAX_DEATHS} times at the same update")
 
 
 def _failed_before(planned: Planned) -> int:

@@ -231,7 +231,7 @@ class Worker:
         """Return the status of a job that has ended; write it where its process could not."""
         if over and status in (None, "INTERRUPTED"):
             reason = f"took longer than hydra.launcher.time_limit_seconds={self._limit:g}"
-            return give_up(job.folder, reason)
+            return give_up(job, reason)
         if status is not None:
             return status
         if isinstance(error, LaunchError):
@@ -243,7 +243,7 @@ class Worker:
         began = record["status"] == "RUNNING" and record.get("at") != job.before
         if isinstance(error, BrokenProcessPool) and not began and job.starts < MAX_START_FAILURES:
             return NOT_BEGUN
-        return give_up(job.folder, _cause_of_death(error))
+        return give_up(job, _cause_of_death(error))
 
     def ask_to_stop(self) -> None:
         """Let a running job save what it has and end; it is killed if it does not."""
