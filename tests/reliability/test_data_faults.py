@@ -191,7 +191,10 @@ class Served(IterableDataset):
     [
         pytest.param(lambda: os._exit(3), r"DataLoader worker (\(pid|died)", id="dies"),
         pytest.param(
-            lambda: time.sleep(30), "DataLoader timed out after 1 s", id="hangs", marks=SLOW
+            lambda: time.sleep(30),
+            "DataLoader timed out after 1 seconds",
+            id="hangs",
+            marks=SLOW,
         ),
         pytest.param(lambda: 1 / 0, "ZeroDivisionError", id="raises", marks=SLOW),
     ],
