@@ -1,18 +1,21 @@
-"""An output folder for decoderlab-doctor to look through."""
+"""What several tests damage: an output folder, and a run that was broken off."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.plan_file import Plan, StudyCell
 from decoderlab.studies.design.planned_and_run import note_all_planned
-from decoderlab.training.prepared_run import prepare
+from decoderlab.training.prepared_run import Prepared, prepare
 from tests.conftest import TASKS, TINY, composed, run, small
+from tests.interrupting import broken_off_run
 from tests.unit.studies import STUDY, UPDATES
 
 
@@ -48,3 +51,19 @@ def dead() -> int:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
     return process.pid
+
+
+@pytest.fixture(scope="module")
+def broken_off(tmp_path_factory) -> Prepared:
+    """A run that stopped before its end, which no test changes."""
+    folder = tmp_path_factory.mktemp("broken")
+    prepared = broken_off_run(folder, 11, "training/schedule=linear")
+    assert [path.name for path in prepared.folder.resume_checkpoints()][1:]
+    return prepared
+
+
+@pytest.fixture
+def single(broken_off, tmp_path) -> Prepared:
+    """A copy of it that may be changed."""
+    path = shutil.copytree(broken_off.folder.path, tmp_path / broken_off.folder.path.name)
+    return replace(broken_off, folder=RunFolder(path))

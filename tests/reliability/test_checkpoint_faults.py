@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import shutil
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +14,17 @@ import torch
 from decoderlab.common.bounded_archives import check_checkpoint
 from decoderlab.common.errors import Invalid
 from decoderlab.records.checkpoints import AtomicCheckpointIO
-from decoderlab.records.run_folder import RunFolder
 from decoderlab.training.assembly import build_model
 from decoderlab.training.optimizer_states import check_optimizers
 from decoderlab.training.prepared_run import Prepared
 from decoderlab.training.resumption import newest_whole
 from tests.conftest import run
-from tests.interrupting import broken_off_run, interrupted
+from tests.interrupting import interrupted
 
 pytestmark = pytest.mark.fault(50)
 
 KEY = "Recorder"
 AVERAGES = ("exp_avg", "exp_avg_sq")
-
-
-@pytest.fixture(scope="module")
-def broken_off(tmp_path_factory) -> Prepared:
-    """A run that stopped before its end, which no test changes."""
-    folder = tmp_path_factory.mktemp("broken")
-    prepared = broken_off_run(folder, 11, "training/schedule=linear")
-    assert [path.name for path in prepared.folder.resume_checkpoints()][1:]
-    return prepared
-
-
-@pytest.fixture
-def single(broken_off, tmp_path) -> Prepared:
-    """A copy of it to damage."""
-    path = shutil.copytree(broken_off.folder.path, tmp_path / broken_off.folder.path.name)
-    return replace(broken_off, folder=RunFolder(path))
 
 
 def found(prepared: Prepared) -> Path | None:

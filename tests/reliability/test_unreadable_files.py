@@ -4,39 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
 from decoderlab.common.errors import Unreadable
-from decoderlab.records.run_folder import RunFolder
-from decoderlab.training.assembly import build_model
-from decoderlab.training.prepared_run import Prepared
-from decoderlab.training.resumption import newest_whole
 from tests.conftest import run
-from tests.interrupting import broken_off_run
-
-
-@pytest.fixture(scope="module")
-def broken_off(tmp_path_factory) -> Prepared:
-    """A run that stopped before its end, which no test changes."""
-    return broken_off_run(tmp_path_factory.mktemp("broken"), 11)
-
-
-@pytest.fixture
-def single(broken_off, tmp_path) -> Prepared:
-    """A copy of it that may be changed."""
-    path = shutil.copytree(broken_off.folder.path, tmp_path / broken_off.folder.path.name)
-    return replace(broken_off, folder=RunFolder(path))
-
-
-def found(prepared: Prepared) -> Path | None:
-    model = build_model(prepared.config, prepared.task)
-    return newest_whole(prepared.folder, prepared.run_id, model, "Recorder")
-
+from tests.reliability.test_checkpoint_faults import found
 
 ERRORS = ("EIO", "ESTALE", "EMFILE", "EACCES", "ENOMEM")
 

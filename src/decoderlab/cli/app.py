@@ -36,6 +36,7 @@ from decoderlab.config.early_checks import check_before_imports
 from decoderlab.config.messages import explain, is_about_settings, unfit
 from decoderlab.config.secret_settings import redacted
 from decoderlab.config.study_settings import PoolSettings
+from decoderlab.generation.search import OF_SAMPLING
 from decoderlab.training.interruption import Interrupted
 
 
@@ -334,7 +335,6 @@ def add_own_folder(arguments: argparse.Namespace) -> None:
 
 def search_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the generation settings that were given on the command line of `run_parser`."""
-    names = ("beam_width", "length_penalty", "temperature", "top_k", "top_p", "min_p")
-    names += ("mbr_samples", "seed")
+    names = ("beam_width", "length_penalty", "temperature", *OF_SAMPLING, "seed")
     given = {name: getattr(arguments, name) for name in names}
     return {name: value for name, value in given.items() if value is not None}

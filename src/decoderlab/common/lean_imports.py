@@ -7,27 +7,31 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 
-class LeanTorchmetrics(MetaPathFinder, Loader):
-    """Imports torchmetrics without scipy.signal and matplotlib, which take seconds.
+class _Surrounded(MetaPathFinder, Loader):
+    """Imports a package as Python does, while something holds that `around` says.
 
-    torchmetrics, which Lightning imports, looks whether scipy.signal has the name `hamming`, for
-    the sake of a package for audio, and names classes of matplotlib in annotations of its plots. It
-    finds these names in stand-ins, which are gone as soon as torchmetrics is there: whoever imports
-    the modules gets the real ones, and so do its plots when they are drawn.
+    Attributes:
+        package: its name.
     """
+
+    package: ClassVar[str]
+
+    def around(self) -> AbstractContextManager[None]:
+        """Return what holds while the package is imported."""
+        raise NotImplementedError
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return how to import torchmetrics; None for any other module."""
-        if fullname != "torchmetrics":
+        """Return how to import the package; None for any other module."""
+        if fullname != self.package:
             return None
         spec = PathFinder.find_spec(fullname, path)
         if spec is not None and spec.loader is not None:
@@ -39,16 +43,34 @@ class LeanTorchmetrics(MetaPathFinder, Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Import torchmetrics beside the stand-ins."""
+        """Import the package."""
         module.__loader__ = self.loader
         if module.__spec__ is not None:
             module.__spec__.loader = self.loader
+        with self.around():
+            self.loader.exec_module(module)
+
+
+class LeanTorchmetrics(_Surrounded):
+    """Imports torchmetrics without scipy.signal and matplotlib, which are slow to import.
+
+    torchmetrics, which Lightning imports, looks whether scipy.signal has the name `hamming`, for
+    the sake of a package for audio, and names classes of matplotlib in annotations of its plots. It
+    finds these names in stand-ins, which are gone as soon as torchmetrics is there: whoever imports
+    the modules gets the real ones, and so do its plots when they are drawn.
+    """
+
+    package = "torchmetrics"
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """Put the stand-ins among the modules."""
         stand_ins = {} if "matplotlib" in sys.modules else _matplotlib()
         if "scipy.signal" not in sys.modules:
             stand_ins["scipy.signal"] = _StandIn("scipy.signal", hamming=None)
         sys.modules.update(stand_ins)
         try:
-            self.loader.exec_module(module)
+            yield
         finally:
             _remove(stand_ins)
 
@@ -97,7 +119,7 @@ def _remove(stand_ins: Mapping[str, ModuleType]) -> None:
             del sys.modules[name]
 
 
-class AwayFromHere(MetaPathFinder, Loader):
+class AwayFromHere(_Surrounded):
     """Imports matplotlib without the `matplotlibrc` of the working directory.
 
     Who looks at a stranger's outputs stands in their folder: what lies there could start LaTeX,
@@ -105,47 +127,26 @@ class AwayFromHere(MetaPathFinder, Loader):
     that the user's own folders or environment name is read.
     """
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Return how to import matplotlib; None for any other module."""
-        if fullname != "matplotlib":
-            return None
-        spec = PathFinder.find_spec(fullname, path)
-        if spec is not None and spec.loader is not None:
-            self.loader, spec.loader = spec.loader, self
-        return spec
+    package = "matplotlib"
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Leave it to Python."""
-        return None
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """Let this thread alone not see that file.
 
-    def exec_module(self, module: ModuleType) -> None:
-        """Import matplotlib without seeing that file."""
-        module.__loader__ = self.loader
-        if module.__spec__ is not None:
-            module.__spec__.loader = self.loader
-        with _blind_to("matplotlibrc"):
-            self.loader.exec_module(module)
+        To change the directory meanwhile would harm other threads, such as those that write events
+        to files with relative names.
+        """
+        exists, thread = os.path.exists, threading.get_ident()
 
+        def seen(path: Any) -> bool:
+            own = threading.get_ident() == thread
+            return not (own and path == "matplotlibrc") and exists(path)
 
-@contextmanager
-def _blind_to(name: str) -> Iterator[None]:
-    """Let this thread alone not see a file of the working directory for a moment.
-
-    To change the directory meanwhile would harm other threads, such as those that write events to
-    files with relative names.
-    """
-    exists, thread = os.path.exists, threading.get_ident()
-
-    def seen(path: Any) -> bool:
-        return not (path == name and threading.get_ident() == thread) and exists(path)
-
-    os.path.exists = seen
-    try:
-        yield
-    finally:
-        os.path.exists = exists
+        os.path.exists = seen
+        try:
+            yield
+        finally:
+            os.path.exists = exists
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from decoderlab.common import require
 from decoderlab.contract import Decoder, Encoded, TokenSpace
@@ -82,9 +83,7 @@ def exact(
     require.at_least("together", together, 1)
     if max_steps is not None:
         require.at_least("max_steps", max_steps, 1)
-    best = beam(
-        decoder, encoded, tokens=tokens, max_length=max_length, beam_width=beam_width, num_best=1
-    )
+    best = beam(decoder, encoded, tokens=tokens, max_length=max_length, beam_width=beam_width)
     start = decoder.start(encoded)
     modes = []
     for row in range(encoded.summary.shape[0]):
@@ -98,11 +97,8 @@ def exact(
         )
         search = _Search(decoder, tokens, max_length, together)
         modes.append(search.mode(first, known, float(best.log_probabilities[row, 0]), max_steps))
-    longest = max(len(hypothesis) for hypothesis, _, _ in modes)
-    padded = best.tokens.new_full((len(modes), longest), tokens.pad_id)
-    for row, (hypothesis, _, _) in enumerate(modes):
-        padded[row, : len(hypothesis)] = hypothesis
-    _, scores, proven = zip(*modes, strict=True)
+    hypotheses, scores, proven = zip(*modes, strict=True)
+    padded = pad_sequence(list(hypotheses), batch_first=True, padding_value=tokens.pad_id)
     return Mode(padded, best.log_probabilities.new_tensor(scores), padded.new_tensor(proven).bool())
 
 

@@ -17,11 +17,6 @@ def check_sampling(
             raise ValueError(f"{name} is {share}; it must be above 0 and at most 1")
 
 
-def check_samples(number: int) -> None:
-    """Raise ValueError for a setting out of range."""
-    require.at_least("mbr_samples", number, 2)
-
-
 def _check_beam(beam_width: int, length_penalty: float) -> None:
     require.at_least("beam_width", beam_width, 1)
     require.between("length_penalty", length_penalty, -10, 10)

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from decoderlab.common import require
 from decoderlab.contract import Decoder, Encoded, TokenSpace
 from decoderlab.generation.greedy_search import strip
-from decoderlab.generation.limits_of_search import check_samples
 from decoderlab.generation.sampling import sample
 
 
@@ -20,10 +21,7 @@ def least_risk(
     encoded: Encoded,
     *,
     tokens: TokenSpace,
-    max_length: int,
-    seed: int,
     num_samples: int,
-    rows: Tensor | None = None,
     **settings: Any,
 ) -> Tensor:
     """Draw N samples of each row; return the one with the highest mean similarity to the others.
@@ -39,11 +37,8 @@ def least_risk(
         decoder: anything with `start` and `step`.
         encoded: what the encoder read, B rows.
         tokens: the target's token ids.
-        max_length: as for `greedy`.
-        seed: of the draws.
         num_samples: N, at least 2.
-        rows: (B,) integers that name the rows' streams, as for `sample`.
-        settings: of `sample`: temperature, top_k, top_p, min_p.
+        settings: all others of `sample`, but for `number`.
 
     Returns:
         (B, T) int64, as `greedy` does.
@@ -51,18 +46,17 @@ def least_risk(
     Raises:
         ValueError: if a setting is out of range, or `rows` does not name each row.
     """
-    check_samples(num_samples)
-    settings |= {"tokens": tokens, "max_length": max_length, "seed": seed, "rows": rows}
-    drawn = [sample(decoder, encoded, number=number, **settings) for number in range(num_samples)]
-    longest = max(sampled.shape[1] for sampled in drawn)
-    padded = [
-        torch.nn.functional.pad(sampled, (0, longest - sampled.shape[1]), value=tokens.pad_id)
-        for sampled in drawn
+    require.at_least("num_samples", num_samples, 2)
+    drawn = [
+        sample(decoder, encoded, tokens=tokens, number=number, **settings)
+        for number in range(num_samples)
     ]
-    samples = torch.stack(padded, dim=1)  # (B, N, T)
-    best = [_most_alike([strip(sampled, tokens) for sampled in row]) for row in samples.tolist()]
-    chosen = samples[torch.arange(len(best)), best]
-    return chosen[:, : int((chosen != tokens.pad_id).sum(dim=-1).max())]
+    chosen = []
+    for row in zip(*drawn, strict=True):  # N samples of a row, each as long as its batch
+        samples = [strip(sampled.tolist(), tokens) for sampled in row]
+        best = row[_most_alike(samples)]
+        chosen.append(best[best != tokens.pad_id])
+    return pad_sequence(chosen, batch_first=True, padding_value=tokens.pad_id)
 
 
 def _most_alike(samples: list[list[int]]) -> int:

@@ -8,12 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from decoderlab.generation.limits_of_search import _check_beam, check_samples, check_sampling
+from decoderlab.common import require
+from decoderlab.generation.limits_of_search import _check_beam, check_sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from decoderlab.contract import Decoder, Encoded, TokenSpace
+
+# What has an effect beside a temperature alone.
+OF_SAMPLING = ("top_k", "top_p", "min_p", "mbr_samples")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,17 +58,11 @@ class Search:
         temperature = 1.0 if self.temperature is None else self.temperature
         check_sampling(temperature, self.top_k, self.top_p, self.min_p)
         if self.mbr_samples is not None:
-            check_samples(self.mbr_samples)
+            require.at_least("mbr_samples", self.mbr_samples, 2)
+        undrawn = () if sampled else self._of_sampling()
         for name, without_effect, companion in (
             ("length_penalty", self.length_penalty != 0 and self.beam_width == 1, "a wider beam"),
-            ("top_k", self.top_k is not None and not sampled, "a temperature, such as 1.0"),
-            ("top_p", self.top_p is not None and not sampled, "a temperature, such as 1.0"),
-            ("min_p", self.min_p is not None and not sampled, "a temperature, such as 1.0"),
-            (
-                "mbr_samples",
-                self.mbr_samples is not None and not sampled,
-                "a temperature, such as 1.0",
-            ),
+            *((name, True, "a temperature, such as 1.0") for name in undrawn),
             ("temperature", sampled and self.beam_width > 1, "beam_width 1"),
         ):
             if without_effect:
@@ -72,6 +70,11 @@ class Search:
                     f"{name} is {getattr(self, name)}; it is allowed only with {companion}: "
                     f"give that, or leave {name} out"
                 )
+
+    def _of_sampling(self) -> dict[str, Any]:
+        """Return the settings of sampling that are given."""
+        settings = {name: getattr(self, name) for name in OF_SAMPLING}
+        return {name: value for name, value in settings.items() if value is not None}
 
     def generate(
         self,
@@ -94,10 +97,10 @@ class Search:
 
         settings: dict[str, Any] = {"tokens": tokens, "max_length": max_length}
         if self.temperature is not None:
-            settings |= {"temperature": self.temperature, "top_k": self.top_k}
-            settings |= {"top_p": self.top_p, "min_p": self.min_p, "seed": self.seed, "rows": rows}
-            if self.mbr_samples is not None:
-                return least_risk(decoder, encoded, num_samples=self.mbr_samples, **settings)
+            settings |= {"temperature": self.temperature, "seed": self.seed, "rows": rows}
+            settings |= self._of_sampling()
+            if num_samples := settings.pop("mbr_samples", None):
+                return least_risk(decoder, encoded, num_samples=num_samples, **settings)
             return sample(decoder, encoded, **settings)
         if self.beam_width > 1:
             settings |= {"beam_width": self.beam_width, "length_penalty": self.length_penalty}
@@ -108,9 +111,7 @@ class Search:
     def signature(self) -> str:
         """The settings on one line, for the record of what was measured."""
         if self.temperature is not None:
-            names = ("top_k", "top_p", "min_p", "mbr_samples")
-            kept = {name: getattr(self, name) for name in names}
-            parts = [f"{name}:{value}" for name, value in kept.items() if value is not None]
+            parts = [f"{name}:{value}" for name, value in self._of_sampling().items()]
             return "|".join(
                 [f"sample:temperature:{float(self.temperature)}", *parts, f"seed:{self.seed}"]
             )

@@ -17,6 +17,7 @@ from decoderlab.config.strangers import refuse_foreign
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import TaskData
 from decoderlab.generation import Search
+from decoderlab.generation.search import OF_SAMPLING
 from decoderlab.layers.equations import count
 from decoderlab.records.opened_run import open_run
 from decoderlab.records.run_folder import RunFolder
@@ -152,8 +153,7 @@ def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
     if "temperature" in settings:
         before |= {"beam_width": 1, "length_penalty": 0.0}
     elif "beam_width" in settings or "length_penalty" in settings:
-        drawn = ("temperature", "top_k", "top_p", "min_p", "mbr_samples")
-        before |= dict.fromkeys(drawn)
+        before |= dict.fromkeys(("temperature", *OF_SAMPLING))
     if settings.get("beam_width") == 1:
         before["length_penalty"] = 0.0
     check_bounds({"generation": before | settings})
