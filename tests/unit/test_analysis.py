@@ -13,7 +13,7 @@ from decoderlab.config.study_settings import Published
 from decoderlab.records.run_result import RunResult
 from decoderlab.studies.analysis.factor_levels import factor_levels
 from decoderlab.studies.analysis.factorial import Factorial
-from decoderlab.studies.analysis.published_verdicts import judge_published, published_difference
+from decoderlab.studies.analysis.published_verdicts import judge_published
 from decoderlab.studies.analysis.results import RunRow
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Plan, StudyCell
@@ -309,11 +309,7 @@ def test_the_spread_of_a_published_value_counts():
         published = Published(row="a", value=0.9, tolerance=0.05, source="x", **spread)
         words[bool(spread)] = judge_published(published, estimate, estimate.interval())
     assert words == {False: "reproduced", True: "inconclusive"}
-    exact = Published(row="a", value=0.9, tolerance=0.05, source="x", deviation=1e-9, runs=9)
-    plain = Published(row="a", value=0.9, tolerance=0.05, source="x")
-    assert published_difference(exact, estimate) == pytest.approx(
-        published_difference(plain, estimate)
-    )
+    assert estimate.minus(0.9, deviation=1e-9, runs=9) == pytest.approx(estimate.minus(0.9))
     for wrong in ({"deviation": 0.1}, {"runs": 3}, {"deviation": 0.0, "runs": 3}):
         with pytest.raises(ValueError, match=r"published\.(deviation|runs)"):
             Published(row="a", value=0.9, tolerance=0.05, source="x", **wrong)

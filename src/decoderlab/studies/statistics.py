@@ -258,6 +258,32 @@ class Estimate(NamedTuple):
         half = float(stats.t.ppf((1 + confidence) / 2, self.freedom)) * self.error
         return Interval(self.mean - half, self.mean + half)
 
+    def minus(
+        self, value: float, deviation: float | None = None, runs: int | None = None
+    ) -> Estimate:
+        """Return the difference to a published mean, with the errors of both.
+
+        Args:
+            value: the published mean.
+            deviation: sample standard deviation of the published runs; None for an exact value.
+            runs: how many they were; with `deviation`.
+
+        Returns:
+            Its degrees of freedom are Welch's (1947).
+
+        Example:
+            >>> other = over_seeds([0.5, 0.6, 0.7]).minus(0.5, deviation=0.1, runs=3)
+            >>> round(other.mean, 3), round(other.error, 4), round(other.freedom, 3)
+            (0.1, 0.0816, 4.0)
+        """
+        mean = self.mean - value
+        if deviation is None or runs is None:
+            return self._replace(mean=mean)
+        theirs = deviation**2 / runs
+        variance = self.error**2 + theirs
+        parts = self.error**4 / self.freedom + theirs**2 / (runs - 1)
+        return Estimate(mean, math.sqrt(variance), variance**2 / parts, self.seed_error)
+
     def equivalence(self, margin: float) -> float:
         """Return the p of two one-sided t tests that the mean lies within (-margin, margin).
 

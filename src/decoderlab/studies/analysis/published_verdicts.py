@@ -51,7 +51,7 @@ def judge_published(published: Published, estimate: Estimate, interval: Interval
     if math.isnan(interval.low) and not estimate.error == 0:
         return "inconclusive"
     if estimate.error > 0:
-        apart = published_difference(published, estimate)
+        apart = estimate.minus(published.value, published.deviation, published.runs)
         low, high = apart.interval()
         within = apart.equivalence(published.tolerance) < ALPHA
     else:
@@ -67,14 +67,3 @@ def judge_published(published: Published, estimate: Estimate, interval: Interval
         return "inconclusive"
     outside = high < -published.tolerance or low > published.tolerance
     return "contradicts" if outside else "inconclusive"
-
-
-def published_difference(published: Published, estimate: Estimate) -> Estimate:
-    """Return ours minus the published value, with the errors of both and Welch's freedom."""
-    mean = estimate.mean - published.value
-    if published.deviation is None or published.runs is None:
-        return estimate._replace(mean=mean)
-    theirs = published.deviation**2 / published.runs
-    variance = estimate.error**2 + theirs
-    parts = estimate.error**4 / estimate.freedom + theirs**2 / (published.runs - 1)
-    return Estimate(mean, math.sqrt(variance), variance**2 / parts, estimate.seed_error)

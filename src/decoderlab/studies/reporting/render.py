@@ -53,6 +53,16 @@ def markdown(title: str, question: str | None, parts: Sequence[Section]) -> str:
     return template.render(title=title, question=question, parts=parts)
 
 
+def markdown_page(name: str, **values: Any) -> str:
+    """Return a page of Markdown from a template of this folder, in which each value is escaped.
+
+    Args:
+        name: of the template.
+        values: that it uses.
+    """
+    return _environment(markdown_text).get_template(name).render(**values)
+
+
 def latex(title: str, question: str | None, parts: Sequence[Section]) -> str:
     """Return the report as a LaTeX document with booktabs tables, to be compiled in its folder.
 

@@ -1,0 +1,1 @@
+"""Published claims, how each is measured here, and what our runs say of it."""

@@ -1,0 +1,181 @@
+"""The page of all claims, and the same as CSV."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from decoderlab.common.errors import Invalid
+from decoderlab.common.escapes import csv_text
+from decoderlab.records.run_folder import write_text
+from decoderlab.studies.claims.claim import Claim, Term
+from decoderlab.studies.claims.judgement import (
+    NOT_RUN,
+    WORDS,
+    Judgement,
+    judge_all,
+    reproduced_by_chance,
+)
+from decoderlab.studies.reporting import render
+from decoderlab.studies.reporting.table_texts import decimal_text, interval_text, p_text
+
+EXPECTED = {"higher": "above 0", "lower": "below 0", "equal": "0"}
+
+
+def committed_tables(folder: Path, claims: Sequence[Claim]) -> dict[str, pd.DataFrame]:
+    """Return results.csv of each study of some claims that a folder has.
+
+    Args:
+        folder: with `studies/STUDY/results.csv`.
+        claims: of the page.
+
+    Raises:
+        Invalid: for one that cannot be read.
+    """
+    tables = {}
+    for study in dict.fromkeys(claim.study for claim in claims):
+        path = folder / "studies" / study / "results.csv"
+        if path.is_file():
+            try:
+                tables[study] = pd.read_csv(path, keep_default_na=True)
+            except (ValueError, UnicodeDecodeError) as error:
+                raise Invalid(path, f"is no table that can be read: {error}") from error
+    return tables
+
+
+def write_page(folder: Path, claims: Sequence[Claim]) -> list[Judgement]:
+    """Write `claims.md` and `claims.csv` from the results that a folder has.
+
+    Args:
+        folder: with `studies/STUDY/results.csv`.
+        claims: of the page.
+
+    Returns:
+        What our runs say of each claim.
+
+    Raises:
+        Invalid: for results that cannot be read, or lack what a claim measures.
+    """
+    judgements = judge_all(claims, committed_tables(folder, claims))
+    write_text(folder / "claims.md", page(judgements))
+    write_text(folder / "claims.csv", as_csv(judgements))
+    return judgements
+
+
+def page(judgements: Sequence[Judgement]) -> str:
+    """Return the page as Markdown; the same results give the same bytes."""
+    counts = Counter(judgement.word for judgement in judgements)
+    return render.markdown_page(
+        "claims.md.jinja",
+        judgements=judgements,
+        counts=[(word, counts[word]) for word in WORDS if counts[word]],
+        directions=sum(judgement.claim.directed for judgement in judgements),
+        values=sum(
+            judgement.claim.expects == "value" and judgement.word != NOT_RUN
+            for judgement in judgements
+        ),
+        by_chance=reproduced_by_chance(judgements),
+        published_text=published_text,
+        ours_text=ours_text,
+        measured_text=measured_text,
+        p_text=lambda p: p_text(p, bare=True),
+        known=lambda number: not math.isnan(number),
+    )
+
+
+def published_text(claim: Claim) -> str:
+    """Return the published number with its spread, or the direction.
+
+    Example:
+        >>> from decoderlab.studies.claims.claim import PublishedNumber, Source
+        >>> claim = Claim(
+        ...     name="a", number=1, statement="", source=Source(paper="", where="", url="",
+        ...     read="source"), expects="higher", study="s", metric="bleu", minutes=1, differs=[],
+        ...     terms=[Term(row="b"), Term(row="c", weight=-1)],
+        ...     published=PublishedNumber(value=1.59, unit="BLEU"))
+        >>> published_text(claim)
+        'above 0 (1.59 BLEU)'
+    """
+    published = claim.published
+    number = "" if published is None else f"{published.value:g} {published.unit}".strip()
+    if published is not None and published.deviation is not None:
+        number += f" (SD {published.deviation:g}, {published.runs} runs)"
+    elif published is not None and published.runs is not None:
+        number += f" ({published.runs} run{'s' if published.runs > 1 else ''})"
+    if claim.expects == "value":
+        return f"{number}, tolerance {claim.tolerance:g}"
+    expected = EXPECTED[claim.expects]
+    if claim.expects == "equal":
+        expected += f", tolerance {claim.tolerance:g}"
+    return expected + (f" ({number})" if number else "")
+
+
+def ours_text(judgement: Judgement) -> str:
+    """Return our mean with its interval over seeds."""
+    if judgement.word == NOT_RUN:
+        return "–"
+    sign = "+" if judgement.claim.expects != "value" and judgement.mean > 0 else ""
+    if math.isnan(judgement.interval.low):
+        return f"{sign}{judgement.mean:.3f} in every seed"
+    return f"{sign}{judgement.mean:.3f} {interval_text(judgement.interval)}"
+
+
+def measured_text(claim: Claim) -> str:
+    """Return what is measured, as a sum of rows."""
+    parts: list[str] = []
+    for term in claim.terms:
+        size = abs(term.weight)
+        sign = "-" if term.weight < 0 else "+" if parts else ""
+        factor = "" if size == 1 else f"{size:g} x "
+        on = f" on {term.task}" if term.task is not None else ""
+        parts.append(f"{sign} {factor}{term.row}{on}".strip())
+    return " ".join(parts)
+
+
+def as_csv(judgements: Sequence[Judgement]) -> str:
+    """Return the claims as CSV, a row each."""
+    rows = []
+    for judgement in judgements:
+        claim = judgement.claim
+        rows.append(
+            {
+                "number": claim.number,
+                "claim": claim.name,
+                "statement": claim.statement,
+                "paper": claim.source.paper,
+                "where": claim.source.where,
+                "url": claim.source.url,
+                "read": claim.source.read,
+                "expects": claim.expects,
+                "published": "" if claim.published is None else f"{claim.published.value:g}",
+                "tolerance": "" if claim.tolerance is None else f"{claim.tolerance:g}",
+                "study": claim.study,
+                "metric": claim.metric,
+                "measured": measured_text(claim),
+                "mean": _number(judgement.mean),
+                "low": _number(judgement.interval.low),
+                "high": _number(judgement.interval.high),
+                "seeds": judgement.seeds,
+                "failed": judgement.failed,
+                "p_holm": _number(judgement.p),
+                "verdict": judgement.word,
+                "reason": judgement.reason,
+                "command": claim.command,
+            }
+        )
+    table = pd.DataFrame(rows)
+    for name in table.columns:
+        if table[name].dtype.kind not in "iuf":
+            table[name] = [csv_text(value) for value in table[name]]
+    out = io.StringIO()
+    table.to_csv(out, index=False, lineterminator="\n")
+    return out.getvalue()
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else decimal_text(value, 6)
