@@ -1,6 +1,6 @@
 """decoderlab-claims: run the studies of published claims, and say which of them hold.
 
-Without names it takes all claims. A study that was run is not run again; an interrupted one goes on.
+Without names it takes all claims. Finished runs are not run again; an interrupted study goes on.
 Results, claims.md and claims.csv are written to the folder of --to.
 
 Examples:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import zlib
 from collections.abc import Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from decoderlab.common import require
 from decoderlab.common.randomness import numpy_generator
@@ -12,7 +18,9 @@ from decoderlab.data.example import Example
 from decoderlab.data.task import Task
 from decoderlab.data.vocabulary import Vocabulary
 
-KINDS = ("simple", "length", "add_jump", "turn_left")
+KINDS = ("simple", "published", "length", "add_jump", "turn_left")
+AT_RANDOM = ("simple", "published")
+PUBLISHED = Path(__file__).with_name("scan_splits.json")
 VERBS = {"walk": "I_WALK", "look": "I_LOOK", "run": "I_RUN", "jump": "I_JUMP"}
 TURNS = {"left": "I_TURN_LEFT", "right": "I_TURN_RIGHT"}
 OTHERS = ("turn", "opposite", "around", "twice", "thrice", "and", "after")
@@ -31,17 +39,19 @@ class ScanTask(Task):
     Source: generated from the grammar; the actions are named as in the published files.
     Differs: validation commands are taken out of the training commands, where the paper has no
         validation split: num_validation different commands less to train on, the repeated
-        primitive stays. The split `simple` is drawn anew, the published one is not in any package;
-        the other three are the published ones, in another order.
+        primitive stays. The split `simple` is drawn anew; the others are the published ones, in
+        another order.
 
     Args:
-        split: `simple`: at random; `length`: up to 22 actions to train on, 24 to 48 to test on
-            (16,990 and 3,920 commands); `add_jump`: all commands without `jump` and 1,467 times
-            `jump` alone to train on, those with `jump` to test on (14,670 and 7,706); `turn_left`:
-            the same with `turn left`, 2,189 times (21,890 and 1,208).
+        split: `simple`: at random; `published`: the random splits of the published files;
+            `length`: up to 22 actions to train on, 24 to 48 to test on (16,990 and 3,920
+            commands); `add_jump`: all commands without `jump` and 1,467 times `jump` alone to
+            train on, those with `jump` to test on (14,670 and 7,706); `turn_left`: the same with
+            `turn left`, 2,189 times (21,890 and 1,208).
         num_validation: different commands taken out of training, at least 1.
-        train_share: of all commands, for training and validation, with `simple` only; None for
-            0.8 (16,728 and 4,182). The paper also has 0.01, 0.02, 0.04, ... 0.64.
+        train_share: of all commands, for training and validation, with `simple` and `published`
+            only; None for 0.8 (16,728 and 4,182). The published ones are 0.01, 0.02, 0.04, 0.08,
+            0.16, 0.32, 0.64 and 0.8.
         num_test: commands to test on; None for all that the split has. With `simple` they are the
             same whatever the share.
         data_seed: seed of the split and of the validation commands, so that the runs of all seeds
@@ -72,11 +82,13 @@ class ScanTask(Task):
             require.at_least("num_test", num_test, 1)
         if train_share is not None:
             require.ratio("train_share", train_share)
-            if split != "simple":
+            if split not in AT_RANDOM:
                 raise ValueError(
-                    f"train_share is {train_share} and split is {split!r}; only the split 'simple' "
-                    "has a share, so leave train_share out"
+                    f"train_share is {train_share} and split is {split!r}; only the splits at "
+                    "random, 'simple' and 'published', have a share, so leave train_share out"
                 )
+            if split == "published":
+                require.choice("train_share", str(train_share), list(published_splits()))
         self.split, self.num_validation, self.num_test = split, num_validation, num_test
         self.train_share = SIMPLE_SHARE if train_share is None else train_share
         self.data_seed = data_seed
@@ -125,7 +137,7 @@ class ScanTask(Task):
         nothing for what is not there. In the other splits it never is.
         """
         rules = super().baseline_predictions()
-        if self.split != "simple":
+        if self.split not in AT_RANDOM:
             return rules
         train, test = self.data.splits["train"], self.data.splits["test"]
 
@@ -145,6 +157,10 @@ class ScanTask(Task):
         if self.split == "simple":
             number = round(self.train_share * len(names))
             return names[:number], names[number:], []
+        if self.split == "published":
+            trained = published_splits()[str(self.train_share)]
+            known = [name for name in names if name in trained]
+            return known, [name for name in names if name not in trained], []
         if self.split == "length":
             primitive, times = "", 0
             tested = {name for name in names if len(actions[name]) > LONGEST}
@@ -153,6 +169,24 @@ class ScanTask(Task):
             tested = {name for name in names if primitive in name and name != primitive}
         known = [name for name in names if name not in tested and name != primitive]
         return known, [name for name in names if name in tested], [primitive] * times
+
+
+def published_splits() -> dict[str, frozenset[str]]:
+    """Return the training commands of the published random splits, by their share of all.
+
+    Source: the files of Lake and Baroni 2018, https://github.com/brendenlake/SCAN.
+
+    Example:
+        >>> {share: len(names) for share, names in published_splits().items()}["0.8"]
+        16728
+    """
+    names = np.array(sorted(commands()))
+    splits = {}
+    for share, text in json.loads(PUBLISHED.read_text(encoding="utf-8"))["train"].items():
+        raw = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
+        chosen = np.unpackbits(raw, bitorder="little")[: len(names)].astype(bool)
+        splits[share] = frozenset(names[chosen].tolist())
+    return splits
 
 
 def commands() -> dict[str, Actions]:

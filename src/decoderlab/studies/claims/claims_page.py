@@ -13,7 +13,7 @@ import pandas as pd
 from decoderlab.common.errors import Invalid
 from decoderlab.common.escapes import csv_text
 from decoderlab.records.run_folder import write_text
-from decoderlab.studies.claims.claim import Claim, Term
+from decoderlab.studies.claims.claim import Claim
 from decoderlab.studies.claims.judgement import (
     NOT_RUN,
     WORDS,
@@ -92,7 +92,7 @@ def published_text(claim: Claim) -> str:
     """Return the published number with its spread, or the direction.
 
     Example:
-        >>> from decoderlab.studies.claims.claim import PublishedNumber, Source
+        >>> from decoderlab.studies.claims.claim import PublishedNumber, Source, Term
         >>> claim = Claim(
         ...     name="a", number=1, statement="", source=Source(paper="", where="", url="",
         ...     read="source"), expects="higher", study="s", metric="bleu", minutes=1, differs=[],

@@ -115,7 +115,7 @@ def measure(claim: Claim, table: pd.DataFrame) -> Measured:
             raise Invalid("results.csv", f"of {claim.study} has several tasks: {tasks}")
         if term.task is not None:
             rows = rows[rows["task"] == term.task]
-        if rows.empty:
+        if len(rows) == 0:
             raise Invalid(
                 "results.csv", f"of {claim.study} has no row {term.row!r} on {term.task or 'it'}"
             )
@@ -173,12 +173,13 @@ def judge(claim: Claim, measured: Measured, p: float = math.nan, family: int = 1
         p: of a direction, after Holm.
         family: directions that are corrected together.
 
-    A *value* is reproduced if, by two one-sided t tests (Schuirmann 1987), ours minus the published
-    one lies within the tolerance, with the error of both where the published spread is known
-    (Welch); not reproduced if the 95 % interval of that difference lies outside. A *direction* holds
-    or is reversed if p after Holm is below 0.05, and so is that of the exact sign-flip test, which
-    needs no normal distribution. *Equal* is as a value of 0, from 20 seeds on. Else it is
-    inconclusive; always so with fewer than six seeds, and for a value that nobody has read.
+    A *value* is reproduced if, by two one-sided t tests (Schuirmann 1987), ours minus the
+    published one lies within the tolerance, with the error of both where the published spread is
+    known (Welch); not reproduced if the 95 % interval of that difference lies outside. A
+    *direction* holds or is reversed if p after Holm is below 0.05, and so is that of the exact
+    sign-flip test, which needs no normal distribution. *Equal* is as a value of 0, from 20 seeds
+    on. Else it is inconclusive; always so with fewer than six seeds, and for a value that nobody
+    has read.
     """
     n, estimate = len(measured.values), measured.estimate
     if n == 0:

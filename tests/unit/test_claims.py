@@ -1,0 +1,243 @@
+"""Published claims: what a YAML may say, and which verdict the runs of a study give."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from decoderlab.common.errors import ConfigError, Invalid
+from decoderlab.studies.claims.claim import Claim, PublishedNumber, Source, Term, read_claim
+from decoderlab.studies.claims.claims_page import as_csv, page
+from decoderlab.studies.claims.judgement import (
+    judge_all,
+    measure,
+    reproduced_by_chance,
+    seeds_needed,
+)
+
+VALUE = {"expects": "value", "published": PublishedNumber(value=0.9), "tolerance": 0.05}
+HIGHER = {"expects": "higher", "terms": [Term(row="a"), Term(row="b", weight=-1)]}
+EQUAL = HIGHER | {"expects": "equal", "tolerance": 0.05}
+
+
+def claim(name: str = "some", read: str = "source", **settings) -> Claim:
+    source = Source(paper="somebody", where="table 1", url="https://x.org", read=read)
+    given = {"number": 1, "statement": "It is so.", "study": "s", "metric": "exact_match"}
+    given |= {"terms": [Term(row="a")], "minutes": 1, "differs": []}
+    return Claim(name=name, source=source, **(given | settings))
+
+
+def table(status: str = "FINISHED", **scores) -> pd.DataFrame:
+    """Return results.csv of rows, each with a score per seed; NaN is a run that did not finish."""
+    rows = [
+        {
+            "variant": variant,
+            "task": "echo",
+            "seed": seed,
+            "status": status if math.isnan(score) else "FINISHED",
+            "test_exact_match": score,
+            "test_loss": score,
+        }
+        for variant, values in scores.items()
+        for seed, score in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def around(mean: float, n: int, spread: float = 0.01) -> list[float]:
+    """Return scores with this mean, whose deviation is about `spread`."""
+    offsets = np.linspace(-1, 1, n) * spread
+    return list(mean + offsets - offsets.mean())
+
+
+def word(some: Claim, runs: pd.DataFrame) -> str:
+    return judge_all([some], {"s": runs})[0].word
+
+
+WORDS = [
+    (claim(**VALUE), {"a": around(0.91, 6)}, "reproduced"),
+    (claim(**VALUE), {"a": around(0.8, 6)}, "not reproduced"),
+    (claim(**VALUE), {"a": around(0.86, 6, 0.1)}, "inconclusive"),
+    (claim(**VALUE), {"a": around(0.9, 5)}, "inconclusive"),
+    (claim(**VALUE), {"a": [0.9] * 6}, "reproduced"),
+    (claim(**VALUE), {"a": [0.7] * 6}, "not reproduced"),
+    (claim(read="memory", **VALUE), {"a": around(0.9, 6)}, "inconclusive"),
+    (claim(read="memory", **VALUE), {"a": around(0.8, 6)}, "not reproduced"),
+    (claim(read="quotation", **VALUE), {"a": around(0.9, 6)}, "reproduced"),
+    (claim(**HIGHER), {"a": around(0.9, 6), "b": around(0.5, 6, 0.1)}, "direction holds"),
+    (claim(**HIGHER), {"a": around(0.5, 6), "b": around(0.9, 6, 0.1)}, "direction reversed"),
+    (
+        claim(**HIGHER | {"expects": "lower"}),
+        {"a": around(0.5, 6), "b": around(0.9, 6, 0.1)},
+        "direction holds",
+    ),
+    (claim(**HIGHER), {"a": around(0.9, 5), "b": around(0.5, 5, 0.1)}, "inconclusive"),
+    (claim(**HIGHER), {"a": around(0.5, 8), "b": around(0.5, 8, 0.1)}, "inconclusive"),
+    (claim(**EQUAL), {"a": around(0.5, 20), "b": around(0.5, 20, 0.05)}, "reproduced"),
+    (claim(**EQUAL), {"a": around(0.5, 19), "b": around(0.5, 19, 0.05)}, "inconclusive"),
+    (claim(**EQUAL), {"a": around(0.5, 20), "b": around(0.7, 20, 0.05)}, "not reproduced"),
+]
+
+
+@pytest.mark.parametrize(("some", "scores", "expected"), WORDS)
+def test_the_verdict_follows_the_rule(some, scores, expected):
+    (judgement,) = judge_all([some], {"s": table(**scores)})
+    assert judgement.word == expected
+    assert bool(judgement.reason) == (expected == "inconclusive")
+
+
+def test_the_published_spread_counts():
+    exact = claim(**VALUE)
+    spread = PublishedNumber(value=0.9, deviation=0.1, runs=3)
+    assert word(exact, table(a=around(0.9, 8))) == "reproduced"
+    assert word(claim(**VALUE | {"published": spread}), table(a=around(0.9, 8))) == "inconclusive"
+
+
+def test_a_claim_that_was_not_run_is_not_judged():
+    (judgement,) = judge_all([claim(**VALUE)], {})
+    assert (judgement.word, judgement.seeds) == ("not run", 0)
+    planned = table(status="PLANNED", a=[math.nan] * 6)
+    assert word(claim(**VALUE), planned) == "not run"
+
+
+def test_failures_count_with_the_worst_score_and_are_told():
+    runs = table(status="DIVERGED", a=[0.9, 0.9, 0.9, 0.9, 0.9, 0.9, math.nan])
+    measured = measure(claim(**VALUE), runs)
+    assert (measured.failed, measured.values[6]) == (1, 0.0)
+    loss = claim(**VALUE | {"metric": "loss"})
+    (judgement,) = judge_all([loss], {"s": runs})
+    assert (judgement.word, judgement.reason[:7]) == ("inconclusive", "1 seeds")
+
+
+def test_only_seeds_that_all_terms_have_count():
+    runs = table(status="PLANNED", a=[0.9] * 7, b=[0.5] * 6 + [math.nan])
+    assert sorted(measure(claim(**HIGHER), runs).values) == list(range(6))
+
+
+def test_four_terms_measure_how_a_difference_depends_on_another():
+    weights = {"a": 1, "b": -1, "c": -1, "d": 1}
+    terms = [Term(row=row, weight=weight) for row, weight in weights.items()]
+    some = claim(**HIGHER | {"terms": terms})
+    runs = table(a=[0.9] * 6, b=[0.5] * 6, c=[0.6] * 6, d=[0.5] * 6)
+    assert list(measure(some, runs).values.values()) == pytest.approx([0.3] * 6)
+
+
+def test_directions_are_corrected_together_those_not_run_included():
+    generator = np.random.default_rng(1)
+    scores = {"a": 0.5 + generator.normal(0.03, 0.03, 7), "b": [0.5] * 7}
+    alone = judge_all([claim(**HIGHER)], {"s": table(**scores)})[0]
+    differences = scores["a"] - 0.5
+    assert alone.p == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+    others = [claim(name=f"other{n}", **HIGHER | {"study": "none"}) for n in range(24)]
+    (judgement, *rest) = judge_all([claim(**HIGHER), *others], {"s": table(**scores)})
+    assert judgement.p == pytest.approx(min(1, 25 * alone.p))
+    assert (alone.word, judgement.word) == ("direction holds", "inconclusive")
+    assert {each.word for each in rest} == {"not run"}
+
+
+def test_a_seed_that_stands_alone_makes_no_direction():
+    runs = table(a=[0.5, 0.5, 0.5, 0.5, 0.5, 1.0], b=[0.5] * 6)
+    assert word(claim(**HIGHER), runs) == "inconclusive"
+
+
+def test_the_number_of_seeds_that_would_decide_is_the_least():
+    needed = seeds_needed(0.05, 0.1, 0.05)
+    halves = [stats.t.ppf(0.975, n - 1) * 0.1 / math.sqrt(n) for n in (needed - 1, needed)]
+    assert halves[1] < 0.05 <= halves[0]
+
+
+def test_what_chance_would_reproduce_is_the_share_of_the_range():
+    some = [claim(**VALUE), claim(**VALUE | {"published": PublishedNumber(value=1.0)})]
+    judgements = judge_all(some, {"s": table(a=around(0.9, 6))})
+    assert reproduced_by_chance(judgements) == pytest.approx(0.1 + 0.05)
+
+
+@pytest.mark.parametrize(
+    ("scores", "some", "match"),
+    [
+        ({"b": [0.5] * 6}, claim(**VALUE), "no row 'a'"),
+        ({"a": [0.5] * 6}, claim(**VALUE | {"metric": "bleu"}), "no column test_bleu"),
+        (
+            {"a": [0.5] * 6},
+            claim(**VALUE | {"terms": [Term(row="a", task="g2p")]}),
+            "no row 'a' on g2p",
+        ),
+    ],
+)
+def test_results_that_lack_what_is_measured_are_refused(scores, some, match):
+    with pytest.raises(Invalid, match=match):
+        judge_all([some], {"s": table(**scores)})
+
+
+WRONG = [
+    ({"expects": "more"}, "expects is 'more'"),
+    ({"expects": "value", "tolerance": 0.1}, "published is not given"),
+    ({"expects": "value", "published": {"value": 1.0}}, "tolerance is missing"),
+    ({"expects": "higher"}, "add up to 1"),
+    ({"terms": []}, "terms is empty"),
+    ({"terms": "a"}, "terms is 'a'"),
+    ({"terms": [{"row": "a", "colour": 1}]}, "colour is not a setting"),
+    ({"minutes": 0}, "minutes is 0"),
+    ({"number": 0}, "number is 0"),
+    ({"unknown": 1}, "unknown is not a setting"),
+    ({"name": "other"}, "name is not a setting"),
+    ({"source": {"paper": "x"}}, "lacks where, url, read"),
+    ({"source": {"paper": "x", "where": "", "url": "", "read": "hearsay"}}, "read is 'hearsay'"),
+    ({"published": {"value": 1.0, "deviation": 0.1}}, "published.runs is None"),
+    ({"published": {"value": 1.0, "deviation": -0.1, "runs": 3}}, "deviation is -0.1"),
+    ({"terms": [{"row": "a"}, {"row": "b", "weight": -1}], "expects": "lower"}, "leave it out"),
+]
+
+
+@pytest.mark.parametrize(("settings", "match"), WRONG)
+def test_a_wrong_declaration_is_refused_with_file_and_setting(tmp_path, settings, match):
+    path = written(tmp_path, settings)
+    with pytest.raises(ConfigError, match=match) as error:
+        read_claim(path)
+    assert str(path) in str(error.value)
+
+
+def written(folder: Path, settings: dict) -> Path:
+    import yaml
+
+    right = {
+        "number": 1,
+        "statement": "x",
+        "source": {"paper": "x", "where": "x", "url": "https://x.org", "read": "source"},
+        "expects": "value",
+        "published": {"value": 0.9},
+        "tolerance": 0.1,
+        "study": "s",
+        "metric": "exact_match",
+        "terms": [{"row": "a"}],
+        "minutes": 1,
+        "differs": [],
+    }
+    if settings.get("expects") not in (None, "more") and "published" not in settings:
+        right.pop("published")
+    if settings.get("expects") == "value" or "tolerance" in settings:
+        right.pop("tolerance")
+    path = folder / "some.yaml"
+    path.write_text(yaml.safe_dump(right | settings))
+    return path
+
+
+def test_a_right_declaration_is_read(tmp_path):
+    assert read_claim(written(tmp_path, {})).name == "some"
+
+
+def test_the_page_and_the_csv_have_every_claim_and_nothing_acts_in_them():
+    hostile = claim(**VALUE | {"statement": "a | b <script> [c](https://d) *e*"})
+    judgements = judge_all([hostile], {"s": table(a=around(0.9, 6))})
+    text = page(judgements)
+    assert "<script>" not in text
+    assert "](https://d)" not in text
+    assert text.count("reproduced") > 3
+    (row,) = pd.read_csv(__import__("io").StringIO(as_csv(judgements))).to_dict("records")
+    assert (row["verdict"], row["seeds"], row["claim"]) == ("reproduced", 6, "some")
+    assert row["mean"] == pytest.approx(0.9)
