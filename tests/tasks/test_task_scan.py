@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
 from hydra.utils import instantiate
 
-from decoderlab.tasks.scan import ScanTask, commands, other_way_round
+from decoderlab.tasks.scan import (
+    ScanTask,
+    commands,
+    other_way_round,
+    published_splits,
+    template_split,
+)
 from tests.conftest import composed
 
 VERBS = ("walk", "look", "run", "jump")
@@ -184,11 +191,11 @@ def test_the_other_way_round_asks_for_the_same():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"split": "jump"}, "split is 'jump'; it must be one of simple, length, add_jump"),
+        ({"split": "jump"}, "split is 'jump'; it must be one of simple, published"),
         ({"num_validation": 0}, "num_validation is 0"),
         ({"num_test": 0}, "num_test is 0"),
         ({"train_share": 1.0}, "train_share is 1.0; it must be at least 0 and below 1"),
-        ({"split": "length", "train_share": 0.5}, "only the split 'simple'"),
+        ({"split": "length", "train_share": 0.5}, "only the splits at random"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
@@ -218,3 +225,49 @@ def test_text_makes_the_round_trip():
     assert vocabulary.space.unk_id not in ids
     assert task.source_text(vocabulary.decode(ids)) == text
     assert vocabulary.encode(task.source_tokens("fly")) == [vocabulary.space.unk_id]
+
+
+@pytest.mark.parametrize(
+    ("share", "counts"),
+    [
+        ("0.01", (209, 20701)),
+        ("0.04", (836, 20074)),
+        ("0.64", (13382, 7528)),
+        (None, (16728, 4182)),
+    ],
+)
+def test_the_published_random_splits_have_the_sizes_of_their_files(share, counts):
+    task = ScanTask(
+        split="published", num_validation=9, train_share=None if share is None else float(share)
+    )
+    known = {
+        task.source_text(task.decoded_source(name, row))
+        for name in ("train", "validation")
+        for row in range(len(task.data.splits[name]))
+    }
+    assert (len(known), task.data.counts["test"]) == counts
+    assert known == published_splits()[share or "0.8"]
+
+
+def test_a_published_split_has_the_shares_of_its_files_alone():
+    with pytest.raises(ValueError, match=r"train_share is '0\.03'; it must be one of 0\.01, 0\.02"):
+        ScanTask(split="published", num_validation=9, train_share=0.03)
+
+
+@pytest.mark.parametrize(
+    ("split", "tested", "numbers"),
+    [
+        ("right", r"(walk|look|run|jump) right", (15225, 4476)),
+        ("opposite_right", r"(walk|look|run|jump) opposite right", (15225, 4476)),
+        ("around_right", r"(walk|look|run|jump) around right", (15225, 4476)),
+        ("jump_around_right", r"jump around right", (18528, 1173)),
+    ],
+)
+def test_a_template_split_tests_what_has_the_template_and_trains_on_none(split, tested, numbers):
+    known, held_out = template_split(split)
+    assert (len(known), len(held_out)) == numbers
+    assert all(re.search(tested, name) for name in held_out)
+    turned = tested.split(")")[-1].removeprefix("jump").strip()
+    assert not any(re.search(tested, name) or f"turn {turned}" in name for name in known)
+    task = ScanTask(split=split, num_validation=100, num_test=50)
+    assert task.data.counts["train"] == numbers[0] - 100

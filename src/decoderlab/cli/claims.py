@@ -96,8 +96,7 @@ def run_study(study: str, output_dir: Path, to: Path, jobs: int | None = None) -
     words = [f"study={study}", f"run.output_dir={output_dir}"]
     words += [] if jobs is None else [f"hydra.launcher.jobs={jobs}"]
     say(f"study {study}")
-    command = [sys.executable, "-m", "decoderlab.cli.train", *words]
-    code = subprocess.run(command, check=False).returncode
+    code = train(words)
     if code not in (0, 1):
         raise LaunchError(f"the study {study} ended with exit code {code}; nothing was judged")
     made = output_dir / "studies" / study
@@ -107,6 +106,16 @@ def run_study(study: str, output_dir: Path, to: Path, jobs: int | None = None) -
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
     return code
+
+
+def train(words: Sequence[str]) -> int:
+    """Run decoderlab-train in a process of its own; return its exit code.
+
+    Args:
+        words: of its command line.
+    """
+    command = [sys.executable, "-m", "decoderlab.cli.train", *words]
+    return subprocess.run(command, check=False).returncode
 
 
 def _print_list(judgements: Sequence[Judgement]) -> None:

@@ -25,7 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from decoderlab.common.escapes import visible
-from decoderlab.common.folders import conf_dir
+from decoderlab.common.folders import conf_dir, group_yamls
 
 SHELLS = ("bash", "zsh", "fish")
 DEFAULT_OUTPUTS = "outputs"
@@ -306,9 +306,9 @@ def _given(before: list[str], option: str) -> list[str]:
 
 def _groups(folders: list[Path]) -> set[str]:
     return {
-        path.parent.relative_to(folder).as_posix()
+        group
         for folder in folders
-        for path in folder.glob("**/*.yaml")
+        for group, path in group_yamls(folder)
         if path.parent != folder and path.parent.name != "base"
     }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import hydra
 from omegaconf import OmegaConf
 
-from decoderlab.common.folders import conf_dir
+from decoderlab.common.folders import conf_dir, group_yamls
 
 
 def train_help(overrides: Sequence[str]) -> str:
@@ -54,8 +54,7 @@ def _folders(schema: str, path: str) -> list[Path]:
 def _groups(folders: Sequence[Path]) -> str:
     names: dict[str, set[str]] = {}
     for folder in folders:
-        for path in folder.rglob("*.yaml"):
-            group = path.parent.relative_to(folder).as_posix()
+        for group, path in group_yamls(folder):
             if group != "." and group.split("/")[0] != "hydra":
                 names.setdefault(group, set()).add(path.stem)
     return "\n".join(f"{group}: {', '.join(sorted(names[group]))}" for group in sorted(names))

@@ -25,6 +25,22 @@ def conf_dir() -> Path:
     return inside if inside.is_dir() else package.parents[1] / "conf"
 
 
+# Folders of configs whose YAMLs are no settings of runs.
+NO_GROUPS = ("claim",)
+
+
+def group_yamls(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the YAMLs of a folder of configs in order, each with its group.
+
+    Args:
+        folder: ours, or a user's own.
+    """
+    for path in sorted(folder.rglob("*.yaml")):
+        group = path.parent.relative_to(folder).as_posix()
+        if group not in NO_GROUPS:
+            yield group, path
+
+
 def check_own_folder(name: str, folder: object) -> str:
     """Return the path of a user's own folder.
 

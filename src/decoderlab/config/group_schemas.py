@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from decoderlab.common.errors import ConfigError
+from decoderlab.common.folders import group_yamls
 from decoderlab.common.part_building import find_target
 from decoderlab.config.encoder_start import EncoderStart
 from decoderlab.config.lightning_settings import SET_BY_THE_RUN, TrainerSettings
@@ -48,8 +49,8 @@ class GroupSchemas:
         self._classes: dict[str, set[str]] = defaultdict(set)  # by position
         self._default: dict[str, dict[str, Any]] = {}  # settings of the groups without a class
         for folder in folders:
-            for path in sorted(folder.rglob("*.yaml")):
-                self._read(path, path.parent.relative_to(folder).as_posix())
+            for group, path in group_yamls(folder):
+                self._read(path, group)
         self.groups = sorted(group for group in self.names if not group.endswith("/base"))
         self._parts: dict[str, type] = {}  # kinds of parts by their positions
         self._definitions: dict[str, Schema] = {"interpolation": INTERPOLATION}

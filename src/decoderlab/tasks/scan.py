@@ -18,8 +18,9 @@ from decoderlab.data.example import Example
 from decoderlab.data.task import Task
 from decoderlab.data.vocabulary import Vocabulary
 
-KINDS = ("simple", "published", "length", "add_jump", "turn_left")
 AT_RANDOM = ("simple", "published")
+TEMPLATES = ("right", "opposite_right", "around_right", "jump_around_right")
+KINDS = (*AT_RANDOM, "length", "add_jump", "turn_left", *TEMPLATES)
 PUBLISHED = Path(__file__).with_name("scan_splits.json")
 VERBS = {"walk": "I_WALK", "look": "I_LOOK", "run": "I_RUN", "jump": "I_JUMP"}
 TURNS = {"left": "I_TURN_LEFT", "right": "I_TURN_RIGHT"}
@@ -47,7 +48,11 @@ class ScanTask(Task):
             `length`: up to 22 actions to train on, 24 to 48 to test on (16,990 and 3,920
             commands); `add_jump`: all commands without `jump` and 1,467 times `jump` alone to
             train on, those with `jump` to test on (14,670 and 7,706); `turn_left`: the same with
-            `turn left`, 2,189 times (21,890 and 1,208).
+            `turn left`, 2,189 times (21,890 and 1,208). Four of Loula et al. 2018
+            (https://arxiv.org/abs/1807.07545): `jump_around_right` tests all commands with that
+            (18,528 and 1,173); `right`, `opposite_right` and `around_right` those in which a verb
+            has this direction, and train on none of them (15,225 and 4,476). Commands that turn in
+            this direction are in neither.
         num_validation: different commands taken out of training, at least 1.
         train_share: of all commands, for training and validation, with `simple` and `published`
             only; None for 0.8 (16,728 and 4,182). The published ones are 0.01, 0.02, 0.04, 0.08,
@@ -161,6 +166,10 @@ class ScanTask(Task):
             trained = published_splits()[str(self.train_share)]
             known = [name for name in names if name in trained]
             return known, [name for name in names if name not in trained], []
+        if self.split in TEMPLATES:
+            parts = template_split(self.split)
+            known, tested = ([name for name in names if name in part] for part in parts)
+            return known, tested, []
         if self.split == "length":
             primitive, times = "", 0
             tested = {name for name in names if len(actions[name]) > LONGEST}
@@ -180,13 +189,30 @@ def published_splits() -> dict[str, frozenset[str]]:
         >>> {share: len(names) for share, names in published_splits().items()}["0.8"]
         16728
     """
+    splits = json.loads(PUBLISHED.read_text(encoding="utf-8"))["at_random"]
+    return {share: _chosen(text) for share, text in splits.items()}
+
+
+def template_split(name: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the training and the test commands of a split of Loula et al. 2018.
+
+    Args:
+        name: of `TEMPLATES`.
+
+    Example:
+        >>> [len(names) for names in template_split("jump_around_right")]
+        [18528, 1173]
+    """
+    split = json.loads(PUBLISHED.read_text(encoding="utf-8"))["templates"][name]
+    return _chosen(split["train"]), _chosen(split["test"])
+
+
+def _chosen(text: str) -> frozenset[str]:
+    """Return the commands whose bits are set; see the file of splits."""
     names = np.array(sorted(commands()))
-    splits = {}
-    for share, text in json.loads(PUBLISHED.read_text(encoding="utf-8"))["train"].items():
-        raw = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
-        chosen = np.unpackbits(raw, bitorder="little")[: len(names)].astype(bool)
-        splits[share] = frozenset(names[chosen].tolist())
-    return splits
+    raw = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
+    bits = np.unpackbits(raw, bitorder="little")[: len(names)].astype(bool)
+    return frozenset(names[bits].tolist())
 
 
 def commands() -> dict[str, Actions]:

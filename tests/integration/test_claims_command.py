@@ -1,0 +1,97 @@
+"""decoderlab-claims: what it lists, runs, copies and writes."""
+
+from __future__ import annotations
+
+import sys
+
+import pandas as pd
+import pytest
+
+from decoderlab.cli import claims
+from decoderlab.common.errors import LaunchError
+from tests.integration.cli import SIZES, in_process
+
+
+def called(monkeypatch, *arguments: str) -> int:
+    """Run decoderlab-claims here and return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["decoderlab-claims", *arguments])
+    with pytest.raises(SystemExit) as left:
+        claims.main()
+    return left.value.code
+
+
+def results(folder, study: str, scores: list[float]) -> None:
+    """Write results.csv of a study with one row, as a run of it would."""
+    path = folder / "studies" / study / "results.csv"
+    path.parent.mkdir(parents=True)
+    rows = [
+        {"variant": "article", "task": "echo", "seed": seed, "status": "FINISHED"}
+        | {"test_exact_match": score, "test_token_accuracy": score}
+        for seed, score in enumerate(scores)
+    ]
+    pd.DataFrame(rows).to_csv(path, index=False)
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch):
+    def refuse(words):
+        raise AssertionError("a study was started")
+
+    monkeypatch.setattr(claims, "train", refuse)
+
+
+def test_the_list_has_every_claim_and_runs_nothing(monkeypatch, capsys, tmp_path, nothing_runs):
+    assert called(monkeypatch, "--list", "--to", str(tmp_path)) == 0
+    out = capsys.readouterr().out
+    assert "partial_echo" in out
+    assert "not run" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones(monkeypatch, capsys, nothing_runs):
+    assert called(monkeypatch, "partial_ecko") == 2
+    assert "Did you mean partial_echo?" in capsys.readouterr().err
+
+
+def test_results_that_are_there_are_judged_without_a_run(
+    monkeypatch, capsys, tmp_path, nothing_runs
+):
+    results(tmp_path, "claim_partial_echo", [0.99, 1.0, 0.995, 0.99, 1.0, 0.995])
+    assert called(monkeypatch, "partial_echo", "--no-run", "--to", str(tmp_path)) == 0
+    assert "reproduced" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "claims.csv").set_index("claim")
+    assert table.verdict["partial_echo"] == "reproduced"
+    assert set(table.verdict.drop("partial_echo")) == {"not run"}
+    assert "1 reproduced" in (tmp_path / "claims.md").read_text()
+    assert called(monkeypatch, "sum_of_two", "--no-run", "--to", str(tmp_path)) == 1
+
+
+def test_damaged_results_are_named(monkeypatch, capsys, tmp_path, nothing_runs):
+    results(tmp_path, "claim_partial_echo", [0.9])
+    path = tmp_path / "studies" / "claim_partial_echo" / "results.csv"
+    path.write_text("variant,task\n")
+    assert called(monkeypatch, "partial_echo", "--no-run", "--to", str(tmp_path)) == 1
+    assert "claim_partial_echo" in capsys.readouterr().err
+
+
+def test_a_study_runs_and_its_results_are_copied(monkeypatch, tmp_path):
+    def train(given):
+        assert given[-1] == "hydra.launcher.jobs=1"
+        words = [*given[:-1], "study.seeds=[0,1]", "task.num_train=100", "task.num_validation=20"]
+        words += ["task.num_test=20", "training.max_steps=2", "hydra/launcher=basic", *SIZES]
+        return in_process(monkeypatch, *words)
+
+    monkeypatch.setattr(claims, "train", train)
+    outputs, to = tmp_path / "outputs", tmp_path / "claims"
+    assert claims.run_study("claim_partial_echo", outputs, to, jobs=1) == 0
+    made = to / "studies" / "claim_partial_echo"
+    assert len(pd.read_csv(made / "results.csv")) == 2
+    assert (made / "report.md").is_file()
+    assert list((made / "figures").glob("*.png"))
+
+
+def test_a_study_that_is_refused_ends_the_command(monkeypatch, tmp_path):
+    monkeypatch.setattr(claims, "train", lambda words: 2)
+    with pytest.raises(LaunchError, match="ended with exit code 2; nothing was judged"):
+        claims.run_study("claim_partial_echo", tmp_path, tmp_path / "to")
+    assert not (tmp_path / "to").exists()
