@@ -182,3 +182,20 @@ def test_a_file_that_is_no_lexicon_is_refused(tmp_path):
         database.commit()
     with pytest.raises(ValueError, match="no such table"):
         read_lexicon(path, "a-z")
+
+
+def test_by_position_three_of_twenty_words_are_held_out():
+    task = G2PTask(num_validation=300, num_test=400, num_train=2000, split="by_position")
+    words = list(task._dictionary()[0])
+    where = {word: index % 20 for index, word in enumerate(words)}
+
+    def positions(name: str) -> set[int]:
+        rows = range(len(task.data.splits[name]))
+        return {where[task.source_text(task.decoded_source(name, row))] for row in rows}
+
+    assert (positions("validation"), positions("test")) == ({0}, {1, 2})
+    assert positions("train") == set(range(3, 20))
+    assert task.data.counts["test"] == 400
+    whole = -(-len(words) // 20)
+    with pytest.raises(ValueError, match=f"num_validation is 99999, but .* only {whole}"):
+        _ = G2PTask(num_validation=99999, num_test=10, split="by_position").data

