@@ -99,16 +99,19 @@ def published_text(claim: Claim) -> str:
         ...     terms=[Term(row="b"), Term(row="c", weight=-1)],
         ...     published=PublishedNumber(value=1.59, unit="BLEU"))
         >>> published_text(claim)
-        'above 0 (1.59 BLEU)'
+        'above 0 (+1.59 BLEU)'
     """
-    published = claim.published
-    number = "" if published is None else f"{published.value:g} {published.unit}".strip()
-    if published is not None and published.deviation is not None:
-        number += f" (SD {published.deviation:g}, {published.runs} runs)"
-    elif published is not None and published.runs is not None:
-        number += f" ({published.runs} run{'s' if published.runs > 1 else ''})"
+    published, number = claim.published, ""
+    if published is not None:
+        sign = "+" if claim.expects != "value" and published.value > 0 else ""
+        details = [f"{sign}{published.value:g} {published.unit}".strip()]
+        if published.deviation is not None:
+            details.append(f"SD {published.deviation:g}")
+        if published.runs is not None:
+            details.append(f"{published.runs} run{'s' if published.runs > 1 else ''}")
+        number = ", ".join(details)
     if claim.expects == "value":
-        return f"{number}, tolerance {claim.tolerance:g}"
+        return f"{number}; tolerance {claim.tolerance:g}"
     expected = EXPECTED[claim.expects]
     if claim.expects == "equal":
         expected += f", tolerance {claim.tolerance:g}"
