@@ -23,7 +23,7 @@ STUDIES = sorted(
     if not path.parent.name.startswith("claim_")
 )
 PROSE = {ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("docs/*/*.md")}
-# The first quotes studies of which no results.csv is committed yet; the second is rendered from them.
+# The first quotes studies without a committed results.csv, the second is rendered from them.
 PAGES = sorted(PROSE - {ROOT / "docs/tasks.md", ROOT / "docs/claims.md"})
 NUMBER = r"[+−-]?\d*\.\d+"
 QUOTE = re.compile(rf"({NUMBER}) (?:% )?\[({NUMBER}), ({NUMBER})\]")

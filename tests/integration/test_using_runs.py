@@ -78,6 +78,22 @@ def test_probabilities_and_attention_are_those_of_the_model(runs):
         )
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "signature"),
+    [
+        ({"beam_width": 3, "length_penalty": 1.0}, {"exact_steps": 50}, "exact:50|beam:3"),
+        ({"temperature": 1.0, "top_k": 2}, {"exact_steps": 50}, "exact:50|beam:1"),
+        ({"exact_steps": 50}, {"beam_width": 2}, "beam:2|length_penalty:0.0"),
+        ({"exact_steps": 50}, {"temperature": 1.0}, "sample:temperature:1.0|seed:0"),
+    ],
+)
+def test_one_way_to_search_replaces_another(runs, first, then, signature):
+    *_, (folder, _) = runs
+    loaded = search_with(search_with(load_run(folder, data=False), **first), **then)
+    assert loaded.module.search.signature == signature
+    assert len(predict(loaded, ["abc"])) == 1
+
+
 def test_a_picture_is_drawn_and_another_format_refused(runs, tmp_path):
     draw_attention(tmp_path / "a.svg", [[0.2, 0.8], [1.0, 0.0]], ["$a", "b"], ["x", "y"])
     assert "<svg" in (tmp_path / "a.svg").read_text()

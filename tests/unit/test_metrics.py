@@ -15,6 +15,7 @@ from decoderlab.config.run_config import RunConfig
 from decoderlab.data.task_scores import prepared_metrics
 from decoderlab.metrics import (
     Distinct,
+    EmptyOutputs,
     MetricScore,
     Perplexity,
     SequenceMetrics,
@@ -103,7 +104,7 @@ def test_counts_stay_exact_where_float32_would_not():
     assert metrics.examples == torch.tensor(2**24 + 1, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("metric", [WordErrorRate(), Distinct()])
+@pytest.mark.parametrize("metric", [WordErrorRate(), Distinct(), EmptyOutputs()])
 def test_a_metric_of_texts_begins_again(metric):
     values = []
     for _ in range(2):
@@ -269,7 +270,7 @@ def test_every_score_of_ours_has_a_yaml():
     for name in variants("metric"):
         target = composed(f"+metric@task.metrics.{name}={name}").task.metrics[name]["_target_"]
         names.add(target.rpartition(".")[2])
-    assert {"SequenceMetrics", "ValueErrors", "Bleu", "ChrF", "Distinct"} < names
+    assert {"SequenceMetrics", "ValueErrors", "Bleu", "ChrF", "Distinct", "EmptyOutputs"} < names
 
 
 def test_a_metric_is_added_and_left_out_on_the_command_line():

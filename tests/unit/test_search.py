@@ -305,6 +305,10 @@ def test_search_runs_what_its_signature_says():
             Search(temperature=1, mbr_samples=9, seed=4),
             least_risk(decoder, source, rows=rows, num_samples=9, seed=4, **SIX),
         ),
+        "exact:500|beam:2": (
+            Search(exact_steps=500, beam_width=2),
+            exact(decoder, source, max_steps=500, beam_width=2, **SIX).tokens,
+        ),
     }
     for signature, (one, tokens) in expected.items():
         assert one.signature == signature
@@ -334,6 +338,17 @@ roll = partial(roll_forward, encoded=encoded(1, 2), values=ValueSpace(2))
         (Search, {"mbr_samples": 5}, "mbr_samples is 5; .* only with a temperature"),
         (Search, {"temperature": 1.0, "mbr_samples": 1}, "mbr_samples is 1; it must be at least 2"),
         (Search, {"temperature": 1.0, "beam_width": 2}, "temperature is 1.0; .* with beam_width 1"),
+        (Search, {"exact_steps": 0}, "exact_steps is 0; it must be at least 1"),
+        (
+            Search,
+            {"exact_steps": 9, "temperature": 1.0},
+            "temperature is 1.0 and exact_steps 9",
+        ),
+        (
+            Search,
+            {"exact_steps": 9, "beam_width": 2, "length_penalty": 1},
+            "length_penalty is 1 and exact_steps 9, but an exact",
+        ),
         (greedy, token_search | {"max_length": 0}, "max_length is 0"),
         (beam, token_search | {"max_length": 0, "beam_width": 1}, "max_length is 0"),
         (beam, token_search | {"beam_width": 0}, "beam_width is 0"),

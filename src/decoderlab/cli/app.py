@@ -309,6 +309,13 @@ def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
         metavar="N",
         help="of N samples, take the one most like all of them (minimum Bayes risk)",
     )
+    search.add_argument(
+        "--exact-steps",
+        type=int,
+        metavar="N",
+        help="search for the most probable output of all, with N steps of the decoder for a line "
+        "at most",
+    )
     search.add_argument("--seed", type=int, help="seed of sampling")
     search.add_argument(
         "--max-length",
@@ -335,6 +342,6 @@ def add_own_folder(arguments: argparse.Namespace) -> None:
 
 def search_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the generation settings that were given on the command line of `run_parser`."""
-    names = ("beam_width", "length_penalty", "temperature", *OF_SAMPLING, "seed")
+    names = ("beam_width", "length_penalty", "temperature", *OF_SAMPLING, "exact_steps", "seed")
     given = {name: getattr(arguments, name) for name in names}
     return {name: value for name, value in given.items() if value is not None}

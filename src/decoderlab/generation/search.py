@@ -1,4 +1,4 @@
-"""`Search`: which of greedy, beam search and sampling is used, with its settings.
+"""`Search`: which of greedy, beam search, exact search and sampling is used, with its settings.
 
 Settings are checked without torch, which is imported when tokens are generated.
 """
@@ -31,6 +31,9 @@ class Search:
         top_k, top_p, min_p: of sampling, as for `sample`.
         mbr_samples: samples to draw of each row, at least 2, of which the one of minimum Bayes risk
             is taken, see `least_risk`; None for a single sample.
+        exact_steps: if given, the most probable output of all is searched for, with so many steps
+            of the decoder for a row at most, see `exact`; the beam search comes before and gives
+            the bound, and its best is taken where the steps do not suffice.
         seed: of sampling; without a temperature nothing is drawn.
 
     Raises:
@@ -41,6 +44,8 @@ class Search:
         ('greedy', 'beam:5|length_penalty:0.6')
         >>> Search(temperature=1.0, top_k=10).signature
         'sample:temperature:1.0|top_k:10|seed:0'
+        >>> Search(exact_steps=1000).signature
+        'exact:1000|beam:1'
     """
 
     beam_width: int = 1
@@ -50,6 +55,7 @@ class Search:
     top_p: float | None = None
     min_p: float | None = None
     mbr_samples: int | None = None
+    exact_steps: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -59,6 +65,9 @@ class Search:
         check_sampling(temperature, self.top_k, self.top_p, self.min_p)
         if self.mbr_samples is not None:
             require.at_least("mbr_samples", self.mbr_samples, 2)
+        exact = self.exact_steps is not None
+        if self.exact_steps is not None:
+            require.at_least("exact_steps", self.exact_steps, 1)
         undrawn = () if sampled else self._of_sampling()
         for name, without_effect, companion in (
             ("length_penalty", self.length_penalty != 0 and self.beam_width == 1, "a wider beam"),
@@ -69,6 +78,12 @@ class Search:
                 raise ValueError(
                     f"{name} is {getattr(self, name)}; it is allowed only with {companion}: "
                     f"give that, or leave {name} out"
+                )
+        for name, given in (("temperature", sampled), ("length_penalty", self.length_penalty != 0)):
+            if exact and given:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)} and exact_steps {self.exact_steps}, but an "
+                    f"exact search has no {name}; leave one of them out"
                 )
 
     def _of_sampling(self) -> dict[str, Any]:
@@ -88,9 +103,10 @@ class Search:
         """Return tokens (B, T); `rows` names the rows' random streams, as for `sample`.
 
         Raises:
-            ValueError: as `greedy`, `beam` and `sample` do.
+            ValueError: as `greedy`, `beam`, `exact` and `sample` do.
         """
         from decoderlab.generation.beam_search import beam
+        from decoderlab.generation.exact_search import exact
         from decoderlab.generation.greedy_search import greedy
         from decoderlab.generation.minimum_bayes_risk import least_risk
         from decoderlab.generation.sampling import sample
@@ -102,6 +118,9 @@ class Search:
             if num_samples := settings.pop("mbr_samples", None):
                 return least_risk(decoder, encoded, num_samples=num_samples, **settings)
             return sample(decoder, encoded, **settings)
+        if self.exact_steps is not None:
+            settings |= {"beam_width": self.beam_width, "max_steps": self.exact_steps}
+            return exact(decoder, encoded, **settings).tokens
         if self.beam_width > 1:
             settings |= {"beam_width": self.beam_width, "length_penalty": self.length_penalty}
             return beam(decoder, encoded, **settings).tokens[:, 0]
@@ -115,6 +134,8 @@ class Search:
             return "|".join(
                 [f"sample:temperature:{float(self.temperature)}", *parts, f"seed:{self.seed}"]
             )
+        if self.exact_steps is not None:
+            return f"exact:{self.exact_steps}|beam:{self.beam_width}"
         if self.beam_width > 1:
             return f"beam:{self.beam_width}|length_penalty:{float(self.length_penalty)}"
         return "greedy"

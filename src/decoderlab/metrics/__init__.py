@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from decoderlab.metrics.overlap import Bleu, ChrF
     from decoderlab.metrics.sequences import SequenceMetrics
     from decoderlab.metrics.task_metric import TaskMetric
-    from decoderlab.metrics.texts import Distinct, Perplexity, WordErrorRate
+    from decoderlab.metrics.texts import Distinct, EmptyOutputs, Perplexity, WordErrorRate
     from decoderlab.metrics.value_errors import ValueErrors
 
 __all__ = [
     "Bleu",
     "ChrF",
     "Distinct",
+    "EmptyOutputs",
     "Perplexity",
     "MetricScore",
     "SequenceMetrics",
@@ -32,7 +33,7 @@ __getattr__ = names_of(
         "overlap": ["Bleu", "ChrF"],
         "sequences": ["SequenceMetrics"],
         "task_metric": ["TaskMetric"],
-        "texts": ["Distinct", "Perplexity", "WordErrorRate"],
+        "texts": ["Distinct", "EmptyOutputs", "Perplexity", "WordErrorRate"],
         "value_errors": ["ValueErrors"],
     },
 )

@@ -15,7 +15,7 @@ def our_scores() -> dict[str, MetricScore]:
     """Return the scores of our own metrics, by name; it imports these, and with them torch."""
     from decoderlab.metrics.overlap import Bleu, ChrF
     from decoderlab.metrics.sequences import SequenceMetrics
-    from decoderlab.metrics.texts import Distinct, Perplexity, WordErrorRate
+    from decoderlab.metrics.texts import Distinct, EmptyOutputs, Perplexity, WordErrorRate
     from decoderlab.metrics.value_errors import ABSOLUTE, SCALED, SQUARED
 
     scores = (
@@ -26,6 +26,7 @@ def our_scores() -> dict[str, MetricScore]:
         *Bleu.scores,
         *ChrF.scores,
         *Distinct.scores,
+        *EmptyOutputs.scores,
         ABSOLUTE,
         SQUARED,
         SCALED,

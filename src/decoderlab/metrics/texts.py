@@ -106,6 +106,50 @@ def distinct(texts: Sequence[Sequence[str]], n: int) -> float:
     return len(grams) / max(grams.total(), 1)
 
 
+class EmptyOutputs(TaskMetric):
+    """Share of the outputs that have no token, whatever their references.
+
+    Paper: Stahlberg and Byrne 2019, table 1 (https://aclanthology.org/D19-1331).
+
+    Example:
+        >>> metric = EmptyOutputs()
+        >>> metric.update(["", "no"], [["a"], ["no"]])
+        >>> metric.compute()
+        {'empty_share': 0.5}
+    """
+
+    scores = (
+        MetricScore(
+            name="empty_share",
+            better="min",
+            low=0,
+            high=1,
+            worst=1,
+            unit="share",
+            per_example=True,
+        ),
+    )
+    reads: ClassVar[str] = "texts"
+
+    def __init__(self) -> None:
+        super().__init__(sync_on_compute=False)
+        self.empty = self.examples = 0
+
+    def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+        """Add texts; references do not matter."""
+        self.empty += sum(not prediction for prediction in predictions)
+        self.examples += len(predictions)
+
+    def compute(self) -> dict[str, float]:
+        """Return the share."""
+        return {"empty_share": self.empty / max(self.examples, 1)}
+
+    def reset(self) -> None:
+        """Begin again."""
+        super().reset()
+        self.empty = self.examples = 0
+
+
 class Perplexity(TaskMetric):
     """The exponential of the loss: the number of tokens that the model effectively chooses from.
 

@@ -236,6 +236,7 @@ def _check_values(config: RunConfig) -> None:
     for name, value, neutral in (
         ("evaluation.beam_width", config.evaluation.beam_width, 1),
         ("evaluation.temperature", config.evaluation.temperature, None),
+        ("evaluation.exact_steps", config.evaluation.exact_steps, None),
         ("evaluation.max_length", config.evaluation.max_length, None),
     ):
         if value != neutral:

@@ -135,8 +135,8 @@ def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
 
     Args:
         run: from `load_run`; it generates as before.
-        settings: of `Search`; the others stay as the run was evaluated, but that a temperature
-            replaces a beam, and a beam a temperature.
+        settings: of `Search`; the others stay as the run was evaluated, but that a temperature, a
+            beam and an exact search replace each other.
 
     Returns:
         A run with the same weights, not copies of them; all else is of the same run.
@@ -150,8 +150,12 @@ def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
             "values, which are rolled forward; leave them out"
         )
     before = asdict(run.module.search)
+    if "temperature" in settings or "beam_width" in settings or "length_penalty" in settings:
+        before["exact_steps"] = None
     if "temperature" in settings:
         before |= {"beam_width": 1, "length_penalty": 0.0}
+    elif "exact_steps" in settings:
+        before |= {"length_penalty": 0.0, **dict.fromkeys(("temperature", *OF_SAMPLING))}
     elif "beam_width" in settings or "length_penalty" in settings:
         before |= dict.fromkeys(("temperature", *OF_SAMPLING))
     if settings.get("beam_width") == 1:
