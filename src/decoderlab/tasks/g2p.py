@@ -28,7 +28,7 @@ LETTERS = {
 }
 NEIGHBOURS = {"letters alone": 0, "letters with two neighbours a side": 2}
 
-SPLITS = ("at_random", "by_position")
+WAYS_TO_SPLIT = ("at_random", "by_position")
 # Of each twenty words, in the order of the dictionary: one to validate, two to test.
 TWENTY, VALIDATED, TESTED = 20, (0,), (1, 2)
 
@@ -84,7 +84,7 @@ class G2PTask(Task):
     ) -> None:
         super().__init__()
         require.choice("language", language, list(LETTERS))
-        require.choice("split", split, SPLITS)
+        require.choice("split", split, WAYS_TO_SPLIT)
         self.split = split
         if stress and language != "en":
             raise ValueError(
