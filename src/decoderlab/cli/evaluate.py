@@ -1,5 +1,8 @@
 """decoderlab-evaluate: evaluate a finished run with other generation, another split or other data.
 
+With --ensemble, give the name of a study: the finished seeds of a row are evaluated as one model,
+which predicts by the mean of their probabilities at each step.
+
 With --data, give the data of the run at their new path, or a new test file: all of its lines are
 tested, with the vocabularies of the run.
 
@@ -7,6 +10,7 @@ Examples:
   decoderlab-evaluate outputs/runs/RUN --split validation
   decoderlab-evaluate outputs/runs/RUN --beam-width 5 --max-length 60
   decoderlab-evaluate outputs/runs/RUN --data new_pairs.tsv --skip-bad-lines --json
+  decoderlab-evaluate first_look --ensemble luong --task g2p
 """
 
 from __future__ import annotations
@@ -46,6 +50,15 @@ def main() -> None:
         action="store_true",
         help="with --data: skip invalid lines, and report them",
     )
+    parser.add_argument(
+        "--ensemble", metavar="VARIANT", help="of the study that is given in place of a run"
+    )
+    parser.add_argument("--task", help="with --ensemble: of the study, where it has several")
+    parser.add_argument(
+        "--output-dir",
+        default="outputs",
+        help="with --ensemble: where the study is (%(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print the scores as JSON, all digits")
     arguments = parser.parse_args()
     sys.exit(guarded(lambda: _run(arguments)))
@@ -58,6 +71,8 @@ def _run(arguments: argparse.Namespace) -> int:
             "--skip-bad-lines is about the lines of a file; give --data FILE too (in training: "
             "task.skip_bad_lines=true)"
         )
+    if arguments.task is not None and arguments.ensemble is None:
+        raise ConfigError("--task is of a study; give --ensemble VARIANT too, or leave it out")
     import torch
 
     from decoderlab.training.loading import load_run, search_with
@@ -65,7 +80,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from decoderlab.usage.outputs import with_limit
 
     beside: dict[str, Any] = {}
-    if arguments.data:
+    if arguments.ensemble is not None:
+        loaded, beside = _ensemble(arguments)
+    elif arguments.data:
         opened = load_with(
             arguments.run,
             arguments.data,
@@ -89,6 +106,24 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _ensemble(arguments: argparse.Namespace) -> tuple[LoadedRun, dict[str, Any]]:
+    """Return the seeds of a row as one run, and what the record says of them."""
+    from decoderlab.usage.study_ensemble import row_ensemble
+
+    if arguments.data:
+        raise ConfigError("--data is for a run; leave it or --ensemble out")
+    row = row_ensemble(
+        arguments.run,
+        arguments.ensemble,
+        arguments.task,
+        output_dir=arguments.output_dir,
+        trust=arguments.trust,
+    )
+    for seed, status in row.missing.items():
+        sys.stderr.write(f"warning: seed {seed} is {status}, and not in the ensemble\n")
+    return row.run, {"seeds": row.seeds}
+
+
 def _text(loaded: LoadedRun, record: Mapping[str, Any]) -> str:
     """Return the scores, a line each, and how they were measured."""
     from decoderlab.data.task_data import counts_text
@@ -100,6 +135,8 @@ def _text(loaded: LoadedRun, record: Mapping[str, Any]) -> str:
     if data := record.get("data"):
         whose = "the run's own data" if data["data_of_the_run"] else "a new test file"
         lines.append(f"data: {whose}; {counts_text(data['counts'])}")
+    if seeds := record.get("seeds"):
+        lines.append(f"ensemble of {len(seeds)} seeds: {', '.join(map(str, seeds))}")
     return terminal_text("\n".join([*lines, f"({record['signature']})"]))
 
 

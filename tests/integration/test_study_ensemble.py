@@ -1,0 +1,100 @@
+"""The seeds of a study's row as one model: decoderlab-evaluate STUDY --ensemble VARIANT."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+import torch
+
+from decoderlab.cli import evaluate
+from decoderlab.common.errors import ConfigError
+from decoderlab.studies.design.plan_file import read_plan
+from decoderlab.training.loading import load_run
+from decoderlab.usage.ensemble import ensemble
+from decoderlab.usage.study_ensemble import row_ensemble
+from tests.conftest import TASKS, TINY
+from tests.drawing import no_drawing
+from tests.integration.cli import SIZES, in_process
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """Return a folder with two studies, whose seeds share their data and have data of their own."""
+    folder = tmp_path_factory.mktemp("ensembles")
+    words = ["-m", "decoder=repeat_vector,luong", "seed=0,1", f"run.output_dir={folder}"]
+    words += [*TASKS["echo"], *TINY, *SIZES, "hydra/launcher=basic"]
+    with pytest.MonkeyPatch.context() as patch, no_drawing():
+        for name, more in (("shared", []), ("own", ["task.data_seed=${seed}"])):
+            assert in_process(patch, *words, f"study.name={name}", *more) == 0
+    return folder
+
+
+def called(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["decoderlab-evaluate", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        evaluate.main()
+    return int(left.value.code), *capsys.readouterr()
+
+
+def test_all_seeds_of_a_row_predict_as_the_ensemble_of_their_runs(outputs):
+    row = row_ensemble("shared", "luong", output_dir=outputs)
+    assert (row.seeds, row.missing) == ([0, 1], {})
+    cells = [cell for cell in read_plan(outputs, "shared").cells if cell.variant == "luong"]
+    joint = ensemble([load_run(cell.run_folder(outputs).path, data=False) for cell in cells])
+    batch = row.run.task.data.splits["test"].batch(torch.arange(20))
+    for one, other in zip(
+        row.run.module(batch.source, batch.source_lengths),
+        joint.module(batch.source, batch.source_lengths),
+        strict=True,
+    ):
+        assert torch.equal(torch.as_tensor(one), torch.as_tensor(other))
+
+
+def test_the_command_prints_its_scores_and_its_seeds(monkeypatch, capsys, outputs):
+    arguments = ("shared", "--ensemble", "luong", "--output-dir", outputs)
+    code, out, err = called(monkeypatch, capsys, *arguments, "--json")
+    record = json.loads(out)
+    assert (code, record["seeds"], "seed" in err) == (0, [0, 1], False)
+    assert 0 <= record["metrics"]["exact_match"] <= 1
+    assert "ensemble of 2 seeds: 0, 1" in called(monkeypatch, capsys, *arguments)[1]
+
+
+def test_a_seed_that_is_not_finished_is_named(monkeypatch, capsys, outputs):
+    cell = read_plan(outputs, "shared").cells[0]
+    folder = cell.run_folder(outputs).path
+    folder.rename(folder.with_name("away"))
+    try:
+        arguments = ("shared", "--ensemble", cell.variant, "--output-dir", outputs)
+        code, out, err = called(monkeypatch, capsys, *arguments)
+    finally:
+        folder.with_name("away").rename(folder)
+    assert (code, f"seed {cell.seed} is PLANNED" in err) == (0, True)
+    assert "ensemble of 1 seeds" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (("shared", "lung"), "there is no variant of shared 'lung'.*Did you mean luong"),
+        (("shared", "luong", "g2p"), "there is no task of shared 'g2p'; there are echo"),
+        (("none", "luong"), "there is no study 'none'"),
+        (("own", "luong"), "the seeds have data of their own"),
+    ],
+)
+def test_what_cannot_be_an_ensemble_is_refused(outputs, arguments, match):
+    with pytest.raises(ConfigError, match=match):
+        row_ensemble(*arguments, output_dir=outputs)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (("--ensemble", "luong", "--data", "a.tsv"), "--data is for a run"),
+        (("--task", "echo"), "--task is of a study"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(monkeypatch, capsys, options, match):
+    code, _, err = called(monkeypatch, capsys, "shared", *options)
+    assert (code, match in err) == (2, True)
