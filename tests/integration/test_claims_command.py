@@ -17,7 +17,7 @@ def called(monkeypatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["decoderlab-claims", *arguments])
     with pytest.raises(SystemExit) as left:
         claims.main()
-    return left.value.code
+    return int(str(left.value.code))
 
 
 def results(folder, study: str, scores: list[float]) -> None:

@@ -35,7 +35,7 @@ def called(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
     monkeypatch.setattr(sys, "argv", ["decoderlab-evaluate", *map(str, arguments)])
     with pytest.raises(SystemExit) as left:
         evaluate.main()
-    return int(left.value.code), *capsys.readouterr()
+    return int(str(left.value.code)), *capsys.readouterr()
 
 
 def test_all_seeds_of_a_row_predict_as_the_ensemble_of_their_runs(outputs):
