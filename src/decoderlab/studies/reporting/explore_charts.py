@@ -111,7 +111,7 @@ def _differences(data: Mapping[str, Any]) -> Spec:
     return _chart(
         "Each run's score minus that of the baseline with the same seed",
         {"step": 44},
-        params=_params(seed=None, t=list(data["t"]), ink="#000"),
+        params=_params(seed=None, t=list(data["t"]), ink="#000", most=data["most"]),
         layer=[band, bar, middle, seeds],  # dots can be clicked wherever they lie
     )
 
@@ -133,8 +133,8 @@ def _means() -> list[Spec]:
             "t[min(datum.n, length(t) - 1)] * datum.deviation / sqrt(datum.n) : 0",
             "as": "half",
         },
-        {"calculate": "datum.mean - datum.half", "as": "low"},
-        {"calculate": "datum.mean + datum.half", "as": "high"},
+        {"calculate": "max(datum.mean - datum.half, -most)", "as": "low"},
+        {"calculate": "min(datum.mean + datum.half, most)", "as": "high"},
     ]
 
 
