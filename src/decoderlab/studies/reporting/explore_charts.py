@@ -138,8 +138,9 @@ def _means() -> list[Spec]:
     ]
 
 
-def _difference(data: Mapping[str, Any]) -> str:
-    return f"{data['metric']} minus the baseline's, same seed"
+def _difference(data: Mapping[str, Any]) -> list[str]:
+    """Return the lines below the axis, short enough for a telephone."""
+    return [f"{data['metric']}", "minus the baseline's, same seed"]
 
 
 def _learning(data: Mapping[str, Any]) -> Spec:
@@ -244,7 +245,7 @@ def _errors() -> Spec:
                 "field": "kind",
                 "type": "nominal",
                 "scale": scale,
-                "legend": {"orient": "bottom", "title": None},
+                "legend": {"orient": "bottom", "title": None, "columns": 2},
             },
             "order": {"field": "rank", "type": "quantitative"},
             "tooltip": [
