@@ -280,7 +280,7 @@ def test_route_diagrams_stand_beside_the_names_and_can_be_read(page, explored, c
         )
         assert len(sizes) == 3
         assert min(sizes) >= 10  # pixels of a letter's height
-        blue = {"light": (0, 114, 178), "dark": (86, 180, 233)}[colours]
+        blue = {"light": (0, 114, 178), "dark": (124, 200, 245)}[colours]
         for kind in (".rd-large", "table .rd-icon"):  # what is seen, not what is written
             shown = page.find_element("css selector", kind)
             page.execute_script("arguments[0].scrollIntoView({block: 'center'})", shown)
@@ -294,6 +294,48 @@ def test_route_diagrams_stand_beside_the_names_and_can_be_read(page, explored, c
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         scheme(page, "")
+
+
+@pytest.mark.parametrize("width", [390, 900])
+def test_names_are_whole_beside_their_boxes_and_rows(page, explored, width):  # noqa: F811
+    narrow(page, width)
+    try:
+        opens(page, explored[0])
+        after(page, page.find_element("css selector", "#harder").click)
+        room = page.execute_script(
+            "const one = document.getElementById('variants');"
+            "return [one.scrollHeight, one.clientHeight]"
+        )
+        assert room[0] <= room[1], "every name is seen at once"
+        # Lines of the first cells, and the letters in them; a header of one letter a line has one.
+        heads = page.execute_script(
+            "return [...document.querySelectorAll('#reading th, #steps th')].map(one => {"
+            "const range = document.createRange(); range.selectNodeContents(one);"
+            "const tops = [...range.getClientRects()].map(rect => Math.round(rect.top / 8));"
+            "return [one.textContent, new Set(tops).size]})"
+        )
+        assert len(heads) == 2 + 3 + 5 + 3
+        for text, lines in heads:
+            if len(text) < 14:
+                assert lines <= (2 if " " in text else 1), text
+            assert len(text) / lines > 6 or lines == 1, text
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_fold_has_its_triangle_beside_the_diagram_on_a_telephone(page, explored):  # noqa: F811
+    narrow(page, 390)
+    try:
+        opens(page, explored[0], "report.html")
+        above = page.execute_script(
+            "return [...document.querySelectorAll('summary:has(.rd-icon)')].map(one => "
+            "one.querySelector('.rd-icon').getBoundingClientRect().top"
+            " - one.getBoundingClientRect().top)"
+        )
+        assert len(above) == 3
+        assert max(above) < 10, "pixels: less than a line"
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_a_page_of_64_runs_is_small_and_drawn_soon(page, tmp_path):  # noqa: F811

@@ -14,6 +14,7 @@ from decoderlab.studies.analysis.results import frame, read_rows, results, run_c
 from decoderlab.studies.reporting import columns, terminal_table
 from decoderlab.studies.reporting.blocks import Grid, Paragraph, Section
 from decoderlab.studies.reporting.build import build_report
+from decoderlab.studies.reporting.cautions import cautions, without_baseline
 from decoderlab.studies.reporting.columns import COLUMNS, Column, columns_of
 from decoderlab.studies.reporting.legend import LEGEND_ORDER, legend
 from decoderlab.studies.reporting.render import latex, markdown
@@ -121,7 +122,20 @@ def test_the_legend_explains_what_is_shown_and_nothing_else(tmp_path):
             explanation = column.explanation_of(with_baseline)
             if explanation and column.key != "score":
                 assert (explanation in legend(study_analysis)) == (column.key in shown), column.key
-    assert "No baseline is declared" in legend(without)
+
+
+def test_a_study_without_a_baseline_says_why_nothing_is_compared(tmp_path, monkeypatch, capsys):
+    said = "no baseline: give study.baseline=NAME for differences and verdicts; rows: a, b, c"
+    texts = reported(tmp_path / "without", monkeypatch, baseline=None)
+    assert said in capsys.readouterr().err
+    for name in ("report.md", "report.html"):
+        assert texts[name].count(said) == 1, name
+    reported(tmp_path / "with", monkeypatch)
+    assert "no baseline" not in capsys.readouterr().err
+    (alone,) = cautions(analysis(tmp_path / "alone", {"a": A[:5]}, baseline=None))
+    assert alone.strong == "Pilot: "
+    lost = analysis(tmp_path / "lost", SCORES, baseline="z")
+    assert without_baseline(lost).startswith("the baseline z is none of the rows: give ")
 
 
 def test_each_explanation_ends_as_a_part_of_the_legend_does(tmp_path):

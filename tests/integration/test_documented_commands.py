@@ -28,6 +28,7 @@ PAGES = [
 # What no test runs, by how it begins, and why.
 NOT_RUN = {
     "make ablation": "the environment is made already; first_look runs as a study, in small",
+    "make .venv/installed": "the environment is made already",
     "make test": "that is what runs this",
     "pip install": "the environment is made already",
     "ray start": "a cluster of machines; tests/integration/test_launchers.py starts Ray",

@@ -374,7 +374,7 @@ def test_a_page_of_ten_thousand_runs_has_three_megabytes():
     room = module.MAX_LETTERS // tasks // examples
     text["said"] = [[0, [["p" * (room - 150), 0, list(range(seeds))]]]]
     data = {
-        "study": "s", "question": "?", "metric": "exact match", "margin": 0.02,
+        "study": "s", "question": "?", "metric": "exact match", "margin": 0.02, "most": 1.0,
         "baseline": 0, "variants": [f"decoder=variant {one}" for one in range(variants)],
         "colours": ["#0072B2"] * variants, "dashes": [[1, 0]] * variants, "shown": list(range(16)),
         "tasks": [f"task {one}" for one in range(tasks)], "seeds": list(range(seeds)),

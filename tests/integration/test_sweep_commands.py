@@ -201,3 +201,15 @@ def test_a_stopped_sweep_says_so_and_goes_on(begin, monkeypatch, capfd, tmp_path
             other = RunFolder(runs / one.name).result()
             assert RunFolder(one).result().metrics == other.metrics
         assert [folder.result().restarts for folder in folders] == [1, 0]
+
+
+def test_a_run_that_is_validated_once_says_so_in_the_plan_and_at_its_start(here, tmp_path):
+    said = "validated once, at update 12, since evaluation.every_steps is 20"
+    rare = tiny_arguments(tmp_path, "decoder=repeat_vector", "evaluation.every_steps=20")
+    assert f"{said}\n" in here("plan", *rare).stdout
+    assert here("train", *rare).stderr.count(said) == 1
+    assert said not in here("train", *rare).stderr, "a run that is finished trains no more"
+    sweep = here("plan", "-m", *rare, "seed=0,1,2")
+    assert f"note: 2 runs are {said}" in sweep.stderr
+    often = tiny_arguments(tmp_path, "decoder=repeat_vector", "evaluation.every_steps=12")
+    assert "validated once" not in here("plan", *often).stdout

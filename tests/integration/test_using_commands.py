@@ -66,11 +66,27 @@ def test_predict_reads_a_file_and_tells_all_as_json(finished, called, tmp_path):
         assert len(one["probabilities"]) == len(one["tokens"]) == len(one["attention"])
     code, joint, _ = called(predict, finished, finished, file)
     assert (code, joint) == (0, plain)  # an ensemble of a run with itself
-    code, _, told = called(predict, finished, file, "--picture", tmp_path / "a.png")
-    if texts[0]:
-        assert (code, (tmp_path / "a.png").read_bytes()[:4]) == (0, b"\x89PNG")
-    else:
-        assert (code, "is empty: there is nothing to draw" in told) == (2, True)
+
+
+def test_a_picture_comes_beside_the_predictions(finished, called, tmp_path):
+    lines, drawn = b"1 2\n\n3 4 5\n", 0
+    for seed in range(4):  # outputs of a model that has learned little are often empty
+        sampled = ("--temperature", "9", "--seed", seed)
+        code, plain, _ = called(predict, finished, *sampled, stdin=lines)
+        assert (code, plain.count("\n")) == (0, 3)
+        for number in (1, 3):
+            picture = tmp_path / f"{seed}-{number}.png"
+            asked = ("--picture", picture, "--example", number)
+            code, printed, told = called(predict, finished, *sampled, *asked, stdin=lines)
+            if plain.splitlines()[number - 1]:
+                drawn += 1
+                assert (code, picture.read_bytes()[:4]) == (0, b"\x89PNG")
+                assert printed == plain, "as without the picture"
+                assert f"the attention of line {number}: {picture}\n" in told
+            else:
+                assert (code, printed) == (2, "")
+                assert "is empty: there is nothing to draw" in told
+    assert drawn
 
 
 def test_predict_marks_what_met_the_limit(finished, called):

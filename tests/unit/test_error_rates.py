@@ -7,7 +7,14 @@ import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from decoderlab.studies.statistics import holm, outlying, sign_flip, summarise
+from decoderlab.studies.analysis.seed_groups import outlying
+from decoderlab.studies.statistics import (
+    holm,
+    over_seeds,
+    over_seeds_and_examples,
+    sign_flip,
+    summarise,
+)
 
 
 def within(hits, studies, share, slack=0.0):
@@ -65,3 +72,20 @@ def test_a_planted_collapse_is_found_and_nothing_is_without_one():
         scores[place] = 0.1
         assert outlying(scores, floor=0.01) == [place]
     assert outlying(generator.normal(0.8, 0.05, size=30), floor=0.01) == []
+
+
+@pytest.mark.parametrize(("seeds", "narrower", "coverage"), [(2, 0.9, 0.88), (6, 0.0, 0.95)])
+def test_few_seeds_narrow_the_wider_interval_by_degrees_of_freedom_alone(seeds, narrower, coverage):
+    generator, studies, covered, narrow = np.random.default_rng(5), 400, 0, 0
+    for _ in range(studies):
+        ease, skill = generator.normal(0, 2, size=300), generator.normal(0, 0.2, size=(seeds, 1))
+        right = generator.random((seeds, 300)) < 1 / (1 + np.exp(-ease - skill))
+        both, alone = over_seeds_and_examples(right.astype(np.int8)), over_seeds(right.mean(axis=1))
+        low, high = both.interval()
+        covered += low <= 0.5 <= high
+        narrow += high - low < 2 * alone.interval().high - 2 * alone.mean - 1e-9
+        # Its error is never the smaller; with the freedom of the seeds it would be the wider.
+        assert both.error >= alone.error - 1e-12
+        assert both.freedom >= alone.freedom - 1e-9
+    assert within(narrow, studies, narrower, slack=0.03)
+    assert within(covered, studies, coverage, slack=0.02)

@@ -23,7 +23,7 @@ LAYERS = (
     ("studies.reporting",),
     ("studies.analysis",),
     ("studies.design",),
-    ("studies.power",),
+    ("studies.power", "studies.models_and_datasets"),
     ("studies.statistics",),
     ("training", "testing"),
     ("records",),

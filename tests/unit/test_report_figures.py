@@ -6,12 +6,15 @@ import json
 
 import numpy as np
 
+from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.studies.reporting.blocks import Bullets, Paragraph
 from decoderlab.studies.reporting.cautions import cautions
 from decoderlab.studies.reporting.curve_figures import learning
+from decoderlab.studies.reporting.explore_charts import _difference
 from decoderlab.studies.reporting.forest_figure import forest
 from decoderlab.studies.reporting.headline import headline
 from decoderlab.studies.reporting.panels import MAX_NAME, Panels
+from decoderlab.studies.reporting.score_figures import scores
 from tests.unit.studies import analysis
 
 A = [0.50, 0.52, 0.48, 0.51, 0.49, 0.50, 0.53, 0.47]
@@ -46,6 +49,23 @@ def test_seeds_in_two_groups_are_not_called_outliers(tmp_path):
     assert [item.partition(":")[0] for item in lists[1]] == ["a on echo, seed 7"]
 
 
+def test_the_dotted_line_of_a_rule_runs_through_no_name(tmp_path):
+    names = ["a", "b", "encoder.hidden_size=128 decoder.attention=location task.length=12 x=1"]
+    rule = {"counts": {"train": 1, "test": 100, "repeated_pairs": 0}, "fingerprint": "d0"}
+    rule["baselines"] = {"copying": {"exact_match": 0.47}}
+    made = analysis(tmp_path, dict.fromkeys(names, A), result_changes={"data": rule})
+    (axis,) = scores(Panels(made, tmp_path)).axes
+    dotted = [line for line in axis.lines if line.get_linestyle() == ":"]
+    assert [set(line.get_xdata()) for line in dotted] == [{0.47}] * len(names)
+    axis.figure.canvas.draw()
+    boxes = [text.get_window_extent().transformed(axis.transData.inverted()) for text in axis.texts]
+    for line in dotted:
+        low, high = sorted(line.get_ydata())
+        for box in boxes:
+            ends = sorted((box.y0, box.y1))
+            assert high < ends[0] or low > ends[1]
+
+
 def joined(axis) -> list[bool]:
     """Return of each variant's mean whether a line joins its points."""
     containers = [bar.lines[0] for bar in axis.containers]
@@ -68,3 +88,10 @@ def test_few_validations_are_marks_and_fifteen_a_curve_with_the_training_loss_be
     assert joined(above) == joined(below) == [True, True]
     assert (above.get_ylabel(), below.get_ylabel()) == ("validation exact match", "training loss")
     np.testing.assert_allclose(below.lines[0].get_ydata(), [1 / step for step in range(1, 16)])
+
+
+def test_the_title_of_the_differences_fits_a_telephone():
+    for scale in recorded_scores({}).values():
+        lines = _difference({"metric": scale.label})
+        assert max(map(len, lines)) <= 31
+        assert " ".join(lines) == f"{scale.label} minus the baseline's, same seed"

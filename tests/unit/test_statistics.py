@@ -15,12 +15,11 @@ from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
+from decoderlab.studies.analysis.seed_groups import outlying
+from decoderlab.studies.models_and_datasets import across_datasets, exact_mcnemar
 from decoderlab.studies.statistics import (
-    across_datasets,
-    exact_mcnemar,
     excluded_rate,
     holm,
-    outlying,
     over_seeds,
     over_seeds_and_examples,
     paired,

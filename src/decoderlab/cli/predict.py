@@ -18,7 +18,7 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,7 +66,9 @@ def main() -> None:
         "--attention", action="store_true", help="with --json: attention weights too"
     )
     parser.add_argument(
-        "--picture", metavar="FILE", help="plot the attention of one example as .png, .svg or .pdf"
+        "--picture",
+        metavar="FILE",
+        help="also plot the attention of one example as .png, .svg or .pdf",
     )
     parser.add_argument(
         "--example", type=int, metavar="N", help="line number of this example, from 1 (1)"
@@ -104,8 +106,9 @@ def _run(arguments: argparse.Namespace) -> int:
         lines, folder = _lines_of(Path(files[0])), Path(files[0]).parent
     else:
         lines, folder = None, None
-    if arguments.picture is not None:
-        return _draw(loaded, arguments, _lines() if lines is None else lines, folder)
+    if arguments.picture is not None:  # before the predictions: what cannot be drawn is an error
+        lines = list(_lines()) if lines is None else lines
+        _draw(loaded, arguments, lines, folder)
     return _predict(loaded, arguments, lines, folder)
 
 
@@ -172,16 +175,16 @@ def _texts(
 
 
 def _draw(
-    loaded: LoadedRun, arguments: argparse.Namespace, lines: Iterable[str], folder: Path | None
-) -> int:
-    """Draw the attention of one example."""
+    loaded: LoadedRun, arguments: argparse.Namespace, lines: Sequence[str], folder: Path | None
+) -> None:
+    """Draw the attention of one example, and say where."""
     from decoderlab.usage.attention_picture import check_picture, draw_attention
     from decoderlab.usage.outputs import predict_outputs
     from decoderlab.usage.sources import source_tokens
 
     check_picture(Path(arguments.picture))
     number = 1 if arguments.example is None else arguments.example
-    chosen = list(islice(lines, number - 1, number)) if 0 < number < sys.maxsize else []
+    chosen = lines[number - 1 : number] if number > 0 else []
     if not chosen or not chosen[0].strip():
         raise ConfigError(f"--example is {number}, but there is no line {number} with a source")
     (several,) = predict_outputs(
@@ -195,8 +198,7 @@ def _draw(
         raise ConfigError(f"the output for line {number} is empty: there is nothing to draw")
     source = source_tokens(loaded, chosen[0])
     draw_attention(Path(arguments.picture), several[0].attention, source, several[0].tokens)
-    sys.stdout.write(f"{arguments.picture}\n")
-    return 0
+    sys.stderr.write(terminal_text(f"the attention of line {number}: {arguments.picture}") + "\n")
 
 
 def _chunks(lines: Sequence[str] | None) -> Iterator[list[str]]:

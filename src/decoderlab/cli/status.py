@@ -74,6 +74,7 @@ def as_record(output_dir: Path, name: str | None) -> tuple[Any, int]:
         output_dir: as in `run.output_dir`.
         name: of the study; None for a list of all, in which a damaged plan has only a `reason`.
     """
+    from decoderlab.studies.design.missing_plan import BeingPlanned
     from decoderlab.studies.design.plan_file import read_plan
 
     if name is None:
@@ -87,7 +88,11 @@ def as_record(output_dir: Path, name: str | None) -> tuple[Any, int]:
             records.append(record)
             codes.append(code)
         return records, max(codes)
-    plan = read_plan(output_dir, name)
+    try:
+        plan = read_plan(output_dir, name)
+    except BeingPlanned as error:
+        record = {"study": name, "states": {}, "damage": [], "runs": [], "reason": str(error)}
+        return record, 1
     runs = []
     for cell in plan.cells:
         record = _record(output_dir, cell, plan)
@@ -135,9 +140,13 @@ def study(output_dir: Path, name: str) -> tuple[list[Any], int, bool]:
     """Return what is to be shown of a study, the exit code, and whether anything goes on."""
     from rich.table import Table
 
+    from decoderlab.studies.design.missing_plan import BeingPlanned
     from decoderlab.studies.design.plan_file import read_plan
 
-    plan = read_plan(output_dir, name)
+    try:
+        plan = read_plan(output_dir, name)
+    except BeingPlanned as error:
+        return [plain(str(error))], 1, True
     records = [(cell, _record(output_dir, cell, plan)) for cell in plan.cells]
     counted = Counter(record["status"] for _, record in records)
     shown: list[Any] = [plain(f"study {name}: {len(plan.cells)} runs: {_states(counted)}")]

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from decoderlab.cli.app import guarded, with_hydra
 from decoderlab.common import process, progress
 from decoderlab.common.errors import ConfigError, LaunchError
+from decoderlab.config.messages import validated_once
 
 
 def main() -> None:
@@ -41,7 +42,10 @@ def train_composed(config: DictConfig) -> str:
             f"after {paper.authors} {paper.year}, whose task is {paper.task}; "
             f"{settings.choices.task} here"
         )
+    once = validated_once(prepared.total_steps, settings.evaluation.every_steps)
     finished_before = prepared.folder.status()["status"] == "FINISHED"
+    if once and not finished_before:
+        progress.say(once)
     status = None
     shown = progress.RunProgress(
         prepared.title,

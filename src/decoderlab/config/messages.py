@@ -15,6 +15,24 @@ from decoderlab.common import require
 from decoderlab.common.folders import conf_dir
 
 
+def validated_once(steps: int | None, every_steps: int) -> str:
+    """Return that a run has a single validation, and why; empty for others.
+
+    Args:
+        steps: its updates; None for a budget of seconds.
+        every_steps: `evaluation.every_steps`.
+
+    Example:
+        >>> validated_once(200, 500)
+        'validated once, at update 200, since evaluation.every_steps is 500'
+        >>> validated_once(1000, 500)
+        ''
+    """
+    if steps is None or steps >= every_steps:
+        return ""
+    return f"validated once, at update {steps:,}, since evaluation.every_steps is {every_steps:,}"
+
+
 def explain(error: Exception) -> str:
     """Return Hydra's message on a wrong config, with a suggestion where that can be made."""
     if isinstance(error, OverrideParseException) and "=" not in error.override:

@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
-from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 PILOT_SEEDS = 6  # 2/2^5 is above 0.05: below six pairs no exact test can be significant
@@ -18,7 +17,6 @@ EXACT_SEEDS = 20
 EQUAL_SEEDS = 20  # below, a collapse of one seed in ten is often not among them
 ALPHA = 0.05
 MONTE_CARLO_DRAWS = 100_000
-OUTLYING = 3.5
 Bounds = tuple[float, float]
 Values = Sequence[float] | np.ndarray
 UNBOUNDED = (-math.inf, math.inf)
@@ -32,6 +30,23 @@ class Interval(NamedTuple):
 
 
 NONE = Interval(math.nan, math.nan)
+
+
+def cut_at(interval: Interval, bounds: Bounds) -> Interval:
+    """Return an interval without what cannot be; NaN stays NaN.
+
+    Example:
+        >>> cut_at(Interval(-0.2, 1.3), difference_bounds((0.0, 1.0)))
+        Interval(low=-0.2, high=1.0)
+    """
+    low, high = (float(np.clip(end, *bounds)) for end in interval)
+    return Interval(low, high)
+
+
+def difference_bounds(bounds: Bounds) -> Bounds:
+    """Return what the difference of two scores can be, given what a score can be."""
+    low, high = bounds
+    return low - high, high - low
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,7 @@ def summarise(scores: Values, confidence: float = 0.95, bounds: Bounds = UNBOUND
     if len(values) == 0:
         return Summary(0, math.nan, math.nan, math.nan)
     mean, low, high = _t_interval(values, confidence)
-    low, high = (float(np.clip(end, *bounds)) for end in (low, high))
+    low, high = cut_at(Interval(low, high), bounds)
     deviation = float(values.std(ddof=1)) if len(values) > 1 else math.nan
     return Summary(
         len(values), mean, low, high, deviation, float(values.min()), float(np.median(values))
@@ -207,8 +222,12 @@ class Paired:
     equal: bool
 
 
-def paired(differences: Values) -> Paired:
+def paired(differences: Values, bounds: Bounds = UNBOUNDED) -> Paired:
     """Compare two methods by their differences in score, a difference per seed.
+
+    Args:
+        differences: by seed.
+        bounds: what a difference can be; the interval is cut there.
 
     Example:
         >>> result = paired([0.1, 0.2, 0.15, 0.3, 0.1, 0.2])
@@ -217,7 +236,7 @@ def paired(differences: Values) -> Paired:
     """
     values = np.asarray(differences, dtype=float)
     n = len(values)
-    summary = summarise(values)
+    summary = summarise(values, bounds=bounds)
     spread = n > 1 and not _alike(values)
     won = float((values > 0).sum() + (values == 0).sum() / 2)
     chance = wilson(won, n)
@@ -368,57 +387,3 @@ def excluded_rate(n: int) -> float:
         [0.39, 0.26, 0.14, 0.05]
     """
     return 1 - ALPHA ** (1 / n)
-
-
-def _p_value(result: Any) -> float:
-    """Return the p of a test's result, whose fields SciPy and statsmodels do not declare."""
-    return float(result.pvalue)
-
-
-def exact_mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the exact p of McNemar's test that two fixed models are right equally often.
-
-    It speaks of these two trained models, never of the methods that trained them.
-
-    Args:
-        first: (N,) bool, where the first model is right.
-        second: (N,) bool, where the second is, on the same examples.
-    """
-    table = [
-        [int((first & second).sum()), int((first & ~second).sum())],
-        [int((~first & second).sum()), int((~first & ~second).sum())],
-    ]
-    return _p_value(mcnemar(table, exact=True))
-
-
-def outlying(scores: Sequence[float], floor: float) -> list[int]:
-    """Return the indices of scores that lie far from the others of their cell.
-
-    By the modified z-score of Iglewicz and Hoaglin (1993): 0.6745 |x - median| / MAD above 3.5,
-    where the MAD counts as `floor` at least, so that a cell without spread has outliers too.
-
-    Example:
-        >>> outlying([0.97, 0.95, 0.96, 0.02, 0.96], floor=0.01)
-        [3]
-    """
-    values = np.asarray(scores, dtype=float)
-    if len(values) < 3:
-        return []
-    distances = np.abs(values - np.median(values))
-    scale = max(float(np.median(distances)), floor)
-    return np.flatnonzero(0.6745 * distances / scale > OUTLYING).tolist()
-
-
-def across_datasets(scores: np.ndarray) -> dict[str, Any]:
-    """Return Friedman's test over data sets, and Wilcoxon's of each method against the first.
-
-    Source: Demsar 2006, with pairwise tests instead of mean ranks (Benavoli et al. 2016).
-
-    Args:
-        scores: (methods, data sets), at least 3 by 5.
-    """
-    pairs = [
-        _p_value(stats.wilcoxon(row, scores[0])) if (row != scores[0]).any() else 1.0
-        for row in scores[1:]
-    ]
-    return {"friedman_p": _p_value(stats.friedmanchisquare(*scores)), "p_holm": holm(pairs)}

@@ -10,16 +10,19 @@ import numpy as np
 
 from decoderlab.metrics.metric_score import MetricScore
 from decoderlab.studies.analysis.results import RunRow, shared_examples
+from decoderlab.studies.models_and_datasets import exact_mcnemar
 from decoderlab.studies.power import attainable, detectable_effect
 from decoderlab.studies.statistics import (
     ALPHA,
     EQUAL_SEEDS,
     NONE,
     PILOT_SEEDS,
+    UNBOUNDED,
+    Bounds,
     Estimate,
     Interval,
     Paired,
-    exact_mcnemar,
+    cut_at,
     excluded_rate,
     over_seeds_and_examples,
 )
@@ -42,6 +45,7 @@ class Comparison:
         estimate: the mean difference with its error, which is that over seeds and test examples
             where `crossed`, else over seeds alone.
         crossed: whether the seeds share test examples, and the score is the mean of their outcomes.
+        bounds: what the difference can be; `interval` is cut there, and so is `simultaneous`.
         simultaneous: interval of the same kind as `interval`, for all of the family at once.
         detectable: smallest difference that so many seeds would find with power 0.8.
         p_models: McNemar's of these outcomes, where there is one seed: of the two trained models.
@@ -60,6 +64,7 @@ class Comparison:
     p_equivalent: float = math.nan
     estimate: Estimate = NOTHING
     crossed: bool = False
+    bounds: Bounds = UNBOUNDED
     simultaneous: Interval = NONE
     detectable: float = math.nan
     p_models: float = math.nan
@@ -76,7 +81,7 @@ class Comparison:
     @property
     def interval(self) -> Interval:
         """The 95 % interval of the difference; NaN at both ends where there is none."""
-        return self.estimate.interval()
+        return cut_at(self.estimate.interval(), self.bounds)
 
 
 def pair_runs(rows: Sequence[RunRow], others: Sequence[RunRow]) -> list[tuple[RunRow, RunRow]]:
@@ -124,21 +129,23 @@ def with_verdict(
     if paired is None:
         return comparison
     every = comparison.estimate.interval(1 - ALPHA / number)
-    comparison = replace(comparison, simultaneous=every)
     return replace(
         comparison,
-        detectable=_detectable(comparison, paired, number, margin),
-        verdict=_verdict(comparison, paired, sign, margin, fall),
+        simultaneous=cut_at(every, comparison.bounds),
+        detectable=_detectable(comparison, paired, every, number, margin),
+        verdict=_verdict(comparison, paired, every, sign, margin, fall),
     )
 
 
-def _detectable(comparison: Comparison, paired: Paired, number: int, margin: float) -> float:
+def _detectable(
+    comparison: Comparison, paired: Paired, every: Interval, number: int, margin: float
+) -> float:
     """Return the smallest difference that would be found; see `Comparison`."""
     if not attainable(paired.n, number):
         return math.inf
     estimate = comparison.estimate
     if not paired.deviation > 0:  # all seeds differ by the same, so that examples alone are left
-        low, high = comparison.simultaneous
+        low, high = every
         return margin + (0.0 if math.isnan(low) else (high - low) / 2)
     examples = 0.0
     if estimate.seed_error > 0:
@@ -148,7 +155,12 @@ def _detectable(comparison: Comparison, paired: Paired, number: int, margin: flo
 
 
 def _verdict(
-    comparison: Comparison, paired: Paired, sign: float, margin: float, fall: tuple[float, float]
+    comparison: Comparison,
+    paired: Paired,
+    every: Interval,
+    sign: float,
+    margin: float,
+    fall: tuple[float, float],
 ) -> str:
     if paired.n < PILOT_SEEDS:
         return "pilot"
@@ -158,7 +170,7 @@ def _verdict(
         return "inconclusive"
     if paired.equal:
         return "tie"
-    low, high = sorted(sign * end for end in comparison.simultaneous)
+    low, high = sorted(sign * end for end in every)
     if math.isnan(low):  # the same difference in every seed
         low = high = sign * paired.mean
     for word, least, loss in (("better", low, fall[0]), ("worse", -high, fall[1])):

@@ -124,14 +124,20 @@ def share_by_position(rows: Iterable[RunRow], how: str) -> Curve:
 
 
 def summary_influence(rows: Iterable[RunRow]) -> Curve:
-    """Return how far another example's summary moves the output distribution, by position."""
+    """Return how far another example's summary moves the output distribution, by position.
+
+    A total variation distance, 0 to 1; of real values a distance in standard deviations.
+    """
+    most = 1.0
     values: dict[int, list[float]] = {}
     for probes in _probes(rows):
         counts = probes["by_position"]["number"]
+        if "correct" not in probes:
+            most = math.inf
         for position, distance in enumerate(probes.get("summary_influence", []), start=1):
             if counts[position - 1] >= max(0.01 * counts[0], 1):
                 values.setdefault(position, []).append(distance)
-    return _curve(values, (0.0, math.inf))
+    return _curve(values, (0.0, most))
 
 
 def plane(summaries: np.ndarray) -> tuple[np.ndarray, float]:

@@ -14,13 +14,14 @@ from decoderlab.metrics.metric_score import MetricScore
 from decoderlab.metrics.signature import num_examples, parts_without, signature_parts
 from decoderlab.records.run_result import RunResult
 from decoderlab.studies.analysis.results import RunRow, shared_examples
+from decoderlab.studies.analysis.seed_groups import outlying
 from decoderlab.studies.statistics import (
     NONE,
     Bounds,
     Estimate,
     Interval,
     Summary,
-    outlying,
+    cut_at,
     over_seeds,
     over_seeds_and_examples,
     summarise,
@@ -81,8 +82,7 @@ class Entry:
             return self.pooled
         if not self.crossed:
             return Interval(self.summary.low, self.summary.high)
-        low, high = (float(np.clip(end, *self.bounds)) for end in self.estimate.interval())
-        return Interval(low, high)
+        return cut_at(self.estimate.interval(), self.bounds)
 
 
 def entry_of(rows: Sequence[RunRow], scores: Mapping[int, float], scale: MetricScore) -> Entry:

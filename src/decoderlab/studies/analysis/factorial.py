@@ -13,6 +13,8 @@ from scipy import linalg, stats
 from decoderlab.studies.statistics import (
     ALPHA,
     PILOT_SEEDS,
+    UNBOUNDED,
+    Bounds,
     Paired,
     holm,
     paired,
@@ -101,13 +103,16 @@ class Factorial:
 
 
 def analyse(
-    scores: Mapping[tuple[str, ...], Mapping[int, float]], levels: Mapping[str, Sequence[str]]
+    scores: Mapping[tuple[str, ...], Mapping[int, float]],
+    levels: Mapping[str, Sequence[str]],
+    bounds: Bounds = UNBOUNDED,
 ) -> Factorial | None:
     """Analyse a full factorial; None with fewer than six seeds that all cells have.
 
     Args:
         scores: by seed, of every combination of levels.
         levels: of each factor, at least two each.
+        bounds: what a difference of two scores can be.
 
     Raises:
         ValueError: if a combination is missing.
@@ -129,8 +134,8 @@ def analyse(
         left_out=tuple(sorted(anywhere - everywhere)),
         means=dict(zip(combinations, table.mean(axis=0).tolist(), strict=True)),
         effects=effects,
-        main=_main_effects(table, levels),
-        simple=_simple_effects(table, levels),
+        main=_main_effects(table, levels, bounds),
+        simple=_simple_effects(table, levels, bounds),
     )
 
 
@@ -198,18 +203,17 @@ def _epsilon(scores: np.ndarray) -> float:
 
 
 def _main_effects(
-    table: np.ndarray, levels: Mapping[str, Sequence[str]]
+    table: np.ndarray, levels: Mapping[str, Sequence[str]], bounds: Bounds
 ) -> tuple[LevelContrast, ...]:
-    return _adjusted(
-        LevelContrast(
-            name, level, first, {}, paired(change.reshape(len(table), -1).mean(axis=1)), math.nan
-        )
-        for name, first, level, change in _changes(table, levels)
-    )
+    steps = []
+    for name, first, level, change in _changes(table, levels):
+        difference = paired(change.reshape(len(table), -1).mean(axis=1), bounds)
+        steps.append(LevelContrast(name, level, first, {}, difference, math.nan))
+    return _adjusted(steps)
 
 
 def _simple_effects(
-    table: np.ndarray, levels: Mapping[str, Sequence[str]]
+    table: np.ndarray, levels: Mapping[str, Sequence[str]], bounds: Bounds
 ) -> tuple[LevelContrast, ...]:
     steps: dict[str, list[LevelContrast]] = {}
     for name, first, level, change in _changes(table, levels):
@@ -219,7 +223,7 @@ def _simple_effects(
                 other: some[int(at)]
                 for (other, some), at in zip(others.items(), index, strict=True)
             }
-            difference = paired(change[:, *index])
+            difference = paired(change[:, *index], bounds)
             step = LevelContrast(name, level, first, held, difference, math.nan)
             steps.setdefault(name, []).append(step)
     return tuple(step for some in steps.values() for step in _adjusted(some))

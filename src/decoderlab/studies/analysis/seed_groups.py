@@ -1,15 +1,18 @@
-"""Seeds that fall into two groups, such as those that solved a task and those that did not."""
+"""Seeds that fall into two groups, as those that solved a task and others, and outlying seeds."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+
+import numpy as np
 
 from decoderlab.studies.statistics import Bounds
 
 GAP = 0.4  # of what a metric can be, between the groups
 MIN_SEEDS = 4
 SOLVED = 0.9
+OUTLYING = 3.5
 
 
 def better_group(scores: Collection[float], bounds: Bounds, sign: float) -> list[float]:
@@ -49,3 +52,21 @@ def share_text(better: Collection[float], number: int, bounds: Bounds, sign: flo
     worst, best = bounds if sign > 0 else bounds[::-1]
     solved = all((score - worst) / (best - worst) >= SOLVED for score in better)
     return f"{len(better)}/{number} seeds {'solved' if solved else 'in the better group'}"
+
+
+def outlying(scores: Sequence[float], floor: float) -> list[int]:
+    """Return the indices of scores that lie far from the others of their cell.
+
+    By the modified z-score of Iglewicz and Hoaglin (1993): 0.6745 |x - median| / MAD above 3.5,
+    where the MAD counts as `floor` at least, so that a cell without spread has outliers too.
+
+    Example:
+        >>> outlying([0.97, 0.95, 0.96, 0.02, 0.96], floor=0.01)
+        [3]
+    """
+    values = np.asarray(scores, dtype=float)
+    if len(values) < 3:
+        return []
+    distances = np.abs(values - np.median(values))
+    scale = max(float(np.median(distances)), floor)
+    return np.flatnonzero(0.6745 * distances / scale > OUTLYING).tolist()

@@ -29,12 +29,13 @@ from decoderlab.studies.analysis.factorial import Factorial, analyse
 from decoderlab.studies.analysis.published_verdicts import PublishedVerdict, judge_published
 from decoderlab.studies.analysis.results import RunRow, scores_in
 from decoderlab.studies.design.plan_file import Plan
+from decoderlab.studies.models_and_datasets import across_datasets
 from decoderlab.studies.power import attainable
 from decoderlab.studies.statistics import (
     NONE,
     PILOT_SEEDS,
     Paired,
-    across_datasets,
+    difference_bounds,
     holm,
     over_seeds,
     paired,
@@ -59,6 +60,7 @@ class Analysis:
         self.plan, self.rows, self.configs = plan, tuple(rows), dict(configs or {})
         self.metric = plan.metric
         self.scale = scores_in(rows, plan)[self.metric]
+        self.bounds = difference_bounds(self.scale.bounds)
         self.baseline: str | None = plan.study.baseline
         self.margin: float | None = plan.study.minimum_effect
         self.sign = 1.0 if self.scale.better == "max" else -1.0
@@ -161,7 +163,7 @@ class Analysis:
         # Failures without a worst score are lost, and have no outcomes either.
         both = None if lost else crossed_estimate(pairs, self.scale)
         estimate = over_seeds(differences) if both is None else both
-        difference = paired([self.sign * value for value in differences])
+        difference = paired([self.sign * value for value in differences], self.bounds)
         if self.sign < 0:  # the table shows the metric as it is; wins stay wins
             mean, low, high = -difference.mean, -difference.high, -difference.low
             difference = replace(difference, mean=mean, low=low, high=high, dz=-difference.dz)
@@ -173,6 +175,7 @@ class Analysis:
             p_equivalent=estimate.equivalence(self.margin) if self.margin else math.nan,
             estimate=estimate,
             crossed=both is not None,
+            bounds=self.bounds,
             p_models=p_of_models(pairs, self.scale),
             lost=lost,
             unpaired=unpaired_seeds(self.by_cell[variant, task], self.by_cell[against, task]),
@@ -236,7 +239,7 @@ class Analysis:
                     by_seed.setdefault(row.cell.seed, []).append(difference)
             whole = [fmean(some) for some in by_seed.values() if len(some) == len(self.tasks)]
             if variant != self.baseline and len(whole) >= 2:
-                overall[variant] = paired(whole)
+                overall[variant] = paired(whole, self.bounds)
         return overall
 
     @cached_property
@@ -286,7 +289,7 @@ class Analysis:
         if any(len(signatures) > 1 for signatures in by_seed.values()):
             return "its cells were not measured in the same way"
         try:
-            factorial = analyse(scores, levels)
+            factorial = analyse(scores, levels, self.bounds)
         except ValueError as error:
             return f"not a full grid: {error}"
         return factorial or f"a pilot: fewer than {PILOT_SEEDS} seeds that all cells have"

@@ -11,6 +11,7 @@ from scipy import stats
 
 from decoderlab.common import require
 from decoderlab.common.errors import Invalid
+from decoderlab.metrics.metric_score import MetricScore
 from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.studies.analysis.results import FAILURES
 from decoderlab.studies.claims.claim import Claim
@@ -19,8 +20,11 @@ from decoderlab.studies.statistics import (
     EQUAL_SEEDS,
     NONE,
     PILOT_SEEDS,
+    UNBOUNDED,
+    Bounds,
     Estimate,
     Interval,
+    cut_at,
     holm,
     over_seeds,
     sign_flip,
@@ -66,11 +70,13 @@ class Measured:
         values: by seed, of the seeds that all terms have.
         failed: runs that count with the worst score.
         lost: seeds that cannot be counted, since a failed run has no worst score.
+        bounds: what a value can be.
     """
 
     values: dict[int, float]
     failed: int = 0
     lost: int = 0
+    bounds: Bounds = UNBOUNDED
 
     @property
     def estimate(self) -> Estimate:
@@ -135,7 +141,15 @@ def measure(claim: Claim, table: pd.DataFrame) -> Measured:
         seed: sum(w * scores[seed] for w, scores in zip(weights, by_term, strict=True))
         for seed in seeds
     }
-    return Measured(values, failed, len(lost))
+    return Measured(values, failed, len(lost), _bounds(weights, scale))
+
+
+def _bounds(weights: Sequence[float], scale: MetricScore | None) -> Bounds:
+    """Return what a weighted sum of scores can be."""
+    if scale is None:
+        return UNBOUNDED
+    ends = [sorted(weight * end for end in scale.bounds) for weight in weights]
+    return sum(low for low, _ in ends), sum(high for _, high in ends)
 
 
 def judge_all(claims: Sequence[Claim], tables: Mapping[str, pd.DataFrame]) -> list[Judgement]:
@@ -188,7 +202,7 @@ def judge(claim: Claim, measured: Measured, p: float = math.nan, family: int = 1
         claim,
         INCONCLUSIVE,
         estimate.mean,
-        estimate.interval(),
+        cut_at(estimate.interval(), measured.bounds),
         n,
         measured.failed,
         p,

@@ -19,6 +19,7 @@ from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.records.planned_as import runs_of_studies
 from decoderlab.records.run_folder import RunFolder, sealed
 from decoderlab.studies.design import plan_history
+from decoderlab.studies.design.missing_plan import missing_plan
 from decoderlab.studies.design.plan_writing import jobs_file, write_plan
 from decoderlab.studies.design.sealed_plan import (
     AGAIN,
@@ -351,10 +352,7 @@ def _read_record(path: Path, output_dir: Path, name: str) -> dict[str, Any]:
         if name in there:
             what = "is missing: it was deleted, or its launch was killed before it was written"
             raise Missing(path, what, LAUNCH_AGAIN) from error
-        raise ConfigError(
-            f"there is no study {name!r} in {root}; there "
-            + (f"are: {', '.join(there)}" if there else "are none yet")
-        ) from error
+        raise missing_plan(root, name, there) from error
     except Invalid as error:
         raise error.advised(REPLACE) from error
     check_plan(path, record)

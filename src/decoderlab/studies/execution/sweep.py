@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from decoderlab.common import process, progress
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.number_ranges import ranges_text
 from decoderlab.common.progress import duration, say
+from decoderlab.config.messages import validated_once
 from decoderlab.config.study_settings import TUNING, Study
 from decoderlab.records.held_folder import tidy_semaphores, tidy_shared
 from decoderlab.records.opened_run import finished
@@ -77,7 +78,7 @@ def launch(
     if study.tuning and not (study.name or default_name):
         raise ConfigError("a study that tunes needs a name; give study.name=NAME")
     planned = make_plan(cells, compose, default_name)
-    planned = replace(planned, notes=[*planned.notes, *planned.check_seeds()])
+    planned = replace(planned, notes=[*planned.notes, *_once(planned), *planned.check_seeds()])
     for note in planned.notes:
         say(f"note: {note}")
     tuner = Tuner(cells, planned, compose, study.tuning) if study.tuning else None
@@ -100,6 +101,15 @@ def launch(
     report = build_report(planned.plan, planned.output_dir)
     print_table(report)
     return 0 if report.complete else 1
+
+
+def _once(planned: Planned) -> list[str]:
+    """Return which of the runs to do have a single validation, in a line for each reason."""
+    runs: Counter[str] = Counter()
+    for cell in planned.pending:
+        every = planned.configs[cell.run_id].evaluation.every_steps
+        runs[validated_once(cell.steps, every)] += 1
+    return [f"{number} runs are {what}" for what, number in runs.items() if what]
 
 
 def _tuned(

@@ -24,6 +24,19 @@ def cautions(analysis: Analysis) -> list[Block]:
     return [*_numbers(analysis), *_outliers(analysis)]
 
 
+def without_baseline(analysis: Analysis) -> str:
+    """Return why there are no differences, and what gives them; empty where nothing is missing."""
+    if len(analysis.variants) < 2 or analysis.baseline in analysis.variants:
+        return ""
+    why = "no baseline"
+    if analysis.baseline is not None:
+        why = f"the baseline {analysis.baseline} is none of the rows"
+    return (
+        f"{why}: give study.baseline=NAME for differences and verdicts; rows: "
+        f"{_listed(analysis.variants)}"
+    )
+
+
 def _damage(analysis: Analysis) -> list[Block]:
     blocks: list[Block] = []
     if analysis.plan.damage:
@@ -42,6 +55,8 @@ def _damage(analysis: Analysis) -> list[Block]:
 def _numbers(analysis: Analysis) -> list[Block]:
     """Return what is said of how many runs there are."""
     blocks: list[Block] = []
+    if missing := without_baseline(analysis):
+        blocks.append(Paragraph(f"{missing}.", "Not compared: "))
     if analysis.pilot:
         what = f"fewer than {PILOT_SEEDS} seeds, so nothing is claimed."
         blocks.append(Paragraph(what, "Pilot: "))

@@ -111,7 +111,7 @@ def _differences(data: Mapping[str, Any]) -> Spec:
     return _chart(
         "Each run's score minus that of the baseline with the same seed",
         {"step": 44},
-        params=_params(seed=None, t=list(data["t"]), ink="#000"),
+        params=_params(seed=None, t=list(data["t"]), ink="#000", most=data["most"]),
         layer=[band, bar, middle, seeds],  # dots can be clicked wherever they lie
     )
 
@@ -133,13 +133,14 @@ def _means() -> list[Spec]:
             "t[min(datum.n, length(t) - 1)] * datum.deviation / sqrt(datum.n) : 0",
             "as": "half",
         },
-        {"calculate": "datum.mean - datum.half", "as": "low"},
-        {"calculate": "datum.mean + datum.half", "as": "high"},
+        {"calculate": "max(datum.mean - datum.half, -most)", "as": "low"},
+        {"calculate": "min(datum.mean + datum.half, most)", "as": "high"},
     ]
 
 
-def _difference(data: Mapping[str, Any]) -> str:
-    return f"{data['metric']} minus the baseline's, same seed"
+def _difference(data: Mapping[str, Any]) -> list[str]:
+    """Return the lines below the axis, short enough for a telephone."""
+    return [f"{data['metric']}", "minus the baseline's, same seed"]
 
 
 def _learning(data: Mapping[str, Any]) -> Spec:
@@ -244,7 +245,7 @@ def _errors() -> Spec:
                 "field": "kind",
                 "type": "nominal",
                 "scale": scale,
-                "legend": {"orient": "bottom", "title": None},
+                "legend": {"orient": "bottom", "title": None, "columns": 2},
             },
             "order": {"field": "rank", "type": "quantitative"},
             "tooltip": [

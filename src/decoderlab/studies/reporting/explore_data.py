@@ -19,6 +19,7 @@ from decoderlab.common.errors import Invalid
 from decoderlab.common.escapes import visible
 from decoderlab.metrics.shipped import score_label
 from decoderlab.metrics.signature import num_examples, signature_parts
+from decoderlab.records.run_result import MAX_DRAWABLE
 from decoderlab.studies.analysis.curves import can_be_drawn, share_by_position
 from decoderlab.studies.analysis.results import RunRow
 from decoderlab.studies.analysis.study_analysis import Analysis
@@ -73,6 +74,7 @@ def explore_data(analysis: Analysis, output_dir: Path) -> dict[str, Any]:
         "question": _name(analysis.plan.study.question or ""),
         "metric": score_label(analysis.metric, {analysis.metric: analysis.scale.record()}),
         "margin": analysis.margin,
+        "most": min(float(analysis.bounds[1]), MAX_DRAWABLE),
         "baseline": numbers.get(analysis.baseline or "", 0),
         "variants": [_name(name) for name in analysis.variants],
         "colours": [style["color"] for style in drawn],

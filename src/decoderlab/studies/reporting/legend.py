@@ -34,6 +34,4 @@ def _remarks(analysis: Analysis) -> list[str]:
             "pooled: all seeds score the same, so that there is no t interval; Wilson's interval "
             "over the test examples in its place."
         )
-    if not analysis.comparisons and len(analysis.variants) > 1:
-        remarks.append("No baseline is declared, so nothing is tested; give study.baseline=ROW.")
     return remarks

@@ -18,6 +18,8 @@ from decoderlab.studies.analysis.seed_groups import better_group, share_text
 from decoderlab.studies.reporting.panels import Panels
 from decoderlab.studies.reporting.variant_styles import MARKS
 
+DOTS_REACH = 0.24  # of a row: the seeds lie within, names and notes beyond
+
 
 def scores(panels: Panels) -> Figure:
     """Draw every seed's score, with the interval of the mean, for each variant."""
@@ -33,11 +35,18 @@ def scores(panels: Panels) -> Figure:
             _score_row(panels, axis, index, variant, task)
         if rules := analysis.baselines(task).values():
             best = max(rules) if analysis.sign > 0 else min(rules)
-            axis.axvline(best, color="black", linestyle=":", linewidth=1)
+            _rule(axis, best, len(panels.shown))
         panels.rows_axis(axis, [(variant, notes[variant, task]) for variant in panels.shown])
         axis.set_title(task, loc="left", fontweight="bold")
         axis.set_xlabel(f"test {panels.label}")
     return figure
+
+
+def _rule(axis: Axes, score: float, rows: int) -> None:
+    """Draw a dotted line beside the seeds of each row, and none through the names between."""
+    for index in range(rows):
+        ends = [index - DOTS_REACH, index + DOTS_REACH]
+        axis.plot([score, score], ends, color="black", linestyle=":", linewidth=1)
 
 
 def _note(panels: Panels, entry: Entry | None) -> str:

@@ -12,6 +12,7 @@ from decoderlab.studies.analysis.comparisons import BARRING
 from decoderlab.studies.analysis.results import RunRow
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.build import Report
+from decoderlab.studies.reporting.cautions import without_baseline
 from decoderlab.studies.reporting.columns import Column, columns_of
 from decoderlab.studies.reporting.table_texts import STAR
 from decoderlab.studies.reporting.tables import table_row, texts_of_row
@@ -41,6 +42,8 @@ def print_table(report: Report) -> None:
         console.print(plain(message))
     if len(analysis.variants) > MAX_ROWS:
         say(f"the {MAX_ROWS} best of {len(analysis.variants)} rows; the report has them all")
+    if missing := without_baseline(analysis):
+        say(missing)
     failed = sum(row.failed for row in analysis.rows)
     if failed:
         counts = "they count with the worst score" if analysis.worst else "they have no score"

@@ -12,12 +12,14 @@ from decoderlab.studies.reporting.route_diagrams import HEIGHT, STYLE, WIDTH, di
 from decoderlab.studies.reporting.route_facts import RouteFacts, equation_lines, route_facts
 
 BASELINE = " (baseline)"  # what a table writes behind the name
+# A small diagram is a quarter of its size: its lines are bolder, and brighter on a dark page.
 PAGE_STYLE = """
 .rd-icon { --rd-bold: 2; width: 5.6rem; height: auto; vertical-align: middle; margin-right: 8px; }
 .rd-sprite { position: absolute; }
 .rd-large { width: 100%; max-width: 32rem; height: auto; display: block; }
-@media (max-width: 600px) { .rd-icon { display: block; } }
-"""
+.rd .rd-box { stroke-width: calc(1.2px * var(--rd-bold, 1)); } .rd .rd-own { stroke-width: calc(2.2px * var(--rd-bold, 1)); }
+@media screen and (prefers-color-scheme: dark) { .rd { --rd-soft: #c8c8c8; --rd-box: #3d3d3d; --rd-summary: #7cc8f5; --rd-memory: #4fe0ae; --rd-back: #ffb866; } .rd .rd-unused { opacity: 0.5; } }
+"""  # noqa: E501
 
 
 def variant_facts(analysis: Analysis) -> dict[str, RouteFacts]:

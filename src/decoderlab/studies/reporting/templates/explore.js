@@ -80,6 +80,13 @@
     return made;
   }
 
+  // The first cell of a row; a long name breaks behind a mark, not within a word.
+  function name_of_row(text) {
+    const made = Object.assign(element("th"), {scope: "row"});
+    text.split(/(?<=[._=,\/])/).forEach((part, index) => made.append(...(index ? [element("wbr")] : []), part));
+    return made;
+  }
+
   function stroke(variant) {
     const space = "http://www.w3.org/2000/svg";
     const made = document.createElementNS(space, "svg"), line = document.createElementNS(space, "line");
@@ -106,7 +113,7 @@
     const text = texts[state.example];
     if (!text) { at("reading").append(element("p", "There is no room for the texts of this example: see predictions.jsonl of each run.")); return; }
     const table = element("table"), body = element("tbody");
-    const line = (head, cell) => { const row = element("tr"); row.append(Object.assign(element("th", head), {scope: "row"}), cell); body.append(row); };
+    const line = (head, cell) => { const row = element("tr"); row.append(name_of_row(head), cell); body.append(row); };
     line("source", element("td", text.source));
     line("target", element("td", text.targets.join("\n")));
     for (const [variant, said] of text.said) {
@@ -146,7 +153,7 @@
     for (const name of ["variant", "written", "five best tokens", "leaned on", "attention"]) head.append(Object.assign(element("th", name), {scope: "col"}));
     for (const [variant, seed, written, best, attention, leaned] of said) {
       const row = element("tr"), cells = [0, 1, 2, 3].map(() => element("td"));
-      row.append(Object.assign(element("th", data.variants[variant]), {scope: "row"}), ...cells);
+      row.append(name_of_row(data.variants[variant]), ...cells);
       written.forEach((token, step) => cells[0].append(element("span", token, step === state.step ? "step" : ""), " "));
       cells[0].append(element("span", ` seed ${seed}`, "count"));
       if (state.step >= written.length) cells[1].append("has ended");
