@@ -33,6 +33,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
+from decoderlab.common import part_building
 from decoderlab.common.folders import conf_dir
 
 Plugins.instance()  # registers what reads files
@@ -161,6 +162,24 @@ def _parsed_once(self: OverridesParser, text: str, rule: str) -> Any:
     return pickle.loads(_parsed[key])
 
 
+def _known(read: Callable[..., Any]) -> Callable[..., Any]:
+    """Read a constructor once, for which Python evaluates its annotations or looks for it in C."""
+    seen: dict[Any, Any] = {}
+
+    def known(*given: Any) -> Any:
+        target = given[-1]
+        key = (target, getattr(target, "__init__", None))
+        try:
+            hash(key)
+        except Exception:  # a callable of somebody's
+            return read(*given)
+        if key not in seen:
+            seen[key] = read(*given)
+        return seen[key]
+
+    return known
+
+
 def _copy(default: InputDefault, seen: Any) -> InputDefault:
     """Copy an entry of a defaults list, which has texts and lists of texts in it."""
     new = default.__class__.__new__(default.__class__)
@@ -178,5 +197,7 @@ def compose_faster() -> None:
     PACKAGES.is_config = _looked_for_once(PACKAGES.is_config)
     PACKAGES.is_group = _looked_for_once(PACKAGES.is_group)
     OverridesParser.parse_rule = _parsed_once
+    part_building._hints = _known(part_building._hints)
+    part_building._parameters = _known(part_building._parameters)
     InputDefault.__deepcopy__ = _copy
     version._get_version = functools.cache(version._get_version)

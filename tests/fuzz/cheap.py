@@ -29,8 +29,11 @@ from decoderlab.common.folders import conf_dir
 from decoderlab.config.code_identity import PACKAGE, definitions
 from decoderlab.config.strangers import shipped
 from decoderlab.studies.reporting import figures as drawing
+from decoderlab.studies.reporting import render
 from decoderlab.studies.reporting.panels import Panels
+from decoderlab.training.prepared_run import prepare as prepare_run
 from tests.composing import every_beginning
+from tests.conftest import composed
 from tests.fuzz import commands
 from tests.undrawn.sitecustomize import empty_figure
 
@@ -43,6 +46,11 @@ BASES = (
     ("study=task_copy",),
     ("study=adhoc",),
 )
+TEMPLATES = {
+    ".html": render.page_template,
+    ".md": render._markdown_template,
+    ".tex": render._latex_template,
+}
 _compose = ConfigLoaderImpl.load_configuration
 _picture = drawing._picture
 _made: dict[str, DictConfig] = {}
@@ -64,6 +72,11 @@ def prepare() -> None:
     definitions(frozenset(names), PACKAGE)
     for kind in ("png", "pdf", "svg"):
         empty_figure(kind)
+    for words in (commands.QUICK, (*commands.QUICK, "decoder=luong")):
+        config = composed(*words)
+        prepare_run(config, config.hydra.runtime.choices)
+    for path in Path(render.__file__).with_name("templates").glob("*.jinja"):
+        TEMPLATES[path.suffixes[0]](path.name)
     root = conf_dir()
     with initialize_config_dir(str(root), version_base="1.3"):
         with every_beginning():
@@ -117,6 +130,7 @@ def in_child(figures: Figures, learning: bool) -> None:
     """
     gc.disable()  # looking through all that was forked takes longer than most commands
     ConfigLoaderImpl.load_configuration = partialmethod(_composed_once, learning)
+    os.fsync = lambda file: None  # nobody cuts the power
     if figures is Figures.MADE:
         drawing._parts = lambda drawing, panels: []
         drawing._picture = _noted_picture
