@@ -15,6 +15,7 @@ from random import Random
 from decoderlab.cli.app import guarded
 from decoderlab.records.run_folder import RunFolder
 from tests.conftest import TASKS, TINY
+from tests.drawing import no_drawing
 from tests.fuzz import guard
 from tests.fuzz.cheap import Figures
 from tests.fuzz.damage import damage, files
@@ -86,6 +87,12 @@ class Small:
             made.said["load_run", name] = made.loaded(name).out
         made.said["plan", ""] = made.do("plan", made.sweep(), (0,)).out
         return made
+
+    @classmethod
+    def undrawn(cls, root: Path) -> Small:
+        """Do what `made` does, with empty figures."""
+        with no_drawing():
+            return cls.made(root)
 
     def copied(self, to: Path, figures: Figures) -> Small:
         """Return a copy in another folder, to be damaged."""
