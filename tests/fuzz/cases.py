@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from random import Random
 
+from tests.drawing import no_drawing
 from tests.fuzz import commands, guard, yamls
+from tests.fuzz.hostile import opened
+from tests.fuzz.records import Small, damaged
 
 SETTINGS = (0, 2)  # exit codes of what is about settings alone
+DRAWN = 100  # most of the time of a report is that of its figures: so many cases draw them once
 
 
 def settings(random: Random, folder: Path) -> str:
@@ -72,32 +79,49 @@ KINDS: dict[str, Callable[[Random, Path], str]] = {
 }
 
 
-def _rehearse(below: Path) -> None:
+FOLDERS: dict[str, Callable[[Small, Random, Path, bool], str]] = {
+    "damaged": damaged,
+    "opened": opened,
+}
+
+
+@cache
+def _rehearse() -> None:
     """Have what planning imports late imported in this process."""
-    folder = below / "rehearsal"
-    folder.mkdir()
-    words = ["study=task_echo", *commands.QUICK[1:], "seed=0"]
-    ended = guard.command("plan", words, folder=folder, learn=True)
+    with tempfile.TemporaryDirectory() as below:
+        folder = Path(below) / "rehearsal"
+        folder.mkdir()
+        words = ["study=task_echo", *commands.QUICK[1:], "seed=0"]
+        ended = guard.command("plan", words, folder=folder, learn=True)
     if wrong := ended.wrong((0,)):
         raise AssertionError(f"{wrong}: {ended.err}")
 
 
-def failures(kind: str, seed: int, numbers: range, below: Path) -> list[str]:
+def failures(
+    kind: str, seed: int, numbers: range, below: Path, small: Small | None = None
+) -> list[str]:
     """Return what went wrong in cases of a kind, each with how to repeat it alone.
 
     Args:
-        kind: a name of `KINDS`.
+        kind: a name of `KINDS` or `FOLDERS`.
         seed: of the random numbers; a case depends on it and on its own number alone.
         numbers: of the cases.
         below: an empty folder.
+        small: a study, for `FOLDERS`.
     """
     guard.warm_up()
-    _rehearse(below)
+    if small is None:
+        _rehearse()
     found = []
     for number in numbers:
-        folder = below / f"{kind}-{number}"
+        folder, random = below / f"{kind}-{number}", Random(f"{kind} {seed} {number}")
         folder.mkdir()
-        wrong = KINDS[kind](Random(f"{kind} {seed} {number}"), folder)
+        if small is None:
+            wrong = KINDS[kind](random, folder)
+        else:
+            drawn = number % DRAWN == 0
+            with nullcontext() if drawn else no_drawing():
+                wrong = FOLDERS[kind](small, random, folder, drawn)
         if wrong:
             found.append(f"{kind}, seed {seed}, case {number}: {wrong}")
         shutil.rmtree(folder)

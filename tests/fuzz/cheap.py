@@ -11,19 +11,17 @@ import importlib
 import os
 import pickle
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from enum import Enum
 from functools import cache, partialmethod
 from pathlib import Path
 
-import pytest
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import ConfigRepository
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -31,12 +29,30 @@ from decoderlab.common.folders import conf_dir
 from decoderlab.config.code_identity import PACKAGE, definitions
 from decoderlab.config.strangers import shipped
 from decoderlab.studies.reporting import figures as drawing
+from decoderlab.studies.reporting import render
 from decoderlab.studies.reporting.panels import Panels
+from decoderlab.training.prepared_run import prepare as prepare_run
+from tests.composing import every_beginning
+from tests.conftest import composed
+from tests.fuzz import commands
 from tests.undrawn.sitecustomize import empty_figure
 
-_load, _compose = ConfigRepository.load_config, ConfigLoaderImpl.load_configuration
+# What many cases begin with.
+BASES = (
+    ("task=echo",),
+    ("task=tsv",),
+    ("task=echo", "decoder=luong"),
+    ("study=task_echo",),
+    ("study=task_copy",),
+    ("study=adhoc",),
+)
+TEMPLATES = {
+    ".html": render.page_template,
+    ".md": render._markdown_template,
+    ".tex": render._latex_template,
+}
+_compose = ConfigLoaderImpl.load_configuration
 _picture = drawing._picture
-_parsed: dict[tuple[str, str], bytes] = {}
 _made: dict[str, DictConfig] = {}
 _known: dict[str, bytes] = {}
 _done: dict[str, bytes] = {}
@@ -56,17 +72,30 @@ def prepare() -> None:
     definitions(frozenset(names), PACKAGE)
     for kind in ("png", "pdf", "svg"):
         empty_figure(kind)
+    for words in (commands.QUICK, (*commands.QUICK, "decoder=luong")):
+        config = composed(*words)
+        prepare_run(config, config.hydra.runtime.choices)
+    for path in Path(render.__file__).with_name("templates").glob("*.jinja"):
+        TEMPLATES[path.suffixes[0]](path.name)
     root = conf_dir()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        initialize_config_dir(str(root), version_base="1.3"),
-    ):
-        patch.setattr(ConfigRepository, "load_config", _load_once)
-        compose("train", overrides=["hydra.mode=MULTIRUN"], return_hydra_config=True)
+    with initialize_config_dir(str(root), version_base="1.3"):
+        with every_beginning():
+            for words in BASES:
+                _compose_as_commands(words)
+        parser = OverridesParser.create()
+        for value in (*commands.SCALARS, *commands.NESTED, *commands.SWEEPS):
+            with suppress(HydraException):  # the parser learns from what it reads, or does not
+                parser.parse_overrides([f"seed={value}"])
         repository = GlobalHydra.instance().config_loader().repository
         for path in sorted(root.rglob("*.yaml")):
             repository.load_config(path.relative_to(root).as_posix())
             repository.load_config(path.relative_to(root).with_suffix("").as_posix())
+
+
+def _compose_as_commands(words: Sequence[str]) -> None:
+    loader = GlobalHydra.instance().config_loader()
+    for mode in RunMode:
+        loader.load_configuration("train", list(words), run_mode=mode)
 
 
 def learn(path: Path) -> None:
@@ -100,8 +129,8 @@ def in_child(figures: Figures, learning: bool) -> None:
         learning: whether what it composes is kept for others.
     """
     gc.disable()  # looking through all that was forked takes longer than most commands
-    ConfigRepository.load_config = _load_once
     ConfigLoaderImpl.load_configuration = partialmethod(_composed_once, learning)
+    os.fsync = lambda file: None  # nobody cuts the power
     if figures is Figures.MADE:
         drawing._parts = lambda drawing, panels: []
         drawing._picture = _noted_picture
@@ -118,22 +147,6 @@ def _noted_picture(of: drawing.Drawing, panels: Panels, number: int) -> drawing.
 def _empty_picture(of: drawing.Drawing, panels: Panels, number: int) -> drawing.Picture | None:
     empty = empty_figure("png"), empty_figure("pdf")
     return drawing.Picture(of.name, of.title, of.caption, *empty) if of.name in _drawn else None
-
-
-def _load_once(self: ConfigRepository, config_path: str) -> ConfigResult | None:
-    source = self._find_object_source(config_path=config_path, object_type=ObjectType.CONFIG)
-    if source is None or not _ours(source):
-        return _load(self, config_path)
-    key = (source.path, config_path)
-    if key not in _parsed:
-        _parsed[key] = pickle.dumps(_load(self, config_path))
-    found = pickle.loads(_parsed[key])
-    found.provider = source.provider
-    return found
-
-
-def _ours(source: ConfigSource) -> bool:
-    return source.scheme() != "file" or source.path == str(conf_dir())
 
 
 def _composed_once(

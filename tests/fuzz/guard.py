@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import os
 import re
+import select
 import signal
 import sys
 import time
@@ -182,13 +183,12 @@ def _text(path: Path) -> str:
 
 
 def _ended(pid: int, deadline: float) -> tuple[int | None, float]:
-    done = 0
-    while not done and time.monotonic() < deadline:
-        done, status, used = os.wait4(pid, os.WNOHANG)
-        time.sleep(0.005)
-    if not done:
+    watched = os.pidfd_open(pid)
+    ended, _, _ = select.select([watched], [], [], max(deadline - time.monotonic(), 0))
+    os.close(watched)
+    if not ended:
         os.killpg(pid, signal.SIGKILL)
-        _, status, used = os.wait4(pid, 0)
+    _, status, used = os.wait4(pid, 0)
     code = os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else None
     return code, used.ru_utime + used.ru_stime
 
@@ -196,7 +196,7 @@ def _ended(pid: int, deadline: float) -> tuple[int | None, float]:
 def _child(
     run: Callable[[], int], folder: Path, own: Path, writable: list[str], learn: bool
 ) -> None:
-    code, before = 70, set(sys.modules)
+    code, before = 70, set(sys.modules) if learn else set()
     create = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     kept = os.open(own / "kept", create)
     try:

@@ -7,18 +7,15 @@ import tempfile
 from pathlib import Path
 
 from tests.fuzz import cases, records
-from tests.fuzz.test_fuzz import FOLDERS, SEED, of_folders
+from tests.fuzz.test_fuzz import SEED
 
 
 def main() -> None:
     kind, number = sys.argv[1], int(sys.argv[2])
     with tempfile.TemporaryDirectory() as temporary:
         below = Path(temporary)
-        if kind in FOLDERS:
-            small = records.Small.made(below / "small")
-            found = of_folders(kind, range(number, number + 1), small, below)
-        else:
-            found = cases.failures(kind, SEED, range(number, number + 1), below)
+        small = records.Small.undrawn(below / "small") if kind in cases.FOLDERS else None
+        found = cases.failures(kind, SEED, range(number, number + 1), below, small)
     print("\n".join(found) or "nothing wrong")
 
 

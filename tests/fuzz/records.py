@@ -15,12 +15,14 @@ from random import Random
 from decoderlab.cli.app import guarded
 from decoderlab.records.run_folder import RunFolder
 from tests.conftest import TASKS, TINY
+from tests.drawing import no_drawing
 from tests.fuzz import guard
 from tests.fuzz.cheap import Figures
 from tests.fuzz.damage import damage, files
 
 DECODERS, SEEDS = ("repeat_vector", "luong"), (0, 1)
 SOURCES = b"1 2 3\n4 0\n5 5 5 5\n"
+IN_PROCESS = ["hydra/launcher=basic"]
 RECORDS = (0, 1, 2)
 SECONDS = ("train_seconds", "evaluation_seconds")  # another run of the same has others
 IN_FIGURES = ("metrics.jsonl", "predictions.jsonl", "probes.npz", "result.json")
@@ -66,7 +68,8 @@ class Small:
         for decoder in DECODERS:
             for seed in SEEDS:
                 made.do("train", [*settings(), f"decoder={decoder}", f"seed={seed}"], (0,))
-        made.do("train", made.sweep(), (0,))
+        for launcher in ([], IN_PROCESS):
+            made.do("train", [*made.sweep(), *launcher], (0,))
         for path in sorted((root / "outputs/runs").iterdir()):
             decoder = next(name for name in DECODERS if f"-{name}-" in path.name)
             made.runs[decoder, int(path.name.split("-s")[-1].split("-")[0])] = path.name
@@ -84,6 +87,12 @@ class Small:
             made.said["load_run", name] = made.loaded(name).out
         made.said["plan", ""] = made.do("plan", made.sweep(), (0,)).out
         return made
+
+    @classmethod
+    def undrawn(cls, root: Path) -> Small:
+        """Do what `made` does, with empty figures."""
+        with no_drawing():
+            return cls.made(root)
 
     def copied(self, to: Path, figures: Figures) -> Small:
         """Return a copy in another folder, to be damaged."""
@@ -266,7 +275,8 @@ def _looked_through(copy: Small, name: Path, random: Random) -> str:
 
 def _swept(copy: Small, name: Path, random: Random) -> str:
     """Give the study's command again: it ends with the same report, or says why not."""
-    ended = copy.run("train", copy.sweep())
+    pool = copy.figures is Figures.DRAWN  # whose workers begin with half a minute of imports
+    ended = copy.run("train", [*copy.sweep(), *([] if pool else IN_PROCESS)])
     wrong = ended.wrong(RECORDS)
     return wrong and _with(wrong, ended) or _compared(copy, ended, ended.code)
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from decoderlab.decoders.route_settings import ROUTES
 from decoderlab.testing import check_decoder
 from tests.conftest import variants
 from tests.integration.cli import forked, in_process
+from tests.integration.installing import link, needed
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -50,9 +52,13 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     checked(sys.executable, "-m", "venv", "--without-pip", "clean", cwd=tmp_path)
     python = tmp_path / "clean" / "bin" / "python"
-    install = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet")
-    # What torch and others bring is compiled as far as it is imported.
-    checked(*install, "--no-compile", wheel, cwd=tmp_path)
+    pip = (sys.executable, "-m", "pip", "--python", python)
+    checked(*pip, "install", "--quiet", "--no-deps", wheel, cwd=tmp_path)
+    (site,) = tmp_path.glob("clean/lib/python*/site-packages")
+    (installed,) = distributions(name="decoderlab", path=[str(site)])
+    for package in needed(installed.requires or []).values():
+        link(package, site)
+    checked(*pip, "check", cwd=tmp_path)
     train = tmp_path / "clean" / "bin" / "decoderlab-train"
     where = checked(
         python, "-c", "import decoderlab.common.folders as t; print(t.conf_dir())", cwd=tmp_path

@@ -197,6 +197,11 @@ YAMLS = {
     "half a header": (b"# @package\nname: x\n", "begins with '# @package'", "_global_"),
     "code": (b"a: !!python/object/apply:os.system [touch canary]\n", "own.yaml:1:4: ", "python"),
     "bytes": (b"a: !!binary aGk=\n", "own.yaml has a: a bytes", ""),
+    "a task that is a text": (
+        b"# @package _global_\ndefaults: [adhoc@study]\ntask: x\nhydra: {mode: MULTIRUN}\n",
+        "task has no _target_; name the class to build",
+        "",
+    ),
     "no text as a name": (b"3: x\n", "a name that is not a text: 3", ""),
 }
 

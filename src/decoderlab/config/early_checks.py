@@ -46,7 +46,8 @@ def check_before_imports(composed: DictConfig) -> None:
             for name, hint in _plain_hints(target):
                 if settings.get(name) is not None:  # null may stand for the task's own
                     _typed(f"{group}.{name}", settings[name], hint)
-    if not str((plain.get("task") or {}).get("_target_")).startswith(OURS):
+    task = plain.get("task")
+    if not (isinstance(task, Mapping) and str(task.get("_target_")).startswith(OURS)):
         return  # a task of a user's own may give a meaning to any null
     check_bounds(plain)
     for group, kind in SECTIONS.items():

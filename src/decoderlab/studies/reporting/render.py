@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import zip_longest
 from typing import Any, TypedDict
 
@@ -49,8 +50,7 @@ LATEX_DELIMITERS: Delimiters = {
 
 def markdown(title: str, question: str | None, parts: Sequence[Section]) -> str:
     """Return the report as Markdown; figures are files under `figures/`."""
-    template = _environment(markdown_text).get_template("report.md.jinja")
-    return template.render(title=title, question=question, parts=parts)
+    return _markdown_template("report.md.jinja").render(title=title, question=question, parts=parts)
 
 
 def markdown_page(name: str, **values: Any) -> str:
@@ -139,6 +139,7 @@ def html(
     )
 
 
+@cache
 def page_template(name: str) -> Any:
     """Return the template of a page, which escapes what is put in as the report's does."""
     environment = _environment(html_text, keep_trailing_newline=False)
@@ -146,6 +147,12 @@ def page_template(name: str) -> Any:
     return environment.get_template(name)
 
 
+@cache
+def _markdown_template(name: str) -> Any:
+    return _environment(markdown_text).get_template(name)
+
+
+@cache
 def _latex_template(name: str) -> Any:
     environment = _environment(latex_text, LATEX_DELIMITERS)
     environment.globals |= {
