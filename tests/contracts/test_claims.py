@@ -9,8 +9,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from decoderlab.config.run_config import RunConfig
-from decoderlab.studies.claims.claim import all_claims
-from decoderlab.studies.claims.claims_page import as_csv, committed_tables, page
+from decoderlab.studies.claims.claims_page import claims_csv, claims_text, committed_tables
+from decoderlab.studies.claims.declared_claim import all_claims
 from decoderlab.studies.claims.judgement import judge_all
 from decoderlab.studies.design.grid import grid
 from tests.conftest import composed
@@ -43,5 +43,5 @@ def test_a_claim_is_measured_by_rows_of_its_study_with_seeds_enough(name):
 def test_the_committed_page_is_what_the_committed_results_give():
     claims = list(CLAIMS.values())
     judgements = judge_all(claims, committed_tables(DOCS, claims))
-    assert (DOCS / "claims.md").read_text() == page(judgements)
-    assert (DOCS / "claims.csv").read_text() == as_csv(judgements)
+    assert (DOCS / "claims.md").read_text() == claims_text(judgements)
+    assert (DOCS / "claims.csv").read_text() == claims_csv(judgements)

@@ -37,7 +37,7 @@ def nothing_runs(monkeypatch):
     def refuse(words):
         raise AssertionError("a study was started")
 
-    monkeypatch.setattr(claims, "train", refuse)
+    monkeypatch.setattr(claims, "launched", refuse)
 
 
 def test_the_list_has_every_claim_and_runs_nothing(monkeypatch, capsys, tmp_path, nothing_runs):
@@ -81,7 +81,7 @@ def test_a_study_runs_and_its_results_are_copied(monkeypatch, tmp_path):
         words += ["task.num_test=20", "training.max_steps=2", "hydra/launcher=basic", *SIZES]
         return in_process(monkeypatch, *words)
 
-    monkeypatch.setattr(claims, "train", train)
+    monkeypatch.setattr(claims, "launched", train)
     outputs, to = tmp_path / "outputs", tmp_path / "claims"
     assert claims.run_study("claim_partial_echo", outputs, to, jobs=1) == 0
     made = to / "studies" / "claim_partial_echo"
@@ -91,7 +91,7 @@ def test_a_study_runs_and_its_results_are_copied(monkeypatch, tmp_path):
 
 
 def test_a_study_that_is_refused_ends_the_command(monkeypatch, tmp_path):
-    monkeypatch.setattr(claims, "train", lambda words: 2)
+    monkeypatch.setattr(claims, "launched", lambda words: 2)
     with pytest.raises(LaunchError, match="ended with exit code 2; nothing was judged"):
         claims.run_study("claim_partial_echo", tmp_path, tmp_path / "to")
     assert not (tmp_path / "to").exists()

@@ -11,8 +11,14 @@ import pytest
 from scipy import stats
 
 from decoderlab.common.errors import ConfigError, Invalid
-from decoderlab.studies.claims.claim import Claim, PublishedNumber, Source, Term, read_claim
-from decoderlab.studies.claims.claims_page import as_csv, page
+from decoderlab.studies.claims.claims_page import claims_csv, claims_text
+from decoderlab.studies.claims.declared_claim import (
+    Claim,
+    ClaimSource,
+    PublishedNumber,
+    Term,
+    read_claim,
+)
 from decoderlab.studies.claims.judgement import (
     judge_all,
     measure,
@@ -26,7 +32,7 @@ EQUAL = HIGHER | {"expects": "equal", "tolerance": 0.05}
 
 
 def claim(name: str = "some", read: str = "source", **settings) -> Claim:
-    source = Source(paper="somebody", where="table 1", url="https://x.org", read=read)
+    source = ClaimSource(paper="somebody", where="table 1", url="https://x.org", read=read)
     given = {"number": 1, "statement": "It is so.", "study": "s", "metric": "exact_match"}
     given |= {"terms": [Term(row="a")], "minutes": 1, "differs": []}
     return Claim(name=name, source=source, **(given | settings))
@@ -234,10 +240,10 @@ def test_a_right_declaration_is_read(tmp_path):
 def test_the_page_and_the_csv_have_every_claim_and_nothing_acts_in_them():
     hostile = claim(**VALUE | {"statement": "a | b <script> [c](https://d) *e*"})
     judgements = judge_all([hostile], {"s": table(a=around(0.9, 6))})
-    text = page(judgements)
+    text = claims_text(judgements)
     assert "<script>" not in text
     assert "](https://d)" not in text
     assert text.count("reproduced") > 3
-    (row,) = pd.read_csv(__import__("io").StringIO(as_csv(judgements))).to_dict("records")
+    (row,) = pd.read_csv(__import__("io").StringIO(claims_csv(judgements))).to_dict("records")
     assert (row["verdict"], row["seeds"], row["claim"]) == ("reproduced", 6, "some")
     assert row["mean"] == pytest.approx(0.9)

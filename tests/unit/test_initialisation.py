@@ -15,7 +15,6 @@ from decoderlab.contract import TokenSpace
 from decoderlab.layers import GRU, LSTM, RNN, GRUResetBefore, LSTMLayerNorm
 from decoderlab.layers.attention_blocks import ScaledEmbedding
 from decoderlab.layers.drawn_weights import initialise, watched
-from decoderlab.layers.initialisation import ForgetBiasWeights
 from decoderlab.layers.recurrent_stack import RecurrentLayers
 from decoderlab.testing import ENCODER_SHAPE, initial_weights
 from decoderlab.testing.differences import Seen
@@ -290,30 +289,6 @@ def test_the_layer_norm_lstm_forgets_little_in_kerass_scheme():
     assert cell.bias.tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
     square = cell.weight_hh.T @ cell.weight_hh
     torch.testing.assert_close(square, torch.eye(2))
-
-
-@pytest.mark.parametrize(
-    ("make", "forget"),
-    [
-        (lambda: nn.LSTM(3, 4), {"bias_ih_l0": slice(4, 8)}),
-        (lambda: LSTMLayerNorm(input_size=3, hidden_size=2), {"bias": slice(2, 4)}),
-        (lambda: nn.GRU(3, 4), {}),
-        (lambda: nn.Linear(3, 4), {}),
-    ],
-)
-def test_a_forget_bias_is_constant_and_all_else_is_torchs(make, forget):
-    plain, biased = started(make), started(make, scheme=ForgetBiasWeights(2.0))
-    for name, values in plain.named_parameters():
-        other = biased.get_parameter(name).detach().clone()
-        if name in forget:
-            assert (other[forget[name]] == 2.0).all()
-            other[forget[name]] = values.detach()[forget[name]]
-        assert torch.equal(other, values)
-
-
-def test_a_forget_bias_that_is_no_number_is_refused():
-    with pytest.raises(ValueError, match="bias is nan; give a finite number"):
-        ForgetBiasWeights(math.nan)
 
 
 WITH_WEIGHTS = """

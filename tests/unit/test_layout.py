@@ -20,6 +20,7 @@ LAYERS = (
     ("cli",),
     ("usage",),
     ("studies.execution",),
+    ("studies.claims",),
     ("studies.reporting",),
     ("studies.analysis",),
     ("studies.design",),

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 from decoderlab.cli.app import guarded
 from decoderlab.common.errors import LaunchError
 from decoderlab.common.progress import output, plain, say
+from decoderlab.studies.claims.declared_claim import Claim, all_claims, chosen_claims
 
 if TYPE_CHECKING:
-    from decoderlab.studies.claims.claim import Claim
     from decoderlab.studies.claims.judgement import Judgement
 
 COPIED = ("results.csv", "report.md", "table.tex", "figures/*.png")
@@ -59,7 +59,6 @@ def main() -> None:
 
 
 def _claims(arguments: argparse.Namespace) -> int:
-    from decoderlab.studies.claims.claim import all_claims, chosen_claims
     from decoderlab.studies.claims.claims_page import committed_tables, write_page
     from decoderlab.studies.claims.judgement import judge_all
 
@@ -96,7 +95,7 @@ def run_study(study: str, output_dir: Path, to: Path, jobs: int | None = None) -
     words = [f"study={study}", f"run.output_dir={output_dir}"]
     words += [] if jobs is None else [f"hydra.launcher.jobs={jobs}"]
     say(f"study {study}")
-    code = train(words)
+    code = launched(words)
     if code not in (0, 1):
         raise LaunchError(f"the study {study} ended with exit code {code}; nothing was judged")
     made = output_dir / "studies" / study
@@ -108,7 +107,7 @@ def run_study(study: str, output_dir: Path, to: Path, jobs: int | None = None) -
     return code
 
 
-def train(words: Sequence[str]) -> int:
+def launched(words: Sequence[str]) -> int:
     """Run decoderlab-train in a process of its own; return its exit code.
 
     Args:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from decoderlab.cli.app import guarded
 from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.common.progress import duration, output, plain
+from decoderlab.studies.design.missing_plan import BeingPlanned
 
 if TYPE_CHECKING:
     from decoderlab.studies.design.plan_file import Plan, StudyCell
@@ -74,7 +75,6 @@ def as_record(output_dir: Path, name: str | None) -> tuple[Any, int]:
         output_dir: as in `run.output_dir`.
         name: of the study; None for a list of all, in which a damaged plan has only a `reason`.
     """
-    from decoderlab.studies.design.missing_plan import BeingPlanned
     from decoderlab.studies.design.plan_file import read_plan
 
     if name is None:
@@ -140,7 +140,6 @@ def study(output_dir: Path, name: str) -> tuple[list[Any], int, bool]:
     """Return what is to be shown of a study, the exit code, and whether anything goes on."""
     from rich.table import Table
 
-    from decoderlab.studies.design.missing_plan import BeingPlanned
     from decoderlab.studies.design.plan_file import read_plan
 
     try:

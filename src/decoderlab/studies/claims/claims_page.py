@@ -13,7 +13,7 @@ import pandas as pd
 from decoderlab.common.errors import Invalid
 from decoderlab.common.escapes import csv_text
 from decoderlab.records.run_folder import write_text
-from decoderlab.studies.claims.claim import Claim
+from decoderlab.studies.claims.declared_claim import Claim
 from decoderlab.studies.claims.judgement import (
     NOT_RUN,
     WORDS,
@@ -62,12 +62,12 @@ def write_page(folder: Path, claims: Sequence[Claim]) -> list[Judgement]:
         Invalid: for results that cannot be read, or lack what a claim measures.
     """
     judgements = judge_all(claims, committed_tables(folder, claims))
-    write_text(folder / "claims.md", page(judgements))
-    write_text(folder / "claims.csv", as_csv(judgements))
+    write_text(folder / "claims.md", claims_text(judgements))
+    write_text(folder / "claims.csv", claims_csv(judgements))
     return judgements
 
 
-def page(judgements: Sequence[Judgement]) -> str:
+def claims_text(judgements: Sequence[Judgement]) -> str:
     """Return the page as Markdown; the same results give the same bytes."""
     counts = Counter(judgement.word for judgement in judgements)
     return render.markdown_page(
@@ -92,9 +92,9 @@ def published_text(claim: Claim) -> str:
     """Return the published number with its spread, or the direction.
 
     Example:
-        >>> from decoderlab.studies.claims.claim import PublishedNumber, Source, Term
+        >>> from decoderlab.studies.claims.declared_claim import PublishedNumber, ClaimSource, Term
         >>> claim = Claim(
-        ...     name="a", number=1, statement="", source=Source(paper="", where="", url="",
+        ...     name="a", number=1, statement="", source=ClaimSource(paper="", where="", url="",
         ...     read="source"), expects="higher", study="s", metric="bleu", minutes=1, differs=[],
         ...     terms=[Term(row="b"), Term(row="c", weight=-1)],
         ...     published=PublishedNumber(value=1.59, unit="BLEU"))
@@ -140,7 +140,7 @@ def measured_text(claim: Claim) -> str:
     return " ".join(parts)
 
 
-def as_csv(judgements: Sequence[Judgement]) -> str:
+def claims_csv(judgements: Sequence[Judgement]) -> str:
     """Return the claims as CSV, a row each."""
     rows = []
     for judgement in judgements:

@@ -14,7 +14,7 @@ from decoderlab.common.errors import Invalid
 from decoderlab.metrics.metric_score import MetricScore
 from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.studies.analysis.results import FAILURES
-from decoderlab.studies.claims.claim import Claim
+from decoderlab.studies.claims.declared_claim import Claim
 from decoderlab.studies.statistics import (
     ALPHA,
     EQUAL_SEEDS,

@@ -60,7 +60,7 @@ def markdown_page(name: str, **values: Any) -> str:
         name: of the template.
         values: that it uses.
     """
-    return _environment(markdown_text).get_template(name).render(**values)
+    return _markdown_template(name).render(**values)
 
 
 def latex(title: str, question: str | None, parts: Sequence[Section]) -> str:

@@ -19,7 +19,7 @@ READ = ("source", "quotation", "memory")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class ClaimSource:
     """Where a claim was published.
 
     Args:
@@ -100,7 +100,7 @@ class Claim:
         name: of its YAML.
         number: on the page, which lists the claims by it.
         statement: what was claimed, in a sentence.
-        source: see `Source`.
+        source: see `ClaimSource`.
         expects: `value`: the published one, within the tolerance. `higher`, `lower`: the sum is
             above or below 0. `equal`: it is 0, within the tolerance.
         study: that measures it.
@@ -120,7 +120,7 @@ class Claim:
     name: str
     number: int
     statement: str
-    source: Source
+    source: ClaimSource
     expects: str
     study: str
     metric: str
@@ -180,7 +180,7 @@ def read_claim(path: Path) -> Claim:
 
 def _claim(name: str, settings: Mapping[str, Any]) -> Claim:
     values = dict(settings)
-    for key, kind in (("source", Source), ("published", PublishedNumber)):
+    for key, kind in (("source", ClaimSource), ("published", PublishedNumber)):
         if values.get(key) is not None:
             values[key] = from_short_form(key, kind, values[key])
     terms = values.get("terms")
