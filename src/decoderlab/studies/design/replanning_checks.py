@@ -87,7 +87,7 @@ def _other_plan(planned: Planned) -> list[Change]:
         return [Change(f"{error.path} {error.what}", advice)]
     kept = {cell.run_id for cell in planned.plan.cells}
     lost = [cell for cell in before.cells if cell.run_id not in kept]
-    if not lost:
+    if not lost or _tries_again(before, planned.plan):
         return []
     return [
         Change(
@@ -96,6 +96,18 @@ def _other_plan(planned: Planned) -> list[Change]:
             advice,
         )
     ]
+
+
+def _tries_again(before: Plan, now: Plan) -> bool:
+    """Whether a search whose journal was lost comes to its own trials again, from the first on."""
+    known = {cell.run_id for cell in before.cells}
+    rows = {(cell.variant, cell.task) for cell in now.cells}
+    return (
+        not now.kept
+        and before.study.tuning == now.study.tuning
+        and all(cell.run_id in known for cell in now.cells)
+        and all((cell.variant, cell.task) in rows for cell in before.cells)
+    )
 
 
 def _why(planned: Planned, before: Plan, path: Path) -> str:
