@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -16,7 +16,7 @@ from decoderlab.common.bounded_reading import LINE_BYTES, MIB, check_bytes, open
 from decoderlab.common.errors import Invalid, Unreadable
 from decoderlab.common.progress import say
 from decoderlab.records.run_folder import (
-    copy_bytes,
+    PIECE,
     sealed,
     set_aside,
     unshare,
@@ -158,4 +158,11 @@ def _cut_torn_line(path: Path) -> None:
             raise Invalid(path, f"ends in a line of more than {LINE_BYTES:,} bytes")
         say(f"the last line of {path} was cut off by a process that died; it is dropped")
         file.seek(0)
-        write_atomic(path, lambda copy: copy_bytes(file, copy, start + last))
+        write_atomic(path, lambda copy: _copy_bytes(file, copy, start + last))
+
+
+def _copy_bytes(source: BinaryIO, target: IO[bytes], length: int) -> None:
+    """Copy the next `length` bytes of a file, piece by piece."""
+    while piece := source.read(min(length, PIECE)):
+        target.write(piece)
+        length -= len(piece)

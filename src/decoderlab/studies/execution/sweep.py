@@ -17,7 +17,7 @@ from rich.prompt import Confirm
 from rich.table import Table
 
 from decoderlab.common import process, progress
-from decoderlab.common.errors import ConfigError
+from decoderlab.common.errors import ConfigError, Unreadable
 from decoderlab.common.number_ranges import ranges_text
 from decoderlab.common.progress import duration, say
 from decoderlab.config.study_settings import TUNING, Study
@@ -141,7 +141,7 @@ def run_pending(planned: Planned, start: Start, jobs: int) -> None:
         Job(cell, config, code_digest(config), before)
         for cell in planned.pending
         for config in [configs[cell.run_id]]
-        for before in [cell.run_folder(output_dir).recorded_status().get("at")]
+        for before in [cell.run_folder(output_dir).recorded_status(lenient=True).get("at")]
     ]
     reused = len(plan.cells) - len(todo)
     tally = progress.tally = progress.Tally(len(todo), reused=reused, failed_before=failed)
@@ -193,14 +193,21 @@ def _wait_for_free(jobs: Sequence[Job]) -> list[Job]:
 def _standing(jobs: Sequence[Job], deaths: Deaths) -> tuple[list[tuple[str, str, str]], int]:
     """Return what some job changes in every round of progress: its status, checkpoint or deaths."""
     where = [
-        (job.cell.run_id, job.folder.recorded_status()["status"], _newest_checkpoint(job.folder))
+        (
+            job.cell.run_id,
+            job.folder.recorded_status(lenient=True)["status"],
+            _newest_checkpoint(job.folder),
+        )
         for job in jobs
     ]
     return where, sum(map(len, deaths.values()))
 
 
 def _newest_checkpoint(folder: RunFolder) -> str:
-    return next((path.name for path in folder.resume_checkpoints()), "")
+    try:
+        return next((path.name for path in folder.resume_checkpoints()), "")
+    except Unreadable:
+        return ""
 
 
 def _note_deaths(jobs: Sequence[Job], deaths: Deaths) -> None:
@@ -209,7 +216,7 @@ def _note_deaths(jobs: Sequence[Job], deaths: Deaths) -> None:
     Only a run that dies where it died before is given up: it may have gone down with another run.
     """
     for job in jobs:
-        record = job.folder.recorded_status()
+        record = job.folder.recorded_status(lenient=True)
         if record["status"] == "RUNNING" and not job.folder.locked():
             died = deaths[job.cell.run_id, _newest_checkpoint(job.folder)]
             died.add(record.get("started", 0.0))
