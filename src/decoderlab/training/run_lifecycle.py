@@ -69,7 +69,8 @@ def execute(
             the run goes on from the checkpoint before.
         ConfigError: if other code has left a result or checkpoints, without `allow_changes`.
         FolderGone: if somebody deleted or moved the run's folder meanwhile.
-        LaunchError: if how the run ended cannot be written.
+        LaunchError: if how the run ended cannot be written; or if the environment sets another
+            precision.
     """
     ranks = Ranks.of(prepared.config.trainer)
     room = room_for(prepared.num_parameters)
