@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,9 @@ import torch
 
 from decoderlab.common.errors import ConfigError, LaunchError, Unreadable
 from decoderlab.records import findings
+from decoderlab.records.planned_as import note_planned, planned_as
+from decoderlab.studies.design.plan_file import as_planned, plan_file, read_configs, read_plan
+from decoderlab.studies.design.planned_and_run import note_all_planned
 from decoderlab.studies.execution import job as jobs
 from tests.conftest import run
 from tests.reliability.test_checkpoint_faults import found
@@ -204,3 +208,33 @@ def test_nothing_is_given_up_whose_status_cannot_be_read_now(single, monkeypatch
         unreadable(patch, "status.json", "EIO")
         assert jobs.give_up(job, "took too long") == "INTERRUPTED"
     assert single.folder.status_file.read_bytes() == before
+
+
+@pytest.mark.parametrize("ending", ["s/plan.json", "s/configs.jsonl"])
+def test_a_plan_that_cannot_be_read_now_is_not_replaced(outputs, monkeypatch, ending):
+    plan, configs = read_plan(outputs, "s"), read_configs(plan_file(outputs, "s"))
+    before = {path: path.read_bytes() for path in outputs.rglob("*.json*")}
+    amended = replace(plan, study=replace(plan.study, question="another"))
+    with monkeypatch.context() as patch:
+        unreadable(patch, ending, "EIO")
+        with pytest.raises(Unreadable, match="cannot be read: Input/output error"):
+            amended.write(outputs, configs)
+    assert {path: path.read_bytes() for path in before} == before
+    amended.write(outputs, configs)
+    assert plan_file(outputs, "s").with_name("plan-001.json").exists()
+    assert not read_plan(outputs, "s").damage
+
+
+def test_what_other_studies_planned_is_not_forgotten_because_it_cannot_be_read_now(
+    outputs, monkeypatch
+):
+    plan = read_plan(outputs, "s")
+    (cell,) = plan.cells
+    folder, planned = cell.run_folder(outputs), as_planned(cell, plan.study, plan.budget)
+    with monkeypatch.context() as patch:
+        unreadable(patch, "planned.json", "EIO")
+        with pytest.raises(Unreadable, match="cannot be read: Input/output error"):
+            note_planned(folder, "another", planned)
+        note_all_planned(plan, outputs, {cell.run_id})  # a run that is finished stops no sweep
+    note_planned(folder, "another", planned)
+    assert planned_as(folder) == {"s": planned, "another": planned}

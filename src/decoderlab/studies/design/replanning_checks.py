@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from decoderlab.common.errors import ConfigError, Invalid
+from decoderlab.common.errors import ConfigError, Invalid, Unreadable
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.plan_file import Plan, plan_file, read_configs, read_plan
 from decoderlab.studies.design.preparation import Planned
@@ -50,7 +50,7 @@ def _other_code(planned: Planned) -> list[Change]:
         try:
             changed = changed_code(RunFolder(path), config)
         except Invalid as error:
-            if not planned.plan.study.allow_changes:
+            if isinstance(error, Unreadable) or not planned.plan.study.allow_changes:
                 raise
             damaged.append(Change(f"{error.path} {error.what}", error.advice))
         else:
@@ -83,6 +83,8 @@ def _other_plan(planned: Planned) -> list[Change]:
     )
     try:
         before = read_plan(planned.output_dir, name)
+    except Unreadable:
+        raise
     except Invalid as error:
         return [Change(f"{error.path} {error.what}", advice)]
     kept = {cell.run_id for cell in planned.plan.cells}
