@@ -17,7 +17,7 @@ from rich.prompt import Confirm
 from rich.table import Table
 
 from decoderlab.common import process, progress
-from decoderlab.common.errors import ConfigError, Unreadable
+from decoderlab.common.errors import ConfigError, Invalid, Unreadable
 from decoderlab.common.number_ranges import ranges_text
 from decoderlab.common.progress import duration, say
 from decoderlab.config.study_settings import TUNING, Study
@@ -26,7 +26,7 @@ from decoderlab.records.opened_run import finished
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.composed_cells import Composer
 from decoderlab.studies.design.grid import GridCell
-from decoderlab.studies.design.plan_file import StudyCell, plan_file, study_folder
+from decoderlab.studies.design.plan_file import Plan, StudyCell, plan_file, read_plan, study_folder
 from decoderlab.studies.design.planned_and_run import note_all_planned
 from decoderlab.studies.design.preparation import Planned, is_left_alone, make_plan
 from decoderlab.studies.design.replanning_checks import check_changes
@@ -97,9 +97,18 @@ def launch(
         planned = _tuned(tuner, planned, start, jobs, default_name)
     planned = check_changes(planned)
     run_pending(planned, start, jobs)
-    report = build_report(planned.plan, planned.output_dir)
+    report = build_report(_with_damage(planned), planned.output_dir)
     print_table(report)
     return 0 if report.complete else 1
+
+
+def _with_damage(planned: Planned) -> Plan:
+    """Return a plan with what is damaged beside it, as whoever reports on it later sees it."""
+    try:
+        damage = read_plan(planned.output_dir, planned.plan.name).damage
+    except (ConfigError, Invalid):  # somebody has just deleted it, or is at it
+        return planned.plan
+    return replace(planned.plan, damage=damage)
 
 
 def _tuned(
