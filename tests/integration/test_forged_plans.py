@@ -233,23 +233,6 @@ def test_an_older_plan_that_is_put_back_is_refused(outputs):
         assert decoderlab.results("s", outputs).attrs["damage"]
 
 
-@pytest.mark.slow
-def test_who_launches_a_study_is_told_what_who_reports_on_it_is_told(outputs, monkeypatch, capfd):
-    """As where two output folders were copied over each other."""
-    folder = outputs / "studies/s"
-    shutil.copy(folder / "plan-001.json", folder / "plan-007.json")
-    codes, said = [], []
-    for command in (
-        lambda: in_process(monkeypatch, "-m", *tiny_arguments(outputs, *SWEEP, "seed=0,1")),
-        lambda: write_report("s", outputs, tensorboard=False),
-    ):
-        codes.append(command())
-        said.append(" ".join(capfd.readouterr().err.split()))
-    assert codes == [1, 1]
-    assert all("plan-007.json is not a plan" in text for text in said)
-    assert all("move it out of the folder" in text for text in said)
-
-
 @pytest.mark.parametrize(
     "change",
     [

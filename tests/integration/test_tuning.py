@@ -106,7 +106,6 @@ def test_a_search_that_was_interrupted_goes_on_as_it_would_have(monkeypatch, tmp
 
 @pytest.mark.slow
 @pytest.mark.parametrize("harm", ["edited", "deleted"])
-@pytest.mark.fault(54)
 def test_a_search_whose_journal_is_lost_comes_to_its_trials_again(
     monkeypatch, capfd, tmp_path, harm
 ):

@@ -14,8 +14,6 @@ from decoderlab.training.prepared_run import Prepared, prepare
 from tests.conftest import TASKS, TINY, composed, run, small
 from tests.reliability.examining import flip, unfinished
 
-pytestmark = pytest.mark.fault(50)
-
 
 @pytest.fixture(scope="module")
 def child(whole, tmp_path_factory) -> Prepared:

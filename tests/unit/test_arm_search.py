@@ -46,7 +46,6 @@ def searched(folder: Path, sampler: str) -> list[dict]:
 
 
 @pytest.mark.parametrize("sampler", SPACES)
-@pytest.mark.fault(36)
 def test_a_search_goes_on_from_every_line_of_its_journal(tmp_path, sampler):
     wanted = searched(tmp_path / "whole", sampler)
     lines = (tmp_path / "whole" / JOURNAL).read_bytes().splitlines(keepends=True)
@@ -61,7 +60,6 @@ def test_a_search_goes_on_from_every_line_of_its_journal(tmp_path, sampler):
 
 @pytest.mark.parametrize("name", ["EIO", "EACCES"])
 @pytest.mark.parametrize("opens", ["open", "Optuna's"])
-@pytest.mark.fault(49)
 def test_a_journal_that_cannot_be_read_now_is_not_put_aside(tmp_path, monkeypatch, name, opens):
     wanted = searched(tmp_path / "s", "tpe")
     journal, number = tmp_path / "s" / JOURNAL, getattr(errno, name)

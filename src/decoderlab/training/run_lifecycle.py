@@ -126,7 +126,11 @@ def _locked(
         held.tidy()
     try:
         before = folder.recorded_status()["status"]
-        left = before in ("FAILED", "DIVERGED") and not retry
+    except Unreadable:
+        ranks.broadcast("FAILED")  # lets go of ranks that wait for a message
+        raise
+    left = before in ("FAILED", "DIVERGED") and not retry
+    try:
         if not ranks.rank:
             check_owner(folder, prepared.run_id, prepared.identity)
         changed = [] if left or ranks.rank else changed_code(folder, prepared.config)
@@ -140,7 +144,7 @@ def _locked(
         changed = []
         say(f"{error.path} {error.what}; taken as it is, as study.allow_changes says")
     if changed and not allow_changes:
-        ranks.broadcast("FAILED")  # lets go of ranks that wait for a message
+        ranks.broadcast("FAILED")
         raise ConfigError(
             f"{folder.path} was made by other code: {', '.join(changed)}; delete that folder to "
             "train it again, give another run.output_dir, or take it as it is with "
