@@ -10,7 +10,8 @@ import pytest
 from decoderlab.config.run_config import RunConfig
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.plan_file import read_configs, read_plan
-from decoderlab.studies.execution.tuning import ArmSearch
+from decoderlab.studies.execution import arm_search
+from decoderlab.studies.execution.arm_search import ArmSearch
 from tests.integration.cli import in_process, tiny_arguments
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -100,6 +101,47 @@ def test_a_search_that_was_interrupted_goes_on_as_it_would_have(monkeypatch, tmp
     records = [read_plan(folder, "s").tuning for folder in (whole, broken)]
     assert records[0] == records[1]
     ids = [{c.run_id for c in read_plan(folder, "s/tuning").cells} for folder in (whole, broken)]
+    assert ids[0] == ids[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("harm", ["edited", "deleted"])
+def test_a_search_whose_journal_is_lost_comes_to_its_trials_again(
+    monkeypatch, capfd, tmp_path, harm
+):
+    given = {"sampler": "tpe", "seeds": "[100]"}
+    assert in_process(monkeypatch, *tuned(tmp_path, **given)) == 0
+    before = read_plan(tmp_path, "s").tuning, read_plan(tmp_path, "s/tuning").cells
+    journal = tmp_path / "studies/s/tuning/optuna.journal"
+    if harm == "deleted":
+        journal.unlink()
+    else:
+        journal.write_bytes(journal.read_bytes().replace(b'"values":[0', b'"values":[1', 1))
+    capfd.readouterr()
+    assert in_process(monkeypatch, *tuned(tmp_path, **given)) == 0
+    assert "4 finished before" in capfd.readouterr().err
+    assert (read_plan(tmp_path, "s").tuning, read_plan(tmp_path, "s/tuning").cells) == before
+    # Another search is another study, whatever its first trials are.
+    journal.unlink()
+    assert in_process(monkeypatch, *tuned(tmp_path, trials=2, **given)) == 2
+    assert "runs that study s/tuning consists of are not in this" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_variant_that_is_added_is_searched_as_the_others_were(monkeypatch, tmp_path):
+    from optuna.samplers import TPESampler
+
+    def sampler(kind: str, number: int) -> TPESampler:  # whose first trial alone is random
+        return TPESampler(seed=number, n_startup_trials=1)
+
+    monkeypatch.setattr(arm_search, "_sampler", sampler)
+    given = {"sampler": "tpe", "seeds": "[100]"}
+    assert in_process(monkeypatch, *tuned(tmp_path / "at once", **given)) == 0
+    assert in_process(monkeypatch, *tuned(tmp_path / "o", "decoder=repeat_vector", **given)) == 0
+    assert in_process(monkeypatch, *tuned(tmp_path / "o", **given)) == 0
+    ids = [
+        {c.run_id for c in read_plan(tmp_path / one, "s/tuning").cells} for one in ("at once", "o")
+    ]
     assert ids[0] == ids[1]
 
 

@@ -12,7 +12,9 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
-from decoderlab.common.process import TRAINER_VARIABLES
+from decoderlab.cli.app import guarded
+from decoderlab.common.errors import LaunchError
+from decoderlab.common.process import PRECISION_VARIABLES, TRAINER_VARIABLES
 from decoderlab.training import run_lifecycle
 from decoderlab.training.loading import load_run
 from decoderlab.training.model_evaluation import evaluate
@@ -56,6 +58,60 @@ def test_no_variable_is_an_argument_of_a_runs_trainer(tiny, tmp_path, monkeypatc
     loaded = load_run(given.folder.path)
     assert evaluate(loaded.module, loaded.task, "test", loaded.config) == wanted.metrics.test
     assert os.environ["PL_TRAINER_FAST_DEV_RUN"] == "1"  # as whoever called has set it
+
+
+@pytest.mark.parametrize("name", PRECISION_VARIABLES)
+def test_no_command_takes_its_precision_from_the_environment(monkeypatch, capfd, name):
+    monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("OF_SOMEBODY", "1")
+    seen = []
+    assert guarded(lambda: seen.append(dict(os.environ)) or 0) == 0
+    assert name not in seen[0]
+    assert seen[0]["OF_SOMEBODY"] == "1"
+    assert f"note: {name} of the environment is not used" in capfd.readouterr().err
+
+
+CONVOLVED = """
+import sys
+from decoderlab.cli import check, evaluate, export, plan, predict, report, train
+from decoderlab.cli.app import guarded
+def show():
+    import torch
+    torch.manual_seed(0)
+    print(torch.nn.Conv1d(64, 128, 3)(torch.randn(16, 64, 50)).double().sum().item())
+    return 0
+assert "torch" not in sys.modules
+guarded(show)
+"""
+
+
+@pytest.mark.slow
+def test_a_convolution_is_what_it_is_without_the_variables():
+    made = {}
+    for mode in ("", "BF16"):
+        environment = os.environ | {"ONEDNN_DEFAULT_FPMATH_MODE": mode}
+        command = [sys.executable, "-c", CONVOLVED]
+        made[mode] = subprocess.check_output(command, env=environment, text=True)
+    assert made["BF16"] == made[""] != ""
+
+
+@pytest.mark.parametrize("name", PRECISION_VARIABLES)
+def test_where_it_is_too_late_to_drop_it_nothing_is_trained_or_measured(
+    whole, tiny, tmp_path, monkeypatch, name
+):
+    monkeypatch.setenv(name, "1")
+    prepared = tiny(output_dir=tmp_path)
+    with pytest.raises(LaunchError, match=f"{name} is set in the environment"):
+        run(prepared)
+    assert not prepared.folder.has_work()
+    assert prepared.folder.status()["status"] == "PLANNED"
+    (folder,) = (whole / "runs").iterdir()
+    loaded = load_run(folder)
+    with pytest.raises(LaunchError, match=f"{name} is set in the environment"):
+        evaluate(loaded.module, loaded.task, "test", loaded.config)
+    for harmless in PRECISION_VARIABLES[name]:
+        monkeypatch.setenv(name, harmless)
+        assert evaluate(loaded.module, loaded.task, "test", loaded.config)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from scipy import stats
 
 from decoderlab.common.errors import ConfigError
 from decoderlab.config.study_settings import Published
+from decoderlab.metrics.metric_score import EXACT_MATCH
 from decoderlab.records.run_result import RunResult
 from decoderlab.studies.analysis.factor_levels import factor_levels
 from decoderlab.studies.analysis.factorial import Factorial
@@ -367,3 +368,16 @@ def test_studies_that_cannot_be_compared_are_refused(tmp_path, second, settings,
         write(plan, tmp_path)
     with pytest.raises(ConfigError, match=message):
         compare_studies("s", second, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"better": "min", "worst": 1}, {"worst": None}, {"unit": "points"}]
+)
+def test_a_metric_of_another_meaning_is_not_compared_by_its_name(tmp_path, change):
+    for name in ("s", "t"):
+        plan = study(tmp_path, {"a": A}, name=name)
+        if name == "t":
+            plan = replace(plan, scores={"exact_match": EXACT_MATCH.record() | change})
+        write(plan, tmp_path)
+    with pytest.raises(ConfigError, match="studies are compared by one metric"):
+        compare_studies("s", "t", tmp_path)

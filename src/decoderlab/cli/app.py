@@ -49,6 +49,11 @@ def guarded(command: Callable[[], int]) -> int:
     # Hydra logs what cannot be imported besides raising it, which would be said twice.
     logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
     process.open_streams()
+    if unused := process.drop_precision_variables():
+        _say(
+            f"note: {', '.join(unused)} of the environment is not used: float32 is computed in the "
+            "same way everywhere; a run has training.precision"
+        )
     try:
         os.getcwd()
     except OSError:

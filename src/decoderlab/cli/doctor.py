@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decoderlab.cli.app import guarded
-from decoderlab.common.errors import ConfigError
+from decoderlab.common.errors import ConfigError, Unreadable
 from decoderlab.common.progress import output, plain
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def _mended(finding: Finding) -> bool:
         OSError,
         TimeoutError,
         ConfigError,
-    ):  # no permission; somebody has begun with it; a link
+        Unreadable,
+    ):  # no permission; somebody has begun with it; a link; not to be read now
         return False
     return True
 

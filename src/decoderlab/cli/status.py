@@ -187,7 +187,7 @@ def _record(output_dir: Path, cell: StudyCell, plan: Plan) -> dict[str, Any]:
 
     status, reason, _ = standing(cell, plan, output_dir)
     try:
-        record = cell.run_folder(output_dir).recorded_status()
+        record = cell.run_folder(output_dir).recorded_status(lenient=True)
     except ConfigError:
         record = {}
     return record | {"status": status, "reason": reason}

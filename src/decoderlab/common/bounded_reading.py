@@ -79,7 +79,7 @@ def opened(path: Path, limit: int) -> Iterator[BinaryIO]:
             check_bytes(path, now.st_size, limit)
             yield file
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     except ValueError as error:
         # A zero byte or half a character in a path, or what the caller's block raised.
         if not isinstance(error, UnicodeEncodeError) and "null byte" not in str(error):
@@ -101,7 +101,8 @@ def _check_kind(path: Path, status: os.stat_result) -> None:
         raise Invalid(path, f"is {kind}, not a file")
 
 
-def _unreadable(path: Path, error: OSError) -> Invalid:
+def unreadable(path: Path, error: OSError) -> Invalid:
+    """Return what an error of the system's means for a file or folder that was to be read."""
     # ELOOP is a link that leads to itself; ENAMETOOLONG a name that no file can have.
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return Missing(path, "is missing")

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from decoderlab.common.errors import Unreadable
+
 # No space, no quota, and a file larger than the shell's `ulimit -f` allows.
 FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What a disk, or a file system behind a network, answers for a while.
+OF_THE_STORAGE = {
+    getattr(errno, name)
+    for name in ("EIO", "ESTALE", "ENOTCONN", "EHOSTDOWN", "EREMOTEIO", "ETIMEDOUT", "EBUSY")
+    if hasattr(errno, name)
+}
+LOOK = "look at the disk and your permissions, and give the same command again"
 # What torch says when it cannot write to a file that it has opened itself.
 TORCH_FULL = re.compile(r"unexpected pos|PytorchStreamWriter failed|iostream error")
 # What safetensors and ONNX say, which are not written in Python.
@@ -53,6 +63,35 @@ def is_full(error: BaseException, path: Path | None = None) -> bool:
         isinstance(cause, RuntimeError) and TORCH_FULL.search(str(cause)) for cause in causes
     )
     return torchs and path is not None and free_bytes(path) < RECORD_BYTES
+
+
+def passing_error(error: BaseException, folder: Path) -> str | None:
+    """Return what to say of an error that passes, or that somebody can put right; None for others.
+
+    The run that met it has not failed: the same command goes on with it.
+
+    Args:
+        error: as it was raised.
+        folder: of the run; a permission that is missing elsewhere is the run's own affair.
+    """
+    for cause in _chain(error):
+        if isinstance(cause, Unreadable):
+            return str(cause)
+        if not isinstance(cause, OSError):
+            continue
+        if cause.errno in (errno.EMFILE, errno.ENFILE):
+            return f"{cause}; raise the limit of open files (ulimit -n), and run again"
+        named = [Path(os.fsdecode(name)).absolute() for name in _names(cause)]
+        inside = any(name.is_relative_to(folder.absolute()) for name in named)
+        if cause.errno in OF_THE_STORAGE or (isinstance(cause, PermissionError) and inside):
+            return (
+                f"{cause}; look at the disk and your permissions, and give the same command again"
+            )
+    return None
+
+
+def _names(error: OSError) -> list[str | bytes]:
+    return [name for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
 
 
 def full_message(path: Path, needed: float) -> str:

@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from decoderlab.common.errors import LaunchError
+
 # The YAMLs of conf/hydra/launcher are named as the launchers' own schemas, so Hydra checks them
 # against those, and says in each of their processes that it will not do so for ever.
 warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against")
@@ -41,6 +43,14 @@ ORPHAN_SECONDS = 1.5
 PR_SET_PDEATHSIG = 1  # of Linux
 SAFE_PATH = "PYTHONSAFEPATH"  # of Python
 TRAINER_VARIABLES = "PL_TRAINER_"  # of Lightning: an argument of its Trainer each
+# By these, libraries compute float32 in another precision, with the values that change nothing.
+# They are read when torch is imported, or at the first product.
+PRECISION_VARIABLES = {
+    "DNNL_DEFAULT_FPMATH_MODE": ("", "STRICT"),
+    "NVIDIA_TF32_OVERRIDE": ("",),
+    "ONEDNN_DEFAULT_FPMATH_MODE": ("", "STRICT"),
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": ("", "0"),
+}
 
 
 class ProcessExit(RuntimeError):
@@ -142,13 +152,37 @@ def without_trainer_variables() -> Iterator[list[str]]:
     """Keep Lightning's Trainer from taking arguments from the environment; yield their names.
 
     A run's arguments are those of its config, which names the run and is recorded.
+
+    Raises:
+        LaunchError: for a precision that is taken from there, which cannot be undone here.
     """
+    if names := precision_variables():
+        raise LaunchError(
+            f"{', '.join(names)} is set in the environment, so that float32 is computed in another "
+            "precision than the run says; unset it before Python starts (a run has "
+            "training.precision)"
+        )
     names = sorted(name for name in os.environ if name.startswith(TRAINER_VARIABLES))
     taken = {name: os.environ.pop(name) for name in names}
     try:
         yield names
     finally:
         os.environ.update(taken)
+
+
+def precision_variables() -> list[str]:
+    """Return the variables of the environment by which float32 is computed in another precision."""
+    return [
+        name for name, none in PRECISION_VARIABLES.items() if os.environ.get(name, "") not in none
+    ]
+
+
+def drop_precision_variables() -> list[str]:
+    """Let the environment say nothing of the precision, before torch asks; return the names."""
+    names = precision_variables()
+    for name in names:
+        del os.environ[name]
+    return names
 
 
 @contextlib.contextmanager

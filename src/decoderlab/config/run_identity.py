@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from decoderlab.common.bounded_reading import MIB, read_json
-from decoderlab.common.errors import ConfigError, Invalid
+from decoderlab.common.errors import ConfigError, Invalid, Unreadable
 from decoderlab.common.part_building import find_target, targets_in
 from decoderlab.config.code_identity import foreign_code, own_name
 from decoderlab.config.encoder_start import EncoderStart
@@ -196,6 +196,8 @@ def _named_by_parent(settings: Mapping[str, Any], path: str) -> str:
             return str(manifest["run_id"])
         (best,) = (name for name in manifest["files"] if name.startswith("checkpoints/best-"))
         return str(manifest["files"][best]["sha256"])
+    except Unreadable:
+        raise
     except (Invalid, LookupError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"{'encoder' if of_encoder else 'training'}.from_run is {path!r}, which is not the "

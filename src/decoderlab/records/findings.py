@@ -13,7 +13,7 @@ from typing import BinaryIO
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
 from decoderlab.common.bounded_reading import MIB, opened
-from decoderlab.common.errors import Invalid
+from decoderlab.common.errors import Invalid, Unreadable
 from decoderlab.common.safe_names import links_out
 from decoderlab.records.agreement import check_lengths, check_texts
 from decoderlab.records.checkpoints import recorded_sha256, verify
@@ -65,7 +65,11 @@ def run_findings(folder: RunFolder, run_id: str | None = None) -> Iterator[Findi
     lock = folder.path / ".lock"
     if os.path.lexists(lock) and (lock.is_symlink() or not lock.is_file()):
         yield Finding(lock, "is not a file", "give the same command again, which renames it")
-    record = folder.recorded_status()
+    try:
+        record = folder.recorded_status()
+    except Unreadable as error:
+        yield Finding(folder.status_file, error.what, error.advice)
+        return
     status, reason = record["status"], str(record.get("reason", ""))
     if status == "RUNNING":
         what = "says RUNNING, but no process is running it: it was killed"

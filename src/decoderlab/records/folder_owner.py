@@ -21,6 +21,9 @@ def check_owner(
         folder: of the run.
         run_id: of the run.
         identity: what that is the sha256 of, or a function that returns it.
+
+    Raises:
+        Unreadable: if whose they are cannot be read now.
     """
     owner = folder.recorded_status().get("run_id")
     if owner in (None, run_id):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from decoderlab.common.bounded_reading import read_json
-from decoderlab.common.errors import Invalid, Missing
+from decoderlab.common.errors import Invalid, Missing, Unreadable
 from decoderlab.records.run_folder import RunFolder, sealed, write_json
 
 
@@ -38,9 +38,14 @@ def note_planned(folder: RunFolder, study: str, planned: Mapping[str, Any]) -> N
         folder: of the run.
         study: its name.
         planned: see `decoderlab.studies.design.plan_file.as_planned`.
+
+    Raises:
+        Unreadable: if what is recorded cannot be read now.
     """
     try:
         before = planned_as(folder)
+    except Unreadable:  # what other studies have planned is not to be forgotten
+        raise
     except Invalid:
         before = {}
     if before.get(study) != planned:

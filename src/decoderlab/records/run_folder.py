@@ -16,8 +16,8 @@ from typing import IO, Any, BinaryIO, TextIO
 
 from filelock import FileLock, Timeout
 
-from decoderlab.common.bounded_reading import LINES_BYTES, opened, parse_json, read_json
-from decoderlab.common.errors import Invalid, LaunchError, Missing
+from decoderlab.common.bounded_reading import LINES_BYTES, opened, parse_json, read_json, unreadable
+from decoderlab.common.errors import Invalid, LaunchError, Missing, Unreadable
 from decoderlab.common.process import host_name, is_alive
 from decoderlab.common.progress import say
 from decoderlab.config.run_identity import digest_of
@@ -69,7 +69,7 @@ def left_by(path: Path) -> str | None:
     is known of this machine alone.
     """
     name = INCOMPLETE.fullmatch(path.name)
-    if name is None or not _is_file_or_link(path):
+    if name is None or not is_file_or_link(path):
         return None
     ours = name["host"] == host_name()
     return None if ours and is_alive(int(name["pid"])) else name["host"]
@@ -80,7 +80,8 @@ def is_litter(path: Path) -> bool:
     return left_by(path) == host_name()
 
 
-def _is_file_or_link(path: Path) -> bool:
+def is_file_or_link(path: Path) -> bool:
+    """Whether a file or a link has a path, and no folder, pipe or device."""
     try:
         mode = path.lstat().st_mode
     except OSError:
@@ -161,16 +162,6 @@ def _is_at(path: Path, file: BinaryIO) -> bool:
         return False
 
 
-def special_files(folder: Path) -> list[Path]:
-    """Return the pipes, sockets and devices in a folder, but for what was set aside."""
-    return [
-        path
-        for where, _, names in os.walk(folder)
-        for path in (Path(where, name) for name in sorted(names))
-        if ".aside-" not in path.name and not _is_file_or_link(path) and os.path.lexists(path)
-    ]
-
-
 def file_lock(path: Path) -> FileLock:
     """Return the lock of a path, at which there is a file of this folder alone, or nothing yet."""
     make_way(path, link=False)
@@ -220,13 +211,6 @@ def sealed(record: dict[str, Any]) -> dict[str, Any]:
     return content | {"sha256": digest_of(content)}
 
 
-def copy_bytes(source: BinaryIO, target: IO[bytes], length: int) -> None:
-    """Copy the next `length` bytes of a file, piece by piece."""
-    while piece := source.read(min(length, PIECE)):
-        target.write(piece)
-        length -= len(piece)
-
-
 class RunFolder:
     """The folder of one run.
 
@@ -267,20 +251,25 @@ class RunFolder:
 
         A run that says RUNNING while nobody holds its lock was killed: it counts as INTERRUPTED.
         """
-        record = self.recorded_status()
+        record = self.recorded_status(lenient=True)
         if record["status"] == "RUNNING" and not self.locked():
             # It may have ended between the two looks.
-            again = self.recorded_status()
+            again = self.recorded_status(lenient=True)
             if again != record:
                 return again
             return record | {"status": "INTERRUPTED", "reason": "the process was killed"}
         return record
 
-    def recorded_status(self) -> dict[str, Any]:
+    def recorded_status(self, *, lenient: bool = False) -> dict[str, Any]:
         """Return the status as it was last written, even if its process was killed since.
 
+        A file that is damaged counts as INTERRUPTED.
+
+        Args:
+            lenient: for whoever only shows it: a file that cannot be read now counts as damaged.
+
         Raises:
-            Invalid: if the file of the status is damaged.
+            Unreadable: if it cannot be read now, unless `lenient`.
         """
         try:
             record = read_json(self.status_file)
@@ -291,8 +280,9 @@ class RunFolder:
                 return record
         except Missing:
             return {"status": "PLANNED"}
-        except Invalid:
-            pass
+        except Invalid as error:
+            if isinstance(error, Unreadable) and not lenient:
+                raise
         return {"status": "INTERRUPTED", "reason": f"{self.status_file} is damaged"}
 
     def write_result(self, result: RunResult) -> None:
@@ -383,7 +373,7 @@ class RunFolder:
             path
             for path in sorted(self.checkpoints.glob("*.ckpt.sha256"))
             if HASH.fullmatch(path.name)
-            and _is_file_or_link(path)
+            and is_file_or_link(path)
             and not os.path.lexists(path.with_suffix(""))
         ]
 
@@ -391,10 +381,18 @@ class RunFolder:
         """Return the checkpoints of a kind, `step` or `best`, highest update first.
 
         What only looks like one, such as a folder or `step-abc.ckpt`, is none of them.
+
+        Raises:
+            Unreadable: if they cannot be listed now.
         """
         by_number = {}
-        for path in self.checkpoints.glob(f"{kind}-*.ckpt"):
-            number = re.fullmatch(rf"{kind}-([0-9]{{1,18}})\.ckpt", path.name)
-            if number and path.is_file():
-                by_number[int(number[1]), path.name] = path
+        try:
+            for name in os.listdir(self.checkpoints):
+                number = re.fullmatch(rf"{kind}-([0-9]{{1,18}})\.ckpt", name)
+                if number and (path := self.checkpoints / name).is_file():
+                    by_number[int(number[1]), name] = path
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:  # there may be some
+            raise unreadable(self.checkpoints, error) from error
         return [by_number[key] for key in sorted(by_number, reverse=True)]

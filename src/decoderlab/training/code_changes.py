@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from decoderlab.common.bounded_reading import read_json
-from decoderlab.common.errors import Invalid
+from decoderlab.common.errors import Invalid, Unreadable
 from decoderlab.config.code_identity import code_of
 from decoderlab.config.environment import versions
 from decoderlab.config.run_config import RunConfig
@@ -46,6 +46,8 @@ def sign(folder: RunFolder, config: RunConfig) -> list[str]:
     now = made_here(config)
     try:
         makers, lost = (_makers(folder) if folder.has_work() else []), []
+    except Unreadable:
+        raise
     except Invalid:  # the caller has asked for it, see `changed_code`
         makers, lost = [], [UNKNOWN]
     if not makers or makers[-1] != now:

@@ -28,7 +28,8 @@ def begin_from_parent(prepared: Prepared, model: EncoderDecoder) -> None:
 
     These are the parent's metrics, its best weights and its last checkpoint, whole: an update of
     the run is what it would have been had the parent's budget been as large. The learning rate of
-    update n is that of the run's own schedule and budget; callbacks begin anew.
+    update n is that of the run's own schedule and budget; callbacks begin anew. A run of which no
+    checkpoint is intact begins with the parent again.
 
     Args:
         prepared: of the run.
@@ -38,7 +39,7 @@ def begin_from_parent(prepared: Prepared, model: EncoderDecoder) -> None:
         ConfigError: if the parent's checkpoint is missing or damaged.
     """
     config, folder = prepared.config, prepared.folder
-    if config.training.from_run is None or folder.resume_checkpoints():
+    if config.training.from_run is None or _goes_on(prepared, model):
         return
     parent = open_parent("training.from_run", config.training.from_run)
     if parent.manifest.run_id != parent_id(prepared.identity):
@@ -61,12 +62,23 @@ def begin_from_parent(prepared: Prepared, model: EncoderDecoder) -> None:
     with opened(source, MAX_FILE_BYTES) as content:
         write_atomic(folder.checkpoints / best, lambda file: copyfileobj(content, file))
     write_text(hash_file(folder.checkpoints / best), recorded_sha256(source) + "\n")
+    for damaged in folder.resume_checkpoints():
+        AtomicCheckpointIO().remove_checkpoint(damaged)
     # Going on counts a restart, which this is not.
     memory |= {"run_id": prepared.run_id, "finished": False, "restarts": memory["restarts"] - 1}
     saved["callbacks"] = {RECORDER_KEY: memory}
     _set_rates(prepared, saved)
     AtomicCheckpointIO().save_checkpoint(saved, folder.checkpoints / path.name)
     say(f"continuing {parent.folder.path}, which has {parent.result.steps:,} updates")
+
+
+def _goes_on(prepared: Prepared, model: EncoderDecoder) -> bool:
+    """Whether a run has a checkpoint of its own to go on from."""
+    folder = prepared.folder
+    if not folder.resume_checkpoints():
+        return False
+    known = (folder, prepared.run_id, model, RECORDER_KEY)
+    return newest_whole(*known, anew="from its parent (training.from_run)") is not None
 
 
 def _set_rates(prepared: Prepared, saved: dict[str, Any]) -> None:

@@ -28,7 +28,14 @@ from decoderlab.training.optimizer_states import check_optimizers
 ELSE = "if it stays so, delete that file: the run goes on from the checkpoint before"
 
 
-def newest_whole(folder: RunFolder, run_id: str, model: EncoderDecoder, key: str) -> Path | None:
+def newest_whole(
+    folder: RunFolder,
+    run_id: str,
+    model: EncoderDecoder,
+    key: str,
+    *,
+    anew: str = "from update 0",
+) -> Path | None:
     """Return the checkpoint to go on from; None for a run that begins, or has to begin again.
 
     A checkpoint counts only if the metrics until then and the best weights that it names are whole
@@ -40,6 +47,7 @@ def newest_whole(folder: RunFolder, run_id: str, model: EncoderDecoder, key: str
         run_id: of the run.
         model: of the run.
         key: of the recorder's state in a checkpoint.
+        anew: where a run starts of which no checkpoint is intact, for the message.
 
     Raises:
         Unreadable: for a checkpoint, or what it needs, that cannot be read now.
@@ -58,7 +66,7 @@ def newest_whole(folder: RunFolder, run_id: str, model: EncoderDecoder, key: str
         else:
             return path
     if candidates:
-        say(f"no checkpoint of {folder.path} is intact: the run starts again from update 0")
+        say(f"no checkpoint of {folder.path} is intact: the run starts again {anew}")
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import sys
 import time
@@ -18,7 +17,7 @@ import torch
 from filelock import Timeout
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from decoderlab.common.disk import full_message, is_full, room_for
+from decoderlab.common.disk import full_message, is_full, passing_error, room_for
 from decoderlab.common.errors import ConfigError, Invalid, LaunchError, Missing, Unreadable
 from decoderlab.common.escapes import visible
 from decoderlab.common.process import printing_to_anybody, without_trainer_variables
@@ -27,10 +26,10 @@ from decoderlab.config.secret_settings import redacted
 from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.records.agreement import out_of_range
 from decoderlab.records.folder_owner import check_owner
-from decoderlab.records.held_folder import FolderGone, HeldFolder
+from decoderlab.records.held_folder import FolderGone, HeldFolder, special_files
 from decoderlab.records.manifest import check_file, write_manifest
 from decoderlab.records.opened_run import open_run
-from decoderlab.records.run_folder import RunFolder, make_way, special_files, write_text
+from decoderlab.records.run_folder import RunFolder, make_way, write_text
 from decoderlab.training.assembly import build_model
 from decoderlab.training.code_changes import changed_code, sign
 from decoderlab.training.continued_training import begin_from_parent
@@ -70,7 +69,8 @@ def execute(
             the run goes on from the checkpoint before.
         ConfigError: if other code has left a result or checkpoints, without `allow_changes`.
         FolderGone: if somebody deleted or moved the run's folder meanwhile.
-        LaunchError: if how the run ended cannot be written.
+        LaunchError: if how the run ended cannot be written; or if the environment sets another
+            precision.
     """
     ranks = Ranks.of(prepared.config.trainer)
     room = room_for(prepared.num_parameters)
@@ -124,13 +124,17 @@ def _locked(
     held = HeldFolder(folder)
     if not ranks.rank:
         held.tidy()
-    before = folder.recorded_status()["status"]
+    try:
+        before = folder.recorded_status()["status"]
+    except Unreadable:
+        ranks.broadcast("FAILED")  # lets go of ranks that wait for a message
+        raise
     left = before in ("FAILED", "DIVERGED") and not retry
     try:
         if not ranks.rank:
             check_owner(folder, prepared.run_id, prepared.identity)
         changed = [] if left or ranks.rank else changed_code(folder, prepared.config)
-    except ConfigError:
+    except (ConfigError, Unreadable):
         ranks.broadcast("FAILED")
         raise
     except Invalid as error:
@@ -140,7 +144,7 @@ def _locked(
         changed = []
         say(f"{error.path} {error.what}; taken as it is, as study.allow_changes says")
     if changed and not allow_changes:
-        ranks.broadcast("FAILED")  # lets go of ranks that wait for a message
+        ranks.broadcast("FAILED")
         raise ConfigError(
             f"{folder.path} was made by other code: {', '.join(changed)}; delete that folder to "
             "train it again, give another run.output_dir, or take it as it is with "
@@ -217,11 +221,8 @@ def _attempt(
             if is_full(error, folder.path):  # no fault of the run's: the same command goes on
                 room = room_for(prepared.num_parameters)
                 return "INTERRUPTED", {"reason": full_message(folder.path, room)}
-            if isinstance(error, Unreadable):
-                return "INTERRUPTED", {"reason": str(error)}
-            if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
-                reason = f"{error}; raise the limit of open files (ulimit -n), and run again"
-                return "INTERRUPTED", {"reason": without_secrets(reason)}
+            if passing := passing_error(error, folder.path):
+                return "INTERRUPTED", {"reason": without_secrets(passing)}
             with suppress(OSError):
                 write_text(folder.traceback, without_secrets(traceback.format_exc()))
         reason = without_secrets(f"{type(error).__name__}: {error}")
@@ -248,7 +249,7 @@ def _hint(error: BaseException) -> str:
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or NO_MEMORY.search(str(error)):
         return "; out of memory: take a smaller training.batch_size or run.evaluation_batch_size"
     if isinstance(error, PermissionError):
-        return "; give yourself the permission to write there, and run again"
+        return "; give yourself the permission, and run again"
     frames = traceback.extract_tb(error.__traceback__)
     if "DataLoader" not in str(error) and any("dataloader" in each.filename for each in frames):
         return "; a DataLoader worker died"

@@ -247,9 +247,10 @@ def read_job(plan: Path, identity: str) -> tuple[StudyCell, RunConfig]:
         identity: the run id.
 
     Raises:
-        Invalid: if the plan's configs have no whole line of it.
+        Invalid: if the plan's configs have no whole line of it; Unreadable if they cannot be read
+            now.
     """
-    job = read_jobs(jobs_file(plan))[0].get(identity)
+    job = read_jobs(jobs_file(plan), surely=True)[0].get(identity)
     if job is None:
         raise Invalid(jobs_file(plan), f"has no complete line of run {identity[:12]}", AGAIN)
     return _cell(job["cell"]), RunConfig.from_dict(job["config"])

@@ -56,12 +56,17 @@ def damaged_older(path: Path, older: Mapping[str, str]) -> list[str]:
     there = {file.name: file for file in older_plans(path).values()}
     for name, sha256 in older.items():
         if name not in there or file_sha256(there[name]) != sha256:
-            damage.append(f"{path.with_name(name)} is missing, or was changed since it was kept")
+            damage.append(
+                f"{path.with_name(name)} is missing, or was changed since it was kept: put it "
+                "back, or give the study another name"
+            )
     for name in sorted(there.keys() - older.keys()):
         if file_sha256(there[name]) != file_sha256(path):  # a launch was killed just then
             damage.append(
                 f"{there[name]} is not a plan that {path.name} names as one before it: an older "
-                "plan was put back, or its history was taken out"
+                "plan was put back, two studies were copied over each other, or its history was "
+                "taken out; move it out of the folder if it is not of this study, or give the "
+                "study another name"
             )
     return damage
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from decoderlab.common.bounded_reading import parse_json, read_text
 from decoderlab.common.digests import file_sha256
-from decoderlab.common.errors import Invalid
+from decoderlab.common.errors import Invalid, Unreadable
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import sorted_json
 from decoderlab.records.run_folder import lock_held, sealed, write_text
@@ -40,6 +40,9 @@ def write_plan(
         record: of the plan, without the plans before it.
         configs: by run id.
         keep: whether the plan that it replaces stays beside it, if it says something else.
+
+    Raises:
+        Unreadable: if what is there cannot be read now, so that it cannot be kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock_held(path.with_name(".lock")):
@@ -75,6 +78,8 @@ class _Replaced(NamedTuple):
         beside = {file.name: file_sha256(file) for file in plan_history.older_plans(path).values()}
         try:
             text = read_text(path)
+        except Unreadable:  # it may be whole, and is to be kept
+            raise
         except Invalid:
             return cls("", beside)
         try:
@@ -99,7 +104,7 @@ def _write_jobs(
         configs: by run id.
         plans: that are right, see `job_line`.
     """
-    before = read_jobs(jobs_file(plan))[0]
+    before = read_jobs(jobs_file(plan), surely=True)[0]
     jobs = dict(before)
     for cell in cells:
         identity = cell["run_id"]

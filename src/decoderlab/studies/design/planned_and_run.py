@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from decoderlab.common.errors import ConfigError, Invalid
+from decoderlab.common.errors import ConfigError, Invalid, Unreadable
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import departure, sorted_json
 from decoderlab.records.manifest import MOVED, read_manifest
@@ -169,5 +169,5 @@ def note_all_planned(plan: Plan, output_dir: Path, run_ids: set[str]) -> None:
             continue
         try:
             note_planned(folder, plan.name, as_planned(cell, plan.study, plan.budget))
-        except OSError:  # somebody else's folder; nothing depends on it
+        except (OSError, Unreadable):  # somebody else's folder; nothing depends on it
             continue

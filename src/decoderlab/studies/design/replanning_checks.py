@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from decoderlab.common.errors import ConfigError, Invalid
+from decoderlab.common.errors import ConfigError, Invalid, Unreadable
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.plan_file import Plan, plan_file, read_configs, read_plan
 from decoderlab.studies.design.preparation import Planned
@@ -50,7 +50,7 @@ def _other_code(planned: Planned) -> list[Change]:
         try:
             changed = changed_code(RunFolder(path), config)
         except Invalid as error:
-            if not planned.plan.study.allow_changes:
+            if isinstance(error, Unreadable) or not planned.plan.study.allow_changes:
                 raise
             damaged.append(Change(f"{error.path} {error.what}", error.advice))
         else:
@@ -83,11 +83,13 @@ def _other_plan(planned: Planned) -> list[Change]:
     )
     try:
         before = read_plan(planned.output_dir, name)
+    except Unreadable:
+        raise
     except Invalid as error:
         return [Change(f"{error.path} {error.what}", advice)]
     kept = {cell.run_id for cell in planned.plan.cells}
     lost = [cell for cell in before.cells if cell.run_id not in kept]
-    if not lost:
+    if not lost or _tries_again(before, planned.plan):
         return []
     return [
         Change(
@@ -96,6 +98,18 @@ def _other_plan(planned: Planned) -> list[Change]:
             advice,
         )
     ]
+
+
+def _tries_again(before: Plan, now: Plan) -> bool:
+    """Whether a search whose journal was lost comes to its own trials again, from the first on."""
+    known = {cell.run_id for cell in before.cells}
+    rows = {(cell.variant, cell.task) for cell in now.cells}
+    return (
+        not now.kept
+        and before.study.tuning == now.study.tuning
+        and all(cell.run_id in known for cell in now.cells)
+        and all((cell.variant, cell.task) in rows for cell in before.cells)
+    )
 
 
 def _why(planned: Planned, before: Plan, path: Path) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from decoderlab.common.bounded_reading import json_lines
-from decoderlab.common.errors import ConfigError, Invalid
+from decoderlab.common.errors import ConfigError, Invalid, Unreadable
 from decoderlab.config.run_config import choices_of, section
 from decoderlab.config.run_identity import digest_of, sorted_json
 from decoderlab.config.scientific import scientific_of
@@ -119,11 +119,15 @@ def job_line(job: Mapping[str, Any], plans: Sequence[str], before: Sequence[str]
     return sealed({**job, "plans": list(dict.fromkeys([*({stands} & {*before} - {""}), new]))})
 
 
-def read_jobs(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+def read_jobs(path: Path, *, surely: bool = False) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Return the whole lines of `configs.jsonl` by run id, and what is wrong with the others.
 
     Args:
         path: of the file.
+        surely: whether a file that cannot be read now is an error, and has not lost its lines.
+
+    Raises:
+        Unreadable: if it cannot be read now, with `surely`.
     """
     jobs: dict[str, dict[str, Any]] = {}
     defects = []
@@ -133,6 +137,8 @@ def read_jobs(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
                 raise line
             _check_line(path, number, line)
         except Invalid as error:
+            if surely and isinstance(error, Unreadable):
+                raise
             defects.append(f"{error.path} {error.what}")
         else:
             jobs[line["run_id"]] = line

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from decoderlab.common.disk import MEGABYTE, free_bytes, full_message, is_full, room_for
+from decoderlab.common.disk import (
+    MEGABYTE,
+    free_bytes,
+    full_message,
+    is_full,
+    passing_error,
+    room_for,
+)
 from decoderlab.common.errors import ConfigError, Invalid, LaunchError, Unreadable
 from decoderlab.common.progress import say
 from decoderlab.config.run_config import RunConfig
@@ -109,13 +116,13 @@ def bring_to_end(job: Job, report: ProgressReport) -> str:
         )
     except LaunchError:
         raise
-    except Unreadable as error:  # a record of the run's, which may be whole
-        raise LaunchError(redacted(str(error), kept)) from error
-    except (ConfigError, Invalid) as error:  # the disk, or a folder that another version has made
-        return give_up(job, redacted(str(error), kept))
     except Exception as error:  # before or after training, which has a handler of its own
         if is_full(error, folder.path):
             raise LaunchError(full_message(folder.path, room_for(job.cell.parameters))) from error
+        if passing := passing_error(error, folder.path):
+            raise LaunchError(redacted(passing, kept)) from error
+        if isinstance(error, ConfigError | Invalid):  # of a folder that another version has made
+            return give_up(job, redacted(str(error), kept))
         with suppress(OSError):
             write_text(folder.traceback, redacted(traceback.format_exc(), kept))
         return give_up(job, redacted(f"{type(error).__name__}: {error}", kept))
@@ -139,5 +146,8 @@ def give_up(job: Job, reason: str) -> str:
             if record["status"] not in TERMINAL:
                 folder.set_status("FAILED", reason=reason, run_id=own)
             return folder.recorded_status()["status"]
+    except Unreadable as error:  # how the run has ended is not known, and may be well
+        say(f"{job.cell.title}: {reason}; {error}")
+        return "INTERRUPTED"
     except Timeout:
         return "RUNNING"

@@ -8,15 +8,15 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
 from decoderlab.common.bounded_reading import LINE_BYTES, MIB, check_bytes, opened, read_json
-from decoderlab.common.errors import Invalid
+from decoderlab.common.errors import Invalid, Unreadable
 from decoderlab.common.progress import say
 from decoderlab.records.run_folder import (
-    copy_bytes,
+    PIECE,
     sealed,
     set_aside,
     unshare,
@@ -87,6 +87,9 @@ def open_journal(path: Path) -> Any:
     end is cut off. A file that is damaged, or edited, is put aside: trials depend on their number
     and on the results before them, so that a new search asks for the same ones, whose runs are
     there already.
+
+    Raises:
+        Unreadable: for a journal that cannot be read now.
     """
     link = path.with_name(f"{path.name}.lock")
     if os.path.lexists(link):
@@ -100,6 +103,8 @@ def open_journal(path: Path) -> Any:
         _check_seal(path)
         unshare(path)  # trials are added to it
         return _opened(path)
+    except (Unreadable, OSError):  # it may be whole
+        raise
     except Exception as error:  # whatever Optuna makes of a line that is not one of its own
         aside = path.with_name(f"{path.name}.damaged")
         say(
@@ -153,4 +158,11 @@ def _cut_torn_line(path: Path) -> None:
             raise Invalid(path, f"ends in a line of more than {LINE_BYTES:,} bytes")
         say(f"the last line of {path} was cut off by a process that died; it is dropped")
         file.seek(0)
-        write_atomic(path, lambda copy: copy_bytes(file, copy, start + last))
+        write_atomic(path, lambda copy: _copy_bytes(file, copy, start + last))
+
+
+def _copy_bytes(source: BinaryIO, target: IO[bytes], length: int) -> None:
+    """Copy the next `length` bytes of a file, piece by piece."""
+    while piece := source.read(min(length, PIECE)):
+        target.write(piece)
+        length -= len(piece)

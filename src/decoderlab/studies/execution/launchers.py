@@ -202,7 +202,8 @@ def _failed(plan: Path, job: Job) -> list[str]:
         return []
     root = Path(job.config.run.output_dir)
     records = {
-        cell.run_id: cell.run_folder(root).recorded_status() for cell in read_study_cells(plan)
+        cell.run_id: cell.run_folder(root).recorded_status(lenient=True)
+        for cell in read_study_cells(plan)
     }
     return [
         f"{run_id} {record.get('at')}"

@@ -17,7 +17,7 @@ from rich.prompt import Confirm
 from rich.table import Table
 
 from decoderlab.common import process, progress
-from decoderlab.common.errors import ConfigError
+from decoderlab.common.errors import ConfigError, Invalid, Unreadable
 from decoderlab.common.number_ranges import ranges_text
 from decoderlab.common.progress import duration, say
 from decoderlab.config.messages import validated_once
@@ -27,7 +27,7 @@ from decoderlab.records.opened_run import finished
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.composed_cells import Composer
 from decoderlab.studies.design.grid import GridCell
-from decoderlab.studies.design.plan_file import StudyCell, plan_file, study_folder
+from decoderlab.studies.design.plan_file import Plan, StudyCell, plan_file, read_plan, study_folder
 from decoderlab.studies.design.planned_and_run import note_all_planned
 from decoderlab.studies.design.preparation import Planned, is_left_alone, make_plan
 from decoderlab.studies.design.replanning_checks import check_changes
@@ -98,7 +98,7 @@ def launch(
         planned = _tuned(tuner, planned, start, jobs, default_name)
     planned = check_changes(planned)
     run_pending(planned, start, jobs)
-    report = build_report(planned.plan, planned.output_dir)
+    report = build_report(_with_damage(planned), planned.output_dir)
     print_table(report)
     return 0 if report.complete else 1
 
@@ -110,6 +110,15 @@ def _once(planned: Planned) -> list[str]:
         every = planned.configs[cell.run_id].evaluation.every_steps
         runs[validated_once(cell.steps, every)] += 1
     return [f"{number} runs are {what}" for what, number in runs.items() if what]
+
+
+def _with_damage(planned: Planned) -> Plan:
+    """Return a plan with what is damaged beside it, as whoever reports on it later sees it."""
+    try:
+        damage = read_plan(planned.output_dir, planned.plan.name).damage
+    except (ConfigError, Invalid):  # somebody has just deleted it, or is at it
+        return planned.plan
+    return replace(planned.plan, damage=damage)
 
 
 def _tuned(
@@ -151,7 +160,7 @@ def run_pending(planned: Planned, start: Start, jobs: int) -> None:
         Job(cell, config, code_digest(config), before)
         for cell in planned.pending
         for config in [configs[cell.run_id]]
-        for before in [cell.run_folder(output_dir).recorded_status().get("at")]
+        for before in [cell.run_folder(output_dir).recorded_status(lenient=True).get("at")]
     ]
     reused = len(plan.cells) - len(todo)
     tally = progress.tally = progress.Tally(len(todo), reused=reused, failed_before=failed)
@@ -203,14 +212,21 @@ def _wait_for_free(jobs: Sequence[Job]) -> list[Job]:
 def _standing(jobs: Sequence[Job], deaths: Deaths) -> tuple[list[tuple[str, str, str]], int]:
     """Return what some job changes in every round of progress: its status, checkpoint or deaths."""
     where = [
-        (job.cell.run_id, job.folder.recorded_status()["status"], _newest_checkpoint(job.folder))
+        (
+            job.cell.run_id,
+            job.folder.recorded_status(lenient=True)["status"],
+            _newest_checkpoint(job.folder),
+        )
         for job in jobs
     ]
     return where, sum(map(len, deaths.values()))
 
 
 def _newest_checkpoint(folder: RunFolder) -> str:
-    return next((path.name for path in folder.resume_checkpoints()), "")
+    try:
+        return next((path.name for path in folder.resume_checkpoints()), "")
+    except Unreadable:
+        return ""
 
 
 def _note_deaths(jobs: Sequence[Job], deaths: Deaths) -> None:
@@ -219,7 +235,7 @@ def _note_deaths(jobs: Sequence[Job], deaths: Deaths) -> None:
     Only a run that dies where it died before is given up: it may have gone down with another run.
     """
     for job in jobs:
-        record = job.folder.recorded_status()
+        record = job.folder.recorded_status(lenient=True)
         if record["status"] == "RUNNING" and not job.folder.locked():
             died = deaths[job.cell.run_id, _newest_checkpoint(job.folder)]
             died.add(record.get("started", 0.0))

@@ -8,21 +8,17 @@ uses; the best setting of each variant on each task is then frozen.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from filelock import FileLock
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab.common.errors import ConfigError, LaunchError
 from decoderlab.common.progress import say
-from decoderlab.common.randomness import stream_seed
 from decoderlab.config.messages import explain
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import sorted_json
@@ -36,6 +32,7 @@ from decoderlab.studies.design.grid import GridCell, as_sweep, as_value, swept_v
 from decoderlab.studies.design.plan_file import Chosen, StudyCell, TuningRecord, study_folder
 from decoderlab.studies.design.preparation import Planned, make_plan
 from decoderlab.studies.design.row_labels import varied_keys
+from decoderlab.studies.execution.arm_search import ArmSearch
 from decoderlab.studies.execution.journal import JOURNAL, journaled, open_journal
 
 Do = Callable[[Planned], Planned]
@@ -167,8 +164,8 @@ class Tuner:
         folder = study_folder(output_dir, f"{self.study_name}{TUNING}")
         searches = _searches(folder, list(self.arms.values()), self.tuning, self.metric, self.score)
         trials, at_once = self.tuning.trials, self.tuning.sampler != "tpe"
-        # A search that was interrupted goes on where it was: its plan has those trials already.
-        asked = trials if at_once else max(search.num_asked for search in searches.values())
+        # A search that was interrupted goes on where it was; a variant that was added begins.
+        asked = trials if at_once else min(search.num_asked for search in searches.values())
         wanted = min(max(asked, 1), trials)
         settings, scores, changes = self._run_trials(searches, wanted, do)
         while wanted < trials:
@@ -193,7 +190,12 @@ class Tuner:
         self, searches: Mapping[str, ArmSearch], wanted: int, do: Do
     ) -> tuple[Settings, Scores, tuple[str, ...]]:
         """Run the first trials of each arm; return their settings, scores, accepted changes."""
-        settings = {name: search.settings(wanted) for name, search in searches.items()}
+        most = self.tuning.trials
+        # Beside a variant that was added, the plan keeps the trials that the others have.
+        settings = {
+            name: search.settings(min(max(wanted, search.num_asked), most))
+            for name, search in searches.items()
+        }
         cells = [
             with_settings(arm.cell, trial, seed)
             for arm in self.arms.values()
@@ -252,56 +254,6 @@ class Tuner:
         return {"settings": dict(settings[best]), "score": ended[best], "trial": best}
 
 
-class ArmSearch:
-    """The search of one arm, kept by Optuna: what was tried, and how it did.
-
-    Args:
-        study: Optuna's.
-        tuning: settings of the search.
-        lock: held while the search goes on, since two launches of a study share it.
-    """
-
-    def __init__(self, study: Any, tuning: Tuning, lock: FileLock) -> None:
-        self.study, self.tuning, self.lock = study, tuning, lock
-        self.journal = Path(lock.lock_file).with_name(JOURNAL)
-
-    @property
-    def num_asked(self) -> int:
-        """Trials that there are."""
-        return len(self.study.get_trials(deepcopy=False))
-
-    def settings(self, wanted: int) -> list[dict[str, Any]]:
-        """Return the settings of the first trials, asking for those that are not there yet.
-
-        A trial depends on its number and, with `tpe`, on the results before it, so that a search
-        that was interrupted goes on as it would have.
-        """
-        space = self.tuning.space
-        with journaled(self.lock, self.journal):
-            for number in range(self.num_asked, wanted):
-                if self.tuning.sampler == "grid":
-                    self.study.add_trial(_of_grid(space, number))
-                    continue
-                self.study.sampler = _sampler(self.tuning.sampler, number)
-                self.study.ask(_distributions(space))
-            trials = self.study.get_trials(deepcopy=False)[:wanted]
-        return [{key: _value(space[key], trial.params[key]) for key in space} for trial in trials]
-
-    def tell(self, scores: Sequence[float | None]) -> None:
-        """Record the scores of the first trials; None for a failed trial without a worst score."""
-        from optuna.trial import TrialState
-
-        with journaled(self.lock, self.journal):
-            trials = self.study.get_trials(deepcopy=False)
-            for trial, score in zip(trials, scores, strict=False):
-                if trial.state.is_finished():
-                    continue
-                if score is None:
-                    self.study.tell(trial.number, state=TrialState.FAIL)
-                else:
-                    self.study.tell(trial.number, score)
-
-
 def _seeds(given: Any, compose: Composer) -> list[int]:
     """Return the seeds of a list or a range."""
     (override,) = compose.parse([f"seed={as_sweep('study.tuning.seeds', given)}"])
@@ -345,49 +297,3 @@ def _optuna() -> Any:
         ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
-
-
-def _sampler(kind: str, number: int) -> Any:
-    from optuna.samplers import RandomSampler, TPESampler
-
-    seed = stream_seed(0, "tuning", number) % 2**32
-    return RandomSampler(seed=seed) if kind == "random" else TPESampler(seed=seed)
-
-
-def _of_grid(space: Mapping[str, Any], number: int) -> Any:
-    """Return a trial with the combination of that number."""
-    from optuna.trial import TrialState, create_trial
-
-    combinations = list(product(*(range(len(values)) for values in space.values())))
-    params = dict(zip(space, combinations[number], strict=True))
-    return create_trial(
-        state=TrialState.RUNNING, params=params, distributions=_distributions(space)
-    )
-
-
-def _distributions(space: Mapping[str, Any]) -> dict[str, Any]:
-    """Return Optuna's form of a search space; values of a list stand for themselves by index."""
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
-
-    made: dict[str, Any] = {}
-    for key, values in space.items():
-        if isinstance(values, list):
-            made[key] = CategoricalDistribution(range(len(values)))
-            continue
-        low, high, log = values["low"], values["high"], bool(values.get("log"))
-        whole = isinstance(low, int) and isinstance(high, int)
-        made[key] = (IntDistribution if whole else FloatDistribution)(low, high, log=log)
-    return made
-
-
-def _value(values: Any, drawn: Any) -> Any:
-    """Return the value of a setting that was drawn; a number with four digits, as people write."""
-    if isinstance(values, list):
-        return values[drawn]
-    if isinstance(drawn, int) or drawn == 0 or not math.isfinite(drawn):
-        return drawn
-    return float(f"{drawn:.4g}")

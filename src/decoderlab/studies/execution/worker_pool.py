@@ -239,7 +239,7 @@ class Worker:
             return "INTERRUPTED"
         if stopping:
             return job.folder.status()["status"]
-        record = job.folder.recorded_status()
+        record = job.folder.recorded_status(lenient=True)
         began = record["status"] == "RUNNING" and record.get("at") != job.before
         if isinstance(error, BrokenProcessPool) and not began and job.starts < MAX_START_FAILURES:
             return NOT_BEGUN

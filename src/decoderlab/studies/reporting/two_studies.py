@@ -9,6 +9,7 @@ from pathlib import Path
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.number_ranges import ranges_text
 from decoderlab.common.safe_names import inside
+from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.records.run_folder import write_text
 from decoderlab.studies.analysis.results import read_rows
 from decoderlab.studies.analysis.study_analysis import Analysis
@@ -18,6 +19,8 @@ from decoderlab.studies.reporting.blocks import Bullets, Grid, Paragraph, Sectio
 from decoderlab.studies.reporting.columns import column_of, columns_of
 from decoderlab.studies.reporting.tables import table_row, texts_of_row
 
+# What two metrics of one name may mean differently.
+MEANING = ("better", "low", "high", "worst", "unit", "teacher_forced")
 # A variant and a task.
 Key = tuple[str, str]
 
@@ -107,6 +110,13 @@ def _check_metric(plans: Mapping[str, Plan]) -> None:
     if metric != other:
         raise ConfigError(
             f"{first} is about {metric}, {second} about {other}; studies are compared by one metric"
+        )
+    scores = [recorded_scores(plan.scores)[metric] for plan in plans.values()]
+    meanings = [{name: getattr(score, name) for name in MEANING} for score in scores]
+    if meanings[0] != meanings[1]:
+        raise ConfigError(
+            f"{metric} is {meanings[0]} in {first} and {meanings[1]} in {second}; studies are "
+            "compared by one metric"
         )
 
 
