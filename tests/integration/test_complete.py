@@ -14,7 +14,7 @@ import pytest
 from hydra._internal.utils import get_args_parser
 
 from decoderlab.cli import complete
-from decoderlab.common.folders import conf_dir
+from decoderlab.common.folders import conf_dir, group_yamls
 from tests.conftest import variants
 from tests.integration.cli import call
 
@@ -149,7 +149,7 @@ def test_it_is_installed_once(shell, tmp_path, monkeypatch):
 def test_what_is_offered_of_settings_exists():
     offered = complete.completions("zsh", 1, ["decoderlab-train", "training."])
     assert "training.learning_rate=" in offered
-    groups = {path.parent.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml")}
+    groups = {group for group, _ in group_yamls(conf_dir())}
     chosen = {word[:-1] for word in complete.completions("zsh", 1, ["decoderlab-train", ""])}
     assert {group for group in groups - {"."} if not group.endswith("/base")} <= chosen
 

@@ -12,12 +12,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from decoderlab.cli import schema
-from decoderlab.common.folders import conf_dir
+from decoderlab.common.folders import conf_dir, group_yamls
 from decoderlab.config.group_schemas import GroupSchemas
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples" / "plugins").iterdir())
-YAMLS = sorted(conf_dir().rglob("*.yaml"))
+YAMLS = [path for _, path in group_yamls(conf_dir())]
 
 
 def made(folders: list[Path]) -> dict[str, jsonschema.Draft7Validator]:
@@ -45,7 +45,7 @@ def content_of(path: Path) -> Any:
 def wrong_in(validators: dict, root: Path) -> list[tuple[str, str, str]]:
     return [
         (str(path), error.json_path, error.message)
-        for path in sorted(root.rglob("*.yaml"))
+        for _, path in group_yamls(root)
         for error in validators[group_of(root, path)].iter_errors(content_of(path))
     ]
 

@@ -30,6 +30,7 @@ ALLOWED = {
     "cli/check.py": ({"encoder", "decoder"}, "the classes that are checked"),
     "common/part_choice.py": ({"_target_"}, "parts are built below the config"),
     "common/part_building.py": ({"_target_"}, "parts are built below the config"),
+    "studies/claims/judgement.py": ({"seed", "task"}, "the columns of a results.csv"),
     "studies/design/preparation.py": ({"task"}, "the names of rows and columns"),
     "studies/design/sealed_plan.py": (
         {"task", "study", "budget"},

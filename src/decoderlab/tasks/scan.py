@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 import zlib
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +15,11 @@ from decoderlab.common.randomness import numpy_generator
 from decoderlab.data.example import Example
 from decoderlab.data.task import Task
 from decoderlab.data.vocabulary import Vocabulary
+from decoderlab.tasks.scan_splits import AT_RANDOM_TRAINED, TEMPLATE_SPLITS
 
 AT_RANDOM = ("simple", "published")
 TEMPLATES = ("right", "opposite_right", "around_right", "jump_around_right")
 KINDS = (*AT_RANDOM, "length", "add_jump", "turn_left", *TEMPLATES)
-PUBLISHED = Path(__file__).with_name("scan_splits.json")
 VERBS = {"walk": "I_WALK", "look": "I_LOOK", "run": "I_RUN", "jump": "I_JUMP"}
 TURNS = {"left": "I_TURN_LEFT", "right": "I_TURN_RIGHT"}
 OTHERS = ("turn", "opposite", "around", "twice", "thrice", "and", "after")
@@ -93,7 +91,7 @@ class ScanTask(Task):
                     "random, 'simple' and 'published', have a share, so leave train_share out"
                 )
             if split == "published":
-                require.choice("train_share", str(train_share), list(published_splits()))
+                require.choice("train_share", str(train_share), list(AT_RANDOM_TRAINED))
         self.split, self.num_validation, self.num_test = split, num_validation, num_test
         self.train_share = SIMPLE_SHARE if train_share is None else train_share
         self.data_seed = data_seed
@@ -189,8 +187,7 @@ def published_splits() -> dict[str, frozenset[str]]:
         >>> {share: len(names) for share, names in published_splits().items()}["0.8"]
         16728
     """
-    splits = json.loads(PUBLISHED.read_text(encoding="utf-8"))["at_random"]
-    return {share: _chosen(text) for share, text in splits.items()}
+    return {share: _chosen(text) for share, text in AT_RANDOM_TRAINED.items()}
 
 
 def template_split(name: str) -> tuple[frozenset[str], frozenset[str]]:
@@ -203,12 +200,12 @@ def template_split(name: str) -> tuple[frozenset[str], frozenset[str]]:
         >>> [len(names) for names in template_split("jump_around_right")]
         [18528, 1173]
     """
-    split = json.loads(PUBLISHED.read_text(encoding="utf-8"))["templates"][name]
-    return _chosen(split["train"]), _chosen(split["test"])
+    trained, tested = TEMPLATE_SPLITS[name]
+    return _chosen(trained), _chosen(tested)
 
 
 def _chosen(text: str) -> frozenset[str]:
-    """Return the commands whose bits are set; see the file of splits."""
+    """Return the commands whose bits are set; see `scan_splits`."""
     names = np.array(sorted(commands()))
     raw = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
     bits = np.unpackbits(raw, bitorder="little")[: len(names)].astype(bool)

@@ -1,0 +1,262 @@
+"""Which commands the published splits of SCAN have.
+
+Bit i, least significant first in each byte, is the i-th of the 20,910 commands in alphabetical
+order; zlib, base64. Source: https://github.com/brendenlake/SCAN, commit c4b756c (BSD licence,
+Facebook, Inc.).
+"""
+
+from __future__ import annotations
+
+# Training commands at random, by their share of all; all others are tested (Lake and Baroni 2018).
+AT_RANDOM_TRAINED = {
+    "0.01": (
+        "eNqtVjtyxDAIlQiF0pGcwOUeg2KLPRZlyhw54z+SkIR2QmHLNjx+D8Yh7MLbFUImEgIWz6sOX2e3LCd8PMxrgfoV7b"
+        "cY5sWwcUS8xfDUMNTRZjPJKaE+cnLCsIKTLN/LwbfWTxD+TbhZj5ZsWaGvEi1nMu5qRoHHBE1zkMwBdvxQj6tLmccB"
+        "u8QhrZxM2pE8ZYySB4Sr2XqB3tBAOyu+HY9nQEaDz4YHsHOTC4I7lSODfg1BI8Gfqq8K4XVagZlfxQkwh2G0krx0TU"
+        "2S1jZyFgbKKn1akYl+BV2WYtlk8a7Iy+UDyo78nkGOx4PMM5v0S5sGt+JQ8dLczrybLphFI+qTHsIYRotmRsCoNzZV"
+        "8SNX5zsLjr3k8DB7J1y8YahYANghLyltLPYtWANDQ7bZMyX1NkpW7ZLD1/jfg8nYfFgBbPcvI970Hk/Y3Szd+z+bqB"
+        "t2"
+    ),
+    "0.02": (
+        "eNqVVTty3DAMBbko4FQYVylZbhnfgLPjIkWKHMFljgF7Urj0EVLkID6aJYIfkCKVmDO7IkXg4eErAF1x+wXw0C0BwP"
+        "3p2hk2mVj3YLT7tamQOQZUVXj22dQBw9gOGYEhobiZTG8rTN7BACgJb3adFip+hEcj4nhKUfzMayXB8N+LVsKxCqxX"
+        "1Nykbczc2Ab19Ydlc2/9IP85ol2QBs24qgKy2XpMtJ6qVw47WT5hY4Owe5o8lHIli6LYExgqY7ieB7pkMIxBd32R7m"
+        "jvvQ67nHxeFJapDWNX1E5wh8KOyor+yfZmLogTUmhhZCpmx9A6aYazU5z+bgeLLFKo3CvNpIZ/lHUGeWpGwrxmzASR"
+        "8d7bPLvBy9y5ftpZ8lsKRGzxGbqqtX0W/gqBWjBdNxPQlmQ2/7pjOpskk5rvZnR0VhKSmJqg+QSj5dBq0SHowdGwgx"
+        "BHMDQqtCxEKfPVF3/L1V1WRdv0YtH86YhCk+SwHytrNUFdiG1F6MjYzlefZF3LyFvRiMt2Lzc/Ycii9siLGqPDCKaq"
+        "WaJK5WTK+c2fjUy3ehFA0LDZgsGX6rGBR9eNTPzUWK4xcSUKF3Xiehzehxb9st1cdPvtgAfRTcqyvsGoiHhObKisQq"
+        "fCcBi+bG7ophzEUD4VpN7gwM3XDmuj33NXBjRpPTZO/R16LVrxsdh5M4bUlZtNaZMXgMm2c5onkw8PWun5sN+w70L7"
+        "awk+5kbs+7j4vIRhi13uPwB/rzYX"
+    ),
+    "0.04": (
+        "eNp1VjtyGzEMBSk6Q3lSwB4XKlIgMymUTkegNC5SpPD4BCrd5gZ0xoVL5QYqchAXOVjwI5eUE46t5e6C4MPjA7AFbB"
+        "T+J4iAfp8gANTCVx481edVfqLayrs+wjC3xbIk63yvv5TEQwR4jr6VvK59RdQ//olob9XDA1+2OiNzdgDoCB20WVJY"
+        "nrbVwyB+Vqou1W3giq95cqKRRkH3p3tFCLIkDyhtVJnRYY6aN2ZrRPjnoDzw5desiBYWIBuYWMxJWM9hMJxgaBIDDf"
+        "c8uRFvhZfFrNwUd8cAX7/DytgSRm77nmIr+LEsUcVGBEX/BxihpbCQpLzk5FGUMh+H+lc72QRb1Pfq6qjzLc9vkjMp"
+        "O1VG9x/a3GNw78eiESJUBbiRtTGO543rhWWx+WSS2Wpw1clIZVZQi1R0UiddBH2Ddioaf37D4cTXgLp1prhbjjbOOm"
+        "2iHJVbZR+GGJ59QaoQqr0r8iaHd6vLiDXD4+Auo6YAsQJe9WU8iQPy3FXl0q1c0bahfSc3iWr5PPEw6Ni2u6tVjQro"
+        "EUU0VOlsWqFwZGh0XMLdDQiT5kniwKrHIgdgaXgCmLKKjbLxp8Uk9sQ2d1HQzIzyo/NLBa9bTFp2fvJsWEXoIRgqzh"
+        "UWDeUqug1iGMgTPIWkVLRERb3hyStbbfglSjBqO6Tyt+jFcqkNpNuovitaGAIsK9af72tAnOvCRS2VyHm/tXFqxH5h"
+        "dCkSkJbSFjVcO7DU03CEWvUm03DPtar2/VGCVdSeQTl1f+Qlz73KvJzBkzl2h5bThYtTTV25zESTQwifpR90TN5UVG"
+        "PaNLQuiflXK0GhVZwmGF5xoKnR+FM5ghKMoIchz7BTW4z6mseVXHGR8exHQDtBKImO1eRnR36KLAGhQmhB6h6m+gj5"
+        "l6dr6ATUF+sr4j+mWnEFb2muCtk95K6F+6HbTIK7rIw6Hi1BQHRuclhZ6d2OVpxjwsclf9d8XdndbmgFwWjbBw8FO2"
+        "thqbZWSAnuLtq/xs3S9Fz2LeNaGpfcleKfGOYaaVxbnE5qgueHVT4gUDoTyidCNsuPzUWSY6XeyqDI2isFd4sOnoUa"
+        "pGVE77K9N3nL1kIMvzvtb3OH0Oy5OAApCR9y64SeREMsuZ1yXVpp9dIyupHVJ/Ci4VFz5kii+zgP1WXzQ3xjpEVCAZ"
+        "4WuvoHkH1Lpalzu41mVmrhlYtQtSq2FKIxX8zxX1zvaOo="
+    ),
+    "0.08": (
+        "eNpFVk2Om0UUrG63R88jK2obR3JQFu2RQYbVKOIA7ZEXFmJhIg7gsAo7kDhA24yQs3OkHMBCLFjOESyRDaxZsMwROA"
+        "L13vs88cSZcX/d76deVbUrgMJ3RcYcETnBXgkhoFXYxyXCVH83vp9G7gW2fAbRxTA/hvUAj6+AMkx4BdGngr+Kbi8J"
+        "P6JGYMfjAYEpJed72zFhthhqPPBTjGP+x6eZcfBdSPsF0MOuPLHYd1zMAVZB5q8SLWNCCZf01dpJzIEToq+kwue1Yc"
+        "IzV3oWfT6SywHRWHwQcX3Dj+9RBTfHULFBPzOIpNpsa+yg6Z9jKfj+Di15BH8V3CJnra/wpxkC+0tdZeghWsZ/ITia"
+        "A008aI/QZalJJxCrFjRLYcDWHEZ718DgVnaK6S685x8jtp/rGjnq+phb7q1O/vv3G/R8bkQkvmCpwj++5hhupKfZNr"
+        "h0FbSzO9saIxTVglMsrengEIhcMMBSMg7kFoQEscarMkeqRtGPopt6in8exsaOPMd+ZV1uDcFFy3U04c6mILCmVj5B"
+        "rh17vGAjjfIRTWw5Gd8+bEjGlsdon3OnTAcMwIqF+UqHoS11ROTx51wfSV7opErr2J7uLmzp6sPRBsup9psvpRqXGm"
+        "RpDbOeEKtugZw5HE7RAuKN8RE4lPjA52XkINqOWjvwlRnV5QMvtKbGPKz6FHaECvuIOflgfKrafAiyg1Jfs9biyDhE"
+        "OhVj7cv4kfSSS59xyhT1YGSJb4UnTuRYnbikUF4oMFnn2W9lecoWBQcmzTmFML4rO10oISttZQu8O2jRa8081p+RjE"
+        "BKDU/eZglbBr7lRnnqldxaw42MVLAa86W0x9loG2wATfmieGetZp8mUeWSGqYOD3UnZJBKwxqwIzdoa3yLj1JBn4dP"
+        "9w0dT2pi39VGIav8KCiTGanVD25f/bzCNM2klXUtwXL8Vl1Sk5DSPeVWnrt+H3Dvwztw1zMKMTPjqojh0TqbxGvVXc"
+        "Lg58gMS93eilJiRTKdSYKscFalm80z7w9J8iPRSYHFMboItRZBv9TLVJMt82j9MuCZjt0pVNqcgdLfLNJUUhNL2PB9"
+        "7Y3klNwxrhCDk7k5bQ5mAdkx49o0R7Jwf8GKWk+afOCeJimLMX8upRSOsmmvSxbUrrjhDz20wQ/NuKVCxdCMuzLI0f"
+        "ERbd49AzKMIcwoX2pu67Mx6bTczl27n8mvTBOJ4BfRzIrPk9jpeqxO3ld3xTw+ug2KyzOoHS25nXyVf8xKDeM66uoI"
+        "2HifbFgfqUeh7bDeKhup9BjmC6sJt4FD5uxlQ6HRGeVa9LZ6iCvwxio67ZrnKt7O9ILdN+hpSfK203/oyFpwvFeL2v"
+        "IvyftJa7c9nBPFFKDisT4o1fSn1hadFAnkcAyPNFh0Mi+PzLbosu/s66VVUsw23HV6OjxUPTg1+9RIzfCwYG8fY+NJ"
+        "hwZS/sooRzyyzkadU0F9Y1VO9CLdKh+p0ay+wiP3W7N1TK4u0Yx3ZgREr+rQSJyZP40DrG4IycmssZ9/8RnSfcyU4Q"
+        "aLZaUZqZkSgAetYigquFxz6VHNMZtieZ/GoctoJukg6Eihhom1YtGvB/rOi1ulA79xkFrcPS1jGhvtHGNxakh3Ee4s"
+        "1u9XA7qNNnnWu1dqPnVtLewqCjtXop2d0niupLu06pZyTx+0YBdZEvtyo5Rp6XImnXUi7EYv/ujkyUZwMeVcbiNCvd"
+        "Y7IfnsTtlHT23g059wnTC9mUl3vWiU13DzYZ7Z3ElpRSyCj2Vu3/GoTmmhS4un+g2v+wbDppZ+Spd2RS7XFWnV3Xbu"
+        "+Urs/wGNZNH4"
+    ),
+    "0.16": (
+        "eNolVl2PE9cZfs7xO84ZY9Cxmd0aupWOzUAGVFWG0opKrXRmcBOTomhAqUR6ZegWkTsq9Qccew31klx4CZWSKqpmEa"
+        "m46MWq6g8YUBqR9oZ+qEqlXtC7plf8hD5DvXthr+e8532fr3c9tJwqsfawOoWOrRgPBQiUQnhmRT4tk0uhdUEEeKzh"
+        "NxaSo3TvrXyQDtDBPF2raQzD7y1Eo4X0coqvYDosMsUXo9sayAS3XcE3c73lFZRTYXDl/pJHOtj0PJbP9Ao80zkK6D"
+        "EwNvvQ7yhZZDFaeqc6EmCAN5S3pcrv1xq6BLzbBNBSE6SKH5fQlfN2DLeQOYeotIaSn7C8G+fwIST9weJbnkdcpPXY"
+        "LPts1nk/gOUl7elIdR4OfO/vwRs1+ki9hXIanXuZ9WPhrKxnFwiwIwlv1m+OHW4U7pl433UemsVZVX8bNumpIVI4fK"
+        "LMY4cFu/Qw2Sw7bPiI1y/GeNnKOTlC+zSsQRzsvrVoXtbUYuxEF97uQg2TOL4jdmqcmfLkVNlrcakCYXKSfL1dqM8w"
+        "9leQKDubwrYzYKuPWi0bUqBx6Mu30WoNwMad1/qcBGXGot9SN9vnujvNOCW75IsoRSM2UISTtlvpIrh+EIcX2oVg9k"
+        "nrPGCjFRYk4I7IPk/0wvwWyyVXqRM/QQlzBYUBWTGZoWRaRli+267SvmmkBPt0Uhle+WLETz4L1veSgWFJBBlrCe5D"
+        "lG8TXIeY5Y+Kk2c8N0uvurUEYxRi1fXwZvKi7OSytn0bTsVU6+AwghnpvpF5cPBLFkhi1KQVOjmNGRW5Nbaul9mME6"
+        "mUDCiHFaIipzLYlzd8hK3jwDpM5PQ+7gQz0agSqfVFQp3na5ksep97r/QEa57p/tGu7V1LjldI5eNrlmIGVk4f3Ah+"
+        "9D0kFjd0wMqS+IIFhjmMw1nv/AFUrJXMnAXhC9PwWu4q9UR1LO690fnuDuJalj6ZCgWjckPYOYj2RMzJkOhpryheWa"
+        "w45pNg1NUR2EU6XOF5MGP3HW8nbrDtV7wvQ3+v+xfYR35XfvgvqIJ3jn5wLmiFHnprfCPM8sqq287ArOQBbE/mql+4"
+        "HWcsZopKB6bbBr/aXUPohBzoNz9Hd3ugpC5X8I3et9UspVdndO5Gw7PIAXAG/g4VqfiH/+qKf1ugzsVgzNHDGHuwD+"
+        "7hAeaWIsVvkg2tnB12K2w1YmzJoSf9QaMgKjKyrUfX55B/29EkXLNXEFzAj3gxSYv6MNUnDUOooJde/EfKK9fWiD+z"
+        "sNn/DWWlsWxZR0qr7KFCtJ7YQfv171ejaUna+tZFv61lNcHE/GFX5JeXid2W4wWVOvBLy9JmsOLA7yoxiabY3aBBRq"
+        "+6UG2tBbc602bs+BdEFnkWefyt0mtlJ6JdjYUd38N5Nb1I+qZzj9I+XUnXkgOvqPZwJrSzX4+Igz5CLUIZRGO/0OR4"
+        "Ct9mG1oVDOQzx/THmM9pluqJNsPleayt/Mmp689yQ3NLhhNlNp50Qtxg008SawzF/xqPNzgo1HwsBCFaR1ISDD0Y2Z"
+        "ANL9g2v7lP9po48L8TtDWH39X8MIRp9wyO0k3pNB06mnWxuMcZC/04tKnJx57pXuZfhcKhK1RFwAcUQk8KcvBAvIkV"
+        "wRrlM1JgnXJxV8dqXzOIDW403ISOVdwYwa7qRl0C+dmZu8s2dHD+PUZJarMhsWVshnT5dF1vMGWtvV64aIoXjtppc2"
+        "80oYpkpkTNcanxIePiHwWcNRr1IePPUqhD07GxLRdCxwoHpt2NcE2V1dxcupksTcgn6KhPM+5AdnRW0RVL3DTlXB8o"
+        "NtIhiGZwoC/TTyGlH2M/SGmLjtee80CxFq9udRinZo8ANs0p7DRDwp1aLxkI7j9kJrP33qnX4/fxz4gDq8XMTXWfbm"
+        "e2Q/4MXX/xNT5l/KMUE9trFKW03+zqY5kYV8C/dP1my4Um3oPh7w6TpeHzr9DWeq5NpTKuG4dZSxoEbp1hESq2h6jx"
+        "Y4DvARcQefshsP9qyxsc4T5p8W3nc3ueLRcwdc6AU8wWmjVX2E2g985vUVHpzP6Ul3i1+fCSIRBPPthmk5OZ3rrb1F"
+        "8TbOtC2zirzj8IGBb+VGfIXk8S8wjPixjbI+1dxbWp88g2CDX/MhzbcGIy2ZuQSjafT0T1mjBX8AdNbnezGRdw4kvX"
+        "qnrrotx+YqAPA6PDiAl1NLycrEjqkLDYOTmhQw/aUCf9+7HE5y7QWPbiGM+1ex1hcKI/nekavdXmceLoDDful42niz"
+        "m5Bh7dPY2RUAjj+g6MPn67rBoLcT1c8MGIzOdql4o8Zuy0Mu/+XvkjGUG0tJa/HWz5zYZnIjVmGqYDw3mYj4gCV4+Z"
+        "Uw86otiP89IeF3+PF7aMbqIu+HVH10k/1A0mezTDTG45nprkkC7C/ibzgYwsWP34z9FpY3DjpGn+lWmej5S91bzT+9"
+        "tB1sO0QIhS7XlEZxEB9qmk0mryh9t32czJTSL4Ma99lZOkbR2Qa5Wziqfl586caJzFRK0d/Yv24lWQ+HE7XlX4H8Ps"
+        "nl8="
+    ),
+    "0.32": (
+        "eNoNlo9Tk+cBgN/3/d6EL/GDvgkJBkT8knyhSRptwFix1fb7QsCAYAOIBa1djGiDei6otXbrbm9CwIA/mlDsxVZdQL"
+        "TYsl2wttdbt10S0UGtHv4s9McNKt6wa++w7e3obevNP+G5e+6eJwXelBfXaeZEcx4aQEih4XRORxCYTBoYBPHP3uTw"
+        "Hyd6140Yy3ChJMwiQ+XikGsSBPjWLk+/qVvQV4NDq5Mdu7t4Fv8dloCKlR4Gm66fA9+zbDc6CkdVV637kLrDvEEf8K"
+        "1FbjG4a8koBHBKFtHV9fyERJLjyrsM5EjyFo+qIKf8/WYDWGCHtQ62Dxtufx1uf32My2UODTw2ImMpuAJ3atqM0hfj"
+        "BuoM0AJ3f54l5M2CNZLQUI9Bp07dN5M6bkd8u6vDzoB+hETo2PSKchnflsaedKjo5mTPMqcSxR/IljEO3fEiyQjKPN"
+        "IzkCgoc66meIHyPV1T/i+RCrdq2V/gde1Nd1bp3NCziq88FG8N0pNvJBOqxcZrqZdTvwrw1JfhJzlfRc53HpQRaUIm"
+        "bv92JU80MUkvbgc8+Co2OnQBhgBp9ae417xl2TkZEvKgWbvh4XLpGEXgYo5FSjYBRbjuwUEPdSUAiJpHMEtc6rVTpA"
+        "vAracUig5sr13KZ7uB4HPD0s35nl30lFw0CJr//M0Jb1P71B1+gza/pdqg2mMDsPBZ9EAR5mXKDVROFsy/BJgsXdCp"
+        "fctSfTi0Dx+CO4cr7lbrd+SUFh4CRuCYCPSziCLkHJX1X6z8tHxkaVNOYl39fEIddgzwUwZjItjVt4XyD2MhbUMiQ1"
+        "n+GhaGgRhpfDu4UxiB2gYEcGoDCBTuaoTrT7EZA1aY3blYeGRNn5dwbyUc9TUUYD4Z/9E1pwMKMGvkcdBpoQ7XFo2O"
+        "pYcUKILnimSD/C2u7jrsFK0lCiCnKwVvxxhkcKD43+ZxHH2vNh8szS6sxf5jlVM3F+3iktGbdcGVVc1IoVtqCA4ZnL"
+        "fM2vRMH58OawSstchH+Swpihot3AyoEwsP9gzG/MQi5+sVO0ZXyYwWFAFZzn1RyFExV6xCat6nBPAD0jJxGf+uj+8Y"
+        "/XIL8jzUnpx6p+H9C+OXtkVdM39ovit6jjMuPvZRl852jUQ9h3TA4f6MCqYTvyHlvCwXjG1Vz/lo2rAqs7AEvZxJsR"
+        "EVqKh0ttP7+rVAV9q7PGXzJcWgIgQdvj4N+A3uu9EUzJL0ifSYUdmDujdan73lVIzisLOo6sgk8P9VMncEQXQ5VjbI"
+        "9aIN68kqtlOsdW3FOBSHQmosxC2s3wOAaaewtRvcidrm9StFTwufP+PuBgrvA04dO3oL9A5cPi97/muZKqMnScOaUm"
+        "oo57U6VdR3inpvDGhgwDZUHJ+Vf0hVDTgm1a+zX1oWISmvwhPiiOieYeGHD5KeynQ1Lmc5NZ+Lns69qio9CVzfJVlx"
+        "EPB5B1RTgqi2TxVA9s5aHE2ZDswrwZ/9Ysc2N4I0D/wL9Sc50y/q1GtyK7Qz2j3hAIyhi73HkrdBmoS7AThduLjexB"
+        "M9lwRbOB4QY8uS9KLTOJfFhBnvIMzQtqDZNn37KVdf86K6vAFztH5dGJwFBMjUtqaBkxGPS+L6RBQWK50T+vLP+WMF"
+        "qGuGKFWvw0hYBFrPjD5EPJ5UthSCDy5Auj3pIovyHl89ba1qM5pIvT2Rfe4nPF8x6GL/ezjv7qHdiUjf6tXAHE/WDU"
+        "sjRJmwsLquSUAmoZztVQviZf7jhNn7rbqLwyr5eqaDzFp3Ju24N/tVRsLuqidMkvZWIm8iOzkiIN+oP0NWnHatCPrL"
+        "9WD629io6FFf6a45coG2KaXmaMxMrVQ+9IWhCxnac1giRixFfMXTUkipxu01toycem17YaVs1PlEPpoMHb0hUi55D+"
+        "Vsv7K/OK7u/dRQ8tvZ5herB6rxanLG47e3vJ2wOM0WkveKg0QUuV6w1vw8tAKLuBxOsbydRl2ROjbHtlpD0oYtpWVh"
+        "s76MZM2x5AKjKwLQTcShFiBf4sX8OwZVVNSblKcbq3CuOZOw/Vr4n5X20Es9f2IjjZvQUOQYbvOenxt0swHpQaR+EC"
+        "wOozWJKLq2A+BcV7lcDns7X2DXmYQ4Kv2xzQXCK72SOf8lRnHm/nopKCpYHwaY0OqN+dEda2i8Ow3Am0AA3MtPvBuW"
+        "e/q/58VWJjgm2If0YntOZApTWzjzU6ZR6aNEvTXTKvMrHyYKPHVyD3bqoiLkCwMqTX4QVMlo6kRaOXHXCXhNRG1PHe"
+        "YCJdCrMw52141pmi/gxeeZ7NTEAg5GI5VG2UB98kRN1Q5NmI22jVArc9/mjsrPqOwlQZMOHKEHlJ6flcPQB5r+MRjG"
+        "kS+TyhcBmUnYtnWGFWL8LOPIfWy6/HalhBKKct1AjEYYZUBNj/yor+DNIV5c8AjJFkye7S++2cHuLb44n+Kx9eKnn4"
+        "8kHYf7Jl8FuRCemSr+uSAXO+VidQwKXyKUurqQeBnOf3YZuaOuK4fs07DTW8Spt5ixcmq93vWQr1ejI+9QCJy+cIEY"
+        "abrnN4P84wDcbFLrbrjtCFjS5hpRKRR5F+GosgC37kR1qWagKnmvQwyy+N6Yaxigg0hWTW5JxmmKtLxWyV9n+48wun"
+        "Ci4EpyRfmJLKd+Yq7cc0UNGwVSFyONC4eOagUUc5zkAzXFgfp7CiUsV9ztb1VInC59erce9LhamCXHwFIg7wVTcBN/"
+        "NIsVSL7jTsqv96X+maOXu+kKuiAkC43/cNS534Bmz58RWrzKdTLSDqDcjyv7ntEaONaMh10+4MjwaLPLAVUHRvAwtI"
+        "tJbAey52zeYBg5xI1e5hNtdN2LLZdYtOlUDSitdXU5Mc16skYTKdNahxtCMN4uH13wJJhPPtUOTc6rrbITr67a6JJK"
+        "9n0km0T8u3xnwSd51a0olVAdWVi0V8U8+pbd0clxHrqdJ2AuEVUz59aYfAMfyKWy9J1ZBXo7MH5mADANUT5YJlJWhk"
+        "90MF3jgJ5a9FRVgv36B5PzsT1IVUiOGaOp/XR4r22WJr5J7YT2ER15vZmVOSq3Wj8GbwwJ3Yg7DoSD1sdTKVCgE7K1"
+        "j8KvQiqNsbsTEx5+PNdzXT2qaaBpNyHnY7UWPH12t3lg3O3aTF2LAT1zOlrlZhzgsP41saCNrL8iNX3zHIs0kAeSZJ"
+        "ZBjx8WE8Dc30/lsfeFzdagzGGoIG7VFX8FLm4XZ7iBEWYs3hx3i+YwvCQC/X4Ypi+AuPhIpjCqRSfj/YZtSHFV6YUi"
+        "SaliPGekpD3kgd6RRIoGpKxvMghMg5EP5E9G+sn/Af4vS0U="
+    ),
+    "0.64": (
+        "eNoN1Y9XUvcCAPCzs1ZvP6pt1VyZet561TZnPtfKZ6TsV2tvZWxWmnqUVf5IHfBMARXhvvO2p2uVvM2VqSlnNaUywT"
+        "RBQOCVU1eKPHNKhJe7VCTixxUQLpfLvd+3zz/xGeJoMqVHdXimJipTWdcAVzIIVOG9uV1+O7G7fAD05R8BEcAAdq0t"
+        "huF60lmWT3/KwfeR8wQqkm0Pf3V1oloeAaDW8RMzD9NqbSZ67jo2mAgWul9Iby3Vb0e0BB26758uzUrksk00uFqOSq"
+        "zkh8/407+NnjQFRo0vpzHo8CzVCts6708+Nr4NBGoLGqkHYK1ev4cCP0/VAoM/etRNj3SMTb6M+J/GCe1GKrI4j5z+"
+        "HwLJRamS5Siam6kDhz/ukG22dgTd8HL9TvlER/lQUefi3DEME5A5MhIY2qdwBXhg9snudh3SOlZzvhZRiBVFN0ewYm"
+        "LD96nnICq/8+wOWW24lXqSdSpXD1BrjIkdpQy60kgrfnVD+Z2LsN7bmx1XQVL2ELL0pa90tAdu98NiANMeFRiDcfcx"
+        "j75IFFRm03FI8teXQGOkm3iufuVmN3sJrhZWSRJHtF/7PnJhdO/OCv3dD5Mwq/sxfuwMTgI3Nesr7tEtzpYg9bOxhY"
+        "2mBc11r8OvHYuxFfEY9Hl67vuVVHjqNMTkoWZYTNywpQHdo4qAvxbDvvoNai2AfCTkaeiPpB0mYiI7sR1Qy+5oNJSf"
+        "smq0xcDkUnonUPMT6r8uUzKoQ3ZPnEBi5Hddp0K4+p5CnbZp1BXjWx4xVowIhXFziInSagy8n5eWfcU4LPGTPQW4dx"
+        "GxDPiaU9zoz3TiEd6c1dJFJBg3XECKznN+gbaF9kLcD/LJ8/dr3ttIEcq1bFPDBFkmQPXXIIwxlRP7JqkCvOWc6I0r"
+        "Pc5Tr52v0aN7uXBmDWTGoN1OupeeTrwHDGCCrkTjdwkbZ+7Rk/F/G8zPcpa3Y4kPhgcIVMhjobWMglIdw+9rdRqXzE"
+        "GLFHCyp8aEqfMOt9JqSjQZPPO7J4EV3R+XuhK9JkctsqMJDNu57E91pPq6120teW0gdzX/obBpy3V1y4rthwWP1iEY"
+        "Z52IOVGzq7jF7Oj7kRVxr4D6too9IE99muTCS5YsQmG1QISNRLKRE/kB/qEkCTXGZBuab+N2zVvCXyM/vieFBar531"
+        "n6oXvOfHKu7fEcTpiSFNDMw9mzWU8xds1Uq63D2EPnX6Tbb/LCoaGSJkPaSRUvh1i0mZgdUY6tPw2Z5dG6de3WHRTG"
+        "v2eVKU8geUa4BgD/jQv3vm33T3sEdf5s/TcCCsR2hg12cG5cfInWMY5gCSarSNndX5Mq7HoWDkHheSi72n6ctlByX5"
+        "KKO/ZmkHLTGd2yjWjiwFmwE+oJ6UiRtBPjp9Zi3xPIlZClf7CE0rmLLDi7v3+6IsE8eRoqH2PfWzLMv5XtuzxoOYV+"
+        "dlgLen3sO6KLxaR4Z5dyhKZ0tmHWzwBKVo1Fmq8zg6oF+WI0DcsPyAJAQfncGPn2A8oxh2FPM6abgq8SukU8rwNYhw"
+        "SJchpoRdj91X++UNffJlMGXg9UdIidn+vy2jK1b64/vkZZkNf9bseueJSO6iWVJuZffuhbblMlR4qlNJd7GvOgZgl0"
+        "EdUEg0bxS2it5jnJu+6HUqqNWgTvyLNXyb4wMXH3KJYgF0UhC5fUu4R0yezHVzfwFqWtFQ99KMuyuNGttsvtXpHKko"
+        "mJ0BpW+RZuRubAtW5A/gKGQxwWIHgzKNkLd4vo8tqW0JRGOFL1qDuh9JgGrHnZHF+/WRKd7Ji+oV0aCIbXNd/cl7QG"
+        "SuxueVJTqh1IH5TzV1nWW8sECSWAkDWFOeFFxWtz4yV3X8GASel3jna866UmPRX5Oqt6lqTucRn7kX5veOnGf9IGrd"
+        "vQjPi+ho2NDp0TuDj0AGpU8hoR8u7a8HFRuNU0Ct+Vm2MRsRZfJHVBP3OtEF1WNO/RI/ECwgMhOVJn4WC1k4j0CNuJ"
+        "lKI01Swf4uLXNEhB0v4Uxj7aNcgNtj4WLnDHdbaJPIH+JrS+3L4TqcDbHY/DqWsjz/f28WHRaFNp7NJNV36cpOjyCb"
+        "DF2/M0md/QDgna+Trqmgdlk/G9UyTSJJ9Q5QGlTNdw0F/VvQwORkMkcTYf75AoaJDz0iqEp81s8jBj67dMdyIqSyFn"
+        "tlEJoKP/7FeyplmtolzWPEBsbR88D/ue25xQ1Y/wc6eKtapB8fzDIcuZ4IE1xQJpw6rAU/cbX7rpON4dcqWY/UYnOH"
+        "iHNT1HDYGzZZdjkzkYZxo6S+prLOWrKkUZx/QFSd40fsxFJpFUNgwIBDM+xIJWQW3LpuXHyGaKLK7Ki8fFk+QFQe94"
+        "niaeEYTjGZzZ79CTTdr8Ptzg8MQtxvRXjHdq4uzsHD+761Yq96cO0WcTPt6BwySNSBJIawFApycsihtUxhGKeqfMWC"
+        "f8QKd/MU0PnGXBUVZ0n9NeDSy9DfXtIXWzHBRy+fS7e8blB/zJLlgVAHZf9994yf3Aic+gOsq0rE5r7TNDJ/qU30tt"
+        "dlynXEGh7wsm5f2WV3NgI/JKpfgrB+oxw+u8J0/Kw8w/dm1fR3IG0yIcN8tfkJVxxd3q+MIT5I3QT/5qRiPOlVqJps"
+        "06W1FlKqt8cT1hEEyciA6CpVyKSpPwSjgNgYDwE80tVP++6kyDHURUR/jhnPqJpakvCO/5D1Nv7LI89rSgukZaQEUY"
+        "b/OZRFS4kCLmP/eEvdyCXLIxC8vSklHF9beg9k48T/SPw/PZNNXU6plOQfpJ12WblUObeXRQVCYxyiEhMviM506NDe"
+        "Fs0h7BdWCSlSBathtTYtl1Qlf8mCloBVpKeEJGdnVxIy6xQPyD8430utoJvpOWtRj7dM84yCwaSbVceYOZvjuQFAyI"
+        "Vee5/Nu8UEw3HfWZhz+p/W/weKLGdEnA5GLfGS16xrhCWNCaIfNLOSKlio7FB/g3Uizg0HiZfIIc0BtbbTUWxwUJho"
+        "ORkgq+wm7uJewOaY2+6RD5ke3WBrFEj11QJo/HeB78EZHw1AFQuJM+0rygTOV65JptdwacgVB2k4Uflgf+FFUxqW4e"
+        "rFSH9SMIJhbPdEkkEizvyRrg14+hYFtfbAi5OhMMGG6JIq5uF2UX3aF+Sd0bgRj79Pl2mcYsd7kb7jLhwh0UXfrk97"
+        "2S7AJjW7wmsvFRmwJ0Sdf2xNNVvhljheNormEYUtzWq1jarag9EpY/KGPnnhHpX7iNtj9gVfdpD41tBb9tqray0TvU"
+        "PHh9LjZQnr6/OmX135m1zWxTPN0uXAjiGoipHtOK5FmSJ0l2R6A4cXRoIe6mkUDCsPrU56JzjLFPY/srz0wrmEO6Un"
+        "lJiaEF+ZeOCvdBzwqJaOrFjE3uVwJXLgtmfWfrptOrhp3D96GTa33oyAqnd7ivLvHbq7v/D3/ohig="
+    ),
+    "0.8": (
+        "eNoVVk1oHNcdv/WaY6D5EBTaHILRIWlFrNhzq6GUGhoSNVHlhUJwgioNiWpv7fXuO/SQS4kPBYtWtQYCxQmONFAhLf"
+        "J45kFDbFxZHuLgTOTRzmuiSJv1avfFWu88zb5979e/5joz7//x+3o7TAsfkZkIxs4o34rzUsu6/rTpG7lkIgRnBIYQ"
+        "UNi9Wtrv1KV14BanjAZq3NXMt5oPgapcLQkVml3wNOkith153E0ZfBHCwUNlptnoOakYKr7kML89pqpL/AvRb8orDh"
+        "wjwEVzbVC0YjoXKYbXgFGOmkUntTBYgHTQbDfq0AOn2hRAU4raQ/rNMvTnmWRAZaaPmyK0HTGcX5EZL1K715VvKqXN"
+        "W9wgXtS6TmMMooN2DeiwpqVSUm4P1Vn9HJx9Ztmef5LXBp7tqIslepkx4SY83wesvj4xlyQCeuWC0AZNI/RAXVQ/NB"
+        "aViYFAf4ecb0ByxiyqvID3iymsGK43Pe9Z0z1oXKDzRmPTw9kunP54Dxv3tcog8TsPR082YD2LoSvmt0/CE0/0J8qA"
+        "64as4TRvovJeDTatgCmZwtdtQoY/nDPa0kQPwGfRM5D3+ND5Ep7tKcA7WZLmTFFPHm6yPs2JqHzsgxVw12YSYJw2Zg"
+        "jY4A4tZBCbkYMnudBfMYZH1AwP4nKucwVjuDJ2tujnSA8PBKe9OxDFghBtHcYTV8X5JQhWLi4x9g0zVweDm89YXY9r"
+        "WL4HRttYZnDxMPPBoZ6cGa/ekvqdsasXaaEQb1gUiq1JrvkmzlM3gJKVEEhazNGJKf7i2hdoYBNpVMtVDNn+dCTRW5"
+        "BCpYqwlKVUIES7U8+Uk3Rk+3yDBk1K1R9hH7SmB2GMe2+26ORPlBTFfMQ22TbDtLmh/1qeYNmKUPIZCDtQrk6hbnZg"
+        "roAbj3gRHKDfKKgKNcq0NGJKlEtg7kscbQYhbKECjQ0z/6oSlXX9vxns3JE18y3xnx6Ts8wKlB/B1V/y5q5cYWyNN7"
+        "vMamEIGxnmD6FMIlZHWiGx3Z/E+GI2CpS3RKTeFywWJIPeI9y5GynTxRVd4ArxSjSxqbC9jYxQB46pjKmwXjlh/OtH"
+        "etxhpQLngiH+K04UrdprRoqU96kjaSZMGwP6hKkmyqTXBS0+OkzDyLUWblrM1vuJclPRg5azW4VsO0xxrv+IWR3i3w"
+        "fdtr2ijKhzdctR8JSt0IzVjeFCq4T1HHYyQKaW+1izPaPM8cx2eoSw6id5pq0yjX8hi9kocWABNVSbV28hlHX1JnrX"
+        "uP7CTpk3TPvBux/Wz1fNDVOdlowc4okq/exvKjcBHzalMzRQXRQeuAyslfEShtzxjncIb6IkHL4VQwlRdG4rUqAjzN"
+        "f4OWPe8JT08r1rwdz2kanIV8yRDh7bIs1UTVZY0WOvWf3JEg2Dzwu3A00EJCdcAvMvRUgDdkunfqf7dYCRlxvTsuHp"
+        "eqvvmx+AwUgok8JlfrjQZQgDOZTsqTSyFXaMinTnqV7XPj242/5sUiGhHpPV49puSZS4jQSZEU6TiZnBob6JSJTl3I"
+        "u9yCHXaIP00pek0ACIxUBau5CoxoHf8IRHGgLPwUZpG/nfAeFUIJmw1/TbtiCm1slueB4FGSNFfqzx9jkZiE32KQ29"
+        "tAtVvWuNbVS4z9h76iVRhtcx9gQbbgzqqgHFp2uPl4cZvD37BzQf5+26+pAzHTFuZVdKM75Gvgc/Xm+gThj8Gn+mdq"
+        "aoTS3JZryIgcxKlEMhwLLb8sGy4PqcREJMLX1s1AzMgmWdnSMIXp8Ug+Zz0lCslNTZkN/0kKVpmLvPN3XdvmBgfvIu"
+        "pYbxDzvrUBQJ28VMfw878Ka958cIpAfwDEda4edw3/C3Hz8+qUbosLFpAy1UnIJoPcz+gbZ4FkYO4RNpTaJvbE4Fsm"
+        "ThCIYNCS9kvYLMe2TvudVywwZcditqlq+eUPUl+6uuqk1OmHG8V/EpLtCgCFy2+pK1r8p48cgj3ZMgM8hvG86lLIAb"
+        "9z5YPKRtoMwY/09wV1Z6Y8OGobBQS1GOPnSRE7OVIer2UryvFFVsFrbuQ35Z2ZKreJ6ZWMwzVAuJLUz0ynPQjBwoes"
+        "Ywc3Loyhl9ViTfEnBVm9vbfOfRFob6hdDjoTgKALd6+WXdQbdXyo9syFqRt+VlgumXR3TaMj71bYrXy5oQNKQ/wy+y"
+        "qI9e15N2XvdDLZ+UGVWsWr1zXw6UuTRp0glFQfT02cuaUdQx+0PSNs66Op2v6am5/UxmcjxJf28rXsyZQTja3SIluj"
+        "8mZKjWzFFexa9E2KvuVzaOUAktpqnudYV9rmMh35eXTabaTmIhL96FUpSswUdsagzj6Mfh1XNlZQ9P+Eyi0U9q9+27"
+        "FD/rjCkEhDK7x6uXgq8ifc2t8cJRo6a87Gj8pjstY+JqTHZD3u2hQNaqsDW1dQDZaoLzMzglV43nERh1bI50ewVF3Y"
+        "wLNset7tRDJWXg7wZQh9V5lAcw76hKEqX8fATcEsr3cB0UhqXvyaV5KkG3BjLXLDcNU7N2aR/NWsv2T9Cw7ileai4T"
+        "lTudy3mpMbNsHX/Qstx8J8i2zCRCOpI/ZV9kepChpydK8nPaAl+fMauSbih+z3UrdyzeWpWLeacIUNI/xXBwgTLqGy"
+        "vx1g7dHhrNyoXSVKlWyMShe9Ce0holiqcan+CtMVko5YjPvqN9QAxENNuzQ7fdWlz9UyDqrM27mKmQMc9bDAJWhq5Y"
+        "76tJ+Ypa/qc2Pd83M4fAbkq6ytG8LPXuCtzvr4/9H6TgJ8Q="
+    ),
+}
+# Training and test commands of templates (Loula et al. 2018).
+TEMPLATE_SPLITS = {
+    "right": (
+        (
+            "eNr7///jf/t//4//r//z/zGI6P8PFJH///8HRBhI98OFgSKPQXJgYXmQCEwYqh8i/Bgk8hFVP1gYSB+HC8P0w2"
+            "z9AReG6kdxDIp+FMeg6B9GnmGgImgYjZlh5BlGaiaN0ZgZRp5hpmbK+DcaM0PNM4bUjP8HozEzSD0jQc1o/kBG"
+            "MgMAc/Nn6Q=="
+        ),
+        (
+            "eNpjYOBjOMDIYMEABDIMDcwMBQxAESBghwqzA9kwYaAIA8MDBojwA5AqmDBUP0RYBsThQ9X/AGo8A1wYph9mK8"
+            "JYqH4Ux6DoR3EMiv5h5Jn/MFD/5z8CyCOx//cjcx4jcz4isYH660djZhh55h88an8gRbP9P1zJ5DjOZALUPxoz"
+            "w8gzf3AVADiSST/OZALUzzgaM0PPM1QFozEzOD3znPQWAO4CgJ8MzwAA9h0tPg=="
+        ),
+    ),
+    "opposite_right": (
+        (
+            "eNr7b//v//H//3/87/9f/wdI/P/4Hyjy+L/8f4iwPEgEJnwcpOYxVPgxSAQqDNMPFgbSx+HCMP2Pocb/gAtD9c"
+            "NslYcLw/SjOAZFP7JjUPQPsGcYGagI/o/GzPDxDDM1U8a/0ZgZPp5hp2bK+DMaM0PNMzXUjP8DozEzSD1jR81o"
+            "fjDQngEAko1nQw=="
+        ),
+        (
+            "eNpjOMDIYMHAwM7AwNDAzFDAwMDHABRhYHjAABEG0gxwYQsQRwYqLAPiwISh+sHCQJoBLgzTLwM1HmEsVD/MVg"
+            "a4MEw/imNQ9CM7BkX/AHvm338okP+PBI4jcx4jc34gsev/IHFA+hlGY2b4eAYeufb/kKK5H2cy+YgrmYD0M47G"
+            "zPDxzA+cBQD2ZPIYVzIB6WcejZmh5xmqgtGYGZyeOUhGCwBnASA/0DEDABlgLdc="
+        ),
+    ),
+    "around_right": (
+        (
+            "eNqT////8f/6P/+P/7f/ByT+//gv////x//9UOF+kAhM+DFIzUeo8EeQCFQYph8sDKQfw4Wh+vkZqAh+IDsG5u"
+            "p+kG3ydPEMzFagyGNU/SiOQdGP4hhk/f9HuGfkqZkyPozGzPDxjD01U8aD0ZgZcp5hpmYCsBuNmUHqGUZqRvNo"
+            "zNClaAYA3p5mkA=="
+        ),
+        (
+            "eNp7wMAgw9DAzMDAcICRwYKBgZ3hAZDNUAAVLgBxYMIyIA4fVJgPxIEKw/SDhYE0A1wYqv/Dfwio//MfAeSR2P"
+            "/7kTmPkTkfkdhg/ezIjoG5mgFk2wO6eAZuK0IYqh/FMSj6URyDrJ9hhHvmASxqfyBFs/0/XMnkOM5kAtLPPxoz"
+            "w8czB3AWAFiTST/OZALSLz8aM0POM1QFozEzWD3zj/QWAO4CYDRm6OIZAB1NLwA="
+        ),
+    ),
+    "jump_around_right": (
+        (
+            "eNqT/w8Bx+EEEHwEEY+hnB9w4v9/+39Aov4PhCMPJ2Ba+6Gcx+j6+RmoCH4gOwZMwKyWp4tnICZCtaLoR3EMin"
+            "4UxyDr/z/qmVHPjHpm1DOjnkHXz0zNSsNuNGZGPTPqGep4xh4AHakDSA=="
+        ),
+        (
+            "eNp7wIAELJA5MsgcdiR2AzMS5wGyqgJc+j/8h4D6P/8RQB6J/b8fmfMYmfMRiQ3Wz47smAOMuBxDM88w8OHSj+"
+            "KYApyO4cPlmFHPjHpm1DOjnhn1DNXBaMyMembUM9TyDADeQpJI"
+        ),
+    ),
+}
