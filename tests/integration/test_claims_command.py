@@ -66,12 +66,28 @@ def test_results_that_are_there_are_judged_without_a_run(
     assert called(monkeypatch, "sum_of_two", "--no-run", "--to", str(tmp_path)) == 1
 
 
-def test_damaged_results_are_named(monkeypatch, capsys, tmp_path, nothing_runs):
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"variant,task\n",
+        b"",
+        b"\xff\xfe",
+        b"variant,task,seed,status,test_token_accuracy\narticle,echo,1,FINISHED,0.5\n",
+        b"task,seed,status,test_exact_match\necho,1,FINISHED,0.5\n",
+        b"variant,task,seed,status,test_exact_match\narticle,echo,one,FINISHED,0.5\n",
+        b"variant,task,seed,status,test_exact_match\narticle,echo,1,FINISHED,much\n",
+        b"variant,task,seed,status,test_exact_match\nother,echo,1,FINISHED,0.5\n",
+    ],
+)
+def test_damaged_results_are_named(monkeypatch, capsys, tmp_path, nothing_runs, content):
     results(tmp_path, "claim_partial_echo", [0.9])
     path = tmp_path / "studies" / "claim_partial_echo" / "results.csv"
-    path.write_text("variant,task\n")
+    path.write_bytes(content)
     assert called(monkeypatch, "partial_echo", "--no-run", "--to", str(tmp_path)) == 1
-    assert "claim_partial_echo" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "claim_partial_echo" in told
+    assert "internal error" not in told
+    assert not (tmp_path / "claims.md").exists()
 
 
 def test_a_study_runs_and_its_results_are_copied(monkeypatch, tmp_path):

@@ -12,8 +12,8 @@ from decoderlab.tasks.scan import (
     ScanTask,
     commands,
     other_way_round,
-    published_splits,
     template_split,
+    trained_at_random,
 )
 from tests.conftest import composed
 
@@ -246,7 +246,7 @@ def test_the_published_random_splits_have_the_sizes_of_their_files(share, counts
         for row in range(len(task.data.splits[name]))
     }
     assert (len(known), task.data.counts["test"]) == counts
-    assert known == published_splits()[share or "0.8"]
+    assert known == trained_at_random(share or "0.8")
 
 
 def test_a_published_split_has_the_shares_of_its_files_alone():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
@@ -118,6 +119,21 @@ def test_failures_count_with_the_worst_score_and_are_told():
     loss = claim(**VALUE | {"metric": "loss"})
     (judgement,) = judge_all([loss], {"s": runs})
     assert (judgement.word, judgement.reason[:7]) == ("inconclusive", "1 seeds")
+
+
+def test_a_failure_is_no_better_than_a_finished_run():
+    runs = table(status="FAILED", a=[0.2, 0.2, 0.2, 0.2, 0.2, 1.5, math.nan])
+    runs["test_symbol_error_rate"] = runs["test_exact_match"]
+    measured = measure(claim(**VALUE | {"metric": "symbol_error_rate"}), runs)
+    assert measured.values[6] == 1.5
+
+
+def test_numbers_of_the_csv_are_numbers():
+    scores = {"a": around(0.5, 6), "b": around(0.9, 6, 0.1)}
+    text = claims_csv(judge_all([claim(**HIGHER)], {"s": table(**scores)}))
+    row = pd.read_csv(io.StringIO(text)).iloc[0]
+    assert row["mean"] == pytest.approx(-0.4)
+    assert row["low"] < row["mean"] < row["high"] < 0
 
 
 def test_only_seeds_that_all_terms_have_count():
@@ -244,6 +260,6 @@ def test_the_page_and_the_csv_have_every_claim_and_nothing_acts_in_them():
     assert "<script>" not in text
     assert "](https://d)" not in text
     assert text.count("reproduced") > 3
-    (row,) = pd.read_csv(__import__("io").StringIO(claims_csv(judgements))).to_dict("records")
+    (row,) = pd.read_csv(io.StringIO(claims_csv(judgements))).to_dict("records")
     assert (row["verdict"], row["seeds"], row["claim"]) == ("reproduced", 6, "some")
     assert row["mean"] == pytest.approx(0.9)

@@ -62,8 +62,8 @@ def _claims(arguments: argparse.Namespace) -> int:
     from decoderlab.studies.claims.claims_page import committed_tables, write_page
     from decoderlab.studies.claims.judgement import judge_all
 
-    chosen = chosen_claims(arguments.names)
-    every = list(all_claims().values())
+    claims = all_claims()
+    chosen, every = chosen_claims(arguments.names, claims), list(claims.values())
     names = {claim.name for claim in chosen}
     if arguments.list:
         judgements = judge_all(every, committed_tables(arguments.to, every))

@@ -84,9 +84,7 @@ def passing_error(error: BaseException, folder: Path) -> str | None:
         named = [Path(os.fsdecode(name)).absolute() for name in _names(cause)]
         inside = any(name.is_relative_to(folder.absolute()) for name in named)
         if cause.errno in OF_THE_STORAGE or (isinstance(cause, PermissionError) and inside):
-            return (
-                f"{cause}; look at the disk and your permissions, and give the same command again"
-            )
+            return f"{cause}; {LOOK}"
     return None
 
 

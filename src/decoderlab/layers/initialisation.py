@@ -66,7 +66,7 @@ class KerasWeights(InitialWeights):
         import torch
         from torch import nn
 
-        from decoderlab.layers.torch_weights import _bound, _declared, _fill
+        from decoderlab.layers.torch_weights import _bound, _declared, _fill, _forget_bias
 
         if _bound(module, name) is None:
             return False
@@ -75,11 +75,8 @@ class KerasWeights(InitialWeights):
             _fill(parameter, 0.05, generator)
         elif parameter.dim() < 2:
             parameter.zero_()
-            if declared is not None and "forget" in declared.gates:
-                if name.startswith(declared.gate_bias):
-                    size = len(parameter) // len(declared.gates)
-                    start = declared.gates.index("forget") * size
-                    parameter[start : start + size] = 1.0
+            if (bias := _forget_bias(module, name, parameter)) is not None:
+                bias.fill_(1.0)
         elif declared is not None and name.startswith(declared.from_state):
             values = torch.empty(parameter.shape)
             parameter.copy_(nn.init.orthogonal_(values, generator=generator))
@@ -111,15 +108,11 @@ class ForgetBiasWeights(InitialWeights):
         self, module: nn.Module, name: str, parameter: Tensor, generator: torch.Generator
     ) -> bool:
         """Draw as torch does, then set the bias of a forget gate."""
-        from decoderlab.layers.torch_weights import _declared
+        from decoderlab.layers.torch_weights import _forget_bias
 
         drawn = TorchWeights().draw(module, name, parameter, generator)
-        declared = _declared(module)
-        if drawn and declared is not None and "forget" in declared.gates:
-            if name.startswith(declared.gate_bias):
-                size = len(parameter) // len(declared.gates)
-                start = declared.gates.index("forget") * size
-                parameter[start : start + size] = self.bias
+        if drawn and (bias := _forget_bias(module, name, parameter)) is not None:
+            bias.fill_(self.bias)
         return drawn
 
 

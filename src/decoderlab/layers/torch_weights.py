@@ -44,3 +44,13 @@ def _declared(module: nn.Module) -> Cell | type[Cell] | None:
         case nn.RNNBase() | nn.RNNCellBase():
             return GRU
     return None
+
+
+def _forget_bias(module: nn.Module, name: str, parameter: Tensor) -> Tensor | None:
+    """Return the part of a parameter that is the bias of a forget gate; None if none is."""
+    declared = _declared(module)
+    if declared is None or "forget" not in declared.gates:
+        return None
+    if not name.startswith(declared.gate_bias):
+        return None
+    return parameter.chunk(len(declared.gates))[declared.gates.index("forget")]

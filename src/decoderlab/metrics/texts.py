@@ -11,7 +11,37 @@ from decoderlab.metrics.metric_score import MAX_NATS, MetricScore
 from decoderlab.metrics.task_metric import TaskMetric
 
 
-class WordErrorRate(TaskMetric):
+class ShareOfTexts(TaskMetric):
+    """Share of the texts that count; a subclass has its one score, and says which do."""
+
+    reads: ClassVar[str] = "texts"
+
+    def __init__(self) -> None:
+        super().__init__(sync_on_compute=False)
+        self.counted = self.examples = 0
+
+    def counts(self, prediction: str, accepted: Sequence[str]) -> bool:
+        """Whether a text counts, beside those that are right."""
+        raise NotImplementedError
+
+    def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+        """Add texts."""
+        pairs = zip(predictions, references, strict=True)
+        self.counted += sum(self.counts(prediction, accepted) for prediction, accepted in pairs)
+        self.examples += len(predictions)
+
+    def compute(self) -> dict[str, float]:
+        """Return the share."""
+        (score,) = self.scores
+        return {score.name: self.counted / max(self.examples, 1)}
+
+    def reset(self) -> None:
+        """Begin again."""
+        super().reset()
+        self.counted = self.examples = 0
+
+
+class WordErrorRate(ShareOfTexts):
     """Share of the examples, as of words, whose text equals none of the references.
 
     Example:
@@ -32,26 +62,10 @@ class WordErrorRate(TaskMetric):
             per_example=True,
         ),
     )
-    reads: ClassVar[str] = "texts"
 
-    def __init__(self) -> None:
-        super().__init__(sync_on_compute=False)
-        self.wrong = self.examples = 0
-
-    def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        """Add texts."""
-        pairs = zip(predictions, references, strict=True)
-        self.wrong += sum(prediction not in accepted for prediction, accepted in pairs)
-        self.examples += len(predictions)
-
-    def compute(self) -> dict[str, float]:
-        """Return the share."""
-        return {"word_error_rate": self.wrong / max(self.examples, 1)}
-
-    def reset(self) -> None:
-        """Begin again."""
-        super().reset()
-        self.wrong = self.examples = 0
+    def counts(self, prediction: str, accepted: Sequence[str]) -> bool:
+        """Whether a text equals none of those that are right."""
+        return prediction not in accepted
 
 
 class Distinct(TaskMetric):
@@ -106,7 +120,7 @@ def distinct(texts: Sequence[Sequence[str]], n: int) -> float:
     return len(grams) / max(grams.total(), 1)
 
 
-class EmptyOutputs(TaskMetric):
+class EmptyOutputs(ShareOfTexts):
     """Share of the outputs that have no token, whatever their references.
 
     Paper: Stahlberg and Byrne 2019, table 1 (https://aclanthology.org/D19-1331).
@@ -129,25 +143,10 @@ class EmptyOutputs(TaskMetric):
             per_example=True,
         ),
     )
-    reads: ClassVar[str] = "texts"
 
-    def __init__(self) -> None:
-        super().__init__(sync_on_compute=False)
-        self.empty = self.examples = 0
-
-    def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        """Add texts; references do not matter."""
-        self.empty += sum(not prediction for prediction in predictions)
-        self.examples += len(predictions)
-
-    def compute(self) -> dict[str, float]:
-        """Return the share."""
-        return {"empty_share": self.empty / max(self.examples, 1)}
-
-    def reset(self) -> None:
-        """Begin again."""
-        super().reset()
-        self.empty = self.examples = 0
+    def counts(self, prediction: str, accepted: Sequence[str]) -> bool:
+        """Whether a text has no token."""
+        return not prediction
 
 
 class Perplexity(TaskMetric):

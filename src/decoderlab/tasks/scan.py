@@ -161,7 +161,7 @@ class ScanTask(Task):
             number = round(self.train_share * len(names))
             return names[:number], names[number:], []
         if self.split == "published":
-            trained = published_splits()[str(self.train_share)]
+            trained = trained_at_random(str(self.train_share))
             known = [name for name in names if name in trained]
             return known, [name for name in names if name not in trained], []
         if self.split in TEMPLATES:
@@ -178,16 +178,19 @@ class ScanTask(Task):
         return known, [name for name in names if name in tested], [primitive] * times
 
 
-def published_splits() -> dict[str, frozenset[str]]:
-    """Return the training commands of the published random splits, by their share of all.
+def trained_at_random(share: str) -> frozenset[str]:
+    """Return the training commands of a published random split.
 
     Source: the files of Lake and Baroni 2018, https://github.com/brendenlake/SCAN.
 
+    Args:
+        share: of all commands, of `AT_RANDOM_TRAINED`.
+
     Example:
-        >>> {share: len(names) for share, names in published_splits().items()}["0.8"]
+        >>> len(trained_at_random("0.8"))
         16728
     """
-    return {share: _chosen(text) for share, text in AT_RANDOM_TRAINED.items()}
+    return _chosen(AT_RANDOM_TRAINED[share])
 
 
 def template_split(name: str) -> tuple[frozenset[str], frozenset[str]]:

@@ -281,7 +281,11 @@ def _whole(value: Any) -> Any:
 
 
 def as_csv(table: pd.DataFrame) -> str:
-    """Return a data frame as CSV in which no spreadsheet takes a text for a formula."""
+    """Return a data frame as CSV in which no spreadsheet takes a text for a formula.
+
+    Args:
+        table: of runs, see `results`, or any other.
+    """
     texts = table.copy()
     for name in texts.columns:
         if texts[name].dtype.kind not in "iuf":
@@ -289,7 +293,7 @@ def as_csv(table: pd.DataFrame) -> str:
                 csv_text(value) if isinstance(value, str) else value for value in texts[name]
             ]
     for column in COLUMNS_AFTER:
-        if column.whole:
+        if column.whole and column.name in texts:
             texts[column.name] = texts[column.name].astype("Int64")
     texts.columns = list(map(csv_text, texts.columns))
     return texts.to_csv(index=False, lineterminator="\n")

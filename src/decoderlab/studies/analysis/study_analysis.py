@@ -23,7 +23,7 @@ from decoderlab.studies.analysis.comparisons import (
     unpaired_seeds,
     with_verdict,
 )
-from decoderlab.studies.analysis.entries import Entry, entry_of
+from decoderlab.studies.analysis.entries import Entry, entry_of, worst_score
 from decoderlab.studies.analysis.factor_levels import factor_levels
 from decoderlab.studies.analysis.factorial import Factorial, analyse
 from decoderlab.studies.analysis.published_verdicts import PublishedVerdict, judge_published
@@ -105,14 +105,12 @@ class Analysis:
     @cached_property
     def worst(self) -> dict[str, float]:
         """What a failure scores on each task: the metric's worst, or a worse score of a run."""
-        if self.scale.worst is None:
-            return {}
-        scores = {task: [self.scale.worst] for task in self.tasks}
+        scores: dict[str, list[float]] = {task: [] for task in self.tasks}
         for row in self.rows:
             if row.result is not None:
                 scores[row.cell.task].append(row.result.metrics.test[self.metric])
-        pick = min if self.sign > 0 else max
-        return {task: pick(some) for task, some in scores.items()}
+        worst = {task: worst_score(self.scale, some) for task, some in scores.items()}
+        return {task: score for task, score in worst.items() if score is not None}
 
     def score(self, row: RunRow) -> float | None:
         """Return a run's score, the worst for a failure; None if it has none."""

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from decoderlab.common.bounded_reading import read_text
 from decoderlab.common.errors import Invalid
-from decoderlab.common.escapes import csv_text
 from decoderlab.records.run_folder import write_text
+from decoderlab.studies.analysis.results import as_csv
 from decoderlab.studies.claims.declared_claim import Claim
 from decoderlab.studies.claims.judgement import (
     NOT_RUN,
@@ -22,7 +23,7 @@ from decoderlab.studies.claims.judgement import (
     reproduced_by_chance,
 )
 from decoderlab.studies.reporting import render
-from decoderlab.studies.reporting.table_texts import decimal_text, interval_text, p_text
+from decoderlab.studies.reporting.table_texts import interval_text, p_text
 
 EXPECTED = {"higher": "above 0", "lower": "below 0", "equal": "0"}
 
@@ -41,11 +42,19 @@ def committed_tables(folder: Path, claims: Sequence[Claim]) -> dict[str, pd.Data
     for study in dict.fromkeys(claim.study for claim in claims):
         path = folder / "studies" / study / "results.csv"
         if path.is_file():
-            try:
-                tables[study] = pd.read_csv(path, keep_default_na=True)
-            except (ValueError, UnicodeDecodeError) as error:
-                raise Invalid(path, f"is no table that can be read: {error}") from error
+            tables[study] = _table(path)
     return tables
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(io.StringIO(read_text(path)))
+        scores = [name for name in table.columns if str(name).startswith("test_")]
+        return table.astype({"seed": int, "task": str, **dict.fromkeys(scores, float)})[
+            ["variant", "task", "seed", "status", *scores]
+        ]
+    except (ValueError, KeyError) as error:
+        raise Invalid(path, f"is no results.csv that can be read: {error}") from error
 
 
 def write_page(folder: Path, claims: Sequence[Claim]) -> list[Judgement]:
@@ -155,30 +164,21 @@ def claims_csv(judgements: Sequence[Judgement]) -> str:
                 "url": claim.source.url,
                 "read": claim.source.read,
                 "expects": claim.expects,
-                "published": "" if claim.published is None else f"{claim.published.value:g}",
-                "tolerance": "" if claim.tolerance is None else f"{claim.tolerance:g}",
+                "published": None if claim.published is None else claim.published.value,
+                "tolerance": claim.tolerance,
                 "study": claim.study,
                 "metric": claim.metric,
                 "measured": measured_text(claim),
-                "mean": _number(judgement.mean),
-                "low": _number(judgement.interval.low),
-                "high": _number(judgement.interval.high),
+                "mean": round(judgement.mean, 6),
+                "low": round(judgement.interval.low, 6),
+                "high": round(judgement.interval.high, 6),
                 "seeds": judgement.seeds,
                 "failed": judgement.failed,
-                "p_holm": _number(judgement.p),
+                "p_holm": round(judgement.p, 6),
                 "verdict": judgement.word,
                 "reason": judgement.reason,
                 "command": claim.command,
             }
         )
-    table = pd.DataFrame(rows)
-    for name in table.columns:
-        if table[name].dtype.kind not in "iuf":
-            table[name] = [csv_text(value) for value in table[name]]
-    out = io.StringIO()
-    table.to_csv(out, index=False, lineterminator="\n")
-    return out.getvalue()
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else decimal_text(value, 6)
+    numbers = dict.fromkeys(("published", "tolerance"), float)
+    return as_csv(pd.DataFrame(rows).astype(numbers))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -215,13 +215,16 @@ def all_claims() -> dict[str, Claim]:
     return {claim.name: claim for claim in claims}
 
 
-def chosen_claims(names: list[str]) -> list[Claim]:
+def chosen_claims(names: Sequence[str], claims: Mapping[str, Claim]) -> list[Claim]:
     """Return the claims of these names, all of them for none.
+
+    Args:
+        names: that were given.
+        claims: all that there are, by name.
 
     Raises:
         ConfigError: for an unknown name, with the known ones.
     """
-    claims = all_claims()
     for name in names:
         if name not in claims:
             raise ConfigError(

@@ -13,6 +13,7 @@ from decoderlab.common import require
 from decoderlab.common.errors import Invalid
 from decoderlab.metrics.metric_score import MetricScore
 from decoderlab.metrics.shipped import recorded_scores
+from decoderlab.studies.analysis.entries import worst_score
 from decoderlab.studies.analysis.results import FAILURES
 from decoderlab.studies.claims.declared_claim import Claim
 from decoderlab.studies.statistics import (
@@ -97,8 +98,8 @@ class Measured:
 def measure(claim: Claim, table: pd.DataFrame) -> Measured:
     """Return what a claim measures in the runs of its study.
 
-    A seed counts if each term has a run of it that has ended; a run that failed has the worst score
-    of the metric.
+    A seed counts if each term has a run of it that has ended; a run that failed has the worst
+    score, see `worst_score`.
 
     Args:
         claim: as declared.
@@ -111,7 +112,7 @@ def measure(claim: Claim, table: pd.DataFrame) -> Measured:
     if column not in table:
         raise Invalid("results.csv", f"of {claim.study} has no column {column}")
     scale = recorded_scores({}).get(claim.metric)
-    worst = None if scale is None else scale.worst
+    ended = table[table["status"] == "FINISHED"]
     by_term: list[dict[int, float]] = []
     failed, lost = 0, set[int]()
     for term in claim.terms:
@@ -125,15 +126,17 @@ def measure(claim: Claim, table: pd.DataFrame) -> Measured:
             raise Invalid(
                 "results.csv", f"of {claim.study} has no row {term.row!r} on {term.task or 'it'}"
             )
+        of_task = ended.loc[ended["task"] == rows["task"].iloc[0], column].dropna()
+        worst = None if scale is None else worst_score(scale, of_task.tolist())
         scores: dict[int, float] = {}
         for seed, status, score in zip(rows["seed"], rows["status"], rows[column], strict=True):
-            if status in FAILURES and worst is None:
-                lost.add(int(seed))
+            if status == "FINISHED" and not math.isnan(score):
+                scores[int(seed)] = float(score)
             elif status in FAILURES and worst is not None:
                 scores[int(seed)] = worst
                 failed += 1
-            elif status == "FINISHED" and not math.isnan(score):
-                scores[int(seed)] = float(score)
+            elif status in FAILURES:
+                lost.add(int(seed))
         by_term.append(scores)
     seeds = sorted(set.intersection(*map(set, by_term)))
     weights = [term.weight for term in claim.terms]
