@@ -11,37 +11,37 @@ from decoderlab.metrics.metric_score import MAX_NATS, MetricScore
 from decoderlab.metrics.task_metric import TaskMetric
 
 
-class ShareOfTexts(TaskMetric):
-    """Share of the texts that count; a subclass has its one score, and says which do."""
+class WrongShare(TaskMetric):
+    """Share of the texts that are wrong; a subclass has its one score, and says which are."""
 
     reads: ClassVar[str] = "texts"
 
     def __init__(self) -> None:
         super().__init__(sync_on_compute=False)
-        self.counted = self.examples = 0
+        self.wrong = self.examples = 0
 
-    def counts(self, prediction: str, accepted: Sequence[str]) -> bool:
-        """Whether a text counts, beside those that are right."""
+    def is_wrong(self, prediction: str, accepted: Sequence[str]) -> bool:
+        """Whether a text is wrong, beside those that are right."""
         raise NotImplementedError
 
     def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
         """Add texts."""
         pairs = zip(predictions, references, strict=True)
-        self.counted += sum(self.counts(prediction, accepted) for prediction, accepted in pairs)
+        self.wrong += sum(self.is_wrong(prediction, accepted) for prediction, accepted in pairs)
         self.examples += len(predictions)
 
     def compute(self) -> dict[str, float]:
         """Return the share."""
         (score,) = self.scores
-        return {score.name: self.counted / max(self.examples, 1)}
+        return {score.name: self.wrong / max(self.examples, 1)}
 
     def reset(self) -> None:
         """Begin again."""
         super().reset()
-        self.counted = self.examples = 0
+        self.wrong = self.examples = 0
 
 
-class WordErrorRate(ShareOfTexts):
+class WordErrorRate(WrongShare):
     """Share of the examples, as of words, whose text equals none of the references.
 
     Example:
@@ -63,7 +63,7 @@ class WordErrorRate(ShareOfTexts):
         ),
     )
 
-    def counts(self, prediction: str, accepted: Sequence[str]) -> bool:
+    def is_wrong(self, prediction: str, accepted: Sequence[str]) -> bool:
         """Whether a text equals none of those that are right."""
         return prediction not in accepted
 
@@ -120,7 +120,7 @@ def distinct(texts: Sequence[Sequence[str]], n: int) -> float:
     return len(grams) / max(grams.total(), 1)
 
 
-class EmptyOutputs(ShareOfTexts):
+class EmptyOutputs(WrongShare):
     """Share of the outputs that have no token, whatever their references.
 
     Paper: Stahlberg and Byrne 2019, table 1 (https://aclanthology.org/D19-1331).
@@ -144,7 +144,7 @@ class EmptyOutputs(ShareOfTexts):
         ),
     )
 
-    def counts(self, prediction: str, accepted: Sequence[str]) -> bool:
+    def is_wrong(self, prediction: str, accepted: Sequence[str]) -> bool:
         """Whether a text has no token."""
         return not prediction
 

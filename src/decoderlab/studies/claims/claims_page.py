@@ -50,10 +50,11 @@ def _table(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(io.StringIO(read_text(path)))
         scores = [name for name in table.columns if str(name).startswith("test_")]
-        return table.astype({"seed": int, "task": str, **dict.fromkeys(scores, float)})[
-            ["variant", "task", "seed", "status", *scores]
-        ]
-    except (ValueError, KeyError) as error:
+        kept = table.reindex(columns=["variant", "task", "seed", "status", *scores])
+        if missing := [name for name in kept.columns if name not in table.columns]:
+            raise ValueError(f"it has no column {', '.join(missing)}")
+        return kept.astype({"seed": int, "task": str, **dict.fromkeys(scores, float)})
+    except ValueError as error:
         raise Invalid(path, f"is no results.csv that can be read: {error}") from error
 
 

@@ -117,17 +117,18 @@ def measure(claim: Claim, table: pd.DataFrame) -> Measured:
     failed, lost = 0, set[int]()
     for term in claim.terms:
         rows = table[table["variant"] == term.row]
-        tasks = list(dict.fromkeys(rows["task"]))
-        if term.task is None and len(tasks) > 1:
-            raise Invalid("results.csv", f"of {claim.study} has several tasks: {tasks}")
         if term.task is not None:
             rows = rows[rows["task"] == term.task]
-        if len(rows) == 0:
+        tasks = list(dict.fromkeys(rows["task"]))
+        if len(tasks) > 1:
+            raise Invalid("results.csv", f"of {claim.study} has several tasks: {tasks}")
+        if not tasks:
             raise Invalid(
                 "results.csv", f"of {claim.study} has no row {term.row!r} on {term.task or 'it'}"
             )
-        of_task = ended.loc[ended["task"] == rows["task"].iloc[0], column].dropna()
-        worst = None if scale is None else worst_score(scale, of_task.tolist())
+        pairs = zip(ended["task"], ended[column], strict=True)
+        of_task = [score for task, score in pairs if task == tasks[0] and not math.isnan(score)]
+        worst = None if scale is None else worst_score(scale, of_task)
         scores: dict[int, float] = {}
         for seed, status, score in zip(rows["seed"], rows["status"], rows[column], strict=True):
             if status == "FINISHED" and not math.isnan(score):
