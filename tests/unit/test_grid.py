@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import conf_dir
-from decoderlab.studies.design.composed_cells import Composer
+from decoderlab.config.run_config import RunConfig
+from decoderlab.studies.design.composed_cells import Composer, ConfigMaker
 from decoderlab.studies.design.grid import as_value, grid
 from tests.unit.studies import STUDY
 
@@ -158,6 +159,31 @@ def test_fast_composing_gives_what_hydra_gives(cell):
     assert OmegaConf.to_container(composed.config) == OmegaConf.to_container(
         OmegaConf.masked_copy(whole, names)
     )
+
+
+FOLLOWING = [
+    ["decoder=luong"],
+    ["decoder=luong", "task.data_seed=${seed}"],
+    ["decoder=luong", "task.data_seed=${oc.select:seed}"],
+    ["decoder=luong", "task.data_seed=${training.batch_size}"],
+    ["decoder=luong", "seed=7"],
+]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("cell", FOLLOWING, ids=" ".join)
+def test_cells_that_differ_in_their_seeds_have_the_configs_that_each_alone_has(cell):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("train", ["+x=1,2"], run_mode=RunMode.MULTIRUN)
+        config_of = ConfigMaker(Composer(loader, master))
+        for seed in ("seed=1", "seed=2", "seed=0"):
+            composed = Composer(loader, master)([*cell, seed])
+            alone = RunConfig.from_composed(composed.config, composed.choices)
+            assert config_of([*cell, seed]) == alone
+        for seed in ("seed=99999999999", "seed=03"):  # Hydra takes the latter for a text
+            with pytest.raises(ConfigError, match="seed is"):
+                config_of([*cell, seed])
 
 
 def test_levels_with_names_are_a_grid_beside_which_references_stand():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -15,6 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 from decoderlab.common.errors import ConfigError
 from decoderlab.config.command_line import check_override, check_text, with_one_budget
 from decoderlab.config.messages import unfit
+from decoderlab.config.run_config import RunConfig
+
+SEED = re.compile(r"seed=(0|[1-9]\d*)")
+REFERENCE = re.compile(r"\$\{(?!seed\})\w+(\.\w+)*\}")  # to another setting than the seed
 
 
 class Composed(NamedTuple):
@@ -96,3 +102,45 @@ class Composer:
         if key not in self._groups:
             self._groups[key] = bool(self.loader.get_group_options(key))
         return self._groups[key] and not isinstance(override.value(), dict)
+
+
+class ConfigMaker:
+    """Makes the configs of cells; one is composed for cells that differ in their seeds alone.
+
+    Args:
+        compose: from overrides to a config.
+    """
+
+    def __init__(self, compose: Callable[[Sequence[str]], Composed]) -> None:
+        self.compose = compose
+        self._made: dict[tuple[str, ...], RunConfig] = {}
+
+    def __call__(self, overrides: Sequence[str]) -> RunConfig:
+        """Return the checked config of a cell.
+
+        Raises:
+            ConfigError, HydraException: as `Composer` and `RunConfig.from_composed` do.
+        """
+        rest = tuple(text for text in overrides if not SEED.fullmatch(text))
+        seeds = [text for text in overrides if SEED.fullmatch(text)]
+        if len(seeds) == 1 and rest in self._made:
+            return replace(self._made[rest], seed=int(seeds[0].partition("=")[2]))
+        composed = self.compose(overrides)
+        config = RunConfig.from_composed(composed.config, composed.choices)
+        if len(seeds) == 1 and not _may_follow_seed(composed.config):
+            self._made[rest] = config
+        return config
+
+
+def _may_follow_seed(config: DictConfig) -> bool:
+    """Whether a setting beside `seed` may depend on it, by what is interpolated."""
+    texts = _texts(OmegaConf.to_container(config, resolve=False))
+    return any("${" in REFERENCE.sub("", text) for text in texts)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)

@@ -24,7 +24,7 @@ from decoderlab.records.folder_owner import check_owner
 from decoderlab.records.opened_run import finished
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.budget import Matcher
-from decoderlab.studies.design.composed_cells import Composed
+from decoderlab.studies.design.composed_cells import Composed, ConfigMaker
 from decoderlab.studies.design.draft import Draft
 from decoderlab.studies.design.grid import GridCell
 from decoderlab.studies.design.impossible_cells import UNFIT, impossible, why_unfit
@@ -168,11 +168,10 @@ class _Maker:
         self, cells: Sequence[GridCell], compose: Callable[[Sequence[str]], Composed]
     ) -> list[Draft]:
         """Return the cells whose settings are right."""
-        drafts, machine_checked = [], set()
+        drafts, machine_checked, config_of = [], set(), ConfigMaker(compose)
         for cell in track(cells, "composing the runs"):
             try:
-                composed = compose(cell.overrides)
-                config = RunConfig.from_composed(composed.config, composed.choices)
+                config = config_of(cell.overrides)
                 machine = (config.run, config.training.precision)
                 if machine not in machine_checked:
                     check_machine(config, sweeping=True)
@@ -191,10 +190,10 @@ class _Maker:
         by_task: dict[str, list[int]] = {}
         for index, draft in enumerate(drafts):
             by_task.setdefault(sorted_json(draft.config.task.to_dict()), []).append(index)
-        passed = []
+        passed, task_of = [], _TaskOfLast()
         for index in track([index for group in by_task.values() for index in group], what):
             try:
-                step(drafts[index], build_task(drafts[index].config))
+                step(drafts[index], task_of(drafts[index].config))
             except ConfigError as error:
                 self.refuse(drafts[index].grid_cell, error)
             else:
@@ -327,6 +326,23 @@ class _Maker:
                     f"study.published[{index}] names no task, but there are "
                     f"{', '.join(sorted(there['task']))}; add task: NAME"
                 )
+
+
+class _TaskOfLast:
+    """Builds the task of a config; the one before where all that it depends on is the same.
+
+    But for the seed, which says in what order a task shows its examples.
+    """
+
+    def __init__(self) -> None:
+        self._made: tuple[tuple, Task] | None = None
+
+    def __call__(self, config: RunConfig) -> Task:
+        key = (config.task, config.training, config.evaluation, config.run, config.study)
+        if self._made is None or self._made[0] != key:
+            self._made = None  # whatever is raised now
+            self._made = key, build_task(config)
+        return self._made[1]
 
 
 def _check_owner(folder: RunFolder, draft: Draft) -> None:
