@@ -17,6 +17,7 @@ import sys
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
@@ -173,7 +174,8 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=2000, help="of a test (%(default)s)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        write_runs(Path(folder), arguments.runs, arguments.examples)
+        with mock.patch("os.fsync"):  # what is drawn may be lost
+            write_runs(Path(folder), arguments.runs, arguments.examples)
         command = [sys.executable, "-m", "decoderlab.cli.report", "large", "--output-dir", folder]
         subprocess.run(
             command,

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 # Of Linux: what lets root read and write whatever the permissions say.
 DAC_OVERRIDE, DAC_READ_SEARCH = 1, 2
 PR_CAPBSET_DROP = 24
-VERSION_3 = 0x20080522
+HEADER = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, of this process
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @contextmanager
@@ -19,17 +20,21 @@ def bound_by_permissions() -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
-    libc = ctypes.CDLL(None, use_errno=True)
-    header = (ctypes.c_uint32 * 2)(VERSION_3, 0)
-    before = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, twice
-    _check(libc.capget(header, before))
-    bound = (ctypes.c_uint32 * 6)(*before)
-    bound[0] &= ~(1 << DAC_OVERRIDE | 1 << DAC_READ_SEARCH)
-    _check(libc.capset(header, bound))
+    before = _bind()
     try:
         yield
     finally:
-        _check(libc.capset(header, before))
+        _check(LIBC.capset(HEADER, before))
+
+
+def _bind() -> ctypes.Array:
+    """Give up what lets root do; return what there was."""
+    before = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, twice
+    _check(LIBC.capget(HEADER, before))
+    bound = (ctypes.c_uint32 * 6)(*before)
+    bound[0] &= ~(1 << DAC_OVERRIDE | 1 << DAC_READ_SEARCH)
+    _check(LIBC.capset(HEADER, bound))
+    return before
 
 
 def _check(code: int) -> None:
@@ -40,5 +45,6 @@ def _check(code: int) -> None:
 def bind_by_permissions() -> None:
     """Bind this process by permissions for good, and what it executes; for `preexec_fn`."""
     if os.geteuid() == 0:
+        _bind()
         for capability in (DAC_OVERRIDE, DAC_READ_SEARCH):
-            ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+            LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)

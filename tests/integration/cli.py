@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -85,7 +86,7 @@ def forked(
     """Run an entry point to its end in a fork of this process, which has imported what it needs.
 
     It is a process of its own like that of `call`, for a tenth of the time: what it imports from a
-    plug-in, or does to itself, stays there. Not for sweeps in the pool, which starts workers.
+    plug-in, or does to itself, stays there.
 
     Args:
         module: of the entry point.
@@ -97,9 +98,7 @@ def forked(
         given, out, err = (files.enter_context(TemporaryFile()) for _ in range(3))
         given.write(stdin.encode())
         given.seek(0)
-        with warnings.catch_warnings():  # of threads, which a worker of the tests has
-            warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
+        child = _fork()
         if not child:
             _end_as(module, arguments, (given.fileno(), out.fileno(), stderr or err.fileno()))
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -109,11 +108,75 @@ def forked(
     return subprocess.CompletedProcess(arguments, code, printed, said)
 
 
+class Forked:
+    """An entry point that goes on in a fork of this process, to be used as a `Popen` of `start`.
+
+    What it starts, the workers of a pool among it, are processes as they always are.
+
+    Args:
+        module: of the entry point.
+        arguments: of its command line.
+        preexec_fn: called in the fork before all else; None for nothing.
+    """
+
+    def __init__(
+        self, module: str, *arguments: str, preexec_fn: Callable[[], object] | None = None
+    ) -> None:
+        self.args, self.returncode = arguments, None
+        given, (read, write) = os.open(os.devnull, os.O_RDONLY), os.pipe()
+        self.pid = _fork()
+        if not self.pid:
+            os.setsid()
+            os.close(read)
+            if preexec_fn is not None:
+                preexec_fn()
+            _end_as(module, arguments, (given, write, write))
+        os.close(given)
+        os.close(write)
+        self.stdout = open(read, encoding="utf-8")
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def wait(self, timeout: float = 300) -> int:
+        end = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            time.sleep(0.01)
+        return self.returncode
+
+    def communicate(self, timeout: float = 300) -> tuple[str, None]:
+        end, read = time.monotonic() + timeout, []
+        while select.select([self.stdout], [], [], max(end - time.monotonic(), 0))[0]:
+            if not (part := os.read(self.stdout.fileno(), 1 << 16)):
+                self.wait(max(end - time.monotonic(), 1))
+                return b"".join(read).decode(), None
+            read.append(part)
+        raise subprocess.TimeoutExpired(self.args, timeout)
+
+    def send_signal(self, signum: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signum)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():  # of threads, which a worker of the tests has
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
 def _end_as(module: str, arguments: Sequence[str], streams: Sequence[int]) -> None:
     """Make this process one of an entry point, and end it."""
     code: object = 1
     try:
-        signal.alarm(300)
+        signal.alarm(600)
         gc.freeze()  # looking through all that was forked takes long
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
@@ -121,7 +184,9 @@ def _end_as(module: str, arguments: Sequence[str], streams: Sequence[int]) -> No
             open(number, mode, encoding="utf-8", closefd=False) for number, mode in enumerate("rww")
         )
         sys.argv = [f"decoderlab-{module}", *arguments]
-        importlib.import_module(f"decoderlab.cli.{module}").main()
+        # What workers of a pool import as theirs.
+        sys.modules["__main__"] = importlib.import_module(f"decoderlab.cli.{module}")
+        sys.modules["__main__"].main()
         code = 0
     except SystemExit as left:
         code = left.code or 0

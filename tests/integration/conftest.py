@@ -26,7 +26,7 @@ from decoderlab.studies.design.grid import grid
 from decoderlab.studies.design.preparation import Planned, make_plan
 from tests.conftest import TASKS, TINY
 from tests.drawing import no_drawing
-from tests.integration.cli import command, in_process, start
+from tests.integration.cli import Forked, in_process, start
 from tests.integration.disturbed import sweep
 from tests.unit.studies import STUDY
 
@@ -40,15 +40,10 @@ def whole(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def launch() -> Iterator[Callable[..., subprocess.Popen]]:
-    """Start a command; whatever comes of it, nothing is left running."""
-    processes = []
-
-    def make(command_line: Sequence[str], **options: object) -> subprocess.Popen:
-        processes.append(start(command_line, **options))
-        return processes[-1]
-
-    yield make
+def ending() -> Iterator[list[subprocess.Popen | Forked]]:
+    """Processes of which nothing is left running after a test."""
+    processes: list[subprocess.Popen | Forked] = []
+    yield processes
     for started in processes:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(started.pid, signal.SIGKILL)
@@ -57,9 +52,25 @@ def launch() -> Iterator[Callable[..., subprocess.Popen]]:
 
 
 @pytest.fixture
-def begin(launch) -> Callable[..., subprocess.Popen]:
-    """Start decoderlab-train as `launch` does."""
-    return lambda *arguments, **options: launch(command("train", *arguments), **options)
+def launch(ending) -> Callable[..., subprocess.Popen]:
+    """Start a command; whatever comes of it, nothing is left running."""
+
+    def make(command_line: Sequence[str], **options: object) -> subprocess.Popen:
+        ending.append(start(command_line, **options))
+        return ending[-1]
+
+    return make
+
+
+@pytest.fixture
+def begin(ending) -> Callable[..., Forked]:
+    """Start decoderlab-train in a fork; whatever comes of it, nothing is left running."""
+
+    def make(*arguments: str, **options: object) -> Forked:
+        ending.append(Forked("train", *arguments, **options))
+        return ending[-1]
+
+    return make
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from decoderlab.records.run_folder import RunFolder
 from tests.conftest import same
 from tests.integration.cli import tiny_arguments, wait_for
 
-LONG = ("training.max_steps=900", "evaluation.every_steps=100", "study.name=s")
+LONG = ("training.max_steps=600", "evaluation.every_steps=100", "study.name=s")
 SEEDS = 4
 
 
@@ -70,7 +70,7 @@ def in_training(
         for folder in runs(output_dir):
             status = folder.recorded_status()
             running = folder.path not in held and status["status"] == "RUNNING"
-            if running and 150 <= folder.last_metrics().get("step", 0) <= 700:
+            if running and 120 <= folder.last_metrics().get("step", 0) <= 450:
                 os.kill(status["pid"], signal.SIGSTOP)
                 held[folder.path] = status["pid"]
         return len(held) >= number

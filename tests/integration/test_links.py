@@ -54,6 +54,26 @@ def test_every_link_and_anchor_is_there(path):
     assert broken(path) == []
 
 
+def split_tables(text: str) -> list[str]:
+    """Return the rows that begin a table without a line below its head: they print as text."""
+    lines = CODE.sub("", text).splitlines()
+    return [
+        line
+        for before, line, after in zip(["", *lines], lines, [*lines[1:], ""], strict=False)
+        if line.startswith("|") and not before.startswith("|")
+        if not re.match(r"^\|[\s:|-]+\|$", after)
+    ]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_table_is_whole(path):
+    assert split_tables(path.read_text()) == []
+
+
+def test_split_tables_are_found():
+    assert split_tables("| a |\n|---|\n| 1 |\n\n| 2 |\n") == ["| 2 |"]
+
+
 def test_links_are_found_and_broken_ones_too(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.integration.test_links.ROOT", tmp_path)
     page = tmp_path / "page.md"
