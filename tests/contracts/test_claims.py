@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -45,3 +46,13 @@ def test_the_committed_page_is_what_the_committed_results_give():
     judgements = judge_all(claims, committed_tables(DOCS, claims))
     assert (DOCS / "claims.md").read_text() == claims_text(judgements)
     assert (DOCS / "claims.csv").read_text() == claims_csv(judgements)
+
+
+def test_the_readme_shows_the_count_and_rows_of_the_page():
+    page, readme = (DOCS / "claims.md").read_text(), (DOCS.parent / "README.md").read_text()
+    (counts,) = re.findall(r"^\*\*(\d.*)\.\*\*$", page, re.MULTILINE)
+    assert f"{counts}. " in " ".join(readme.split())
+    shown = re.findall(r"\(docs/claims\.md#(\w+)\) \| (.*)$", readme, re.MULTILINE)
+    assert len(shown) == 3
+    for name, cells in shown:
+        assert re.findall(rf"\(#{name}\) \| (.*)$", page, re.MULTILINE) == [cells]

@@ -85,7 +85,7 @@ def effects(study: str) -> Iterator[list[float]]:
 
 @cache
 def computed() -> frozenset[Quote]:
-    """Return all that can be quoted: rows, differences of two rows, effects of factors."""
+    """Return all that can be quoted: rows, differences of two, effects of factors, claims."""
     known: set[Quote] = set()
 
     def add(values: list[float], bounds: tuple[float, float] = (-np.inf, np.inf)) -> None:
@@ -108,6 +108,10 @@ def computed() -> frozenset[Quote]:
                     add(differences(scores, cells(other)[at_metric, at_task, against]))
         for values in effects(study):
             add(values)
+    with (ROOT / "docs/claims.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["low"]:
+                known.update(printed(*(float(row[name]) for name in ("mean", "low", "high"))))
     return frozenset(known)
 
 
