@@ -133,10 +133,13 @@ def test_a_study_declares_its_question_and_plans(monkeypatch, capfd, tmp_path, n
     assert study.name == name
     assert study.question.endswith("?")
     given = ["seed=0", "training.max_steps=2", "evaluation.every_steps=2"]
-    if name.startswith("claim_") and "num_train" in composed(f"study={name}").task:
-        given += ["task.num_train=1000", "task.num_validation=100", "task.num_test=100"]
     if tasks := (study.factors or {}).get("task"):
         given.append(f"task={min(tasks, key=lambda task: task != 'addition_2digits')}")
+    task = composed(f"study={name}", *given).task
+    for split, few in (("train", 1000), ("validation", 100), ("test", 100)):
+        number = task.get(f"num_{split}")
+        if isinstance(number, int) and number > few:
+            given.append(f"task.num_{split}={few}")
     if study.tuning:
         one_of_each = ",".join(f"{key}:[{min(some)}]" for key, some in study.tuning.space.items())
         given += [f"study.tuning.space={{{one_of_each}}}"]
