@@ -28,6 +28,10 @@ from tests import parts
             {"head": parts.head("linear", sees_previous=True), "feedback": parts.feedback("none")},
             "sees_previous=true",
         ),
+        (
+            {"cell": GRUResetSummary, "attention": parts.attention("dot", query="between")},
+            "that of a second cell is the context alone",
+        ),
         ({"head": parts.head("linear", distribution="point")}, "the targets are tokens"),
         (
             {

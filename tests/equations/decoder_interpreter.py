@@ -94,6 +94,9 @@ class DecoderInterpreter(Interpreter):
             if ends and layer == 1:
                 scope["c"] = first[-int(ends) :]
             self.cell_step(layer, False, inputs, 0)
+            for letter in "skn":  # of two cells the first alone takes this step
+                if f"{letter}'_0" in scope:
+                    scope[f"{letter}_0"] = scope[f"{letter}'_0"]
             inputs = scope["s_0"]
             if ends and layer == 1:
                 del scope["c"]
@@ -101,7 +104,7 @@ class DecoderInterpreter(Interpreter):
 
     def _publish(self, step: int) -> None:
         top = self.states[self.cell.num_layers, False]
-        for letter in "sk":
+        for letter in ("s", "k", "s'"):
             if f"{letter}_{step}" in top:
                 self.values[f"{letter}_{step}"] = top[f"{letter}_{step}"]
 
@@ -126,13 +129,33 @@ class DecoderInterpreter(Interpreter):
                 inputs = None
                 for layer in range(1, self.cell.num_layers + 1):
                     self.cell_step(layer, False, inputs, number)
-                    inputs = self.states[layer, False][f"s_{number}"]
+                    inputs = self.states[layer, False][f"{self.cell.state}_{number}"]
                 self._publish(number)
+            elif (sentence(line.right) or ("",))[0] == "second":
+                self._second_cell(line, number)
             elif not self._in_cell(line):
                 self._step_line(line, number, previous)
         name = "mean_t" if self.lines[-1].left.startswith("[mean") else self.lines[-1].left
         self.calculator.used.add(self.calculator.key(name))
         return self.values[self.calculator.key(name)]
+
+    def _second_cell(self, line: Line, number: int) -> None:
+        """Take a step of the second cell, which goes on from what the first has left."""
+        words = sentence(line.right)[1]
+        self._expect(line.size, self._state_size())
+        first, inputs = (self.calculator.key(words[name]) for name in ("first", "with"))
+        self.calculator.used |= {first, inputs}
+        inputs = self.values[inputs]
+        for layer in range(1, self.cell.num_layers + 1):
+            scope = self.states[layer, False]
+            before = {letter: scope.get(f"{letter}_{number - 1}") for letter in "skn"}
+            for letter in "skn":
+                if f"{letter}'_{number}" in scope:
+                    scope[f"{letter}_{number - 1}"] = scope[f"{letter}'_{number}"]
+            self.cell_step(layer, False, inputs, number, second=line)
+            scope |= {f"{letter}_{number - 1}": one for letter, one in before.items()}
+            inputs = scope[f"s_{number}"]
+        self._publish(number)
 
     def _in_cell(self, line: Line) -> bool:
         if self.cell is None:
@@ -250,7 +273,9 @@ class DecoderInterpreter(Interpreter):
         if self.cell is None:
             return {}
         layers = range(1, self.cell.num_layers + 1)
-        scaled = any(line.left == "n_t" for line in self.cell.lines)  # k and n share a factor
+        scaled = any(
+            line.left in ("n_t", "n'_t") for line in self.cell.lines
+        )  # k and n share a factor
         return {
             f"{letter} of layer {layer}": self.states[layer, False][f"{letter}_{number}"]
             for letter in ("s" if scaled else "sk")

@@ -40,7 +40,7 @@ class Cell(NamedTuple):
     """The lines of a recurrent stack, and what the lines after them say of the other layers."""
 
     lines: list[Line]
-    state: str  # the letter of the state, s or h
+    state: str  # the letter of the state, s, s' or h
     step: str  # t or j
     num_layers: int
     no_summary: bool  # above the first layer
@@ -78,13 +78,15 @@ class Interpreter:
             line.number
             for line in self.lines
             if set(line.left.split(", ")) <= GATES
-            or (line.left in ("s_t", "h_j") and "U " in line.right)
+            or (line.left in ("s_t", "s'_t", "h_j") and "U " in line.right)
         ]
         if not any("rnn." in name for name in self.weights.values):
             return None
         if not starts:
             raise Unreadable("there is no line of a recurrent cell")
         state, step = ("h", "j") if self.kind == "RecurrentEncoder" else ("s", "t")
+        if any(line.left == "s'_t" for line in self.lines):  # the first of two cells
+            state = "s'"
         end = next(
             (line.number for line in self.lines[starts[0] :] if line.left == f"{state}_{step}"),
             None,
@@ -158,8 +160,23 @@ class Interpreter:
         scope[key] = value
         self.kept.setdefault(key, left)
 
-    def cell_step(self, layer: int, backward: bool, inputs: np.ndarray | None, step: int) -> None:
-        """Run the lines of the cell for one layer; `inputs` None: x is there already."""
+    def cell_step(
+        self,
+        layer: int,
+        backward: bool,
+        inputs: np.ndarray | None,
+        step: int,
+        second: Line | None = None,
+    ) -> None:
+        """Run the lines of the cell for one layer.
+
+        Args:
+            layer: from 1.
+            backward: whether it reads from the end.
+            inputs: None where x is there already.
+            step: its number.
+            second: the line that says that a second cell takes this step; None for the first.
+        """
         calculator, cell = self.calculator, self.cell
         calculator.local = local = self.states.setdefault((layer, backward), Known())
         before = calculator.bound
@@ -175,14 +192,19 @@ class Interpreter:
         named = {name for line in cell.lines for name in line.left.split(", ")} & GATES
         width = len(summary) if has_summary else None
         size = cell.lines[-1].size
-        calculator.cell = CellLetters(self.weights, layer, backward, width, size, named)
+        stack = "rnn" if second is None else "second_rnn"
+        calculator.cell = CellLetters(self.weights, layer, backward, width, size, named, stack)
         for line in cell.lines:
-            self._cell_line(line, backward, local)
+            self._cell_line(line, backward, local, second)
         calculator.cell, calculator.local, calculator.bound = None, {}, before
 
-    def _cell_line(self, line: Line, backward: bool, local: dict[str, Any]) -> None:
+    def _cell_line(
+        self, line: Line, backward: bool, local: dict[str, Any], second: Line | None
+    ) -> None:
         calculator = self.calculator
-        self.weights.line = self.cell.lines[0].number
+        self.weights.line = (second or self.cell.lines[0]).number
+        if second is not None:  # whose state is the step's own
+            line = line._replace(left=line.left.replace("'", ""), right=line.right.replace("'", ""))
         right, names = line.right, tuple(line.left.split(", "))
         if backward:
             right = right.replace(*self.cell.backward)

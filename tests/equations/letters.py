@@ -113,16 +113,17 @@ class CellLetters:
         summary_size: int | None,
         size: int,
         named: set[str],
+        stack: str = "rnn",
     ) -> None:
         end = "_reverse" if backward else ""
-        stepped = f"rnn.layers.{layer - 1}.cells.{int(backward)}."
+        stepped = f"{stack}.layers.{layer - 1}.cells.{int(backward)}."
         self.weights, self.norms, self.summary_size = weights, stepped, summary_size
         if f"{stepped}weight_ih" in weights:
             names = [f"{stepped}{one}" for one in ("weight_ih", "weight_hh", "bias")]
         else:
-            stem, level = "rnn.layers.0.", layer - 1
-            if f"rnn.layers.{layer - 1}.weight_hh_l0" in weights:
-                stem, level = f"rnn.layers.{layer - 1}.", 0
+            stem, level = f"{stack}.layers.0.", layer - 1
+            if f"{stack}.layers.{layer - 1}.weight_hh_l0" in weights:
+                stem, level = f"{stack}.layers.{layer - 1}.", 0
             kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             names = [f"{stem}{kind}_l{level}{end}" for kind in kinds]
         self.names = [name for name in names if name in weights]

@@ -20,7 +20,7 @@ from typing import Any
 
 FUNCTIONS = ("sigmoid", "tanh", "max", "LN", "sqrt", "mean", "one-hot", "softmax", "softplus")
 FUNCTIONS += ("exp", "min")
-LETTER = r"e\(y_\{t-1\}\)|[A-Za-z]+(?:\^(?:\{[^}]*\}|\w))?(?:_(?:\{[^}]*\}|\w+))?"
+LETTER = r"e\(y_\{t-1\}\)|[A-Za-z]+'?(?:\^(?:\{[^}]*\}|\w))?(?:_(?:\{[^}]*\}|\w+))?"
 # Words inside of an equation, by what they become.
 WORDS = {
     "row": rf"(?:row (?P<row>{LETTER}|\w+) of a table(?: \((?P<rows>\d+), (?P<width>\d+)\))?)",
@@ -52,6 +52,7 @@ SENTENCES = {
     "step": r"a step of the cell from s_0 with x_0, its output dropped",
     "step_ends": r"a step of the cell from s_0 with x_0, its last (?P<ends>\d+) numbers as c, "
     r"its output dropped",
+    "second": r"a step of another such cell from (?P<first>s'_t) with (?P<with>a_t)",
     "pairing": r"of the encoder's layers \[(?P<layers>[\d, ]+)\]",
     "target": r"in training the target's, in generation what was generated",
     "own": r"what was generated, in training too",
@@ -229,7 +230,7 @@ def letter_parts(letter: str) -> tuple[str, str | None, tuple[str, ...] | None]:
     if letter == "e(y_{t-1})":
         return "e", None, ("t-1",)
     base, upper, lower = re.fullmatch(
-        r"([A-Za-z]+)(?:\^(\{[^}]*\}|\w))?(?:_(\{[^}]*\}|\w+))?", letter
+        r"([A-Za-z]+'?)(?:\^(\{[^}]*\}|\w))?(?:_(\{[^}]*\}|\w+))?", letter
     ).groups()
     upper = upper and upper.strip("{}")
     if lower is None:

@@ -52,7 +52,8 @@ def count(svg: str, words: str) -> int:
 @pytest.mark.parametrize("routes", [[], ["first_input"], ["every_input", "output"], ["output"]])
 @pytest.mark.parametrize("feedback", [NoFeedback, TeacherForcing, FreeRunning])
 @pytest.mark.parametrize(
-    "attention", [None, ("current", False), ("current", True), ("previous", True)]
+    "attention",
+    [None, ("current", False), ("current", True), ("previous", True), ("between", True)],
 )
 def test_the_facts_are_the_settings(routes, feedback, attention):
     if not routes and attention is None:
@@ -80,8 +81,9 @@ def test_the_facts_are_the_settings(routes, feedback, attention):
     assert facts.output == ("output" in routes)
     assert bool(facts.feedback) == (feedback is not NoFeedback)
     timing = {None: "none", "current": "after the cell", "previous": "before the cell"}
+    timing["between"] = "between the cells"
     assert facts.attention == timing[attention and attention[0]]
-    assert facts.fed_later == (attention == ("current", True))
+    assert facts.fed_later == (attention in (("current", True), ("between", True)))
     assert facts.attention_to_output == (attention is not None)
     assert facts.past == "state"
 
@@ -149,7 +151,8 @@ def test_each_route_changes_the_picture():
         {"start": "summary"}, {"start": "memory"}, {"start": "constant"}, {"first_input": True},
         {"every_input": True}, {"output": True}, {"feedback": "the previous output"},
         {"attention": "before the cell"}, {"attention": "after the cell"}, {"past": "none"},
-        {"attention": "inside the layers"}, {"past": "all steps"},
+        {"attention": "inside the layers"}, {"attention": "between the cells"},
+        {"past": "all steps"},
     ):  # fmt: skip
         facts = RouteFacts(**({"past": "state"} | change))
         changed = diagram(facts, "x")

@@ -123,9 +123,14 @@ def _refuse_contradictions(normalised: Normalised, sees_output: bool) -> None:
             "decoder.head.state=current"
         )
     combine = Choice.named("decoder.combine", normalised.combine, COMBINATIONS).target
-    if Choice.of(normalised.cell).takes("summary_size") and (
-        "every_input" not in routes or combine is not Concatenation
-    ):
+    reads_summary = Choice.of(normalised.cell).takes("summary_size")
+    if reads_summary and attention is not None and attention.get("query") == "between":
+        raise ValueError(
+            "attention.query is 'between', but the cell reads the summary at the end of every "
+            "input, and that of a second cell is the context alone; take another cell, such as "
+            "decoder/cell=gru_reset_before, or decoder.attention.query=current"
+        )
+    if reads_summary and ("every_input" not in routes or combine is not Concatenation):
         raise ValueError(
             "the cell reads the summary at the end of every input; take the route every_input with "
             "decoder.combine=concat, or another cell, such as decoder/cell=gru_reset_before"

@@ -22,6 +22,12 @@ from decoderlab.decoders.heads import Head, LinearHead, SourceRead
 from decoderlab.decoders.normalisation import asks, normalise
 from decoderlab.decoders.recurrent_equations import recurrent_equations, recurrent_letters
 from decoderlab.decoders.route_settings import Normalised
+from decoderlab.decoders.step_values import (
+    concatenated,
+    never_generated,
+    nothing_yet,
+    own_prediction,
+)
 from decoderlab.layers.cells import Cell
 from decoderlab.layers.embedding import build_embedding
 from decoderlab.layers.equations import Equation, Letters
@@ -38,14 +44,16 @@ class RecurrentDecoder(nn.Module):
         x_t = [e(y_{t-1}); fed; c]   e with feedback, fed with input feeding, c with every_input;
                                      zeros where that is nothing
         s_t = cell(s_{t-1}, x_t)
-        a_t = attention(q_t, m)      q_t is s_t or s_{t-1}
+        a_t = attention(q_t, m)      q_t is s_t or s_{t-1}; with `attention.query` between it is
+                                     s'_t = cell(s_{t-1}, x_t), and s_t = cell'(s'_t, a_t)
         h_t = tanh(W_c [a_t; s_t])   as `attention.mixing` says; s_t without attention
         o_t = head([h_t; c; e(y_{t-1})])   c with output, e with `head.sees_previous`
 
     Paper: initial_state, Sutskever et al. 2014 (https://arxiv.org/abs/1409.3215); first_input,
         Vinyals et al. 2015 (https://arxiv.org/abs/1411.4555), eq. 10 to 12; every_input and output,
         Cho et al. 2014 (https://arxiv.org/abs/1406.1078), section 2.2; every_input without
-        feedback is Keras's RepeatVector; attention, see `Attention` and the scores.
+        feedback is Keras's RepeatVector; attention, see `Attention` and the scores; a second cell,
+        Sennrich et al. 2017 (https://arxiv.org/abs/1703.04357), section 2, eq. 1 to 3.
     Differs: routes that the papers do not combine can be combined. The LSTM of Vinyals et al.
         puts out o * k, without the tanh that ours has.
 
@@ -124,14 +132,17 @@ class RecurrentDecoder(nn.Module):
         self.routes, self.target_space = chosen.routes, target_space
         of_source = {"source_space": source_space, "alignment": alignment}
         self._build_input(chosen, encoder_shape, hidden_size, of_source)
-        self.rnn = RecurrentLayers(
+        layers = functools.partial(
+            RecurrentLayers,
             cell=cell,
-            input_size=self.input_size,
             hidden_size=hidden_size,
             num_layers=num_layers,
             dropout=dropout,
-            summary_size=encoder_shape.summary_size,
         )
+        self.rnn = layers(input_size=self.input_size, summary_size=encoder_shape.summary_size)
+        # Attention between two cells: the second goes on from the state of the first.
+        between = self.attends.between
+        self.second_rnn = layers(input_size=encoder_shape.memory_size) if between else None
         self.bridge = chosen.bridge.build(
             encoder_shape=encoder_shape,
             hidden_size=hidden_size,
@@ -144,10 +155,8 @@ class RecurrentDecoder(nn.Module):
         self.attention, self.mix = self.attends.score, self.attends.mix
         self._build_output(chosen, encoder_shape, hidden_size, of_source)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        if isinstance(target_space, TokenSpace):  # -inf for what is never generated
-            excluded = torch.zeros(target_space.size)
-            excluded[target_space.never_generated] = float("-inf")
-            self.register_buffer("excluded", excluded, persistent=False)
+        if isinstance(target_space, TokenSpace):
+            self.register_buffer("excluded", never_generated(target_space), persistent=False)
 
     def _build_input(
         self,
@@ -216,7 +225,7 @@ class RecurrentDecoder(nn.Module):
 
     def forward(self, encoded: Encoded, target: Tensor) -> Tensor:
         """Return the outputs of all steps, given the target before each."""
-        previous, state = self._before(target), self.start(encoded)
+        previous, state = before_each(target, self.target_space), self.start(encoded)
         if self.training:
             previous = self.feedback.inputs(previous)
         samples = self.training and self.feedback.samples
@@ -225,9 +234,10 @@ class RecurrentDecoder(nn.Module):
         # A step needs what the step before it produced: no way around a loop.
         coins = self.feedback.coins(*target.shape[:2]).to(target.device) if samples else None
         outputs: list[Tensor] = []
+        excluded = getattr(self, "excluded", None)  # of tokens alone
         for step, before in enumerate(previous.split(1, dim=1)):
             if coins is not None and step:
-                own = self._own(outputs[-1])
+                own = own_prediction(outputs[-1], self.target_space, excluded)
                 before = self.feedback.choose(coins[:, step : step + 1], before, own)
             output, state = self._advance(before, state)
             outputs.append(output)
@@ -237,6 +247,7 @@ class RecurrentDecoder(nn.Module):
     def needs_steps(self) -> bool:
         """Whether a step needs what the one before it produced, besides the cell's state."""
         carries = self.attention is not None and self.attention.carries
+        carries = carries or self.second_rnn is not None
         return carries or bool(self.attends.fed_size) or self.feedback.sees_distribution
 
     @property
@@ -272,9 +283,9 @@ class RecurrentDecoder(nn.Module):
             encoded.memory,
             encoded.memory_mask,
             keys,
-            fed=self._zeros(encoded, self.attends.fed_size * self.attends.fed_later),
+            fed=nothing_yet(encoded, self.attends.fed_size * self.attends.fed_later),
             carried=carried,
-            distribution=self._zeros(
+            distribution=nothing_yet(
                 encoded, self.target_space.size * self.feedback.sees_distribution
             ),
             source=source,
@@ -318,6 +329,8 @@ class RecurrentDecoder(nn.Module):
         inputs = self._compose(embedded, read, state, summary)  # x_t
         states, recurrent = self.rnn(inputs, state.recurrent)  # s_t
         read = self.attends.after_cell(attend, latest, states, read)  # a_t
+        if self.second_rnn is not None:
+            states, recurrent = self.second_rnn(done(read).context, recurrent)
         if self.head.state == "previous":
             states = states_before(latest, states)
         features = self.attends.features(states, read, embedded)  # h_t
@@ -355,12 +368,12 @@ class RecurrentDecoder(nn.Module):
             fed = read.context
         there = [part for part in (embedded, fed) if part is not None]
         if self.combine_input is not None:
-            return self.combine_input(_concatenate(there), summary)
+            return self.combine_input(concatenated(there), summary)
         if "every_input" in self.routes:
             return summary
         if not there:
             return summary.new_zeros(*summary.shape[:2], self.input_size)
-        return _concatenate(there)
+        return concatenated(there)
 
     def _head(
         self,
@@ -381,20 +394,3 @@ class RecurrentDecoder(nn.Module):
         if source is not None:
             return self.head(features, table, read=SourceRead(source, done(read).weights))
         return self.head(features, table)
-
-    def _zeros(self, encoded: Encoded, size: int) -> Tensor | None:
-        """Return what there is before the first step, (B, size); None for a size of 0."""
-        return encoded.summary.new_zeros(encoded.summary.shape[0], size) if size else None
-
-    def _before(self, target: Tensor) -> Tensor:
-        return before_each(target, self.target_space)
-
-    def _own(self, outputs: Tensor) -> Tensor:
-        """Return the decoder's own prediction (B, 1) or (B, 1, F) from its outputs."""
-        if isinstance(self.target_space, ValueSpace):
-            return outputs[..., : self.target_space.size]
-        return (outputs.detach() + self.excluded).argmax(dim=-1)
-
-
-def _concatenate(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)

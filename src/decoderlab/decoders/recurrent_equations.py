@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ class EquationParts(Protocol):
     attends: Attention | NoAttention
     combine_input: Combination | None
     rnn: RecurrentLayers
+    second_rnn: RecurrentLayers | None
     combine_output: Combination | None
     features_size: int
     head: Head
@@ -59,11 +61,23 @@ def recurrent_equations(decoder: EquationParts) -> list[Equation]:
     lines += attends.equations() if before_cell else []
     if rnn.input_size:
         lines.append(Equation("x_t", inputs, rnn.input_size, count(decoder.combine_input)))
-    lines += rnn.equations("s", "x_t")
+    first = rnn.equations("s", "x_t", repeated=decoder.second_rnn is not None)
+    if decoder.second_rnn is None:
+        lines += first
+    else:
+        lines += [Equation(_primed(one.left), _primed(one.right), *one[2:]) for one in first]
     lines += [] if before_cell else attends.equations()
+    if decoder.second_rnn is not None:
+        again = "a step of another such cell from s'_t with a_t"
+        lines.append(Equation("s_t", again, rnn.hidden_size, count(decoder.second_rnn)))
     state = "s_t" if decoder.head.state == "current" else "s_{t-1}"
     features, mixed = attends.features_equation(state, embedded)
     return lines + mixed + _output(decoder, features, embedded)
+
+
+def _primed(text: str) -> str:
+    """Return a side of an equation in which the state after the first of two cells has a prime."""
+    return re.sub(r"\b([a-z])_t(?<!x_t)(?!\w)", r"\1'_t", text)
 
 
 def _first_input(decoder: EquationParts) -> list[Equation]:

@@ -156,8 +156,13 @@ class RecurrentLayers(nn.Module):
             further=tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
         )
 
-    def equations(self, state: str, inputs: str, step: str = "t") -> list[Equation]:
-        """Return what a step computes, from the letters of the state, the input and the step."""
+    def equations(
+        self, state: str, inputs: str, step: str = "t", *, repeated: bool = False
+    ) -> list[Equation]:
+        """Return what a step computes, from the letters of the state, the input and the step.
+
+        Where another stack repeats the lines, they are those of a stack that has an input.
+        """
         before = f"{step}-1"
         letters = {"s": f"{state}_{{{before}}}", "n": f"{state}_{step}", "x": inputs}
         letters |= {"k": f"k_{{{before}}}", "l": f"k_{step}", "t": step, "before": before}
@@ -166,7 +171,8 @@ class RecurrentLayers(nn.Module):
             Equation(left.format(**letters), right.format(**letters), self.hidden_size)
             for left, right in cell.step_equations
         ]
-        if self.input_size == 0 and self.num_layers == 1:  # there is no input to multiply
+        once = self.num_layers == 1 and not repeated
+        if self.input_size == 0 and once:  # there is no input to multiply
             missing = re.escape(inputs)
             lines = [
                 line._replace(
@@ -193,7 +199,7 @@ class RecurrentLayers(nn.Module):
             right = f"{read} in layer 1, {inputs} + {read} in the others"
             lines.append(Equation(f"o_{step}", right, self.hidden_size * self.num_directions))
         lines[0] = lines[0]._replace(parameters=count(self))
-        if self.input_size == 0 and self.num_layers > 1:
+        if self.input_size == 0 and not once:
             lines.insert(0, Equation(inputs, "0 in layer 1, which has no input", 0))
         return lines
 

@@ -14,6 +14,7 @@ from decoderlab.decoders.attention.attention_score import AttentionScore
 from decoderlab.decoders.attention.mixings import MIXINGS, Mixing
 from decoderlab.decoders.attention.queries import (
     Attend,
+    BetweenQuery,
     CurrentQuery,
     PreviousQuery,
     PreviousQueryFed,
@@ -22,7 +23,8 @@ from decoderlab.decoders.attention.queries import (
 )
 from decoderlab.layers.equations import Equation, count
 
-QUERIES = ("current", "previous")
+TIMINGS = {"current": CurrentQuery, "previous": PreviousQuery, "between": BetweenQuery}
+QUERIES = tuple(TIMINGS)
 
 
 class Attention:
@@ -35,12 +37,14 @@ class Attention:
         query_size: width of the query, the decoder's hidden size.
         memory_size: width M of the memory.
         embedded_size: width of the previous output's embedding, 0 without.
-        query: the state that asks: `current`, s_t (Luong et al. 2015), or `previous`, s_{t-1}
-            (Bahdanau et al. 2015). The two are a closed set, since a step has no other state: the
-            one after its cell, or the one before. What the score makes of it is the score's own.
-        input_feeding: whether the cell sees what attention read. With query `current` that is
-            the attentional vector of the step before (the context, with mixing `none`); with
-            query `previous`, this step's context, as in Bahdanau et al. 2015.
+        query: the state that asks: `current`, s_t (Luong et al. 2015), `previous`, s_{t-1}
+            (Bahdanau et al. 2015), or `between`, s'_t of a first cell, from which a second one
+            goes on with the context (Sennrich et al. 2017). They are a closed set, since a step has
+            no other state. What the score makes of it is the score's own.
+        input_feeding: whether the cell sees what attention read. With query `current` or `between`
+            that is the attentional vector of the step before (the context, with mixing `none`);
+            with query `previous`, this step's context, as in Bahdanau et al. 2015. The second cell
+            of `between` sees this step's context in any case.
         mixing: how context and state reach the head: `none`, side by side; `tanh`, Luong's
             attentional vector tanh(W [a_t; s_t]); `deep`, tanh(W [a_t; s_t; e(y_{t-1})]); or a
             class, see `Mixing`.
@@ -93,12 +97,13 @@ class Attention:
             **sizes, size=size or query_size, source_space=source_space, alignment=alignment
         )
         self.memory_size = memory_size
-        self.timing = CurrentQuery() if query == "current" else PreviousQuery()
+        self.timing = TIMINGS[query]()
+        self.between = query == "between"
         if input_feeding and query == "previous":
             self.timing = PreviousQueryFed()
         self.mix: Mixing = mix.build(**sizes, embedded_size=embedded_size)
         self.features_size = self.mix.size
-        self.fed_later = input_feeding and query == "current"
+        self.fed_later = input_feeding and query != "previous"
         fed_size = self.features_size if self.fed_later and self.mix.mixes else memory_size
         self.fed_size = fed_size if input_feeding else 0
 
@@ -163,7 +168,7 @@ class NoAttention:
     """No attention: the memory is not read, and the head sees the state alone."""
 
     score = mix = None
-    fed_size, fed_later = 0, False
+    fed_size, fed_later, between = 0, False, False
 
     def __init__(self, *, query_size: int) -> None:
         self.features_size = query_size

@@ -1,4 +1,4 @@
-"""When a step reads the memory, and with which state: the three timings of attention.
+"""When a step reads the memory, and with which state: the timings of attention.
 
 Each is asked twice in a step: before the cell, where the query can only be s_{t-1}, and after it.
 `attend` reads the memory with queries (B, T, H), `latest` is s_{t-1} before the first of T steps.
@@ -38,6 +38,15 @@ class CurrentQuery:
     def after_cell(self, attend: Attend, latest: Tensor, states: Tensor, read: Read | None) -> Read:
         """Read with the new states."""
         return attend(states)
+
+
+class BetweenQuery(CurrentQuery):
+    """q_t = s'_t, of a first cell; a second one goes on from it with the context.
+
+    Paper: Sennrich et al. 2017, section 2, eq. 1 to 3 (https://arxiv.org/abs/1703.04357).
+    """
+
+    query = "s'_t"
 
 
 class PreviousQuery:

@@ -166,7 +166,8 @@ def _attention(facts: RouteFacts) -> Iterable[str]:
     if facts.attention == "none":
         return
     before = facts.attention == "before the cell"
-    y, shift = (117, 0) if before else (62, -12 if facts.attention == "inside the layers" else 0)
+    inside = facts.attention in ("inside the layers", "between the cells")
+    y, shift = (117, 0) if before else (62, -12 if inside else 0)
     way = f"M61 62 H112 V{y}" if before else "M61 62"
     yield f'<path class="rd-m" d="{way} H{STEPS[-1] + shift}"/>'
     for index, x in enumerate(STEPS):
@@ -183,8 +184,10 @@ def _attention(facts: RouteFacts) -> Iterable[str]:
             yield _arrow("m", way, x + 12, OUTPUT + 9, "up")
         elif before:
             yield _arrow("m", f"M{x} {y} V{CELL + 14}", x, CELL + 14, "up")
-        elif facts.attention == "inside the layers":
+        elif inside:
             yield _arrow("m", f"M{middle} {y} V{CELL - 13}", middle, CELL - 13, "down")
+            if facts.attention == "between the cells" and facts.attention_to_output:
+                yield _arrow("m", f"M{middle} {y} V{OUTPUT + 10}", middle, OUTPUT + 10, "up")
         else:
             yield _arrow("m", f"M{x} {y} V{OUTPUT + 10}", x, OUTPUT + 10, "up")
         if facts.fed_later and after:

@@ -19,6 +19,7 @@ MEMORY_LETTER = re.compile(r"\bm(_j|_1)?(?![\w^])")
 PREVIOUS = re.compile(r"\by_\{t-\w+\}")
 ENCODER = re.compile(r"\bencoder\b")
 CELL_STEP = "a step of the cell"
+BETWEEN = "s'_t"  # the state after the first of two cells
 WITHOUT_EQUATIONS = "has no equations() of its own"
 # Left sides that are neither what a step computes its state from nor that state.
 WORDS_APART = re.compile(r"e\(|y_|p_t|score_|w_t|a_t$|[sk]_0|h_0|x_0|x_t$|h\^0_t|layers ")
@@ -26,7 +27,9 @@ WEIGHTS_OF_STEP = ("w_t", "w_tj", "a_t")
 TO_OUTPUT = re.compile(r"(logits|[founh])_t$")
 
 Start = Literal["nothing", "constant", "summary", "state", "memory", "encoder"]
-Timing = Literal["none", "before the cell", "after the cell", "inside the layers"]
+Timing = Literal[
+    "none", "before the cell", "between the cells", "after the cell", "inside the layers"
+]
 Past = Literal["none", "state", "all steps"]
 
 
@@ -182,6 +185,8 @@ def _feedback(lines: Sequence[Line], every: str) -> str:
 def _timing(lines: Sequence[Line]) -> Timing:
     """Return when the memory is read: by a step's own state, by the one before, or by layers."""
     lefts = [left for left, _ in lines]
+    if BETWEEN in lefts:
+        return "between the cells"
     weights = next((index for index, left in enumerate(lefts) if left in WEIGHTS_OF_STEP), None)
     if weights is not None:
         after = "s_t" in lefts and lefts.index("s_t") < weights
