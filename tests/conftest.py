@@ -32,6 +32,7 @@ from decoderlab.layers import (
     MinGRU,
     MinLSTM,
     ScalarLSTM,
+    StackRNN,
 )
 from decoderlab.training.prepared_run import Prepared, prepare
 from decoderlab.training.run_lifecycle import execute
@@ -74,6 +75,7 @@ CELLS = {
     "mingru": MinGRU,
     "minlstm": MinLSTM,
     "slstm": ScalarLSTM,
+    "stack": StackRNN,
 }
 
 

@@ -97,6 +97,16 @@ class Weights:
 GATES = (("i", "f", "g", "o"), ("r", "z", "g"), ("f", "i", "g"), ("z", "g"), ("",))
 
 
+# Weights of a stack.
+OWN_LETTERS = {
+    "V": "weight_top",
+    "W_p": "weight_action",
+    "b_p": "bias_action",
+    "W_v": "weight_pushed",
+    "b_v": "bias_pushed",
+}
+
+
 class CellLetters:
     """The letters of one layer and direction of a recurrent stack.
 
@@ -143,6 +153,8 @@ class CellLetters:
         base, _, of_gate = letter.partition("_")
         if letter == "C":
             of_gate = "g"
+        if letter in OWN_LETTERS:
+            return self.weights[f"{self.norms}{OWN_LETTERS[letter]}"]
         gates = (of_gate,) if of_gate else left if len(self.gates) > 1 else ("",)
         if base not in ("W", "U", "b", "d", "C") or not set(gates) <= set(self.gates):
             raise Unreadable(f"{letter!r} is no letter of a cell with {self.gates} in {left}")

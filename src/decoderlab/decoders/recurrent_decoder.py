@@ -137,6 +137,7 @@ class RecurrentDecoder(nn.Module):
             hidden_size=hidden_size,
             num_layers=num_layers,
             has_cell=self.rnn.has_cell,
+            further_shapes=self.rnn.further_shapes,
         )
         if "first_input" in self.routes:
             self.first_input = nn.Linear(encoder_shape.summary_size, self.input_size)
@@ -216,7 +217,7 @@ class RecurrentDecoder(nn.Module):
 
     def forward(self, encoded: Encoded, target: Tensor) -> Tensor:
         """Return the outputs of all steps, given the target before each."""
-        previous, state = self._before(target), self.start(encoded)
+        previous, state = before_each(target, self.target_space), self.start(encoded)
         if self.training:
             previous = self.feedback.inputs(previous)
         samples = self.training and self.feedback.samples
@@ -385,9 +386,6 @@ class RecurrentDecoder(nn.Module):
     def _zeros(self, encoded: Encoded, size: int) -> Tensor | None:
         """Return what there is before the first step, (B, size); None for a size of 0."""
         return encoded.summary.new_zeros(encoded.summary.shape[0], size) if size else None
-
-    def _before(self, target: Tensor) -> Tensor:
-        return before_each(target, self.target_space)
 
     def _own(self, outputs: Tensor) -> Tensor:
         """Return the decoder's own prediction (B, 1) or (B, 1, F) from its outputs."""

@@ -9,6 +9,7 @@ from decoderlab.common.lazy_names import names_of
 if TYPE_CHECKING:
     from decoderlab.layers.fused_cells import GRU, LSTM, RNN
     from decoderlab.layers.linear_cells import MinGRU, MinLSTM
+    from decoderlab.layers.stack_cell import StackRNN
     from decoderlab.layers.unfused_cells import (
         GRUResetBefore,
         GRUResetSummary,
@@ -26,12 +27,14 @@ __all__ = [
     "MinGRU",
     "MinLSTM",
     "ScalarLSTM",
+    "StackRNN",
 ]
 __getattr__ = names_of(
     __name__,
     {
         "fused_cells": ["GRU", "LSTM", "RNN"],
         "linear_cells": ["MinGRU", "MinLSTM"],
+        "stack_cell": ["StackRNN"],
         "unfused_cells": ["GRUResetBefore", "GRUResetSummary", "LSTMLayerNorm", "ScalarLSTM"],
     },
 )

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from decoderlab.contract import State
 
+# Left, right, and the shape of the left side, where it is not a vector (H,).
+StepEquation = tuple[str, str] | tuple[str, str, int | tuple[int, ...]]
+
 
 @runtime_checkable
 class Cell(Protocol):
@@ -35,7 +38,8 @@ class Cell(Protocol):
         from_state: how the names of the weights begin that multiply the state.
         gate_bias: how the names of the biases begin that are added to all gates; of two that are
             added to each other, the first.
-        step_equations: what a step computes, as pairs of left and right; {s} is the state before,
+        step_equations: what a step computes, left and right, and the shape of the left side where
+            that is not (H,): a width, or the rows and columns of a matrix; {s} is the state before,
             {n} the state after, {x} the input, {k} and {l} an LSTM's cell before and after, {t} the
             step, {before} the step before.
         upper_layers: what the layers above the first compute.
@@ -64,7 +68,7 @@ class Cell(Protocol):
         return {}
 
     @property
-    def step_equations(self) -> Sequence[tuple[str, str]]:
+    def step_equations(self) -> Sequence[StepEquation]:
         """The name of the class, unless a class says more."""
         return [("{n}", f"{type(self).__name__}({{x}}, {{s}})")]
 

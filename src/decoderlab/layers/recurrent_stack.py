@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, cast
 
 import torch
@@ -163,8 +164,8 @@ class RecurrentLayers(nn.Module):
         letters |= {"k": f"k_{{{before}}}", "l": f"k_{step}", "t": step, "before": before}
         cell = self.cell_of(0, 0)
         lines = [
-            Equation(left.format(**letters), right.format(**letters), self.hidden_size)
-            for left, right in cell.step_equations
+            Equation(left.format(**letters), right.format(**letters), math.prod(shape))
+            for left, right, shape in self._step_equations()
         ]
         if self.input_size == 0 and self.num_layers == 1:  # there is no input to multiply
             missing = re.escape(inputs)
@@ -197,15 +198,22 @@ class RecurrentLayers(nn.Module):
             lines.insert(0, Equation(inputs, "0 in layer 1, which has no input", 0))
         return lines
 
-    def further_letters(self) -> list[str]:
-        """Return the letters that the equations have for what is neither hidden nor cell.
-
-        Each begins as 0, see `Cell.start`.
-        """
+    def further_equations(self) -> list[Equation]:
+        """Return the lines for what is neither hidden nor cell; each begins as 0."""
         known = {"{n}", "{l}"} if self.has_cell else {"{n}"}
-        lefts = [left for left, _ in self.cell_of(0, 0).step_equations]
-        own = [left for left in lefts if left not in known and left.endswith(("_{t}", "{l}"))]
-        return [left.format(l="k", t="").rstrip("_") for left in own]
+        lines = []
+        for left, _, shape in self._step_equations():
+            if left in known or not left.endswith(("_{t}", "{l}")):
+                continue
+            zeros = "0" if len(shape) == 1 else "0, {} rows of {}".format(*shape)
+            letter = left.format(l="k", t="").rstrip("_")
+            lines.append(Equation(f"{letter}_0", zeros, math.prod(shape)))
+        return lines
+
+    def _step_equations(self) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+        for left, right, *rest in self.cell_of(0, 0).step_equations:
+            shape = rest[0] if rest else self.hidden_size
+            yield left, right, shape if isinstance(shape, tuple) else (shape,)
 
     def _freeze_input_weights(self) -> None:
         for direction in range(self.num_directions):
