@@ -29,6 +29,7 @@ from decoderlab.layers import (
     RNN,
     GRUResetBefore,
     LSTMLayerNorm,
+    MatrixLSTM,
     MinGRU,
     MinLSTM,
     ScalarLSTM,
@@ -74,6 +75,7 @@ CELLS = {
     "lstm_layer_norm": LSTMLayerNorm,
     "mingru": MinGRU,
     "minlstm": MinLSTM,
+    "mlstm": MatrixLSTM,
     "slstm": ScalarLSTM,
     "stack": StackRNN,
 }

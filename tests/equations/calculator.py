@@ -180,6 +180,8 @@ class Calculator:
         if name in ("max", "min"):
             floor, other = (self.evaluate(one) for one in arguments)
             return np.maximum(floor, other) if name == "max" else np.minimum(floor, other)
+        if name == "outer":
+            return np.outer(*(self.evaluate(one) for one in arguments))
         if name == "push":
             value, stack = (self.evaluate(one) for one in arguments)
             return np.vstack([value[None], stack[:-1]])
@@ -208,6 +210,8 @@ class Calculator:
                 return np.log1p(np.exp(value))
             case "exp":
                 return np.exp(value)
+            case "abs":
+                return abs(value)
             case "top":
                 return value[0]
             case "pop":
@@ -267,7 +271,9 @@ class Calculator:
 
     def _direction(self, parts: tuple) -> np.ndarray:
         words = dict(parts)
-        found = self.directions.get(words["direction"], {}).get(self.key(words["of"]))
+        key = self.key(words["of"])
+        self.used.add(key)
+        found = self.directions.get(words["direction"], {}).get(key)
         if found is None:
             raise Unreadable(f"{words['direction']} {words['of']} has no value")
         return found

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from decoderlab.contract import Encoded, EncoderShape, ImageSpace, Space, State, TokenSpace
 from decoderlab.contract import ValueSpace as Values
+from decoderlab.layers import MatrixLSTM
 from tests.conftest import variants
 from tests.contracts.pairs import settings
 
@@ -46,6 +47,7 @@ class Case(NamedTuple):
         return "-".join((self.group, self.name, *self.overrides)) + space.replace(" ", "_") + shape
 
 
+WRITES = 1.5  # added to log i of an mLSTM
 # Overrides of decoder YAMLs, a line each, as on the command line.
 DENSE = "/bridge=dense"
 DECODERS: dict[str, list[str]] = {
@@ -66,6 +68,8 @@ DECODERS: dict[str, list[str]] = {
         f"{DENSE} /cell=minlstm num_layers=2",
         f"{DENSE} /cell=slstm num_layers=2",
         f"{DENSE} /cell=slstm /feedback=none head.rank=2",
+        f"{DENSE} /cell=mlstm num_layers=2",
+        f"{DENSE} /cell=mlstm /feedback=none",
         f"{DENSE} /cell=stack num_layers=2 cell.depth=4 cell.width=3",
         f"{DENSE} /cell=stack /feedback=none cell.depth=2",
         f"{DENSE} /cell=lstm_layer_norm",
@@ -92,7 +96,11 @@ DECODERS: dict[str, list[str]] = {
         "/cell=gru_reset_summary routes=[first_input,every_input] num_layers=2",
         "/cell=gru_reset_summary routes=[first_input,every_input] /feedback=none",
     ],
-    "first_input": ["num_layers=2 /cell=gru", "routes=[first_input,output] combine=mul"],
+    "first_input": [
+        "num_layers=2 /cell=gru",
+        "/cell=mlstm",
+        "routes=[first_input,output] combine=mul",
+    ],
     "output": ["combine=add head.sees_previous=true", "combine=mul head.state=previous"],
     "all_routes": [
         f"{DENSE} combine=add",
@@ -174,6 +182,7 @@ ENCODERS: dict[str, list[str]] = {
         "num_layers=2 /cell=lstm_layer_norm summary=max",
         "num_layers=2 /cell=slstm",
         "num_layers=2 /cell=stack cell.depth=3",
+        "num_layers=2 /cell=mlstm",
         "/cell=minlstm residual=true num_layers=2",
     ],
     "gru": ["num_layers=2", "bidirectional=true", "/cell=mingru bidirectional=true"],
@@ -247,6 +256,9 @@ def built(case: Case) -> nn.Module:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator).double() * 0.6)
+        for cell in module.modules():
+            if isinstance(cell, MatrixLSTM):  # so that |n q| is above 1 in some steps, not in all
+                cell.bias_gates[0] += WRITES
     return module
 
 

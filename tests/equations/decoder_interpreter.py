@@ -13,7 +13,7 @@ from tests.equations.interpreter import Interpreter, Line, zeros
 from tests.equations.notation import Unreadable, sentence
 
 NEVER_GENERATED = [0, 1, 3]  # pad, BOS, UNK
-START = ("s_0 per layer", "s_0", "k_0", "n_0", "M_0", "x_0", "h_0", "a_0", "w_0", "pos_0")
+START = ("s_0 per layer", "s_0", "k_0", "n_0", "M_0", "C_0", "x_0", "h_0", "a_0", "w_0", "pos_0")
 # Where the value of each position has a name of its own as well.
 BY_POSITION = ("w_t", "cov_t", "l_t", "alpha_t")
 
@@ -57,7 +57,7 @@ class DecoderInterpreter(Interpreter):
         if words and words[0] in ("step", "step_ends"):
             self._expect(line.size, self._state_size())
             self._first_step(words[1].get("ends"))
-        elif line.left in ("s_0", "k_0", "n_0", "M_0"):
+        elif line.left in ("s_0", "k_0", "n_0", "M_0", "C_0"):
             for layer in range(1, self.cell.num_layers + 1):
                 scope = self.states.setdefault((layer, False), Known())
                 row = self._pairing()[layer - 1]
@@ -91,7 +91,7 @@ class DecoderInterpreter(Interpreter):
         inputs = first
         for layer in range(1, self.cell.num_layers + 1):
             scope = self.states[layer, False]
-            for letter in "sknM":
+            for letter in "sknMC":
                 if f"{letter}_0" in scope:
                     scope[f"{letter}_-1"] = scope[f"{letter}_0"]
             if ends and layer == 1:

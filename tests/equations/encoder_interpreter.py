@@ -66,9 +66,9 @@ class EncoderInterpreter(Interpreter):
         words = sentence(line.right)
         if re.fullmatch(r"h_0(, [kn]_0)*", line.left):
             self.start = line
-        elif line.left == "M_0":
-            self.empty = zeros(words[1])
-            self._expect(self.empty.size, line.size)
+        elif line.left in ("M_0", "C_0"):
+            self.empty = (line.left[0], zeros(words[1]))
+            self._expect(self.empty[1].size, line.size)
         elif words and words[0] == "image":
             self.values["g^0"] = self.source
         elif words:
@@ -117,7 +117,7 @@ class EncoderInterpreter(Interpreter):
                 raise Unreadable(f"{self.start.left} = {self.start.right}")
             scope[f"{name[0]}_{before_first}"] = np.zeros(self.start.size)
         if self.empty is not None:
-            scope[f"M_{before_first}"] = self.empty
+            scope[f"{self.empty[0]}_{before_first}"] = self.empty[1]
         for j in order:
             self.cell_step(layer, backward, inputs[j], j)
 

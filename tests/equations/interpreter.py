@@ -150,7 +150,7 @@ class Interpreter:
                 raise Wrong(f"{left} is a number and should be {size} wide")
             value = np.zeros(self.calculator.bound["S"] if size == "S" else size)
         width = len(value) if np.ndim(value) else 1
-        if left.startswith("M_"):
+        if left.startswith(("M_", "C_")):
             width = np.size(value)
         if size in ("S", "2 S"):  # 2 S: two numbers for each position
             if np.ndim(value) != (1 if size == "S" else 2) or value.shape[1:] not in ((), (2,)):
@@ -196,6 +196,8 @@ class Interpreter:
         calculator.gates = names if names[0] in GATES else ("",)
         value = calculator.right(right)
         parts = np.split(value, len(names)) if len(names) > 1 else [value]
+        if line.size == 1 and np.ndim(value):
+            parts = [value[0]]
         for name, part in zip(names, parts, strict=True):
             self.keep(name, part, line.size, local)
 

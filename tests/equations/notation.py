@@ -19,7 +19,7 @@ from functools import cache
 from typing import Any
 
 FUNCTIONS = ("sigmoid", "tanh", "max", "LN", "sqrt", "mean", "one-hot", "softmax", "softplus")
-FUNCTIONS += ("exp", "min", "top", "push", "pop")
+FUNCTIONS += ("exp", "min", "top", "push", "pop", "outer", "abs")
 LETTER = r"e\(y_\{t-1\}\)|[A-Za-z]+(?:\^(?:\{[^}]*\}|\w))?(?:_(?:\{[^}]*\}|\w+))?"
 # Words inside of an equation, by what they become.
 WORDS = {

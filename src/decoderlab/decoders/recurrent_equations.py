@@ -67,7 +67,7 @@ def recurrent_equations(decoder: EquationParts) -> list[Equation]:
 
 def first_state_equations(bridge: Bridge, rnn: RecurrentLayers) -> list[Equation]:
     """Return the lines of the state before the first step, with all that the cells keep."""
-    further = rnn.further_equations()
+    further = rnn.further_equations("s_0")
     if bridge.carries_further:
         carried = [f"the encoder's last {line.left.removesuffix('_0')}" for line in further]
         further = [line._replace(right=r) for line, r in zip(further, carried, strict=True)]

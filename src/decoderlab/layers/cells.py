@@ -6,7 +6,7 @@ in `conf/encoder/cell` and `conf/decoder/cell` that names it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -42,6 +42,7 @@ class Cell(Protocol):
             that is not (H,): a width, or the rows and columns of a matrix; {s} is the state before,
             {n} the state after, {x} the input, {k} and {l} an LSTM's cell before and after, {t} the
             step, {before} the step before.
+        start_equations: by letter, what `start` makes of the first state {s}, where that is not 0.
         upper_layers: what the layers above the first compute.
     """
 
@@ -72,8 +73,15 @@ class Cell(Protocol):
         """The name of the class, unless a class says more."""
         return [("{n}", f"{type(self).__name__}({{x}}, {{s}})")]
 
+    @property
+    def start_equations(self) -> Mapping[str, str]:
+        """Nothing: zeros, unless a class says otherwise."""
+        return {}
+
     def start(self, state: State) -> tuple[Tensor, ...]:
         """Return what `State.further` begins with, where `state` is the rest: zeros.
+
+        A cell whose steps do not read the hidden state writes that into the rest here.
 
         Shapes:
             state: (B, H) each. Returns (B, ...) each.

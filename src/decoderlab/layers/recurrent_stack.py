@@ -168,12 +168,10 @@ class RecurrentLayers(nn.Module):
             for left, right, shape in self._step_equations()
         ]
         if self.input_size == 0 and self.num_layers == 1:  # there is no input to multiply
-            missing = re.escape(inputs)
+            product = rf"W(_\w)? {re.escape(inputs)}( / sqrt\(\d+\))? \+ "
             lines = [
                 line._replace(
-                    right=re.sub(rf"W(_\w)? {missing} \+ ", "", line.right).replace(
-                        f"LN(W {inputs})", "LN(0)"
-                    )
+                    right=re.sub(product, "", line.right).replace(f"LN(W {inputs})", "LN(0)")
                 )
                 for line in lines
             ]
@@ -198,8 +196,9 @@ class RecurrentLayers(nn.Module):
             lines.insert(0, Equation(inputs, "0 in layer 1, which has no input", 0))
         return lines
 
-    def further_equations(self) -> list[Equation]:
-        """Return the lines for what is neither hidden nor cell; each begins as 0."""
+    def further_equations(self, first: str = "0") -> list[Equation]:
+        """Return the lines for what is neither hidden nor cell; `first` is the first state."""
+        starts = {} if first == "0" else self.cell_of(0, 0).start_equations
         known = {"{n}", "{l}"} if self.has_cell else {"{n}"}
         lines = []
         for left, _, shape in self._step_equations():
@@ -207,7 +206,8 @@ class RecurrentLayers(nn.Module):
                 continue
             zeros = "0" if len(shape) == 1 else "0, {} rows of {}".format(*shape)
             letter = left.format(l="k", t="").rstrip("_")
-            lines.append(Equation(f"{letter}_0", zeros, math.prod(shape)))
+            right = starts.get(letter, zeros).format(s=first)
+            lines.append(Equation(f"{letter}_0", right, math.prod(shape)))
         return lines
 
     def _step_equations(self) -> Iterator[tuple[str, str, tuple[int, ...]]]:
