@@ -29,9 +29,11 @@ from decoderlab.layers import (
     RNN,
     GRUResetBefore,
     LSTMLayerNorm,
+    MatrixLSTM,
     MinGRU,
     MinLSTM,
     ScalarLSTM,
+    StackRNN,
 )
 from decoderlab.training.prepared_run import Prepared, prepare
 from decoderlab.training.run_lifecycle import execute
@@ -73,7 +75,9 @@ CELLS = {
     "lstm_layer_norm": LSTMLayerNorm,
     "mingru": MinGRU,
     "minlstm": MinLSTM,
+    "mlstm": MatrixLSTM,
     "slstm": ScalarLSTM,
+    "stack": StackRNN,
 }
 
 

@@ -115,6 +115,7 @@ LARGE = (
     "length_generalisation",
     "rates",
     "source_reversal",
+    "stack_reverse",
 )
 # Factors and attention, real values, images: these have every kind of picture between them.
 DRAWN = ("context_routes", "task_captioning", "task_forecasting")

@@ -150,6 +150,8 @@ class Calculator:
 
     def _entry(self, tree: tuple, position: str) -> float:
         value = self.evaluate(tree)
+        if position.isdigit():
+            return value[int(position) - 1]
         if len(value) < self.bound["S"]:
             raise Wrong(f"{self.left}: {len(value)} entries for {self.bound['S']} positions")
         return value[self.bound[position] - 1]
@@ -178,6 +180,11 @@ class Calculator:
         if name in ("max", "min"):
             floor, other = (self.evaluate(one) for one in arguments)
             return np.maximum(floor, other) if name == "max" else np.minimum(floor, other)
+        if name == "outer":
+            return np.outer(*(self.evaluate(one) for one in arguments))
+        if name == "push":
+            value, stack = (self.evaluate(one) for one in arguments)
+            return np.vstack([value[None], stack[:-1]])
         if len(arguments) != 1:
             raise Unreadable(f"{name} of {len(arguments)} things")
         if name == "one-hot":
@@ -203,6 +210,12 @@ class Calculator:
                 return np.log1p(np.exp(value))
             case "exp":
                 return np.exp(value)
+            case "abs":
+                return abs(value)
+            case "top":
+                return value[0]
+            case "pop":
+                return np.vstack([value[1:], np.zeros((1, value.shape[1]))])
         return 1 / (1 + np.exp(-value))
 
     def _pairs(self, name: str, argument: tuple) -> np.ndarray:
@@ -258,7 +271,9 @@ class Calculator:
 
     def _direction(self, parts: tuple) -> np.ndarray:
         words = dict(parts)
-        found = self.directions.get(words["direction"], {}).get(self.key(words["of"]))
+        key = self.key(words["of"])
+        self.used.add(key)
+        found = self.directions.get(words["direction"], {}).get(key)
         if found is None:
             raise Unreadable(f"{words['direction']} {words['of']} has no value")
         return found

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from decoderlab.contract import Encoded, EncoderShape, ImageSpace, Space, State, TokenSpace
 from decoderlab.contract import ValueSpace as Values
+from decoderlab.layers import MatrixLSTM
 from tests.conftest import variants
 from tests.contracts.pairs import settings
 
@@ -19,6 +20,7 @@ TOKENS = TokenSpace(9)
 SHAPE = EncoderShape(5, 6, 7, state_num_layers=3, has_cell=True)
 EQUAL = EncoderShape(8, 8, 8, state_num_layers=3, has_cell=True)
 NO_STATE = EncoderShape(5, 6)
+STACKED = EncoderShape(5, 6, 8, state_num_layers=3, further_shapes=((4, 3),))
 
 
 class Case(NamedTuple):
@@ -41,10 +43,11 @@ class Case(NamedTuple):
     def __str__(self) -> str:
         """Return a name for the test."""
         space = "" if self.space == TOKENS else f"-{self.space.kind}"
-        shape = {EQUAL: "-equal", NO_STATE: "-no_state"}.get(self.shape, "")
+        shape = {EQUAL: "-equal", NO_STATE: "-no_state", STACKED: "-stacked"}.get(self.shape, "")
         return "-".join((self.group, self.name, *self.overrides)) + space.replace(" ", "_") + shape
 
 
+WRITES = 1.5  # added to log i of an mLSTM
 # Overrides of decoder YAMLs, a line each, as on the command line.
 DENSE = "/bridge=dense"
 DECODERS: dict[str, list[str]] = {
@@ -65,6 +68,10 @@ DECODERS: dict[str, list[str]] = {
         f"{DENSE} /cell=minlstm num_layers=2",
         f"{DENSE} /cell=slstm num_layers=2",
         f"{DENSE} /cell=slstm /feedback=none head.rank=2",
+        f"{DENSE} /cell=mlstm num_layers=2",
+        f"{DENSE} /cell=mlstm /feedback=none",
+        f"{DENSE} /cell=stack num_layers=2 cell.depth=4 cell.width=3",
+        f"{DENSE} /cell=stack /feedback=none cell.depth=2",
         f"{DENSE} /cell=lstm_layer_norm",
         f"{DENSE} /cell=lstm_layer_norm num_layers=2 /feedback=none",
         f"{DENSE} /cell=lstm_layer_norm /feedback=none",
@@ -89,7 +96,11 @@ DECODERS: dict[str, list[str]] = {
         "/cell=gru_reset_summary routes=[first_input,every_input] num_layers=2",
         "/cell=gru_reset_summary routes=[first_input,every_input] /feedback=none",
     ],
-    "first_input": ["num_layers=2 /cell=gru", "routes=[first_input,output] combine=mul"],
+    "first_input": [
+        "num_layers=2 /cell=gru",
+        "/cell=mlstm",
+        "routes=[first_input,output] combine=mul",
+    ],
     "output": ["combine=add head.sees_previous=true", "combine=mul head.state=previous"],
     "all_routes": [
         f"{DENSE} combine=add",
@@ -149,10 +160,13 @@ SQUARE: dict[str, list[str]] = {
         "bridge.source=first routes=[every_input]",
         "bridge.cell=hidden",
         "bridge.cell=zero",
+        "/bridge=copy_all num_layers=2",
     ],
     "luong": ["/attention=dot", "/attention=scaled_dot attention.query=previous"],
 }
 STATELESS: dict[str, list[str]] = {"initial_state": [DENSE, f"{DENSE} /cell=gru num_layers=2"]}
+COPIED = "/bridge=copy_all /cell=stack cell.depth=4 cell.width=3"
+STACKS: dict[str, list[str]] = {"initial_state": [COPIED, f"{COPIED} num_layers=2"]}
 OF_VALUES: dict[str, list[str]] = {
     "initial_state": [
         f"{DENSE} head.distribution=point",
@@ -175,6 +189,8 @@ ENCODERS: dict[str, list[str]] = {
         "num_layers=3 residual=true",
         "num_layers=2 /cell=lstm_layer_norm summary=max",
         "num_layers=2 /cell=slstm",
+        "num_layers=2 /cell=stack cell.depth=3",
+        "num_layers=2 /cell=mlstm",
         "/cell=minlstm residual=true num_layers=2",
     ],
     "gru": ["num_layers=2", "bidirectional=true", "/cell=mingru bidirectional=true"],
@@ -204,6 +220,7 @@ def decoder_cases() -> list[Case]:
         (DECODERS, TOKENS, SHAPE),
         (SQUARE, TOKENS, EQUAL),
         (STATELESS, TOKENS, NO_STATE),
+        (STACKS, TOKENS, STACKED),
         (OF_VALUES, Values(2), SHAPE),
     ):
         made += [
@@ -247,6 +264,9 @@ def built(case: Case) -> nn.Module:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator).double() * 0.6)
+        for cell in module.modules():
+            if isinstance(cell, MatrixLSTM):  # so that |n q| is above 1 in some steps, not in all
+                cell.bias_gates[0] += WRITES
     return module
 
 
@@ -270,7 +290,9 @@ def encoded(shape: EncoderShape) -> Encoded:
     state = None
     if shape.state_size is not None:
         size = (shape.state_num_layers, 2, shape.state_size)
-        state = State(_normal(*size), _normal(*size, 1)[..., 0] if shape.has_cell else None)
+        further = tuple(_normal(*size[:2], *rest) for rest in shape.further_shapes)
+        cell = _normal(*size, 1)[..., 0] if shape.has_cell else None
+        state = State(_normal(*size), cell, further)
     return Encoded(memory, mask, _normal(2, shape.summary_size, 1)[..., 0], state)
 
 

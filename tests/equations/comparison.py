@@ -69,7 +69,7 @@ def _check_state(one: DecoderInterpreter, step: int, state: Any, row: int) -> No
     """See that what is handed on stands somewhere in the decoder's state."""
     candidates = [value[row] for value in leaves(state) if len(value) > row]
     for value in leaves(state):  # a stack of layers before the rows
-        if value.dim() == 3:
+        if value.dim() >= 3:
             candidates += [layer[row] for layer in value if len(layer) > row]
     for name, value in one.state(step).items():
         fits = [each for each in candidates if each.shape == value.shape]
@@ -94,6 +94,7 @@ def interpreter(case: Case, equations: Sequence[Equation], row: int) -> DecoderI
     """Return an interpreter at the start of one row."""
     read, module = encoded(case.shape), built(case)
     hidden, cell = (None, None) if read.state is None else read.state[:2]
+    further = [] if read.state is None else read.state.further
     return DecoderInterpreter(
         type(module).__name__,
         equations,
@@ -102,6 +103,7 @@ def interpreter(case: Case, equations: Sequence[Equation], row: int) -> DecoderI
         summary=read.summary[row].numpy(),
         hidden=None if hidden is None else hidden[:, row].numpy(),
         cell=None if cell is None else cell[:, row].numpy(),
+        stack=further[0][:, row].numpy() if further else None,
         space_size=case.space.size,
     )
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from decoderlab.layers.equations import Equation
 from tests.equations.calculator import Known, entmax, sinusoidal, softmax
-from tests.equations.interpreter import Interpreter, Line
+from tests.equations.interpreter import Interpreter, Line, zeros
 from tests.equations.notation import Unreadable, sentence
 
 NEVER_GENERATED = [0, 1, 3]  # pad, BOS, UNK
-START = ("s_0 per layer", "s_0", "k_0", "n_0", "x_0", "h_0", "a_0", "w_0", "pos_0")
+START = ("s_0 per layer", "s_0", "k_0", "n_0", "M_0", "C_0", "x_0", "h_0", "a_0", "w_0", "pos_0")
 # Where the value of each position has a name of its own as well.
 BY_POSITION = ("w_t", "cov_t", "l_t", "alpha_t")
 
@@ -25,6 +25,7 @@ class DecoderInterpreter(Interpreter):
         kind, equations, weights: see `Interpreter`.
         memory: (S, M) of real positions; summary: (D,).
         hidden, cell: (L, H) each, the encoder's last state; None where it has none.
+        stack: (L, ...) likewise, of its further state.
         space_size: numbers of ids, or of values.
     """
 
@@ -38,10 +39,11 @@ class DecoderInterpreter(Interpreter):
         summary: np.ndarray,
         hidden: np.ndarray | None,
         cell: np.ndarray | None,
+        stack: np.ndarray | None,
         space_size: int,
     ) -> None:
         super().__init__(kind, equations, weights)
-        self.encoded, self.space_size = (hidden, cell), space_size
+        self.encoded, self.space_size = (hidden, cell, stack), space_size
         self.calculator.bound = {"S": len(memory)}
         self.values["c"] = summary
         self.values |= {f"m_{j}": row for j, row in enumerate(memory, start=1)}
@@ -55,16 +57,17 @@ class DecoderInterpreter(Interpreter):
         if words and words[0] in ("step", "step_ends"):
             self._expect(line.size, self._state_size())
             self._first_step(words[1].get("ends"))
-        elif line.left in ("s_0", "k_0", "n_0"):
+        elif line.left in ("s_0", "k_0", "n_0", "M_0", "C_0"):
             for layer in range(1, self.cell.num_layers + 1):
                 scope = self.states.setdefault((layer, False), Known())
                 row = self._pairing()[layer - 1]
                 self.calculator.last = {
                     name: None if part is None else part[row]
-                    for name, part in zip("hk", self.encoded, strict=True)
+                    for name, part in zip("hkM", self.encoded, strict=True)
                 }
                 self.calculator.local = scope
-                self.line(line, layer=layer)
+                empty = words and words[0] == "empty"
+                self.line(line, zeros(words[1]) if empty else None, layer=layer)
                 scope[line.left] = self.values[line.left]
             self.calculator.local = {}
         elif line.left != "s_0 per layer":
@@ -88,7 +91,7 @@ class DecoderInterpreter(Interpreter):
         inputs = first
         for layer in range(1, self.cell.num_layers + 1):
             scope = self.states[layer, False]
-            for letter in "skn":
+            for letter in "sknMC":
                 if f"{letter}_0" in scope:
                     scope[f"{letter}_-1"] = scope[f"{letter}_0"]
             if ends and layer == 1:
@@ -278,7 +281,7 @@ class DecoderInterpreter(Interpreter):
         )  # k and n share a factor
         return {
             f"{letter} of layer {layer}": self.states[layer, False][f"{letter}_{number}"]
-            for letter in ("s" if scaled else "sk")
+            for letter in ("s" if scaled else "skM")
             for layer in layers
             if f"{letter}_{number}" in self.states[layer, False]
         }

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tests.equations.calculator import Known
-from tests.equations.interpreter import Interpreter, Line
+from tests.equations.interpreter import Interpreter, Line, zeros
 from tests.equations.notation import Unreadable, sentence
 
 
@@ -32,7 +32,7 @@ class EncoderInterpreter(Interpreter):
             num_positions: S, of the memory.
         """
         self.calculator.bound = {"S": num_positions}
-        self.source, self.start = source, None
+        self.source, self.start, self.empty = source, None, None
         self.values |= {f"source_{j}": one for j, one in enumerate(source, start=1)}
         hidden = cell = None
         layered: list[Line] = []
@@ -66,6 +66,9 @@ class EncoderInterpreter(Interpreter):
         words = sentence(line.right)
         if re.fullmatch(r"h_0(, [kn]_0)*", line.left):
             self.start = line
+        elif line.left in ("M_0", "C_0"):
+            self.empty = (line.left[0], zeros(words[1]))
+            self._expect(self.empty[1].size, line.size)
         elif words and words[0] == "image":
             self.values["g^0"] = self.source
         elif words:
@@ -113,6 +116,8 @@ class EncoderInterpreter(Interpreter):
             if self.start.right != "0" or not re.fullmatch(r"[hkn]_0", name):
                 raise Unreadable(f"{self.start.left} = {self.start.right}")
             scope[f"{name[0]}_{before_first}"] = np.zeros(self.start.size)
+        if self.empty is not None:
+            scope[f"{self.empty[0]}_{before_first}"] = self.empty[1]
         for j in order:
             self.cell_step(layer, backward, inputs[j], j)
 

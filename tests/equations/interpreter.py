@@ -23,6 +23,7 @@ from tests.equations.letters import CellLetters, Weights
 from tests.equations.notation import Unreadable, sentence
 
 GATES = set("ifogrz")
+AFTER_STATE = ("p", "v", "M_t", "M_j")
 # Left sides that have no width: in words, or of what has no vector.
 WITHOUT_SIZE = ("y_{t-1}", "s_0 per layer", "backward", "g^0")
 
@@ -93,6 +94,9 @@ class Interpreter:
         )
         if end is None:
             raise Unreadable(f"the cell has no line for {state}_{step}")
+        # What a cell does with the new state stands below it.
+        while self.lines[end + 1].left in AFTER_STATE:
+            end += 1
         lines = self.lines[starts[0] : end + 1]
         num_layers, no_summary, backward, residual = 1, False, None, None
         for line in self.lines[end + 1 :]:
@@ -148,6 +152,8 @@ class Interpreter:
                 raise Wrong(f"{left} is a number and should be {size} wide")
             value = np.zeros(self.calculator.bound["S"] if size == "S" else size)
         width = len(value) if np.ndim(value) else 1
+        if left.startswith(("M_", "C_")):
+            width = np.size(value)
         if size in ("S", "2 S"):  # 2 S: two numbers for each position
             if np.ndim(value) != (1 if size == "S" else 2) or value.shape[1:] not in ((), (2,)):
                 raise Wrong(f"{left} is {np.shape(value)}, not {size}")
@@ -191,7 +197,7 @@ class Interpreter:
         summary = local["c"] if "c" in local else self.values.get("c")
         named = {name for line in cell.lines for name in line.left.split(", ")} & GATES
         width = len(summary) if has_summary else None
-        size = cell.lines[-1].size
+        size = self._state_size()
         stack = "rnn" if second is None else "second_rnn"
         calculator.cell = CellLetters(self.weights, layer, backward, width, size, named, stack)
         for line in cell.lines:
@@ -212,6 +218,8 @@ class Interpreter:
         calculator.gates = names if names[0] in GATES else ("",)
         value = calculator.right(right)
         parts = np.split(value, len(names)) if len(names) > 1 else [value]
+        if line.size == 1 and np.ndim(value):
+            parts = [value[0]]
         for name, part in zip(names, parts, strict=True):
             self.keep(name, part, line.size, local)
 
@@ -226,3 +234,8 @@ class Interpreter:
         """Return the left sides that no other line has read."""
         used = {left for key, left in self.kept.items() if key in self.calculator.used}
         return set(self.kept.values()) - used
+
+
+def zeros(parts: dict[str, str]) -> np.ndarray:
+    """Return what an empty matrix is, of the parts of that sentence."""
+    return np.zeros((int(parts["rows"]), int(parts["wide"])))

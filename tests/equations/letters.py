@@ -97,6 +97,16 @@ class Weights:
 GATES = (("i", "f", "g", "o"), ("r", "z", "g"), ("f", "i", "g"), ("z", "g"), ("",))
 
 
+# Weights of a stack.
+OWN_LETTERS = {
+    "V": "weight_top",
+    "W_p": "weight_action",
+    "b_p": "bias_action",
+    "W_v": "weight_pushed",
+    "b_v": "bias_pushed",
+}
+
+
 class CellLetters:
     """The letters of one layer and direction of a recurrent stack.
 
@@ -144,6 +154,10 @@ class CellLetters:
         base, _, of_gate = letter.partition("_")
         if letter == "C":
             of_gate = "g"
+        if f"{self.norms}weight_ih_gates" in self.weights:
+            return self._of_matrix(letter)
+        if letter in OWN_LETTERS:
+            return self.weights[f"{self.norms}{OWN_LETTERS[letter]}"]
         gates = (of_gate,) if of_gate else left if len(self.gates) > 1 else ("",)
         if base not in ("W", "U", "b", "d", "C") or not set(gates) <= set(self.gates):
             raise Unreadable(f"{letter!r} is no letter of a cell with {self.gates} in {left}")
@@ -159,6 +173,15 @@ class CellLetters:
                 raise Unreadable("C without a summary in the input")
             return matrix
         return self._bias(base, rows, split=self.split_bias and of_gate == "g")
+
+    def _of_matrix(self, letter: str) -> np.ndarray:
+        base, _, of_gate = letter.partition("_")
+        if base not in ("W", "b") or of_gate not in tuple("qkvoif"):
+            raise Unreadable(f"{letter!r} is no letter of a cell with a matrix")
+        name = f"{self.norms}{'weight_ih' if base == 'W' else 'bias'}"
+        if of_gate in "if":
+            return self.weights[f"{name}_gates"]["if".index(of_gate)][None]
+        return np.split(self.weights[name], 4)["qkvo".index(of_gate)]
 
     def _bias(self, base: str, rows: list[int], split: bool) -> np.ndarray:
         if split:

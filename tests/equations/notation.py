@@ -19,13 +19,13 @@ from functools import cache
 from typing import Any
 
 FUNCTIONS = ("sigmoid", "tanh", "max", "LN", "sqrt", "mean", "one-hot", "softmax", "softplus")
-FUNCTIONS += ("exp", "min")
+FUNCTIONS += ("exp", "min", "top", "push", "pop", "outer", "abs")
 LETTER = r"e\(y_\{t-1\}\)|[A-Za-z]+'?(?:\^(?:\{[^}]*\}|\w))?(?:_(?:\{[^}]*\}|\w+))?"
 # Words inside of an equation, by what they become.
 WORDS = {
     "row": rf"(?:row (?P<row>{LETTER}|\w+) of a table(?: \((?P<rows>\d+), (?P<width>\d+)\))?)",
     "weighted": r"rows of a table \((?P<all>\d+), (?P<wide>\d+)\), weighted by (?P<by>y_\{t-1\})",
-    "last": r"the encoder's last (?P<last>[hk])",
+    "last": r"the encoder's last (?P<last>[hkM])",
     "constant": r"a learned constant",
     "pool": r"(?P<pool>max|mean) of m",
     "direction": r"(?P<direction>forward|backward) (?P<of>[a-z]_(?:\{[^}]*\}|\w))",
@@ -36,7 +36,7 @@ WORDS = {
     "without": r"without c",
     "places": r", all (?P<places>\d+) places side by side",
     "range": r"\.\. ",
-    "entry": r"\)_(?P<entry>j)",
+    "entry": r"\)_(?P<entry>[j123])",
     "square": r"\^2",
 }
 END_WORDS = {
@@ -63,6 +63,7 @@ SENTENCES = {
     "layers": r"the same(?P<no_summary> with C c = 0)?, the layer below as (?P<below>x_[tj])",
     "backward": r"the same, from the end: (?P<new>\w\+1) for (?P<old>\w-1)",
     "residual": r"(?P<first>.+) in layer 1, (?P<others>.+) in the others",
+    "empty": r"0, (?P<rows>\d+) rows of (?P<wide>\d+)",
     "no_input": r"0 in layer 1, which has no input",
     "weights": r"softmax over j of (?P<scores>[^|]+), exactly 0 at padding",
     "window": r"softmax over j of (?P<scores>.+), \|j - (?P<centre>.+)\| <= (?P<half>\d+), else 0",

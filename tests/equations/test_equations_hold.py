@@ -41,6 +41,7 @@ def test_every_part_of_a_decoder_is_in_a_model():
 HARMLESS = {
     ("y_{t-1}", "1000 updates", "1001 updates"): "no coin falls otherwise",
     ("g", "W_g x_t without c", "W_g x_0 without c"): "all of the input is c, nothing is left",
+    ("n_j", " + i k", " - i k"): "n begins as 0 there, and counts by the absolute value of n q",
 }
 CONSTANT = re.compile(r" [-+] (b_i|[skn]_0)\)$")
 DIFFERS = (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError)

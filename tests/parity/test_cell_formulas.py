@@ -1,8 +1,9 @@
-"""Cells of 2024, against their papers' formulas in NumPy; all steps at once are steps in turn."""
+"""Cells with a memory or a scan, as formulas in NumPy; all steps at once are steps in turn."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from decoderlab.contract import State
-from decoderlab.layers import MinGRU, MinLSTM, ScalarLSTM
+from decoderlab.layers import MatrixLSTM, MinGRU, MinLSTM, ScalarLSTM, StackRNN
 from decoderlab.layers.linear_cells import LinearCell
 from decoderlab.layers.recurrent_stack import RecurrentLayers
 from tests.parity.test_attention_formulas import Named, sigmoid
@@ -53,10 +54,49 @@ def slstm(p: Named, inputs: np.ndarray, hidden: np.ndarray) -> list[np.ndarray]:
     return rows
 
 
-FORMULAS: dict[str, tuple[type[nn.Module], Callable[..., list[np.ndarray]]]] = {
+def mlstm(p: Named, inputs: np.ndarray, hidden: np.ndarray) -> list[np.ndarray]:
+    """Beck et al. 2024, eq. 19 to 27, without the stabiliser, which changes no output."""
+    root = np.sqrt(HIDDEN)
+    memory, normaliser, rows = np.outer(hidden, hidden) / root, hidden / root, []
+    weights, biases = np.split(p["weight_ih"], 4), np.split(p["bias"], 4)
+    for read in inputs:
+        query, key, value, output = (matrix @ read for matrix in weights)
+        query, key, value = query + biases[0], key / root + biases[1], value + biases[2]
+        log_write, forget = p["weight_ih_gates"] @ read + p["bias_gates"]
+        memory = sigmoid(forget) * memory + np.exp(log_write) * np.outer(value, key)
+        normaliser = sigmoid(forget) * normaliser + np.exp(log_write) * key
+        hidden = memory @ query / max(abs(normaliser @ query), 1)
+        rows.append(sigmoid(output + biases[3]) * hidden)
+    return rows
+
+
+def stack_rnn(p: Named, inputs: np.ndarray, hidden: np.ndarray) -> list[np.ndarray]:
+    """Joulin and Mikolov 2015, section 3.2, place by place, with tanh; places are 0 at first."""
+    (depth, width), rows = STACK, []
+    places = [np.zeros(width) for _ in range(depth)]
+    for read in inputs:
+        gates = p["weight_ih"] @ read + p["weight_hh"] @ hidden + p["bias"]
+        hidden = np.tanh(gates + p["weight_top"] @ places[0])
+        powers = np.exp(p["weight_action"] @ hidden + p["bias_action"])
+        push, pop, keep = powers / powers.sum()
+        above = np.tanh(p["weight_pushed"] @ hidden + p["bias_pushed"])
+        new = []
+        for i in range(depth):
+            below = places[i + 1] if i + 1 < depth else np.zeros(width)
+            new.append(push * above + pop * below + keep * places[i])
+            above = places[i]
+        places = new
+        rows.append(hidden)
+    return rows
+
+
+STACK = (3, 2)
+FORMULAS: dict[str, tuple[Callable[..., nn.Module], Callable[..., list[np.ndarray]]]] = {
     "mingru": (MinGRU, mingru),
     "minlstm": (MinLSTM, minlstm),
     "slstm": (ScalarLSTM, slstm),
+    "mlstm": (MatrixLSTM, mlstm),
+    "stack": (partial(StackRNN, depth=STACK[0], width=STACK[1]), stack_rnn),
 }
 
 

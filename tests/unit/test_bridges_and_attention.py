@@ -11,12 +11,14 @@ from decoderlab.contract import Encoded, EncoderShape, State, TokenSpace
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.decoders.attention import Attention, AttentionScore, masked_softmax
 from decoderlab.decoders.bridges import CELL_STATES, Bridge
-from decoderlab.layers import GRU
+from decoderlab.encoders import RecurrentEncoder
+from decoderlab.layers import GRU, StackRNN
 from decoderlab.testing import check_decoder
 from tests import parts
 from tests.conftest import variants
 
-BRIDGES = variants("decoder/bridge")
+# Those that fit between any two states; copy_all has tests of its own below.
+BRIDGES = [kind for kind in variants("decoder/bridge") if kind != "copy_all"]
 # Of one step by contents alone; tests/parity/test_attention_formulas.py has the others.
 SCORES = ["additive", "concat", "dot", "general", "scaled_dot"]
 
@@ -243,3 +245,60 @@ def test_a_bridge_of_ones_own_needs_a_forward_and_nothing_else():
         target_space=TokenSpace(9), encoder_shape=EncoderShape(4, 4, 4, 1), **chosen
     )
     assert ("s_0", "Ones(encoder)") in [(one.left, one.right) for one in made.equations()]
+
+
+STACK = ((3, 2),)
+
+
+def copy_all(shape: EncoderShape, size: int = 4, has_cell: bool = False, further=STACK) -> Bridge:
+    return Choice.of(parts.bridge("copy_all")).build(
+        encoder_shape=shape,
+        hidden_size=size,
+        num_layers=2,
+        has_cell=has_cell,
+        further_shapes=further,
+    )
+
+
+@pytest.mark.parametrize("has_cell", [True, False])
+def test_all_that_the_cells_keep_is_copied_layer_by_layer(has_cell):
+    source = encoded(3, 4, has_cell)
+    stack = torch.randn(3, 2, *STACK[0])
+    state = copy_all(EncoderShape(4, 4, 4, 3, has_cell, STACK), has_cell=has_cell)(
+        source._replace(state=source.state._replace(further=(stack,)))
+    )
+    assert torch.equal(state.hidden, source.state.hidden[1:])
+    assert torch.equal(state.further[0], stack[1:])
+    assert not has_cell or torch.equal(state.cell, source.state.cell[1:])
+
+
+@pytest.mark.parametrize(
+    ("shape", "theirs"),
+    [
+        (EncoderShape(4, 4), "none"),
+        (EncoderShape(4, 4, 5, 2, False, STACK), "hidden 5, further 3 x 2"),
+        (EncoderShape(4, 4, 4, 2, True, STACK), "hidden 4, cell 4, further 3 x 2"),
+        (EncoderShape(4, 4, 4, 2, False, ((6, 2),)), "hidden 4, further 6 x 2"),
+        (EncoderShape(4, 4, 4, 2, False), "hidden 4"),
+    ],
+)
+def test_states_of_other_shapes_are_refused_by_name(shape, theirs):
+    with pytest.raises(ValueError, match=f"encoder's state is {theirs} and the decoder's hidden 4"):
+        copy_all(shape)
+
+
+def test_a_decoder_begins_with_the_encoders_stack():
+    sizes = {"cell": partial(StackRNN, depth=3, width=2), "hidden_size": 4}
+    encoder = RecurrentEncoder(source_space=TokenSpace(9), **sizes)
+    of_stacks = partial(
+        RecurrentDecoder,
+        target_space=TokenSpace(9),
+        encoder_shape=encoder.shape,
+        routes=["initial_state"],
+        **sizes,
+    )
+    read = encoder(torch.tensor([[4, 5, 6], [7, 8, 0]]), torch.tensor([3, 2]))
+    whole = of_stacks(bridge=parts.bridge("copy_all")).start(read).recurrent
+    assert torch.equal(whole.further[0], read.state.further[0])
+    assert whole.further[0].any()
+    assert not of_stacks(bridge=parts.bridge("copy")).start(read).recurrent.further[0].any()

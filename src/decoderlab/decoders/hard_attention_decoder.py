@@ -15,6 +15,7 @@ from decoderlab.decoders.attention import AttentionScore, GeneralScore
 from decoderlab.decoders.attention.attention_score import refuse_own_weights, softmax_equation
 from decoderlab.decoders.bridges import Bridge, CopyBridge
 from decoderlab.decoders.feedback import TeacherForcing, before_each
+from decoderlab.decoders.recurrent_equations import first_state_equations
 from decoderlab.layers import LSTM
 from decoderlab.layers.cells import Cell
 from decoderlab.layers.embedding import build_embedding
@@ -138,6 +139,7 @@ class HardAttentionDecoder(nn.Module):
             hidden_size=hidden_size,
             num_layers=num_layers,
             has_cell=self.rnn.has_cell,
+            further_shapes=self.rnn.further_shapes,
         )
         memory_size = encoder_shape.memory_size
         self.score: AttentionScore = Choice.of(score).build(
@@ -223,7 +225,7 @@ class HardAttentionDecoder(nn.Module):
             first = Equation("b_{t-1}", f"{after}; b_0 is 1 at the first position", "S")
             weights = [first, Equation("w_t", moved, "S")]
         return [
-            *self.bridge.equations(),
+            *first_state_equations(self.bridge, self.rnn),
             Equation("y_{t-1}", self.feedback.meaning()),
             embedding_equation("e(y_{t-1})", "y_{t-1}", self.embedding, self.rnn.input_size),
             Equation("x_t", "e(y_{t-1})", self.rnn.input_size),

@@ -148,6 +148,7 @@ class RecurrentDecoder(nn.Module):
             hidden_size=hidden_size,
             num_layers=num_layers,
             has_cell=self.rnn.has_cell,
+            further_shapes=self.rnn.further_shapes,
         )
         if "first_input" in self.routes:
             self.first_input = nn.Linear(encoder_shape.summary_size, self.input_size)

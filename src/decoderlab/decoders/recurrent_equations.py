@@ -42,8 +42,7 @@ class EquationParts(Protocol):
 def recurrent_equations(decoder: EquationParts) -> list[Equation]:
     """Return what is computed at step t, y the target; see `decoderlab.layers.equations`."""
     attends, rnn = decoder.attends, decoder.rnn
-    further = [Equation(f"{letter}_0", "0", rnn.hidden_size) for letter in rnn.further_letters()]
-    lines = [*decoder.bridge.equations(), *further, *_first_input(decoder)]
+    lines = [*first_state_equations(decoder.bridge, rnn), *_first_input(decoder)]
     embedded = None
     if decoder.embedding is not None:
         embedded = "e(y_{t-1})"
@@ -65,7 +64,7 @@ def recurrent_equations(decoder: EquationParts) -> list[Equation]:
     if decoder.second_rnn is None:
         lines += first
     else:
-        lines += [Equation(_primed(one.left), _primed(one.right), *one[2:]) for one in first]
+        lines += [Equation(_primed(line.left), _primed(line.right), *line[2:]) for line in first]
     lines += [] if before_cell else attends.equations()
     if decoder.second_rnn is not None:
         again = "a step of another such cell from s'_t with a_t"
@@ -73,6 +72,15 @@ def recurrent_equations(decoder: EquationParts) -> list[Equation]:
     state = "s_t" if decoder.head.state == "current" else "s_{t-1}"
     features, mixed = attends.features_equation(state, embedded)
     return lines + mixed + _output(decoder, features, embedded)
+
+
+def first_state_equations(bridge: Bridge, rnn: RecurrentLayers) -> list[Equation]:
+    """Return the lines of the state before the first step, with all that the cells keep."""
+    further = rnn.further_equations("s_0")
+    if bridge.carries_further:
+        carried = [f"the encoder's last {line.left.removesuffix('_0')}" for line in further]
+        further = [line._replace(right=r) for line, r in zip(further, carried, strict=True)]
+    return [*bridge.equations(), *further]
 
 
 def _primed(text: str) -> str:

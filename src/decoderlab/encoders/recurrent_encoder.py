@@ -159,7 +159,8 @@ class RecurrentEncoder(nn.Module):
         # What is read at step j; the memory is in the source's own order all the same.
         of, index = ("source_{S+1-j}", "{S+1-j}") if self.reverse_source else ("source_j", "j")
         both = self.rnn.num_directions == 2
-        letters = ["h", *(["k"] if self.rnn.has_cell else []), *self.rnn.further_letters()]
+        further, zeros = self.rnn.further_equations(), ["h_0", "k_0"][: 1 + self.rnn.has_cell]
+        zeros += [line.left for line in further if line.right == "0"]
         top = f"[forward h_{index}; backward h_{index}]" if both else f"h_{index}"
         memory = f"o_{index}" if self.rnn.residual else top
         end = "[forward h_S; backward h_1]" if both else "h_S"
@@ -171,7 +172,8 @@ class RecurrentEncoder(nn.Module):
             read = f"tanh(V {read} + v)"
         return [
             embedding_equation("x_j", of, self.embedding, self.rnn.input_size),
-            Equation(", ".join(f"{letter}_0" for letter in letters), "0", self.rnn.hidden_size),
+            Equation(", ".join(zeros), "0", self.rnn.hidden_size),
+            *(line for line in further if line.right != "0"),
             *self.rnn.equations("h", "x_j", "j"),
             Equation("m_j", memory, shape.memory_size),
             Equation("c", read, shape.summary_size, count(self.pool, self.summarise)),

@@ -6,12 +6,15 @@ in `conf/encoder/cell` and `conf/decoder/cell` that names it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from decoderlab.contract import State
+
+# Left, right, and the shape of the left side, where it is not a vector (H,).
+StepEquation = tuple[str, str] | tuple[str, str, int | tuple[int, ...]]
 
 
 @runtime_checkable
@@ -35,9 +38,11 @@ class Cell(Protocol):
         from_state: how the names of the weights begin that multiply the state.
         gate_bias: how the names of the biases begin that are added to all gates; of two that are
             added to each other, the first.
-        step_equations: what a step computes, as pairs of left and right; {s} is the state before,
+        step_equations: what a step computes, left and right, and the shape of the left side where
+            that is not (H,): a width, or the rows and columns of a matrix; {s} is the state before,
             {n} the state after, {x} the input, {k} and {l} an LSTM's cell before and after, {t} the
             step, {before} the step before.
+        start_equations: by letter, what `start` makes of the first state {s}, where that is not 0.
         upper_layers: what the layers above the first compute.
     """
 
@@ -64,12 +69,19 @@ class Cell(Protocol):
         return {}
 
     @property
-    def step_equations(self) -> Sequence[tuple[str, str]]:
+    def step_equations(self) -> Sequence[StepEquation]:
         """The name of the class, unless a class says more."""
         return [("{n}", f"{type(self).__name__}({{x}}, {{s}})")]
 
+    @property
+    def start_equations(self) -> Mapping[str, str]:
+        """Nothing: zeros, unless a class says otherwise."""
+        return {}
+
     def start(self, state: State) -> tuple[Tensor, ...]:
         """Return what `State.further` begins with, where `state` is the rest: zeros.
+
+        A cell whose steps do not read the hidden state writes that into the rest here.
 
         Shapes:
             state: (B, H) each. Returns (B, ...) each.

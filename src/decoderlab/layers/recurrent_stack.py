@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, cast
 
 import torch
@@ -168,17 +169,15 @@ class RecurrentLayers(nn.Module):
         letters |= {"k": f"k_{{{before}}}", "l": f"k_{step}", "t": step, "before": before}
         cell = self.cell_of(0, 0)
         lines = [
-            Equation(left.format(**letters), right.format(**letters), self.hidden_size)
-            for left, right in cell.step_equations
+            Equation(left.format(**letters), right.format(**letters), math.prod(shape))
+            for left, right, shape in self._step_equations()
         ]
         once = self.num_layers == 1 and not repeated
         if self.input_size == 0 and once:  # there is no input to multiply
-            missing = re.escape(inputs)
+            product = rf"W(_\w)? {re.escape(inputs)}( / sqrt\(\d+\))? \+ "
             lines = [
                 line._replace(
-                    right=re.sub(rf"W(_\w)? {missing} \+ ", "", line.right).replace(
-                        f"LN(W {inputs})", "LN(0)"
-                    )
+                    right=re.sub(product, "", line.right).replace(f"LN(W {inputs})", "LN(0)")
                 )
                 for line in lines
             ]
@@ -203,15 +202,24 @@ class RecurrentLayers(nn.Module):
             lines.insert(0, Equation(inputs, "0 in layer 1, which has no input", 0))
         return lines
 
-    def further_letters(self) -> list[str]:
-        """Return the letters that the equations have for what is neither hidden nor cell.
-
-        Each begins as 0, see `Cell.start`.
-        """
+    def further_equations(self, first: str = "0") -> list[Equation]:
+        """Return the lines for what is neither hidden nor cell; `first` is the first state."""
+        starts = {} if first == "0" else self.cell_of(0, 0).start_equations
         known = {"{n}", "{l}"} if self.has_cell else {"{n}"}
-        lefts = [left for left, _ in self.cell_of(0, 0).step_equations]
-        own = [left for left in lefts if left not in known and left.endswith(("_{t}", "{l}"))]
-        return [left.format(l="k", t="").rstrip("_") for left in own]
+        lines = []
+        for left, _, shape in self._step_equations():
+            if left in known or not left.endswith(("_{t}", "{l}")):
+                continue
+            zeros = "0" if len(shape) == 1 else "0, {} rows of {}".format(*shape)
+            letter = left.format(l="k", t="").rstrip("_")
+            right = starts.get(letter, zeros).format(s=first)
+            lines.append(Equation(f"{letter}_0", right, math.prod(shape)))
+        return lines
+
+    def _step_equations(self) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+        for left, right, *rest in self.cell_of(0, 0).step_equations:
+            shape = rest[0] if rest else self.hidden_size
+            yield left, right, shape if isinstance(shape, tuple) else (shape,)
 
     def _freeze_input_weights(self) -> None:
         for direction in range(self.num_directions):

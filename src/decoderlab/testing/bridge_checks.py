@@ -114,6 +114,7 @@ class BridgeSubject(PartSubject[Bridge]):
                     "hidden_size": HIDDEN_SIZE,
                     "num_layers": num_layers,
                     "has_cell": has_cell,
+                    "further_shapes": state.further_shapes,
                 }
                 part = PartSubject.of(make, settings, known)
                 title = f"from {name} to {num_layers} layers {'with' if has_cell else 'without'}"
@@ -158,13 +159,27 @@ def _check_state(case: Case, state: Any, num_rows: int) -> None:
             there = "a cell state, which the decoder's layers do not have"
         raise Seen(f"{case.name}, there is {there}; see `has_cell`")
     if state.further:
-        raise Seen(f"{case.name}, `further` is filled; the cell itself begins with it")
-    for part in parts_of(state):
+        _check_further(case, state, num_rows)
+    for part in parts_of(state._replace(further=())):
         if tuple(part.shape) != promised:
             shape = tuple(part.shape)
             raise Seen(f"{case.name}, a part has shape {shape}, promised is {promised} (L, B, H)")
         if not part.isfinite().all():
             raise Seen(f"{case.name}, the state is not finite")
+
+
+def _check_further(case: Case, state: State, num_rows: int) -> None:
+    promised = [(case.num_layers, num_rows, *shape) for shape in case.shape.further_shapes]
+    if not getattr(case.subject.make, "carries_further", False):
+        raise Seen(
+            f"{case.name}, `further` is filled; the cell itself begins with it, unless the bridge "
+            "says carries_further = True"
+        )
+    shapes = [tuple(part.shape) for part in state.further]
+    if shapes != promised:
+        raise Seen(f"{case.name}, `further` has shapes {shapes}, promised are {promised}")
+    if not all(part.isfinite().all() for part in state.further):
+        raise Seen(f"{case.name}, the state is not finite")
 
 
 def it_reads_what_it_says(subject: BridgeSubject) -> None:

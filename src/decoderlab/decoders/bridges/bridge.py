@@ -22,10 +22,12 @@ class Bridge(nn.Module):
     It needs `forward` and, to be printed, `equations`. The constructor takes those of these
     keywords that it has a use for, besides its own settings: `encoder_shape`, what the encoder
     offers; `hidden_size`, the width H of the decoder's layers; `num_layers`, their number L;
-    `has_cell`, whether they carry a cell state.
+    `has_cell`, whether they carry a cell state; `further_shapes`, of what else they keep, without
+    the axes L and B.
 
     `reads` says what of the encoder the state depends on: "state", "summary", "memory", "first
-    position" or None for nothing of the source. The battery checks it.
+    position" or None for nothing of the source. The battery checks it. `carries_further` says
+    whether it fills `State.further` too; what it leaves out begins as the cells begin it.
 
     Settings in `OPTIONAL` are those that a YAML may give to any bridge: one whose constructor has
     no such keyword is built without it.
@@ -39,9 +41,11 @@ class Bridge(nn.Module):
         "hidden_size",
         "num_layers",
         "has_cell",
+        "further_shapes",
     )
     OPTIONAL: ClassVar[tuple[str, ...]] = ("source", "cell")
     reads: str | None = "state"
+    carries_further: ClassVar[bool] = False
 
     @classmethod
     def needs_route(cls, settings: Mapping[str, Any]) -> bool:
