@@ -10,7 +10,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from decoderlab.config.run_config import RunConfig
-from decoderlab.studies.claims.claims_page import claims_csv, claims_text, committed_tables
+from decoderlab.studies.claims.claims_page import claims_csv, claims_text
+from decoderlab.studies.claims.copied_results import committed_tables
 from decoderlab.studies.claims.declared_claim import all_claims
 from decoderlab.studies.claims.judgement import judge_all
 from decoderlab.studies.design.grid import grid

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from decoderlab.cli import claims
 from decoderlab.common.errors import LaunchError
@@ -85,9 +87,22 @@ def test_damaged_results_are_named(monkeypatch, capsys, tmp_path, nothing_runs, 
     path.write_bytes(content)
     assert called(monkeypatch, "partial_echo", "--no-run", "--to", str(tmp_path)) == 1
     told = capsys.readouterr().err
-    assert "claim_partial_echo" in told
+    assert "damaged: results.csv of claim_partial_echo" in " ".join(told.split())
     assert "internal error" not in told
-    assert not (tmp_path / "claims.md").exists()
+    assert (
+        "not run" in pd.read_csv(tmp_path / "claims.csv").set_index("claim").verdict["sum_of_two"]
+    )
+
+
+def test_the_output_folder_reaches_the_study_as_it_is(monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr(claims, "launched", lambda words: given.extend(words) or 2)
+    for name in ("a,b", "null", " a", "it's", "[x]", "ä", "a=b", "plain/er"):
+        with pytest.raises(LaunchError):
+            claims.run_study("claim_partial_echo", Path(name), tmp_path)
+        override = OverridesParser.create().parse_override(given[-1])
+        assert not override.is_sweep_override()
+        assert override.value() == name
 
 
 def test_a_study_runs_and_its_results_are_copied(monkeypatch, tmp_path):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from decoderlab import load_run
 from decoderlab.common.errors import ConfigError
+from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.usage import run_export
 from decoderlab.usage.exported_runner import greedy_output
 from decoderlab.usage.outputs import predict
-from decoderlab.usage.run_export import export_run
+from decoderlab.usage.run_export import _split, _splits_alike, _whole, export_run
 from tests.conftest import run
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -112,9 +115,58 @@ def test_who_cannot_be_exported_is_told_why_and_gets_the_weights(tiny, folder, d
     ]
 
 
+def test_a_line_that_the_runner_cannot_split_is_no_silent_one(capsys):
+    source = {"kind": "tokens", "nfc": True, "split": None, "unk_id": 3, "ids": {"a": 4, "b": 5}}
+    target = {"kind": "tokens", "bos_id": 1, "eos_id": 2, "never_generated": [0], "join": " "}
+    target |= {"glue": " ##", "tokens": ["", "", "", "", "x", "##\x1b"]}
+    steps = iter([4, 5, 2])
+
+    def program(name, *arrays):
+        return [torch.eye(6)[next(steps)][None].numpy()] if name == "step" else []
+
+    made = greedy_output("a c\x1b", program, source=source, target=target, max_length=5)
+    assert made == "x\x1b"
+    assert capsys.readouterr().err == "warning: never seen in training, read as unknown: 'c\\x1b'\n"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "alike"),
+    [
+        (lambda text: list(text), True),
+        (lambda text: text.split(), True),
+        (lambda text: list(text[::-1]), False),
+        (lambda text: text.split()[::-1], False),
+        (lambda text: [text[:1], *text], False),
+    ],
+)
+def test_an_export_says_whether_its_runner_splits_as_the_task_does(tokens, alike):
+    task = SimpleNamespace(source_tokens=tokens)
+    assert _splits_alike(task, Vocabulary(["a", "b", "c"]), _split(task)) is alike
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+def test_an_export_is_whole_or_not_there(tmp_path, error):
+    place = tmp_path / "there"
+
+    def broken_off():
+        with _whole(place) as incomplete:
+            (incomplete / "vocabulary.json").write_text("{")
+            raise error
+
+    with pytest.raises(type(error)):
+        broken_off()
+    assert not list(tmp_path.iterdir())
+    place.mkdir()
+    with _whole(place) as incomplete:
+        (incomplete / "vocabulary.json").write_text("{}")
+        assert not list(place.iterdir())
+    assert [path.name for path in place.iterdir()] == ["vocabulary.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
 def test_the_runner_is_short():
     lines = [line.strip() for line in RUNNER.read_text().splitlines()]
-    assert sum(bool(line) and not line.startswith('"""') for line in lines) <= 40
+    assert sum(bool(line) and not line.startswith('"""') for line in lines) <= 50
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,14 @@ import torch
 
 from decoderlab.cli import evaluate
 from decoderlab.common.errors import ConfigError
-from decoderlab.studies.design.plan_file import read_plan
+from decoderlab.studies.design.plan_file import plan_file, read_plan
 from decoderlab.training.loading import load_run
 from decoderlab.usage.ensemble import ensemble
 from decoderlab.usage.study_ensemble import row_ensemble
 from tests.conftest import TASKS, TINY
 from tests.drawing import no_drawing
 from tests.integration.cli import SIZES, in_process
+from tests.reliability.test_unreadable_files import unreadable
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,40 @@ def test_a_seed_that_is_not_finished_is_named(monkeypatch, capsys, outputs):
         folder.with_name("away").rename(folder)
     assert (code, f"seed {cell.seed} is PLANNED" in err) == (0, True)
     assert "ensemble of 1 seeds" in out
+
+
+@pytest.mark.parametrize("name", ["result.json", "manifest.json", "status.json", "config.yaml"])
+def test_no_seed_is_left_out_for_being_damaged_or_unreadable(monkeypatch, capsys, outputs, name):
+    cell = read_plan(outputs, "shared").cells[0]
+    arguments = ("shared", "--ensemble", cell.variant, "--output-dir", outputs)
+    path = cell.run_folder(outputs).path / name
+    with monkeypatch.context() as patch:
+        unreadable(patch, f"{path.parent.name}/{name}", "EIO")
+        code, out, err = called(patch, capsys, *arguments)
+    assert (code, out) == (1, "")
+    assert f"{name} cannot be read" in err
+    content = path.read_text()
+    path.write_text(content[: len(content) // 2])
+    try:
+        code, out, err = called(monkeypatch, capsys, *arguments)
+    finally:
+        path.write_text(content)
+    assert (code, out) == (1, "")
+    assert f"seed {cell.seed} of {cell.variant}" in err
+
+
+def test_what_is_damaged_of_the_study_is_said(monkeypatch, capsys, outputs):
+    path = plan_file(outputs, "shared")
+    content = path.read_text()
+    path.write_text(content.replace('"accepted_changes": []', '"accepted_changes": ["some"]'))
+    try:
+        arguments = ("shared", "--ensemble", "luong", "--output-dir", outputs)
+        code, out, err = called(monkeypatch, capsys, *arguments)
+    finally:
+        path.write_text(content)
+    assert (code, "ensemble of 2 seeds" in out) == (1, True)
+    assert "damaged: " in err
+    assert "does not agree with its own sha256" in err
 
 
 @pytest.mark.parametrize(

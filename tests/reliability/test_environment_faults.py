@@ -159,3 +159,22 @@ def test_a_prediction_that_cannot_be_printed_is_one_message():
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "standard output is ascii, which does not have" in ended.stderr
     assert "PYTHONIOENCODING=utf-8" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        RuntimeError("could not create a primitive"),
+        RuntimeError("CUDA out of memory. Tried to allocate 9 GiB"),
+    ],
+)
+def test_no_memory_is_no_mistake_of_ours(capsys, error):
+    def command():
+        raise error
+
+    assert guarded(command) == 1
+    said = capsys.readouterr().err
+    assert "no memory is left" in said
+    assert "internal error" not in said

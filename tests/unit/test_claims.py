@@ -13,6 +13,7 @@ from scipy import stats
 
 from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.studies.claims.claims_page import claims_csv, claims_text
+from decoderlab.studies.claims.copied_results import RESULTS, committed_tables, copy_results
 from decoderlab.studies.claims.declared_claim import (
     Claim,
     ClaimSource,
@@ -191,9 +192,91 @@ def test_what_chance_would_reproduce_is_the_share_of_the_range():
         ),
     ],
 )
-def test_results_that_lack_what_is_measured_are_refused(scores, some, match):
-    with pytest.raises(Invalid, match=match):
-        judge_all([some], {"s": table(**scores)})
+def test_results_that_lack_what_is_measured_cost_their_claim_alone(scores, some, match):
+    other = claim("other", study="t", **VALUE)
+    runs = {"s": table(**scores), "t": table(a=around(0.9, 6))}
+    damaged, whole = judge_all([some, other], runs)
+    assert (damaged.word, whole.word) == ("not run", "reproduced")
+    assert match in damaged.reason
+    assert f"Damaged: {damaged.reason}." in claims_text([damaged]).replace("\\", "")
+
+
+def damaged_in(folder, content: bytes) -> str:
+    """Return what is wrong with a results.csv; empty for nothing."""
+    path = folder / "studies" / "s" / RESULTS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    found = committed_tables(folder, [claim(**VALUE)])["s"]
+    return str(found) if isinstance(found, Invalid) else ""
+
+
+WAY = "generation:greedy|split:test|n:5|data:a|v:1"
+LINES = ["study,variant,task,seed,status,test_exact_match,signature\n"]
+LINES += [f"s,a,echo,{seed},FINISHED,0.{seed}5,{WAY}\n" for seed in range(1, 4)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "match"),
+    [
+        (["".join(LINES)[:-3]], "it was cut"),
+        (["".join(LINES).rpartition(",0.")[0], "\n"], "line 4 has 5 cells"),
+        ([*LINES, LINES[1].replace("0.15", "0.9")], "line 5 is a second run of a with seed 1"),
+        ([*LINES[:-1], LINES[-1].replace("0.35", "inf")], "line 4 has 'inf'"),
+        ([*LINES[:-1], LINES[-1].replace(",3,", ",0.5,")], "line 4 has the seed '0.5'"),
+        ([*LINES[:-1], LINES[-1].replace(",3,", f",{10**20},")], "line 4 has the seed"),
+        ([*LINES[:-1], LINES[-1].replace("test|", "train|")], "measured in another way than a"),
+        ([*LINES[:-1], LINES[-1].replace("s,a", "t,a")], "line 4 is of the study 't'"),
+        ([LINES[0].replace("task", "variant"), *LINES[1:]], "has the column 'variant' twice"),
+        ([*LINES, '"'], "no results.csv"),
+    ],
+)
+def test_results_of_more_than_one_report_or_less_are_damaged(tmp_path, lines, match):
+    assert not damaged_in(tmp_path, "".join(LINES).encode())
+    assert match in damaged_in(tmp_path, "".join(lines).encode())
+
+
+def test_a_score_that_no_metric_can_be_is_damage():
+    (judgement,) = judge_all([claim(**VALUE)], {"s": table(a=[0.9] * 5 + [7.5])})
+    assert judgement.word == "not run"
+    assert "test_exact_match 7.5, seed 5 of a" in judgement.reason
+
+
+def test_a_row_can_be_called_as_pandas_calls_what_is_missing(tmp_path):
+    assert not damaged_in(tmp_path, "".join(LINES).replace("s,a", "s,nan").encode())
+    some = claim(**VALUE | {"terms": [Term(row="nan")]})
+    (judgement,) = judge_all([some], committed_tables(tmp_path, [some]))
+    assert judgement.seeds == 3
+
+
+def test_results_that_were_copied_are_sealed(tmp_path):
+    made = tmp_path / "outputs" / "studies" / "s"
+    (made / "figures").mkdir(parents=True)
+    (made / RESULTS).write_text("".join(LINES))
+    (made / "figures" / "a.png").write_bytes(b"picture")
+    copied = tmp_path / "studies" / "s" / RESULTS
+    copy_results("s", tmp_path / "outputs", tmp_path)
+    assert copied.read_text() == "".join(LINES)
+    assert (copied.parent / "figures" / "a.png").read_bytes() == b"picture"
+    assert not damaged_in(tmp_path, "".join(LINES).encode())
+    assert "does not agree with its sha256" in damaged_in(tmp_path, "".join(LINES[:-1]).encode())
+
+
+def test_results_are_copied_through_no_link(tmp_path):
+    made, secret = tmp_path / "outputs" / "studies" / "s", tmp_path / "secret"
+    made.mkdir(parents=True)
+    secret.write_text("secret")
+    (made / RESULTS).write_text("".join(LINES))
+    copied = tmp_path / "to" / "studies" / "s" / RESULTS
+    copied.parent.mkdir(parents=True)
+    copied.symlink_to(secret)
+    with pytest.raises(ConfigError, match="leads out of"):
+        copy_results("s", tmp_path / "outputs", tmp_path / "to")
+    (made / "report.md").symlink_to(secret)
+    copied.unlink()
+    with pytest.raises(ConfigError, match="leads out of"):
+        copy_results("s", tmp_path / "outputs", tmp_path / "to")
+    assert secret.read_text() == "secret"
+    assert not (copied.parent / "report.md").exists()
 
 
 WRONG = [

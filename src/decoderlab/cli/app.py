@@ -39,6 +39,11 @@ from decoderlab.config.study_settings import PoolSettings
 from decoderlab.generation.search import OF_SAMPLING
 from decoderlab.training.interruption import Interrupted
 
+# What torch, its libraries and the system say where there is no memory.
+NO_MEMORY = re.compile(
+    r"can't allocate|Cannot allocate memory|out of memory|bad_alloc|could not create a primitive"
+)
+
 
 def guarded(command: Callable[[], int]) -> int:
     """Run a command; return its exit code, with one clear message for what went wrong.
@@ -111,6 +116,13 @@ def _unexpected(error: Exception) -> int:
     if isinstance(error, ValueError) and "null byte" in str(error):
         _say("error: a setting, or a name in a YAML, has a zero byte in it; leave that out")
         return 2
+    if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
+        _say(
+            f"error: no memory is left ({type(error).__name__}): take smaller batches, shorter "
+            "lines or a smaller search, or raise the limit (ulimit -v, that of the job); what was "
+            "finished is kept"
+        )
+        return 1
     if not is_about_settings(error):
         _say(_internal(error))
         return 1

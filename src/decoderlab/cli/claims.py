@@ -12,7 +12,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,8 +25,6 @@ from decoderlab.studies.claims.declared_claim import Claim, all_claims, chosen_c
 
 if TYPE_CHECKING:
     from decoderlab.studies.claims.judgement import Judgement
-
-COPIED = ("results.csv", "report.md", "table.tex", "figures/*.png")
 
 
 def main() -> None:
@@ -59,7 +56,8 @@ def main() -> None:
 
 
 def _claims(arguments: argparse.Namespace) -> int:
-    from decoderlab.studies.claims.claims_page import committed_tables, write_page
+    from decoderlab.studies.claims.claims_page import write_page
+    from decoderlab.studies.claims.copied_results import committed_tables
     from decoderlab.studies.claims.judgement import judge_all
 
     claims = all_claims()
@@ -77,7 +75,10 @@ def _claims(arguments: argparse.Namespace) -> int:
     shown = [each for each in judgements if each.claim.name in names]
     _print_verdicts(shown)
     say(f"written to {arguments.to / 'claims.md'} and claims.csv")
-    return max(code, int(any(each.word == "not run" for each in shown)))
+    damaged = dict.fromkeys(each.reason for each in judgements if each.word == "not run")
+    for reason in filter(None, damaged):
+        say(f"damaged: {reason}")
+    return max(code, int(any(damaged) or any(each.word == "not run" for each in shown)))
 
 
 def run_study(study: str, output_dir: Path, to: Path, jobs: int | None = None) -> int:
@@ -92,18 +93,16 @@ def run_study(study: str, output_dir: Path, to: Path, jobs: int | None = None) -
     Raises:
         LaunchError: if the study was interrupted or refused, after its own message.
     """
-    words = [f"study={study}", f"run.output_dir={output_dir}"]
+    from decoderlab.studies.claims.copied_results import copy_results
+    from decoderlab.studies.design.grid import as_value
+
+    words = [f"study={study}", f"run.output_dir={as_value(str(output_dir))}"]
     words += [] if jobs is None else [f"hydra.launcher.jobs={jobs}"]
     say(f"study {study}")
     code = launched(words)
     if code not in (0, 1):
         raise LaunchError(f"the study {study} ended with exit code {code}; nothing was judged")
-    made = output_dir / "studies" / study
-    for pattern in COPIED:
-        for path in made.glob(pattern):
-            target = to / "studies" / study / path.relative_to(made)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+    copy_results(study, output_dir, to)
     return code
 
 

@@ -80,8 +80,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from decoderlab.usage.outputs import with_limit
 
     beside: dict[str, Any] = {}
+    damage: tuple[str, ...] = ()
     if arguments.ensemble is not None:
-        loaded, beside = _ensemble(arguments)
+        loaded, beside, damage = _ensemble(arguments)
     elif arguments.data:
         opened = load_with(
             arguments.run,
@@ -103,11 +104,15 @@ def _run(arguments: argparse.Namespace) -> int:
         loaded = with_limit(loaded, arguments.max_length)
     record = _evaluated(loaded, arguments.split) | beside
     print(json.dumps(record, indent=2) if arguments.json else _text(loaded, record))  # noqa: T201
-    return 0
+    for line in damage:
+        sys.stderr.write(terminal_text(f"damaged: {line}") + "\n")
+    return int(bool(damage))
 
 
-def _ensemble(arguments: argparse.Namespace) -> tuple[LoadedRun, dict[str, Any]]:
-    """Return the seeds of a row as one run, and what the record says of them."""
+def _ensemble(
+    arguments: argparse.Namespace,
+) -> tuple[LoadedRun, dict[str, Any], tuple[str, ...]]:
+    """Return the seeds of a row as one run, what the record says of them, and what is damaged."""
     from decoderlab.usage.study_ensemble import row_ensemble
 
     if arguments.data:
@@ -121,7 +126,7 @@ def _ensemble(arguments: argparse.Namespace) -> tuple[LoadedRun, dict[str, Any]]
     )
     for seed, status in row.missing.items():
         sys.stderr.write(f"warning: seed {seed} is {status}, and not in the ensemble\n")
-    return row.run, {"seeds": row.seeds}
+    return row.run, {"seeds": row.seeds}, row.damage
 
 
 def _text(loaded: LoadedRun, record: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ EVENT_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoad
 HYDRAS = get_yaml_loader()
 RESOLVER = HYDRAS("")
 DIGITS = 400  # of a number that a setting can be, in any notation
+# 010 is 8 in YAML 1.1, and 1:40 is 100.
+OTHER_BASE = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 
 
 class Plain(EVENT_LOADER):  # pyright: ignore[reportGeneralTypeIssues]
@@ -104,8 +107,7 @@ def check_yaml(text: str, path: Path) -> int:
                 nodes += sizes[event.anchor]
             elif isinstance(event, yaml.ScalarEvent):
                 nodes += 1
-                if len(event.value) > DIGITS and _is_number(event):
-                    raise Invalid(path, f"has a number of {len(event.value):,} letters")
+                _check_number(event, path)
                 if event.anchor is not None:
                     sizes[event.anchor] = 1
             elif isinstance(event, yaml.CollectionStartEvent):
@@ -122,6 +124,16 @@ def check_yaml(text: str, path: Path) -> int:
     except (yaml.YAMLError, ValueError) as error:
         raise Invalid(path, f"is no YAML: {_one_line(error)}") from error
     return nodes
+
+
+def _check_number(event: yaml.ScalarEvent, path: Path) -> None:
+    """Raise Invalid for a number that is too long, or that YAML reads to another base."""
+    if len(event.value) > DIGITS and _is_number(event):
+        raise Invalid(path, f"has a number of {len(event.value):,} letters")
+    if OTHER_BASE.fullmatch(event.value) and _is_number(event):
+        line, value = event.start_mark.line + 1, yaml.load(event.value, Loader=Plain)
+        what = f"has {event.value} in line {line}, which YAML reads as {value}"
+        raise Invalid(path, f"{what}: write that, or put it in quotes")
 
 
 def _is_number(event: yaml.ScalarEvent) -> bool:

@@ -17,7 +17,9 @@ def greedy_output(line, run, *, source, target, max_length, run_id=None):
         read = np.array([np.load(line)], np.float32)
     else:
         text = unicodedata.normalize("NFC", line) if source["nfc"] else line
-        tokens = text if source["split"] == "" else filter(None, text.split(source["split"]))
+        tokens = list(text if source["split"] == "" else filter(None, text.split(source["split"])))
+        if unknown := sorted(set(tokens) - source["ids"].keys()):
+            say(f"never seen in training, read as unknown: {ascii(unknown[:5])[1:-1]}")
         read = np.array([[source["ids"].get(token, source["unk_id"]) for token in tokens]])
     state, written, values = run("start", *run("encode", read)), [], target["kind"] == "values"
     before = np.zeros((1, target["size"]), np.float32) if values else np.array([target["bos_id"]])
@@ -32,7 +34,12 @@ def greedy_output(line, run, *, source, target, max_length, run_id=None):
         if (before := outputs.argmax(axis=-1))[0] == target["eos_id"]:
             break
         written.append(target["tokens"][before[0]])
-    return (" " if values else target["join"]).join(written)
+    return (" " if values else target["join"]).join(written).replace(target.get("glue", ""), "")
+
+
+def say(text):
+    """Print a warning."""
+    print(f"warning: {text}", file=sys.stderr)  # noqa: T201
 
 
 if __name__ == "__main__":
@@ -47,5 +54,8 @@ if __name__ == "__main__":
         inputs = [item.name for item in programs[name].get_inputs()]
         return programs[name].run(None, dict(zip(inputs, arrays, strict=True)))
 
+    if not about["source"].get("alike", True):
+        say("decoderlab-predict splits lines as the task does; give the tokens with spaces here")
     for line in sys.argv[1:] or (line.rstrip("\r\n") for line in sys.stdin):
-        print(greedy_output(line, _run, **about) if line.strip() else "")  # noqa: T201
+        output = greedy_output(line, _run, **about) if line.strip() else ""
+        print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in output))  # noqa: T201

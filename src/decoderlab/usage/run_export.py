@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import os
 import re
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from torch.export import Dim, ExportedProgram
 from decoderlab.common.errors import ConfigError
 from decoderlab.contract import ImageSpace
 from decoderlab.data.pairs import PairsTask
+from decoderlab.data.subwords import BEGINNING
 from decoderlab.data.task import Task
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
@@ -61,7 +64,38 @@ def export_run(run: LoadedRun, folder: Path, *, weights_only: bool = False) -> l
         with without_export_notes(), torch.no_grad(), _refused(what):
             programs = programs_of(_scanned(module), data.source_space)
             made = {name: _traced(program) for name, program in programs.items()}
-    folder.mkdir(parents=True, exist_ok=True)
+    with _whole(folder) as incomplete:
+        _write(run, incomplete, made, programs)
+    return sorted(folder.iterdir())
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """Yield a folder beside the one that is wanted, which takes its place when all is written."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    incomplete = Path(tempfile.mkdtemp(prefix=".export-", dir=folder.resolve().parent))
+    try:
+        yield incomplete
+        incomplete.chmod(0o777 & ~_umask())
+        incomplete.rename(folder.resolve())
+    except BaseException:
+        shutil.rmtree(incomplete, ignore_errors=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _write(
+    run: LoadedRun,
+    folder: Path,
+    made: Mapping[str, ExportedProgram],
+    programs: Mapping[str, Program],
+) -> None:
+    """Write the files of an export."""
     _write_weights(run, folder)
     _write_json(folder / "vocabulary.json", description(run))
     with without_export_notes(), torch.no_grad():
@@ -81,7 +115,6 @@ def export_run(run: LoadedRun, folder: Path, *, weights_only: bool = False) -> l
                 )
     if made:
         shutil.copyfile(Path(__file__).with_name("exported_runner.py"), folder / "run.py")
-    return sorted(folder.iterdir())
 
 
 def description(run: LoadedRun) -> dict[str, Any]:
@@ -91,8 +124,11 @@ def description(run: LoadedRun) -> dict[str, Any]:
     target = _side(data.target_vocabulary)
     if isinstance(data.source_vocabulary, Vocabulary):
         source["split"] = _split(task)
+        source["alike"] = _splits_alike(task, data.source_vocabulary, source["split"])
     if isinstance(data.target_vocabulary, Vocabulary):
         target["join"] = _joint(task.target_text)
+        if task.target_text(["a", f"{BEGINNING}b"]) == "ab":
+            target["glue"] = f" {BEGINNING}"
     return {
         "run_id": run.result.run_id,
         "max_length": run.module.max_target_length,
@@ -133,6 +169,16 @@ def _split(task: Task) -> str | None:
         return "" if list(task.source_tokens("ab")) == ["a", "b"] else None
     except ValueError:  # a text that is no source of the task
         return None
+
+
+def _splits_alike(task: Task, vocabulary: Vocabulary, split: str | None) -> bool:
+    """Whether the runner splits some tokens of a vocabulary as the task does."""
+    line = ("" if split == "" else split or " ").join(vocabulary.entries[:4])
+    try:
+        tokens = list(task.source_tokens(line))
+    except ValueError:
+        return False
+    return tokens == (list(line) if split == "" else [part for part in line.split(split) if part])
 
 
 def _joint(text: Callable[[Sequence[str]], str]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from decoderlab.common.errors import ConfigError
+from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.common.require import did_you_mean
 from decoderlab.metrics.signature import signature_parts
 from decoderlab.studies.analysis.results import RunRow, read_rows
@@ -22,11 +22,13 @@ class RowEnsemble(NamedTuple):
         run: all of them, which predicts by the mean of their probabilities at each step.
         seeds: of its members.
         missing: seeds that are planned and not finished, each with its status.
+        damage: what is damaged of the study.
     """
 
     run: LoadedRun
     seeds: list[int]
     missing: dict[int, str]
+    damage: tuple[str, ...]
 
 
 def row_ensemble(
@@ -49,7 +51,8 @@ def row_ensemble(
     Raises:
         ConfigError: if there is no such study, variant or task, no seed of it is finished, or the
             seeds have data of their own.
-        Invalid: as `load_run` does.
+        Invalid: for a seed that is damaged, or cannot be read: without it, it would be another
+            ensemble; and as `load_run` does.
     """
     plan = read_plan(Path(output_dir), study)
     _check_known(f"variant of {study}", variant, [cell.variant for cell in plan.cells])
@@ -60,6 +63,12 @@ def row_ensemble(
     _check_known(f"task of {study}", chosen, tasks)
     cells = [cell for cell in plan.cells if (cell.variant, cell.task) == (variant, chosen)]
     rows = read_rows(replace(plan, cells=tuple(cells)), Path(output_dir))
+    for row in rows:
+        if row.result is None:  # a status that cannot be read now counts as interrupted there
+            row.cell.run_folder(Path(output_dir)).recorded_status()
+    if damaged := next((row for row in rows if row.status == "INVALID"), None):
+        what = f"(seed {damaged.cell.seed} of {variant}) is not in order: {damaged.reason}"
+        raise Invalid(damaged.cell.run_folder(Path(output_dir)).path, what)
     finished = [row for row in rows if row.result is not None]
     if not finished:
         states = ", ".join(f"seed {row.cell.seed} {row.status}" for row in rows)
@@ -68,7 +77,8 @@ def row_ensemble(
     folders = [row.cell.run_folder(Path(output_dir)).path for row in finished]
     runs = [load_run(folder, data=index == 0, trust=trust) for index, folder in enumerate(folders)]
     missing = {row.cell.seed: row.status for row in rows if row.result is None}
-    return RowEnsemble(ensemble(runs), [row.cell.seed for row in finished], missing)
+    seeds = [row.cell.seed for row in finished]
+    return RowEnsemble(ensemble(runs), seeds, missing, tuple(plan.damage))
 
 
 def _check_known(what: str, name: str, known: list[str]) -> None:

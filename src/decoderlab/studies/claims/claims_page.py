@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -10,10 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from decoderlab.common.bounded_reading import read_text
-from decoderlab.common.errors import Invalid
 from decoderlab.records.run_folder import write_text
 from decoderlab.studies.analysis.results import as_csv
+from decoderlab.studies.claims.copied_results import committed_tables
 from decoderlab.studies.claims.declared_claim import Claim
 from decoderlab.studies.claims.judgement import (
     NOT_RUN,
@@ -28,36 +26,6 @@ from decoderlab.studies.reporting.table_texts import interval_text, p_text
 EXPECTED = {"higher": "above 0", "lower": "below 0", "equal": "0"}
 
 
-def committed_tables(folder: Path, claims: Sequence[Claim]) -> dict[str, pd.DataFrame]:
-    """Return results.csv of each study of some claims that a folder has.
-
-    Args:
-        folder: with `studies/STUDY/results.csv`.
-        claims: of the page.
-
-    Raises:
-        Invalid: for one that cannot be read.
-    """
-    tables = {}
-    for study in dict.fromkeys(claim.study for claim in claims):
-        path = folder / "studies" / study / "results.csv"
-        if path.is_file():
-            tables[study] = _table(path)
-    return tables
-
-
-def _table(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(io.StringIO(read_text(path)))
-        scores = [name for name in table.columns if str(name).startswith("test_")]
-        kept = table.reindex(columns=["variant", "task", "seed", "status", *scores])
-        if missing := [name for name in kept.columns if name not in table.columns]:
-            raise ValueError(f"it has no column {', '.join(missing)}")
-        return kept.astype({"seed": int, "task": str, **dict.fromkeys(scores, float)})
-    except ValueError as error:
-        raise Invalid(path, f"is no results.csv that can be read: {error}") from error
-
-
 def write_page(folder: Path, claims: Sequence[Claim]) -> list[Judgement]:
     """Write `claims.md` and `claims.csv` from the results that a folder has.
 
@@ -69,7 +37,7 @@ def write_page(folder: Path, claims: Sequence[Claim]) -> list[Judgement]:
         What our runs say of each claim.
 
     Raises:
-        Invalid: for results that cannot be read, or lack what a claim measures.
+        Unreadable: for results that cannot be read now; nothing is written then.
     """
     judgements = judge_all(claims, committed_tables(folder, claims))
     write_text(folder / "claims.md", claims_text(judgements))

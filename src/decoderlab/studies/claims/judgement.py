@@ -50,7 +50,7 @@ class Judgement:
         failed: runs among them that failed or diverged, with the worst score.
         p: of the t test that a direction is 0, after Holm over the directions of the page; NaN for
             others.
-        reason: why it is inconclusive; empty for other words.
+        reason: why it is inconclusive, or not judged although it was run; else empty.
     """
 
     claim: Claim
@@ -106,7 +106,7 @@ def measure(claim: Claim, table: pd.DataFrame) -> Measured:
         table: the study's results.csv.
 
     Raises:
-        Invalid: for a row, task or metric that the table does not have.
+        Invalid: for a row, task or metric that the table does not have, or a score out of range.
     """
     column = f"test_{claim.metric}"
     if column not in table:
@@ -131,6 +131,9 @@ def measure(claim: Claim, table: pd.DataFrame) -> Measured:
         worst = None if scale is None else worst_score(scale, of_task)
         scores: dict[int, float] = {}
         for seed, status, score in zip(rows["seed"], rows["status"], rows[column], strict=True):
+            if scale is not None and (score < scale.low or score > scale.high):
+                what = f"of {claim.study} has {column} {score:g}, seed {seed} of {term.row}"
+                raise Invalid("results.csv", f"{what}, which no {claim.metric} can be")
             if status == "FINISHED" and not math.isnan(score):
                 scores[int(seed)] = float(score)
             elif status in FAILURES and worst is not None:
@@ -156,28 +159,35 @@ def _bounds(weights: Sequence[float], scale: MetricScore | None) -> Bounds:
     return sum(low for low, _ in ends), sum(high for _, high in ends)
 
 
-def judge_all(claims: Sequence[Claim], tables: Mapping[str, pd.DataFrame]) -> list[Judgement]:
+def judge_all(
+    claims: Sequence[Claim], tables: Mapping[str, pd.DataFrame | Invalid]
+) -> list[Judgement]:
     """Return what our runs say of each claim.
 
-    Directions are corrected together (Holm), those that were not run included.
+    Directions are corrected together (Holm), those that were not run included. A damaged table
+    costs the claims of its study alone: they are not run, with the reason.
 
     Args:
         claims: of the page.
-        tables: results.csv of the studies that were run, by name.
-
-    Raises:
-        Invalid: see `measure`.
+        tables: results.csv of the studies that were run, or what is wrong with it, by name.
     """
-    measured = {
-        claim.name: measure(claim, tables[claim.study]) for claim in claims if claim.study in tables
-    }
+    measured, damaged = dict[str, Measured](), dict[str, str]()
+    for claim in claims:
+        if (table := tables.get(claim.study)) is None:
+            continue
+        try:
+            if isinstance(table, Invalid):
+                raise table
+            measured[claim.name] = measure(claim, table)
+        except Invalid as error:
+            damaged[claim.name] = str(error)
     directions = [claim.name for claim in claims if claim.directed]
     raw = [measured[name].p if name in measured else math.nan for name in directions]
     adjusted = dict(zip(directions, holm(raw, len(directions)), strict=True))
     return [
         judge(claim, measured[claim.name], adjusted.get(claim.name, math.nan), len(directions))
         if claim.name in measured
-        else Judgement(claim, NOT_RUN)
+        else Judgement(claim, NOT_RUN, reason=damaged.get(claim.name, ""))
         for claim in claims
     ]
 
