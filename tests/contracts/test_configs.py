@@ -137,7 +137,7 @@ def test_a_study_declares_its_question_and_plans(monkeypatch, capfd, tmp_path, n
     if tasks := (study.factors or {}).get("task"):
         given.append(f"task={min(tasks, key=lambda task: task != 'addition_2digits')}")
     task = composed(f"study={name}", *given).task
-    for split, few in (("train", 1000), ("validation", 100), ("test", 100)):
+    for split, few in (("train", 500), ("validation", 20), ("test", 20)):
         number = task.get(f"num_{split}")
         if isinstance(number, int) and number > few:
             given.append(f"task.num_{split}={few}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -133,6 +135,30 @@ def test_attention_maps_and_summaries_are_kept(tiny):
 def probe_again(loaded):
     evaluate(loaded.module, loaded.task, "test", loaded.config)
     return probe(loaded.module, loaded.task)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (OSError(errno.EIO, os.strerror(errno.EIO)), "INTERRUPTED"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "INTERRUPTED"),
+        (MemoryError(), "FAILED"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "FAILED"),
+    ],
+    ids=str,
+)
+def test_what_fails_of_the_machine_leaves_no_finished_run_without_its_pictures(
+    tiny, monkeypatch, error, status
+):
+    def fails(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("decoderlab.training.train_and_test.probe", fails)
+        prepared = tiny("decoder=luong")
+        assert run(prepared) == status
+    assert run(prepared) == "FINISHED"
+    assert probes.read(prepared.folder.probes)
 
 
 def test_a_module_that_cannot_be_probed_keeps_its_scores(tiny, monkeypatch, capsys):

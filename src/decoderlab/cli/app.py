@@ -28,7 +28,7 @@ from yaml import YAMLError
 from decoderlab.cli.train_help import train_help
 from decoderlab.common import process
 from decoderlab.common.disk import RECORD_BYTES, full_message, is_full
-from decoderlab.common.errors import ConfigError, Invalid, LaunchError
+from decoderlab.common.errors import ConfigError, Invalid, LaunchError, lacks_memory
 from decoderlab.common.escapes import terminal_text
 from decoderlab.common.folders import add_to_path, conf_dir
 from decoderlab.config.command_line import check_options, check_words, with_one_budget
@@ -38,11 +38,6 @@ from decoderlab.config.secret_settings import redacted
 from decoderlab.config.study_settings import PoolSettings
 from decoderlab.generation.search import OF_SAMPLING
 from decoderlab.training.interruption import Interrupted
-
-# What torch, its libraries and the system say where there is no memory.
-NO_MEMORY = re.compile(
-    r"can't allocate|Cannot allocate memory|out of memory|bad_alloc|could not create a primitive"
-)
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -116,7 +111,7 @@ def _unexpected(error: Exception) -> int:
     if isinstance(error, ValueError) and "null byte" in str(error):
         _say("error: a setting, or a name in a YAML, has a zero byte in it; leave that out")
         return 2
-    if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
+    if lacks_memory(error):
         _say(
             f"error: no memory is left ({type(error).__name__}): take smaller batches, shorter "
             "lines or a smaller search, or raise the limit (ulimit -v, that of the job); what was "

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from decoderlab.common.errors import Unreadable
+from decoderlab.common.errors import Unreadable, lacks_memory
 
 # No space, no quota, and a file larger than the shell's `ulimit -f` allows.
 FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -86,6 +86,13 @@ def passing_error(error: BaseException, folder: Path) -> str | None:
         if cause.errno in OF_THE_STORAGE or (isinstance(cause, PermissionError) and inside):
             return f"{cause}; {LOOK}"
     return None
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """Whether an error says that memory, disk, open files or storage fail, whoever met it."""
+    passing = {*OF_THE_STORAGE, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+    numbers = {cause.errno for cause in _chain(error) if isinstance(cause, OSError)}
+    return bool(numbers & passing) or lacks_memory(error) or is_full(error)
 
 
 def _names(error: OSError) -> list[str | bytes]:

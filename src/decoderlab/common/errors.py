@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+
+# What torch, its libraries and the system say where there is no memory.
+NO_MEMORY = re.compile(
+    r"can't allocate|Cannot allocate|out of memory|bad_alloc|could not create a primitive"
+    r"|can't start new thread"
+)
 
 
 class ConfigError(ValueError):
@@ -37,3 +44,8 @@ class Missing(Invalid):
 
 class Unreadable(Invalid):
     """A record or checkpoint that cannot be read now, and may be whole: nothing is given up."""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error means that no memory is left, of Python or of torch."""
+    return isinstance(error, MemoryError) or NO_MEMORY.search(str(error)) is not None

@@ -15,15 +15,14 @@ from torch import Tensor, nn
 from decoderlab.common.bounded_archives import check_checkpoint
 from decoderlab.common.bounded_reading import LOOK, MIB, check_bytes, read_text
 from decoderlab.common.digests import MAX_FILE_BYTES, file_sha256
-from decoderlab.common.errors import Invalid, Missing, Unreadable
+from decoderlab.common.errors import Invalid, Missing, Unreadable, lacks_memory
 from decoderlab.records.run_folder import set_aside, write_atomic, write_text
 
 # Of a checkpoint to resume from, beside the weights: the optimizer's averages, and ours of them.
 WEIGHTS_SIZES = 8
 BESIDE_WEIGHTS = 64 * MIB
 SHOWN = 3
-# What torch says of the machine, or of what is set in the shell, and not of the file.
-OF_THE_MACHINE = re.compile(r"can't allocate|Cannot allocate|bad_alloc|TORCH_FORCE")
+OF_THE_SHELL = "TORCH_FORCE"  # in what torch says of a variable, and not of the file
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -123,7 +122,7 @@ def _loaded(path: Path, limit: int, map_location: Any = "cpu") -> Any:
             return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch answers a damaged file with almost anything
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        if isinstance(error, MemoryError | OSError) or OF_THE_MACHINE.search(reason):
+        if isinstance(error, OSError) or lacks_memory(error) or OF_THE_SHELL in reason:
             raise Unreadable(path, f"cannot be read: {reason}", LOOK) from error
         raise Invalid(path, f"is not a checkpoint: {reason}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 import traceback
@@ -13,12 +12,18 @@ from functools import partial
 from signal import SIGTERM
 from typing import Any
 
-import torch
 from filelock import Timeout
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from decoderlab.common.disk import full_message, is_full, passing_error, room_for
-from decoderlab.common.errors import ConfigError, Invalid, LaunchError, Missing, Unreadable
+from decoderlab.common.errors import (
+    ConfigError,
+    Invalid,
+    LaunchError,
+    Missing,
+    Unreadable,
+    lacks_memory,
+)
 from decoderlab.common.escapes import visible
 from decoderlab.common.process import printing_to_anybody, without_trainer_variables
 from decoderlab.common.progress import say
@@ -39,9 +44,6 @@ from decoderlab.training.interruption import Interrupted, Interruption
 from decoderlab.training.prepared_run import Prepared
 from decoderlab.training.recorder import Diverged, ProgressReport
 from decoderlab.training.train_and_test import train_and_test
-
-# What torch and the system say when there is no memory left.
-NO_MEMORY = re.compile(r"can't allocate|Cannot allocate memory|bad_alloc|can't start new thread")
 
 
 def execute(
@@ -246,7 +248,7 @@ def _make_way(folder: RunFolder) -> None:
 
 def _hint(error: BaseException) -> str:
     """Return what may help against an error."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or NO_MEMORY.search(str(error)):
+    if lacks_memory(error):
         return "; out of memory: take a smaller training.batch_size or run.evaluation_batch_size"
     if isinstance(error, PermissionError):
         return "; give yourself the permission, and run again"

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
+from decoderlab.common.disk import is_of_the_machine
 from decoderlab.common.progress import say
 from decoderlab.config.environment import environment
 from decoderlab.config.lightning_settings import STRATEGIES
@@ -313,6 +314,8 @@ def _spared(what: str, make: Callable[[], T]) -> T | None:
     try:
         return make()
     except Exception as error:  # whatever it does
+        if is_of_the_machine(error):  # where it does not fail, the same run has it all
+            raise
         say(f"no {what} this run: {type(error).__name__}: {error}")
         return None
 
