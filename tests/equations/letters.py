@@ -133,6 +133,8 @@ class CellLetters:
             stem, level = "rnn.layers.0.", layer - 1
             if f"rnn.layers.{layer - 1}.weight_hh_l0" in weights:
                 stem, level = f"rnn.layers.{layer - 1}.", 0
+            if f"{stepped}weight_hh_l0" in weights:
+                stem, level, end = stepped, 0, ""
             kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             names = [f"{stem}{kind}_l{level}{end}" for kind in kinds]
         self.names = [name for name in names if name in weights]

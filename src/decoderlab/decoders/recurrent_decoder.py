@@ -15,7 +15,7 @@ from decoderlab.contract import Encoded, EncoderShape, Space, TokenSpace, ValueS
 from decoderlab.decoders.attention import Attention, NoAttention
 from decoderlab.decoders.attention.queries import Read, done, states_before
 from decoderlab.decoders.bridges import Bridge, ZeroBridge
-from decoderlab.decoders.combinations import Combination, combination
+from decoderlab.decoders.combinations import Combination, combination, concatenated
 from decoderlab.decoders.decoder_state import DecoderState
 from decoderlab.decoders.feedback import Feedback, TeacherForcing, before_each
 from decoderlab.decoders.heads import Head, LinearHead, SourceRead
@@ -56,7 +56,7 @@ class RecurrentDecoder(nn.Module):
         target_space: tokens or values.
         encoder_shape: what the encoder offers.
         cell: a class of `decoderlab.layers` or of your own, see `decoderlab.layers.cells.Cell`.
-        hidden_size: width H of each layer, at least 1.
+        hidden_size, num_layers: width H of each layer, and how many; each at least 1.
         routes: where the summary enters: any of initial_state, first_input, every_input, output.
         combine: how it is combined with the rest at every_input and output: concat, add, mul, or
             a class, see `Combination`.
@@ -66,8 +66,8 @@ class RecurrentDecoder(nn.Module):
         attention: a partial of `Attention` with a score, or None.
         head: the output layer.
         embedding_size: width of the previous token's embedding, None for one-hot vectors.
-        num_layers: at least 1.
         dropout: on embeddings, between layers and on what enters the head, 0 to 1.
+        zoneout, variational_dropout: see `RecurrentLayers`.
         source_space, alignment: for a head or a score that takes them, see the contract.
 
     Shapes:
@@ -106,6 +106,8 @@ class RecurrentDecoder(nn.Module):
         embedding_size: int | None = None,
         num_layers: int = 1,
         dropout: float = 0.0,
+        zoneout: float = 0.0,
+        variational_dropout: float = 0.0,
         source_space: Space | None = None,
         alignment: Tensor | None = None,
     ) -> None:
@@ -130,6 +132,8 @@ class RecurrentDecoder(nn.Module):
             hidden_size=hidden_size,
             num_layers=num_layers,
             dropout=dropout,
+            zoneout=zoneout,
+            variational_dropout=variational_dropout,
             summary_size=encoder_shape.summary_size,
         )
         self.bridge = chosen.bridge.build(
@@ -258,11 +262,12 @@ class RecurrentDecoder(nn.Module):
     def start(self, encoded: Encoded) -> DecoderState:
         """Return the state before the first target position."""
         recurrent = self.rnn.begin(self.bridge(encoded))
+        masks = self.rnn.input_masks(encoded.summary)
         if "first_input" in self.routes:
             # Show and Tell's x_{-1}: one step before BOS, which no loss ever sees.
-            _, recurrent = self.rnn(self.first_input(encoded.summary).unsqueeze(1), recurrent)
-        carried = source = None
-        keys = self.attends.keys(encoded)
+            first = self.first_input(encoded.summary).unsqueeze(1)
+            _, recurrent = self.rnn(first, recurrent, masks=masks)
+        carried, source, keys = None, None, self.attends.keys(encoded)
         if self.attention is not None and keys is not None:
             carried = self.attention.begin(encoded.memory_mask, keys)
         if self.head.sees_source:
@@ -279,6 +284,7 @@ class RecurrentDecoder(nn.Module):
                 encoded, self.target_space.size * self.feedback.sees_distribution
             ),
             source=source,
+            masks=masks,
         )
 
     def step(self, previous: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
@@ -317,7 +323,7 @@ class RecurrentDecoder(nn.Module):
         embedded = self._embed(previous, state)
         read = self.attends.before_cell(attend, latest)
         inputs = self._compose(embedded, read, state, summary)  # x_t
-        states, recurrent = self.rnn(inputs, state.recurrent)  # s_t
+        states, recurrent = self.rnn(inputs, state.recurrent, masks=state.masks)  # s_t
         read = self.attends.after_cell(attend, latest, states, read)  # a_t
         if self.head.state == "previous":
             states = states_before(latest, states)
@@ -356,12 +362,12 @@ class RecurrentDecoder(nn.Module):
             fed = read.context
         there = [part for part in (embedded, fed) if part is not None]
         if self.combine_input is not None:
-            return self.combine_input(_concatenate(there), summary)
+            return self.combine_input(concatenated(there), summary)
         if "every_input" in self.routes:
             return summary
         if not there:
             return summary.new_zeros(*summary.shape[:2], self.input_size)
-        return _concatenate(there)
+        return concatenated(there)
 
     def _head(
         self,
@@ -392,7 +398,3 @@ class RecurrentDecoder(nn.Module):
         if isinstance(self.target_space, ValueSpace):
             return outputs[..., : self.target_space.size]
         return (outputs.detach() + self.excluded).argmax(dim=-1)
-
-
-def _concatenate(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
