@@ -25,7 +25,7 @@ from tests.equations.notation import Unreadable, sentence
 GATES = set("ifogrz")
 AFTER_STATE = ("p", "v", "M_t", "M_j")
 # Left sides that have no width: in words, or of what has no vector.
-WITHOUT_SIZE = ("y_{t-1}", "s_0 per layer", "backward", "g^0")
+WITHOUT_SIZE = ("y_{t-1}", "s_0 per layer", "backward", "zoneout", "g^0")
 
 
 class Line(NamedTuple):
@@ -47,6 +47,7 @@ class Cell(NamedTuple):
     no_summary: bool  # above the first layer
     backward: tuple[str, str] | None
     residual: tuple[Line, str, str] | None
+    zoneout: dict[str, str] | None
 
 
 class Interpreter:
@@ -98,7 +99,7 @@ class Interpreter:
         while self.lines[end + 1].left in AFTER_STATE:
             end += 1
         lines = self.lines[starts[0] : end + 1]
-        num_layers, no_summary, backward, residual = 1, False, None, None
+        num_layers, no_summary, backward, residual, zoneout = 1, False, None, None, None
         for line in self.lines[end + 1 :]:
             words = sentence(line.right)
             name, parts = words or ("", {})
@@ -107,19 +108,21 @@ class Interpreter:
                 no_summary = parts["no_summary"] is not None
                 self._expect(parts["below"], f"x_{step}")
                 self._expect(line.size, self._state_size())
+            elif line.left == "zoneout" and name == "zoneout":
+                zoneout = parts
             elif line.left == "backward" and name == "backward":
                 backward = (parts["old"], parts["new"])
             elif line.left == f"o_{step}" and name == "residual":
                 residual = (line, parts["first"], parts["others"])
             else:
                 break
-        return Cell(lines, state, step, num_layers, no_summary, backward, residual)
+        return Cell(lines, state, step, num_layers, no_summary, backward, residual, zoneout)
 
     def _after_cell(self) -> list[Line]:
         """Return the lines after those of the recurrent stack."""
         last = self.cell.lines[-1].number
         more = self.lines[last + 1 :]
-        own = ("layers ", "backward", "o_j")
+        own = ("layers ", "backward", "zoneout", "o_j")
         return [line for line in more if not line.left.startswith(own)]
 
     def _state_size(self) -> int:
@@ -202,7 +205,17 @@ class Interpreter:
         calculator.cell = CellLetters(self.weights, layer, backward, width, size, named, stack)
         for line in cell.lines:
             self._cell_line(line, backward, local, second)
+        if cell.zoneout is not None:
+            self._zone_out(local, step, step + 1 if backward else step - 1)
         calculator.cell, calculator.local, calculator.bound = None, {}, before
+
+    def _zone_out(self, local: dict[str, Any], step: int, before: int) -> None:
+        words = self.cell.zoneout
+        for name in words["which"].split(" and "):
+            letter, _, index = name.partition("_")
+            self._expect(index, self.cell.step)
+            kept = float(words["kept"]) * local[f"{letter}_{before}"]
+            local[f"{letter}_{step}"] = kept + float(words["taken"]) * local[f"{letter}_{step}"]
 
     def _cell_line(
         self, line: Line, backward: bool, local: dict[str, Any], second: Line | None

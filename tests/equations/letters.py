@@ -134,6 +134,8 @@ class CellLetters:
             stem, level = f"{stack}.layers.0.", layer - 1
             if f"{stack}.layers.{layer - 1}.weight_hh_l0" in weights:
                 stem, level = f"{stack}.layers.{layer - 1}.", 0
+            if f"{stepped}weight_hh_l0" in weights:
+                stem, level, end = stepped, 0, ""
             kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             names = [f"{stem}{kind}_l{level}{end}" for kind in kinds]
         self.names = [name for name in names if name in weights]

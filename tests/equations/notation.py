@@ -62,6 +62,8 @@ SENTENCES = {
     r"a coin per (?:token|sequence); else what was generated",
     "layers": r"the same(?P<no_summary> with C c = 0)?, the layer below as (?P<below>x_[tj])",
     "backward": r"the same, from the end: (?P<new>\w\+1) for (?P<old>\w-1)",
+    "zoneout": r"(?P<which>.+): (?P<kept>[\d.]+) of what it was \+ (?P<taken>[\d.]+) of "
+    r"what it is, in training the whole of either",
     "residual": r"(?P<first>.+) in layer 1, (?P<others>.+) in the others",
     "empty": r"0, (?P<rows>\d+) rows of (?P<wide>\d+)",
     "no_input": r"0 in layer 1, which has no input",

@@ -19,6 +19,8 @@ UNSAID: dict[str, dict[str, Any]] = {
         "target_columns": None,
         "split": "at_random",
     },
+    "encoder": {"zoneout": 0.0, "variational_dropout": 0.0},
+    "decoder": {"zoneout": 0.0, "variational_dropout": 0.0},
     "training": {"from_run": None},
     "evaluation": {"max_length": None, "min_p": None, "mbr_samples": None, "exact_steps": None},
 }

@@ -128,3 +128,8 @@ def combination(
     chosen = Choice.named("decoder.combine", kind, COMBINATIONS)
     made = chosen.build(size=size, summary_size=summary_size)
     return made, made.size
+
+
+def concatenated(parts: list[Tensor]) -> Tensor:
+    """Return vectors side by side, at least one."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)

@@ -21,6 +21,7 @@ class DecoderState(NamedTuple):
         distribution: (B, V) over tokens at the step before, what `softmax` feedback sees, else
             None.
         source: (B, S), the ids that were read, for a head that sees them, else None.
+        masks: in training with variational dropout, see `RecurrentLayers.input_masks`, else None.
     """
 
     recurrent: State
@@ -33,3 +34,4 @@ class DecoderState(NamedTuple):
     carried: Tensor | None = None
     distribution: Tensor | None = None
     source: Tensor | None = None
+    masks: Tensor | None = None

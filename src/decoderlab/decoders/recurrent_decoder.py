@@ -15,19 +15,14 @@ from decoderlab.contract import Encoded, EncoderShape, Space, TokenSpace, ValueS
 from decoderlab.decoders.attention import Attention, NoAttention
 from decoderlab.decoders.attention.queries import Read, done, states_before
 from decoderlab.decoders.bridges import Bridge, ZeroBridge
-from decoderlab.decoders.combinations import Combination, combination
+from decoderlab.decoders.combinations import Combination, combination, concatenated
 from decoderlab.decoders.decoder_state import DecoderState
 from decoderlab.decoders.feedback import Feedback, TeacherForcing, before_each
 from decoderlab.decoders.heads import Head, LinearHead, SourceRead
 from decoderlab.decoders.normalisation import asks, normalise
 from decoderlab.decoders.recurrent_equations import recurrent_equations, recurrent_letters
 from decoderlab.decoders.route_settings import Normalised
-from decoderlab.decoders.step_values import (
-    concatenated,
-    never_generated,
-    nothing_yet,
-    own_prediction,
-)
+from decoderlab.decoders.step_values import never_generated, nothing_yet, own_prediction
 from decoderlab.layers.cells import Cell
 from decoderlab.layers.embedding import build_embedding
 from decoderlab.layers.equations import Equation, Letters
@@ -64,7 +59,7 @@ class RecurrentDecoder(nn.Module):
         target_space: tokens or values.
         encoder_shape: what the encoder offers.
         cell: a class of `decoderlab.layers` or of your own, see `decoderlab.layers.cells.Cell`.
-        hidden_size: width H of each layer, at least 1.
+        hidden_size, num_layers: width H of each layer, and how many; each at least 1.
         routes: where the summary enters: any of initial_state, first_input, every_input, output.
         combine: how it is combined with the rest at every_input and output: concat, add, mul, or
             a class, see `Combination`.
@@ -74,8 +69,8 @@ class RecurrentDecoder(nn.Module):
         attention: a partial of `Attention` with a score, or None.
         head: the output layer.
         embedding_size: width of the previous token's embedding, None for one-hot vectors.
-        num_layers: at least 1.
         dropout: on embeddings, between layers and on what enters the head, 0 to 1.
+        zoneout, variational_dropout: see `RecurrentLayers`.
         source_space, alignment: for a head or a score that takes them, see the contract.
 
     Shapes:
@@ -114,6 +109,8 @@ class RecurrentDecoder(nn.Module):
         embedding_size: int | None = None,
         num_layers: int = 1,
         dropout: float = 0.0,
+        zoneout: float = 0.0,
+        variational_dropout: float = 0.0,
         source_space: Space | None = None,
         alignment: Tensor | None = None,
     ) -> None:
@@ -138,8 +135,13 @@ class RecurrentDecoder(nn.Module):
             hidden_size=hidden_size,
             num_layers=num_layers,
             dropout=dropout,
+            zoneout=zoneout,
         )
-        self.rnn = layers(input_size=self.input_size, summary_size=encoder_shape.summary_size)
+        self.rnn = layers(
+            input_size=self.input_size,
+            summary_size=encoder_shape.summary_size,
+            variational_dropout=variational_dropout,
+        )
         # Attention between two cells: the second goes on from the state of the first.
         between = self.attends.between
         self.second_rnn = layers(input_size=encoder_shape.memory_size) if between else None
@@ -269,11 +271,12 @@ class RecurrentDecoder(nn.Module):
     def start(self, encoded: Encoded) -> DecoderState:
         """Return the state before the first target position."""
         recurrent = self.rnn.begin(self.bridge(encoded))
+        masks = self.rnn.input_masks(encoded.summary)
         if "first_input" in self.routes:
             # Show and Tell's x_{-1}: one step before BOS, which no loss ever sees.
-            _, recurrent = self.rnn(self.first_input(encoded.summary).unsqueeze(1), recurrent)
-        carried = source = None
-        keys = self.attends.keys(encoded)
+            first = self.first_input(encoded.summary).unsqueeze(1)
+            _, recurrent = self.rnn(first, recurrent, masks=masks)
+        carried, source, keys = None, None, self.attends.keys(encoded)
         if self.attention is not None and keys is not None:
             carried = self.attention.begin(encoded.memory_mask, keys)
         if self.head.sees_source:
@@ -290,6 +293,7 @@ class RecurrentDecoder(nn.Module):
                 encoded, self.target_space.size * self.feedback.sees_distribution
             ),
             source=source,
+            masks=masks,
         )
 
     def step(self, previous: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
@@ -328,7 +332,7 @@ class RecurrentDecoder(nn.Module):
         embedded = self._embed(previous, state)
         read = self.attends.before_cell(attend, latest)
         inputs = self._compose(embedded, read, state, summary)  # x_t
-        states, recurrent = self.rnn(inputs, state.recurrent)  # s_t
+        states, recurrent = self.rnn(inputs, state.recurrent, masks=state.masks)  # s_t
         read = self.attends.after_cell(attend, latest, states, read)  # a_t
         if self.second_rnn is not None:
             states, recurrent = self.second_rnn(done(read).context, recurrent)

@@ -9,11 +9,6 @@ from decoderlab.common import require
 from decoderlab.contract import Encoded, TokenSpace, ValueSpace
 
 
-def concatenated(parts: list[Tensor]) -> Tensor:
-    """Return parts (..., W) as one, in their order."""
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
-
-
 def nothing_yet(encoded: Encoded, size: int) -> Tensor | None:
     """Return what there is before the first step, (B, size); None for a size of 0."""
     return encoded.summary.new_zeros(encoded.summary.shape[0], size) if size else None

@@ -44,6 +44,7 @@ class RecurrentEncoder(nn.Module):
         dropout: on the embedded tokens and between layers, 0 to 1.
         reverse_source: read from the last token to the first. `memory` is returned in the
             source's own order all the same. With both directions this only swaps their names.
+        zoneout, variational_dropout: see `RecurrentLayers`.
         residual: whether a layer's input is added to its output, from the second layer on.
         summary: the top layer's `last` hidden state (of both directions, if there are two), that
             of the `backward` direction alone, or the `mean` or `max` of the memory over the real
@@ -85,6 +86,8 @@ class RecurrentEncoder(nn.Module):
         residual: bool = False,
         summary: str | Callable[..., Pooling] = "last",
         summary_size: int | None = None,
+        zoneout: float = 0.0,
+        variational_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         require.ratio("dropout", dropout)
@@ -110,6 +113,8 @@ class RecurrentEncoder(nn.Module):
             dropout=dropout,
             bidirectional=bidirectional,
             residual=residual,
+            zoneout=zoneout,
+            variational_dropout=variational_dropout,
         )
         width = hidden_size * self.rnn.num_directions
         self.pool = build_pooling(summary, width, own=self.OWN_NAMES["summary"])

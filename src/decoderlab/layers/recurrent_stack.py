@@ -19,6 +19,7 @@ from decoderlab.layers.cells import Cell, as_module
 from decoderlab.layers.equations import Equation, count
 from decoderlab.layers.linear_cells import LinearCell, scan
 from decoderlab.layers.pooling import length_mask
+from decoderlab.layers.zoneout import ZonedOut
 
 
 class Layer(Protocol):
@@ -35,8 +36,14 @@ class RecurrentLayers(nn.Module):
     """A stack of recurrent layers with one signature for all cells.
 
     Paper: residual connections between layers, Wu et al. 2016, eq. 6
-        (https://arxiv.org/abs/1609.08144).
-    Differs: none. A cell that has no fused kernel is a loop over the steps, which is slower.
+        (https://arxiv.org/abs/1609.08144); zoneout, Krueger et al. 2017, section 3.1
+        (https://arxiv.org/abs/1606.01305); dropout with a mask for all steps, Gal and Ghahramani
+        2016, section 4.1 (https://arxiv.org/abs/1512.05287).
+    Differs: one probability of zoneout for hidden and cell, none for what else a cell keeps; the
+        mask is on the inputs of layers alone, while that paper drops numbers of the state too: in
+        cells that hand their state on (GRU), as ours may, that would change the memory itself. A
+        cell that has no fused kernel is a loop over the steps, which is slower; with zoneout all
+        cells are.
 
     Args:
         cell: a class of `decoderlab.layers`, or one of your own, see `Cell`.
@@ -46,13 +53,16 @@ class RecurrentLayers(nn.Module):
         dropout: between the layers, 0 to 1; none after the last.
         bidirectional: whether a second stack reads from the end.
         residual: whether a layer's input is added to its output, from the second layer on.
+        zoneout: probability that a number of hidden or cell stays as it was before a step, 0 to 1;
+            in evaluation, the mean of both.
+        variational_dropout: on the inputs of all layers, 0 to 1, with one mask for all steps.
         summary_size: how many numbers at the end of the input are the summary, for a cell that
             asks for it.
 
     Shapes:
         inputs: (B, T, input_size); state: (L, B, ...) each, or None for zeros; without
         `State.further`, see `begin`. lengths: (B,) int64 on the CPU, or None where all rows have T
-        steps.
+        steps. masks: (B, sum of the layers' input widths), see `input_masks`.
         Returns outputs (B, T, H), or (B, T, 2H) with both directions, zeros after a row's end,
         and the state after each row's last step, (L, B, ...) or (2L, B, ...) each.
 
@@ -71,6 +81,8 @@ class RecurrentLayers(nn.Module):
         bidirectional: bool = False,
         residual: bool = False,
         summary_size: int = 0,
+        zoneout: float = 0.0,
+        variational_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if not callable(cell):
@@ -80,19 +92,24 @@ class RecurrentLayers(nn.Module):
         require.at_least("hidden_size", hidden_size, 1)
         require.at_least("num_layers", num_layers, 1)
         require.ratio("dropout", dropout)
+        require.ratio("zoneout", zoneout)
+        require.ratio("variational_dropout", variational_dropout)
         if residual and num_layers == 1:
             raise ValueError("residual is true, but there is one layer; take num_layers=2 or more")
         self.hidden_size, self.num_layers = hidden_size, num_layers
         self.num_directions = 2 if bidirectional else 1
-        self.residual = residual
+        self.residual, self.zoneout = residual, zoneout
+        self.variational_dropout = variational_dropout
         # torch refuses an input of width 0; one constant zero in its place changes no output, and
         # the weights that would multiply it are frozen, so that nobody counts them.
         self.input_size = input_size
-        widths = [max(input_size, 1)] + [hidden_size * self.num_directions] * (num_layers - 1)
+        upper = hidden_size * self.num_directions
+        self.widths = widths = [max(input_size, 1)] + [upper] * (num_layers - 1)
         self.dropout = dropout if num_layers > 1 else 0.0
-        if Choice.of(cell).takes("num_layers"):
-            # The kernel knows how to stack layers, but not to add their inputs.
-            depth = 1 if residual else num_layers
+        if Choice.of(cell).takes("num_layers") and not zoneout:
+            # The kernel knows how to stack layers, but not to add or mask their inputs.
+            single = residual or bool(variational_dropout)
+            depth = 1 if single else num_layers
             kernel = functools.partial(
                 cell,
                 hidden_size=hidden_size,
@@ -100,7 +117,7 @@ class RecurrentLayers(nn.Module):
                 dropout=self.dropout if depth > 1 else 0.0,
                 bidirectional=bidirectional,
             )
-            inputs = widths if residual else widths[:1]
+            inputs = widths if single else widths[:1]
             self.layers = nn.ModuleList(as_module(kernel(input_size=width)) for width in inputs)
         else:
             self.layers = nn.ModuleList(
@@ -110,6 +127,7 @@ class RecurrentLayers(nn.Module):
                     hidden_size=hidden_size,
                     summary_size=0 if level else summary_size,
                     bidirectional=bidirectional,
+                    zoneout=zoneout,
                 )
                 for level, width in enumerate(widths)
             )
@@ -119,10 +137,27 @@ class RecurrentLayers(nn.Module):
         if input_size == 0:
             self._freeze_input_weights()
 
+    def input_masks(self, like: Tensor) -> Tensor | None:
+        """Draw what the inputs of a sequence are multiplied by; None in evaluation, or without.
+
+        Whoever trains step by step draws them once for `like` (B, ...) and hands them to each step.
+        """
+        if not (self.training and self.variational_dropout):
+            return None
+        ones = like.new_ones(len(like), sum(self.widths))
+        return functional.dropout(ones, self.variational_dropout)
+
     def forward(
-        self, inputs: Tensor, state: State | None = None, lengths: Tensor | None = None
+        self,
+        inputs: Tensor,
+        state: State | None = None,
+        lengths: Tensor | None = None,
+        masks: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """Run the stack over all T steps."""
+        if masks is None:
+            masks = self.input_masks(inputs)
+        of_layer = None if masks is None else masks.unsqueeze(1).split(self.widths, dim=-1)
         if self.input_size == 0:
             inputs = inputs.new_zeros(*inputs.shape[:2], 1)
         if state is None:
@@ -134,13 +169,15 @@ class RecurrentLayers(nn.Module):
             "Sequence[Layer]", self.layers
         )  # torch's list says only that it is of modules
         if len(layers) == 1:
+            inputs = inputs if of_layer is None else inputs * of_layer[0]
             return layers[0].sequence(inputs, state, lengths)
         last = []
         for level, layer in enumerate(layers):
             if level:
                 inputs = functional.dropout(inputs, self.dropout, self.training)
             own = state.map(lambda part, level=level: part[self._rows(level)])
-            outputs, after = layer.sequence(inputs, own, lengths)
+            read = inputs if of_layer is None else inputs * of_layer[level]
+            outputs, after = layer.sequence(read, own, lengths)
             last.append(after)
             inputs = outputs + inputs if self.residual and level else outputs
         return inputs, last[0].map(lambda *parts: torch.cat(parts), *last[1:])
@@ -181,6 +218,10 @@ class RecurrentLayers(nn.Module):
                 )
                 for line in lines
             ]
+        if self.zoneout:
+            both = f"{letters['n']} and {letters['l']}" if self.has_cell else letters["n"]
+            kept = f"{both}: {self.zoneout:g} of what it was + {1 - self.zoneout:g} of what it is"
+            lines.append(Equation("zoneout", f"{kept}, in training the whole of either"))
         if self.num_layers > 1:
             lines.append(
                 Equation(
@@ -249,8 +290,10 @@ class UnfusedLayer(nn.Module):
         hidden_size: int,
         summary_size: int,
         bidirectional: bool,
+        zoneout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.zoneout = zoneout
         sizes = {"input_size": input_size, "hidden_size": hidden_size}
         if Choice.of(cell).takes("summary_size"):
             sizes["summary_size"] = summary_size
@@ -270,6 +313,8 @@ class UnfusedLayer(nn.Module):
         for direction in range(len(self.cells)):
             first = state.map(lambda part, row=direction: part[row])
             cell = self.cell_of(direction)
+            if self.zoneout:
+                cell = ZonedOut(cell, self.zoneout, self.training)
             read, after = _run(cell, inputs, first, lengths, backward=direction == 1)
             outputs.append(read)
             last.append(after)
@@ -277,7 +322,7 @@ class UnfusedLayer(nn.Module):
 
 
 def _run(
-    cell: Cell, inputs: Tensor, state: State, lengths: Tensor | None, backward: bool
+    cell: Cell | ZonedOut, inputs: Tensor, state: State, lengths: Tensor | None, backward: bool
 ) -> tuple[Tensor, State]:
     order = None
     if backward:
