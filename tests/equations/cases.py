@@ -159,7 +159,8 @@ SQUARE: dict[str, list[str]] = {
         "/attention=additive attention.heads=2 attention.size=4",
         "/attention=coverage attention.heads=2 attention.hops=2",
         "/attention=monotonic attention.heads=2 attention.query=previous",
-        "/attention=local_predicted attention.heads=2 attention.hops=2 attention.score.half_width=1",
+        "/attention=local_predicted attention.score.half_width=1 attention.heads=2 "
+        "attention.hops=2",
         "/attention=entmax attention.heads=2 attention.input_feeding=true",
     ],
 }

@@ -322,8 +322,8 @@ class RecurrentDecoder(nn.Module):
         """Run T steps at once, or one where a step needs the one before.
 
         Shapes:
-            previous: (B, T) or (B, T, F), what came before each step. Returns outputs (B, T, V), and
-            attention_weights (B, T, S), None without attention.
+            previous: (B, T) or (B, T, F), what came before each step. Returns outputs (B, T, V),
+            attention_weights (B, T, S) or None, and the state.
         """
         attend = functools.partial(self._attend, state=state)
         summary = state.summary.unsqueeze(1).expand(-1, previous.shape[1], -1)

@@ -55,8 +55,9 @@ def beam(
         of Wu et al. 2016, eq. 14 (https://arxiv.org/abs/1609.08144):
         log p / ((5 + length) / 6)^length_penalty + coverage_penalty * sum over j of
         log(min(sum over t of w_tj, 1)), where the length counts EOS and t its step.
-    Differs: what was read of a position counts as 1e-10 at least; probabilities are those left after excluding padding, BOS and the unknown token, so
-        that a beam of width 1 is greedy; nothing is pruned by its score, as Wu et al. do.
+    Differs: what was read of a position counts as 1e-10 at least; probabilities are those left
+        after excluding padding, BOS and the unknown token, so that a beam of width 1 is greedy;
+        nothing is pruned by its score, as Wu et al. do.
 
     Args:
         decoder: anything with `start`, `step` and `reorder`.
@@ -73,7 +74,7 @@ def beam(
             that the search takes, never its result.
 
     Raises:
-        ValueError: if a setting is out of range.
+        ValueError: if a setting is out of range, or for a coverage penalty without attention.
     """
     require.at_least("max_length", max_length, 1)
     _check_beam(beam_width, length_penalty, coverage_penalty)
