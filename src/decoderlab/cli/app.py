@@ -280,7 +280,12 @@ def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
         "--trust", action="store_true", help="allow the run to use classes from outside decoderlab"
     )
     parser.add_argument("--config-dir", help="folder of these classes, with --trust")
-    search = parser.add_argument_group("generation (default: as the run was evaluated)")
+    _add_search(parser.add_argument_group("generation (default: as the run was evaluated)"))
+    return parser
+
+
+def _add_search(search: argparse._ArgumentGroup) -> None:
+    """Add the options that say how to generate."""
     search.add_argument(
         "--beam-width", type=int, metavar="K", help="beam search with K beams; 1: greedy"
     )
@@ -334,7 +339,6 @@ def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
         metavar="N",
         help="maximum tokens of an output, with its end token",
     )
-    return parser
 
 
 def add_own_folder(arguments: argparse.Namespace) -> None:

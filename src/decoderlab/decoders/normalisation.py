@@ -60,7 +60,7 @@ def normalise(
     return normalised
 
 
-def normalised_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+def normalised_decoder(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings of a `RecurrentDecoder`, of which those in `normalise` are normalised."""
     names = [field.name for field in fields(Normalised)]
     if not settings.keys() >= set(names):  # somebody's subclass, with a constructor of its own

@@ -19,7 +19,7 @@ from decoderlab.decoders.combinations import Combination, combination
 from decoderlab.decoders.decoder_state import DecoderState
 from decoderlab.decoders.feedback import Feedback, TeacherForcing, before_each
 from decoderlab.decoders.heads import Head, LinearHead, SourceRead
-from decoderlab.decoders.normalisation import asks, normalise, normalised_settings
+from decoderlab.decoders.normalisation import asks, normalise, normalised_decoder
 from decoderlab.decoders.recurrent_equations import recurrent_equations, recurrent_letters
 from decoderlab.decoders.route_settings import Normalised
 from decoderlab.decoders.step_values import (
@@ -217,7 +217,7 @@ class RecurrentDecoder(nn.Module):
     @staticmethod
     def normalised(settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return settings with what has no effect at its default: equal models are one run."""
-        return normalised_settings(settings)
+        return normalised_decoder(settings)
 
     def forward(self, encoded: Encoded, target: Tensor) -> Tensor:
         """Return the outputs of all steps, given the target before each."""

@@ -65,7 +65,7 @@ def recurrent_equations(decoder: EquationParts) -> list[Equation]:
     if decoder.second_rnn is None:
         lines += first
     else:
-        lines += [Equation(_primed(one.left), _primed(one.right), *one[2:]) for one in first]
+        lines += [Equation(_primed(line.left), _primed(line.right), *line[2:]) for line in first]
     lines += [] if before_cell else attends.equations()
     if decoder.second_rnn is not None:
         again = "a step of another such cell from s'_t with a_t"

@@ -120,11 +120,16 @@ def beam(
             break
         state = decoder.reorder(state, (row * beam_width + parent).flatten())
 
+    return _without_rest(best, tokens.pad_id)
+
+
+def _without_rest(best: Hypotheses, pad_id: int) -> Hypotheses:
+    """Return hypotheses as long as the longest; those that there are not are padding."""
     nothing = best.scores == -INFINITY
-    best_tokens = best.tokens.masked_fill(nothing[..., None], tokens.pad_id)
-    longest = int((best_tokens != tokens.pad_id).sum(dim=-1).max())
+    tokens = best.tokens.masked_fill(nothing[..., None], pad_id)
+    longest = int((tokens != pad_id).sum(dim=-1).max())
     log_probabilities = best.log_probabilities.masked_fill(nothing, -INFINITY)
-    return Hypotheses(best_tokens[..., :longest], best.scores, log_probabilities)
+    return Hypotheses(tokens[..., :longest], best.scores, log_probabilities)
 
 
 def _highest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:

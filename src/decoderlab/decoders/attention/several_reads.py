@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,10 +48,8 @@ class SeveralReads(AttentionScore):
 
     def own(self, number: int) -> AttentionScore:
         """Return the score that comes as `number`, from 0."""
-        score = self.scores[number]
-        if not isinstance(score, AttentionScore):
-            raise ValueError(f"{type(score).__name__} is no AttentionScore")
-        return score
+        # torch's list says only that it is of modules
+        return cast("AttentionScore", self.scores[number])
 
     def of_one(self, keys: Tensor, number: int) -> Tensor:
         """Return the keys of one of the scores."""
@@ -313,21 +311,21 @@ def raised(
         'w^2_t'
     """
     own = {line.left.partition("_")[0] for line in lines} | set(also)
-    patterns = [re.escape(one) for one in sorted(own - {but})]
+    patterns = [re.escape(letter) for letter in sorted(own - {but})]
     patterns += [r"a\^\d+"] if "a^l" in own else []  # which stand side by side
-    letter = re.compile(rf"(?<![\w^])({'|'.join(patterns)})(?=_)")
+    pattern = re.compile(rf"(?<![\w^])({'|'.join(patterns)})(?=_)")
 
     def with_index(match: re.Match[str]) -> str:
         base, upper, old = match[1].partition("^")
         return f"{base}^{{{index},{old}}}" if upper else f"{base}^{index}"
 
     return [
-        Equation(letter.sub(with_index, line.left), letter.sub(with_index, line.right), *line[2:])
+        Equation(pattern.sub(with_index, line.left), pattern.sub(with_index, line.right), *line[2:])
         for line in lines
     ]
 
 
 def _side_by_side(carried: Iterable[Tensor | None]) -> Tensor | None:
     """Return what several scores carry as one, (B, number of scores, ...); None for nothing."""
-    there = [one for one in carried if one is not None]
+    there = [state for state in carried if state is not None]
     return torch.stack(there, dim=1) if there else None
