@@ -241,6 +241,10 @@ class Decoder(Protocol):
     A decoder that is trained by an objective of its own, such as a marginal likelihood, has a
     method `training_loss(encoded, batch)`, which returns what an `Objective` returns and is used in
     place of one. Validation measures the likelihood of the outputs all the same.
+
+    A decoder that adds a term to whatever is trained by has a method
+    `with_further_loss(encoded, target)`, which returns what a call does and a term, a sum over all
+    target positions; None stands for no such method.
     """
 
     def __call__(self, encoded: Encoded, target: Tensor) -> Tensor:

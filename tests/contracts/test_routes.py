@@ -124,6 +124,21 @@ def check_routes(routes, feedback, attentions) -> None:
         assert gap.abs().max() <= 1e-10, told
 
 
+@pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.parametrize("reads", [{"heads": 3}, {"hops": 2}, {"heads": 3, "hops": 2}], ids=str)
+def test_several_reads_have_their_gradients_and_steps(query, reads):
+    attentions = [
+        {"name": score, "query": query, "input_feeding": True, "mixing": "none", **reads}
+        for score in ("additive", "sparsemax", "coverage")
+    ]
+    check_routes(["initial_state"], "teacher_forcing", attentions)
+    decoder, encoded = tiny(["output"], "teacher_forcing", attentions[-1]), encoding()
+    _, state = decoder.step(torch.tensor([4, 5]), decoder.start(encoded))
+    assert (state.attention_weights[~encoded.memory_mask] == 0).all()
+    state = decoder.reorder(state, torch.tensor([1, 0, 1]))
+    assert len(state.keys) == len(state.carried) == 3
+
+
 def test_attention_weights_are_exactly_zero_at_masked_positions():
     for attention in ATTENTIONS[1:]:
         decoder, encoded = tiny(["initial_state"], "teacher_forcing", attention), encoding()

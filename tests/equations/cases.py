@@ -125,6 +125,8 @@ DECODERS: dict[str, list[str]] = {
         f"{DENSE} attention.query=between /cell=rnn_tanh",
         f"{DENSE} attention.query=between /cell=lstm_layer_norm /attention=coverage",
         f"{DENSE} attention.query=between /cell=mingru /feedback=none",
+        f"{DENSE} /attention=concat attention.hops=3 attention.query=previous",
+        f"{DENSE} /attention=location_aware attention.hops=2",
         "routes=[] /bridge=zero /feedback=none attention.input_feeding=true",
         "routes=[] /bridge=zero /feedback=none attention.query=previous",
         f"{DENSE} /attention=location",
@@ -162,7 +164,17 @@ SQUARE: dict[str, list[str]] = {
         "bridge.cell=zero",
         "/bridge=copy_all num_layers=2",
     ],
-    "luong": ["/attention=dot", "/attention=scaled_dot attention.query=previous"],
+    "luong": [
+        "/attention=dot",
+        "/attention=scaled_dot attention.query=previous",
+        "/attention=dot attention.heads=4",
+        "/attention=additive attention.heads=2 attention.size=4",
+        "/attention=coverage attention.heads=2 attention.hops=2",
+        "/attention=monotonic attention.heads=2 attention.query=previous",
+        "/attention=local_predicted attention.score.half_width=1 attention.heads=2 "
+        "attention.hops=2",
+        "/attention=entmax attention.heads=2 attention.input_feeding=true",
+    ],
 }
 STATELESS: dict[str, list[str]] = {"initial_state": [DENSE, f"{DENSE} /cell=gru num_layers=2"]}
 COPIED = "/bridge=copy_all /cell=stack cell.depth=4 cell.width=3"

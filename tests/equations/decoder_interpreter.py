@@ -10,10 +10,12 @@ import numpy as np
 from decoderlab.layers.equations import Equation
 from tests.equations.calculator import Known, entmax, sinusoidal, softmax
 from tests.equations.interpreter import Interpreter, Line, zeros
+from tests.equations.letters import without_upper
 from tests.equations.notation import Unreadable, sentence
 
 NEVER_GENERATED = [0, 1, 3]  # pad, BOS, UNK
 START = ("s_0 per layer", "s_0", "k_0", "n_0", "M_0", "C_0", "x_0", "h_0", "a_0", "w_0", "pos_0")
+OF_EACH = ", l = 1.."  # a line for each layer or head
 # Where the value of each position has a name of its own as well.
 BY_POSITION = ("w_t", "cov_t", "l_t", "alpha_t")
 
@@ -47,9 +49,12 @@ class DecoderInterpreter(Interpreter):
         self.calculator.bound = {"S": len(memory)}
         self.values["c"] = summary
         self.values |= {f"m_{j}": row for j, row in enumerate(memory, start=1)}
-        self.step_lines = [line for line in self.lines if line.left not in START]
-        for line in self.lines:
-            if line.left in START:
+        starts = [_plain(line) in START for line in self.lines]
+        self.step_lines = [
+            line for line, start in zip(self.lines, starts, strict=True) if not start
+        ]
+        for line, start in zip(self.lines, starts, strict=True):
+            if start:
                 self._start(line)
 
     def _start(self, line: Line) -> None:
@@ -70,6 +75,11 @@ class DecoderInterpreter(Interpreter):
                 self.line(line, zeros(words[1]) if empty else None, layer=layer)
                 scope[line.left] = self.values[line.left]
             self.calculator.local = {}
+        elif OF_EACH in line.left:
+            for head in range(1, self.number_of_layers(line) + 1):
+                self.calculator.bound["l"] = head
+                self.line(line, layer=head)
+            del self.calculator.bound["l"]
         elif line.left != "s_0 per layer":
             self.line(line)
 
@@ -122,11 +132,11 @@ class DecoderInterpreter(Interpreter):
         self.values[f"y_{number - 1}"] = previous
         layered: list[Line] = []
         for line in self.step_lines:
-            if "^l" in line.left:
+            if "^l" in line.left or OF_EACH in line.left:
                 layered.append(line)
                 continue
             if layered:
-                self._layers(layered)
+                self._layers(layered, number, previous)
                 layered = []
             if self.cell and line.number == self.cell.lines[0].number:
                 inputs = None
@@ -166,15 +176,17 @@ class DecoderInterpreter(Interpreter):
         first, last = self.cell.lines[0].number, self.cell.lines[-1].number
         return first <= line.number <= last or line.left.startswith("layers ")
 
-    def _layers(self, lines: list[Line]) -> None:
+    def _layers(self, lines: list[Line], number: int, previous: Any) -> None:
+        """Run lines that are for each layer, or for each head."""
         for layer in range(1, self.number_of_layers(lines[0]) + 1):
             self.calculator.bound["l"] = layer
             for line in lines:
-                self.line(line, layer=layer)
+                self._step_line(line, number, previous, layer)
         del self.calculator.bound["l"]
 
-    def _step_line(self, line: Line, number: int, previous: Any) -> None:
+    def _step_line(self, line: Line, number: int, previous: Any, layer: int = 1) -> None:
         calculator, words = self.calculator, sentence(line.right)
+        plain = _plain(line)
         if line.left == "y_{t-1}":
             if words is None:
                 raise Unreadable(f"{line.right!r} is nothing that y_{{t-1}} can be")
@@ -182,23 +194,35 @@ class DecoderInterpreter(Interpreter):
                 before = self.values.get(calculator.key(words[1]["logits"]))
                 previous = np.zeros(self.space_size) if before is None else _generated(before)
                 self.values[f"y_{number - 1}"] = previous
-        elif line.left.endswith("_tj"):
+        elif plain.endswith("_tj") or plain == "m_j":
             for j in calculator.positions:
                 calculator.bound["j"] = j
-                self.line(line)
+                self.line(line, None if words is None else self._part(line, layer), layer)
             del calculator.bound["j"]
         elif words is None:
-            self.line(line)
+            self.line(line, layer=layer)
+        elif words[0] == "part":
+            self.line(line, self._part(line, layer), layer)
         elif words[0] == "no_input":  # torch's cells then have an input of a single zero
             self._expect(line.size, 0)
             self.values[f"x_{number}"] = np.zeros(1)
         else:
-            self.line(line, self._in_words(*words))
-        if line.left in BY_POSITION:
-            key = calculator.key(line.left)
+            self.line(line, self._in_words(*words), layer)
+        if plain in BY_POSITION:
+            key = calculator.key(line.left.partition(OF_EACH)[0])
             for j, value in zip(calculator.positions, self.values[key], strict=True):
                 self.values[f"{key}_{j}"] = value
             calculator.used.add(key)
+
+    def _part(self, line: Line, head: int) -> np.ndarray:
+        """Return a head's part of what is divided among all heads."""
+        calculator, words = self.calculator, sentence(line.right)
+        if words is None or words[0] != "part":
+            raise Unreadable(f"{line.right!r} is no part of anything")
+        calculator.left = line.left.partition(OF_EACH)[0]
+        self.weights.line = line.number
+        self._expect(int(words[1]["parts"]), self.number_of_layers(line))
+        return np.split(calculator.right(words[1]["whole"]), int(words[1]["parts"]))[head - 1]
 
     def _in_words(self, name: str, parts: dict[str, str]) -> Any:
         calculator = self.calculator
@@ -219,13 +243,20 @@ class DecoderInterpreter(Interpreter):
                 return np.log(self._at_all(parts["summand"]).sum(axis=0))
             case "past":
                 steps = range(1, calculator.bound["t"])
-                past = [self.values[f"{parts['summed']}_{step}"] for step in steps]
+                past = [self._at_step(f"{parts['summed']}_t", step) for step in steps]
                 return np.sum([np.zeros(len(calculator.positions)), *past], axis=0)
             case "moved":
                 return self._moved()
             case "after":
                 return self._after()
         raise Unreadable(f"{name} is not expected here")
+
+    def _at_step(self, letter: str, step: int) -> np.ndarray:
+        before = self.calculator.bound
+        self.calculator.bound = before | {"t": step}
+        key = self.calculator.key(letter)
+        self.calculator.bound = before
+        return self.values[key]
 
     def _at_all(self, text: str) -> np.ndarray:
         """Return the values of a formula at all positions, (S, ...)."""
@@ -285,6 +316,11 @@ class DecoderInterpreter(Interpreter):
             for layer in layers
             if f"{letter}_{number}" in self.states[layer, False]
         }
+
+
+def _plain(line: Line) -> str:
+    """Return the left side without what says which head or hop it is of."""
+    return without_upper(line.left.partition(OF_EACH)[0])[0]
 
 
 def _over_positions(scores: np.ndarray) -> np.ndarray:

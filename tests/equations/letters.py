@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 
 import numpy as np
 
@@ -26,6 +27,29 @@ def _declared() -> dict[str, Letters]:
 
 # {l} is the layer, counted from 0 as in the module (from 1 in the equations).
 LETTERS = _declared()
+
+
+def without_upper(left: str) -> tuple[str, list[str]]:
+    """Return a left side without its upper index, and what that is of.
+
+    Example:
+        >>> without_upper("score^{2,l}_tj"), without_upper("w_t")
+        (('score_tj', ['2', 'l']), ('w_t', []))
+    """
+    match = re.fullmatch(r"(\w+)\^(?:\{([\w,]+)\}|(\w))(_.+)", left)
+    if match is None:
+        return left, []
+    return match[1] + match[4], (match[2] or match[3]).split(",")
+
+
+def of_read(name: str, reads: list[int]) -> str:
+    """Return the name of a parameter in one of several reads: hops, and heads in them."""
+    room, _, rest = name.partition(".")
+    if room != "attention" or not reads or rest.startswith("further."):
+        return name
+    if rest.startswith("split_"):  # which all heads share
+        reads = reads[:-1]
+    return room + "".join(f".scores.{one - 1}" for one in reads) + f".{rest}"
 
 
 class Weights:
@@ -53,11 +77,17 @@ class Weights:
 
     def letter(self, kind: str, left: str, letter: str, layer: int) -> np.ndarray:
         """Return what a letter stands for in the line of `left`; layers are counted from 1."""
-        name = LETTERS[kind].get(left, {}).get(letter)
+        plain, upper = without_upper(left)
+        own = LETTERS[kind].get(left, {}) | ({} if plain == left else LETTERS[kind].get(plain, {}))
+        name = own.get(letter)
         if name is None:
             raise Unreadable(f"{letter!r} in the line of {left!r} is nothing that we know")
-        name = name.format(l=layer - 1, even=2 * (layer - 1))
-        if left == "score_tj":
+        # Of several reads: the hop's number, then the head's.
+        reads = [layer if one == "l" else int(one) for one in upper if one == "l" or one.isdigit()]
+        hop = reads[0] - 2 if reads else 0
+        name = name.format(l=layer - 1, even=2 * (layer - 1), hop=hop)
+        name = of_read(name, reads)
+        if plain == "score_tj":
             return self._of_score(letter, name)
         if letter == "v_p":
             return self[name][0]
@@ -69,7 +99,8 @@ class Weights:
         return value
 
     def _of_score(self, letter: str, name: str) -> np.ndarray:
-        room, _, rest = name.partition(".")
+        room, _, rest = name.rpartition(".")
+        room, rest = room.rpartition(".")[0], f"{room.rpartition('.')[2]}.{rest}"
         inside = f"{room}.content"  # of a score around another one
         room = inside if f"{inside}.{rest}" in self else room
         value = f"{room}.{rest}"

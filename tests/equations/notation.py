@@ -70,10 +70,11 @@ SENTENCES = {
     "weights": r"softmax over j of (?P<scores>[^|]+), exactly 0 at padding",
     "window": r"softmax over j of (?P<scores>.+), \|j - (?P<centre>.+)\| <= (?P<half>\d+), else 0",
     "entmax": r"(?P<alpha>[\d.]+)-entmax over j of (?P<scores>.+), exactly 0 at padding",
-    "past": r"sum over i < t of (?P<summed>w)_i",
+    "past": r"sum over i < t of (?P<summed>w(?:\^(?:\{[^}]*\}|\w))?)_i",
     "moved": r"sum over i <= j of b_\{t-1,i\} exp\(score_tj\) / sum over k >= i of exp\(score_tk\)",
     "after": r"w_\{t-1,j\} times the share of y_\{t-1\} in p_\{t-1,j\}, "
     r"divided by the sum over j; b_0 is 1 at the first position",
+    "part": r"part l of (?P<parts>\d+) of (?P<whole>.+)",
     "mixture": r"log\(sum over j of (?P<summand>.+)\)",
     "context": r"sum over j of (?P<summand>.+)",
     "position": r"the sinusoidal position t-1",
@@ -246,8 +247,10 @@ def letter_parts(letter: str) -> tuple[str, str | None, tuple[str, ...] | None]:
     return base, upper, indices
 
 
-def index(text: str, bound: dict[str, int]) -> int:
-    """Return the value of an index such as S+1-j."""
+def index(text: str, bound: dict[str, int]) -> int | str:
+    """Return the value of an index such as S+1-j; of two, such as 2,l, both."""
+    if "," in text:
+        return ",".join(str(index(one, bound)) for one in text.split(","))
     total, sign = 0, 1
     for part in re.findall(r"[-+]|\d+|\w", text):
         if part in "+-":

@@ -108,6 +108,16 @@ def test_a_summary_that_is_added_or_multiplied_is_seen(combine):
     assert (facts.every_input, facts.output, facts.feedback_to_output) == (True, True, False)
 
 
+@pytest.mark.parametrize("reads", [["heads=4"], ["hops=2"], ["heads=2", "hops=3"]])
+def test_several_reads_are_read_where_a_single_one_is(reads):
+    chosen = [f"decoder.attention.{one}" for one in reads]
+    for query in ("current", "previous", "between"):
+        basis = ["decoder=luong_input_feeding", f"decoder.attention.query={query}"]
+        single = composed_facts(*basis)
+        several = composed_facts(*basis, *chosen)
+        assert several == replace(single, score=several.score)
+
+
 def test_decoders_of_other_kinds():
     transformer = composed_facts("decoder=transformer")
     assert (transformer.attention, transformer.past) == ("inside the layers", "all steps")

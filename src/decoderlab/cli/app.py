@@ -36,7 +36,7 @@ from decoderlab.config.early_checks import check_before_imports
 from decoderlab.config.messages import explain, is_about_settings, unfit
 from decoderlab.config.secret_settings import redacted
 from decoderlab.config.study_settings import PoolSettings
-from decoderlab.generation.search import OF_SAMPLING
+from decoderlab.generation.search import OF_BEAM, OF_SAMPLING
 from decoderlab.training.interruption import Interrupted
 
 
@@ -287,12 +287,23 @@ def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
         "--trust", action="store_true", help="allow the run to use classes from outside decoderlab"
     )
     parser.add_argument("--config-dir", help="folder of these classes, with --trust")
-    search = parser.add_argument_group("generation (default: as the run was evaluated)")
+    _add_search(parser.add_argument_group("generation (default: as the run was evaluated)"))
+    return parser
+
+
+def _add_search(search: argparse._ArgumentGroup) -> None:
+    """Add the options that say how to generate."""
     search.add_argument(
         "--beam-width", type=int, metavar="K", help="beam search with K beams; 1: greedy"
     )
     search.add_argument(
         "--length-penalty", type=float, metavar="A", help="of beam search (0: none)"
+    )
+    search.add_argument(
+        "--coverage-penalty",
+        type=float,
+        metavar="B",
+        help="of beam search, for decoders with attention (0: none)",
     )
     search.add_argument(
         "--temperature",
@@ -335,7 +346,6 @@ def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
         metavar="N",
         help="maximum tokens of an output, with its end token",
     )
-    return parser
 
 
 def add_own_folder(arguments: argparse.Namespace) -> None:
@@ -354,6 +364,6 @@ def add_own_folder(arguments: argparse.Namespace) -> None:
 
 def search_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the generation settings that were given on the command line of `run_parser`."""
-    names = ("beam_width", "length_penalty", "temperature", *OF_SAMPLING, "exact_steps", "seed")
+    names = ("beam_width", *OF_BEAM, "temperature", *OF_SAMPLING, "exact_steps", "seed")
     given = {name: getattr(arguments, name) for name in names}
     return {name: value for name, value in given.items() if value is not None}

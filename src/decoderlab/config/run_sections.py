@@ -134,9 +134,9 @@ class Evaluation:
             token_accuracy, symbol_error_rate, loss (teacher-forced), or one of another metric in
             `task.metrics`. Of equal scores the lower loss is taken, of equal losses the later
             step. In a config, null is the task's own.
-        beam_width, length_penalty, temperature, top_k, top_p, min_p, mbr_samples, exact_steps: how
-            to generate, see `decoderlab.generation.Search`; a beam of 1 without a temperature is
-            greedy.
+        beam_width, length_penalty, coverage_penalty, temperature, top_k, top_p, min_p, mbr_samples,
+            exact_steps: how to generate, see `decoderlab.generation.Search`; a beam of 1 without a
+            temperature is greedy.
         max_length: tokens to generate at most, EOS included, at least 1; None for the longest
             target of the data. An output that meets it without an end is marked, and counted.
     """
@@ -152,6 +152,7 @@ class Evaluation:
     min_p: float | None = None
     mbr_samples: int | None = None
     exact_steps: int | None = None
+    coverage_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         self.search(0)
@@ -164,6 +165,7 @@ class Evaluation:
         return Search(
             beam_width=self.beam_width,
             length_penalty=self.length_penalty,
+            coverage_penalty=self.coverage_penalty,
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,

@@ -20,9 +20,21 @@ UNSAID: dict[str, dict[str, Any]] = {
         "split": "at_random",
     },
     "encoder": {"zoneout": 0.0, "variational_dropout": 0.0},
-    "decoder": {"zoneout": 0.0, "variational_dropout": 0.0},
+    "decoder": {
+        "zoneout": 0.0,
+        "variational_dropout": 0.0,
+        "attention.heads": 1,
+        "attention.hops": 1,
+        "attention.coverage_loss": 0.0,
+    },
     "training": {"from_run": None},
-    "evaluation": {"max_length": None, "min_p": None, "mbr_samples": None, "exact_steps": None},
+    "evaluation": {
+        "max_length": None,
+        "min_p": None,
+        "mbr_samples": None,
+        "exact_steps": None,
+        "coverage_penalty": 0.0,
+    },
 }
 
 
@@ -44,12 +56,33 @@ def scientific_of(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without_nothing(groups: dict[str, Any]) -> dict[str, Any]:
     """Return groups of settings without those of `UNSAID` that change nothing."""
-    return groups | {
-        group: {
-            key: value
-            for key, value in groups[group].items()
-            if key not in unsaid or value != unsaid[key]
-        }
+    left = {
+        group: _without(groups[group], unsaid)
         for group, unsaid in UNSAID.items()
         if isinstance(groups[group], Mapping)
+    }
+    return groups | left
+
+
+def _without(settings: Mapping[str, Any], unsaid: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without those that are what they are in `unsaid`, also of parts of ours.
+
+    A class of somebody else's may have a setting of that name, which its runs are known by.
+    """
+    inner = {
+        part: _without(
+            value,
+            {
+                name.partition(".")[2]: unsaid[name]
+                for name in unsaid
+                if name.partition(".")[0] == part
+            },
+        )
+        for part, value in settings.items()
+        if isinstance(value, Mapping) and str(value.get("_target_", "")).startswith("decoderlab.")
+    }
+    return {
+        key: inner.get(key, value)
+        for key, value in settings.items()
+        if key not in unsaid or value != unsaid[key]
     }

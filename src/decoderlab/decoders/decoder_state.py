@@ -35,3 +35,13 @@ class DecoderState(NamedTuple):
     distribution: Tensor | None = None
     source: Tensor | None = None
     masks: Tensor | None = None
+
+    def rows(self, index: Tensor) -> DecoderState:
+        """Return the state of the batch rows `index` (N,)."""
+        others = {
+            name: None if value is None else value.index_select(0, index)
+            for name, value in self._asdict().items()
+            if name != "recurrent"
+        }
+        recurrent = self.recurrent.map(lambda part: part.index_select(1, index))
+        return self._replace(recurrent=recurrent, **others)

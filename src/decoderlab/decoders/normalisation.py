@@ -8,6 +8,7 @@ harm, but two configs that differ in them are one model, and must be one run.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from decoderlab.common import require
@@ -57,6 +58,15 @@ def normalise(
     )
     _refuse_contradictions(normalised, sees_output)
     return normalised
+
+
+def normalised_decoder(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a `RecurrentDecoder`, of which those in `normalise` are normalised."""
+    names = [field.name for field in fields(Normalised)]
+    if not settings.keys() >= set(names):  # somebody's subclass, with a constructor of its own
+        return dict(settings)
+    normalised = normalise(**{name: settings[name] for name in names})
+    return {**settings, **normalised.as_settings()}
 
 
 def _attention(attention: Part | None) -> Choice | None:

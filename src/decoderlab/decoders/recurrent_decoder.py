@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -13,13 +12,14 @@ from torch import Tensor, nn
 from decoderlab.common import require
 from decoderlab.contract import Encoded, EncoderShape, Space, TokenSpace, ValueSpace
 from decoderlab.decoders.attention import Attention, NoAttention
+from decoderlab.decoders.attention.coverage import with_loss
 from decoderlab.decoders.attention.queries import Read, done, states_before
 from decoderlab.decoders.bridges import Bridge, ZeroBridge
 from decoderlab.decoders.combinations import Combination, combination, concatenated
 from decoderlab.decoders.decoder_state import DecoderState
 from decoderlab.decoders.feedback import Feedback, TeacherForcing, before_each
 from decoderlab.decoders.heads import Head, LinearHead, SourceRead
-from decoderlab.decoders.normalisation import asks, normalise
+from decoderlab.decoders.normalisation import asks, normalise, normalised_decoder
 from decoderlab.decoders.recurrent_equations import recurrent_equations, recurrent_letters
 from decoderlab.decoders.route_settings import Normalised
 from decoderlab.decoders.step_values import never_generated, nothing_yet, own_prediction
@@ -129,14 +129,8 @@ class RecurrentDecoder(nn.Module):
         self.routes, self.target_space = chosen.routes, target_space
         of_source = {"source_space": source_space, "alignment": alignment}
         self._build_input(chosen, encoder_shape, hidden_size, of_source)
-        layers = functools.partial(
-            RecurrentLayers,
-            cell=cell,
-            hidden_size=hidden_size,
-            num_layers=num_layers,
-            dropout=dropout,
-            zoneout=zoneout,
-        )
+        depth: dict[str, Any] = {"num_layers": num_layers, "dropout": dropout, "zoneout": zoneout}
+        layers = functools.partial(RecurrentLayers, cell=cell, hidden_size=hidden_size, **depth)
         self.rnn = layers(
             input_size=self.input_size,
             summary_size=encoder_shape.summary_size,
@@ -220,31 +214,38 @@ class RecurrentDecoder(nn.Module):
     @staticmethod
     def normalised(settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return settings with what has no effect at its default: equal models are one run."""
-        names = [field.name for field in fields(Normalised)]
-        if not settings.keys() >= set(names):  # somebody's subclass, with a constructor of its own
-            return dict(settings)
-        normalised = normalise(**{name: settings[name] for name in names})
-        return {**settings, **normalised.as_settings()}
+        return normalised_decoder(settings)
 
     def forward(self, encoded: Encoded, target: Tensor) -> Tensor:
         """Return the outputs of all steps, given the target before each."""
+        return self._unrolled(encoded, target)[0]
+
+    @property
+    def with_further_loss(self) -> Callable[[Encoded, Tensor], tuple[Tensor, Tensor]] | None:
+        """What gives outputs and the coverage loss; None where the factor of that is 0."""
+        factor, space = self.attends.coverage_loss, self.target_space
+        return functools.partial(with_loss, self._unrolled, factor, space) if factor else None
+
+    def _unrolled(self, encoded: Encoded, target: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the outputs (B, T, V) and the weights (B, T, S) of all steps."""
         previous, state = before_each(target, self.target_space), self.start(encoded)
         if self.training:
             previous = self.feedback.inputs(previous)
         samples = self.training and self.feedback.samples
         if not (samples or self.needs_steps):
-            return self._advance(previous, state)[0]
+            return self._advance(previous, state)[:2]
         # A step needs what the step before it produced: no way around a loop.
         coins = self.feedback.coins(*target.shape[:2]).to(target.device) if samples else None
-        outputs: list[Tensor] = []
+        outputs, weights = list[Tensor](), list[Tensor]()
         excluded = getattr(self, "excluded", None)  # of tokens alone
         for step, before in enumerate(previous.split(1, dim=1)):
             if coins is not None and step:
                 own = own_prediction(outputs[-1], self.target_space, excluded)
                 before = self.feedback.choose(coins[:, step : step + 1], before, own)
-            output, state = self._advance(before, state)
+            output, read, state = self._advance(before, state)
             outputs.append(output)
-        return torch.cat(outputs, dim=1)
+            weights += [] if read is None else [read]
+        return torch.cat(outputs, dim=1), torch.cat(weights, dim=1) if weights else None
 
     @property
     def needs_steps(self) -> bool:
@@ -298,18 +299,12 @@ class RecurrentDecoder(nn.Module):
 
     def step(self, previous: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Take what came before, (B,) or (B, F); return the outputs (B, V) and the state."""
-        outputs, state = self._advance(previous.unsqueeze(1), state)
+        outputs, _, state = self._advance(previous.unsqueeze(1), state)
         return outputs.squeeze(1), state
 
     def reorder(self, state: DecoderState, index: Tensor) -> DecoderState:
         """Return the state of the batch rows `index` (N,)."""
-
-        def rows(value: Tensor | None) -> Tensor | None:
-            return None if value is None else value.index_select(0, index)
-
-        recurrent = state.recurrent.map(lambda part: part.index_select(1, index))
-        others = {name: rows(getattr(state, name)) for name in state._fields[1:]}
-        return state._replace(recurrent=recurrent, **others)
+        return state.rows(index)
 
     def equations(self) -> list[Equation]:
         """Return what is computed at step t, y the target; see `decoderlab.layers.equations`."""
@@ -320,11 +315,14 @@ class RecurrentDecoder(nn.Module):
         """Return which parameter a letter of `equations` is; see `layers.equations`."""
         return recurrent_letters()
 
-    def _advance(self, previous: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+    def _advance(
+        self, previous: Tensor, state: DecoderState
+    ) -> tuple[Tensor, Tensor | None, DecoderState]:
         """Run T steps at once, or one where a step needs the one before.
 
         Shapes:
-            previous: (B, T) or (B, T, F), what came before each step. Returns outputs (B, T, V).
+            previous: (B, T) or (B, T, F), what came before each step. Returns outputs (B, T, V),
+            attention_weights (B, T, S) or None, and the state.
         """
         attend = functools.partial(self._attend, state=state)
         summary = state.summary.unsqueeze(1).expand(-1, previous.shape[1], -1)
@@ -346,7 +344,7 @@ class RecurrentDecoder(nn.Module):
         if self.feedback.sees_distribution:
             distribution = self.feedback.distribution(outputs[:, -1] + self.excluded)
             state = state._replace(distribution=distribution)
-        return outputs, state
+        return outputs, None if read is None else read.weights, state
 
     def _embed(self, previous: Tensor, state: DecoderState) -> Tensor | None:
         """Return e(y_{t-1}), None without feedback."""

@@ -152,6 +152,8 @@ def recurrent_letters() -> Letters:
             "V_a": "attention.project_filtered.weight",
             "u_a": "attention.project_coverage.weight",
         },
+        "q_t": {"W_q": "attention.split_query.weight", "W_u": "attention.further.{hop}.weight"},
+        "m_j": {"W_m": "attention.split_memory.weight"},
         "f_tj": {"F": "attention.filters.weight"},
         "p_t": {
             "v_p": "attention.position_vector.weight",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from decoderlab.common import require
 from decoderlab.contract import Decoder, Encoded, TokenSpace
+from decoderlab.generation.coverage_penalty import Coverage
 from decoderlab.generation.greedy_search import INFINITY, allowed
 from decoderlab.generation.limits_of_search import _check_beam
 
@@ -42,6 +43,7 @@ def beam(
     max_length: int,
     beam_width: int,
     length_penalty: float = 0.0,
+    coverage_penalty: float = 0.0,
     num_best: int = 1,
     early_stop: bool = True,
 ) -> Hypotheses:
@@ -50,10 +52,12 @@ def beam(
     A hypothesis that takes EOS leaves the beam; at `max_length` all that live end without it.
 
     Paper: Sutskever et al. 2014, section 3.2 (https://arxiv.org/abs/1409.3215). The score is that
-        of Wu et al. 2016, eq. 14 (https://arxiv.org/abs/1609.08144), without coverage penalty:
-        log p / ((5 + length) / 6)^length_penalty, where the length counts EOS.
-    Differs: probabilities are those left after excluding padding, BOS and the unknown token, so
-        that a beam of width 1 is greedy; nothing is pruned by its score, as Wu et al. do.
+        of Wu et al. 2016, eq. 14 (https://arxiv.org/abs/1609.08144):
+        log p / ((5 + length) / 6)^length_penalty + coverage_penalty * sum over j of
+        log(min(sum over t of w_tj, 1)), where the length counts EOS and t its step.
+    Differs: what was read of a position counts as 1e-10 at least; probabilities are those left
+        after excluding padding, BOS and the unknown token, so that a beam of width 1 is greedy;
+        nothing is pruned by its score, as Wu et al. do.
 
     Args:
         decoder: anything with `start`, `step` and `reorder`.
@@ -63,15 +67,17 @@ def beam(
         beam_width: beginnings K, at least 1.
         length_penalty: -10 to 10; 0 ranks by probability, above it longer hypotheses gain, below it
             shorter ones.
+        coverage_penalty: 0 to 10; above 0 hypotheses gain whose attention reads each position of
+            the source, and it takes a decoder whose state has `attention_weights`.
         num_best: hypotheses N to return of each row, 1 to `beam_width`.
         early_stop: stop when nothing that lives can still enter the N best. This changes the time
             that the search takes, never its result.
 
     Raises:
-        ValueError: if a setting is out of range.
+        ValueError: if a setting is out of range, or for a coverage penalty without attention.
     """
     require.at_least("max_length", max_length, 1)
-    _check_beam(beam_width, length_penalty)
+    _check_beam(beam_width, length_penalty, coverage_penalty)
     if not 1 <= num_best <= beam_width:
         raise ValueError(f"num_best is {num_best}; take 1 to {beam_width}, or a wider beam")
     batch, device = encoded.summary.shape[0], encoded.summary.device
@@ -83,6 +89,7 @@ def beam(
     live = torch.full((batch, beam_width), -INFINITY, dtype=torch.float64, device=device)
     best = Hypotheses(prefixes[:, :num_best], live[:, :num_best], live[:, :num_best])
     live = live.index_fill(1, torch.tensor([0], device=device), 0.0)
+    read = Coverage(encoded.memory_mask, beam_width, coverage_penalty)
     penalty = [((5 + length) / 6) ** length_penalty for length in range(max_length + 2)]  # eq. 14
 
     for length in range(1, max_length + 1):
@@ -94,10 +101,11 @@ def beam(
         parent, token = index // size, index % size
         prefixes = _pick(prefixes, parent)
         prefixes[..., length - 1] = token
+        read.add(state, parent)
 
         ends = (token == tokens.eos_id) | (length == max_length)
         ended = live.masked_fill(~ends, -INFINITY)
-        scores = torch.cat([best.scores, ended / penalty[length]], dim=1)
+        scores = torch.cat([best.scores, ended / penalty[length] + read.score()], dim=1)
         scores, index = _highest(scores, num_best)
         best = Hypotheses(
             _pick(torch.cat([best.tokens, prefixes], dim=1), index),
@@ -106,16 +114,22 @@ def beam(
         )
         live = live.masked_fill(ends, -INFINITY)
         # Log p can only fall, and the penalty is monotonic: its larger end bounds what can come.
+        # What coverage adds is 0 at most.
         bound = live.amax(dim=1) / max(penalty[length + 1], penalty[max_length])
         if (bound <= (scores[:, -1] if early_stop else -INFINITY)).all():
             break
         state = decoder.reorder(state, (row * beam_width + parent).flatten())
 
+    return _without_rest(best, tokens.pad_id)
+
+
+def _without_rest(best: Hypotheses, pad_id: int) -> Hypotheses:
+    """Return hypotheses as long as the longest; those that there are not are padding."""
     nothing = best.scores == -INFINITY
-    best_tokens = best.tokens.masked_fill(nothing[..., None], tokens.pad_id)
-    longest = int((best_tokens != tokens.pad_id).sum(dim=-1).max())
+    tokens = best.tokens.masked_fill(nothing[..., None], pad_id)
+    longest = int((tokens != pad_id).sum(dim=-1).max())
     log_probabilities = best.log_probabilities.masked_fill(nothing, -INFINITY)
-    return Hypotheses(best_tokens[..., :longest], best.scores, log_probabilities)
+    return Hypotheses(tokens[..., :longest], best.scores, log_probabilities)
 
 
 def _highest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ def check_sampling(
             raise ValueError(f"{name} is {share}; it must be above 0 and at most 1")
 
 
-def _check_beam(beam_width: int, length_penalty: float) -> None:
+def _check_beam(beam_width: int, length_penalty: float, coverage_penalty: float) -> None:
     require.at_least("beam_width", beam_width, 1)
     require.between("length_penalty", length_penalty, -10, 10)
+    require.between("coverage_penalty", coverage_penalty, 0, 10)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from decoderlab.contract import Decoder, Encoded, TokenSpace
 
-# What has an effect beside a temperature alone.
+# What has an effect beside a wider beam alone, and beside a temperature alone.
+OF_BEAM = ("length_penalty", "coverage_penalty")
 OF_SAMPLING = ("top_k", "top_p", "min_p", "mbr_samples")
 
 
@@ -27,6 +28,7 @@ class Search:
     Args:
         beam_width: at least 1; above 1, the best hypothesis of a beam search is taken.
         length_penalty: of the beam search, -10 to 10.
+        coverage_penalty: of the beam search, 0 to 10, for decoders with attention.
         temperature: above 0; if given, tokens are sampled.
         top_k, top_p, min_p: of sampling, as for `sample`.
         mbr_samples: samples to draw of each row, at least 2, of which the one of minimum Bayes risk
@@ -50,6 +52,7 @@ class Search:
 
     beam_width: int = 1
     length_penalty: float = 0.0
+    coverage_penalty: float = 0.0
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
@@ -60,7 +63,7 @@ class Search:
 
     def __post_init__(self) -> None:
         sampled = self.temperature is not None
-        _check_beam(self.beam_width, self.length_penalty)
+        _check_beam(self.beam_width, self.length_penalty, self.coverage_penalty)
         temperature = 1.0 if self.temperature is None else self.temperature
         check_sampling(temperature, self.top_k, self.top_p, self.min_p)
         if self.mbr_samples is not None:
@@ -69,8 +72,9 @@ class Search:
         if self.exact_steps is not None:
             require.at_least("exact_steps", self.exact_steps, 1)
         undrawn = () if sampled else self._of_sampling()
+        penalties = [name for name in OF_BEAM if getattr(self, name) != 0]
         for name, without_effect, companion in (
-            ("length_penalty", self.length_penalty != 0 and self.beam_width == 1, "a wider beam"),
+            *((name, self.beam_width == 1, "a wider beam") for name in penalties),
             *((name, True, "a temperature, such as 1.0") for name in undrawn),
             ("temperature", sampled and self.beam_width > 1, "beam_width 1"),
         ):
@@ -79,8 +83,8 @@ class Search:
                     f"{name} is {getattr(self, name)}; it is allowed only with {companion}: "
                     f"give that, or leave {name} out"
                 )
-        for name, given in (("temperature", sampled), ("length_penalty", self.length_penalty != 0)):
-            if exact and given:
+        for name in [*(["temperature"] if sampled else []), *penalties]:
+            if exact:
                 raise ValueError(
                     f"{name} is {getattr(self, name)} and exact_steps {self.exact_steps}, but an "
                     f"exact search has no {name}; leave one of them out"
@@ -122,7 +126,7 @@ class Search:
             settings |= {"beam_width": self.beam_width, "max_steps": self.exact_steps}
             return exact(decoder, encoded, **settings).tokens
         if self.beam_width > 1:
-            settings |= {"beam_width": self.beam_width, "length_penalty": self.length_penalty}
+            settings |= {name: getattr(self, name) for name in ("beam_width", *OF_BEAM)}
             return beam(decoder, encoded, **settings).tokens[:, 0]
         return greedy(decoder, encoded, **settings)
 
@@ -137,5 +141,7 @@ class Search:
         if self.exact_steps is not None:
             return f"exact:{self.exact_steps}|beam:{self.beam_width}"
         if self.beam_width > 1:
-            return f"beam:{self.beam_width}|length_penalty:{float(self.length_penalty)}"
+            covers = float(self.coverage_penalty)
+            coverage = f"|coverage_penalty:{covers}" if covers else ""
+            return f"beam:{self.beam_width}|length_penalty:{float(self.length_penalty)}{coverage}"
         return "greedy"

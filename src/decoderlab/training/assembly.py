@@ -13,7 +13,7 @@ from torch import nn
 
 from decoderlab.common import require
 from decoderlab.common.errors import ConfigError
-from decoderlab.common.part_building import build, find_target, taken_by
+from decoderlab.common.part_building import build, call, find_target, taken_by
 from decoderlab.common.randomness import stream_seed
 from decoderlab.config.code_identity import foreign_code
 from decoderlab.config.encoder_start import EncoderStart
@@ -26,6 +26,7 @@ from decoderlab.contract import Objective, Space, TokenSpace, ValueSpace
 from decoderlab.data.alignment import Alignment
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import TaskData
+from decoderlab.generation.coverage_penalty import refuse_unseen
 from decoderlab.layers.drawn_weights import initialise, watched
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.objective import Likelihood
@@ -155,6 +156,8 @@ def build_networks(
         offered = {"source_space": source, "alignment": ids}
         sizes |= taken_by(find_target("decoder", config.decoder.target), offered)
         decoder = _build("decoder", config.decoder, **sizes)
+    penalty = config.evaluation.coverage_penalty
+    call("evaluation", refuse_unseen, decoder=decoder, factor=penalty)
     if hasattr(decoder, "training_loss"):
         _check_own_objective(config)
     return encoder, decoder

@@ -17,7 +17,8 @@ from decoderlab.config.strangers import refuse_foreign
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import TaskData
 from decoderlab.generation import Search
-from decoderlab.generation.search import OF_SAMPLING
+from decoderlab.generation.coverage_penalty import refuse_unseen
+from decoderlab.generation.search import OF_BEAM, OF_SAMPLING
 from decoderlab.layers.equations import count
 from decoderlab.records.opened_run import open_run
 from decoderlab.records.run_folder import RunFolder
@@ -150,18 +151,21 @@ def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
             "values, which are rolled forward; leave them out"
         )
     before = asdict(run.module.search)
-    if "temperature" in settings or "beam_width" in settings or "length_penalty" in settings:
+    beam = not settings.keys().isdisjoint(("beam_width", *OF_BEAM))
+    unpenalised = dict.fromkeys(OF_BEAM, 0.0)
+    if "temperature" in settings or beam:
         before["exact_steps"] = None
     if "temperature" in settings:
-        before |= {"beam_width": 1, "length_penalty": 0.0}
+        before |= {"beam_width": 1, **unpenalised}
     elif "exact_steps" in settings:
-        before |= {"length_penalty": 0.0, **dict.fromkeys(("temperature", *OF_SAMPLING))}
-    elif "beam_width" in settings or "length_penalty" in settings:
+        before |= {**unpenalised, **dict.fromkeys(("temperature", *OF_SAMPLING))}
+    elif beam:
         before |= dict.fromkeys(("temperature", *OF_SAMPLING))
     if settings.get("beam_width") == 1:
-        before["length_penalty"] = 0.0
+        before |= unpenalised
     check_bounds({"generation": before | settings})
     search = call("generation", Search, **before | settings)
+    call("generation", refuse_unseen, decoder=run.module.decoder, factor=search.coverage_penalty)
     if "seed" in settings and search.temperature is None:
         raise ConfigError(
             f"--seed is {settings['seed']}, but nothing is drawn without a temperature; give "

@@ -177,13 +177,22 @@ class EncoderDecoder(pl.LightningModule):
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the sum of the training objective, and the number of target positions.
 
-        In training mode it is the decoder's own objective, where it has one, or else `objective`;
+        In training mode it is the decoder's own objective, where it has one, or else `objective`,
+        and a further term of the decoder's, where it has that;
         in evaluation mode the negative log-likelihood in nats, so that all runs compare.
         """
         encoded = self.encode(batch.source, batch.source_lengths)
         if self.training and (own := getattr(self.decoder, "training_loss", None)) is not None:
             return own(encoded, batch)
-        outputs = self.decoder(encoded, batch.target)
+        further = getattr(self.decoder, "with_further_loss", None) if self.training else None
+        if further is not None:
+            outputs, term = further(encoded, batch.target)
+            total, count = self._objective(outputs, batch)
+            return total + term, count
+        return self._objective(self.decoder(encoded, batch.target), batch)
+
+    def _objective(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return what `loss` does, of a decoder's outputs."""
         density = getattr(self.decoder, "negative_log_density", None)
         plain = self.objective is None or (density and isinstance(self.objective, Likelihood))
         if self.training and self.objective is not None and not plain:

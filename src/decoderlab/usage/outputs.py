@@ -15,6 +15,7 @@ from decoderlab.common.errors import ConfigError
 from decoderlab.contract import Encoded, TokenSpace, ValueSpace
 from decoderlab.data.task_data import of_tokens, of_values
 from decoderlab.generation import beam
+from decoderlab.generation.coverage_penalty import coverage_score
 from decoderlab.generation.greedy_search import allowed, strip
 from decoderlab.training.loading import LoadedRun
 from decoderlab.training.module import EncoderDecoder
@@ -194,6 +195,7 @@ def _best(run: LoadedRun, batch: tuple[Tensor, Tensor], num_best: int) -> list[l
         max_length=module.max_target_length,
         beam_width=search.beam_width,
         length_penalty=search.length_penalty,
+        coverage_penalty=search.coverage_penalty,
         num_best=num_best,
     )
     parts = (results.tokens.tolist(), results.scores.tolist(), results.log_probabilities.tolist())
@@ -253,13 +255,17 @@ def _detailed(
         of_tokens_ = logs[row, : len(ids)].exp().tolist()
         total = float(logs[row, :length].sum())
         penalty = ((5 + length) / 6) ** module.search.length_penalty
+        score, factor = total / penalty, module.search.coverage_penalty
+        if factor and weights is not None:
+            covered = weights[row, :length].double().sum(dim=0)
+            score += factor * float(coverage_score(covered, encoded.memory_mask[row]))
         looked = None if weights is None else weights[row, : len(ids)].tolist()
         outputs.append(
             [
                 _plain(
                     run,
                     ids,
-                    score=total / penalty,
+                    score=score,
                     log_probability=total,
                     tokens=vocabulary.decode(ids),
                     probabilities=of_tokens_,

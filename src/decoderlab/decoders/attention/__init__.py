@@ -21,6 +21,7 @@ from decoderlab.decoders.attention.mixings import (
     TanhMixing,
 )
 from decoderlab.decoders.attention.product_scores import DotScore, GeneralScore, ScaledDotScore
+from decoderlab.decoders.attention.several_reads import HeadsScore, HopsScore
 from decoderlab.decoders.attention.sparse_scores import EntmaxScore
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "DotScore",
     "EntmaxScore",
     "GeneralScore",
+    "HeadsScore",
+    "HopsScore",
     "Mixing",
     "LocalMonotonicScore",
     "LocalPredictedScore",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor
@@ -20,6 +21,12 @@ from decoderlab.decoders.attention.queries import (
     PreviousQueryFed,
     Read,
     done,
+)
+from decoderlab.decoders.attention.several_reads import (
+    HeadsScore,
+    HopsScore,
+    read_equations,
+    read_with,
 )
 from decoderlab.layers.equations import Equation, count
 
@@ -49,6 +56,9 @@ class Attention:
             attentional vector tanh(W [a_t; s_t]); `deep`, tanh(W [a_t; s_t; e(y_{t-1})]); or a
             class, see `Mixing`.
         size: width of the hidden layer of a score that has it; None for `query_size`.
+        heads: reads side by side, at least 1, see `HeadsScore`.
+        coverage_loss: factor of `coverage.coverage_loss` in the training objective, at least 0.
+        hops: reads one after the other, at least 1, see `HopsScore`; each has all heads.
         source_space, alignment: for a score that takes them, see the contract of decoders.
 
     Raises:
@@ -71,7 +81,15 @@ class Attention:
         "source_space",
         "alignment",
     )
-    OPTIONAL: ClassVar[tuple[str, ...]] = ("query", "input_feeding", "mixing", "size")
+    OPTIONAL: ClassVar[tuple[str, ...]] = (
+        "query",
+        "input_feeding",
+        "mixing",
+        "size",
+        "heads",
+        "hops",
+        "coverage_loss",
+    )
 
     def __init__(
         self,
@@ -84,6 +102,9 @@ class Attention:
         input_feeding: bool = False,
         mixing: str | Callable[..., Mixing] = "tanh",
         size: int | None = None,
+        heads: int = 1,
+        hops: int = 1,
+        coverage_loss: float = 0.0,
         source_space: Space | None = None,
         alignment: Tensor | None = None,
     ) -> None:
@@ -91,12 +112,19 @@ class Attention:
         mix = Choice.named("decoder.attention.mixing", mixing, MIXINGS)
         if size is not None:
             require.at_least("attention.size", size, 1)
+        require.at_least("attention.heads", heads, 1)
+        require.at_least("attention.hops", hops, 1)
+        require.at_least("attention.coverage_loss", coverage_loss, 0)
         score = require.given("attention.score", score)
         sizes = {"query_size": query_size, "memory_size": memory_size}
+        if heads > 1:
+            score = partial(HeadsScore, heads=heads, score=score)
+        if hops > 1:
+            score = partial(HopsScore, hops=hops, score=score)
         self.score: AttentionScore = Choice.of(score).build(
             **sizes, size=size or query_size, source_space=source_space, alignment=alignment
         )
-        self.memory_size = memory_size
+        self.memory_size, self.coverage_loss = memory_size, coverage_loss
         self.timing = TIMINGS[query]()
         self.between = query == "between"
         if input_feeding and query == "previous":
@@ -120,8 +148,7 @@ class Attention:
         carried: Tensor | None,
     ) -> Read:
         """Return the context and the weights of each query; see `AttentionScore` for shapes."""
-        weights, carried = self.score.weights(query, keys, memory_mask, carried)
-        return Read(weights @ memory, weights, carried)
+        return read_with(self.score, query, memory, keys, memory_mask, carried)
 
     def before_cell(self, attend: Attend, latest: Tensor) -> Read | None:
         """Read before the cell, where the cell sees it."""
@@ -145,10 +172,7 @@ class Attention:
 
     def equations(self) -> list[Equation]:
         """Return scores, weights and context; see `decoderlab.layers.equations`."""
-        return [
-            *self.score.equations(self.timing.query),
-            Equation("a_t", "sum over j of w_tj m_j", self.memory_size),
-        ]
+        return read_equations(self.score, self.timing.query, self.memory_size)
 
     def fed_name(self) -> str | None:
         """Return the letter of what the cell sees."""
@@ -168,7 +192,7 @@ class NoAttention:
     """No attention: the memory is not read, and the head sees the state alone."""
 
     score = mix = None
-    fed_size, fed_later, between = 0, False, False
+    fed_size, fed_later, between, coverage_loss = 0, False, False, 0.0
 
     def __init__(self, *, query_size: int) -> None:
         self.features_size = query_size

@@ -129,7 +129,7 @@ class CoverageScore(RememberingScore):
 
     Paper: Tu et al. 2016, eq. 6 and 7 (https://arxiv.org/abs/1601.04811), whose linguistic coverage
         has a vector for cov_tj; See et al. 2017, eq. 10 and 11 (https://arxiv.org/abs/1704.04368).
-    Differs: the coverage loss of See et al. is not part of it.
+    Differs: none; the coverage loss of See et al. is `decoder.attention.coverage_loss`.
 
     Args:
         query_size: width of the query.

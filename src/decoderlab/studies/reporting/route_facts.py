@@ -22,7 +22,10 @@ CELL_STEP = "a step of the cell"
 BETWEEN = "s'_t"  # the state after the first of two cells
 WITHOUT_EQUATIONS = "has no equations() of its own"
 # Left sides that are neither what a step computes its state from nor that state.
-WORDS_APART = re.compile(r"e\(|y_|p_t|score_|w_t|a_t$|[sk]_0|h_0|x_0|x_t$|h\^0_t|layers ")
+WORDS_APART = re.compile(r"e\(|y_|p_t|[qm]_|score_|w_t|a_t$|[sk]_0|h_0|x_0|x_t$|h\^0_t|layers ")
+SIDES = re.compile(r"([^=]+, l = \S+|[^=]*?) += (.*)")
+# A letter of attention with an index that says which of several reads it is of.
+OF_A_READ = re.compile(r"(q|m|score|w)\^(?:\{[\w,]+\}|\w)(_[tj]+)(?:, l = .*)?")
 WEIGHTS_OF_STEP = ("w_t", "w_tj", "a_t")
 TO_OUTPUT = re.compile(r"(logits|[founh])_t$")
 
@@ -107,9 +110,8 @@ def equation_lines(text: str) -> list[Line]:
     """
     lines = []
     for line in text.splitlines()[:MAX_LINES]:
-        left, equals, right = line.partition(" = ")
-        if equals:
-            lines.append((left.strip(), re.split(r"\s{2,}", right.strip())[0]))
+        if sides := SIDES.match(line):
+            lines.append((sides[1].strip(), re.split(r"\s{2,}", sides[2].strip())[0]))
     return lines
 
 
@@ -123,7 +125,7 @@ def route_facts(lines: Sequence[Line]) -> RouteFacts:
         >>> route_facts([("s_0", "0"), ("x_t", "c"), ("s_t", "tanh(W x_t + U s_{t-1})")])
         RouteFacts(start='nothing', first_input=False, every_input=True, output=False, ...)
     """
-    lines = list(lines)[:MAX_LINES]
+    lines = [(OF_A_READ.sub(r"\1\2", left), right) for left, right in lines[:MAX_LINES]]
     every = " ; ".join(right for _, right in lines)
     if any(WITHOUT_EQUATIONS in right for _, right in lines) or not any(
         pattern.search(every) for pattern in (SUMMARY, MEMORY_LETTER, PREVIOUS, ENCODER)
