@@ -157,6 +157,8 @@ def build_networks(
         decoder = _build("decoder", config.decoder, **sizes)
     if hasattr(decoder, "training_loss"):
         _check_own_objective(config)
+    if getattr(getattr(decoder, "feedback", None), "samples", False):
+        _check_who_draws(config)
     return encoder, decoder
 
 
@@ -257,6 +259,17 @@ def _check_own_objective(config: RunConfig) -> None:
             f"training.objective is {objective.target} with {settings}, but the decoder "
             f"{config.decoder.target} brings an objective of its own, so that this one would have "
             "no effect; leave training.objective as it is"
+        )
+
+
+def _check_who_draws(config: RunConfig) -> None:
+    """Raise ConfigError for an objective that draws outputs, beside a feedback that does."""
+    objective = config.training.objective.target
+    if hasattr(find_target("training.objective", objective), "sequence_loss"):
+        raise ConfigError(
+            f"training.objective is {objective}, which shows the decoder outputs that it drew, but "
+            "decoder.feedback makes training see others; take decoder/feedback=teacher_forcing, or "
+            "training/objective=likelihood"
         )
 
 
