@@ -36,7 +36,7 @@ from decoderlab.config.early_checks import check_before_imports
 from decoderlab.config.messages import explain, is_about_settings, unfit
 from decoderlab.config.secret_settings import redacted
 from decoderlab.config.study_settings import PoolSettings
-from decoderlab.generation.search import OF_SAMPLING
+from decoderlab.generation.search import OF_BEAMS, OF_SAMPLING
 from decoderlab.training.interruption import Interrupted
 
 
@@ -280,12 +280,24 @@ def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
         "--trust", action="store_true", help="allow the run to use classes from outside decoderlab"
     )
     parser.add_argument("--config-dir", help="folder of these classes, with --trust")
+    _add_search(parser)
+    return parser
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    """Add the options of generation."""
     search = parser.add_argument_group("generation (default: as the run was evaluated)")
     search.add_argument(
         "--beam-width", type=int, metavar="K", help="beam search with K beams; 1: greedy"
     )
     search.add_argument(
         "--length-penalty", type=float, metavar="A", help="of beam search (0: none)"
+    )
+    search.add_argument(
+        "--beam-groups", type=int, metavar="G", help="diverse beam search: K beams in G groups"
+    )
+    search.add_argument(
+        "--diversity-penalty", type=float, metavar="A", help="of the groups, in nats (0.5)"
     )
     search.add_argument(
         "--temperature",
@@ -328,7 +340,6 @@ def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
         metavar="N",
         help="maximum tokens of an output, with its end token",
     )
-    return parser
 
 
 def add_own_folder(arguments: argparse.Namespace) -> None:
@@ -347,6 +358,6 @@ def add_own_folder(arguments: argparse.Namespace) -> None:
 
 def search_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the generation settings that were given on the command line of `run_parser`."""
-    names = ("beam_width", "length_penalty", "temperature", *OF_SAMPLING, "exact_steps", "seed")
+    names = (*OF_BEAMS, "temperature", *OF_SAMPLING, "exact_steps", "seed")
     given = {name: getattr(arguments, name) for name in names}
     return {name: value for name, value in given.items() if value is not None}

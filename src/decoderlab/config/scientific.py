@@ -20,7 +20,14 @@ UNSAID: dict[str, dict[str, Any]] = {
         "split": "at_random",
     },
     "training": {"from_run": None},
-    "evaluation": {"max_length": None, "min_p": None, "mbr_samples": None, "exact_steps": None},
+    "evaluation": {
+        "max_length": None,
+        "min_p": None,
+        "mbr_samples": None,
+        "exact_steps": None,
+        "beam_groups": None,
+        "diversity_penalty": None,
+    },
 }
 
 

@@ -18,6 +18,11 @@ class PrefixState(NamedTuple):
     prefix: Tensor
     step: int
 
+    @property
+    def attention_weights(self) -> Tensor | None:
+        """What the decoder looked at, (B, S); None without attention."""
+        return getattr(self.own, "attention_weights", None)
+
 
 class ForcedPrefix(nn.Module):
     """A decoder that writes a given beginning, and afterwards what another one writes.
@@ -28,8 +33,8 @@ class ForcedPrefix(nn.Module):
 
     Args:
         decoder: the other one.
-        prefix: (B, P) int64, `pad_id` after the end of a row's; none of its tokens is one that is
-            never generated.
+        prefix: (B, P) int64, `pad_id` after the end of a row's, or (1, P) of all rows; none of its
+            tokens is one that is never generated.
         tokens: of the prefix.
 
     Example:
@@ -54,7 +59,8 @@ class ForcedPrefix(nn.Module):
 
     def start(self, encoded: Encoded) -> PrefixState:
         """Return the state before the first target position."""
-        return PrefixState(self.decoder.start(encoded), self.prefix, 0)
+        prefix = self.prefix.to(encoded.summary.device).expand(encoded.summary.shape[0], -1)
+        return PrefixState(self.decoder.start(encoded), prefix, 0)
 
     def step(self, previous: Tensor, state: PrefixState) -> tuple[Tensor, PrefixState]:
         """Return outputs (B, V), in which only the prefix's token is possible, and the state."""

@@ -17,7 +17,7 @@ from decoderlab.config.strangers import refuse_foreign
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import TaskData
 from decoderlab.generation import Search
-from decoderlab.generation.search import OF_SAMPLING
+from decoderlab.generation.search import OF_BEAMS, OF_SAMPLING
 from decoderlab.layers.equations import count
 from decoderlab.records.opened_run import open_run
 from decoderlab.records.run_folder import RunFolder
@@ -150,16 +150,18 @@ def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
             "values, which are rolled forward; leave them out"
         )
     before = asdict(run.module.search)
-    if "temperature" in settings or "beam_width" in settings or "length_penalty" in settings:
+    of_beams = not settings.keys().isdisjoint(OF_BEAMS)
+    plain = {"length_penalty": 0.0, "beam_groups": None, "diversity_penalty": None}
+    if "temperature" in settings or of_beams:
         before["exact_steps"] = None
     if "temperature" in settings:
-        before |= {"beam_width": 1, "length_penalty": 0.0}
+        before |= {"beam_width": 1, **plain}
     elif "exact_steps" in settings:
-        before |= {"length_penalty": 0.0, **dict.fromkeys(("temperature", *OF_SAMPLING))}
-    elif "beam_width" in settings or "length_penalty" in settings:
+        before |= {**plain, **dict.fromkeys(("temperature", *OF_SAMPLING))}
+    elif of_beams:
         before |= dict.fromkeys(("temperature", *OF_SAMPLING))
     if settings.get("beam_width") == 1:
-        before["length_penalty"] = 0.0
+        before |= plain
     check_bounds({"generation": before | settings})
     search = call("generation", Search, **before | settings)
     if "seed" in settings and search.temperature is None:
