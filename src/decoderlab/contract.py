@@ -279,6 +279,11 @@ class Objective(Protocol):
     settings, and raises ValueError for targets that it is not for. An objective with tensors of its
     own is a `torch.nn.Module`: its parameters are trained. It draws nothing and keeps nothing of
     the batches before.
+
+    An objective of whole outputs, such as what one is expected to cost, has a method
+    `sequence_loss(decoder, encoded, batch)`, which returns the same and is used in place of a call:
+    it may search or draw outputs, and show them to the decoder. Its draws depend on the step and
+    the rows' numbers alone: it has, besides, a method `at_step(step, seed)` as decoders have.
     """
 
     def __call__(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

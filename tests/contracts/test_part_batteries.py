@@ -15,6 +15,7 @@ from decoderlab.decoders.bridges import Bridge, DenseBridge
 from decoderlab.decoders.feedback import Feedback, ScheduledSampling
 from decoderlab.metrics import ValueErrors
 from decoderlab.testing.part_checks import BATTERIES, part_failures, subject_of
+from decoderlab.training.minimum_risk import MinimumRisk
 from decoderlab.training.objective import Likelihood
 from tests import parts
 from tests.conftest import composed, variants
@@ -75,8 +76,13 @@ def test_our_metrics_pass(name):
         testing.check_metric(kind)
 
 
-@pytest.mark.parametrize("name", variants("training/objective"))
-@pytest.mark.parametrize("chosen", [{}, {"label_smoothing": 0.1}, {"label_smoothing": 0.9}])
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [(name, {}) for name in variants("training/objective")]
+    + [("likelihood", {"label_smoothing": share}) for share in (0.1, 0.9)]
+    + [("reinforce", {"baseline": "greedy", "tail_steps": 1, "likelihood_ratio": 0.5})]
+    + [("minimum_risk", {"with_target": False, "cost": "inexact"})],
+)
 def test_our_objectives_pass(name, chosen):
     given = {f"training.objective.{key}": value for key, value in chosen.items()}
     config = RunConfig.from_composed(
@@ -98,6 +104,7 @@ def test_a_right_objective_of_an_unusual_kind_passes(make):
         (Likelihood, {"label_smoothing": 0.1}, ["tokens"]),
         (Margin, {}, ["tokens"]),
         (Huber, {}, ["means"]),
+        (MinimumRisk, {}, ["tokens"]),
     ],
 )
 def test_an_objective_is_checked_over_every_kind_of_target_that_it_takes(make, settings, names):
@@ -121,6 +128,7 @@ def test_an_objective_that_can_never_be_built_is_reported():
             1,
             "FAILED it falls when what is right becomes likelier: over tokens",
         ),
+        (["training/objective=reinforce"], 0, "13 checks, 0 failed, 3 do not apply"),
         (["training.objective.label_smoothing=7"], 2, "tokens: label_smoothing is 7"),
         (["+training.objective.smooth=7"], 2, "training.objective.smooth is not a setting"),
     ],

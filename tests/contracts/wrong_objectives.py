@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from decoderlab.training.minimum_risk import MinimumRisk
 from decoderlab.training.objective import Likelihood
 
 
@@ -299,6 +300,32 @@ UNUSUAL = (
     Margin,
     Huber,
 )
+
+
+class DrawsAnywhere(MinimumRisk):
+    """Its draws are of a seed of its own at every call."""
+
+    def sequence_loss(self, decoder, encoded, batch):
+        self.seed = random.getrandbits(62)
+        return super().sequence_loss(decoder, encoded, batch)
+
+
+class CountsMates(MinimumRisk):
+    """A row's draws depend on its place in the batch."""
+
+    def sequence_loss(self, decoder, encoded, batch):
+        placed = batch._replace(index=torch.arange(len(batch.index)))
+        return super().sequence_loss(decoder, encoded, placed)
+
+
+class AsLongAsTheBatch(MinimumRisk):
+    """Outputs are worth as much as the longest target of the batch is long, padding included."""
+
+    def sequence_loss(self, decoder, encoded, batch):
+        total, count = super().sequence_loss(decoder, encoded, batch)
+        return total * batch.target.shape[1], count
+
+
 NUMBER = "the_loss_is_a_finite_number_and_its_count_that_of_the_positions"
 FALLS = "it_falls_when_what_is_right_becomes_likelier"
 REACHES = "a_finite_gradient_reaches_every_position"
@@ -325,6 +352,9 @@ OBJECTIVE_DEFECTS = [
     ("objective", StubbornGradient, {}, FALLS),
     ("objective", NextToken, {}, FALLS),
     ("objective", Noisy, {}, "the_same_is_worth_the_same_at_every_call"),
+    ("objective", DrawsAnywhere, {}, "the_same_is_worth_the_same_at_every_call"),
+    ("objective", CountsMates, {}, "rows_add_up"),
+    ("objective", AsLongAsTheBatch, {}, "padding_has_no_influence_on_the_loss"),
     ("objective", Remembers, {}, "the_same_is_worth_the_same_at_every_call"),
     ("objective", InPlace, {}, "what_an_objective_is_given_stays_as_it_is"),
     ("objective", TargetInPlace, {}, "what_an_objective_is_given_stays_as_it_is"),

@@ -28,7 +28,12 @@ from tests.interrupting import interrupted
     [(step, "luong") for step in (5, 10, 12)]
     + [pytest.param(step, "luong", marks=pytest.mark.slow) for step in (1, 4, 7, 11)]
     + [(7, "scheduled_sampling")]
-    + [pytest.param(7, name, marks=pytest.mark.slow) for name in ("free_running", "bahdanau2015")],
+    + [pytest.param(7, name, marks=pytest.mark.slow) for name in ("free_running", "bahdanau2015")]
+    + [(7, "luong training/objective=reinforce")]
+    + [
+        pytest.param(7, f"luong training/objective={name}", marks=pytest.mark.slow)
+        for name in ("minimum_risk", "optimal_completion")
+    ],
 )
 @pytest.mark.fault(34)
 def test_a_run_interrupted_anywhere_ends_with_the_same_bits(
@@ -37,7 +42,7 @@ def test_a_run_interrupted_anywhere_ends_with_the_same_bits(
     settings = (
         "encoder.dropout=0.3",
         "encoder.num_layers=2",
-        f"decoder={decoder}",
+        *f"decoder={decoder}".split(),
         "training/schedule=cosine",
         "training.warmup_steps=3",
         "run.log_every_steps=3",

@@ -12,7 +12,7 @@ from decoderlab.common.errors import ConfigError
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import run_id
 from decoderlab.contract import Batch, TokenSpace, ValueSpace
-from decoderlab.training.assembly import build_objective
+from decoderlab.training.assembly import build_networks, build_objective
 from decoderlab.training.objective import negative_log_likelihood
 from decoderlab.training.optimizers import (
     KerasAdam,
@@ -228,3 +228,17 @@ def test_keras_adam_goes_on_from_a_checkpoint():
     assert torch.equal(weight, other)
     third = optimizer.param_groups[0]["epsilon"] / (1 - 0.999**6) ** 0.5
     assert optimizer.param_groups[0]["eps"] == third
+
+
+@pytest.mark.parametrize("name", ["minimum_risk", "reinforce", "optimal_completion"])
+@pytest.mark.parametrize("feedback", ["scheduled_sampling", "free_running"])
+def test_only_one_of_objective_and_feedback_draws(name, feedback):
+    config = config_of(f"training/objective={name}", f"decoder={feedback}")
+    with pytest.raises(ConfigError, match="take decoder/feedback=teacher_forcing"):
+        build_networks(config, TOKENS, TOKENS)
+
+
+@pytest.mark.parametrize("name", ["minimum_risk", "reinforce", "optimal_completion"])
+def test_real_values_are_not_drawn(name):
+    with pytest.raises(ConfigError, match="training/objective=likelihood"):
+        build_objective(config_of(f"training/objective={name}"), ValueSpace(2))

@@ -20,6 +20,7 @@ from decoderlab.usage.attention_picture import draw_attention
 from decoderlab.usage.ensemble import ensemble
 from decoderlab.usage.new_data import load_with
 from decoderlab.usage.outputs import predict, predict_best, predict_outputs
+from decoderlab.usage.prefixed_outputs import with_prefix
 from tests.conftest import TINY, composed, prepare, run, same, small, weights
 
 SETTINGS = (
@@ -83,6 +84,13 @@ def test_probabilities_and_attention_are_those_of_the_model(runs):
     [
         ({"beam_width": 3, "length_penalty": 1.0}, {"exact_steps": 50}, "exact:50|beam:3"),
         ({"temperature": 1.0, "top_k": 2}, {"exact_steps": 50}, "exact:50|beam:1"),
+        ({"beam_width": 4, "beam_groups": 2}, {"exact_steps": 50}, "exact:50|beam:4"),
+        ({"beam_width": 4, "beam_groups": 2}, {"beam_width": 1}, "greedy"),
+        (
+            {"temperature": 1.0},
+            {"beam_width": 4, "beam_groups": 2},
+            "beam:4|length_penalty:0.0|groups:2|diversity:0.5",
+        ),
         ({"exact_steps": 50}, {"beam_width": 2}, "beam:2|length_penalty:0.0"),
         ({"exact_steps": 50}, {"temperature": 1.0}, "sample:temperature:1.0|seed:0"),
     ],
@@ -281,3 +289,32 @@ def test_a_new_test_file_is_cut_into_the_subwords_of_the_run(tmp_path):
     assert [list(test.source[row]) for row in range(len(test))] == [
         encode(known.source_tokens(word)) for word in sources
     ]
+
+
+@pytest.mark.parametrize("settings", [{}, {"beam_width": 3}, {"temperature": 1.0}])
+def test_outputs_begin_with_a_text(runs, settings):
+    *_, (first, _) = runs
+    free = search_with(load_run(first, data=False), **settings)
+    forced = with_prefix(free, "cab")
+    outputs = predict_outputs(forced, ["abc", "", "dd"], details=True, attention=True)
+    assert [len(several) for several in outputs] == [1, 0, 1]
+    for (output,) in (outputs[0], outputs[2]):
+        assert output.text.startswith("cab")
+        assert output.probabilities[:3] == [1.0, 1.0, 1.0]
+        assert len(output.attention) == len(output.tokens)
+    best = predict_outputs(free, ["abc"])
+    assert predict(free, ["abc"]) == [best[0][0].text]  # as it was before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no beginning of a text"),
+        ("a%", "never saw '%' in a target"),
+        ("abcdabcdabcd", "12 tokens, but an output at most"),
+    ],
+)
+def test_a_text_that_cannot_begin_an_output_is_refused(runs, text, message):
+    *_, (first, _) = runs
+    with pytest.raises(ConfigError, match=message):
+        with_prefix(load_run(first, data=False), text)

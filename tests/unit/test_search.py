@@ -16,6 +16,7 @@ from decoderlab.contract import Encoded, TokenSpace, ValueSpace
 from decoderlab.generation import (
     Search,
     beam,
+    diverse_beam,
     exact,
     greedy,
     least_risk,
@@ -291,6 +292,7 @@ def test_search_runs_what_its_signature_says():
     drawn = {"temperature": 1.5, "top_k": 2, "top_p": 0.6, "seed": 4}
     floored = {"temperature": 3.0, "min_p": 0.5}
     wide = {"beam_width": 3, "length_penalty": 2}
+    diverse = {"beam_width": 6, "beam_groups": 3, "diversity_penalty": 2.0}
     draw = partial(sample, decoder, source, rows=rows, **SIX)
     expected = {
         "greedy": (Search(), greedy(decoder, source, **SIX)),
@@ -304,6 +306,10 @@ def test_search_runs_what_its_signature_says():
         "sample:temperature:1.0|mbr_samples:9|seed:4": (
             Search(temperature=1, mbr_samples=9, seed=4),
             least_risk(decoder, source, rows=rows, num_samples=9, seed=4, **SIX),
+        ),
+        "beam:6|length_penalty:0.0|groups:3|diversity:2.0": (
+            Search(**diverse),
+            diverse_beam(decoder, source, **diverse, **SIX).tokens[:, 0],
         ),
         "exact:500|beam:2": (
             Search(exact_steps=500, beam_width=2),

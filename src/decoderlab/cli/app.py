@@ -36,7 +36,7 @@ from decoderlab.config.early_checks import check_before_imports
 from decoderlab.config.messages import explain, is_about_settings, unfit
 from decoderlab.config.secret_settings import redacted
 from decoderlab.config.study_settings import PoolSettings
-from decoderlab.generation.search import OF_BEAM, OF_SAMPLING
+from decoderlab.generation.search import OF_BEAMS, OF_SAMPLING
 from decoderlab.training.interruption import Interrupted
 
 
@@ -306,6 +306,12 @@ def _add_search(search: argparse._ArgumentGroup) -> None:
         help="of beam search, for decoders with attention (0: none)",
     )
     search.add_argument(
+        "--beam-groups", type=int, metavar="G", help="diverse beam search: K beams in G groups"
+    )
+    search.add_argument(
+        "--diversity-penalty", type=float, metavar="A", help="of the groups, in nats (0.5)"
+    )
+    search.add_argument(
         "--temperature",
         type=float,
         metavar="T",
@@ -364,6 +370,6 @@ def add_own_folder(arguments: argparse.Namespace) -> None:
 
 def search_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the generation settings that were given on the command line of `run_parser`."""
-    names = ("beam_width", *OF_BEAM, "temperature", *OF_SAMPLING, "exact_steps", "seed")
+    names = (*OF_BEAMS, "temperature", *OF_SAMPLING, "exact_steps", "seed")
     given = {name: getattr(arguments, name) for name in names}
     return {name: value for name, value in given.items() if value is not None}

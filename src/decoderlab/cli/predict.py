@@ -9,6 +9,7 @@ Examples:
   decoderlab-predict outputs/runs/RUN sources.txt --beam-width 5 --num-best 3
   decoderlab-predict outputs/runs/SEED0 outputs/runs/SEED1 sources.txt      (an ensemble)
   decoderlab-predict outputs/runs/RUN sources.txt --picture attention.png --example 3
+  decoderlab-predict outputs/runs/RUN sources.txt --prefix 'The '            (outputs begin so)
   decoderlab-predict outputs/runs/RUN cat.png
 """
 
@@ -58,6 +59,11 @@ def main() -> None:
         help="print the N best hypotheses of each line: line number, score and text, tab-separated",
     )
     parser.add_argument(
+        "--prefix",
+        metavar="TEXT",
+        help="outputs begin with this text; scores and probabilities are given that",
+    )
+    parser.add_argument(
         "--json",
         action="store_true",
         help="print one JSON object per line: outputs with scores and token probabilities",
@@ -88,6 +94,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from decoderlab.training.loading import load_run, search_with
     from decoderlab.usage.ensemble import ensemble
     from decoderlab.usage.outputs import with_limit
+    from decoderlab.usage.prefixed_outputs import with_prefix
 
     warnings.showwarning = lambda message, *_: sys.stderr.write(
         terminal_text(f"warning: {message}") + "\n"
@@ -97,6 +104,8 @@ def _run(arguments: argparse.Namespace) -> int:
     loaded = search_with(loaded, **search_settings(arguments))
     if arguments.max_length is not None:
         loaded = with_limit(loaded, arguments.max_length)
+    if arguments.prefix is not None:
+        loaded = with_prefix(loaded, arguments.prefix)
     images = isinstance(loaded.task.data.source_vocabulary, ImageSpace)
     if len(files) > 1 and not images:
         raise ConfigError(f"{files[1]} is neither the folder of a run nor a file of sources")

@@ -12,7 +12,17 @@ import hashlib
 import numpy as np
 import torch
 
-STREAMS = ("data", "init", "order", "dropout", "feedback", "decoding", "statistics", "tuning")
+STREAMS = (
+    "data",
+    "init",
+    "order",
+    "dropout",
+    "feedback",
+    "objective",
+    "decoding",
+    "statistics",
+    "tuning",
+)
 
 
 def stream_seed(seed: int, stream: str, *keys: int | str) -> int:

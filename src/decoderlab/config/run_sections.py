@@ -137,6 +137,7 @@ class Evaluation:
         beam_width, length_penalty, coverage_penalty, temperature, top_k, top_p, min_p, mbr_samples,
             exact_steps: how to generate, see `decoderlab.generation.Search`; a beam of 1 without a
             temperature is greedy.
+        beam_groups, diversity_penalty: of a diverse beam search, see there too.
         max_length: tokens to generate at most, EOS included, at least 1; None for the longest
             target of the data. An output that meets it without an end is marked, and counted.
     """
@@ -153,6 +154,8 @@ class Evaluation:
     mbr_samples: int | None = None
     exact_steps: int | None = None
     coverage_penalty: float = 0.0
+    beam_groups: int | None = None
+    diversity_penalty: float | None = None
 
     def __post_init__(self) -> None:
         self.search(0)
@@ -172,6 +175,8 @@ class Evaluation:
             min_p=self.min_p,
             mbr_samples=self.mbr_samples,
             exact_steps=self.exact_steps,
+            beam_groups=self.beam_groups,
+            diversity_penalty=self.diversity_penalty,
             seed=seed,
         )
 

@@ -34,6 +34,8 @@ UNSAID: dict[str, dict[str, Any]] = {
         "mbr_samples": None,
         "exact_steps": None,
         "coverage_penalty": 0.0,
+        "beam_groups": None,
+        "diversity_penalty": None,
     },
 }
 

@@ -30,17 +30,21 @@ from decoderlab.common.lazy_names import names_of
 
 if TYPE_CHECKING:
     from decoderlab.generation.beam_search import Hypotheses, beam
+    from decoderlab.generation.diverse_search import diverse_beam
     from decoderlab.generation.exact_search import Mode, exact
+    from decoderlab.generation.forced_prefix import ForcedPrefix
     from decoderlab.generation.greedy_search import greedy
     from decoderlab.generation.minimum_bayes_risk import least_risk
     from decoderlab.generation.sampling import roll_forward, sample
     from decoderlab.generation.search import Search
 
 __all__ = [
+    "ForcedPrefix",
     "Hypotheses",
     "Mode",
     "Search",
     "beam",
+    "diverse_beam",
     "exact",
     "greedy",
     "least_risk",
@@ -51,7 +55,9 @@ __getattr__ = names_of(
     __name__,
     {
         "beam_search": ["Hypotheses", "beam"],
+        "diverse_search": ["diverse_beam"],
         "exact_search": ["Mode", "exact"],
+        "forced_prefix": ["ForcedPrefix"],
         "greedy_search": ["greedy"],
         "minimum_bayes_risk": ["least_risk"],
         "sampling": ["roll_forward", "sample"],

@@ -9,15 +9,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from decoderlab.common import require
-from decoderlab.generation.limits_of_search import _check_beam, check_sampling
+from decoderlab.generation.limits_of_search import _check_beam, check_groups, check_sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from decoderlab.contract import Decoder, Encoded, TokenSpace
+    from decoderlab.generation.beam_search import Hypotheses
 
-# What has an effect beside a wider beam alone, and beside a temperature alone.
-OF_BEAM = ("length_penalty", "coverage_penalty")
+# Of a diverse beam search where none is given: 0.2 to 0.8 work well (Vijayakumar et al. 2018).
+DIVERSITY = 0.5
+# What has an effect beside a wider beam alone, what is of a beam search, and what has an effect
+# beside a temperature alone.
+PENALTIES = ("length_penalty", "coverage_penalty")
+OF_BEAMS = ("beam_width", *PENALTIES, "beam_groups", "diversity_penalty")
 OF_SAMPLING = ("top_k", "top_p", "min_p", "mbr_samples")
 
 
@@ -29,6 +34,9 @@ class Search:
         beam_width: at least 1; above 1, the best hypothesis of a beam search is taken.
         length_penalty: of the beam search, -10 to 10.
         coverage_penalty: of the beam search, 0 to 10, for decoders with attention.
+        beam_groups: of a diverse beam search, at least 2, of which the width is a multiple, see
+            `diverse_beam`; None for a plain one.
+        diversity_penalty: of the groups, in nats, above 0; None for 0.5.
         temperature: above 0; if given, tokens are sampled.
         top_k, top_p, min_p: of sampling, as for `sample`.
         mbr_samples: samples to draw of each row, at least 2, of which the one of minimum Bayes risk
@@ -59,6 +67,8 @@ class Search:
     min_p: float | None = None
     mbr_samples: int | None = None
     exact_steps: int | None = None
+    beam_groups: int | None = None
+    diversity_penalty: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -68,11 +78,12 @@ class Search:
         check_sampling(temperature, self.top_k, self.top_p, self.min_p)
         if self.mbr_samples is not None:
             require.at_least("mbr_samples", self.mbr_samples, 2)
+        self._check_diversity()
         exact = self.exact_steps is not None
         if self.exact_steps is not None:
             require.at_least("exact_steps", self.exact_steps, 1)
         undrawn = () if sampled else self._of_sampling()
-        penalties = [name for name in OF_BEAM if getattr(self, name) != 0]
+        penalties = [name for name in PENALTIES if getattr(self, name) != 0]
         for name, without_effect, companion in (
             *((name, self.beam_width == 1, "a wider beam") for name in penalties),
             *((name, True, "a temperature, such as 1.0") for name in undrawn),
@@ -89,6 +100,33 @@ class Search:
                     f"{name} is {getattr(self, name)} and exact_steps {self.exact_steps}, but an "
                     f"exact search has no {name}; leave one of them out"
                 )
+
+    def _check_diversity(self) -> None:
+        """Raise ValueError for groups of beams that cannot be, or have no effect."""
+        if self.beam_groups is None:
+            if self.diversity_penalty is not None:
+                raise ValueError(
+                    f"diversity_penalty is {self.diversity_penalty}; it is allowed only with "
+                    "beam_groups: give that, or leave diversity_penalty out"
+                )
+            return
+        require.at_least("beam_groups", self.beam_groups, 2)
+        require.positive("diversity_penalty", self._diversity)
+        check_groups(self.beam_width, self.beam_groups, self._diversity)
+        if self.coverage_penalty:
+            raise ValueError(
+                f"beam_groups is {self.beam_groups} and coverage_penalty {self.coverage_penalty}, "
+                "but groups of beams have no such penalty; leave one of them out"
+            )
+        if self.exact_steps is not None:
+            raise ValueError(
+                f"beam_groups is {self.beam_groups} and exact_steps {self.exact_steps}, but an "
+                "exact search has no groups; leave one of them out"
+            )
+
+    @property
+    def _diversity(self) -> float:
+        return DIVERSITY if self.diversity_penalty is None else self.diversity_penalty
 
     def _of_sampling(self) -> dict[str, Any]:
         """Return the settings of sampling that are given."""
@@ -109,7 +147,6 @@ class Search:
         Raises:
             ValueError: as `greedy`, `beam`, `exact` and `sample` do.
         """
-        from decoderlab.generation.beam_search import beam
         from decoderlab.generation.exact_search import exact
         from decoderlab.generation.greedy_search import greedy
         from decoderlab.generation.minimum_bayes_risk import least_risk
@@ -126,9 +163,33 @@ class Search:
             settings |= {"beam_width": self.beam_width, "max_steps": self.exact_steps}
             return exact(decoder, encoded, **settings).tokens
         if self.beam_width > 1:
-            settings |= {name: getattr(self, name) for name in ("beam_width", *OF_BEAM)}
-            return beam(decoder, encoded, **settings).tokens[:, 0]
+            return self.best(decoder, encoded, num_best=1, **settings).tokens[:, 0]
         return greedy(decoder, encoded, **settings)
+
+    def best(
+        self,
+        decoder: Decoder,
+        encoded: Encoded,
+        *,
+        tokens: TokenSpace,
+        max_length: int,
+        num_best: int,
+    ) -> Hypotheses:
+        """Return the best hypotheses of the beam search of each row.
+
+        Raises:
+            ValueError: as `beam` and `diverse_beam` do.
+        """
+        from decoderlab.generation.beam_search import beam
+        from decoderlab.generation.diverse_search import diverse_beam
+
+        settings: dict[str, Any] = {"tokens": tokens, "max_length": max_length}
+        settings |= {"beam_width": self.beam_width, "length_penalty": self.length_penalty}
+        settings["num_best"] = num_best
+        if self.beam_groups is None:
+            return beam(decoder, encoded, coverage_penalty=self.coverage_penalty, **settings)
+        settings |= {"beam_groups": self.beam_groups, "diversity_penalty": self._diversity}
+        return diverse_beam(decoder, encoded, **settings)
 
     @property
     def signature(self) -> str:
@@ -141,7 +202,10 @@ class Search:
         if self.exact_steps is not None:
             return f"exact:{self.exact_steps}|beam:{self.beam_width}"
         if self.beam_width > 1:
-            covers = float(self.coverage_penalty)
-            coverage = f"|coverage_penalty:{covers}" if covers else ""
-            return f"beam:{self.beam_width}|length_penalty:{float(self.length_penalty)}{coverage}"
+            settings = f"beam:{self.beam_width}|length_penalty:{float(self.length_penalty)}"
+            if self.coverage_penalty:
+                settings += f"|coverage_penalty:{float(self.coverage_penalty)}"
+            if self.beam_groups is not None:
+                settings += f"|groups:{self.beam_groups}|diversity:{float(self._diversity)}"
+            return settings
         return "greedy"

@@ -78,11 +78,22 @@ def its_tensors_are_parameters_or_buffers(subject: ObjectiveSubject) -> None:
 
 
 def padding_has_no_influence_on_the_loss(subject: ObjectiveSubject) -> None:
-    """Outputs at padding, and how much there is of it, change neither sum nor gradient."""
+    """Outputs at padding, and how much there is of it, change neither sum nor gradient.
+
+    What is drawn may be longer than the target: then outputs there count.
+    """
     cases = [(case, case.space) for case in subject.cases if isinstance(case.space, TokenSpace)]
     if not cases:
         raise Skipped("values have no padding")
     for case, space in cases:
+        longer = nn.functional.pad(case.target(), (0, 3), value=space.pad_id)
+        nothing = _total(case, case.outputs(), torch.full_like(case.target(), space.pad_id))
+        if nothing:
+            raise Seen(f"where all is padding the sum is {float(nothing):.4g}, not 0")
+        if case.subject.looks_at_whole_outputs:
+            total, expected = (_total(case, case.outputs(), target) for target in (longer, None))
+            _check_total(total, expected, "with 3 more positions of padding")
+            continue
         expected, gradient = _gradient(case, case.outputs())
         if gradient[~case.real].any():
             raise Seen("gradient reaches outputs at padding")
@@ -93,18 +104,14 @@ def padding_has_no_influence_on_the_loss(subject: ObjectiveSubject) -> None:
             _check_total(total, expected, "with other outputs at padding")
             if gap_between(other, gradient) > CLOSE:
                 raise Seen("what stands at padding changes the gradient elsewhere")
-        longer = torch.cat([case.outputs(), 9 * normal(NUM_ROWS, 3, case.width)], dim=1)
-        target = nn.functional.pad(case.target(), (0, 3), value=space.pad_id)
-        _check_total(_total(case, longer, target), expected, "with 3 more positions of padding")
-        nothing = _total(case, case.outputs(), torch.full_like(case.target(), space.pad_id))
-        if nothing:
-            raise Seen(f"where all is padding the sum is {float(nothing):.4g}, not 0")
+        outputs = torch.cat([case.outputs(), 9 * normal(NUM_ROWS, 3, case.width)], dim=1)
+        _check_total(_total(case, outputs, longer), expected, "with 3 more positions of padding")
 
 
 def a_finite_gradient_reaches_every_position(subject: ObjectiveSubject) -> None:
     """Outputs at every position of the target get a gradient, finite for confident ones too.
 
-    Unknown tokens may be left to chance.
+    Unknown tokens may be left to chance, and so may any position where outputs are drawn.
     """
     for case in subject.cases:
         reached = torch.zeros(NUM_ROWS, NUM_STEPS, dtype=torch.float64)
@@ -114,6 +121,10 @@ def a_finite_gradient_reaches_every_position(subject: ObjectiveSubject) -> None:
                 raise Seen(f"over {case.name}, the gradient is not finite")
             reached += gradient.abs().sum(dim=-1)
         known = case.real.clone()
+        if case.subject.looks_at_whole_outputs:
+            if not reached.any():
+                raise Seen("no gradient reaches any output")
+            known &= False
         if isinstance(case.space, TokenSpace):
             known &= case.target() != case.space.unk_id
         for row, step in (known & (reached == 0)).nonzero().tolist():
@@ -160,6 +171,10 @@ def rows_of_an_objective_have_no_influence_on_each_other(subject: ObjectiveSubje
 
 def it_falls_when_what_is_right_becomes_likelier(subject: ObjectiveSubject) -> None:
     """Raising the right token, or moving a mean to the target, lowers the sum, at any position."""
+    if any(case.subject.looks_at_whole_outputs for case in subject.cases):
+        raise Skipped(
+            "it looks at whole outputs, of which no position alone says how good they are"
+        )
     for case in subject.cases:
         outputs, target = case.even(), case.target()
         total, gradient = _gradient(case, outputs)
@@ -181,7 +196,7 @@ def it_falls_when_what_is_right_becomes_likelier(subject: ObjectiveSubject) -> N
 
 @torch.no_grad()
 def the_same_is_worth_the_same_at_every_call(subject: ObjectiveSubject) -> None:
-    """Nothing is drawn, and nothing stays of the batches before."""
+    """Nothing is drawn but from streams of the step's, and nothing stays of the batches before."""
     for case in subject.cases:
         objective, totals = case.subject.build(), []
         for seed in range(4):
@@ -191,7 +206,7 @@ def the_same_is_worth_the_same_at_every_call(subject: ObjectiveSubject) -> None:
         if any(gap_between(total, totals[0]) for total in totals):
             raise Seen(
                 f"over {case.name}, the same outputs and targets have another sum at another call; "
-                "an objective draws nothing and keeps nothing"
+                "an objective keeps nothing, and what it draws is of the seed of its at_step"
             )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from decoderlab.contract import Batch, TokenSpace, ValueSpace
+from decoderlab.contract import Batch, Encoded, TokenSpace, ValueSpace
 from decoderlab.testing.checked_modules import ObjectiveModule
 from decoderlab.testing.differences import Seen
 from decoderlab.testing.part_subjects import PartSubject, normal
@@ -26,8 +26,58 @@ LENGTHS = torch.tensor([6, 4, 1, 5, 3])
 NUM_ROWS, NUM_STEPS = len(LENGTHS), int(LENGTHS.max())
 
 
+class TableDecoder(nn.Module):
+    """A decoder whose outputs at step t are those of a table, whatever was written before.
+
+    Args:
+        outputs: (B, T, V); steps after the last have its outputs.
+    """
+
+    def __init__(self, outputs: Tensor) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, encoded: Encoded, target: Tensor) -> Tensor:
+        """Return the outputs of so many steps (B, T, V)."""
+        steps = torch.arange(target.shape[1]).clamp(max=self.outputs.shape[1] - 1)
+        return self.outputs[:, steps]
+
+    def start(self, encoded: Encoded) -> tuple[int, Tensor]:
+        """Return the step and the rows."""
+        return 0, torch.arange(self.outputs.shape[0])
+
+    def step(self, previous: Tensor, state: tuple[int, Tensor]) -> tuple[Tensor, Any]:
+        """Return the outputs of the step (B, V) and the next state."""
+        step, rows = state
+        return self.outputs[rows, min(step, self.outputs.shape[1] - 1)], (step + 1, rows)
+
+    def reorder(self, state: tuple[int, Tensor], index: Tensor) -> tuple[int, Tensor]:
+        """Return the state of the rows `index` (N,)."""
+        return state[0], state[1].index_select(0, index)
+
+
+def called(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a class; one of whole outputs is called as others are, on a table of outputs."""
+    if not (isinstance(make, type) and hasattr(make, "sequence_loss")):
+        return make
+
+    def on_table(self: Any, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        summary = torch.zeros(len(outputs), 1, dtype=outputs.dtype)
+        mask = torch.ones(len(outputs), 1, dtype=torch.bool)
+        encoded = Encoded(summary.unsqueeze(1), mask, summary, None)
+        return self.sequence_loss(TableDecoder(outputs).train(), encoded, batch)
+
+    name = "forward" if issubclass(make, nn.Module) else "__call__"
+    return type(make.__name__, (make,), {name: on_table, "__module__": make.__module__})
+
+
 class ObjectivePart(PartSubject[ObjectiveModule]):
     """An objective class; what it builds is in training mode, in which alone it is called."""
+
+    @property
+    def looks_at_whole_outputs(self) -> bool:
+        """Whether it has a `sequence_loss`."""
+        return hasattr(self.make, "sequence_loss")
 
     def build(self, dtype: torch.dtype = torch.float64, seed: int = 0) -> ObjectiveModule:
         """Return a new objective, whose weights are moved a little if it has any."""
@@ -117,6 +167,7 @@ class ObjectiveSubject(ObjectivePart):
         A kind of target that the constructor refuses is left out, and of outputs over values those
         without or with deviations, if the other kind is taken.
         """
+        make = called(make)
         cases: list[ObjectiveCase] = []
         refusals: dict[str, str] = {}
         for space, widths in WIDTHS:

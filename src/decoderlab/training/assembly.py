@@ -160,6 +160,7 @@ def build_networks(
     call("evaluation", refuse_unseen, decoder=decoder, factor=penalty)
     if hasattr(decoder, "training_loss"):
         _check_own_objective(config)
+    _check_whole_outputs(config, decoder)
     return encoder, decoder
 
 
@@ -260,6 +261,24 @@ def _check_own_objective(config: RunConfig) -> None:
             f"training.objective is {objective.target} with {settings}, but the decoder "
             f"{config.decoder.target} brings an objective of its own, so that this one would have "
             "no effect; leave training.objective as it is"
+        )
+
+
+def _check_whole_outputs(config: RunConfig, decoder: Any) -> None:
+    """Raise ConfigError for what does not go with an objective that draws whole outputs."""
+    objective = config.training.objective.target
+    if not hasattr(find_target("training.objective", objective), "sequence_loss"):
+        return
+    what = f"training.objective is {objective}, which shows the decoder outputs that it drew, but "
+    if getattr(getattr(decoder, "feedback", None), "samples", False):
+        raise ConfigError(
+            f"{what}decoder.feedback makes training see others; take "
+            "decoder/feedback=teacher_forcing, or training/objective=likelihood"
+        )
+    if getattr(decoder, "with_further_loss", None) is not None:
+        raise ConfigError(
+            f"{what}decoder.attention.coverage_loss is about the target's; leave it at 0, or take "
+            "training/objective=likelihood"
         )
 
 

@@ -18,7 +18,7 @@ from decoderlab.data.task import Task
 from decoderlab.data.task_data import TaskData
 from decoderlab.generation import Search
 from decoderlab.generation.coverage_penalty import refuse_unseen
-from decoderlab.generation.search import OF_BEAM, OF_SAMPLING
+from decoderlab.generation.search import OF_BEAMS, OF_SAMPLING, PENALTIES
 from decoderlab.layers.equations import count
 from decoderlab.records.opened_run import open_run
 from decoderlab.records.run_folder import RunFolder
@@ -151,18 +151,18 @@ def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
             "values, which are rolled forward; leave them out"
         )
     before = asdict(run.module.search)
-    beam = not settings.keys().isdisjoint(("beam_width", *OF_BEAM))
-    unpenalised = dict.fromkeys(OF_BEAM, 0.0)
-    if "temperature" in settings or beam:
+    of_beams = not settings.keys().isdisjoint(OF_BEAMS)
+    plain = {**dict.fromkeys(PENALTIES, 0.0), "beam_groups": None, "diversity_penalty": None}
+    if "temperature" in settings or of_beams:
         before["exact_steps"] = None
     if "temperature" in settings:
-        before |= {"beam_width": 1, **unpenalised}
+        before |= {"beam_width": 1, **plain}
     elif "exact_steps" in settings:
-        before |= {**unpenalised, **dict.fromkeys(("temperature", *OF_SAMPLING))}
-    elif beam:
+        before |= {**plain, **dict.fromkeys(("temperature", *OF_SAMPLING))}
+    elif of_beams:
         before |= dict.fromkeys(("temperature", *OF_SAMPLING))
     if settings.get("beam_width") == 1:
-        before |= unpenalised
+        before |= plain
     check_bounds({"generation": before | settings})
     search = call("generation", Search, **before | settings)
     call("generation", refuse_unseen, decoder=run.module.decoder, factor=search.coverage_penalty)

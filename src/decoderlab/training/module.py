@@ -184,6 +184,8 @@ class EncoderDecoder(pl.LightningModule):
         encoded = self.encode(batch.source, batch.source_lengths)
         if self.training and (own := getattr(self.decoder, "training_loss", None)) is not None:
             return own(encoded, batch)
+        if self.training and (whole := getattr(self.objective, "sequence_loss", None)) is not None:
+            return whole(self.decoder, encoded, batch)
         further = getattr(self.decoder, "with_further_loss", None) if self.training else None
         if further is not None:
             outputs, term = further(encoded, batch.target)
@@ -232,6 +234,8 @@ class EncoderDecoder(pl.LightningModule):
             torch.cuda.manual_seed(seed)
         if (at_step := getattr(self.decoder, "at_step", None)) is not None:
             at_step(self.global_step, stream_seed(self.seed, "feedback", *keys))
+        if (at_step := getattr(self.objective, "at_step", None)) is not None:
+            at_step(self.global_step, stream_seed(self.seed, "objective", self.global_step))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss in nats per target position; 0 for a batch without any.

@@ -14,7 +14,6 @@ from torch import Tensor
 from decoderlab.common.errors import ConfigError
 from decoderlab.contract import Encoded, TokenSpace, ValueSpace
 from decoderlab.data.task_data import of_tokens, of_values
-from decoderlab.generation import beam
 from decoderlab.generation.coverage_penalty import coverage_score
 from decoderlab.generation.greedy_search import allowed, strip
 from decoderlab.training.loading import LoadedRun
@@ -188,14 +187,11 @@ def _of_values(run: LoadedRun, batch: tuple[Tensor, Tensor]) -> list[list[Output
 def _best(run: LoadedRun, batch: tuple[Tensor, Tensor], num_best: int) -> list[list[Output]]:
     module, search = run.module, run.module.search
     space = of_tokens(run.task.data.target_vocabulary).space
-    results = beam(
+    results = search.best(
         module.decoder,
         module.encode(*batch),
         tokens=space,
         max_length=module.max_target_length,
-        beam_width=search.beam_width,
-        length_penalty=search.length_penalty,
-        coverage_penalty=search.coverage_penalty,
         num_best=num_best,
     )
     parts = (results.tokens.tolist(), results.scores.tolist(), results.log_probabilities.tolist())
