@@ -239,6 +239,14 @@ def test_only_one_of_objective_and_feedback_draws(name, feedback):
 
 
 @pytest.mark.parametrize("name", ["minimum_risk", "reinforce", "optimal_completion"])
+def test_the_coverage_loss_is_not_left_out_without_a_word(name):
+    covered = ("decoder=luong", "decoder.attention.coverage_loss=1")
+    build_networks(config_of(*covered), TOKENS, TOKENS)
+    with pytest.raises(ConfigError, match="coverage_loss is about the target's"):
+        build_networks(config_of(f"training/objective={name}", *covered), TOKENS, TOKENS)
+
+
+@pytest.mark.parametrize("name", ["minimum_risk", "reinforce", "optimal_completion"])
 def test_real_values_are_not_drawn(name):
     with pytest.raises(ConfigError, match="training/objective=likelihood"):
         build_objective(config_of(f"training/objective={name}"), ValueSpace(2))

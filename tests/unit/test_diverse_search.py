@@ -148,6 +148,7 @@ def test_what_is_refused(settings, message):
         ({"beam_width": 4, "diversity_penalty": 1.0}, "only with beam_groups"),
         ({"beam_width": 4, "beam_groups": 2, "diversity_penalty": 0.0}, "must be a positive"),
         ({"beam_width": 4, "beam_groups": 2, "exact_steps": 9}, "and exact_steps 9"),
+        ({"beam_width": 4, "beam_groups": 2, "coverage_penalty": 0.1}, "coverage_penalty 0.1"),
         ({"temperature": 1.0, "beam_width": 4, "beam_groups": 2}, "with beam_width 1"),
     ],
 )
