@@ -37,6 +37,7 @@ ALLOWED = {
         "a plan.json that is not checked yet: its sections become typed here",
     ),
     "studies/execution/sweep.py": ({"study"}, "the choices that Hydra notes"),
+    "studies/claims/copied_results.py": ({"study", "task", "seed"}, "the columns of a CSV"),
     "studies/execution/tuning.py": ({"decoder"}, "the words of a command line"),
     "studies/reporting/variant_diagrams.py": ({"decoder"}, "the equations of a result"),
     "training/continued_training.py": ({"callbacks"}, "a checkpoint of Lightning's"),

@@ -22,6 +22,7 @@ from decoderlab.cli.app import guarded
 from decoderlab.common.errors import LaunchError
 from decoderlab.common.progress import output, plain, say
 from decoderlab.studies.claims.declared_claim import Claim, all_claims, chosen_claims
+from decoderlab.studies.design.grid import as_value
 
 if TYPE_CHECKING:
     from decoderlab.studies.claims.judgement import Judgement
@@ -94,7 +95,6 @@ def run_study(study: str, output_dir: Path, to: Path, jobs: int | None = None) -
         LaunchError: if the study was interrupted or refused, after its own message.
     """
     from decoderlab.studies.claims.copied_results import copy_results
-    from decoderlab.studies.design.grid import as_value
 
     words = [f"study={study}", f"run.output_dir={as_value(str(output_dir))}"]
     words += [] if jobs is None else [f"hydra.launcher.jobs={jobs}"]

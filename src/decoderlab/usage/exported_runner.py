@@ -19,7 +19,7 @@ def greedy_output(line, run, *, source, target, max_length, run_id=None):
         text = unicodedata.normalize("NFC", line) if source["nfc"] else line
         tokens = list(text if source["split"] == "" else filter(None, text.split(source["split"])))
         if unknown := sorted(set(tokens) - source["ids"].keys()):
-            say(f"never seen in training, read as unknown: {ascii(unknown[:5])[1:-1]}")
+            warn(f"never seen in training, read as unknown: {ascii(unknown[:5])[1:-1]}")
         read = np.array([[source["ids"].get(token, source["unk_id"]) for token in tokens]])
     state, written, values = run("start", *run("encode", read)), [], target["kind"] == "values"
     before = np.zeros((1, target["size"]), np.float32) if values else np.array([target["bos_id"]])
@@ -37,7 +37,7 @@ def greedy_output(line, run, *, source, target, max_length, run_id=None):
     return (" " if values else target["join"]).join(written).replace(target.get("glue", ""), "")
 
 
-def say(text):
+def warn(text):
     """Print a warning."""
     print(f"warning: {text}", file=sys.stderr)  # noqa: T201
 
@@ -55,7 +55,7 @@ if __name__ == "__main__":
         return programs[name].run(None, dict(zip(inputs, arrays, strict=True)))
 
     if not about["source"].get("alike", True):
-        say("decoderlab-predict splits lines as the task does; give the tokens with spaces here")
+        warn("decoderlab-predict splits lines as the task does; give the tokens with spaces here")
     for line in sys.argv[1:] or (line.rstrip("\r\n") for line in sys.stdin):
         output = greedy_output(line, _run, **about) if line.strip() else ""
         print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in output))  # noqa: T201
