@@ -149,10 +149,6 @@ class RecurrentDecoder(nn.Module):
         self.attention, self.mix = self.attends.score, self.attends.mix
         self._build_output(chosen, encoder_shape, hidden_size, of_source)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        if isinstance(target_space, TokenSpace):  # -inf for what is never generated
-            excluded = torch.zeros(target_space.size)
-            excluded[target_space.never_generated] = float("-inf")
-            self.register_buffer("excluded", excluded, persistent=False)
 
     def _build_input(
         self,
@@ -209,6 +205,10 @@ class RecurrentDecoder(nn.Module):
             embedding_size=chosen.embedding_size,
             **of_source,
         )
+        if isinstance(self.target_space, TokenSpace):  # -inf for what is never generated
+            excluded = torch.zeros(self.target_space.size)
+            excluded[self.target_space.never_generated] = float("-inf")
+            self.register_buffer("excluded", excluded, persistent=False)
 
     @staticmethod
     def normalised(settings: Mapping[str, Any]) -> dict[str, Any]:
