@@ -129,10 +129,10 @@ class RecurrentLayers(nn.Module):
                 for level, width in enumerate(widths)
             )
         self._declare()
-        if input_size == 0:
-            self._freeze_input_weights()
 
     def _declare(self) -> None:
+        if self.input_size == 0:
+            self._freeze_input_weights()
         first = self.cell_of(0, 0)
         self.has_cell = first.has_cell
         self.further_shapes = tuple(tuple(shape) for shape in first.further_shapes.values())
