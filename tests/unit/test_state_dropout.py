@@ -167,7 +167,8 @@ def test_a_share_out_of_range_is_refused_by_name(name):
 @pytest.mark.parametrize("group", ["encoder", "decoder"])
 def test_they_name_a_run_only_where_they_are_on(group):
     record = {key: dict(composed()[key]) for key in ("task", "encoder", "decoder", "training")}
-    record |= {"evaluation": {}, "seed": 0, "callbacks": {}, "trainer": {}}
+    record |= {"evaluation": {}, "seed": 0, "callbacks": {}}
+    record["trainer"] = {"devices": 1, "num_nodes": 1}
     for name in ("zoneout", "variational_dropout"):
         assert record[group][name] == 0
         assert name not in scientific_of(record)[group]

@@ -152,8 +152,6 @@ class RecurrentDecoder(nn.Module):
         self.attention, self.mix = self.attends.score, self.attends.mix
         self._build_output(chosen, encoder_shape, hidden_size, of_source)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        if isinstance(target_space, TokenSpace):
-            self.register_buffer("excluded", never_generated(target_space), persistent=False)
 
     def _build_input(
         self,
@@ -210,6 +208,8 @@ class RecurrentDecoder(nn.Module):
             embedding_size=chosen.embedding_size,
             **of_source,
         )
+        if isinstance(self.target_space, TokenSpace):
+            self.register_buffer("excluded", never_generated(self.target_space), persistent=False)
 
     @staticmethod
     def normalised(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -96,11 +96,7 @@ class RecurrentEncoder(nn.Module):
                 "summary is 'backward', but the encoder reads in one direction; take "
                 "bidirectional=true, or summary=last"
             )
-        if callable(cell) and Choice.of(cell).takes("summary_size"):
-            raise ValueError(
-                "the cell reads a summary, which decoders alone are given; take another, such as "
-                "encoder/cell=gru_reset_before"
-            )
+        _refuse_summary(cell)
         self.summary = summary
         self.reverse_source = reverse_source
         self.embedding, input_size = build_embedding(source_space, embedding_size)
@@ -195,3 +191,11 @@ class RecurrentEncoder(nn.Module):
             },
             "c": {"V": "summarise.weight", "v": "summarise.bias"},
         }
+
+
+def _refuse_summary(cell: Callable[..., Cell]) -> None:
+    if callable(cell) and Choice.of(cell).takes("summary_size"):
+        raise ValueError(
+            "the cell reads a summary, which decoders alone are given; take another, such as "
+            "encoder/cell=gru_reset_before"
+        )

@@ -85,10 +85,7 @@ class RecurrentLayers(nn.Module):
         variational_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if not callable(cell):
-            raise ValueError(
-                f"cell is {cell!r}; it must be a class, such as decoderlab.layers.LSTM"
-            )
+        _refuse_no_class(cell)
         require.at_least("hidden_size", hidden_size, 1)
         require.at_least("num_layers", num_layers, 1)
         require.ratio("dropout", dropout)
@@ -103,8 +100,8 @@ class RecurrentLayers(nn.Module):
         # torch refuses an input of width 0; one constant zero in its place changes no output, and
         # the weights that would multiply it are frozen, so that nobody counts them.
         self.input_size = input_size
-        upper = hidden_size * self.num_directions
-        self.widths = widths = [max(input_size, 1)] + [upper] * (num_layers - 1)
+        self.widths = widths = [max(input_size, 1)]
+        widths += [hidden_size * self.num_directions] * (num_layers - 1)
         self.dropout = dropout if num_layers > 1 else 0.0
         if Choice.of(cell).takes("num_layers") and not zoneout:
             # The kernel knows how to stack layers, but not to add or mask their inputs.
@@ -131,11 +128,14 @@ class RecurrentLayers(nn.Module):
                 )
                 for level, width in enumerate(widths)
             )
+        self._declare()
+
+    def _declare(self) -> None:
+        if self.input_size == 0:
+            self._freeze_input_weights()
         first = self.cell_of(0, 0)
         self.has_cell = first.has_cell
         self.further_shapes = tuple(tuple(shape) for shape in first.further_shapes.values())
-        if input_size == 0:
-            self._freeze_input_weights()
 
     def input_masks(self, like: Tensor) -> Tensor | None:
         """Draw what the inputs of a sequence are multiplied by; None in evaluation, or without.
@@ -277,6 +277,11 @@ class RecurrentLayers(nn.Module):
         """Return the cell of a layer and direction; a kernel stands for all of its own."""
         layer = self.layers[min(level, len(self.layers) - 1)]
         return layer.cell_of(direction) if isinstance(layer, UnfusedLayer) else cast("Cell", layer)
+
+
+def _refuse_no_class(cell: object) -> None:
+    if not callable(cell):
+        raise ValueError(f"cell is {cell!r}; it must be a class, such as decoderlab.layers.LSTM")
 
 
 class UnfusedLayer(nn.Module):
