@@ -119,6 +119,7 @@ class RecurrentDecoder(nn.Module):
     ) -> None:
         super().__init__()
         require.ratio("dropout", dropout)
+        require.at_least("hidden_size", hidden_size, 1)
         chosen = normalise(
             routes=routes,
             cell=cell,
@@ -140,9 +141,8 @@ class RecurrentDecoder(nn.Module):
             dropout=dropout,
         )
         self.rnn = layers(input_size=self.input_size, summary_size=encoder_shape.summary_size)
-        # Attention between two cells: the second goes on from the state of the first.
-        between = self.attends.between
-        self.second_rnn = layers(input_size=encoder_shape.memory_size) if between else None
+        between, width = self.attends.between, encoder_shape.memory_size
+        self.second_rnn = layers(input_size=width) if between else None
         self.bridge = chosen.bridge.build(
             encoder_shape=encoder_shape,
             hidden_size=hidden_size,
