@@ -120,6 +120,7 @@ class RecurrentDecoder(nn.Module):
         super().__init__()
         require.ratio("dropout", dropout)
         require.at_least("hidden_size", hidden_size, 1)
+        require.at_least("num_layers", num_layers, 1)
         chosen = normalise(
             routes=routes,
             cell=cell,
@@ -237,7 +238,6 @@ class RecurrentDecoder(nn.Module):
         samples = self.training and self.feedback.samples
         if not (samples or self.needs_steps):
             return self._advance(previous, state)[:2]
-        # A step needs what the step before it produced: no way around a loop.
         coins = self.feedback.coins(*target.shape[:2]).to(target.device) if samples else None
         outputs, weights = list[Tensor](), list[Tensor]()
         excluded = getattr(self, "excluded", None)  # of tokens alone
