@@ -134,9 +134,10 @@ class Evaluation:
             token_accuracy, symbol_error_rate, loss (teacher-forced), or one of another metric in
             `task.metrics`. Of equal scores the lower loss is taken, of equal losses the later
             step. In a config, null is the task's own.
-        beam_width, length_penalty, coverage_penalty, temperature, top_k, top_p, min_p, mbr_samples,
-            exact_steps: how to generate, see `decoderlab.generation.Search`; a beam of 1 without a
-            temperature is greedy.
+        beam_width, length_penalty, coverage_penalty: of a beam search, see
+            `decoderlab.generation.Search`; a beam of 1 without a temperature is greedy.
+        temperature, top_k, top_p, min_p, mbr_samples, exact_steps: other ways to generate, see
+            there.
         beam_groups, diversity_penalty: of a diverse beam search, see there too.
         max_length: tokens to generate at most, EOS included, at least 1; None for the longest
             target of the data. An output that meets it without an end is marked, and counted.

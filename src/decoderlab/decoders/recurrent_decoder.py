@@ -116,6 +116,8 @@ class RecurrentDecoder(nn.Module):
     ) -> None:
         super().__init__()
         require.ratio("dropout", dropout)
+        require.at_least("hidden_size", hidden_size, 1)
+        require.at_least("num_layers", num_layers, 1)
         chosen = normalise(
             routes=routes,
             cell=cell,
@@ -136,9 +138,8 @@ class RecurrentDecoder(nn.Module):
             summary_size=encoder_shape.summary_size,
             variational_dropout=variational_dropout,
         )
-        # Attention between two cells: the second goes on from the state of the first.
-        between = self.attends.between
-        self.second_rnn = layers(input_size=encoder_shape.memory_size) if between else None
+        between, width = self.attends.between, encoder_shape.memory_size
+        self.second_rnn = layers(input_size=width) if between else None
         self.bridge = chosen.bridge.build(
             encoder_shape=encoder_shape,
             hidden_size=hidden_size,
@@ -234,7 +235,6 @@ class RecurrentDecoder(nn.Module):
         samples = self.training and self.feedback.samples
         if not (samples or self.needs_steps):
             return self._advance(previous, state)[:2]
-        # A step needs what the step before it produced: no way around a loop.
         coins = self.feedback.coins(*target.shape[:2]).to(target.device) if samples else None
         outputs, weights = list[Tensor](), list[Tensor]()
         excluded = getattr(self, "excluded", None)  # of tokens alone

@@ -51,7 +51,7 @@ def diverse_beam(
         ValueError: if a setting is out of range.
     """
     require.at_least("max_length", max_length, 1)
-    _check_beam(beam_width, length_penalty)
+    _check_beam(beam_width, length_penalty, 0.0)
     check_groups(beam_width, beam_groups, diversity_penalty)
     if not 1 <= num_best <= beam_width:
         raise ValueError(f"num_best is {num_best}; take 1 to {beam_width}, or a wider beam")
