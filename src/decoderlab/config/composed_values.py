@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -70,3 +71,23 @@ def setting_in(record: Mapping[str, Any], name: str) -> Any:
     for key in name.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
+
+
+def may_follow(name: str, composed: DictConfig) -> bool:
+    """Whether other settings may depend on one of the first level, by what is interpolated.
+
+    Args:
+        name: of that setting, such as `seed`.
+        composed: by Hydra, not resolved.
+    """
+    others = re.compile(rf"\$\{{(?!{name}\}})\w+(\.\w+)*\}}")  # references to other settings
+    texts = _texts(OmegaConf.to_container(composed, resolve=False))
+    return any("${" in others.sub("", text) for text in texts)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)

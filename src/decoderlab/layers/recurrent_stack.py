@@ -144,8 +144,8 @@ class RecurrentLayers(nn.Module):
         """
         if not (self.training and self.variational_dropout):
             return None
-        ones = like.new_ones(len(like), sum(self.widths))
-        return functional.dropout(ones, self.variational_dropout)
+        whole = like.new_ones(len(like), sum(self.widths))
+        return functional.dropout(whole, self.variational_dropout)
 
     def forward(
         self,

@@ -177,9 +177,9 @@ class EncoderDecoder(pl.LightningModule):
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the sum of the training objective, and the number of target positions.
 
-        In training mode it is the decoder's own objective, where it has one, or else `objective`,
-        and a further term of the decoder's, where it has that;
-        in evaluation mode the negative log-likelihood in nats, so that all runs compare.
+        In training mode it is the decoder's own objective, where it has one, or else `objective`
+        with a further term of the decoder's, where it has that; in evaluation mode the negative
+        log-likelihood in nats, so that all runs compare.
         """
         encoded = self.encode(batch.source, batch.source_lengths)
         if self.training and (own := getattr(self.decoder, "training_loss", None)) is not None:
@@ -393,10 +393,7 @@ class EncoderDecoder(pl.LightningModule):
         """
         trained = (parameter for parameter in self.parameters() if parameter.requires_grad)
         if self.make_optimizer is None:
-            raise ValueError(
-                "this model was made without an optimizer, so it cannot be trained; give "
-                "`make_optimizer`"
-            )
+            raise ValueError("this model was made without an optimizer; give `make_optimizer`")
         optimizer, scheduler = self.make_optimizer(trained)
         if scheduler is None:
             return optimizer

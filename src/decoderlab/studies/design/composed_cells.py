@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,11 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from decoderlab.common.errors import ConfigError
 from decoderlab.config.command_line import check_override, check_text, with_one_budget
+from decoderlab.config.composed_values import may_follow
 from decoderlab.config.messages import unfit
 from decoderlab.config.run_config import RunConfig
 
 SEED = re.compile(r"seed=(0|[1-9]\d*)")
-REFERENCE = re.compile(r"\$\{(?!seed\})\w+(\.\w+)*\}")  # to another setting than the seed
 
 
 class Composed(NamedTuple):
@@ -127,20 +127,6 @@ class ConfigMaker:
             return replace(self._made[rest], seed=int(seeds[0].partition("=")[2]))
         composed = self.compose(overrides)
         config = RunConfig.from_composed(composed.config, composed.choices)
-        if len(seeds) == 1 and not _may_follow_seed(composed.config):
+        if len(seeds) == 1 and not may_follow("seed", composed.config):
             self._made[rest] = config
         return config
-
-
-def _may_follow_seed(config: DictConfig) -> bool:
-    """Whether a setting beside `seed` may depend on it, by what is interpolated."""
-    texts = _texts(OmegaConf.to_container(config, resolve=False))
-    return any("${" in REFERENCE.sub("", text) for text in texts)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _texts(part)
