@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from unittest import mock
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from torch import nn
 
 from decoderlab.contract import TokenSpace, ValueSpace
 from decoderlab.decoders import RecurrentDecoder
-from decoderlab.decoders.feedback import Feedback
+from decoderlab.decoders.feedback import Feedback, before_each
+from decoderlab.decoders.step_values import own_prediction
 from decoderlab.layers import GRU
 from decoderlab.testing import (
     ENCODER_SHAPE,
@@ -53,14 +55,23 @@ class DividedByPaddedLength(RecurrentDecoder):
         return super().start(encoded._replace(summary=encoded.memory.mean(dim=1)))
 
 
+def in_place_of(name, function):
+    """Have recurrent decoders call something else by a name of their module."""
+    return mock.patch(f"decoderlab.decoders.recurrent_decoder.{name}", function)
+
+
 class FutureSeen(RecurrentDecoder):
-    def _before(self, target):
-        return torch.cat([target[:, 1:], target[:, -1:]], dim=1)
+    def forward(self, encoded, target):
+        seen = torch.cat([target[:, 1:], target[:, -1:]], dim=1)
+        with in_place_of("before_each", lambda *_: seen):
+            return super().forward(encoded, target)
 
 
 class FutureSeenInTraining(RecurrentDecoder):
-    def _before(self, target):
-        return target if self.training else super()._before(target)
+    def forward(self, encoded, target):
+        seen = target if self.training else before_each(target, self.target_space)
+        with in_place_of("before_each", lambda *_: seen):
+            return super().forward(encoded, target)
 
 
 class StateKeptInTheModule(RecurrentDecoder):
@@ -159,13 +170,21 @@ class CoinsNotSeeded(RecurrentDecoder):
 
 
 class FeedsBackBOS(RecurrentDecoder):
-    def _own(self, outputs):
-        return torch.full(outputs.shape[:2], self.target_space.bos_id)
+    def forward(self, encoded, target):
+        def own(outputs, space, excluded):
+            return torch.full(outputs.shape[:2], space.bos_id)
+
+        with in_place_of("own_prediction", own):
+            return super().forward(encoded, target)
 
 
 class FeedsBackTheLeastProbable(RecurrentDecoder):
-    def _own(self, outputs):
-        return super()._own(-outputs)
+    def forward(self, encoded, target):
+        def own(outputs, space, excluded):
+            return own_prediction(-outputs, space, excluded)
+
+        with in_place_of("own_prediction", own):
+            return super().forward(encoded, target)
 
 
 class ReorderDrifts(RecurrentDecoder):

@@ -369,8 +369,8 @@ def test_without_a_defect_all_is_well():
 def test_a_constant_number_is_reported_where_values_are_written():
     class Constant(RecurrentDecoder):
         def _advance(self, previous, state):
-            outputs, state = super()._advance(previous, state)
-            return torch.cat([outputs[..., :2], 0 * outputs[..., :1]], dim=-1), state
+            outputs, *others = super()._advance(previous, state)
+            return torch.cat([outputs[..., :2], 0 * outputs[..., :1]], dim=-1), *others
 
     chosen = {"cell": GRU, "hidden_size": 8, "routes": ["every_input"]}
     chosen |= {"head": parts.head("linear", distribution="point"), "target_space": ValueSpace(3)}

@@ -335,8 +335,8 @@ class StateChangedInPlace(RecurrentDecoder):
         return state
 
     def forward(self, encoded, target):
-        outputs, _ = self._advance(self._before(target), RecurrentDecoder.start(self, encoded))
-        return outputs
+        previous = before_each(target, self.target_space)
+        return self._advance(previous, RecurrentDecoder.start(self, encoded))[0]
 
 
 EVERY = {"cell": GRU, "hidden_size": 8, "routes": ["every_input"]}

@@ -143,11 +143,11 @@ class Forked:
 
     def wait(self, timeout: float = 300) -> int:
         end = time.monotonic() + timeout
-        while self.poll() is None:
+        while (code := self.poll()) is None:
             if time.monotonic() > end:
                 raise subprocess.TimeoutExpired(self.args, timeout)
             time.sleep(0.01)
-        return self.returncode
+        return code
 
     def communicate(self, timeout: float = 300) -> tuple[str, None]:
         end, read = time.monotonic() + timeout, []

@@ -181,7 +181,7 @@ def test_each_route_enters_where_it_says_and_nowhere_else(route, feedback):
     started = decoder.start(encoded)
     decoder.rnn.register_forward_pre_hook(before)
     decoder.rnn.register_forward_hook(after)
-    logits, _ = decoder._advance(torch.tensor([[1, 4, 5], [1, 6, 4]]), started)
+    logits, *_ = decoder._advance(torch.tensor([[1, 4, 5], [1, 6, 4]]), started)
 
     def reaches(values, leaf) -> bool:
         if not values.requires_grad:
