@@ -171,19 +171,14 @@ class CoinsNotSeeded(RecurrentDecoder):
 
 class FeedsBackBOS(RecurrentDecoder):
     def forward(self, encoded, target):
-        def own(outputs, space, excluded):
-            return torch.full(outputs.shape[:2], space.bos_id)
-
-        with in_place_of("own_prediction", own):
+        bos = torch.full((len(target), 1), self.target_space.bos_id)
+        with in_place_of("own_prediction", lambda *_: bos):
             return super().forward(encoded, target)
 
 
 class FeedsBackTheLeastProbable(RecurrentDecoder):
     def forward(self, encoded, target):
-        def own(outputs, space, excluded):
-            return own_prediction(-outputs, space, excluded)
-
-        with in_place_of("own_prediction", own):
+        with in_place_of("own_prediction", lambda out, *more: own_prediction(-out, *more)):
             return super().forward(encoded, target)
 
 
@@ -229,8 +224,9 @@ class FirstInputScored(RecurrentDecoder):
 
 
 class FeedbackSwallowed(RecurrentDecoder):
-    def _before(self, target):
-        return torch.full_like(target, self.target_space.bos_id)
+    def forward(self, encoded, target):
+        with in_place_of("before_each", lambda *_: torch.full_like(target, 1)):
+            return super().forward(encoded, target)
 
 
 class StepsDiffer(RecurrentDecoder):

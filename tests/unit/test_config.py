@@ -291,8 +291,8 @@ def test_every_part_can_be_chosen_under_every_preset(group):
                 assert re.search("take|name at least one", str(error))  # noqa: PT017
                 continue
             expected = OmegaConf.load(conf_dir() / "decoder" / group / f"{name}.yaml")._target_
-            if name == "mean" and "initial_state" not in decoder["routes"]:
-                expected = "decoderlab.decoders.bridges.ZeroBridge"  # it needs the route
+            if name in ("mean", "copy_all") and "initial_state" not in decoder["routes"]:
+                expected = "decoderlab.decoders.bridges.ZeroBridge"  # they need the route
             assert (decoder[group] or {"_target_": expected})["_target_"] == expected
 
 
