@@ -69,7 +69,6 @@ DECODERS: dict[str, list[str]] = {
         f"{DENSE} /cell=slstm num_layers=2",
         f"{DENSE} /cell=slstm /feedback=none head.rank=2",
         f"{DENSE} /cell=mlstm num_layers=2",
-        f"{DENSE} /cell=mlstm /feedback=none",
         f"{DENSE} /cell=stack num_layers=2 cell.depth=4 cell.width=3",
         f"{DENSE} /cell=stack /feedback=none cell.depth=2",
         f"{DENSE} /cell=lstm_layer_norm",

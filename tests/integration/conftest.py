@@ -26,7 +26,7 @@ from decoderlab.studies.design.grid import grid
 from decoderlab.studies.design.preparation import Planned, make_plan
 from tests.conftest import TASKS, TINY
 from tests.drawing import no_drawing
-from tests.integration.cli import Forked, in_process, start
+from tests.integration.cli import Forked, command, in_process, start
 from tests.integration.disturbed import sweep
 from tests.unit.studies import STUDY
 
@@ -60,6 +60,12 @@ def launch(ending) -> Callable[..., subprocess.Popen]:
         return ending[-1]
 
     return make
+
+
+@pytest.fixture
+def begin_anew(launch) -> Callable[..., subprocess.Popen]:
+    """Start decoderlab-train in a process of its own, which has imported nothing."""
+    return lambda *arguments, **options: launch(command("train", *arguments), **options)
 
 
 @pytest.fixture

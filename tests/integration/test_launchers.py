@@ -29,6 +29,12 @@ PLUGINS["submitit_slurm"] = "submitit"
 
 
 @pytest.fixture
+def begin(begin_anew):
+    """Hydra finds its launchers in a process of its own."""
+    return begin_anew
+
+
+@pytest.fixture
 def cluster(monkeypatch) -> Iterator[tuple[str, Callable[[str], None]]]:
     """A Ray cluster of two nodes: its address, and what takes a node or the head away."""
     pytest.importorskip("ray")

@@ -30,6 +30,12 @@ pytestmark = [
 LAUNCHER = "submitit_slurm"
 
 
+@pytest.fixture
+def begin(begin_anew):
+    """Hydra finds its launchers in a process of its own."""
+    return begin_anew
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[SlurmCluster]:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
