@@ -29,12 +29,6 @@ PLUGINS["submitit_slurm"] = "submitit"
 
 
 @pytest.fixture
-def begin(begin_anew):
-    """Hydra finds its launchers in a process of its own."""
-    return begin_anew
-
-
-@pytest.fixture
 def cluster(monkeypatch) -> Iterator[tuple[str, Callable[[str], None]]]:
     """A Ray cluster of two nodes: its address, and what takes a node or the head away."""
     pytest.importorskip("ray")
@@ -63,10 +57,10 @@ def cluster(monkeypatch) -> Iterator[tuple[str, Callable[[str], None]]]:
 
 
 @pytest.mark.slow
-def test_ray_does_the_runs_of_a_lost_node_elsewhere(begin, cluster, whole, tmp_path):
+def test_ray_does_the_runs_of_a_lost_node_elsewhere(begin_anew, cluster, whole, tmp_path):
     address, remove = cluster
     given = f"hydra.launcher.ray.init.address={address}"
-    process = begin(*sweep(tmp_path, "ray", given))
+    process = begin_anew(*sweep(tmp_path, "ray", given))
     with in_training(tmp_path, process, 2) as held:
         before = {folder.path: folder.status()["pid"] for folder in held}
         remove("node")
@@ -78,10 +72,12 @@ def test_ray_does_the_runs_of_a_lost_node_elsewhere(begin, cluster, whole, tmp_p
 
 @pytest.mark.slow
 def test_without_rays_head_the_command_ends_and_another_goes_on(
-    monkeypatch, begin, cluster, whole, tmp_path
+    monkeypatch, begin_anew, cluster, whole, tmp_path
 ):
     address, remove = cluster
-    process = begin(*sweep(tmp_path, "ray", f"hydra.launcher.ray.init.address={address}", seeds=2))
+    process = begin_anew(
+        *sweep(tmp_path, "ray", f"hydra.launcher.ray.init.address={address}", seeds=2)
+    )
     with in_training(tmp_path, process, 2):
         remove("head")
     output = process.communicate(timeout=300)[0]
@@ -101,22 +97,22 @@ ENDINGS = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("launcher", "signum", "code"), ENDINGS)
 def test_a_command_that_is_ended_goes_on_when_given_again(
-    begin, whole, tmp_path, launcher, signum, code
+    begin_anew, whole, tmp_path, launcher, signum, code
 ):
     pytest.importorskip(f"hydra_plugins.hydra_{PLUGINS[launcher]}_launcher")
-    process = begin(*sweep(tmp_path, launcher, seeds=2))
+    process = begin_anew(*sweep(tmp_path, launcher, seeds=2))
     with in_training(tmp_path, process, 2):
         os.killpg(process.pid, signum)
     process.communicate(timeout=300)
     assert process.returncode == code
-    ended(begin(*sweep(tmp_path, launcher, seeds=2)))
+    ended(begin_anew(*sweep(tmp_path, launcher, seeds=2)))
     assert all(restarts <= 1 for restarts in check_same(tmp_path, whole))
 
 
 @pytest.mark.slow
-def test_a_job_of_submitit_that_dies_costs_only_itself(begin, whole, tmp_path):
+def test_a_job_of_submitit_that_dies_costs_only_itself(begin_anew, whole, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    process = begin(*sweep(tmp_path, "submitit_local", seeds=2))
+    process = begin_anew(*sweep(tmp_path, "submitit_local", seeds=2))
     with in_training(tmp_path, process, 2) as (dead, _):
         os.kill(dead.status()["pid"], signal.SIGKILL)
     said = ended(process)
@@ -126,10 +122,10 @@ def test_a_job_of_submitit_that_dies_costs_only_itself(begin, whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_job_that_slurm_preempts_is_queued_again_and_goes_on(begin, whole, tmp_path):
+def test_a_job_that_slurm_preempts_is_queued_again_and_goes_on(begin_anew, whole, tmp_path):
     pytest.importorskip("submitit")
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    process = begin(*sweep(tmp_path, "submitit_local", seeds=1))
+    process = begin_anew(*sweep(tmp_path, "submitit_local", seeds=1))
     with in_training(tmp_path, process, 1) as (folder,):
         job, step = folder.status()["pid"], folder.last_metrics()["step"]
         os.kill(job, signal.SIGTERM)  # what SLURM does; the run goes on until it is told more
@@ -141,9 +137,9 @@ def test_a_job_that_slurm_preempts_is_queued_again_and_goes_on(begin, whole, tmp
 
 
 @pytest.mark.slow
-def test_a_worker_of_joblib_that_dies_costs_nothing(begin, whole, tmp_path):
+def test_a_worker_of_joblib_that_dies_costs_nothing(begin_anew, whole, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    process = begin(*sweep(tmp_path, "joblib", "hydra.launcher.n_jobs=2", seeds=2))
+    process = begin_anew(*sweep(tmp_path, "joblib", "hydra.launcher.n_jobs=2", seeds=2))
     with in_training(tmp_path, process, 2) as (dead, _):
         os.kill(dead.status()["pid"], signal.SIGKILL)
     assert "the launcher stopped: TerminatedWorkerError" in ended(process)

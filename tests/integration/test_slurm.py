@@ -30,12 +30,6 @@ pytestmark = [
 LAUNCHER = "submitit_slurm"
 
 
-@pytest.fixture
-def begin(begin_anew):
-    """Hydra finds its launchers in a process of its own."""
-    return begin_anew
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[SlurmCluster]:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
@@ -68,8 +62,8 @@ def job_of(folder: RunFolder) -> str:
     return f"{values['SLURM_ARRAY_JOB_ID']}_{values['SLURM_ARRAY_TASK_ID']}"
 
 
-def test_a_preempted_job_saves_its_run_and_goes_on(begin, slurm, whole, tmp_path):
-    process = begin(*sweep(tmp_path, LAUNCHER, seeds=2))
+def test_a_preempted_job_saves_its_run_and_goes_on(begin_anew, slurm, whole, tmp_path):
+    process = begin_anew(*sweep(tmp_path, LAUNCHER, seeds=2))
     with in_training(tmp_path, process, 2) as held:
         node = next(node for node, job in jobs(slurm).items() if job == job_of(held[0]))
         slurm.call("sbatch", "-p", "urgent", "-w", node, "--output=/dev/null", "--wrap", "sleep 1")
@@ -81,8 +75,8 @@ def test_a_preempted_job_saves_its_run_and_goes_on(begin, slurm, whole, tmp_path
     assert any("Caught signal SIGUSR2" in text and "Requeued job" in text for text in saved)
 
 
-def test_a_requeued_job_and_a_lost_node_cost_nothing(begin, slurm, whole, tmp_path):
-    process = begin(*sweep(tmp_path, LAUNCHER, seeds=2))
+def test_a_requeued_job_and_a_lost_node_cost_nothing(begin_anew, slurm, whole, tmp_path):
+    process = begin_anew(*sweep(tmp_path, LAUNCHER, seeds=2))
     try:
         with in_training(tmp_path, process, 2) as held:
             before = {folder.path: folder.status()["started"] for folder in held}
@@ -99,8 +93,8 @@ def test_a_requeued_job_and_a_lost_node_cost_nothing(begin, slurm, whole, tmp_pa
         assert folder.status().get("started", 0) != before[folder.path]
 
 
-def test_cancelled_and_killed_jobs_are_handed_in_again(begin, slurm, whole, tmp_path):
-    process = begin(*sweep(tmp_path, LAUNCHER, seeds=3))
+def test_cancelled_and_killed_jobs_are_handed_in_again(begin_anew, slurm, whole, tmp_path):
+    process = begin_anew(*sweep(tmp_path, LAUNCHER, seeds=3))
     with in_training(tmp_path, process, 2) as (cancelled, killed):
         os.kill(killed.status()["pid"], signal.SIGKILL)
         slurm.call("scancel", job_of(cancelled))
@@ -112,9 +106,9 @@ def test_cancelled_and_killed_jobs_are_handed_in_again(begin, slurm, whole, tmp_
     assert len(handed_in - {""}) >= 2  # the first array, and the two that died
 
 
-def test_a_job_whose_time_is_up_goes_on_in_a_second(begin, slurm, whole, tmp_path):
+def test_a_job_whose_time_is_up_goes_on_in_a_second(begin_anew, slurm, whole, tmp_path):
     limits = ("hydra.launcher.timeout_min=10", "hydra.launcher.signal_delay_s=90")
-    process = begin(*sweep(tmp_path, LAUNCHER, *limits, seeds=1))
+    process = begin_anew(*sweep(tmp_path, LAUNCHER, *limits, seeds=1))
     with in_training(tmp_path, process, 1) as (folder,):
         (job,) = jobs(slurm).values()
         slurm.call("scontrol", "update", f"JobId={job}", "EndTime=now+120seconds")
@@ -126,11 +120,13 @@ def test_a_job_whose_time_is_up_goes_on_in_a_second(begin, slurm, whole, tmp_pat
     assert "(9 remaining timeouts)" in log.read_text()
 
 
-def test_ctrl_c_leaves_the_jobs_which_the_same_command_waits_for(begin, slurm, whole, tmp_path):
-    process = begin(*sweep(tmp_path, LAUNCHER, seeds=2))
+def test_ctrl_c_leaves_the_jobs_which_the_same_command_waits_for(
+    begin_anew, slurm, whole, tmp_path
+):
+    process = begin_anew(*sweep(tmp_path, LAUNCHER, seeds=2))
     with in_training(tmp_path, process, 2):
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(60) == 130
         assert len(jobs(slurm)) == 2
-    ended(begin(*sweep(tmp_path, LAUNCHER, seeds=2)))
+    ended(begin_anew(*sweep(tmp_path, LAUNCHER, seeds=2)))
     assert check_same(tmp_path, whole) == [0, 0]

@@ -47,11 +47,75 @@ def token_space(objective: str, space: TokenSpace | ValueSpace) -> TokenSpace:
     return space
 
 
-def check_drawing(num_samples: int, length_ratio: float, likelihood_ratio: float) -> None:
-    """Raise ValueError for a setting out of range."""
-    require.at_least("num_samples", num_samples, 1)
-    require.at_least("length_ratio", length_ratio, 1)
-    require.ratio("likelihood_ratio", likelihood_ratio)
+class DrawingObjective:
+    """What the objectives share that look at outputs which the decoder draws.
+
+    Args:
+        name: of the objective, for messages.
+        target_space: of the targets, tokens.
+        length_ratio: tokens of an output at most, as a multiple of its target's, at least 1.
+
+    Raises:
+        ValueError: for real values, or a ratio below 1.
+    """
+
+    def __init__(
+        self, name: str, target_space: TokenSpace | ValueSpace, length_ratio: float
+    ) -> None:
+        self.space = token_space(name, target_space)
+        require.at_least("length_ratio", length_ratio, 1)
+        self.length_ratio = length_ratio
+        self.at_step(0, 0)
+
+    def at_step(self, step: int, seed: int) -> None:
+        """Say how many updates are done; `seed` is that of this update's draws."""
+        self.step, self.seed = step, seed
+
+    def drawn(self, decoder: Decoder, encoded: Encoded, batch: Batch, number: int = 0) -> Tensor:
+        """Return the output that comes as `number` of each row, (B, T); see `draw`."""
+        return draw(
+            decoder,
+            encoded,
+            batch,
+            self.space,
+            seed=self.seed,
+            number=number,
+            length_ratio=self.length_ratio,
+        )
+
+
+class CostObjective(DrawingObjective):
+    """What those share that weigh what drawn outputs cost.
+
+    Args:
+        name, target_space, length_ratio: as above.
+        num_samples: outputs to draw of each row, at least 1.
+        cost: a name of `COSTS`.
+        start_step: updates of plain likelihood before, at least 0.
+        likelihood_ratio: share of the negative log-likelihood afterwards, at least 0 and below 1.
+
+    Raises:
+        ValueError: for real values, an unknown cost, or a setting out of range.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        target_space: TokenSpace | ValueSpace,
+        length_ratio: float,
+        *,
+        num_samples: int,
+        cost: str,
+        start_step: int,
+        likelihood_ratio: float,
+    ) -> None:
+        super().__init__(name, target_space, length_ratio)
+        require.at_least("num_samples", num_samples, 1)
+        require.ratio("likelihood_ratio", likelihood_ratio)
+        require.choice("cost", cost, list(COSTS))
+        require.at_least("start_step", start_step, 0)
+        self.num_samples, self.cost = num_samples, COSTS[cost]
+        self.start_step, self.likelihood_ratio = start_step, likelihood_ratio
 
 
 @contextmanager

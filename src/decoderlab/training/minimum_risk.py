@@ -8,19 +8,16 @@ from torch import Tensor
 from decoderlab.common import require
 from decoderlab.contract import Batch, Decoder, Encoded, TokenSpace, ValueSpace
 from decoderlab.training.drawn_outputs import (
-    COSTS,
-    check_drawing,
+    CostObjective,
     costs,
-    draw,
     loss_of,
     token_log_probabilities,
-    token_space,
     weighted_sum,
 )
 from decoderlab.training.objective import negative_log_likelihood, num_positions
 
 
-class MinimumRisk:
+class MinimumRisk(CostObjective):
     """The expected cost over a subset of outputs, whose probabilities are sharpened or flattened.
 
         risk = sum over y in S of Q(y) cost(y),
@@ -60,19 +57,17 @@ class MinimumRisk:
         likelihood_ratio: float = 0.0,
         length_ratio: float = 1.5,
     ) -> None:
-        self.space = token_space("minimum risk", target_space)
-        check_drawing(num_samples, length_ratio, likelihood_ratio)
+        super().__init__(
+            "minimum risk",
+            target_space,
+            length_ratio,
+            num_samples=num_samples,
+            cost=cost,
+            start_step=start_step,
+            likelihood_ratio=likelihood_ratio,
+        )
         require.positive("sharpness", sharpness)
-        require.choice("cost", cost, list(COSTS))
-        require.at_least("start_step", start_step, 0)
-        self.num_samples, self.sharpness, self.with_target = num_samples, sharpness, with_target
-        self.cost, self.start_step = COSTS[cost], start_step
-        self.likelihood_ratio, self.length_ratio = likelihood_ratio, length_ratio
-        self.at_step(0, 0)
-
-    def at_step(self, step: int, seed: int) -> None:
-        """Say how many updates are done; `seed` is that of this update's draws."""
-        self.step, self.seed = step, seed
+        self.sharpness, self.with_target = sharpness, with_target
 
     def sequence_loss(
         self, decoder: Decoder, encoded: Encoded, batch: Batch
@@ -84,15 +79,7 @@ class MinimumRisk:
             return likelihood, count
         scored = [(outputs, batch.target)] if self.with_target else []
         for number in range(self.num_samples):
-            drawn = draw(
-                decoder,
-                encoded,
-                batch,
-                self.space,
-                seed=self.seed,
-                number=number,
-                length_ratio=self.length_ratio,
-            )
+            drawn = self.drawn(decoder, encoded, batch, number)
             scored.append((decoder(encoded, drawn), drawn))
         log_p = [token_log_probabilities(*pair, self.space).sum(dim=1) for pair in scored]
         candidates = [drawn for _, drawn in scored]

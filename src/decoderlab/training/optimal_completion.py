@@ -8,11 +8,11 @@ from torch import Tensor
 from decoderlab.common import require
 from decoderlab.contract import Batch, Decoder, Encoded, TokenSpace, ValueSpace
 from decoderlab.generation.greedy_search import allowed
-from decoderlab.training.drawn_outputs import check_drawing, draw, loss_of, token_space
+from decoderlab.training.drawn_outputs import DrawingObjective, loss_of
 from decoderlab.training.objective import num_positions
 
 
-class OptimalCompletion:
+class OptimalCompletion(DrawingObjective):
     """Divergence from the policy that completes a drawn output with the fewest edits.
 
     The decoder draws an output y. At each of its positions, with d_j the edit distance of what is
@@ -45,29 +45,15 @@ class OptimalCompletion:
         temperature: float = 0.0,
         length_ratio: float = 1.5,
     ) -> None:
-        self.space = token_space("optimal completion", target_space)
-        check_drawing(1, length_ratio, 0.0)
+        super().__init__("optimal completion", target_space, length_ratio)
         require.at_least("temperature", temperature, 0)
-        self.temperature, self.length_ratio = temperature, length_ratio
-        self.at_step(0, 0)
-
-    def at_step(self, step: int, seed: int) -> None:
-        """Say how many updates are done; `seed` is that of this update's draws."""
-        self.seed = seed
+        self.temperature = temperature
 
     def sequence_loss(
         self, decoder: Decoder, encoded: Encoded, batch: Batch
     ) -> tuple[Tensor, Tensor]:
         """Return the sum over all drawn positions, and the number of the target's."""
-        drawn = draw(
-            decoder,
-            encoded,
-            batch,
-            self.space,
-            seed=self.seed,
-            number=0,
-            length_ratio=self.length_ratio,
-        )
+        drawn = self.drawn(decoder, encoded, batch)
         policy = self._policy(drawn, batch.target)
         outputs = decoder(encoded, drawn)
         log_p = allowed(outputs, self.space).log_softmax(dim=-1)

@@ -10,16 +10,13 @@ from decoderlab.contract import Batch, Decoder, Encoded, TokenSpace, ValueSpace
 from decoderlab.generation.forced_prefix import ForcedPrefix
 from decoderlab.generation.greedy_search import greedy
 from decoderlab.training.drawn_outputs import (
-    COSTS,
-    check_drawing,
+    CostObjective,
     costs,
-    draw,
     generating,
     longest,
     loss_of,
     shortened,
     token_log_probabilities,
-    token_space,
     weighted_sum,
 )
 from decoderlab.training.objective import negative_log_likelihood, num_positions
@@ -27,7 +24,7 @@ from decoderlab.training.objective import negative_log_likelihood, num_positions
 BASELINES = ("others", "greedy", "none")
 
 
-class Reinforce:
+class Reinforce(CostObjective):
     """The expected cost of what the decoder draws, with the gradient of the likelihood ratio.
 
         gradient = mean over N drawn y of (cost(y) - b) * gradient of log p(y)
@@ -73,11 +70,16 @@ class Reinforce:
         likelihood_ratio: float = 0.0,
         length_ratio: float = 1.5,
     ) -> None:
-        self.space = token_space("REINFORCE", target_space)
-        check_drawing(num_samples, length_ratio, likelihood_ratio)
+        super().__init__(
+            "REINFORCE",
+            target_space,
+            length_ratio,
+            num_samples=num_samples,
+            cost=cost,
+            start_step=start_step,
+            likelihood_ratio=likelihood_ratio,
+        )
         require.choice("baseline", baseline, BASELINES)
-        require.choice("cost", cost, list(COSTS))
-        require.at_least("start_step", start_step, 0)
         if tail_steps is not None:
             require.at_least("tail_steps", tail_steps, 1)
         if baseline == "others" and num_samples < 2:
@@ -85,14 +87,7 @@ class Reinforce:
                 f"num_samples is {num_samples}, but baseline=others is the mean of the other "
                 "outputs of a row; draw at least 2, or take baseline=greedy"
             )
-        self.num_samples, self.baseline = num_samples, baseline
-        self.cost, self.start_step, self.tail_steps = COSTS[cost], start_step, tail_steps
-        self.likelihood_ratio, self.length_ratio = likelihood_ratio, length_ratio
-        self.at_step(0, 0)
-
-    def at_step(self, step: int, seed: int) -> None:
-        """Say how many updates are done; `seed` is that of this update's draws."""
-        self.step, self.seed = step, seed
+        self.baseline, self.tail_steps = baseline, tail_steps
 
     def sequence_loss(
         self, decoder: Decoder, encoded: Encoded, batch: Batch
@@ -130,15 +125,7 @@ class Reinforce:
         drawing = ForcedPrefix(decoder, beginning, self.space)
         cost, log_p = [], []
         for number in range(self.num_samples):
-            drawn = draw(
-                drawing,
-                encoded,
-                batch,
-                self.space,
-                seed=self.seed,
-                number=number,
-                length_ratio=self.length_ratio,
-            )
+            drawn = self.drawn(drawing, encoded, batch, number)
             own = token_log_probabilities(decoder(encoded, drawn), drawn, self.space)
             steps = torch.arange(drawn.shape[1], device=drawn.device)
             log_p.append(own.masked_fill(steps < lengths.unsqueeze(1), 0.0).sum(dim=1))

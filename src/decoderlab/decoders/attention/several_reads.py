@@ -51,6 +51,10 @@ class SeveralReads(AttentionScore):
         # torch's list says only that it is of modules
         return cast("AttentionScore", self.scores[number])
 
+    def keys(self, memory: Tensor) -> Tensor:
+        """Return the keys of all scores; see `source_keys`."""
+        return self.source_keys(memory, None)
+
     def of_one(self, keys: Tensor, number: int) -> Tensor:
         """Return the keys of one of the scores."""
         return keys[:, :, number]
@@ -128,10 +132,6 @@ class HeadsScore(SeveralReads):
         self.split_query = nn.Linear(query_size, query_size, bias=False)
         self.split_memory = nn.Linear(memory_size, memory_size, bias=False)
         self.head_size = memory_size // heads
-
-    def keys(self, memory: Tensor) -> Tensor:
-        """Return each head's part of the memory and its keys, (B, S, K, ...)."""
-        return self.source_keys(memory, None)
 
     def source_keys(self, memory: Tensor, source: Tensor | None) -> Tensor:
         """Return each head's part of the memory and its keys, (B, S, K, ...)."""
@@ -230,10 +230,6 @@ class HopsScore(SeveralReads):
         self.further = nn.ModuleList(
             nn.Linear(memory_size, query_size, bias=False) for _ in range(hops - 1)
         )
-
-    def keys(self, memory: Tensor) -> Tensor:
-        """Return the memory and the keys of all hops; see `source_keys`."""
-        return self.source_keys(memory, None)
 
     def source_keys(self, memory: Tensor, source: Tensor | None) -> Tensor:
         """Return the keys of all hops, (B, S, hops, ...)."""
