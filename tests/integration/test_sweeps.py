@@ -276,7 +276,7 @@ def test_a_module_that_exits_while_it_is_planned_is_refused(tmp_path):
 def test_killed_again_and_again_commands_end_as_if_nothing_had_happened(tmp_path, drawn):
     tool = [sys.executable, str(ROOT / "scripts" / "kill_sweep.py"), "--folder", str(tmp_path)]
     done = subprocess.run(
-        [*tool, "--runs=4", "--kills=10", "--steps=200"],
+        [*tool, "--runs=3", "--kills=5", "--steps=150"],
         capture_output=True,
         text=True,
         timeout=900,
