@@ -128,7 +128,7 @@ def test_a_run_of_two_interrupted_at_any_rank_ends_with_the_same_bits(launch, tm
     for rank in (0, 1):
         before = sealed()
         process = launch(arguments(tmp_path / "broken"), cwd=tmp_path)
-        wait_for(lambda: sealed() - before, process, SECONDS)
+        wait_for(lambda before=before: sealed() - before, process, SECONDS)
         os.kill(ranks_of(process)[rank], signal.SIGTERM)
         output = process.communicate(timeout=SECONDS)[0]
         assert process.returncode != 0, output

@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from decoderlab.data.batches import EvaluationBatches, Ragged, Split, TrainingBatches, by_length
 
 
-def split(lengths) -> Split:
-    rows = [[4 + row % 5] * length for row, length in enumerate(lengths)]
-    return Split(Ragged.of(rows), Ragged.of([row + [2] for row in rows]))
+def split(lengths, target_lengths=None) -> Split:
+    rows, targets = (
+        [[4 + row % 5] * length for row, length in enumerate(one)]
+        for one in (lengths, target_lengths or lengths)
+    )
+    return Split(Ragged.of(rows), Ragged.of([row + [2] for row in targets]))
 
 
 @given(st.lists(st.lists(st.integers(1, 99), min_size=1, max_size=6), min_size=1, max_size=9))
@@ -68,3 +71,24 @@ def test_evaluation_sees_every_example_once():
     seen = [batch.index.tolist() for batch in batches]
     assert len(seen) == len(batches)
     assert sorted(sum(seen, [])) == [0, 1, 2, 3, 4]
+
+
+def test_targets_of_a_batch_have_nearly_one_length_where_that_is_asked_for():
+    made = split([3] * 40 + [5] * 40, [1, 2, 3, 4, 5, 6, 7, 8] * 10)
+    batches, plain = (
+        TrainingBatches(
+            made, batch_size=5, seed=0, first_step=lambda: 0, group_by_target_length=grouped
+        )
+        for grouped in (True, False)
+    )
+    epochs = [batches.epoch(number) for number in (0, 1)]
+    for epoch in epochs:
+        assert len(epoch) == batches.batches_per_epoch == plain.batches_per_epoch
+        assert sorted(np.concatenate(epoch).tolist()) == list(range(80))
+        for index in epoch:
+            assert len(set(made.source.lengths[index].tolist())) == 1
+            assert len(set(made.target.lengths[index].tolist())) == 1  # there are five of each
+    assert [sorted(one.tolist()) for one in epochs[0]] != [
+        sorted(one.tolist()) for one in epochs[1]
+    ]
+    assert any(len(set(made.target.lengths[one].tolist())) > 1 for one in plain.epoch(0))

@@ -29,6 +29,9 @@ class Training:
 
     Args:
         batch_size: examples per update, at least 1.
+        group_by_target_length: whether a batch has targets of nearly one length, so that little is
+            padded; its sources have one length in any case. False for batches drawn at random
+            among the sources of a length.
         max_steps, max_epochs, max_seconds: the budget: exactly one of updates, passes over the
             training split, and seconds of training is given, the others are null. Time in which
             the process is stopped (Ctrl-Z, SIGSTOP, a closed laptop) does not count, nor does
@@ -73,6 +76,7 @@ class Training:
     uniform_range: float | None
     precision: str
     from_run: str | None = None
+    group_by_target_length: bool = False
 
     def __post_init__(self) -> None:
         for name in TRAINING_PARTS:

@@ -27,7 +27,7 @@ UNSAID: dict[str, dict[str, Any]] = {
         "attention.hops": 1,
         "attention.coverage_loss": 0.0,
     },
-    "training": {"from_run": None},
+    "training": {"from_run": None, "group_by_target_length": False},
     "evaluation": {
         "max_length": None,
         "min_p": None,

@@ -201,21 +201,33 @@ class TrainingBatches:
         batch_size: examples a batch at most; the last batch of each length is smaller.
         seed: the run's seed.
         first_step: called when iteration begins; the number of batches to pass over.
+        group_by_target_length: whether the shuffled examples of a source length are sorted by the
+            lengths of their targets before they are cut into batches, so that little is padded.
     """
 
     def __init__(
-        self, split: Split, *, batch_size: int, seed: int, first_step: Callable[[], int]
+        self,
+        split: Split,
+        *,
+        batch_size: int,
+        seed: int,
+        first_step: Callable[[], int],
+        group_by_target_length: bool = False,
     ) -> None:
         self.split, self.batch_size, self.seed = split, batch_size, seed
         self.first_step = first_step
         self.lengths = split.source.lengths.numpy()
+        self.target_lengths = split.target.lengths.numpy() if group_by_target_length else None
         _, counts = np.unique(self.lengths, return_counts=True)
         self.batches_per_epoch = int(np.ceil(counts / batch_size).sum())
 
     def epoch(self, number: int) -> list[np.ndarray]:
         """Return the batches of one epoch as arrays of row numbers."""
         generator = numpy_generator(self.seed, "order", number)
-        batches = by_length(self.lengths, self.batch_size, generator.permutation(len(self.split)))
+        order = generator.permutation(len(self.split))
+        if self.target_lengths is not None:
+            order = order[np.argsort(self.target_lengths[order], kind="stable")]
+        batches = by_length(self.lengths, self.batch_size, order)
         return [batches[index] for index in generator.permutation(len(batches))]
 
     def __iter__(self) -> Iterator[Batch]:

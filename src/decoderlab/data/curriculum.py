@@ -85,6 +85,7 @@ class CurriculumBatches:
         batch_size: examples a batch at most; all of one level and one source length.
         seed: the run's seed.
         first_step: called when iteration begins; the number of batches to pass over.
+        group_by_target_length: see `TrainingBatches`.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class CurriculumBatches:
         batch_size: int,
         seed: int,
         first_step: Callable[[], int],
+        group_by_target_length: bool = False,
     ) -> None:
         self.split, self.curriculum, self.seed = split, curriculum, seed
         self.first_step = first_step
@@ -105,6 +107,7 @@ class CurriculumBatches:
                 batch_size=batch_size,
                 seed=seed,
                 first_step=lambda: 0,
+                group_by_target_length=group_by_target_length,
             )
             for level in range(curriculum.num_levels)
         ]

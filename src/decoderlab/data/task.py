@@ -70,6 +70,7 @@ class Task(pl.LightningDataModule):
         self.batch_size = 64
         self.evaluation_batch_size = 256
         self.seed = 0
+        self.group_by_target_length = False
         self._data: TaskData | None = None
         self._metrics: Mapping[str, Any] | None = None
 
@@ -278,6 +279,7 @@ class Task(pl.LightningDataModule):
         evaluation_batch_size: int,
         seed: int,
         metrics: Mapping[str, Any] | None = None,
+        group_by_target_length: bool = False,
     ) -> None:
         """Take the settings of a run that every task has, beside those of its constructor.
 
@@ -286,9 +288,10 @@ class Task(pl.LightningDataModule):
             evaluation_batch_size: examples to generate for at a time, at least 1.
             seed: of the run, by which training batches are drawn.
             metrics: what the task is measured by, by name; None for those of its kind of targets.
+            group_by_target_length: of training batches, see `TrainingBatches`.
         """
         self.batch_size, self.evaluation_batch_size = batch_size, evaluation_batch_size
-        self.seed = seed
+        self.seed, self.group_by_target_length = seed, group_by_target_length
         if metrics is not None:
             self.metrics = metrics
 
@@ -307,6 +310,7 @@ class Task(pl.LightningDataModule):
             batch_size=self.batch_size,
             seed=self.seed,
             first_step=self._first_batch,
+            group_by_target_length=self.group_by_target_length,
         )
 
     def _first_batch(self) -> int:

@@ -165,6 +165,7 @@ class LearningToExecuteTask(Task):
             batch_size=self.batch_size,
             seed=self.seed,
             first_step=lambda: self.trainer.global_step if self.trainer else 0,
+            group_by_target_length=self.group_by_target_length,
         )
 
     def baseline_predictions(self) -> dict[str, Sequence[Any]]:

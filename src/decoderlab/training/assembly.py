@@ -84,6 +84,7 @@ def construct_task(config: RunConfig) -> Task:
     task.adopt_settings(
         batch_size=config.training.batch_size,
         evaluation_batch_size=config.run.evaluation_batch_size,
+        group_by_target_length=config.training.group_by_target_length,
         seed=config.seed,
         metrics=metrics,
     )
