@@ -35,6 +35,43 @@ assert torchmetrics.__spec__.origin == torchmetrics.__file__
 assert torchmetrics.utilities.plot.plt is matplotlib.pyplot
 """
 
+COMPILED = """
+import sys
+import decoderlab.training.train_and_test
+import torch
+from lightning_fabric.wrappers import OptimizedModule
+model = torch.nn.Linear(2, 2)
+optimizer = torch.optim.Adam(model.parameters())
+def step():
+    optimizer.zero_grad()
+    model(torch.ones(2)).sum().backward()
+    optimizer.step()
+step()
+assert not isinstance(model, OptimizedModule)
+assert "torch._dynamo.eval_frame" not in sys.modules
+compiled = torch.compile(model, backend="eager")
+assert torch._dynamo is sys.modules["torch._dynamo"]
+assert torch._dynamo.__spec__.origin == torch._dynamo.__file__
+assert isinstance(compiled, OptimizedModule) and not isinstance(model, OptimizedModule)
+assert torch.equal(compiled(torch.ones(2)), model(torch.ones(2)))
+before = model.weight.clone()
+torch.compile(step, backend="eager")()
+assert not torch.equal(model.weight, before)
+"""
+ITS_PART = """
+import decoderlab
+import torch._dynamo.config
+assert torch._dynamo.config.recompile_limit > 0
+"""
+A_RUN = """
+import sys
+from decoderlab.cli import train
+sys.argv = ["decoderlab-train", f"run.output_dir={sys.argv[1]}", "training.max_steps=2"]
+sys.argv += ["task.num_train=50", "task.num_validation=9", "task.num_test=9"]
+train.main()
+assert not {"torch._dynamo.eval_frame", "sympy", "pandas", "scipy.signal"} & set(sys.modules)
+"""
+
 
 BESIDE_A_THREAD = """
 import threading
@@ -68,8 +105,14 @@ def test_matplotlib_is_imported_beside_threads_without_what_lies_in_the_working_
 
 @pytest.mark.slow
 def test_what_no_run_needs_is_not_imported_and_is_itself_when_it_is_asked_for():
-    for code in (WITHOUT, BEFORE):
+    for code in (WITHOUT, BEFORE, COMPILED, ITS_PART):
         subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_run_imports_no_compiler(tmp_path):
+    words = [sys.executable, "-c", A_RUN, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 COMMANDS = ("check", "complete", "doctor", "evaluate", "export", "plan", "predict", "report")

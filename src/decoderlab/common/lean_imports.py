@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from types import ModuleType, SimpleNamespace
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 
@@ -119,6 +120,88 @@ def _remove(stand_ins: Mapping[str, ModuleType]) -> None:
             del sys.modules[name]
 
 
+COMPILER = "torch._dynamo"
+
+
+class LeanCompiler(MetaPathFinder, Loader):
+    """Gives whoever imports torch's compiler a stand-in, until something is compiled.
+
+    Lightning looks whether a model is compiled, and torch's optimizers keep themselves from being
+    compiled: both import the compiler, which takes longer than torch itself, and use nothing of it
+    where nothing is compiled. Whoever asks the stand-in for more gets the real compiler.
+    """
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return how to import the stand-in, and for its parts the compiler's; else None."""
+        if fullname.startswith(f"{COMPILER}."):
+            return PathFinder.find_spec(fullname, _real_compiler().__path__)
+        return ModuleSpec(COMPILER, self) if fullname == COMPILER else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Return the stand-in."""
+        return _NothingCompiled(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Leave it as it is."""
+
+
+class _CompiledModule(type):
+    """The class of the class of compiled modules, of which there is none before the compiler."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        there = _compiler()
+        return there is not None and isinstance(instance, there.OptimizedModule)
+
+
+class _NothingCompiled(ModuleType):
+    """What stands for the compiler; for any other name the real one is imported."""
+
+    __path__: ClassVar[list[str]] = []  # it is a package
+    OptimizedModule = _CompiledModule("OptimizedModule", (), {})
+
+    @staticmethod
+    def graph_break(*given: Any, **named: Any) -> None:
+        """Break no graph."""
+
+    @staticmethod
+    def disable(fn: Any = None, *given: Any, **named: Any) -> Any:
+        """Keep a function from being compiled as soon as there is a compiler."""
+        if not isinstance(fn, FunctionType):
+            return _real_compiler().disable(fn, *given, **named)
+        disabled: list[Callable] = []
+
+        @functools.wraps(fn)
+        def called(*arguments: Any, **settings: Any) -> Any:
+            if not disabled and (there := _compiler()) is not None:
+                disabled.append(there.disable(fn, *given, **named))
+            return (disabled[0] if disabled else fn)(*arguments, **settings)
+
+        return called
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(_real_compiler(), name)
+
+
+def _compiler() -> Any:
+    """Return torch's compiler where it has been imported, None before."""
+    module = sys.modules.get(COMPILER)
+    return None if isinstance(module, _NothingCompiled) else module
+
+
+def _real_compiler() -> Any:
+    """Import torch's compiler."""
+    sys.meta_path[:] = [one for one in sys.meta_path if not isinstance(one, LeanCompiler)]
+    if _compiler() is None:
+        sys.modules.pop(COMPILER, None)
+        package, _, name = COMPILER.rpartition(".")
+        vars(sys.modules[package]).pop(name, None)
+    return importlib.import_module(COMPILER)
+
+
 class AwayFromHere(_Surrounded):
     """Imports matplotlib without the `matplotlibrc` of the working directory.
 
@@ -163,6 +246,6 @@ def in_root_folder() -> Iterator[None]:
 
 def install() -> None:
     """Keep them off from now on."""
-    for finder in (LeanTorchmetrics, AwayFromHere):
+    for finder in (LeanTorchmetrics, LeanCompiler, AwayFromHere):
         if not any(isinstance(other, finder) for other in sys.meta_path):
             sys.meta_path.insert(0, finder())

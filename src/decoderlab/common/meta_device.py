@@ -1,13 +1,43 @@
-"""What to say of a constructor that fails on torch's meta device, where sizes are checked."""
+"""Modules on torch's meta device, where sizes are checked: tensors there have no values."""
 
 from __future__ import annotations
 
 import re
 import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import torch
+from torch.overrides import TorchFunctionMode
+
 _OF_META = re.compile(r"\bmeta (tensor|device)|\bdevices?\b.*\bmeta\b|'Meta' backend")
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Make tensors on the meta device."""
+    with torch.device("meta"), _NothingDrawn():
+        yield
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Draws nothing from a normal distribution: on the meta device that takes torch a second."""
+
+    def __torch_function__(
+        self,
+        func: Callable,
+        types: Any,
+        args: tuple = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        named = dict(kwargs or {})
+        if func in (torch.nn.init.normal_, torch.Tensor.normal_):
+            tensor = args[0] if args else named.get("tensor")
+            if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+                return tensor
+        return func(*args, **named)
 
 
 def reads_values(error: BaseException) -> str | None:

@@ -7,10 +7,12 @@ import warnings
 from collections import Counter
 from io import StringIO
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from decoderlab.data.reading import lines_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CSV = "a CSV file whose first line names its columns"
 TAB = "\t"
@@ -26,6 +28,8 @@ def read_table(path: Path, named: bool) -> pd.DataFrame:
     Raises:
         ValueError: if the file cannot be read, or its first line does not name the columns.
     """
+    import pandas as pd
+
     lines = [line if line.strip() else "" for line in lines_of("path", path, CSV)]
     known = [index for index, line in enumerate(lines) if line]
     lines = lines[known[0] : known[-1] + 1] if known else []
@@ -46,6 +50,8 @@ def read_table(path: Path, named: bool) -> pd.DataFrame:
 
 def _check_header(lines: list[str], sign: str, named: bool) -> None:
     """Raise ValueError if the first line does not name the columns, with `sign` between them."""
+    import pandas as pd
+
     if len(lines) < 2:
         raise ValueError(f"there are {len(lines)} lines; give {CSV}")
     for odd in ";\t":

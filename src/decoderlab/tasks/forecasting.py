@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 
 from decoderlab.common import require
@@ -55,6 +54,8 @@ def _words(path: Path) -> np.ndarray:
 
 
 def _last_column(path: Path) -> np.ndarray:
+    import pandas as pd
+
     return pd.read_csv(path).iloc[:, -1].to_numpy(dtype=float)
 
 

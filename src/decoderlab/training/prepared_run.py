@@ -15,7 +15,7 @@ from torch import nn
 
 from decoderlab.common.disk import RECORD_BYTES, full_message, is_full
 from decoderlab.common.errors import ConfigError, LaunchError
-from decoderlab.common.meta_device import reads_values
+from decoderlab.common.meta_device import reads_values, without_values
 from decoderlab.common.safe_names import stay_below
 from decoderlab.config.bounds import check_parameters
 from decoderlab.config.lightning_settings import TrainerSettings
@@ -135,7 +135,7 @@ def meta_networks(config: RunConfig, task: Task) -> tuple[nn.Module, nn.Module]:
     """
     data = task.data
     try:
-        with torch.device("meta"):
+        with without_values():
             return build_networks(config, data.source_space, data.target_space, data.alignment)
     except ConfigError as error:
         message = reads_values(error.__cause__ or error)

@@ -225,7 +225,9 @@ def make_trainer(
     """
     trainer = config.trainer
     alone = ranks.world_size == 1
-    free: dict[str, Any] = {"deterministic": False} | trainer.further.to_dict()
+    # Where it is off it is not set, which would import torch's compiler.
+    usual = False if torch.are_deterministic_algorithms_enabled() else None
+    free: dict[str, Any] = {"deterministic": usual} | trainer.further.to_dict()
     return pl.Trainer(
         **free,
         accelerator=trainer.accelerator,
