@@ -140,9 +140,20 @@ def _text(loaded: LoadedRun, record: Mapping[str, Any]) -> str:
     if data := record.get("data"):
         whose = "the run's own data" if data["data_of_the_run"] else "a new test file"
         lines.append(f"data: {whose}; {counts_text(data['counts'])}")
+        lines += _of_training(data)
     if seeds := record.get("seeds"):
         lines.append(f"ensemble of {len(seeds)} seeds: {', '.join(map(str, seeds))}")
     return terminal_text("\n".join([*lines, f"({record['signature']})"]))
+
+
+def _of_training(data: Mapping[str, Any]) -> list[str]:
+    """Return what is to be said of test examples that the run may have been trained on."""
+    if data["data_of_the_run"] or data["trained_on"] == 0:
+        return []
+    if data["trained_on"] is None:
+        return ["trained on: not known, since the run's own data cannot be read any more"]
+    number, tested = data["trained_on"], data["counts"]["test"]
+    return [f"trained on: {number:,} of the {tested:,} sources, which are no test of the run"]
 
 
 def _evaluated(loaded: LoadedRun, split: str) -> dict[str, Any]:
