@@ -103,10 +103,18 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.max_length is not None:
         loaded = with_limit(loaded, arguments.max_length)
     record = _evaluated(loaded, arguments.split) | beside
+    if arguments.ensemble is not None and loaded.module.writes_values:
+        record["metrics"] = _of_means(record["metrics"])
     print(json.dumps(record, indent=2) if arguments.json else _text(loaded, record))  # noqa: T201
     for line in damage:
         sys.stderr.write(terminal_text(f"damaged: {line}") + "\n")
     return int(bool(damage))
+
+
+def _of_means(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return the scores of an ensemble that writes values; the loss is none of them."""
+    sys.stderr.write("note: no loss is given: it is of a distribution, an ensemble writes means\n")
+    return {name: score for name, score in scores.items() if name != "loss"}
 
 
 def _ensemble(
