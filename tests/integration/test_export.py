@@ -69,7 +69,7 @@ def outputs_of_runner(place, lines):
 
 SCANS = [
     *(
-        pytest.param(cell, {"zoneout": 0.5}, marks=[] if cell in ("lstm", "stack") else SLOW)
+        pytest.param(cell, {"zoneout": 0.5}, marks=[] if cell == "stack" else SLOW)
         for cell in CELLS
     ),
     *(

@@ -103,6 +103,22 @@ def test_one_way_to_search_replaces_another(runs, first, then, signature):
     assert len(predict(loaded, ["abc"])) == 1
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"exact_steps": 50}, "an exact search has one output"),
+        ({"exact_steps": 50, "beam_width": 4}, "an exact search has one output"),
+        ({"temperature": 1.0}, "leave --temperature out"),
+        ({"beam_width": 1}, "take a beam that is at least as wide"),
+    ],
+)
+def test_several_hypotheses_are_of_a_beam_search_alone(runs, settings, message):
+    *_, (folder, _) = runs
+    loaded = search_with(load_run(folder, data=False), **settings)
+    with pytest.raises(ConfigError, match=message):
+        predict_best(loaded, ["abc"], 2)
+
+
 def test_a_picture_is_drawn_and_another_format_refused(runs, tmp_path):
     draw_attention(tmp_path / "a.svg", [[0.2, 0.8], [1.0, 0.0]], ["$a", "b"], ["x", "y"])
     assert "<svg" in (tmp_path / "a.svg").read_text()
@@ -248,41 +264,6 @@ def test_the_rate_after_going_on_is_that_of_the_new_budget(runs, tmp_path):
         if "train/learning_rate" in line and line["step"] > 10
     }
     assert rates == {step: pytest.approx(0.02 * (1 - (step - 1) / 20)) for step in range(11, 21)}
-
-
-@pytest.mark.parametrize(
-    ("more", "alike"),
-    [
-        (("evaluation.select=loss",), False),
-        pytest.param(("evaluation.beam_width=3",), False, marks=pytest.mark.slow),
-        pytest.param(("evaluation.temperature=1.0",), False, marks=pytest.mark.slow),
-        pytest.param(("evaluation.max_length=2",), False, marks=pytest.mark.slow),
-        (("evaluation.every_steps=4", "training.learning_rate=0.02"), True),
-    ],
-    ids=lambda value: value[0] if isinstance(value, tuple) else "",
-)
-def test_no_score_of_a_parent_is_compared_with_one_that_means_something_else(
-    runs, tmp_path, capsys, more, alike
-):
-    _, file, (first, _) = runs
-    child = prepared_run(tmp_path, file, f"training.from_run={first}", *more, steps=14)
-    assert run(child) == "FINISHED"
-    said, result = capsys.readouterr().err, RunFolder(child.folder.path).result()
-    lines = [json.loads(line) for line in child.folder.metrics.read_text().splitlines()]
-    validated = {
-        line["step"]: line["validation/" + result.selected_by]
-        for line in lines
-        if "validation/loss" in line
-    }
-    assert ("are left out" in said) != alike
-    assert (min(validated) <= 10) == alike
-    assert min(line["step"] for line in lines) <= 10  # what was trained is there in any case
-    best = (min if result.selected_by == "loss" else max)(validated.values())
-    assert validated[result.best_step] == best
-    load_run(child.folder.path)  # the records agree with each other
-    again = prepared_run(tmp_path, file, f"training.from_run={first}", *more, steps=14)
-    assert run(again) == "FINISHED"
-    assert RunFolder(child.folder.path).result().to_dict() == result.to_dict()
 
 
 class Constant:

@@ -53,10 +53,10 @@ def lacks_files(path: Path) -> bool:
         folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists()
     )
     try:
-        found = os.statvfs(there)
+        system = os.statvfs(there)
     except (OSError, AttributeError):  # not on every system
         return False
-    return found.f_files > 0 and found.f_favail == 0
+    return system.f_files > 0 and system.f_favail == 0
 
 
 def is_full(error: BaseException, path: Path | None = None) -> bool:
