@@ -1,4 +1,4 @@
-"""A continued run chooses its step among validations that mean the same."""
+"""A continued run chooses its step among validations that mean the same, and tells its code."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pytest
 
 from decoderlab import load_run
 from decoderlab.records.run_folder import RunFolder
+from decoderlab.training import code_changes
+from decoderlab.training.code_changes import made_here
 from tests.conftest import run
 from tests.integration.test_using_runs import prepared_run, write_pairs
 
@@ -54,3 +56,23 @@ def test_no_score_of_a_parent_is_compared_with_one_that_means_something_else(
     again = prepared_run(tmp_path, file, f"training.from_run={first}", *more, steps=14)
     assert run(again) == "FINISHED"
     assert RunFolder(child.folder.path).result().to_dict() == result.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("more", "edited", "said"),
+    [
+        ((), True, ["RecurrentDecoder"]),
+        pytest.param(("training/objective=minimum_risk",), False, [], marks=pytest.mark.slow),
+    ],
+)
+def test_other_code_than_the_parents_is_recorded(parent, tmp_path, monkeypatch, more, edited, said):
+    file, first = parent
+    child = prepared_run(tmp_path, file, f"training.from_run={first}", *more, steps=11)
+
+    def with_an_edit(config):
+        made = made_here(config)
+        return made | {"code": made["code"] | ({"RecurrentDecoder": "x"} if edited else {})}
+
+    monkeypatch.setattr(code_changes, "made_here", with_an_edit)
+    assert run(child) == "FINISHED"
+    assert RunFolder(child.folder.path).result().code_changes == said

@@ -38,7 +38,7 @@ from decoderlab.records.manifest import check_file, write_manifest
 from decoderlab.records.opened_run import open_run
 from decoderlab.records.run_folder import RunFolder, make_way, write_text
 from decoderlab.training.assembly import build_model
-from decoderlab.training.code_changes import changed_code, sign
+from decoderlab.training.code_changes import changed_code, changed_since_parent, sign
 from decoderlab.training.continued_training import begin_from_parent
 from decoderlab.training.distributed import Ranks
 from decoderlab.training.gradient_watch import GradientWatch, clipped_text
@@ -195,15 +195,16 @@ def _attempt(
         if not ranks.rank:
             folder.set_status("RUNNING", run_id=prepared.run_id, started=time.time())
             _make_way(folder)
+        # Before anything is copied: what a parent has left is no work of unknown code.
+        changed = [] if ranks.rank else [*changed_since_parent(config), *sign(folder, config)]
         if not ranks.rank and prepared.config.training.from_run is not None:
             begin_from_parent(prepared, build_model(prepared.config, prepared.task))
-        changed = [] if ranks.rank else sign(folder, prepared.config)
         result = train_and_test(prepared, interruption, GradientWatch(report), ranks)
         if result is not None:
             for wrong in out_of_range(result, recorded_scores(result.scores)):
                 raise ValueError(f"{wrong}; correct the metric, or the low and high of its score")
             held.check()
-            folder.write_result(replace(result, code_changes=changed))
+            folder.write_result(replace(result, code_changes=list(dict.fromkeys(changed))))
             clipped = clipped_text(folder.metrics, prepared.config.training.gradient_clip_norm)
             if clipped:
                 say(clipped)
