@@ -17,6 +17,7 @@ from decoderlab.data.task import Task
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.training import train_and_test
 from decoderlab.training.interruption import Interrupted, Interruption
+from decoderlab.training.minimum_risk import MinimumRisk
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.recorder import Recorder
 from tests.conftest import run, same, weights
@@ -198,6 +199,38 @@ def test_weights_that_blow_up_are_a_divergence(tiny):
     assert "NaN or infinite" in prepared.folder.status()["reason"]
     assert prepared.folder.result() is None
     assert prepared.folder.numbered("best") == []
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        "minimum_risk",
+        pytest.param("reinforce", marks=pytest.mark.slow),
+        pytest.param("optimal_completion", marks=pytest.mark.slow),
+    ],
+)
+def test_what_is_drawn_by_weights_that_blew_up_is_a_divergence(tiny, objective):
+    prepared = tiny(
+        f"training/objective={objective}",
+        "training.learning_rate=1e38",
+        "training.gradient_clip_norm=null",
+    )
+    assert run(prepared) == "DIVERGED"
+    status = prepared.folder.status()
+    assert "NaN" in status["reason"]
+    assert status["step"] <= 2
+    assert prepared.folder.result() is None
+
+
+def test_an_error_of_weights_that_are_well_is_a_failure(tiny, monkeypatch):
+    prepared = tiny("training/objective=minimum_risk")
+
+    def fails(self, *given):
+        raise RuntimeError("index 24 is out of bounds")
+
+    monkeypatch.setattr(MinimumRisk, "drawn", fails)
+    assert run(prepared) == "FAILED"
+    assert "index 24 is out of bounds" in prepared.folder.status()["reason"]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from decoderlab.cli import claims
 from decoderlab.common.errors import LaunchError
+from decoderlab.common.process import is_alive
 from tests.integration.cli import SIZES, in_process
 
 
@@ -103,6 +107,53 @@ def test_the_output_folder_reaches_the_study_as_it_is(monkeypatch, tmp_path):
         override = OverridesParser.create().parse_override(given[-1])
         assert not override.is_sweep_override()
         assert override.value() == name
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--jobs", "0"), "--jobs is 0; it must be above 0 and below 1,025"),
+        (("--jobs", "-1"), "--jobs is -1"),
+        (("--jobs", "1025"), "--jobs is 1025"),
+        (("--output-dir", "${seed}"), "a reference to a setting"),
+        (("--output-dir", "a/${oc.env:HOME}"), "a reference to a setting"),
+    ],
+)
+def test_what_a_study_would_refuse_or_misread_is_refused_at_once(
+    monkeypatch, capsys, tmp_path, nothing_runs, given, message
+):
+    to = tmp_path / "to"
+    assert called(monkeypatch, "partial_echo", "--to", str(to), *given) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not to.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_whoever_ends_the_command_ends_the_study(tmp_path, signum):
+    study = tmp_path / "study"  # in the place of Python
+    study.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
+    study.chmod(0o755)
+    code = (
+        "import sys; from decoderlab.cli import claims; "
+        "sys.executable = sys.argv[1]; claims.launched([])"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(study)])
+    try:
+        assert eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        child = int((tmp_path / "pid").read_text())
+        parent.send_signal(signum)
+        assert parent.wait() == -signum
+        assert eventually(lambda: not is_alive(child))
+    finally:
+        parent.kill()
+
+
+def eventually(there) -> bool:
+    until = time.monotonic() + 60
+    while not there() and time.monotonic() < until:
+        time.sleep(0.05)
+    return bool(there())
 
 
 def test_a_study_runs_and_its_results_are_copied(monkeypatch, tmp_path):

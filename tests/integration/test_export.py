@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +17,14 @@ import torch
 from decoderlab import load_run
 from decoderlab.common.errors import ConfigError
 from decoderlab.data.vocabulary import Vocabulary
+from decoderlab.layers.recurrent_stack import RecurrentLayers
+from decoderlab.training.assembly import build_model
 from decoderlab.usage import run_export
 from decoderlab.usage.exported_runner import greedy_output
 from decoderlab.usage.outputs import predict
 from decoderlab.usage.run_export import _split, _splits_alike, _whole, export_run
-from tests.conftest import run
+from decoderlab.usage.scanned_layers import scanned
+from tests.conftest import CELLS, run
 
 onnxruntime = pytest.importorskip("onnxruntime")
 safetensors_torch = pytest.importorskip("safetensors.torch")
@@ -28,6 +33,7 @@ pytest.importorskip("onnxscript")
 # The exporters of torch warn about their own deprecations.
 pytestmark = pytest.mark.filterwarnings("ignore")
 RUNNER = Path(run_export.__file__).with_name("exported_runner.py")
+SLOW = pytest.mark.slow
 LINES = ["1 2", "3", "2 2 1 0", "", "5 4 3"]
 
 
@@ -61,11 +67,59 @@ def outputs_of_runner(place, lines):
     return made.stdout.splitlines()
 
 
+SCANS = [
+    *(
+        pytest.param(cell, {"zoneout": 0.5}, marks=[] if cell == "stack" else SLOW)
+        for cell in CELLS
+    ),
+    *(
+        pytest.param(cell, settings, marks=SLOW)
+        for cell in CELLS
+        for settings in (
+            {},
+            {"zoneout": 0.3, "num_layers": 2, "bidirectional": True, "residual": True},
+            {"variational_dropout": 0.3, "dropout": 0.2, "num_layers": 2},
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("cell", "settings"), SCANS)
+def test_a_scan_reads_as_the_layers_do(cell, settings):
+    layers = RecurrentLayers(cell=CELLS[cell], input_size=3, hidden_size=4, **settings).eval()
+    inputs = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted, last = layers(inputs)
+        read, after = scanned(layers)(inputs)
+        again, _ = layers(inputs)  # whose own are as they were
+    torch.testing.assert_close(read, wanted)
+    torch.testing.assert_close(after.hidden, last.hidden)
+    assert torch.equal(again, wanted)
+
+
+def test_a_scan_that_reads_otherwise_is_refused(tiny, folder, monkeypatch):
+    prepared = tiny()
+    model = build_model(prepared.config, prepared.task).eval()
+    loaded = SimpleNamespace(module=model, task=prepared.task)
+
+    def changed(encoder):
+        other = scanned(encoder)
+        other.register_forward_hook(lambda *given: given[2]._replace(summary=given[2].summary + 1))
+        return other
+
+    monkeypatch.setattr(run_export, "scanned", changed)
+    with pytest.raises(ConfigError, match="cannot be exported: AssertionError"):
+        export_run(loaded, folder / "changed")
+    assert not (folder / "changed").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
         ("decoder=luong",),
+        ("encoder/cell=stack", "encoder.zoneout=0.5"),
+        ("encoder.zoneout=0.5", "decoder.zoneout=0.3"),
         ("encoder=bilstm", "decoder=bahdanau2015", "decoder/bridge=dense"),
         ("encoder/cell=gru_reset_before", "decoder/cell=gru_reset_before"),
     ],
@@ -127,6 +181,33 @@ def test_a_line_that_the_runner_cannot_split_is_no_silent_one(capsys):
     made = greedy_output("a c\x1b", program, source=source, target=target, max_length=5)
     assert made == "x\x1b"
     assert capsys.readouterr().err == "warning: never seen in training, read as unknown: 'c\\x1b'\n"
+
+
+@pytest.mark.parametrize(("search", "said"), [("greedy", False), ("beam:4", True), (None, False)])
+def test_a_run_that_generates_otherwise_than_its_runner_says_so(
+    tmp_path, monkeypatch, capsys, search, said
+):
+    about = {"source": {}, "target": {}, "max_length": 3}
+    about |= {} if search is None else {"search": search}  # of an export of an older version
+    (tmp_path / "vocabulary.json").write_text(json.dumps(about))
+    shutil.copy(RUNNER, tmp_path / "run.py")
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda path: None)
+    monkeypatch.setattr(sys, "argv", ["run.py", " "])
+    runpy.run_path(str(tmp_path / "run.py"), run_name="__main__")
+    told = capsys.readouterr()
+    assert told.out == "\n"
+    assert (f"decoderlab-predict generates by {search}" in told.err) == said
+
+
+@pytest.mark.parametrize("search", ["beam_width=3", "temperature=1.0"])
+def test_the_search_of_a_run_is_exported(tiny, folder, search):
+    prepared = tiny(f"evaluation.{search}", "training.max_steps=1", output_dir=folder)
+    loaded = SimpleNamespace(
+        task=prepared.task,
+        result=SimpleNamespace(run_id="r"),
+        module=build_model(prepared.config, prepared.task),
+    )
+    assert run_export.description(loaded)["search"] == loaded.module.search.signature != "greedy"
 
 
 @pytest.mark.parametrize(

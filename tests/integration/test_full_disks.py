@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -166,6 +167,19 @@ def test_torchs_own_words_for_a_full_disk_are_understood(tiny, monkeypatch):
     monkeypatch.setattr(disk, "free_bytes", lambda path: 1000)
     assert disk.is_full(error, prepared.folder.path)
     assert not disk.is_full(ValueError("PytorchStreamWriter failed"), prepared.folder.path)
+
+
+@pytest.mark.parametrize(("files", "left", "said"), [(40, 0, True), (40, 1, False), (0, 0, False)])
+def test_a_disk_that_takes_no_more_files_is_not_called_short_of_bytes(
+    tmp_path, monkeypatch, files, left, said
+):
+    """Some file systems make files as they are needed, and count none."""
+    found = SimpleNamespace(f_files=files, f_favail=left, f_frsize=1024)
+    found.f_blocks = found.f_bfree = found.f_bavail = 10**6
+    monkeypatch.setattr(os, "statvfs", lambda path: found)
+    message = disk.full_message(tmp_path / "not" / "there", 1e6)
+    assert ("there can be no more files" in message) == said
+    assert ("MB are needed" in message) != said
 
 
 @pytest.mark.slow

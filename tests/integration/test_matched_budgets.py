@@ -88,6 +88,24 @@ def test_seconds_are_matched_where_they_are_given(planned):
         unequal.demand_possible()
 
 
+@pytest.mark.parametrize("others", ["minimum_risk", "reinforce,optimal_completion"])
+def test_operations_that_are_not_counted_are_not_called_equal(planned, others):
+    baseline = "study.baseline='training/objective=likelihood'"
+    given = ("budget.match=flops", "training.max_steps=1000", baseline)
+    plan = planned(f"training/objective=likelihood,{others}", *given)
+    assert len(plan.impossible) == len(others.split(","))
+    with pytest.raises(ConfigError, match="differ in what they draw, which is not counted"):
+        plan.demand_possible()
+
+
+@pytest.mark.slow
+def test_operations_of_one_objective_that_draws_are_matched(planned):
+    objective = ("training/objective=minimum_risk", "training.max_steps=1000")
+    plan = matched(planned, "flops", *objective)
+    plan.demand_possible()
+    assert len({cell.steps for cell in plan.plan.cells}) == 3
+
+
 def test_a_budget_needs_a_baseline_to_match(planned):
     with pytest.raises(ConfigError, match="no baseline to match"):
         planned("decoder=luong,peek", "budget.match=parameters")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 from decoderlab.cli import evaluate
 from decoderlab.common.errors import ConfigError
 from decoderlab.studies.design.plan_file import plan_file, read_plan
+from decoderlab.training import loading
 from decoderlab.training.loading import load_run
 from decoderlab.usage.ensemble import ensemble
 from decoderlab.usage.study_ensemble import row_ensemble
@@ -51,6 +53,23 @@ def test_all_seeds_of_a_row_predict_as_the_ensemble_of_their_runs(outputs):
         strict=True,
     ):
         assert torch.equal(torch.as_tensor(one), torch.as_tensor(other))
+
+
+@pytest.mark.parametrize("values", [True, False])
+def test_an_ensemble_that_writes_means_has_no_loss(monkeypatch, capsys, values):
+    """The loss of its members is that of their distributions, which are not mixed."""
+    run = SimpleNamespace(threads=1)
+    loaded = SimpleNamespace(
+        module=SimpleNamespace(writes_values=values), config=SimpleNamespace(run=run)
+    )
+    scores = {"mean_absolute_error": 2.0, "loss": 1.0}
+    monkeypatch.setattr(evaluate, "_ensemble", lambda given: (loaded, {"seeds": [0, 1]}, ()))
+    monkeypatch.setattr(loading, "search_with", lambda given: given)
+    monkeypatch.setattr(evaluate, "_evaluated", lambda *given: {"metrics": scores})
+    code, out, err = called(monkeypatch, capsys, "s", "--ensemble", "a", "--json")
+    assert code == 0
+    assert json.loads(out)["metrics"] == (scores if not values else {"mean_absolute_error": 2.0})
+    assert ("no loss is given" in err) == values
 
 
 def test_the_command_prints_its_scores_and_its_seeds(monkeypatch, capsys, outputs):

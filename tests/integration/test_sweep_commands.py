@@ -7,11 +7,13 @@ import os
 import re
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.plan_file import read_plan
+from decoderlab.studies.execution.sweep import _once
 from tests.integration.cli import (
     call,
     files,
@@ -201,6 +203,26 @@ def test_a_stopped_sweep_says_so_and_goes_on(begin, monkeypatch, capfd, tmp_path
             other = RunFolder(runs / one.name).result()
             assert RunFolder(one).result().metrics == other.metrics
         assert [folder.result().restarts for folder in folders] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("objective", "steps", "said"),
+    [
+        ({"start_step": 20}, 12, True),
+        ({"start_step": 12}, 12, True),
+        ({"start_step": 11}, 12, False),
+        ({"start_step": 20}, None, False),  # how many there will be is not known
+        ({"label_smoothing": 0.1}, 12, False),
+    ],
+)
+def test_runs_that_end_before_their_objective_begins_are_said(objective, steps, said):
+    config = SimpleNamespace(
+        evaluation=SimpleNamespace(every_steps=5), training=SimpleNamespace(objective=objective)
+    )
+    cells = [SimpleNamespace(run_id=name, steps=steps) for name in "ab"]
+    planned = SimpleNamespace(pending=cells, configs={"a": config, "b": config})
+    note = "2 runs are trained by likelihood alone: training.objective.start_step is"
+    assert [line.startswith(note) for line in _once(planned)] == [True] * said
 
 
 def test_a_run_that_is_validated_once_says_so_in_the_plan_and_at_its_start(here, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from decoderlab import load_run
+from decoderlab.cli.evaluate import _of_training
 from decoderlab.common.errors import ConfigError
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.training import schedules
@@ -102,6 +103,22 @@ def test_one_way_to_search_replaces_another(runs, first, then, signature):
     assert len(predict(loaded, ["abc"])) == 1
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"exact_steps": 50}, "an exact search has one output"),
+        ({"exact_steps": 50, "beam_width": 4}, "an exact search has one output"),
+        ({"temperature": 1.0}, "leave --temperature out"),
+        ({"beam_width": 1}, "take a beam that is at least as wide"),
+    ],
+)
+def test_several_hypotheses_are_of_a_beam_search_alone(runs, settings, message):
+    *_, (folder, _) = runs
+    loaded = search_with(load_run(folder, data=False), **settings)
+    with pytest.raises(ConfigError, match=message):
+        predict_best(loaded, ["abc"], 2)
+
+
 def test_a_picture_is_drawn_and_another_format_refused(runs, tmp_path):
     draw_attention(tmp_path / "a.svg", [[0.2, 0.8], [1.0, 0.0]], ["$a", "b"], ["x", "y"])
     assert "<svg" in (tmp_path / "a.svg").read_text()
@@ -140,6 +157,26 @@ def test_runs_of_other_vocabularies_make_no_ensemble(runs, tmp_path):
         ensemble([load_run(folders[0], data=False), load_run(other.folder.path, data=False)])
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_ensemble_has_a_coverage_penalty_if_all_of_it_attends(runs, blind, order):
+    _, _, (first, second) = runs
+    attending = ensemble([load_run(path, data=False) for path in (first, second)])
+    covered = search_with(attending, beam_width=2, coverage_penalty=0.5)
+    assert len(predict(covered, ["abc"])) == 1
+    members = [load_run(path, data=False) for path in (first, blind)]
+    with pytest.raises(ConfigError, match="shows no attention_weights"):
+        search_with(ensemble(members[::order]), beam_width=2, coverage_penalty=0.5)
+
+
+@pytest.fixture(scope="module")
+def blind(runs, tmp_path_factory):
+    """A run on the same data, without attention."""
+    out = tmp_path_factory.mktemp("blind")
+    prepared = prepared_run(out, runs[1], decoder="repeat_vector", steps=2)
+    assert run(prepared) == "FINISHED"
+    return prepared.folder.path
+
+
 def test_moved_data_and_new_test_files_are_told_apart(runs, here, tmp_path):
     _, file, (first, _) = runs
     moved = tmp_path / "moved.tsv"
@@ -161,6 +198,30 @@ def test_moved_data_and_new_test_files_are_told_apart(runs, here, tmp_path):
     assert re.search(r"^data: a new test file; .*bad lines 1", shown, re.MULTILINE), shown
     shown = here("evaluate", str(first), "--data", str(moved)).stdout
     assert "\ndata: the run's own data; pairs " in shown
+    assert "trained on" not in shown
+
+
+@pytest.mark.parametrize("how", ["shuffled", "all lines with one that is bad", "the data are gone"])
+def test_lines_that_a_run_was_trained_on_are_counted(runs, tmp_path, monkeypatch, how):
+    _, file, (first, _) = runs
+    header, *rows = file.read_text().splitlines(keepends=True)
+    train = load_run(first).task.data.counts["train"]
+    new = tmp_path / "new.tsv"
+    new.write_text(header + "".join(rows[::-1]) + "dddddd\tdddddd\n")
+    if how.startswith("all"):
+        new.write_text(file.read_text() + "notab\n")
+    if how.endswith("gone"):
+        monkeypatch.setattr("decoderlab.usage.new_data.build_task", _gone)
+    opened = load_with(first, [str(new)], skip_bad_lines=how.startswith("all"))
+    assert not opened.moved
+    assert opened.trained_on == (None if how.endswith("gone") else train)
+    assert opened.record([])["trained_on"] == opened.trained_on
+    (line,) = _of_training(opened.record([]))
+    assert ("not known" if how.endswith("gone") else f"{train} of the ") in line
+
+
+def _gone(config):
+    raise ConfigError("path pairs.tsv is not there")
 
 
 def test_a_run_goes_on_as_if_its_budget_had_been_larger(runs, tmp_path, capsys):

@@ -36,16 +36,26 @@ ABSURD = [
     "task.num_values=1000000000000",
     "task.max_length=1000000000",
     "training.max_steps=1" + "0" * 400,
+    "decoder.attention.hops=1000000000",
+    "decoder.attention.heads=1000000000",
+    "encoder.cell.depth=1000000000",
+    "encoder.cell.width=1000000000",
+    "evaluation.beam_groups=1000000000",
+    "training.objective.num_samples=1000000000",
+    "training.objective.length_ratio=1e308",
 ]
+# Where a setting is of a part that is not there by default.
+PARTS = {"encoder.cell": "encoder/cell=stack", "training.objective": "training/objective=reinforce"}
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("setting", ABSURD, ids=lambda setting: setting.split("=")[0])
 @pytest.mark.fault(4)
 def test_absurd_counts_are_refused_at_once(setting):
+    parts = [part for name, part in PARTS.items() if setting.startswith(name)]
     started = time.perf_counter()
     with pytest.raises(ConfigError, match=rf"{setting.split('=')[0].lstrip('+')} is .* at most"):
-        compose_config(["task=echo", "decoder=luong", "decoder/head=tanh", setting])
+        compose_config(["task=echo", "decoder=luong", "decoder/head=tanh", *parts, setting])
     assert time.perf_counter() - started < 10
 
 
@@ -56,6 +66,13 @@ def test_absurd_counts_are_refused_at_once(setting):
         ({"task": {"x": -(2**64)}}, "at most"),
         ({"task": {"of": {"of": {"num_train": 10**12}}}}, "task.of.of.num_train"),
         ({"decoder": {"attention": {"size": 10**9}}}, "decoder.attention.size"),
+        ({"decoder": {"attention": {"hops": 10**5}}}, "decoder.attention.hops"),
+        ({"decoder": {"attention": {"heads": 10**5}}}, "decoder.attention.heads"),
+        ({"decoder": {"cell": {"depth": 10**9}}}, "decoder.cell.depth"),
+        ({"encoder": {"cell": {"width": 10**9}}}, "encoder.cell.width"),
+        ({"generation": {"beam_groups": 5000}}, "generation.beam_groups"),
+        ({"training": {"objective": {"num_samples": 10**9}}}, "objective.num_samples"),
+        ({"training": {"objective": {"length_ratio": 1e308}}}, "length_ratio is 1e.308; it must"),
     ],
 )
 @pytest.mark.fault(12)

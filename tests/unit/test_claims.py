@@ -228,6 +228,8 @@ LINES += [f"s,a,echo,{seed},FINISHED,0.{seed}5,{WAY}\n" for seed in range(1, 4)]
         ([*LINES[:-1], LINES[-1].replace("s,a", "t,a")], "line 4 is of the study 't'"),
         ([LINES[0].replace("task", "variant"), *LINES[1:]], "has the column 'variant' twice"),
         ([*LINES, '"'], "no results.csv"),
+        ([*LINES[:-1], LINES[-1].replace("FINISHED", "finished")], "line 4 has the status"),
+        ([*LINES[:-1], LINES[-1].replace("FINISHED", "FINI\0SHED")], "line 4 has the status"),
     ],
 )
 def test_results_of_more_than_one_report_or_less_are_damaged(tmp_path, lines, match):

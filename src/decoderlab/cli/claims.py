@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decoderlab.cli.app import guarded
-from decoderlab.common.errors import LaunchError
+from decoderlab.common.errors import ConfigError, LaunchError
+from decoderlab.common.process import ask_for_sigterm
 from decoderlab.common.progress import output, plain, say
+from decoderlab.config.study_settings import MAX_JOBS
 from decoderlab.studies.claims.declared_claim import Claim, all_claims, chosen_claims
 from decoderlab.studies.design.grid import as_value
 
@@ -56,11 +58,23 @@ def main() -> None:
     sys.exit(guarded(lambda: _claims(arguments)))
 
 
+def _check(arguments: argparse.Namespace) -> None:
+    """Raise ConfigError for what a study would refuse later, or take for something else."""
+    if arguments.jobs is not None and not 0 < arguments.jobs < MAX_JOBS:
+        raise ConfigError(f"--jobs is {arguments.jobs}; it must be above 0 and below {MAX_JOBS:,}")
+    if "${" in str(arguments.output_dir):
+        raise ConfigError(
+            f"--output-dir is {str(arguments.output_dir)!r:.200}, but a config takes ${{...}} for "
+            "a reference to a setting; take a folder of another name"
+        )
+
+
 def _claims(arguments: argparse.Namespace) -> int:
     from decoderlab.studies.claims.claims_page import write_page
     from decoderlab.studies.claims.copied_results import committed_tables
     from decoderlab.studies.claims.judgement import judge_all
 
+    _check(arguments)
     claims = all_claims()
     chosen, every = chosen_claims(arguments.names, claims), list(claims.values())
     names = {claim.name for claim in chosen}
@@ -113,7 +127,8 @@ def launched(words: Sequence[str]) -> int:
         words: of its command line.
     """
     command = [sys.executable, "-m", "decoderlab.cli.train", *words]
-    return subprocess.run(command, check=False).returncode
+    # Whoever ends this command ends the study too, which can be given again.
+    return subprocess.run(command, check=False, preexec_fn=ask_for_sigterm).returncode
 
 
 def _print_list(judgements: Sequence[Judgement]) -> None:

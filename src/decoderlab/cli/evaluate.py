@@ -103,10 +103,18 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.max_length is not None:
         loaded = with_limit(loaded, arguments.max_length)
     record = _evaluated(loaded, arguments.split) | beside
+    if arguments.ensemble is not None and loaded.module.writes_values:
+        record["metrics"] = _of_means(record["metrics"])
     print(json.dumps(record, indent=2) if arguments.json else _text(loaded, record))  # noqa: T201
     for line in damage:
         sys.stderr.write(terminal_text(f"damaged: {line}") + "\n")
     return int(bool(damage))
+
+
+def _of_means(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return the scores of an ensemble that writes values; the loss is none of them."""
+    sys.stderr.write("note: no loss is given: it is of a distribution, an ensemble writes means\n")
+    return {name: score for name, score in scores.items() if name != "loss"}
 
 
 def _ensemble(
@@ -140,9 +148,20 @@ def _text(loaded: LoadedRun, record: Mapping[str, Any]) -> str:
     if data := record.get("data"):
         whose = "the run's own data" if data["data_of_the_run"] else "a new test file"
         lines.append(f"data: {whose}; {counts_text(data['counts'])}")
+        lines += _of_training(data)
     if seeds := record.get("seeds"):
         lines.append(f"ensemble of {len(seeds)} seeds: {', '.join(map(str, seeds))}")
     return terminal_text("\n".join([*lines, f"({record['signature']})"]))
+
+
+def _of_training(data: Mapping[str, Any]) -> list[str]:
+    """Return what is to be said of test examples that the run may have been trained on."""
+    if data["data_of_the_run"] or data["trained_on"] == 0:
+        return []
+    if data["trained_on"] is None:
+        return ["trained on: not known, since the run's own data cannot be read any more"]
+    number, tested = data["trained_on"], data["counts"]["test"]
+    return [f"trained on: {number:,} of the {tested:,} sources, which are no test of the run"]
 
 
 def _evaluated(loaded: LoadedRun, split: str) -> dict[str, Any]:

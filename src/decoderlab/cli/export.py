@@ -50,6 +50,9 @@ def _run(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.to or f"{Path(arguments.run).resolve().name}-export")
     for path in export_run(loaded, folder, weights_only=arguments.weights_only):
         sys.stdout.write(f"{terminal_line(path)}\n")
+    search = loaded.module.search.signature
+    if search != "greedy" and not arguments.weights_only:
+        sys.stderr.write(f"note: run.py is greedy, decoderlab-predict of this run {search}\n")
     return 0
 
 

@@ -47,6 +47,18 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
+def lacks_files(path: Path) -> bool:
+    """Whether a file system has room for bytes, and none for another file: no inode is left."""
+    there = next(
+        folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists()
+    )
+    try:
+        system = os.statvfs(there)
+    except (OSError, AttributeError):  # not on every system
+        return False
+    return system.f_files > 0 and system.f_favail == 0
+
+
 def is_full(error: BaseException, path: Path | None = None) -> bool:
     """Whether an error means that a disk is full, even where another error has replaced it.
 
@@ -106,6 +118,12 @@ def full_message(path: Path, needed: float) -> str:
         path: what was written to.
         needed: bytes, about.
     """
+    if lacks_files(path):
+        return (
+            f"the disk is full: there can be no more files where {path.absolute()} is (df -i); "
+            "what was written before is intact: delete some files there, and give the same command "
+            "again"
+        )
     return (
         f"the disk is full: {path.absolute()} has {megabytes(free_bytes(path))} free, about "
         f"{megabytes(needed)} are needed (or a quota or limit of yours is reached); what was "

@@ -127,15 +127,20 @@ def open_streams() -> None:
     sys.stderr = _lenient(sys.stderr, 2)
 
 
+def ask_for_sigterm() -> None:
+    """Get a SIGTERM when the parent of this process dies; Linux alone does that."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def end_with_parent(parent: int) -> None:
     """Let this process end when its parent is gone; it has a moment to save.
 
     Args:
         parent: its id.
     """
-    if sys.platform == "linux":  # at once, even if no thread of Python's gets to run
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    ask_for_sigterm()  # at once, even if no thread of Python's gets to run
     threading.Thread(target=_outlive, args=(parent,), daemon=True).start()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,15 +19,21 @@ LIMITS = (
     (r"trainer\.accumulate_grad_batches", 2**20),
     (r"(.+\.)?(beam_width|mbr_samples)", 10_000),
     (r"(.+\.)?exact_steps", 10**8),
+    (r"(.+\.)?beam_groups", 1000),
     (r"evaluation\.max_length", 100_000),
     (r"(encoder|decoder)\.(.+\.)?num_layers", 1000),
-    (r"(encoder|decoder)\.(.+\.)?num_\w+", 10_000),
+    (r"(encoder|decoder|training)\.(.+\.)?num_\w+", 10_000),
+    (r"decoder\.attention\.(heads|hops)", 1000),
+    (r"(encoder|decoder)\.cell\.depth", 10_000),
+    (r"(encoder|decoder)\.cell\.width", WIDTH),
     (r"(encoder|decoder|task|run|training)\.(.+\.)?\w*(size|rank)", WIDTH),
     (r"task\.(of\.)*num_(train|validation|test)\w*", 10**8),
     (r"task\.(of\.)*num_values", WIDTH),
     (r"task\.(of\.)*num_\w+", 10_000),
     (r"task\.(of\.)*\w*length\w*", 100_000),
 )
+# The same of settings that need not be whole: tokens of an output, for each of its target's.
+RATIOS = ((r"training\.objective\.length_ratio", 1000.0),)
 MAX_PARAMETERS = 10**11  # 400 GB in float32
 
 
@@ -39,6 +46,8 @@ def check_bounds(record: Mapping[str, Any]) -> None:
     for name, value in _settings("", record):
         if isinstance(value, int) and abs(value) > (limit := count_limit(name)):
             raise ConfigError(f"{name} is {short_number(value)}; it must be at most {limit:,}")
+        if isinstance(value, int | float) and abs(value) > (most := ratio_limit(name)):
+            raise ConfigError(f"{name} is {value:g}; it must be at most {most:g}")
 
 
 def check_parameters(num_parameters: int) -> None:
@@ -64,6 +73,11 @@ def count_limit(name: str) -> int:
         True
     """
     return next((most for pattern, most in LIMITS if re.fullmatch(pattern, name)), MAX_INT64)
+
+
+def ratio_limit(name: str) -> float:
+    """Return how large a setting can be that need not be whole; infinite for most."""
+    return next((most for pattern, most in RATIOS if re.fullmatch(pattern, name)), math.inf)
 
 
 def _settings(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -31,6 +33,26 @@ def validated_once(steps: int | None, every_steps: int) -> str:
     if steps is None or steps >= every_steps:
         return ""
     return f"validated once, at update {steps:,}, since evaluation.every_steps is {every_steps:,}"
+
+
+def never_begun(steps: int | None, objective: Mapping[str, Any]) -> str:
+    """Return that training ends before its objective begins; empty where it does not.
+
+    Args:
+        steps: its updates; None for a budget of seconds.
+        objective: settings of `training.objective`.
+
+    Example:
+        >>> never_begun(200, {"start_step": 2000})
+        'trained by likelihood alone: training.objective.start_step is 2,000, of 200 updates'
+        >>> never_begun(200, {})
+        ''
+    """
+    start = objective.get("start_step")
+    if steps is None or not isinstance(start, int) or start < steps:
+        return ""
+    what = f"training.objective.start_step is {start:,}, of {steps:,} updates"
+    return f"trained by likelihood alone: {what}"
 
 
 def explain(error: Exception) -> str:

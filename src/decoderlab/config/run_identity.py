@@ -106,6 +106,22 @@ def difference_of_models(known: Mapping[str, Any], given: Mapping[str, Any]) -> 
     return None
 
 
+def difference_of_validations(known: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
+    """Return the first setting by which the validations of two runs cannot be compared, or None.
+
+    How far they are apart is left out.
+
+    Args:
+        known: identity of a run.
+        given: identity of another run, which chooses its step among the validations of both.
+    """
+    own, other = (
+        {name: value for name, value in record["evaluation"].items() if name != "every_steps"}
+        for record in (known, given)
+    )
+    return difference("evaluation", own, other)
+
+
 def difference_of_encoders(known: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
     """Return the first setting in which the encoders of two runs differ, or None.
 

@@ -51,8 +51,9 @@ class Training:
             constructor sets itself is kept.
         uniform_range: initial weights from U(-range, range) instead; null for none.
         from_run: folder of a finished run to go on from, as if its budget had been this one: its
-            updates, seconds and metrics count as this run's, the best step may be one of them, and
-            the learning rate of update n is that of this run's schedule and budget. Encoder,
+            updates, seconds and metrics count as this run's, the best step may be one of them,
+            unless the evaluation is another one, and the learning rate of update n is that of this
+            run's schedule and budget. Encoder,
             decoder, data, optimizer and precision are the parent's. null to train from scratch.
         precision: `float32`, `bfloat16` (mixed: weights stay float32) or `float64`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from decoderlab.common.bounded_reading import read_json
@@ -66,6 +67,30 @@ def changed_code(folder: RunFolder, config: RunConfig) -> list[str]:
     if not folder.has_work():
         return []
     return changes(_makers(folder)[-1], made_here(config))
+
+
+def changed_since_parent(config: RunConfig) -> list[str]:
+    """Return what has changed since the run was made that another one goes on from.
+
+    Of its code that counts which is of both: their objectives may differ. Nothing is imported that
+    its folder names.
+
+    Args:
+        config: of the run that goes on.
+
+    Raises:
+        Invalid: if the record of who made it is damaged.
+    """
+    if config.training.from_run is None:
+        return []
+    parent = RunFolder(Path(config.training.from_run).expanduser())
+    before, now = _makers(parent)[-1], made_here(config)
+    shared = before["code"].keys() & now["code"].keys()
+    of_both = [
+        made | {"code": {name: made["code"][name] for name in shared}} for made in (before, now)
+    ]
+    result = parent.result()
+    return [*([] if result is None else result.code_changes), *changes(*of_both)]
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

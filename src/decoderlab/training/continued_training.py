@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from shutil import copyfileobj
 from typing import Any
 
-from decoderlab.common.bounded_reading import opened
-from decoderlab.common.digests import MAX_FILE_BYTES
+from decoderlab.common.bounded_reading import LINE_BYTES, LINES_BYTES, opened
+from decoderlab.common.digests import MAX_FILE_BYTES, file_sha256
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.progress import say
-from decoderlab.config.run_identity import parent_id
+from decoderlab.config.run_identity import difference_of_validations, parent_id
 from decoderlab.records.checkpoints import AtomicCheckpointIO, hash_file, recorded_sha256, verify
 from decoderlab.records.metrics_file import beginning
-from decoderlab.records.run_folder import write_atomic, write_text
+from decoderlab.records.opened_run import OpenedRun
+from decoderlab.records.run_folder import RunFolder, write_atomic, write_text
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.optimizers import is_constant, make_schedule, rate_factors
 from decoderlab.training.parents import open_parent
@@ -21,6 +24,7 @@ from decoderlab.training.recorder import Recorder
 from decoderlab.training.resumption import newest_whole
 
 RECORDER_KEY = Recorder.__qualname__  # of the recorder's state in a checkpoint
+VALIDATION = b'"validation/'  # in each line of metrics that is of a validation
 
 
 def begin_from_parent(prepared: Prepared, model: EncoderDecoder) -> None:
@@ -29,7 +33,8 @@ def begin_from_parent(prepared: Prepared, model: EncoderDecoder) -> None:
     These are the parent's metrics, its best weights and its last checkpoint, whole: an update of
     the run is what it would have been had the parent's budget been as large. The learning rate of
     update n is that of the run's own schedule and budget; callbacks begin anew. A run of which no
-    checkpoint is intact begins with the parent again.
+    checkpoint is intact begins with the parent again. Where the evaluation is another one, the
+    parent's validations are left out: no score is compared with one that means something else.
 
     Args:
         prepared: of the run.
@@ -52,6 +57,23 @@ def begin_from_parent(prepared: Prepared, model: EncoderDecoder) -> None:
         )
     saved = AtomicCheckpointIO().load_checkpoint(path)
     memory = saved["callbacks"][RECORDER_KEY]
+    if other := difference_of_validations(parent.manifest.identity, prepared.identity):
+        memory |= {"best": None, "last": None, "metrics": _take_training(parent, folder, memory)}
+        say(f"{other}: the validations of {parent.folder.path} are left out, and no step of it")
+    else:
+        _take_best(parent, folder, memory)
+    for damaged in folder.resume_checkpoints():
+        AtomicCheckpointIO().remove_checkpoint(damaged)
+    # Going on counts a restart, which this is not.
+    memory |= {"run_id": prepared.run_id, "finished": False, "restarts": memory["restarts"] - 1}
+    saved["callbacks"] = {RECORDER_KEY: memory}
+    _set_rates(prepared, saved)
+    AtomicCheckpointIO().save_checkpoint(saved, folder.checkpoints / path.name)
+    say(f"continuing {parent.folder.path}, which has {parent.result.steps:,} updates")
+
+
+def _take_best(parent: OpenedRun, folder: RunFolder, memory: dict[str, Any]) -> None:
+    """Copy a parent's metrics, and its best weights so far."""
     write_atomic(
         folder.metrics,
         lambda file: file.writelines(beginning(parent.folder.metrics, memory["metrics"]["bytes"])),
@@ -62,14 +84,27 @@ def begin_from_parent(prepared: Prepared, model: EncoderDecoder) -> None:
     with opened(source, MAX_FILE_BYTES) as content:
         write_atomic(folder.checkpoints / best, lambda file: copyfileobj(content, file))
     write_text(hash_file(folder.checkpoints / best), recorded_sha256(source) + "\n")
-    for damaged in folder.resume_checkpoints():
-        AtomicCheckpointIO().remove_checkpoint(damaged)
-    # Going on counts a restart, which this is not.
-    memory |= {"run_id": prepared.run_id, "finished": False, "restarts": memory["restarts"] - 1}
-    saved["callbacks"] = {RECORDER_KEY: memory}
-    _set_rates(prepared, saved)
-    AtomicCheckpointIO().save_checkpoint(saved, folder.checkpoints / path.name)
-    say(f"continuing {parent.folder.path}, which has {parent.result.steps:,} updates")
+
+
+def _take_training(
+    parent: OpenedRun, folder: RunFolder, memory: dict[str, Any]
+) -> dict[str, int | str]:
+    """Copy a parent's metrics without its validations; return their length and sha256."""
+    length = memory["metrics"]["bytes"]
+    write_atomic(
+        folder.metrics,
+        lambda file: file.writelines(_training_lines(parent.folder.metrics, length)),
+    )
+    return {"bytes": folder.metrics.stat().st_size, "sha256": file_sha256(folder.metrics)}
+
+
+def _training_lines(path: Path, length: int) -> Iterator[bytes]:
+    """Yield the lines among the first bytes of some metrics that are of no validation."""
+    with opened(path, LINES_BYTES) as file:
+        while length > 0 and (line := file.readline(LINE_BYTES)):
+            length -= len(line)
+            if VALIDATION not in line:
+                yield line
 
 
 def _goes_on(prepared: Prepared, model: EncoderDecoder) -> bool:

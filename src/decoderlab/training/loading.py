@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import nn
+
 from decoderlab.common.bounded_reading import read_json
 from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.common.folders import own_folder
@@ -165,7 +167,9 @@ def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
         before |= plain
     check_bounds({"generation": before | settings})
     search = call("generation", Search, **before | settings)
-    call("generation", refuse_unseen, decoder=run.module.decoder, factor=search.coverage_penalty)
+    members = getattr(run.module.decoder, "members", None)  # of an ensemble all have to show it
+    for decoder in members if isinstance(members, nn.ModuleList) else [run.module.decoder]:
+        call("generation", refuse_unseen, decoder=decoder, factor=search.coverage_penalty)
     if "seed" in settings and search.temperature is None:
         raise ConfigError(
             f"--seed is {settings['seed']}, but nothing is drawn without a temperature; give "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import traceback
@@ -12,6 +13,7 @@ from functools import partial
 from signal import SIGTERM
 from typing import Any
 
+import torch
 from filelock import Timeout
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
@@ -36,13 +38,14 @@ from decoderlab.records.manifest import check_file, write_manifest
 from decoderlab.records.opened_run import open_run
 from decoderlab.records.run_folder import RunFolder, make_way, write_text
 from decoderlab.training.assembly import build_model
-from decoderlab.training.code_changes import changed_code, sign
+from decoderlab.training.code_changes import changed_code, changed_since_parent, sign
 from decoderlab.training.continued_training import begin_from_parent
 from decoderlab.training.distributed import Ranks
 from decoderlab.training.gradient_watch import GradientWatch, clipped_text
 from decoderlab.training.interruption import Interrupted, Interruption
+from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.prepared_run import Prepared
-from decoderlab.training.recorder import Diverged, ProgressReport
+from decoderlab.training.recorder import Diverged, ProgressReport, worst_loss
 from decoderlab.training.train_and_test import train_and_test
 
 
@@ -192,15 +195,16 @@ def _attempt(
         if not ranks.rank:
             folder.set_status("RUNNING", run_id=prepared.run_id, started=time.time())
             _make_way(folder)
+        # Before anything is copied: what a parent has left is no work of unknown code.
+        changed = [] if ranks.rank else [*changed_since_parent(config), *sign(folder, config)]
         if not ranks.rank and prepared.config.training.from_run is not None:
             begin_from_parent(prepared, build_model(prepared.config, prepared.task))
-        changed = [] if ranks.rank else sign(folder, prepared.config)
         result = train_and_test(prepared, interruption, GradientWatch(report), ranks)
         if result is not None:
             for wrong in out_of_range(result, recorded_scores(result.scores)):
                 raise ValueError(f"{wrong}; correct the metric, or the low and high of its score")
             held.check()
-            folder.write_result(replace(result, code_changes=changed))
+            folder.write_result(replace(result, code_changes=list(dict.fromkeys(changed))))
             clipped = clipped_text(folder.metrics, prepared.config.training.gradient_clip_norm)
             if clipped:
                 say(clipped)
@@ -225,11 +229,37 @@ def _attempt(
                 return "INTERRUPTED", {"reason": full_message(folder.path, room)}
             if passing := passing_error(error, folder.path):
                 return "INTERRUPTED", {"reason": without_secrets(passing)}
+            if (step := _diverged_by(prepared)) is not None:
+                what = f"the loss was NaN, infinite or absurd by update {step}, which ended in"
+                reason = without_secrets(f"{what} {type(error).__name__}: {error}")
+                return "DIVERGED", {"reason": reason, "step": step}
             with suppress(OSError):
                 write_text(folder.traceback, without_secrets(traceback.format_exc()))
         reason = without_secrets(f"{type(error).__name__}: {error}")
         return "FAILED", {"reason": f"{reason}{_hint(error)}"}
     return "FINISHED", {}
+
+
+def _diverged_by(prepared: Prepared) -> int | None:
+    """Return by which update training has diverged; None where it has not, or nobody can tell.
+
+    What an objective, or a search, draws by probabilities that are NaN is no token: the error that
+    follows is another one on every device.
+    """
+    task, trainer = prepared.task, prepared.task.trainer
+    model = None if trainer is None else trainer.lightning_module
+    if trainer is None or not isinstance(model, EncoderDecoder):
+        return None
+    try:
+        batch = next(iter(task.evaluation_batches("validation")))
+        batch = model.transfer_batch_to_device(batch, model.device, 0)
+        with torch.no_grad():
+            total, count = model.eval().loss(batch)
+        loss = float(total) / max(float(count), 1.0)
+    except Exception:  # of whatever has failed before, such as a GPU that answers nothing any more
+        return None
+    diverged = not math.isfinite(loss) or loss > worst_loss(model.target_space)
+    return trainer.global_step if diverged else None
 
 
 def _make_way(folder: RunFolder) -> None:

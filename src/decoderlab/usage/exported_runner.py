@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 
-def greedy_output(line, run, *, source, target, max_length, run_id=None):
+def greedy_output(line, run, *, source, target, max_length, run_id=None, search=None):
     """Return the greedy output for a line; `run` calls a program by its name."""
     if source["kind"] == "values":  # positions with spaces, their numbers with commas between
         rows = np.array([[float(number) for number in at.split(",")] for at in line.split()])
@@ -56,6 +56,8 @@ if __name__ == "__main__":
 
     if not about["source"].get("alike", True):
         warn("decoderlab-predict splits lines as the task does; give the tokens with spaces here")
+    if about.get("search", "greedy") != "greedy":
+        warn(f"greedy outputs; decoderlab-predict generates by {about['search']}")
     for line in sys.argv[1:] or (line.rstrip("\r\n") for line in sys.stdin):
         output = greedy_output(line, _run, **about) if line.strip() else ""
         print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in output))  # noqa: T201

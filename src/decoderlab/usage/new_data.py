@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from decoderlab.common.errors import ConfigError
+from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.common.part_building import find_target, taken_by
 from decoderlab.config.named_files import is_path
 from decoderlab.config.run_config import PartSettings, RunConfig
-from decoderlab.data.batches import Ragged, Split
+from decoderlab.data.batches import Images, Ragged, Split
 from decoderlab.data.encoding import unknown_tokens
 from decoderlab.data.example import SPLITS
 from decoderlab.data.pairs import PairsTask
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import fingerprint_of
+from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.tasks.forecasting import ForecastingTask
-from decoderlab.training.assembly import construct_task
+from decoderlab.training.assembly import build_task, construct_task
 from decoderlab.training.loading import LoadedRun, load_run
 
 
@@ -32,17 +33,21 @@ class NewData:
             and all of them are its test split.
         counts: examples that were read and left out, and why.
         left_out: reasons of bad lines, by their numbers, of the first ones.
+        trained_on: examples of a test file with a source that training had; None where that is not
+            known, since the run's own data cannot be read any more.
     """
 
     run: LoadedRun
     moved: bool
     counts: dict[str, int]
     left_out: dict[int, str] = field(default_factory=dict)
+    trained_on: int | None = None
 
     def record(self, files: Sequence[str]) -> dict[str, Any]:
         """Return what is said of the data, for JSON."""
         record: dict[str, Any] = {"files": list(files), "data_of_the_run": self.moved}
-        return record | {"counts": self.counts, "left_out": self.left_out}
+        record |= {"counts": self.counts, "left_out": self.left_out}
+        return record if self.moved else record | {"trained_on": self.trained_on}
 
 
 def load_with(
@@ -75,7 +80,9 @@ def load_with(
     except ValueError as error:
         raise ConfigError(f"--data: {error}") from error
     bad, counts = getattr(task, "bad_lines", None), task.data.counts
-    return NewData(_measured(run, task), False, counts, {} if bad is None else dict(bad.reasons))
+    left_out = {} if bad is None else dict(bad.reasons)
+    trained_on = _trained_on(run, task)
+    return NewData(_measured(run, task), False, counts, left_out, trained_on)
 
 
 def _with_files(config: RunConfig, files: Sequence[str]) -> RunConfig:
@@ -144,6 +151,33 @@ def _as_test(config: RunConfig, run: LoadedRun, path: str | Path, trust: bool) -
         )
     )
     return task
+
+
+def _trained_on(run: LoadedRun, task: Task) -> int | None:
+    """Return how many test examples have a source that a run was trained on, see `NewData`."""
+    try:
+        own = build_task(run.config).data
+    except (ConfigError, Invalid):  # they were moved or deleted
+        return None
+    if own.fingerprint != run.result.data.fingerprint:
+        return None
+    trained = own.splits["train"].source
+    vocabulary, tested = task.data.source_vocabulary, task.data.splits["test"].source
+    unknown = vocabulary.space.unk_id if isinstance(vocabulary, Vocabulary) else None
+    seen = set(_contents(trained, unknown)) - {None}
+    return sum(content in seen for content in _contents(tested, unknown))
+
+
+def _contents(sources: Ragged | Images, unknown: int | None) -> Iterator[bytes | None]:
+    """Yield the contents of each source; None of one of which not all is known."""
+    for row in range(len(sources)):
+        if isinstance(sources, Images):
+            yield sources.values[row].numpy().tobytes()
+            continue
+        start = int(sources.starts[row])
+        values = sources.values[start : start + int(sources.lengths[row])]
+        whole = unknown is None or not bool((values == unknown).any())
+        yield values.numpy().tobytes() if whole else None
 
 
 def _measured(run: LoadedRun, task: Task) -> LoadedRun:

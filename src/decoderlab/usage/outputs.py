@@ -162,6 +162,11 @@ def _check_num_best(run: LoadedRun, num_best: int | None) -> None:
         raise ConfigError(
             "--num-best is for a beam search, which draws nothing; leave --temperature out"
         )
+    if search.exact_steps is not None:
+        raise ConfigError(
+            "--num-best is for a beam search, but an exact search has one output; leave "
+            "--exact-steps out and give --beam-width"
+        )
     if not 1 <= num_best <= search.beam_width:
         raise ConfigError(
             f"--num-best is {num_best}, but the beam holds {search.beam_width}; take a beam that "

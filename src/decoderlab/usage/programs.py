@@ -193,7 +193,7 @@ def programs_of(model: EncoderDecoder, space: Space) -> dict[str, Program]:
         ConfigError: if its decoder keeps anything but tensors of the same shapes in its state.
     """
     encode, decoder = Encode(model), model.decoder
-    sources = [_example(space, **size) for size in SIZES]
+    sources = examples(space)
     read = [encode.read(source) for source in sources]
     encode.layout = encoded = Layout(read[0])
     encoded.keep(_used(Start(model, encoded), encoded.tensors(read[0])))
@@ -231,6 +231,11 @@ def programs_of(model: EncoderDecoder, space: Space) -> dict[str, Program]:
             Features(model), ["source"], ["summary", "memory"], [[source] for source in sources]
         ),
     }
+
+
+def examples(space: Space) -> list[Tensor]:
+    """Return sources that a model is traced with, of two sizes."""
+    return [_example(space, **size) for size in SIZES]
 
 
 def _used(module: nn.Module, arguments: list[Tensor]) -> list[int]:

@@ -28,14 +28,15 @@ from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.layers.recurrent_stack import RecurrentLayers
 from decoderlab.training.loading import LoadedRun
-from decoderlab.usage.programs import Program, programs_of
+from decoderlab.usage.programs import Features, Program, examples, programs_of
 from decoderlab.usage.scanned_layers import scanned
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime", "safetensors")
 CANNOT = (
-    "{what} cannot be exported: {why}. Exported are recurrent encoders and decoders, "
-    "and cnn, image_cnn and transformer encoders, whose state has the same shapes at every step; "
-    "the transformer and the feedforward decoder are not. The weights alone: --weights-only"
+    "{what} cannot be exported: {why}. Exported are recurrent encoders and decoders, but for the "
+    "cell mlstm, and cnn, image_cnn and transformer encoders, whose state has the same shapes at "
+    "every step; the transformer and the feedforward decoder are not. The weights alone: "
+    "--weights-only"
 )
 
 
@@ -62,7 +63,10 @@ def export_run(run: LoadedRun, folder: Path, *, weights_only: bool = False) -> l
     if not weights_only:
         what = f"{_kind(module, 'encoder')} with {_kind(module, 'decoder')}"
         with without_export_notes(), torch.no_grad(), _refused(what):
-            programs = programs_of(_scanned(module), data.source_space)
+            scan = _scanned(module)
+            for source in examples(data.source_space):
+                _check_same(Features(scan)(source), Features(module)(source))
+            programs = programs_of(scan, data.source_space)
             made = {name: _traced(program) for name, program in programs.items()}
     with _whole(folder) as incomplete:
         _write(run, incomplete, made, programs)
@@ -132,6 +136,7 @@ def description(run: LoadedRun) -> dict[str, Any]:
     return {
         "run_id": run.result.run_id,
         "max_length": run.module.max_target_length,
+        "search": run.module.search.signature,
         "source": source,
         "target": target,
     }

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from decoderlab.contract import State
 from decoderlab.layers.cells import Cell
 from decoderlab.layers.recurrent_stack import RecurrentLayers, UnfusedLayer
+from decoderlab.layers.zoneout import ZonedOut
 
 
 def scanned(model: nn.Module) -> nn.Module:
@@ -34,7 +35,10 @@ def scanned(model: nn.Module) -> nn.Module:
 def _sequence_of(layer: nn.Module) -> Callable[..., tuple[Tensor, State]]:
     """Return what runs all steps of a layer, or of a kernel of several."""
     if isinstance(layer, UnfusedLayer):
-        cells = [[layer.cell_of(direction) for direction in range(len(layer.cells))]]
+        own = [_alone(layer.cell_of(direction)) for direction in range(len(layer.cells))]
+        layer.cells = nn.ModuleList(cast("Any", own))
+        zoned = [ZonedOut(cast("Any", cell), layer.zoneout, layer.training) for cell in own]
+        cells = [zoned if layer.zoneout else own]
     else:
         kernel = cast("Any", layer)
         directions = ("", "_reverse") if kernel.bidirectional else ("",)
@@ -59,6 +63,11 @@ def _sequence_of(layer: nn.Module) -> Callable[..., tuple[Tensor, State]]:
         return inputs, last[0].map(lambda *parts: torch.stack(parts), *last[1:])
 
     return sequence
+
+
+def _alone(cell: Any) -> Any:
+    """Return a cell without a kernel: what is one is taken apart, as where it runs all steps."""
+    return LoneCell(cell, "_l0") if isinstance(cell, nn.RNNBase) else cell
 
 
 class LoneCell(nn.Module):
@@ -90,7 +99,7 @@ class LoneCell(nn.Module):
 
 
 def _scan(
-    cell: Cell | LoneCell, inputs: Tensor, state: State, backward: bool
+    cell: Cell | LoneCell | ZonedOut, inputs: Tensor, state: State, backward: bool
 ) -> tuple[Tensor, State]:
     """Run all T steps of a cell; inputs and outputs are (B, T, ...)."""
     projected = cell.project(inputs).transpose(0, 1)

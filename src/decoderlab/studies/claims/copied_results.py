@@ -15,12 +15,13 @@ from decoderlab.common.bounded_reading import MIB, read_bytes, read_text
 from decoderlab.common.errors import Invalid, Unreadable
 from decoderlab.common.safe_names import inside
 from decoderlab.metrics.signature import parts_without
-from decoderlab.records.run_folder import write_atomic, write_text
+from decoderlab.records.run_folder import STATUSES, write_atomic, write_text
 from decoderlab.studies.claims.declared_claim import Claim
 
 RESULTS, SEAL = "results.csv", "results.csv.sha256"
 COPIED = (RESULTS, "report.md", "table.tex", "figures/*.png")
 NEEDED = ("variant", "task", "seed", "status")
+STANDINGS = (*STATUSES, "INVALID")  # of a run in a report
 COPY_BYTES = 256 * MIB
 MOST_SEED = 2**63
 AGAIN = "give decoderlab-claims the name of a claim of that study, which copies its results again"
@@ -134,6 +135,8 @@ def _check_rows(study: str, rows: Sequence[Mapping[str, str]]) -> None:
         if run in known:
             raise ValueError(f"line {number} is a second run of {run[0]} with seed {seed}")
         known.add(run)
+        if row["status"] not in STANDINGS:
+            raise ValueError(f"line {number} has the status {row['status']!r:.60}")
         for name, cell in row.items():
             if name.startswith("test_") and cell and not math.isfinite(float(cell)):
                 raise ValueError(f"line {number} has {cell!r:.60} as {name}")

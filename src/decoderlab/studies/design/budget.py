@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from decoderlab.common.errors import ConfigError
+from decoderlab.common.part_building import find_target
+from decoderlab.config.part_settings import PartSettings
 from decoderlab.config.run_config import RunConfig
 from decoderlab.data.task import Task
 from decoderlab.layers.equations import count as num_parameters
@@ -155,6 +157,13 @@ class Matcher:
                 f"{baseline.config.training.max_seconds} seconds) and equal batches (they "
                 f"have {sizes} examples); give training.max_steps and one training.batch_size"
             )
+        objectives = [each.config.training.objective for each in (draft, baseline)]
+        if objectives[0].to_dict() != objectives[1].to_dict() and any(map(_draws, objectives)):
+            raise ConfigError(
+                f"budget.match is 'flops', but {' and '.join(each.target for each in objectives)} "
+                "differ in what they draw, which is not counted: operations are those of one "
+                "forward pass; take one objective, or budget.match=updates or seconds"
+            )
         own = max(round(steps * baseline.flops / draft.flops), 1)
         if abs(own * draft.flops / (steps * baseline.flops) - 1) > self.budget.tolerance:
             raise ConfigError(
@@ -163,3 +172,8 @@ class Matcher:
             )
         training = replace(draft.config.training, max_steps=own, max_epochs=None)
         draft.config = replace(draft.config, training=training)
+
+
+def _draws(objective: PartSettings) -> bool:
+    """Whether an objective looks at outputs that it has the decoder write."""
+    return hasattr(find_target("training.objective", objective.target), "sequence_loss")

@@ -20,7 +20,7 @@ from decoderlab.common import process, progress
 from decoderlab.common.errors import ConfigError, Invalid, Unreadable
 from decoderlab.common.number_ranges import ranges_text
 from decoderlab.common.progress import duration, say
-from decoderlab.config.messages import validated_once
+from decoderlab.config.messages import never_begun, validated_once
 from decoderlab.config.study_settings import TUNING, Study
 from decoderlab.records.held_folder import tidy_semaphores, tidy_shared
 from decoderlab.records.opened_run import finished
@@ -104,11 +104,12 @@ def launch(
 
 
 def _once(planned: Planned) -> list[str]:
-    """Return which of the runs to do have a single validation, in a line for each reason."""
+    """Return which runs have a single validation, or do without their objective, by reason."""
     runs: Counter[str] = Counter()
     for cell in planned.pending:
-        every = planned.configs[cell.run_id].evaluation.every_steps
-        runs[validated_once(cell.steps, every)] += 1
+        config = planned.configs[cell.run_id]
+        runs[validated_once(cell.steps, config.evaluation.every_steps)] += 1
+        runs[never_begun(cell.steps, config.training.objective)] += 1
     return [f"{number} runs are {what}" for what, number in runs.items() if what]
 
 

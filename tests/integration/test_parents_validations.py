@@ -1,0 +1,78 @@
+"""A continued run chooses its step among validations that mean the same, and tells its code."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from decoderlab import load_run
+from decoderlab.records.run_folder import RunFolder
+from decoderlab.training import code_changes
+from decoderlab.training.code_changes import made_here
+from tests.conftest import run
+from tests.integration.test_using_runs import prepared_run, write_pairs
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory):
+    """Return a file of pairs, and a run on it of ten updates."""
+    out = tmp_path_factory.mktemp("parent")
+    prepared = prepared_run(out, write_pairs(out / "pairs.tsv"))
+    assert run(prepared) == "FINISHED"
+    return out / "pairs.tsv", prepared.folder.path
+
+
+@pytest.mark.parametrize(
+    ("more", "alike"),
+    [
+        (("evaluation.select=loss",), False),
+        pytest.param(("evaluation.beam_width=3",), False, marks=pytest.mark.slow),
+        pytest.param(("evaluation.temperature=1.0",), False, marks=pytest.mark.slow),
+        pytest.param(("evaluation.max_length=2",), False, marks=pytest.mark.slow),
+        (("evaluation.every_steps=4", "training.learning_rate=0.02"), True),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_no_score_of_a_parent_is_compared_with_one_that_means_something_else(
+    parent, tmp_path, capsys, more, alike
+):
+    file, first = parent
+    child = prepared_run(tmp_path, file, f"training.from_run={first}", *more, steps=14)
+    assert run(child) == "FINISHED"
+    said, result = capsys.readouterr().err, RunFolder(child.folder.path).result()
+    lines = [json.loads(line) for line in child.folder.metrics.read_text().splitlines()]
+    validated = {
+        line["step"]: line["validation/" + result.selected_by]
+        for line in lines
+        if "validation/loss" in line
+    }
+    assert ("are left out" in said) != alike
+    assert (min(validated) <= 10) == alike
+    assert min(line["step"] for line in lines) <= 10  # what was trained is there in any case
+    best = (min if result.selected_by == "loss" else max)(validated.values())
+    assert validated[result.best_step] == best
+    load_run(child.folder.path)  # the records agree with each other
+    again = prepared_run(tmp_path, file, f"training.from_run={first}", *more, steps=14)
+    assert run(again) == "FINISHED"
+    assert RunFolder(child.folder.path).result().to_dict() == result.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("more", "edited", "said"),
+    [
+        ((), True, ["RecurrentDecoder"]),
+        pytest.param(("training/objective=minimum_risk",), False, [], marks=pytest.mark.slow),
+    ],
+)
+def test_other_code_than_the_parents_is_recorded(parent, tmp_path, monkeypatch, more, edited, said):
+    file, first = parent
+    child = prepared_run(tmp_path, file, f"training.from_run={first}", *more, steps=11)
+
+    def with_an_edit(config):
+        made = made_here(config)
+        return made | {"code": made["code"] | ({"RecurrentDecoder": "x"} if edited else {})}
+
+    monkeypatch.setattr(code_changes, "made_here", with_an_edit)
+    assert run(child) == "FINISHED"
+    assert RunFolder(child.folder.path).result().code_changes == said
