@@ -345,6 +345,11 @@ def _add_search(search: argparse._ArgumentGroup) -> None:
         help="search for the most probable output of all, with N steps of the decoder for a line "
         "at most",
     )
+    search.add_argument(
+        "--oracle-length",
+        action=argparse.BooleanOptionalAction,
+        help="tell each output the length of its target, where there is one",
+    )
     search.add_argument("--seed", type=int, help="seed of sampling")
     search.add_argument(
         "--max-length",
@@ -370,6 +375,6 @@ def add_own_folder(arguments: argparse.Namespace) -> None:
 
 def search_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the generation settings that were given on the command line of `run_parser`."""
-    names = (*OF_BEAMS, "temperature", *OF_SAMPLING, "exact_steps", "seed")
+    names = (*OF_BEAMS, "temperature", *OF_SAMPLING, "exact_steps", "oracle_length", "seed")
     given = {name: getattr(arguments, name) for name in names}
     return {name: value for name, value in given.items() if value is not None}
