@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,7 +16,9 @@ from decoderlab.config.run_config import RunConfig
 from decoderlab.config.scientific import scientific_of
 from decoderlab.generation import GivenLengths, Search, greedy
 from decoderlab.generation.given_lengths import target_lengths
+from decoderlab.metrics.metric_score import EXACT_MATCH
 from decoderlab.metrics.signature import signature_parts
+from decoderlab.studies.reporting.explanations import explain_score
 from decoderlab.training.assembly import build_task
 from decoderlab.training.loading import load_run, search_with
 from decoderlab.training.model_evaluation import evaluate
@@ -105,6 +109,15 @@ def test_the_signature_says_so():
         "length_penalty": "0.0",
         "lengths": "given",
     }
+
+
+def test_a_report_says_so():
+    signatures = [
+        f"generation:{Search(oracle_length=told).signature}|n:5" for told in (True, False)
+    ]
+    rows = [SimpleNamespace(signature=signature) for signature in signatures]
+    said = explain_score(cast("Any", SimpleNamespace(scale=EXACT_MATCH, rows=rows, entries={})))
+    assert "(greedy, greedy at the given lengths of the targets)" in said
 
 
 def config(*settings: str) -> RunConfig:
