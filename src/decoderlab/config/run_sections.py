@@ -143,6 +143,10 @@ class Evaluation:
             ends there; with greedy and beam search. Scores do not compare with others.
         max_length: tokens to generate at most, EOS included, at least 1; None for the longest
             target of the data. An output that meets it without an end is marked, and counted.
+
+    Raises:
+        ValueError: for settings out of range or without effect beside the others, and for a
+            greatest length beside given ones.
     """
 
     every_steps: int

@@ -72,8 +72,8 @@ class LengthDrop(TaskMetric):
         """Return the scores of both groups, 0 to 100, and the first less the second."""
         middle = median(length for *_, length in self.examples)
         groups = [
-            [one for one in self.examples if one[2] <= middle],
-            [one for one in self.examples if one[2] > middle],
+            [example for example in self.examples if example[2] <= middle],
+            [example for example in self.examples if example[2] > middle],
         ]
         short, long = (self._score(group or self.examples) for group in groups)
         return {"bleu_short": short, "bleu_long": long, "bleu_drop": short - long}
