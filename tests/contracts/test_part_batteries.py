@@ -102,6 +102,7 @@ def test_a_right_objective_of_an_unusual_kind_passes(make):
     [
         (Likelihood, {}, ["tokens", "means", "means and deviations"]),
         (Likelihood, {"label_smoothing": 0.1}, ["tokens"]),
+        (Likelihood, {"without_eos": True}, ["tokens"]),
         (Margin, {}, ["tokens"]),
         (Huber, {}, ["means"]),
         (MinimumRisk, {}, ["tokens"]),
@@ -123,6 +124,7 @@ def test_an_objective_that_can_never_be_built_is_reported():
     ("settings", "code", "seen"),
     [
         (["training.objective.label_smoothing=0.2"], 0, "13 checks, 0 failed, 2 do not apply"),
+        (["training.objective.without_eos=true"], 0, "13 checks, 0 failed, 2 do not apply"),
         (
             [f"training.objective._target_={WrongSign.__module__}.WrongSign"],
             1,

@@ -311,6 +311,29 @@ def _add_search(search: argparse._ArgumentGroup) -> None:
     search.add_argument(
         "--diversity-penalty", type=float, metavar="A", help="of the groups, in nats (0.5)"
     )
+    _add_sampling(search)
+    search.add_argument(
+        "--exact-steps",
+        type=int,
+        metavar="N",
+        help="search for the most probable output of all, with N steps of the decoder for a line "
+        "at most",
+    )
+    search.add_argument(
+        "--oracle-length",
+        action=argparse.BooleanOptionalAction,
+        help="tell each output the length of its target, where there is one",
+    )
+    search.add_argument(
+        "--max-length",
+        type=int,
+        metavar="N",
+        help="maximum tokens of an output, with its end token",
+    )
+
+
+def _add_sampling(search: argparse._ArgumentGroup) -> None:
+    """Add the options of sampling."""
     search.add_argument(
         "--temperature",
         type=float,
@@ -338,20 +361,7 @@ def _add_search(search: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="of N samples, take the one most like all of them (minimum Bayes risk)",
     )
-    search.add_argument(
-        "--exact-steps",
-        type=int,
-        metavar="N",
-        help="search for the most probable output of all, with N steps of the decoder for a line "
-        "at most",
-    )
     search.add_argument("--seed", type=int, help="seed of sampling")
-    search.add_argument(
-        "--max-length",
-        type=int,
-        metavar="N",
-        help="maximum tokens of an output, with its end token",
-    )
 
 
 def add_own_folder(arguments: argparse.Namespace) -> None:
@@ -370,6 +380,6 @@ def add_own_folder(arguments: argparse.Namespace) -> None:
 
 def search_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the generation settings that were given on the command line of `run_parser`."""
-    names = (*OF_BEAMS, "temperature", *OF_SAMPLING, "exact_steps", "seed")
+    names = (*OF_BEAMS, "temperature", *OF_SAMPLING, "exact_steps", "oracle_length", "seed")
     given = {name: getattr(arguments, name) for name in names}
     return {name: value for name, value in given.items() if value is not None}

@@ -144,8 +144,14 @@ class Evaluation:
         temperature, top_k, top_p, min_p, mbr_samples, exact_steps: other ways to generate, see
             there.
         beam_groups, diversity_penalty: of a diverse beam search, see there too.
+        oracle_length: whether an output is told how long its target is: it cannot end before, and
+            ends there; with greedy and beam search. Scores do not compare with others.
         max_length: tokens to generate at most, EOS included, at least 1; None for the longest
             target of the data. An output that meets it without an end is marked, and counted.
+
+    Raises:
+        ValueError: for settings out of range or without effect beside the others, and for a
+            greatest length beside given ones.
     """
 
     every_steps: int
@@ -162,12 +168,18 @@ class Evaluation:
     coverage_penalty: float = 0.0
     beam_groups: int | None = None
     diversity_penalty: float | None = None
+    oracle_length: bool = False
 
     def __post_init__(self) -> None:
         self.search(0)
         require.at_least("every_steps", self.every_steps, 1)
         if self.max_length is not None:
             require.at_least("max_length", self.max_length, 1)
+        if self.oracle_length and self.max_length is not None:
+            raise ValueError(
+                f"max_length is {self.max_length} and oracle_length true, so that an output is as "
+                "long as its target; leave max_length at null, or oracle_length at false"
+            )
 
     def search(self, seed: int) -> Search:
         """Return how to generate; `seed` is that of sampling."""
@@ -183,6 +195,7 @@ class Evaluation:
             exact_steps=self.exact_steps,
             beam_groups=self.beam_groups,
             diversity_penalty=self.diversity_penalty,
+            oracle_length=self.oracle_length,
             seed=seed,
         )
 

@@ -27,7 +27,11 @@ UNSAID: dict[str, dict[str, Any]] = {
         "attention.hops": 1,
         "attention.coverage_loss": 0.0,
     },
-    "training": {"from_run": None, "group_by_target_length": False},
+    "training": {
+        "from_run": None,
+        "group_by_target_length": False,
+        "objective.without_eos": False,
+    },
     "evaluation": {
         "max_length": None,
         "min_p": None,
@@ -36,6 +40,7 @@ UNSAID: dict[str, dict[str, Any]] = {
         "coverage_penalty": 0.0,
         "beam_groups": None,
         "diversity_penalty": None,
+        "oracle_length": False,
     },
 }
 

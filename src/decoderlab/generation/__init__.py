@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from decoderlab.generation.diverse_search import diverse_beam
     from decoderlab.generation.exact_search import Mode, exact
     from decoderlab.generation.forced_prefix import ForcedPrefix
+    from decoderlab.generation.given_lengths import GivenLengths
     from decoderlab.generation.greedy_search import greedy
     from decoderlab.generation.minimum_bayes_risk import least_risk
     from decoderlab.generation.sampling import roll_forward, sample
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ForcedPrefix",
+    "GivenLengths",
     "Hypotheses",
     "Mode",
     "Search",
@@ -58,6 +60,7 @@ __getattr__ = names_of(
         "diverse_search": ["diverse_beam"],
         "exact_search": ["Mode", "exact"],
         "forced_prefix": ["ForcedPrefix"],
+        "given_lengths": ["GivenLengths"],
         "greedy_search": ["greedy"],
         "minimum_bayes_risk": ["least_risk"],
         "sampling": ["roll_forward", "sample"],

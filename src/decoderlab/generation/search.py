@@ -37,6 +37,8 @@ class Search:
         beam_groups: of a diverse beam search, at least 2, of which the width is a multiple, see
             `diverse_beam`; None for a plain one.
         diversity_penalty: of the groups, in nats, above 0; None for 0.5.
+        oracle_length: whether each output has the length of its target, see `GivenLengths`; of
+            greedy and beam search.
         temperature: above 0; if given, tokens are sampled.
         top_k, top_p, min_p: of sampling, as for `sample`.
         mbr_samples: samples to draw of each row, at least 2, of which the one of minimum Bayes risk
@@ -56,6 +58,8 @@ class Search:
         'sample:temperature:1.0|top_k:10|seed:0'
         >>> Search(exact_steps=1000).signature
         'exact:1000|beam:1'
+        >>> Search(oracle_length=True).signature
+        'greedy|lengths:given'
     """
 
     beam_width: int = 1
@@ -69,6 +73,7 @@ class Search:
     exact_steps: int | None = None
     beam_groups: int | None = None
     diversity_penalty: float | None = None
+    oracle_length: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -79,6 +84,7 @@ class Search:
         if self.mbr_samples is not None:
             require.at_least("mbr_samples", self.mbr_samples, 2)
         self._check_diversity()
+        self._check_length()
         exact = self.exact_steps is not None
         if self.exact_steps is not None:
             require.at_least("exact_steps", self.exact_steps, 1)
@@ -124,6 +130,15 @@ class Search:
                 "exact search has no groups; leave one of them out"
             )
 
+    def _check_length(self) -> None:
+        """Raise ValueError for given lengths in another search than a greedy one or with beams."""
+        for name in ("temperature", "exact_steps"):
+            if self.oracle_length and (value := getattr(self, name)) is not None:
+                raise ValueError(
+                    f"oracle_length is true and {name} {value}, but lengths are given in greedy "
+                    f"and beam search alone; leave {name} out, or oracle_length at false"
+                )
+
     @property
     def _diversity(self) -> float:
         return DIVERSITY if self.diversity_penalty is None else self.diversity_penalty
@@ -141,18 +156,27 @@ class Search:
         tokens: TokenSpace,
         max_length: int,
         rows: Tensor | None = None,
+        target: Tensor | None = None,
     ) -> Tensor:
         """Return tokens (B, T); `rows` names the rows' random streams, as for `sample`.
 
+        Of `target` (B, T) the lengths alone count, and with `oracle_length` only.
+
         Raises:
-            ValueError: as `greedy`, `beam`, `exact` and `sample` do.
+            ValueError: as `greedy`, `beam`, `exact` and `sample` do; for lengths that are to be
+                given without a target.
         """
         from decoderlab.generation.exact_search import exact
+        from decoderlab.generation.given_lengths import GivenLengths, target_lengths
         from decoderlab.generation.greedy_search import greedy
         from decoderlab.generation.minimum_bayes_risk import least_risk
         from decoderlab.generation.sampling import sample
 
         settings: dict[str, Any] = {"tokens": tokens, "max_length": max_length}
+        if self.oracle_length:
+            if target is None:
+                raise ValueError("oracle_length is true, but there is no target to give its length")
+            decoder = GivenLengths(decoder, target_lengths(target, tokens), tokens)
         if self.temperature is not None:
             settings |= {"temperature": self.temperature, "seed": self.seed, "rows": rows}
             settings |= self._of_sampling()
@@ -201,11 +225,11 @@ class Search:
             )
         if self.exact_steps is not None:
             return f"exact:{self.exact_steps}|beam:{self.beam_width}"
+        settings, given = "greedy", "|lengths:given" if self.oracle_length else ""
         if self.beam_width > 1:
             settings = f"beam:{self.beam_width}|length_penalty:{float(self.length_penalty)}"
             if self.coverage_penalty:
                 settings += f"|coverage_penalty:{float(self.coverage_penalty)}"
             if self.beam_groups is not None:
                 settings += f"|groups:{self.beam_groups}|diversity:{float(self._diversity)}"
-            return settings
-        return "greedy"
+        return settings + given

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from decoderlab.common.lazy_names import names_of
 
 if TYPE_CHECKING:
+    from decoderlab.metrics.length_drop import LengthDrop
     from decoderlab.metrics.metric_score import MetricScore
     from decoderlab.metrics.overlap import Bleu, ChrF
     from decoderlab.metrics.sequences import SequenceMetrics
@@ -19,6 +20,7 @@ __all__ = [
     "ChrF",
     "Distinct",
     "EmptyOutputs",
+    "LengthDrop",
     "Perplexity",
     "MetricScore",
     "SequenceMetrics",
@@ -30,6 +32,7 @@ __getattr__ = names_of(
     __name__,
     {
         "metric_score": ["MetricScore"],
+        "length_drop": ["LengthDrop"],
         "overlap": ["Bleu", "ChrF"],
         "sequences": ["SequenceMetrics"],
         "task_metric": ["TaskMetric"],

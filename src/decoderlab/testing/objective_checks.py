@@ -111,7 +111,8 @@ def padding_has_no_influence_on_the_loss(subject: ObjectiveSubject) -> None:
 def a_finite_gradient_reaches_every_position(subject: ObjectiveSubject) -> None:
     """Outputs at every position of the target get a gradient, finite for confident ones too.
 
-    Unknown tokens may be left to chance, and so may any position where outputs are drawn.
+    Unknown tokens may be left to chance, and so may any position where outputs are drawn, and the
+    end with an objective that says by `without_eos` that it leaves it out.
     """
     for case in subject.cases:
         reached = torch.zeros(NUM_ROWS, NUM_STEPS, dtype=torch.float64)
@@ -120,13 +121,11 @@ def a_finite_gradient_reaches_every_position(subject: ObjectiveSubject) -> None:
             if not gradient.isfinite().all():
                 raise Seen(f"over {case.name}, the gradient is not finite")
             reached += gradient.abs().sum(dim=-1)
-        known = case.real.clone()
+        known = _learnt(case)
         if case.subject.looks_at_whole_outputs:
             if not reached.any():
                 raise Seen("no gradient reaches any output")
             known &= False
-        if isinstance(case.space, TokenSpace):
-            known &= case.target() != case.space.unk_id
         for row, step in (known & (reached == 0)).nonzero().tolist():
             raise Seen(f"over {case.name}, no gradient reaches position {step} of row {row}")
         for sign, name in ((1, "right"), (-1, "wrong")):
@@ -138,6 +137,19 @@ def a_finite_gradient_reaches_every_position(subject: ObjectiveSubject) -> None:
                     f"over {case.name}, sum or gradient is not finite in float32 where outputs are "
                     f"confident and {name}; take logarithms of probabilities from log_softmax"
                 )
+
+
+def _learnt(case: ObjectiveCase) -> Tensor:
+    """Return which positions of the target must count, (B, T): no padding, no unknown token.
+
+    Nor an end, where the objective says by `without_eos` that it leaves it out.
+    """
+    learnt, space = case.real.clone(), case.space
+    if isinstance(space, TokenSpace):
+        learnt &= case.target() != space.unk_id
+        if getattr(case.subject.build(), "without_eos", False):
+            learnt &= case.target() != space.eos_id
+    return learnt
 
 
 @torch.no_grad()
@@ -170,18 +182,19 @@ def rows_of_an_objective_have_no_influence_on_each_other(subject: ObjectiveSubje
 
 
 def it_falls_when_what_is_right_becomes_likelier(subject: ObjectiveSubject) -> None:
-    """Raising the right token, or moving a mean to the target, lowers the sum, at any position."""
+    """Raising the right token, or moving a mean to the target, lowers the sum, at any position.
+
+    See `a_finite_gradient_reaches_every_position` for what may be left out.
+    """
     if any(case.subject.looks_at_whole_outputs for case in subject.cases):
         raise Skipped(
             "it looks at whole outputs, of which no position alone says how good they are"
         )
     for case in subject.cases:
-        outputs, target = case.even(), case.target()
+        outputs = case.even()
         total, gradient = _gradient(case, outputs)
         ways = case.towards(outputs)
-        for row, step in case.real.nonzero().tolist():
-            if isinstance(case.space, TokenSpace) and target[row, step] == case.space.unk_id:
-                continue
+        for row, step in _learnt(case).nonzero().tolist():
             way = torch.zeros_like(ways)
             way[row, step] = ways[row, step]
             moved = float(_total(case, (outputs + RAISED * way).detach()) - total)

@@ -51,7 +51,7 @@ def build_task(config: RunConfig) -> Task:
         except ValueError as error:
             raise ConfigError(f"task: {error}") from error
     task.adopt(_DATA[key].copied())
-    build_objective(config, task.data.target_space)
+    _check_ends(config, task, build_objective(config, task.data.target_space))
     make_schedule(config.training)
     check_optimizer(config.training)
     try:
@@ -250,6 +250,26 @@ def _check_values(config: RunConfig) -> None:
                 f"is no list, and which have no end; leave it at "
                 f"{'null' if neutral is None else neutral}"
             )
+
+
+def _check_ends(config: RunConfig, task: Task, objective: Objective) -> None:
+    """Raise ConfigError for settings of an end that targets do not have, or that is not learnt."""
+    given = config.evaluation.oracle_length
+    unlearnt = getattr(objective, "without_eos", False)
+    for name, value in (
+        ("evaluation.oracle_length", given),
+        ("training.objective.without_eos", unlearnt),
+    ):
+        if value and not task.append_eos:
+            raise ConfigError(
+                f"{name} is true, but the targets of this task have no end token; leave it at false"
+            )
+    if unlearnt and not given:
+        raise ConfigError(
+            "training.objective.without_eos is true, so that no output would ever end by itself, "
+            "but evaluation.oracle_length is false; give evaluation.oracle_length=true too, or "
+            "leave without_eos at false"
+        )
 
 
 def _check_own_objective(config: RunConfig) -> None:

@@ -113,6 +113,7 @@ class EncoderDecoder(pl.LightningModule):
         source_lengths: Tensor,
         rows: Tensor | None = None,
         num_steps: int | None = None,
+        target: Tensor | None = None,
     ) -> list[list[int]] | Tensor:
         """Generate target ids, without EOS, as `search` says; or values (B, T, F).
 
@@ -121,18 +122,14 @@ class EncoderDecoder(pl.LightningModule):
             source_lengths: see `Batch`.
             rows: (B,) numbers of the examples; what sampling draws for one depends on that alone.
             num_steps: positions T of values, which have no end; None for `max_target_length`.
+            target: see `Batch`; only its lengths count, with a `search` that asks for them.
         """
         encoded, space = self.encode(source, source_lengths), self.target_space
         if isinstance(space, ValueSpace):
             steps = num_steps or self.max_target_length
             return roll_forward(self.decoder, encoded, values=space, num_steps=steps)
-        generated = self.search.generate(
-            self.decoder,
-            encoded,
-            tokens=space,
-            max_length=self.max_target_length,
-            rows=rows,
-        )
+        limit: dict[str, Any] = {"tokens": space, "max_length": self.max_target_length}
+        generated = self.search.generate(self.decoder, encoded, rows=rows, target=target, **limit)
         return [strip(row, space) for row in generated.tolist()]
 
     def with_settings(
@@ -331,7 +328,7 @@ class EncoderDecoder(pl.LightningModule):
         total, num_tokens = self.loss(batch)
         self._loss_sum += float(total)
         self._loss_tokens += float(num_tokens)
-        generated, rows = self._generated(batch), batch.index.tolist()
+        generated, rows = self.generated(batch), batch.index.tolist()
         sources = shown_sources(task, self._split, rows) if metrics.reads_source else []
         if isinstance(generated, Tensor):
             metrics.update(generated, batch.target, sources)
@@ -376,14 +373,16 @@ class EncoderDecoder(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[str] | Tensor:
         """Return what is generated for each example: a text, or values (B, T, F) in their units."""
-        generated, (task, _) = self._generated(batch), self.measured()
+        generated, (task, _) = self.generated(batch), self.measured()
         if isinstance(generated, Tensor):
             vocabulary = of_values(task.data.target_vocabulary)
             return torch.as_tensor(vocabulary.decode(generated.cpu().numpy()))
         return [task.text_of(ids) for ids in generated]
 
-    def _generated(self, batch: Batch) -> list[list[int]] | Tensor:
-        return self(batch.source, batch.source_lengths, batch.index, batch.target.shape[1])
+    def generated(self, batch: Batch) -> list[list[int]] | Tensor:
+        """Return what `forward` generates for a batch."""
+        steps, target = batch.target.shape[1], batch.target
+        return self(batch.source, batch.source_lengths, batch.index, steps, target)
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and, if there is one, its schedule per update.

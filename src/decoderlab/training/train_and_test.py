@@ -328,5 +328,7 @@ def _write_predictions(folder: RunFolder, task: Task, model: EncoderDecoder) -> 
         record = prediction_record(task, "test", row, prediction, correct)
         if model.met_limit(prediction):
             record["met_limit"] = True
+        if model.search.oracle_length:
+            record["length_given"] = True
         lines.append(json.dumps(record, ensure_ascii=False) + "\n")
     write_text(folder.predictions, "".join(lines))

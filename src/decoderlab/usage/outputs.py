@@ -128,8 +128,14 @@ def predict_outputs(
         For each line its outputs.
 
     Raises:
-        ConfigError: as `predict` and `predict_best`.
+        ConfigError: as `predict` and `predict_best`, and for a run that is told lengths.
     """
+    if run.module.search.oracle_length:
+        raise ConfigError(
+            "this run tells each output the length of its target (oracle_length), but a source "
+            "alone has none; give --no-oracle-length (in Python: search_with(run, "
+            "oracle_length=False)), or measure it with decoderlab-evaluate"
+        )
     _check_num_best(run, num_best)
     by_line: list[list[Output]] = [[] for _ in lines]
     for index, batch in batches(run, lines, folder):

@@ -104,7 +104,7 @@ def _time(config: RunConfig, task: Task, flops: float) -> Times | None:
         model.eval()
         started = time.perf_counter()
         with torch.no_grad():
-            model(batch.source, batch.source_lengths, batch.index)
+            model.generated(batch)
         return Times(min(updates[1:]), (time.perf_counter() - started) / len(batch.index), flops)
     except (Exception, SystemExit):  # whatever somebody's module does
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from decoderlab.metrics.signature import signature_parts
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.statistics import ALPHA, EQUAL_SEEDS
@@ -12,7 +14,7 @@ def explain_score(analysis: Analysis) -> str:
     metric = analysis.scale.label
     better = "higher" if analysis.scale.better == "max" else "lower"
     signatures = [row.signature for row in analysis.rows if row.signature]
-    search = {signature_parts(text).get("generation", "?") for text in signatures}
+    search = {_search(signature_parts(text)) for text in signatures}
     way = f"from free-running generation ({', '.join(sorted(search)) or 'none yet'})"
     if analysis.scale.teacher_forced:
         way = "each token given the true ones before it"
@@ -22,6 +24,12 @@ def explain_score(analysis: Analysis) -> str:
         f"Test {metric} ({better} is better), {way}, at the update chosen on validation: mean "
         f"over seeds with the t 95 % interval of new seeds{examples}."
     )
+
+
+def _search(parts: Mapping[str, str]) -> str:
+    """Return how tokens were generated, from the parts of a signature."""
+    given = " at the given lengths of the targets" if "lengths" in parts else ""
+    return f"{parts.get('generation', '?')}{given}"
 
 
 def explain_holm(analysis: Analysis) -> str:
