@@ -139,6 +139,7 @@ DECODERS: dict[str, list[str]] = {
     ],
     "hard_attention": [f"{DENSE} num_layers=2 /cell=gru", f"{DENSE} /cell=mingru"],
     "hard_monotonic": [f"{DENSE} num_layers=2", f"{DENSE} embedding_size=null"],
+    "ctc": ["upsampling=1", "hidden_size=5"],
     "luong_input_feeding": [
         f"{DENSE} attention.mixing=none",
         f"{DENSE} attention.mixing=deep",

@@ -14,8 +14,11 @@ from tests.equations.letters import without_upper
 from tests.equations.notation import Unreadable, sentence
 
 NEVER_GENERATED = [0, 1, 3]  # pad, BOS, UNK
+BLANK, BOS, EOS = 0, 1, 2
 START = ("s_0 per layer", "s_0", "k_0", "n_0", "M_0", "C_0", "x_0", "h_0", "a_0", "w_0", "pos_0")
 OF_EACH = ", l = 1.."  # a line for each layer or head
+# Left sides that are computed position by position, beside those in _tj.
+OF_POSITIONS = ("m_j", "h_j", "p_j")
 # Where the value of each position has a name of its own as well.
 BY_POSITION = ("w_t", "cov_t", "l_t", "alpha_t")
 
@@ -194,10 +197,10 @@ class DecoderInterpreter(Interpreter):
                 before = self.values.get(calculator.key(words[1]["logits"]))
                 previous = np.zeros(self.space_size) if before is None else _generated(before)
                 self.values[f"y_{number - 1}"] = previous
-        elif plain.endswith("_tj") or plain == "m_j":
+        elif plain.endswith("_tj") or plain in OF_POSITIONS:
             for j in calculator.positions:
                 calculator.bound["j"] = j
-                self.line(line, None if words is None else self._part(line, layer), layer)
+                self.line(line, None if words is None else self._at_position(line, layer), layer)
             del calculator.bound["j"]
         elif words is None:
             self.line(line, layer=layer)
@@ -213,6 +216,15 @@ class DecoderInterpreter(Interpreter):
             for j, value in zip(calculator.positions, self.values[key], strict=True):
                 self.values[f"{key}_{j}"] = value
             calculator.used.add(key)
+
+    def _at_position(self, line: Line, layer: int) -> np.ndarray:
+        name, words = sentence(line.right) or ("", {})
+        if name != "with_blank":
+            return self._part(line, layer)
+        self.calculator.left, self.weights.line = line.left.partition(OF_EACH)[0], line.number
+        scores = self.calculator.right(words["scores"])
+        scores[[BOS, EOS]] = -np.inf
+        return softmax(scores)
 
     def _part(self, line: Line, head: int) -> np.ndarray:
         """Return a head's part of what is divided among all heads."""
@@ -241,6 +253,8 @@ class DecoderInterpreter(Interpreter):
                 return self._at_all(parts["summand"]).sum(axis=0)
             case "mixture":
                 return np.log(self._at_all(parts["summand"]).sum(axis=0))
+            case "alignments":
+                return self._aligned(float(parts["none"]), parts["factor"])
             case "past":
                 steps = range(1, calculator.bound["t"])
                 past = [self._at_step(f"{parts['summed']}_t", step) for step in steps]
@@ -289,6 +303,25 @@ class DecoderInterpreter(Interpreter):
         ]
         return np.array(shares) / sum(shares)
 
+    def _aligned(self, none: float, letter: str) -> np.ndarray:
+        """Return the logarithms of what may come next, by all ways to write it with blanks."""
+        keys = [one for one in self.values if one.startswith(f"{letter}^")]
+        per_position = len(keys) // len(self.calculator.positions)
+        names = [
+            f"{letter}^{frame}_{j}"
+            for j in self.calculator.positions
+            for frame in range(1, per_position + 1)
+        ]
+        self.calculator.used |= set(names)
+        frames = np.array([self.values[name] for name in names])
+        before = [self.values[f"y_{step}"] for step in range(1, self.calculator.bound["t"])]
+        ids = range(self.space_size)
+        begins = [begun(frames, [*before, token]) for token in ids]
+        begins[EOS] = begun(frames, before, whole=True)
+        begins[BLANK] = begins[BOS] = 0
+        shares = np.array(begins) / begun(frames, before)
+        return np.array([np.log(one) if one else none for one in shares])
+
     def _before(self) -> int:
         return self.calculator.bound["t"] - 1
 
@@ -321,6 +354,37 @@ class DecoderInterpreter(Interpreter):
 def _plain(line: Line) -> str:
     """Return the left side without what says which head or hop it is of."""
     return without_upper(line.left.partition(OF_EACH)[0])[0]
+
+
+def begun(frames: np.ndarray, written: list[int], whole: bool = False) -> float:
+    """Return the probability that frames write tokens, and nothing else where it is the `whole`.
+
+    By following what has been written after each frame, in probabilities: the number of tokens, and
+    whether the last frame was a blank.
+
+    Example:
+        >>> begun(np.array([[0.25, 0.75], [0.5, 0.5]]), [1]), begun(np.full((3, 2), 0.5), [1, 1])
+        (0.875, 0.125)
+    """
+    ways = {(0, True): 1.0}
+    for frame in frames:
+        after: dict[tuple[int, bool], float] = {}
+        for (number, blank), way in ways.items():
+            done = number == len(written)
+            steps = [(number, True, frame[BLANK])]
+            last = written[number - 1] if number else BLANK
+            if not blank:
+                steps.append((number, False, frame[last]))
+            if not done and (blank or written[number] != last):
+                steps.append((number + 1, False, frame[written[number]]))
+            if done and not whole and number:  # whatever the rest of the frames write
+                steps = [(number, blank, 1.0)]
+            for count, is_blank, chance in steps:
+                after[count, is_blank] = after.get((count, is_blank), 0.0) + way * chance
+        ways = after
+    if not (written or whole):
+        return 1.0
+    return sum(way for (number, _), way in ways.items() if number == len(written))
 
 
 def _over_positions(scores: np.ndarray) -> np.ndarray:
