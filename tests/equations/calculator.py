@@ -210,6 +210,8 @@ class Calculator:
                 return np.log1p(np.exp(value))
             case "exp":
                 return np.exp(value)
+            case "log":
+                return np.log(value)
             case "abs":
                 return abs(value)
             case "top":

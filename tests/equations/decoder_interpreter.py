@@ -14,7 +14,7 @@ from tests.equations.letters import without_upper
 from tests.equations.notation import Unreadable, sentence
 
 NEVER_GENERATED = [0, 1, 3]  # pad, BOS, UNK
-BLANK, BOS, EOS = 0, 1, 2
+BLANK, BOS, EOS, UNK = 0, 1, 2, 3
 START = ("s_0 per layer", "s_0", "k_0", "n_0", "M_0", "C_0", "x_0", "h_0", "a_0", "w_0", "pos_0")
 OF_EACH = ", l = 1.."  # a line for each layer or head
 # Left sides that are computed position by position, beside those in _tj.
@@ -32,6 +32,7 @@ class DecoderInterpreter(Interpreter):
         hidden, cell: (L, H) each, the encoder's last state; None where it has none.
         stack: (L, ...) likewise, of its further state.
         space_size: numbers of ids, or of values.
+        copied: of each position of the source the target id of the same token, -1 for none.
     """
 
     def __init__(
@@ -46,9 +47,11 @@ class DecoderInterpreter(Interpreter):
         cell: np.ndarray | None,
         stack: np.ndarray | None,
         space_size: int,
+        copied: list[int],
     ) -> None:
         super().__init__(kind, equations, weights)
         self.encoded, self.space_size = (hidden, cell, stack), space_size
+        self.copied = [UNK if one < 0 else one for one in copied]
         self.calculator.bound = {"S": len(memory)}
         self.values["c"] = summary
         self.values |= {f"m_{j}": row for j, row in enumerate(memory, start=1)}
@@ -253,6 +256,10 @@ class DecoderInterpreter(Interpreter):
                 return self._at_all(parts["summand"]).sum(axis=0)
             case "mixture":
                 return np.log(self._at_all(parts["summand"]).sum(axis=0))
+            case "copied":
+                held = np.zeros(self.space_size)
+                np.add.at(held, self.copied, self._at_all(f"{parts['copied']}j"))
+                return held
             case "alignments":
                 return self._aligned(float(parts["none"]), parts["factor"])
             case "past":

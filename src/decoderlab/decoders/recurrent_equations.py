@@ -172,6 +172,13 @@ def recurrent_letters() -> Letters:
             "E": "embedding.weight",
             "b": "head.bias",
         },
+        "o_t": {
+            "W_o": "head.output.weight",
+            "b_o": "head.output.bias",
+            "E": "embedding.weight",
+            "b": "head.bias",
+        },
+        "g_t": {"v_g": "head.gate.weight", "d_g": "head.gate.bias"},
         "mean_t": {
             "W_o": "head.output.weight",
             "b_o": "head.output.bias",
