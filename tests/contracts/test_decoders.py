@@ -71,7 +71,7 @@ def test_every_bridge_passes_it_with_every_cell_state(kind, cell_state, source, 
 )
 def test_every_head_passes_it_with_every_combination(kind, combine, state, extra):
     head = parts.head(kind, sees_previous=True, state=state, **extra)
-    attention = parts.attention("dot") if kind == "pointer" else None
+    attention = parts.attention("dot", mixing="none") if kind == "pointer" else None
     recurrent(
         routes=["every_input", "output"],
         combine=combine,

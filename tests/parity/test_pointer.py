@@ -80,7 +80,7 @@ def test_a_decoder_with_attention_copies_as_the_formula_says():
         cell=RNN,
         hidden_size=3,
         routes=[],
-        attention=parts.attention("dot"),
+        attention=parts.attention("dot", mixing="none"),
         head=parts.head("pointer"),
         embedding_size=2,
         alignment=ALIGNMENT,
