@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from decoderlab.layers.equations import Equation
-from tests.equations.calculator import Known, entmax, sinusoidal, softmax
+from tests.equations.calculator import Known, begun, entmax, sinusoidal, softmax
 from tests.equations.interpreter import Interpreter, Line, zeros
 from tests.equations.letters import without_upper
 from tests.equations.notation import Unreadable, sentence
@@ -361,37 +361,6 @@ class DecoderInterpreter(Interpreter):
 def _plain(line: Line) -> str:
     """Return the left side without what says which head or hop it is of."""
     return without_upper(line.left.partition(OF_EACH)[0])[0]
-
-
-def begun(frames: np.ndarray, written: list[int], whole: bool = False) -> float:
-    """Return the probability that frames write tokens, and nothing else where it is the `whole`.
-
-    By following what has been written after each frame, in probabilities: the number of tokens, and
-    whether the last frame was a blank.
-
-    Example:
-        >>> begun(np.array([[0.25, 0.75], [0.5, 0.5]]), [1]), begun(np.full((3, 2), 0.5), [1, 1])
-        (0.875, 0.125)
-    """
-    ways = {(0, True): 1.0}
-    for frame in frames:
-        after: dict[tuple[int, bool], float] = {}
-        for (number, blank), way in ways.items():
-            done = number == len(written)
-            steps = [(number, True, frame[BLANK])]
-            last = written[number - 1] if number else BLANK
-            if not blank:
-                steps.append((number, False, frame[last]))
-            if not done and (blank or written[number] != last):
-                steps.append((number + 1, False, frame[written[number]]))
-            if done and not whole and number:  # whatever the rest of the frames write
-                steps = [(number, blank, 1.0)]
-            for count, is_blank, chance in steps:
-                after[count, is_blank] = after.get((count, is_blank), 0.0) + way * chance
-        ways = after
-    if not (written or whole):
-        return 1.0
-    return sum(way for (number, _), way in ways.items() if number == len(written))
 
 
 def _over_positions(scores: np.ndarray) -> np.ndarray:

@@ -63,11 +63,11 @@ class PointerHead(OutputHead):
     ) -> None:
         both = isinstance(source_space, TokenSpace) and isinstance(target_space, TokenSpace)
         if not isinstance(target_space, TokenSpace) or not both or alignment is None:
-            kinds = ["unknown" if one is None else one.kind for one in (source_space, target_space)]
+            source = "unknown" if source_space is None else source_space.kind
             raise ValueError(
-                f"the head copies tokens of a known source, but the source is {kinds[0]} and the "
-                f"targets are {kinds[1]}; take decoder/head=linear, or a task with tokens on both "
-                "sides"
+                f"the head copies tokens of a known source, but the source is {source} and the "
+                f"targets are {target_space.kind}; take decoder/head=linear, or a task with tokens "
+                "on both sides"
             )
         super().__init__(
             width=features_size,
