@@ -235,6 +235,8 @@ GIVEN_BY_OTHERS = {
     f"{part}.cell.{name}" for part in ("encoder", "decoder") for name in ("bias", "nonlinearity")
 }
 GIVEN_BY_OTHERS |= {f"task.{name}" for name in ("metrics", "path", "columns", "target_columns")}
+# What a part asks for beside itself.
+NEEDS = {"decoder/head=pointer": ("decoder/attention=general",)}
 
 
 @pytest.mark.parametrize(
@@ -252,7 +254,7 @@ GIVEN_BY_OTHERS |= {f"task.{name}" for name in ("metrics", "path", "columns", "t
     ],
 )
 def test_every_setting_of_a_class_of_ours_can_be_given(group, name):
-    config = composed(f"{group}={name}")
+    config = composed(f"{group}={name}", *NEEDS.get(f"{group}={name}", ()))
     part = group.partition("/")[0]
     if OmegaConf.missing_keys(config[part]):
         pytest.skip("reads a file of one's own")

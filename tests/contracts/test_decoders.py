@@ -71,7 +71,14 @@ def test_every_bridge_passes_it_with_every_cell_state(kind, cell_state, source, 
 )
 def test_every_head_passes_it_with_every_combination(kind, combine, state, extra):
     head = parts.head(kind, sees_previous=True, state=state, **extra)
-    recurrent(routes=["every_input", "output"], combine=combine, head=head, embedding_size=4)
+    attention = parts.attention("dot", mixing="none") if kind == "pointer" else None
+    recurrent(
+        routes=["every_input", "output"],
+        combine=combine,
+        attention=attention,
+        head=head,
+        embedding_size=4,
+    )
 
 
 @parts.some_quick(

@@ -57,6 +57,8 @@ def test_bridges_pass_that_read_something_else(source):
 @pytest.mark.parametrize("name", variants("decoder/head"))
 @pytest.mark.parametrize("chosen", [{}, {"tied": True}, {"rank": 2}, {"distribution": "gaussian"}])
 def test_our_heads_pass(name, chosen):
+    if name == "pointer" and "distribution" in chosen:
+        pytest.skip("it writes tokens alone, and has no such setting")
     testing.check_head(parts.head(name, **chosen))
 
 

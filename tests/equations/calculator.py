@@ -210,6 +210,8 @@ class Calculator:
                 return np.log1p(np.exp(value))
             case "exp":
                 return np.exp(value)
+            case "log":
+                return np.log(value)
             case "abs":
                 return abs(value)
             case "top":
@@ -351,3 +353,34 @@ def sinusoidal(number: int, size: int) -> np.ndarray:
     """Return the vector of the position `number`, from 0 (Vaswani et al. 2017, section 3.5)."""
     angles = [number / 10000 ** (2 * (i // 2) / size) for i in range(size)]
     return np.array([np.cos(one) if i % 2 else np.sin(one) for i, one in enumerate(angles)])
+
+
+def begun(frames: np.ndarray, written: list[int], whole: bool = False, blank_id: int = 0) -> float:
+    """Return the probability that frames write tokens, and nothing else where it is the `whole`.
+
+    By following what has been written after each frame, in probabilities: the number of tokens, and
+    whether the last frame was a blank.
+
+    Example:
+        >>> begun(np.array([[0.25, 0.75], [0.5, 0.5]]), [1]), begun(np.full((3, 2), 0.5), [1, 1])
+        (0.875, 0.125)
+    """
+    ways = {(0, True): 1.0}
+    for frame in frames:
+        after: dict[tuple[int, bool], float] = {}
+        for (number, blank), way in ways.items():
+            done = number == len(written)
+            steps = [(number, True, frame[blank_id])]
+            last = written[number - 1] if number else blank_id
+            if not blank:
+                steps.append((number, False, frame[last]))
+            if not done and (blank or written[number] != last):
+                steps.append((number + 1, False, frame[written[number]]))
+            if done and not whole and number:  # whatever the rest of the frames write
+                steps = [(number, blank, 1.0)]
+            for count, is_blank, chance in steps:
+                after[count, is_blank] = after.get((count, is_blank), 0.0) + way * chance
+        ways = after
+    if not (written or whole):
+        return 1.0
+    return sum(way for (number, _), way in ways.items() if number == len(written))

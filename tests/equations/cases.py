@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from decoderlab.common.part_building import taken_by
 from decoderlab.contract import Encoded, EncoderShape, ImageSpace, Space, State, TokenSpace
 from decoderlab.contract import ValueSpace as Values
 from decoderlab.layers import MatrixLSTM
@@ -136,9 +137,13 @@ DECODERS: dict[str, list[str]] = {
         f"{DENSE} /attention=monotonic attention.input_feeding=true",
         f"{DENSE} /attention=entmax attention.score.temperature=2",
         f"{DENSE} /attention=sparsemax attention.query=previous",
+        f"{DENSE} /head=pointer",
+        f"{DENSE} /head=pointer attention.mixing=none head.sees_previous=true head.rank=2",
+        f"{DENSE} /head=pointer head.tied=true /attention=coverage",
     ],
     "hard_attention": [f"{DENSE} num_layers=2 /cell=gru", f"{DENSE} /cell=mingru"],
     "hard_monotonic": [f"{DENSE} num_layers=2", f"{DENSE} embedding_size=null"],
+    "ctc": ["upsampling=1", "hidden_size=5"],
     "luong_input_feeding": [
         f"{DENSE} attention.mixing=none",
         f"{DENSE} attention.mixing=deep",
@@ -270,7 +275,8 @@ def built(case: Case) -> nn.Module:
     ]
     target, chosen = settings(case.group, case.name, *overrides)
     if case.group == "decoder":
-        module = target(target_space=case.space, encoder_shape=case.shape, **chosen)
+        known = taken_by(target, {"source_space": TOKENS, "alignment": torch.tensor(ALIGNMENT)})
+        module = target(target_space=case.space, encoder_shape=case.shape, **known, **chosen)
     else:
         module = target(source_space=case.space, **chosen)
     generator = torch.Generator().manual_seed(1)
@@ -290,6 +296,9 @@ def weights(module: nn.Module) -> dict[str, np.ndarray]:
 
 
 LENGTHS = [4, 2]
+SOURCE = torch.tensor([[5, 7, 4, 8], [6, 5, 0, 0]])
+# Of each source id the target id of the same token, -1 where targets lack it.
+ALIGNMENT = [-1, -1, -1, -1, 6, 4, -1, 4, 8]
 
 
 def _normal(*shape: int) -> Tensor:
@@ -307,7 +316,7 @@ def encoded(shape: EncoderShape) -> Encoded:
         further = tuple(_normal(*size[:2], *rest) for rest in shape.further_shapes)
         cell = _normal(*size, 1)[..., 0] if shape.has_cell else None
         state = State(_normal(*size), cell, further)
-    return Encoded(memory, mask, _normal(2, shape.summary_size, 1)[..., 0], state)
+    return Encoded(memory, mask, _normal(2, shape.summary_size, 1)[..., 0], state, SOURCE)
 
 
 def target(space: Any) -> Tensor:
@@ -321,7 +330,7 @@ def source(space: Any) -> tuple[Tensor, Tensor]:
     """Return two sources of `LENGTHS`, and their lengths."""
     lengths = torch.tensor(LENGTHS)
     if isinstance(space, TokenSpace):
-        return torch.tensor([[5, 7, 4, 8], [6, 5, 0, 0]]), lengths
+        return SOURCE, lengths
     if isinstance(space, ImageSpace):
         return _normal(2, space.channels, space.height, space.width), torch.ones(2).long()
     values = _normal(2, max(LENGTHS), space.size)

@@ -14,7 +14,17 @@ from torch import Tensor
 from decoderlab.contract import TokenSpace
 from decoderlab.layers.equations import Equation
 from tests.equations.calculator import Wrong
-from tests.equations.cases import LENGTHS, Case, built, encoded, source, target, weights
+from tests.equations.cases import (
+    ALIGNMENT,
+    LENGTHS,
+    SOURCE,
+    Case,
+    built,
+    encoded,
+    source,
+    target,
+    weights,
+)
 from tests.equations.decoder_interpreter import NEVER_GENERATED, DecoderInterpreter
 from tests.equations.encoder_interpreter import EncoderInterpreter
 
@@ -105,6 +115,7 @@ def interpreter(case: Case, equations: Sequence[Equation], row: int) -> DecoderI
         cell=None if cell is None else cell[:, row].numpy(),
         stack=further[0][:, row].numpy() if further else None,
         space_size=case.space.size,
+        copied=[ALIGNMENT[one] for one in SOURCE[row, : LENGTHS[row]].tolist()],
     )
 
 

@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 
 from decoderlab.layers.equations import Equation
-from tests.equations.calculator import Known, entmax, sinusoidal, softmax
+from tests.equations.calculator import Known, begun, entmax, sinusoidal, softmax
 from tests.equations.interpreter import Interpreter, Line, zeros
 from tests.equations.letters import without_upper
 from tests.equations.notation import Unreadable, sentence
 
 NEVER_GENERATED = [0, 1, 3]  # pad, BOS, UNK
+BLANK, BOS, EOS, UNK = 0, 1, 2, 3
 START = ("s_0 per layer", "s_0", "k_0", "n_0", "M_0", "C_0", "x_0", "h_0", "a_0", "w_0", "pos_0")
 OF_EACH = ", l = 1.."  # a line for each layer or head
+# Left sides that are computed position by position, beside those in _tj.
+OF_POSITIONS = ("m_j", "h_j", "p_j")
 # Where the value of each position has a name of its own as well.
 BY_POSITION = ("w_t", "cov_t", "l_t", "alpha_t")
 
@@ -29,6 +32,7 @@ class DecoderInterpreter(Interpreter):
         hidden, cell: (L, H) each, the encoder's last state; None where it has none.
         stack: (L, ...) likewise, of its further state.
         space_size: numbers of ids, or of values.
+        copied: of each position of the source the target id of the same token, -1 for none.
     """
 
     def __init__(
@@ -43,9 +47,11 @@ class DecoderInterpreter(Interpreter):
         cell: np.ndarray | None,
         stack: np.ndarray | None,
         space_size: int,
+        copied: list[int],
     ) -> None:
         super().__init__(kind, equations, weights)
         self.encoded, self.space_size = (hidden, cell, stack), space_size
+        self.copied = [UNK if one < 0 else one for one in copied]
         self.calculator.bound = {"S": len(memory)}
         self.values["c"] = summary
         self.values |= {f"m_{j}": row for j, row in enumerate(memory, start=1)}
@@ -194,10 +200,10 @@ class DecoderInterpreter(Interpreter):
                 before = self.values.get(calculator.key(words[1]["logits"]))
                 previous = np.zeros(self.space_size) if before is None else _generated(before)
                 self.values[f"y_{number - 1}"] = previous
-        elif plain.endswith("_tj") or plain == "m_j":
+        elif plain.endswith("_tj") or plain in OF_POSITIONS:
             for j in calculator.positions:
                 calculator.bound["j"] = j
-                self.line(line, None if words is None else self._part(line, layer), layer)
+                self.line(line, None if words is None else self._at_position(line, layer), layer)
             del calculator.bound["j"]
         elif words is None:
             self.line(line, layer=layer)
@@ -213,6 +219,15 @@ class DecoderInterpreter(Interpreter):
             for j, value in zip(calculator.positions, self.values[key], strict=True):
                 self.values[f"{key}_{j}"] = value
             calculator.used.add(key)
+
+    def _at_position(self, line: Line, layer: int) -> np.ndarray:
+        name, words = sentence(line.right) or ("", {})
+        if name != "with_blank":
+            return self._part(line, layer)
+        self.calculator.left, self.weights.line = line.left.partition(OF_EACH)[0], line.number
+        scores = self.calculator.right(words["scores"])
+        scores[[BOS, EOS]] = -np.inf
+        return softmax(scores)
 
     def _part(self, line: Line, head: int) -> np.ndarray:
         """Return a head's part of what is divided among all heads."""
@@ -241,6 +256,12 @@ class DecoderInterpreter(Interpreter):
                 return self._at_all(parts["summand"]).sum(axis=0)
             case "mixture":
                 return np.log(self._at_all(parts["summand"]).sum(axis=0))
+            case "copied":
+                held = np.zeros(self.space_size)
+                np.add.at(held, self.copied, self._at_all(f"{parts['copied']}j"))
+                return held
+            case "alignments":
+                return self._aligned(float(parts["none"]), parts["factor"])
             case "past":
                 steps = range(1, calculator.bound["t"])
                 past = [self._at_step(f"{parts['summed']}_t", step) for step in steps]
@@ -288,6 +309,25 @@ class DecoderInterpreter(Interpreter):
             self.values[f"w_{step}_{j}"] * self.values[f"p_{step}_{j}"][token] for j in positions
         ]
         return np.array(shares) / sum(shares)
+
+    def _aligned(self, none: float, letter: str) -> np.ndarray:
+        """Return the logarithms of what may come next, by all ways to write it with blanks."""
+        keys = [one for one in self.values if one.startswith(f"{letter}^")]
+        per_position = len(keys) // len(self.calculator.positions)
+        names = [
+            f"{letter}^{frame}_{j}"
+            for j in self.calculator.positions
+            for frame in range(1, per_position + 1)
+        ]
+        self.calculator.used |= set(names)
+        frames = np.array([self.values[name] for name in names])
+        before = [self.values[f"y_{step}"] for step in range(1, self.calculator.bound["t"])]
+        ids = range(self.space_size)
+        begins = [begun(frames, [*before, token]) for token in ids]
+        begins[EOS] = begun(frames, before, whole=True)
+        begins[BLANK] = begins[BOS] = 0
+        shares = np.array(begins) / begun(frames, before)
+        return np.array([np.log(one) if one else none for one in shares])
 
     def _before(self) -> int:
         return self.calculator.bound["t"] - 1

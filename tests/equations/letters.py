@@ -89,7 +89,7 @@ class Weights:
         name = of_read(name, reads)
         if plain == "score_tj":
             return self._of_score(letter, name)
-        if letter == "v_p":
+        if letter in ("v_p", "v_g", "d_g"):
             return self[name][0]
         if letter == "constant":
             return self[name][layer - 1, 0]

@@ -88,7 +88,7 @@ def _wrong(right: str, lefts: Sequence[str]) -> Iterator[str]:
         for match in re.finditer(re.escape(before), right):
             yield right[: match.start()] + after + right[match.end() :]
     letters = [match for match in re.finditer(LETTER, right) if match[0] not in NAMES]
-    if sentence(right) and not right.startswith(("sum", "softmax over j", "h_j in", "[forward")):
+    if sentence(right) and not right.startswith(("sum", "softmax over", "h_j in", "[forward")):
         letters = []
     for one, other in pairwise(letters):
         between = right[one.end() : other.start()]

@@ -19,7 +19,7 @@ from functools import cache
 from typing import Any
 
 FUNCTIONS = ("sigmoid", "tanh", "max", "LN", "sqrt", "mean", "one-hot", "softmax", "softplus")
-FUNCTIONS += ("exp", "min", "top", "push", "pop", "outer", "abs")
+FUNCTIONS += ("log", "exp", "min", "top", "push", "pop", "outer", "abs")
 LETTER = r"e\(y_\{t-1\}\)|[A-Za-z]+'?(?:\^(?:\{[^}]*\}|\w))?(?:_(?:\{[^}]*\}|\w+))?"
 # Words inside of an equation, by what they become.
 WORDS = {
@@ -75,6 +75,10 @@ SENTENCES = {
     "after": r"w_\{t-1,j\} times the share of y_\{t-1\} in p_\{t-1,j\}, "
     r"divided by the sum over j; b_0 is 1 at the first position",
     "part": r"part l of (?P<parts>\d+) of (?P<whole>.+)",
+    "copied": r"sum of (?P<copied>w_t)j over the positions j that hold y_t",
+    "with_blank": r"softmax over tokens and the blank of (?P<scores>.+)",
+    "alignments": r"log of the share of y_t in what begins with y before t, "
+    r"(?P<none>-\d+) for none: products of (?P<factor>\w)\^l_j over frames, summed over alignments",
     "mixture": r"log\(sum over j of (?P<summand>.+)\)",
     "context": r"sum over j of (?P<summand>.+)",
     "position": r"the sinusoidal position t-1",

@@ -42,12 +42,12 @@ KINDS = {
     "feedback",
     "head",
     "initial_weights",
+    "lexicon",
     "logger",
     "metric",
     "mixing",
     "objective",
     "optimizer",
-    "pointer",
     "pooling",
     "schedule",
     "score",
@@ -217,28 +217,22 @@ def test_a_mixture_is_of_normalised_softmaxes_and_of_a_higher_rank(monkeypatch):
     assert ranks[1] <= 4 < ranks[4]
 
 
-def test_a_copying_head_adds_what_attention_reads_of_equal_symbols(monkeypatch):
-    module = of("pointer", monkeypatch)
+def test_a_lexicon_biases_the_logits_of_what_attention_reads(monkeypatch):
+    module = of("lexicon", monkeypatch)
     alignment = torch.tensor([-1, -1, -1, -1, 6, 4, -1])  # source id 6 is no token of targets
     spaces = {"target_space": TokenSpace(8), "source_space": TokenSpace(7)}
-    head = module.CopyingHead(features_size=3, alignment=alignment, **spaces).double()
+    head = module.LexiconHead(features_size=3, alignment=alignment, **spaces).double()
     features = torch.randn(2, 4, 3, dtype=torch.float64)
     source = torch.tensor([[4, 5, 4, 6], [5, 5, 5, 5]])
     weights = torch.softmax(torch.randn(2, 4, 4, dtype=torch.float64), dim=-1)
     outputs = head(features, read=module.SourceRead(source, weights))
-    generated = torch.softmax(head.generated(features), dim=-1)
-    gate = torch.sigmoid(head.gate(features)).squeeze(-1)
-    expected = gate.unsqueeze(-1) * generated
+    translated = torch.full((2, 4, 8), 0.001, dtype=torch.float64)
     for row, step, position in itertools.product(range(2), range(4), range(4)):
-        share = (1 - gate[row, step]) * weights[row, step, position]
         if (token := alignment[source[row, position]]) >= 0:
-            expected[row, step, token] += share
-        else:
-            expected[row, step] += share * generated[row, step]
-    assert torch.allclose(outputs.exp(), expected)
-    assert torch.allclose(outputs.exp().sum(-1), torch.ones(2, 4, dtype=torch.float64))
+            translated[row, step, token] += weights[row, step, position]
+    assert torch.allclose(outputs, head.output(features) + translated.log())
     with pytest.raises(ValueError, match="take decoder/head=linear"):
-        module.CopyingHead(features_size=3, **spaces)
+        module.LexiconHead(features_size=3, **spaces)
 
 
 def test_an_update_of_lion_is_the_papers(monkeypatch):

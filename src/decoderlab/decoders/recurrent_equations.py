@@ -126,6 +126,12 @@ def _output(decoder: EquationParts, features: str, embedded: str | None) -> list
 
 def recurrent_letters() -> Letters:
     """Return which parameter a letter of the equations is; see `decoderlab.layers.equations`."""
+    output = {
+        "W_o": "head.output.weight",
+        "b_o": "head.output.bias",
+        "E": "embedding.weight",
+        "b": "head.bias",
+    }
     return {
         "s_0": {
             "W_0": "bridge.hidden.{l}.weight",
@@ -166,22 +172,9 @@ def recurrent_letters() -> Letters:
         "f_t": {"W_f": "combine_output.project.weight"},
         "u_t": {"V": "head.hidden.weight", "d": "head.hidden.bias"},
         "narrow_t": {"P": "head.narrow.weight"},
-        "logits_t": {
-            "W_o": "head.output.weight",
-            "b_o": "head.output.bias",
-            "E": "embedding.weight",
-            "b": "head.bias",
-        },
-        "mean_t": {
-            "W_o": "head.output.weight",
-            "b_o": "head.output.bias",
-            "E": "embedding.weight",
-            "b": "head.bias",
-        },
-        "[mean_t; log deviation_t]": {
-            "W_o": "head.output.weight",
-            "b_o": "head.output.bias",
-            "E": "embedding.weight",
-            "b": "head.bias",
-        },
+        "logits_t": output,
+        "o_t": output,
+        "g_t": {"v_g": "head.gate.weight", "d_g": "head.gate.bias"},
+        "mean_t": output,
+        "[mean_t; log deviation_t]": output,
     }

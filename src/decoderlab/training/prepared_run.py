@@ -29,6 +29,7 @@ from decoderlab.records.run_folder import RunFolder
 from decoderlab.training.assembly import build_callbacks, build_networks, build_task
 from decoderlab.training.distributed import check_ranks
 from decoderlab.training.parents import check_parents
+from decoderlab.training.target_room import check_target_room
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def prepare_planned(config: RunConfig, folder: RunFolder | None = None) -> Prepa
     task = build_task(config)
     networks = meta_networks(config, task)
     check_parameters(count(*networks))
+    check_target_room(config, task, networks[1])
     build_callbacks(config, task)  # a mistake in them is said before anything begins
     known = identity(config, task.data.fingerprint)
     check_parents(config, task, known)

@@ -3,6 +3,7 @@
 from decoderlab.decoders.heads.head import Head, SourceRead
 from decoderlab.decoders.heads.hidden_heads import MaxoutHead, TanhHead
 from decoderlab.decoders.heads.linear_head import LinearHead
+from decoderlab.decoders.heads.pointer_head import PointerHead
 from decoderlab.decoders.heads.value_distributions import (
     DISTRIBUTIONS,
     Categorical,
@@ -20,6 +21,7 @@ __all__ = [
     "LinearHead",
     "MaxoutHead",
     "Point",
+    "PointerHead",
     "SourceRead",
     "TanhHead",
 ]

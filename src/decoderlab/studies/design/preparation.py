@@ -37,6 +37,7 @@ from decoderlab.training import cost
 from decoderlab.training.assembly import build_networks, build_task
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.prepared_run import check_machine, meta_networks
+from decoderlab.training.target_room import check_target_room
 
 SMALL_MODEL = 2_000_000  # parameters; below, counting on real tensors is faster than on meta ones
 
@@ -357,6 +358,7 @@ def _check_owner(folder: RunFolder, draft: Draft) -> None:
 def _count(config: RunConfig, task: Task) -> tuple[int, float]:
     """Return parameters and operations an example; sends real shapes through the model."""
     networks = meta_networks(config, task)
+    check_target_room(config, task, networks[1])
     parameters, data = count(*networks), task.data
     if parameters < SMALL_MODEL:
         networks = build_networks(config, data.source_space, data.target_space, data.alignment)

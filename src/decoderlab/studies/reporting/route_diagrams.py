@@ -166,7 +166,7 @@ def _attention(facts: RouteFacts) -> Iterable[str]:
     if facts.attention == "none":
         return
     before = facts.attention == "before the cell"
-    inside = facts.attention in ("inside the layers", "between the cells")
+    inside = facts.attention in ("inside the layers", "between the cells", "over alignments")
     y, shift = (117, 0) if before else (62, -12 if inside else 0)
     way = f"M61 62 H112 V{y}" if before else "M61 62"
     yield f'<path class="rd-m" d="{way} H{STEPS[-1] + shift}"/>'

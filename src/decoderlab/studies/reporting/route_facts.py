@@ -19,6 +19,7 @@ MEMORY_LETTER = re.compile(r"\bm(_j|_1)?(?![\w^])")
 PREVIOUS = re.compile(r"\by_\{t-\w+\}")
 ENCODER = re.compile(r"\bencoder\b")
 CELL_STEP = "a step of the cell"
+ALIGNMENTS = "summed over alignments"
 BETWEEN = "s'_t"  # the state after the first of two cells
 WITHOUT_EQUATIONS = "has no equations() of its own"
 # Left sides that are neither what a step computes its state from nor that state.
@@ -31,7 +32,12 @@ TO_OUTPUT = re.compile(r"(logits|[founh])_t$")
 
 Start = Literal["nothing", "constant", "summary", "state", "memory", "encoder"]
 Timing = Literal[
-    "none", "before the cell", "between the cells", "after the cell", "inside the layers"
+    "none",
+    "before the cell",
+    "between the cells",
+    "after the cell",
+    "inside the layers",
+    "over alignments",
 ]
 Past = Literal["none", "state", "all steps"]
 
@@ -93,6 +99,8 @@ class RouteFacts:
         said.append(f"Feedback: {self.feedback or 'none'}{deep}.")
         if self.attention == "none":
             return [*said, "No attention."]
+        if self.attention == "over alignments":
+            return [*said, "The memory is read frame by frame, over all alignments."]
         score = f", score {self.score}" if self.score else ""
         later = ", fed to the next input" if self.fed_later else ""
         return [*said, f"Attention to the memory {self.attention}{score}{later}."]
@@ -189,6 +197,8 @@ def _timing(lines: Sequence[Line]) -> Timing:
     lefts = [left for left, _ in lines]
     if BETWEEN in lefts:
         return "between the cells"
+    if any(ALIGNMENTS in right for _, right in lines):
+        return "over alignments"
     weights = next((index for index, left in enumerate(lefts) if left in WEIGHTS_OF_STEP), None)
     if weights is not None:
         after = "s_t" in lefts and lefts.index("s_t") < weights
