@@ -137,7 +137,7 @@ class LeanCompiler(MetaPathFinder, Loader):
         """Return how to import the stand-in, and for its parts the compiler's; else None."""
         if fullname.startswith(f"{COMPILER}."):
             return PathFinder.find_spec(fullname, _real_compiler().__path__)
-        return ModuleSpec(COMPILER, self) if fullname == COMPILER else None
+        return ModuleSpec(COMPILER, self, is_package=True) if fullname == COMPILER else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """Return the stand-in."""
@@ -158,7 +158,6 @@ class _CompiledModule(type):
 class _NothingCompiled(ModuleType):
     """What stands for the compiler; for any other name the real one is imported."""
 
-    __path__: ClassVar[list[str]] = []  # it is a package
     OptimizedModule = _CompiledModule("OptimizedModule", (), {})
 
     @staticmethod
