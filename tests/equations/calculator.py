@@ -383,4 +383,4 @@ def begun(frames: np.ndarray, written: list[int], whole: bool = False, blank_id:
         ways = after
     if not (written or whole):
         return 1.0
-    return sum(way for (number, _), way in ways.items() if number == len(written))
+    return float(sum(way for (number, _), way in ways.items() if number == len(written)))

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from decoderlab.common.errors import ConfigError, Invalid
-from decoderlab.studies.claims.claims_page import claims_csv, claims_text
+from decoderlab.studies.claims.claims_page import claims_csv, claims_text, measured_text
 from decoderlab.studies.claims.copied_results import RESULTS, committed_tables, copy_results
 from decoderlab.studies.claims.declared_claim import (
     Claim,
@@ -148,6 +148,20 @@ def test_four_terms_measure_how_a_difference_depends_on_another():
     some = claim(**HIGHER | {"terms": terms})
     runs = table(a=[0.9] * 6, b=[0.5] * 6, c=[0.6] * 6, d=[0.5] * 6)
     assert list(measure(some, runs).values.values()) == pytest.approx([0.3] * 6)
+
+
+def test_a_term_may_have_a_metric_of_its_own():
+    runs = table(a=[0.9] * 6, b=[0.5] * 6)
+    runs["test_symbol_error_rate"] = 2.5 - runs["test_exact_match"]
+    terms = [Term(row="a"), Term(row="b", metric="symbol_error_rate", weight=-1)]
+    measured = measure(claim(**HIGHER | {"terms": terms}), runs)
+    assert list(measured.values.values()) == pytest.approx([0.9 - 2.0] * 6)
+    assert measured.bounds[0] == -math.inf  # of an error rate
+    assert measured.bounds[1] == 1
+    assert measured_text(claim(**HIGHER | {"terms": terms})) == "a - b (symbol_error_rate)"
+    nothing = [Term(row="a"), Term(row="b", metric="bleu", weight=-1)]
+    with pytest.raises(Invalid, match="has no column test_bleu"):
+        measure(claim(**HIGHER | {"terms": nothing}), runs)
 
 
 def test_directions_are_corrected_together_those_not_run_included():

@@ -270,7 +270,7 @@ def test_every_score_of_ours_has_a_yaml():
     for name in variants("metric"):
         target = composed(f"+metric@task.metrics.{name}={name}").task.metrics[name]["_target_"]
         names.add(target.rpartition(".")[2])
-    assert {"SequenceMetrics", "ValueErrors", "Bleu", "ChrF", "Distinct", "LengthDrop"} < names
+    assert {"SequenceMetrics", "ValueErrors", "Bleu", "ChrF", "Distinct", "BleuByLength"} < names
     assert "EmptyOutputs" in names
 
 

@@ -238,12 +238,23 @@ def _options(command: str) -> Iterator[tuple[str, list[str]]]:
                 func=ast.Attribute(attr="add_argument"), args=[*names], keywords=keywords
             ):
                 choices = [item for keyword in keywords for item in _choices(keyword)]
+                switches = any(_switches(keyword) for keyword in keywords)
                 for name in names:
                     if isinstance(name, ast.Constant) and str(name.value).startswith("-"):
                         yield str(name.value), choices
+                        if switches:
+                            yield str(name.value).replace("--", "--no-", 1), choices
             case ast.Constant(value=str(text)) if command == "plan" and text.startswith("--"):
                 if re.fullmatch(r"--[a-z]+", text):
                     yield text, []
+
+
+def _switches(keyword: ast.keyword) -> bool:
+    """Whether an option can be taken back: --no-option."""
+    match keyword:
+        case ast.keyword(arg="action", value=ast.Attribute(attr="BooleanOptionalAction")):
+            return True
+    return False
 
 
 def _choices(keyword: ast.keyword) -> list[str]:

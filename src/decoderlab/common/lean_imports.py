@@ -193,7 +193,7 @@ def _compiler() -> Any:
 
 def _real_compiler() -> Any:
     """Import torch's compiler."""
-    sys.meta_path[:] = [one for one in sys.meta_path if not isinstance(one, LeanCompiler)]
+    sys.meta_path[:] = [each for each in sys.meta_path if not isinstance(each, LeanCompiler)]
     if _compiler() is None:
         sys.modules.pop(COMPILER, None)
         package, _, name = COMPILER.rpartition(".")

@@ -63,7 +63,8 @@ def reads_values(error: BaseException) -> str | None:
 
 
 def _is_torchs(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).split(".")[0] == "torch"
+    module = str(frame.f_globals.get("__name__", ""))
+    return module == __name__ or module.split(".")[0] == "torch"
 
 
 def _kind_built(frame: FrameType) -> type[Any] | None:

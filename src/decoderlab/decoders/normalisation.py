@@ -108,7 +108,7 @@ def _refuse_contradictions(normalised: Normalised, sees_output: bool) -> None:
     if asks(head, "sees_source") and attention is None:
         raise ValueError(
             f"the head, {head.target.__name__}, copies what attention reads of the source, but "
-            "attention is none; choose a score: decoder/attention=general"
+            "attention is none; take a score: decoder/attention=general"
         )
     if "initial_state" in routes and not bridge.stated("needs_route")(bridge.settings):
         raise ValueError(

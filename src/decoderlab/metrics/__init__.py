@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from decoderlab.common.lazy_names import names_of
 
 if TYPE_CHECKING:
-    from decoderlab.metrics.length_drop import LengthDrop
+    from decoderlab.metrics.bleu_by_length import BleuByLength
     from decoderlab.metrics.metric_score import MetricScore
     from decoderlab.metrics.overlap import Bleu, ChrF
     from decoderlab.metrics.sequences import SequenceMetrics
@@ -20,7 +20,7 @@ __all__ = [
     "ChrF",
     "Distinct",
     "EmptyOutputs",
-    "LengthDrop",
+    "BleuByLength",
     "Perplexity",
     "MetricScore",
     "SequenceMetrics",
@@ -32,7 +32,7 @@ __getattr__ = names_of(
     __name__,
     {
         "metric_score": ["MetricScore"],
-        "length_drop": ["LengthDrop"],
+        "bleu_by_length": ["BleuByLength"],
         "overlap": ["Bleu", "ChrF"],
         "sequences": ["SequenceMetrics"],
         "task_metric": ["TaskMetric"],

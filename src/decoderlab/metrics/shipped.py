@@ -13,7 +13,7 @@ from decoderlab.metrics.metric_score import LOSS, MetricScore
 @cache
 def our_scores() -> dict[str, MetricScore]:
     """Return the scores of our own metrics, by name; it imports these, and with them torch."""
-    from decoderlab.metrics.length_drop import LengthDrop
+    from decoderlab.metrics.bleu_by_length import BleuByLength
     from decoderlab.metrics.overlap import Bleu, ChrF
     from decoderlab.metrics.sequences import SequenceMetrics
     from decoderlab.metrics.texts import Distinct, EmptyOutputs, Perplexity, WordErrorRate
@@ -28,7 +28,7 @@ def our_scores() -> dict[str, MetricScore]:
         *ChrF.scores,
         *Distinct.scores,
         *EmptyOutputs.scores,
-        *LengthDrop.scores,
+        *BleuByLength.scores,
         ABSOLUTE,
         SQUARED,
         SCALED,

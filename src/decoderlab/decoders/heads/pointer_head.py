@@ -86,7 +86,11 @@ class PointerHead(OutputHead):
     def forward(
         self, features: Tensor, table: Tensor | None = None, *, read: SourceRead | None = None
     ) -> Tensor:
-        """Return the log-probabilities."""
+        """Return the log-probabilities.
+
+        Raises:
+            ValueError: if memory and source are not of one length.
+        """
         read = require.given("what attention read of the source", read)
         if read.weights.shape[-1] != read.source.shape[1]:
             raise ValueError(

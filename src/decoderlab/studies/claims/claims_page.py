@@ -114,7 +114,8 @@ def measured_text(claim: Claim) -> str:
         sign = "-" if term.weight < 0 else "+" if parts else ""
         factor = "" if size == 1 else f"{size:g} x "
         on = f" on {term.task}" if term.task is not None else ""
-        parts.append(f"{sign} {factor}{term.row}{on}".strip())
+        of = f" ({term.metric})" if term.metric is not None else ""
+        parts.append(f"{sign} {factor}{term.row}{on}{of}".strip())
     return " ".join(parts)
 
 

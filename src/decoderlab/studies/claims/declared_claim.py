@@ -81,11 +81,13 @@ class Term:
     Args:
         row: of the study's table.
         task: column of the table; null where there is only one.
+        metric: test metric of the study; null for the claim's.
         weight: what the score is multiplied by; -1 to subtract it.
     """
 
     row: str
     task: str | None = None
+    metric: str | None = None
     weight: float = 1.0
 
 

@@ -108,14 +108,15 @@ def measure(claim: Claim, table: pd.DataFrame) -> Measured:
     Raises:
         Invalid: for a row, task or metric that the table does not have, or a score out of range.
     """
-    column = f"test_{claim.metric}"
-    if column not in table:
-        raise Invalid("results.csv", f"of {claim.study} has no column {column}")
-    scale = recorded_scores({}).get(claim.metric)
     ended = table[table["status"] == "FINISHED"]
     by_term: list[dict[int, float]] = []
+    scales: list[MetricScore | None] = []
     failed, lost = 0, set[int]()
     for term in claim.terms:
+        metric = term.metric or claim.metric
+        column, scale = f"test_{metric}", recorded_scores({}).get(metric)
+        if column not in table:
+            raise Invalid("results.csv", f"of {claim.study} has no column {column}")
         rows = table[table["variant"] == term.row]
         if term.task is not None:
             rows = rows[rows["task"] == term.task]
@@ -133,7 +134,7 @@ def measure(claim: Claim, table: pd.DataFrame) -> Measured:
         for seed, status, score in zip(rows["seed"], rows["status"], rows[column], strict=True):
             if scale is not None and (score < scale.low or score > scale.high):
                 what = f"of {claim.study} has {column} {score:g}, seed {seed} of {term.row}"
-                raise Invalid("results.csv", f"{what}, which no {claim.metric} can be")
+                raise Invalid("results.csv", f"{what}, which no {metric} can be")
             if status == "FINISHED" and not math.isnan(score):
                 scores[int(seed)] = float(score)
             elif status in FAILURES and worst is not None:
@@ -142,20 +143,22 @@ def measure(claim: Claim, table: pd.DataFrame) -> Measured:
             elif status in FAILURES:
                 lost.add(int(seed))
         by_term.append(scores)
+        scales.append(scale)
     seeds = sorted(set.intersection(*map(set, by_term)))
     weights = [term.weight for term in claim.terms]
     values = {
         seed: sum(w * scores[seed] for w, scores in zip(weights, by_term, strict=True))
         for seed in seeds
     }
-    return Measured(values, failed, len(lost), _bounds(weights, scale))
+    return Measured(values, failed, len(lost), _bounds(weights, scales))
 
 
-def _bounds(weights: Sequence[float], scale: MetricScore | None) -> Bounds:
+def _bounds(weights: Sequence[float], scales: Sequence[MetricScore | None]) -> Bounds:
     """Return what a weighted sum of scores can be."""
-    if scale is None:
+    known = [scale.bounds for scale in scales if scale is not None]
+    if len(known) < len(scales):
         return UNBOUNDED
-    ends = [sorted(weight * end for end in scale.bounds) for weight in weights]
+    ends = [sorted(w * end for end in bounds) for w, bounds in zip(weights, known, strict=True)]
     return sum(low for low, _ in ends), sum(high for _, high in ends)
 
 

@@ -1,4 +1,4 @@
-"""How much BLEU drops from short sources to long ones."""
+"""BLEU of short sources and of long ones."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import replace
 from statistics import median
 from typing import Any, ClassVar
 
-from decoderlab.metrics.metric_score import MetricScore
 from decoderlab.metrics.overlap import Bleu
 from decoderlab.metrics.task_metric import TaskMetric
 
 
-class LengthDrop(TaskMetric):
-    """BLEU of the sources of up to the median length, of the longer ones, and the difference.
+class BleuByLength(TaskMetric):
+    """BLEU of the sources of up to the median length, and of the longer ones.
 
     Paper: the question of Cho et al. 2014, section 4 (https://aclanthology.org/W14-4012), and of
         Bahdanau et al. 2015, figure 2 (https://arxiv.org/abs/1409.0473).
@@ -27,24 +26,17 @@ class LengthDrop(TaskMetric):
         ValueError: if sacrebleu is not installed.
 
     Example:
-        >>> metric = LengthDrop()
+        >>> metric = BleuByLength()
         >>> metric.update(["yes it is so", "no"], [["yes it is so"], ["by no means at all"]],
         ...               ["oui", "mais pas du tout"])
-        >>> metric.compute()["bleu_drop"] > 99
-        True
+        >>> scores = metric.compute()
+        >>> round(scores["bleu_short"]), round(scores["bleu_long"])
+        (0, 100)
     """
 
     scores = (
         replace(Bleu.scores[0], name="bleu_short", label="BLEU of short sources"),
         replace(Bleu.scores[0], name="bleu_long", label="BLEU of long sources"),
-        MetricScore(
-            name="bleu_drop",
-            better="min",
-            low=-100,
-            high=100,
-            unit="BLEU points",
-            label="drop of BLEU with length",
-        ),
     )
     reads: ClassVar[str] = "texts"
     reads_source: ClassVar[bool] = True
@@ -69,14 +61,14 @@ class LengthDrop(TaskMetric):
         self.examples += zip(predictions, references, lengths, strict=True)
 
     def compute(self) -> dict[str, float]:
-        """Return the scores of both groups, 0 to 100, and the first less the second."""
+        """Return the scores of both groups, 0 to 100."""
         middle = median(length for *_, length in self.examples)
         groups = [
             [example for example in self.examples if example[2] <= middle],
             [example for example in self.examples if example[2] > middle],
         ]
         short, long = (self._score(group or self.examples) for group in groups)
-        return {"bleu_short": short, "bleu_long": long, "bleu_drop": short - long}
+        return {"bleu_short": short, "bleu_long": long}
 
     def _score(self, examples: Sequence[tuple[str, Sequence[str], int]]) -> float:
         predictions, references, _ = zip(*examples, strict=True)

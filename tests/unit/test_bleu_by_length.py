@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from decoderlab.metrics import LengthDrop
+from decoderlab.metrics import BleuByLength
 from decoderlab.metrics.task_metric import require_metric
 
 sacrebleu = pytest.importorskip("sacrebleu")
@@ -33,7 +33,7 @@ def bleu(rows) -> float:
 
 
 def measured(order=range(5)) -> dict[str, float]:
-    metric = LengthDrop()
+    metric = BleuByLength()
     for part in (list(order)[:2], list(order)[2:]):
         metric.update(*([some[row] for row in part] for some in (PREDICTIONS, REFERENCES, SOURCES)))
     return metric.compute()
@@ -42,24 +42,21 @@ def measured(order=range(5)) -> dict[str, float]:
 def test_the_groups_are_those_up_to_the_median_and_above():
     short, long = bleu([0, 1, 2]), bleu([3, 4])
     scores = measured()
-    assert scores == pytest.approx(
-        {"bleu_short": short, "bleu_long": long, "bleu_drop": short - long}
-    )
+    assert scores == pytest.approx({"bleu_short": short, "bleu_long": long})
     assert 0 < long < short < 100
     assert measured([4, 2, 0, 1, 3]) == pytest.approx(scores)
 
 
 def test_sources_of_one_length_are_both_groups():
-    metric = LengthDrop()
+    metric = BleuByLength()
     metric.update(PREDICTIONS, REFERENCES, ["a b"] * 5)
     scores = metric.compute()
     assert scores["bleu_short"] == scores["bleu_long"] == pytest.approx(bleu(range(5)))
-    assert scores["bleu_drop"] == 0
 
 
 def test_it_begins_again_and_says_how_sacrebleu_measured():
-    metric = LengthDrop(tokenizer="char")
-    require_metric("drop", metric)
+    metric = BleuByLength(tokenizer="char")
+    require_metric("by_length", metric)
     metric.update(PREDICTIONS, REFERENCES, SOURCES)
     first = metric.compute()
     metric.reset()
@@ -74,6 +71,6 @@ def test_it_splits_texts_as_the_task_does():
     class Task:
         bleu_tokenizer = "zh"
 
-    metric = LengthDrop()
+    metric = BleuByLength()
     metric.prepare(Task())
-    assert "tok:zh" in metric.signatures(REFERENCES)["bleu_drop"]
+    assert "tok:zh" in metric.signatures(REFERENCES)["bleu_long"]
