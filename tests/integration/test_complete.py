@@ -55,7 +55,7 @@ CASES = [
     (["decoderlab-train", "decoder/bridge", "="], variants("decoder/bridge")),
     (["decoderlab-train", "study", "=", "first"], ["first_look"]),
     (["decoderlab-train", "logger", "=", "[tensorboard,cs"], ["[tensorboard,csv"]),
-    (["decoderlab-train", "+metric@task.metrics.b", "=", "bl"], ["bleu"]),
+    (["decoderlab-train", "+metric@task.metrics.b", "=", "bl"], ["bleu", "bleu_by_length"]),
     (["decoderlab-train", "training.max_st"], ["training.max_steps="]),
     (["decoderlab-train", "decoder.bridge.s"], ["decoder.bridge.source="]),
     (["decoderlab-train", "task", "=", "echo", "se"], ["seed="]),
