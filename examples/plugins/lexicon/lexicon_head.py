@@ -14,7 +14,7 @@ from decoderlab.layers.equations import Equation, count
 class LexiconHead(Head):
     """W f + b + log(l_t + epsilon), l_t the sum of w_tj over the positions j that hold a token.
 
-    Paper: Arthur et al. 2016, section 3.2.1, model bias (https://arxiv.org/abs/1606.02006).
+    Paper: Arthur et al. 2016, the lexicon as a bias (https://arxiv.org/abs/1606.02006).
     Differs: the lexicon translates each token by itself, and one that targets lack by nothing.
 
     Args:

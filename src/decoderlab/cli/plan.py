@@ -20,7 +20,7 @@ from decoderlab.common.errors import ConfigError
 from decoderlab.common.progress import output, plain
 from decoderlab.common.safe_names import inside, plain_name
 from decoderlab.config.command_line import as_given
-from decoderlab.config.messages import never_begun, validated_once
+from decoderlab.config.messages import training_notes
 from decoderlab.studies.reporting.route_diagrams import diagram
 from decoderlab.studies.reporting.route_facts import route_facts
 
@@ -88,8 +88,7 @@ def show_run(config: DictConfig, *, equations: bool, draw: bool = False) -> str:
     lines.append(f"folder: {prepared.folder.path} ({prepared.folder.status()['status'].lower()})")
     lines.append(f"data: {counts_text(data.counts)}")
     every, objective = prepared.config.evaluation.every_steps, prepared.config.training.objective
-    steps = prepared.total_steps
-    lines += filter(None, (validated_once(steps, every), never_begun(steps, objective)))
+    lines += training_notes(prepared.total_steps, every, objective)
     for group, network in zip(("encoder", "decoder"), prepared.networks, strict=True):
         choice = getattr(prepared.config.choices, group)
         name = type(network).__name__

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from decoderlab.cli.app import guarded, with_hydra
 from decoderlab.common import process, progress
 from decoderlab.common.errors import ConfigError, LaunchError
-from decoderlab.config.messages import never_begun, validated_once
+from decoderlab.config.messages import training_notes
 
 
 def main() -> None:
@@ -42,13 +42,10 @@ def train_composed(config: DictConfig) -> str:
             f"after {paper.authors} {paper.year}, whose task is {paper.task}; "
             f"{settings.choices.task} here"
         )
-    steps = prepared.total_steps
+    every, objective = settings.evaluation.every_steps, settings.training.objective
     finished_before = prepared.folder.status()["status"] == "FINISHED"
-    for note in (
-        validated_once(steps, settings.evaluation.every_steps),
-        never_begun(steps, settings.training.objective),
-    ):
-        if note and not finished_before:
+    for note in training_notes(prepared.total_steps, every, objective):
+        if not finished_before:
             progress.say(note)
     status = None
     shown = progress.RunProgress(

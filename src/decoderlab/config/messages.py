@@ -55,6 +55,11 @@ def never_begun(steps: int | None, objective: Mapping[str, Any]) -> str:
     return f"trained by likelihood alone: {what}"
 
 
+def training_notes(steps: int | None, every_steps: int, objective: Mapping[str, Any]) -> list[str]:
+    """Return what is worth saying before a run: see `validated_once` and `never_begun`."""
+    return [*filter(None, (validated_once(steps, every_steps), never_begun(steps, objective)))]
+
+
 def explain(error: Exception) -> str:
     """Return Hydra's message on a wrong config, with a suggestion where that can be made."""
     if isinstance(error, OverrideParseException) and "=" not in error.override:

@@ -20,7 +20,7 @@ from decoderlab.common import process, progress
 from decoderlab.common.errors import ConfigError, Invalid, Unreadable
 from decoderlab.common.number_ranges import ranges_text
 from decoderlab.common.progress import duration, say
-from decoderlab.config.messages import never_begun, validated_once
+from decoderlab.config.messages import training_notes
 from decoderlab.config.study_settings import TUNING, Study
 from decoderlab.records.held_folder import tidy_semaphores, tidy_shared
 from decoderlab.records.opened_run import finished
@@ -108,9 +108,9 @@ def _once(planned: Planned) -> list[str]:
     runs: Counter[str] = Counter()
     for cell in planned.pending:
         config = planned.configs[cell.run_id]
-        runs[validated_once(cell.steps, config.evaluation.every_steps)] += 1
-        runs[never_begun(cell.steps, config.training.objective)] += 1
-    return [f"{number} runs are {what}" for what, number in runs.items() if what]
+        every, objective = config.evaluation.every_steps, config.training.objective
+        runs.update(training_notes(cell.steps, every, objective))
+    return [f"{number} runs are {what}" for what, number in runs.items()]
 
 
 def _with_damage(planned: Planned) -> Plan:
