@@ -31,7 +31,7 @@ class BleuByLength(TaskMetric):
         ...               ["oui", "mais pas du tout"])
         >>> scores = metric.compute()
         >>> round(scores["bleu_short"]), round(scores["bleu_long"])
-        (0, 100)
+        (100, 0)
     """
 
     scores = (
