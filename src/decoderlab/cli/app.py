@@ -13,10 +13,13 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -261,12 +264,24 @@ def with_hydra(single: Callable[[DictConfig], str]) -> int:
                 LaunchError(f"code of the run called exit({error.code!r}) before it began")
             )
 
-    start()
+    with _known_mode(arguments, sweep):
+        start()
     if errors:
         raise errors[0]
     if process.sweep_exit_code is not None:
         return process.sweep_exit_code
     return int(any(status != "FINISHED" for status in statuses))
+
+
+def _known_mode(arguments: argparse.Namespace, sweep: bool) -> AbstractContextManager[Any]:
+    """Spare Hydra a composition by which it looks whether a config makes itself a sweep.
+
+    Of ours only studies do; a folder of one's own, another config, or a setting of Hydra may too.
+    """
+    own = arguments.config_dir or arguments.config_name or arguments.config_path
+    if sweep or own or any("hydra" in word for word in arguments.overrides):
+        return nullcontext()
+    return mock.patch.object(Hydra, "get_mode", return_value=None)
 
 
 def _without_config_dir(flags: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from hydra.core.hydra_config import HydraConfig
@@ -29,12 +30,14 @@ def train_composed(config: DictConfig) -> str:
         from decoderlab.studies.execution.launchers import train_study_cell
 
         return train_study_cell(config.cell)
-    from decoderlab.records.outcome import outcome
-    from decoderlab.training.distributed import Ranks
-    from decoderlab.training.prepared_run import prepare
-    from decoderlab.training.run_lifecycle import execute
+    with process.without_collection():
+        from decoderlab.records.outcome import outcome
+        from decoderlab.training.distributed import Ranks
+        from decoderlab.training.prepared_run import prepare
+        from decoderlab.training.run_lifecycle import execute
 
-    prepared = prepare(config, HydraConfig.get().runtime.choices)
+        prepared = prepare(config, HydraConfig.get().runtime.choices)
+        gc.freeze()  # what is there now stays
     settings = prepared.config
     process.silent = progress.console.quiet = Ranks.of(settings.trainer).rank > 0
     if (paper := settings.paper) is not None:

@@ -124,6 +124,7 @@ def _code_of(targets: frozenset[Callable], own: str | None) -> dict[str, str]:
 
 
 @cache
+@process.without_collection()
 def definitions(names: frozenset[str], package: Path) -> dict[str, str]:
     """Return the definitions that a run depends on, each with its digest.
 

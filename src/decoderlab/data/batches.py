@@ -67,6 +67,13 @@ class Ragged:
         start = int(self.starts[row])
         return self.values[start : start + int(self.lengths[row])].tolist()
 
+    def first(self, number: int) -> list[list]:
+        """Return the first sequences, at most `number`; faster than one by one."""
+        starts, lengths = self.starts[:number], self.lengths[:number]
+        ends = (starts + lengths).tolist()
+        values = self.values[: max(ends, default=0)].tolist()
+        return [values[start:end] for start, end in zip(starts.tolist(), ends, strict=True)]
+
     def take(self, index: Tensor, pad_id: int) -> tuple[Tensor, Tensor]:
         """Return the rows `index` (B,), padded to the longest, and their lengths.
 

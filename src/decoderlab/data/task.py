@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytorch_lightning as pl
 
+from decoderlab.common.process import without_collection
 from decoderlab.contract import ImageSpace
 from decoderlab.data.batches import (
     BatchStream,
@@ -163,8 +164,7 @@ class Task(pl.LightningDataModule):
         if isinstance(self.data.target_vocabulary, Values):
             return {}
         train, test = self.data.splits["train"], self.data.splits["test"]
-        targets = (tuple(train.target[row]) for row in range(min(len(train), COUNTED)))
-        most = Counter(targets).most_common(1)[0][0]
+        most = Counter(map(tuple, train.target.first(COUNTED))).most_common(1)[0][0]
         tokens = [token for token in most if token != self._eos_id]
         return {"the most frequent target": [tokens] * len(test)}
 
@@ -257,8 +257,9 @@ class Task(pl.LightningDataModule):
     def baselines(self) -> dict[str, dict[str, float]]:
         """Return the test scores of rules without trained weights, by their names."""
         if not self.data.baselines:
-            for name, predictions in self.baseline_predictions().items():
-                self.data.baselines[name] = scores_of_rule(self, predictions)
+            with without_collection():
+                for name, predictions in self.baseline_predictions().items():
+                    self.data.baselines[name] = scores_of_rule(self, predictions)
         return self.data.baselines
 
     @property
@@ -269,7 +270,8 @@ class Task(pl.LightningDataModule):
     def data(self) -> TaskData:
         """The data; made or read at the first use."""
         if self._data is None:
-            self._data = self._load()
+            with without_collection():
+                self._data = self._load()
         return self._data
 
     def adopt_settings(
