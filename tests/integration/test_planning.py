@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 import torch
+from hydra._internal.hydra import Hydra
 
 from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.records.run_folder import sealed, write_json
@@ -19,7 +20,8 @@ from decoderlab.studies.reporting.build import build_report
 from decoderlab.training.code_changes import made_here
 from decoderlab.training.prepared_run import prepare
 from decoderlab.training.run_lifecycle import execute
-from tests.conftest import composed, run
+from tests.conftest import TINY, composed, run
+from tests.integration.cli import SIZES, forked, in_process
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -307,3 +309,27 @@ def test_a_plan_that_loses_runs_is_refused(planned, tmp_path):
     plan_file(tmp_path, "s").write_text("{")
     with pytest.raises(ConfigError, match="plan.json is no JSON.* study.allow_changes=true"):
         check_changes(plan)
+
+
+def test_a_single_run_is_composed_once(monkeypatch):
+    compose, composed_with = Hydra.compose_config, []
+
+    def counted(*arguments, **named):
+        composed_with.append(named)
+        return compose(*arguments, **named)
+
+    monkeypatch.setattr(Hydra, "compose_config", counted)
+    assert in_process(monkeypatch, "training.max_steps=0") == 2
+    assert len(composed_with) == 1
+
+
+@pytest.mark.parametrize("place", ["a preset", "the command line"])
+def test_whatever_a_config_makes_a_sweep_is_one(tmp_path, place):
+    (tmp_path / "preset").mkdir()
+    mode = "# @package _global_\nhydra:\n  mode: MULTIRUN\n"
+    (tmp_path / "preset" / "mine.yaml").write_text(mode)
+    own = ("--config-dir", str(tmp_path), "preset=mine")
+    given = own if place == "a preset" else ("hydra.mode=MULTIRUN", "study.seeds=[0,1]")
+    done = forked("plan", *given, *SIZES, *TINY, f"run.output_dir={tmp_path / 'outputs'}")
+    runs = 1 if place == "a preset" else 2
+    assert f"{runs} of {runs} runs to do" in done.stderr, done.stderr

@@ -27,6 +27,8 @@ def test_ragged_gives_back_what_it_was_given(rows):
     assert lengths.tolist() == [len(row) for row in rows[::-1]]
     longest = max(map(len, rows))
     assert padded.tolist() == [row + [0] * (longest - len(row)) for row in rows[::-1]]
+    for number in range(len(rows) + 2):
+        assert ragged.first(number) == list(map(list, rows[:number]))
 
 
 @given(
