@@ -102,7 +102,8 @@ def test_operations_that_are_not_counted_are_not_called_equal(planned, others):
 @pytest.mark.parametrize("batches", ["1,2", "2,1"])
 def test_batches_that_are_summed_up_count_as_operations(planned, batches):
     first = batches.partition(",")[0]
-    given = ("budget.match=flops", f"study.baseline='{first}'", "training.max_steps=1000")
+    baseline = f"study.baseline='trainer.accumulate_grad_batches={first}'"
+    given = ("budget.match=flops", baseline, "training.max_steps=1000")
     plan = planned("decoder=repeat_vector", f"+trainer.accumulate_grad_batches={batches}", *given)
     with pytest.raises(ConfigError, match="and equal batches"):
         plan.demand_possible()
@@ -112,7 +113,8 @@ def test_operations_of_a_frozen_encoder_are_not_called_equal(planned, tiny):
     parent = tiny("encoder.hidden_size=8", "decoder.hidden_size=8")
     assert run(parent) == "FINISHED"
     given = (f"encoder.from_run={parent.folder.path}", "training.max_steps=1000")
-    frozen = ("budget.match=flops", "study.baseline='false'", "encoder.frozen=false,true")
+    baseline = "study.baseline='encoder.frozen=False'"
+    frozen = ("budget.match=flops", baseline, "encoder.frozen=false,true")
     with pytest.raises(ConfigError, match="encoder.frozen is true of one and false of the other"):
         planned("decoder=repeat_vector", *given, *frozen).demand_possible()
 
