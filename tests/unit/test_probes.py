@@ -50,6 +50,17 @@ def test_the_counts_are_those_of_the_predictions(tiny, task):
         assert free == sum(right)
 
 
+def test_an_output_that_was_cut_has_no_end(tiny):
+    prepared = tiny("decoder=luong", "evaluation.max_length=1")
+    counts, _, lines, loaded = looked_at(prepared)
+    assert any(line.get("met_limit") for line in lines)
+    assert 2 in loaded.task.data.splits["test"].target.lengths
+    assert sum(counts["by_position"]["free"][1:]) == 0
+    arrays = probes.read(prepared.folder.probes)
+    assert all(len(json.loads(text)) == 1 for text in arrays["step_written"])
+    assert all(len(json.loads(text)) == 1 for text in arrays["attention_target"])
+
+
 def test_teacher_forced_positions_are_the_most_probable_tokens(tiny):
     counts, _, lines, loaded = looked_at(tiny("decoder=initial_state"))
     split = loaded.task.data.splits["test"]

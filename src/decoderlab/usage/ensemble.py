@@ -172,7 +172,7 @@ def _lines_of(run: LoadedRun, first: LoadedRun) -> list[Any]:
                 lines.append(task.target_text(tokens))
             else:
                 lines.append(list(task.source_tokens(first.task.source_text(tokens))))
-        except ValueError:  # it is no text of the task
+        except Exception:  # it is no text of the task, whoever's it is
             lines.append(None)
     return lines
 
