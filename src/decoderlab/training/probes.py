@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,20 @@ def probe(model: EncoderDecoder, task: Task) -> Probes:
         task: with its data.
     """
     model.eval()
+    with _as_tested(model):
+        return _looked_at(model, task)
+
+
+def _as_tested(model: EncoderDecoder) -> AbstractContextManager[object]:
+    """Return in what a model that was tested in mixed precision computes as it did there."""
+    trainer = model._trainer
+    if trainer is None or trainer.precision != "bf16-mixed":
+        return nullcontext()
+    return trainer.precision_plugin.forward_context()
+
+
+def _looked_at(model: EncoderDecoder, task: Task) -> Probes:
+    """Do what `probe` does, in the precision of the test."""
     split, values = task.data.splits["test"], model.writes_values
     predictions = {row: prediction for row, prediction, _ in model.predictions}
     lengths = split.target.lengths.numpy() - (task.append_eos and not values)
