@@ -11,7 +11,8 @@ from decoderlab.config.run_config import Choices
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.analysis.results import read_rows
 from decoderlab.studies.analysis.study_analysis import Analysis
-from decoderlab.studies.design.plan_file import read_plan
+from decoderlab.studies.design.plan_file import StudyCell, read_plan
+from decoderlab.studies.design.shared_starts import shared_starts
 from decoderlab.studies.execution.sweep import notes_of
 from decoderlab.studies.reporting.json_record import report_record
 from decoderlab.studies.reporting.two_studies import compare_studies
@@ -73,6 +74,24 @@ def test_a_report_says_which_seeds_begin_with_one_run(
     text = report_text(tmp_path, read).replace("**", "").replace("\\_", "_")
     assert OF_ONE.format(seeds, what, setting) in text
     assert "initial weights (but where the seeds of a row begin with one run)" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"from_run"',
+        '["from_run"]',
+        '{"training": {"from_run": 3}, "encoder": {}}',
+        '{"training": {"from_run": ["a"]}, "encoder": {"from_run": {}}}',
+        '{"training": ["from_run"], "encoder": 7}',
+        '{"training": {"from_run": "a"}}',
+        '{"training": {"from_run": "a"',
+        '{"x": "from_run"',
+    ],
+)
+def test_settings_that_are_none_name_no_run(text):
+    cells = [StudyCell(str(seed), "runs/a", "a", "echo", seed, 9, ()) for seed in (0, 1)]
+    assert shared_starts(cells, dict.fromkeys("01", text)) == []
 
 
 def test_a_comparison_of_studies_says_it_too(tmp_path, monkeypatch):

@@ -6,8 +6,6 @@ import json
 import math
 import random
 import re
-from contextlib import nullcontext
-from copy import copy
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,6 @@ from decoderlab.common.errors import ConfigError
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.training import schedules
 from decoderlab.training.loading import search_with
-from decoderlab.training.model_evaluation import evaluate
 from decoderlab.usage.attention_picture import draw_attention
 from decoderlab.usage.ensemble import ensemble
 from decoderlab.usage.new_data import load_with
@@ -158,69 +155,6 @@ def test_runs_of_other_vocabularies_make_no_ensemble(runs, tmp_path):
     assert run(other) == "FINISHED"
     with pytest.raises(ConfigError, match="run 2 reads or writes another vocabulary"):
         ensemble([load_run(folders[0], data=False), load_run(other.folder.path, data=False)])
-
-
-@pytest.mark.parametrize("name", ["source_tokens", "target_text"])
-def test_runs_that_read_or_write_otherwise_make_no_ensemble(runs, name):
-    *_, folders = runs
-    first, other = (load_run(path, data=False) for path in folders)
-    backwards = copy(other.task)
-    setattr(backwards, name, lambda given: getattr(other.task, name)(given)[::-1])
-    with pytest.raises(ConfigError, match="run 2 has the vocabulary of run 1, but reads or writes"):
-        ensemble([first, other._replace(task=backwards)])
-
-
-def test_an_ensemble_of_other_tasks_or_searches_says_so(runs):
-    *_, folders = runs
-    first, other = (load_run(path, data=False) for path in folders)
-    task = other._replace(config=other.config.with_setting("task.max_source_length", 9))
-    with pytest.warns(UserWarning, match=r"run 2 was trained on another task: task.max_source"):
-        ensemble([first, task])
-    with pytest.warns(UserWarning, match=r"run 2 was evaluated by beam:3\S*, run 1 by greedy"):
-        ensemble([first, search_with(other, beam_width=3)])
-    ensemble([first, other._replace(config=other.config.with_setting("task.data_seed", 9))])
-    drawn = [
-        search_with(one, temperature=1.0, seed=seed) for seed, one in enumerate((first, other))
-    ]
-    ensemble(drawn)  # each has the seed of its run
-
-
-def test_values_in_float64_are_predicted_and_pictured(tmp_path, capsys):
-    file = tmp_path / "series.csv"
-    file.write_text("a\n" + "".join(f"{math.sin(step):.5f}\n" for step in range(90)))
-    lengths = ("task.source_length=6", "task.target_length=3", "training.precision=float64")
-    sizes = (*SETTINGS, *small("decoder", "luong"))
-    out = (f"task.path={file}", f"run.output_dir={tmp_path}", "training.max_steps=2")
-    made = []
-    for seed in (0, 1):
-        config = composed("task=forecasting_file", *sizes, *lengths, *out, f"seed={seed}")
-        prepared = prepare(config, config.hydra.runtime.choices)
-        assert run(prepared) == "FINISHED"
-        made.append(load_run(prepared.folder.path))
-    assert "no pictures" not in capsys.readouterr().err
-    line = "0.1 0.2 0.3 0.4 0.5 0.6"
-    joint = ensemble(made)
-    (alone,), (both,) = (predict_outputs(one, [line])[0] for one in (made[0], joint))
-    assert len(alone.values) == len(both.values) == 3
-    assert evaluate(joint.module, joint.task, "test", joint.config)["mean_absolute_error"] > 0
-
-
-@pytest.mark.parametrize("supported", [True, False])
-def test_outputs_are_computed_as_when_the_run_was_evaluated(runs, monkeypatch, supported):
-    *_, (folder, _) = runs
-    if supported and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        pytest.skip("this CPU has no bfloat16")
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
-    loaded = load_run(folder, data=False)
-    seen = []
-    loaded.module.encoder.register_forward_pre_hook(
-        lambda *_: seen.append(torch.is_autocast_enabled("cpu"))
-    )
-    half = loaded._replace(config=loaded.config.with_setting("training.precision", "bfloat16"))
-    predict(loaded, ["abc"])
-    with nullcontext() if supported else pytest.warns(UserWarning, match="float32 is computed"):
-        predict(half, ["abc"])
-    assert seen == [False, supported]
 
 
 @pytest.mark.parametrize("order", [1, -1])
