@@ -345,7 +345,7 @@ def _attention(
         batch = model.transfer_batch_to_device(split.batch(torch.tensor([row])), model.device, 0)
         state = model.decoder.start(model.encode(batch.source, batch.source_lengths))
         made = predictions[row]
-        ends = task.append_eos and not model.met_limit(made)
+        ends = task.append_eos and not model.met_limit(list(made))
         seen_before, shown = _steps(task, made, ends=ends)
         weights = []
         for before in seen_before:

@@ -59,10 +59,9 @@ def _starts(text: str) -> list[tuple[str, str]]:
 def _line(setting: str, path: str, rows: Mapping[Row, set[int]]) -> str:
     names = [f"{variant} on {task}" for variant, task in rows]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    seeds = ranges_text(set().union(*rows.values()))
+    seeds, run = ranges_text(set().union(*rows.values())), os.path.basename(path)
     return (
         f"{', '.join(names[:NAMED])}{more}: the seeds {seeds} begin with {WHAT[setting]} of one "
-        f"run ({setting}: {os.path.basename(path):.100}), so that they are not independent: intervals "
-        "and verdicts are about that run, and not about others like it; give each seed a run of "
-        "its own"
+        f"run ({setting}: {run:.100}), so that they are not independent: intervals and verdicts "
+        "are about that run, and not about others like it; give each seed a run of its own"
     )
