@@ -14,7 +14,9 @@ from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import StudyCell, read_plan
 from decoderlab.studies.design.shared_starts import shared_starts
 from decoderlab.studies.execution.sweep import notes_of
+from decoderlab.studies.reporting.build import build_report
 from decoderlab.studies.reporting.json_record import report_record
+from decoderlab.studies.reporting.terminal_table import print_table
 from decoderlab.studies.reporting.two_studies import compare_studies
 from tests.conftest import run
 from tests.integration.reports import A, report_text
@@ -73,6 +75,8 @@ def test_a_report_says_which_seeds_begin_with_one_run(
     read = read_plan(tmp_path, "s")
     text = report_text(tmp_path, read).replace("**", "").replace("\\_", "_")
     assert OF_ONE.format(seeds, what, setting) in text
+    noted = "Some seeds are not independent of each other."
+    assert noted in (tmp_path / "studies/s/table.tex").read_text()
     assert "initial weights (but where the seeds of a row begin with one run)" in text
 
 
@@ -112,12 +116,14 @@ def test_a_plan_says_which_seeds_begin_with_one_run(tiny, planned, tmp_path):
     assert parent.folder.path.name in note
 
 
-def test_seeds_that_are_one_training_are_named(tmp_path):
+def test_seeds_that_are_one_training_are_named(tmp_path, capsys):
     plan = study(tmp_path, {"a": A, "b": A})
     same = result(0.6)
     for place in (9, 10, 12):  # seeds 1, 2 and 4 of b
         rewrite(RunFolder(tmp_path / f"runs/s{place}"), same)
     text = report_text(tmp_path, plan)
+    print_table(build_report(read_plan(tmp_path, "s"), tmp_path))
+    assert "not independent: these seeds are one training" in capsys.readouterr().err
     assert "counted repeatedly, so that intervals are too narrow (b on echo: seeds 1, 2, 4)" in text
     last = json.loads((tmp_path / "runs/s12/result.json").read_text())["metrics"]["validation_last"]
     other = {"test": same["metrics"]["test"] | {"loss": 0.4000000001}}

@@ -88,9 +88,8 @@ def _differences(analysis: Analysis) -> list[Block]:
         )
         blocks.append(Paragraph(what, "Unequal: "))
     blocks += [Paragraph(f"{line}.", "Not alike: ") for line in mixtures(analysis.rows)]
-    dependent = shared_starts(analysis.plan.cells, analysis.plan.settings)
-    blocks += [Paragraph(f"{line}.", "Not independent: ") for line in dependent[:MAX_ITEMS]]
-    blocks += [Paragraph(f"{line}.", "Not independent: ") for line in repeated_seeds(analysis)]
+    dependent = not_independent(analysis)[:MAX_ITEMS]
+    blocks += [Paragraph(f"{line}.", "Not independent: ") for line in dependent]
     for task in analysis.tasks:
         if any(entry.mixed for (_, of), entry in analysis.entries.items() if of == task):
             what = (
@@ -101,7 +100,13 @@ def _differences(analysis: Analysis) -> list[Block]:
     return blocks
 
 
-def repeated_seeds(analysis: Analysis) -> list[str]:
+def not_independent(analysis: Analysis) -> list[str]:
+    """Return which seeds are not independent of each other, and why, a line each."""
+    plan = analysis.plan
+    return [*_repeated_seeds(analysis), *shared_starts(plan.cells, plan.settings)]
+
+
+def _repeated_seeds(analysis: Analysis) -> list[str]:
     """Return the entries of which some seeds are one training: what was measured is all the same.
 
     Losses of trainings that differ at all do so in some digit.
