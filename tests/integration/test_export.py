@@ -8,6 +8,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,13 +17,22 @@ import torch
 
 from decoderlab import load_run
 from decoderlab.common.errors import ConfigError
+from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.layers.recurrent_stack import RecurrentLayers
 from decoderlab.training.assembly import build_model
 from decoderlab.usage import run_export
 from decoderlab.usage.exported_runner import greedy_output
 from decoderlab.usage.outputs import predict
-from decoderlab.usage.run_export import _split, _splits_alike, _whole, export_run
+from decoderlab.usage.run_export import (
+    _composes,
+    _side,
+    _split,
+    _splits_alike,
+    _target_length,
+    _whole,
+    export_run,
+)
 from decoderlab.usage.scanned_layers import scanned
 from tests.conftest import CELLS, run
 
@@ -97,14 +107,19 @@ def test_a_scan_reads_as_the_layers_do(cell, settings):
     assert torch.equal(again, wanted)
 
 
-def test_a_scan_that_reads_otherwise_is_refused(tiny, folder, monkeypatch):
+@pytest.mark.parametrize("part", ["summary", "memory", "state"])
+def test_a_scan_that_reads_otherwise_is_refused(tiny, folder, monkeypatch, part):
     prepared = tiny()
     model = build_model(prepared.config, prepared.task).eval()
     loaded = SimpleNamespace(module=model, task=prepared.task)
 
+    def more(read):
+        value = getattr(read, part)
+        return value.map(lambda tensor: tensor + 1) if part == "state" else value + 1
+
     def changed(encoder):
         other = scanned(encoder)
-        other.register_forward_hook(lambda *given: given[2]._replace(summary=given[2].summary + 1))
+        other.register_forward_hook(lambda *given: given[2]._replace(**{part: more(given[2])}))
         return other
 
     monkeypatch.setattr(run_export, "scanned", changed)
@@ -183,12 +198,40 @@ def test_a_line_that_the_runner_cannot_split_is_no_silent_one(capsys):
     assert capsys.readouterr().err == "warning: never seen in training, read as unknown: 'c\\x1b'\n"
 
 
-@pytest.mark.parametrize(("search", "said"), [("greedy", False), ("beam:4", True), (None, False)])
-def test_a_run_that_generates_otherwise_than_its_runner_says_so(
-    tmp_path, monkeypatch, capsys, search, said
-):
-    about = {"source": {}, "target": {}, "max_length": 3}
-    about |= {} if search is None else {"search": search}  # of an export of an older version
+@pytest.mark.parametrize(("length", "wanted"), [("same", 4), ("source", 2), ("other", 4)])
+def test_the_runner_writes_as_many_values_and_digits_as_the_run(length, wanted):
+    values = Values([1e6, 0.0], [2.0, 1.0])
+    task = SimpleNamespace(data=SimpleNamespace(max_target_length=4))
+    task.target_length = {"same": lambda n: 4, "source": lambda n: n, "other": lambda n: 2 * n}[
+        length
+    ]
+    side = _side(values) | {"length": _target_length(task)}
+    assert side["length"] == length
+    outputs = torch.tensor([[0.51, 1 / 3, 9.0]]).numpy()  # with a deviation, which is no output
+
+    def program(name, *arrays):
+        return [outputs] if name == "step" else []
+
+    line = "1000001.02,0.333333 1000003,2"
+    made = greedy_output(line, program, source=_side(values), target=side, max_length=4)
+    assert made == values.text(outputs[:1, :2].repeat(wanted, 0))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "composes"),
+    [
+        (lambda text: list(unicodedata.normalize("NFC", text)), True),
+        (lambda text: list(text), False),
+        (lambda text: int(text), False),
+    ],
+)
+def test_an_export_says_whether_the_task_composes_letters(tokens, composes):
+    assert _composes(SimpleNamespace(source_tokens=tokens)) is composes
+
+
+@pytest.mark.parametrize("notes", [[], ["greedy outputs", "float32"]])
+def test_the_runner_says_in_what_it_is_another(tmp_path, monkeypatch, capsys, notes):
+    about = {"source": {}, "target": {}, "max_length": 3, "notes": notes}
     (tmp_path / "vocabulary.json").write_text(json.dumps(about))
     shutil.copy(RUNNER, tmp_path / "run.py")
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda path: None)
@@ -196,18 +239,30 @@ def test_a_run_that_generates_otherwise_than_its_runner_says_so(
     runpy.run_path(str(tmp_path / "run.py"), run_name="__main__")
     told = capsys.readouterr()
     assert told.out == "\n"
-    assert (f"decoderlab-predict generates by {search}" in told.err) == said
+    assert told.err.splitlines() == [f"warning: {note}" for note in notes]
 
 
-@pytest.mark.parametrize("search", ["beam_width=3", "temperature=1.0"])
-def test_the_search_of_a_run_is_exported(tiny, folder, search):
-    prepared = tiny(f"evaluation.{search}", "training.max_steps=1", output_dir=folder)
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("evaluation.beam_width=3",), "generates by beam:3|length_penalty:0.0"),
+        (("evaluation.temperature=1.0",), "generates by sample:temperature:1.0|seed:0"),
+        (("training.precision=bfloat16",), "bfloat16 by decoderlab-predict"),
+        ((), None),
+    ],
+)
+def test_what_the_runner_does_otherwise_is_exported(tiny, folder, monkeypatch, settings, said):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    prepared = tiny("training.max_steps=1", *settings, output_dir=folder)
     loaded = SimpleNamespace(
         task=prepared.task,
+        config=prepared.config,
         result=SimpleNamespace(run_id="r"),
         module=build_model(prepared.config, prepared.task),
     )
-    assert run_export.description(loaded)["search"] == loaded.module.search.signature != "greedy"
+    notes = run_export.description(loaded)["notes"]
+    assert len(notes) == (said is not None)
+    assert said is None or said in notes[0]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from decoderlab.common.errors import ConfigError
 from decoderlab.training.prepared_run import prepare_planned
+from tests.conftest import run
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -96,6 +97,44 @@ def test_operations_that_are_not_counted_are_not_called_equal(planned, others):
     assert len(plan.impossible) == len(others.split(","))
     with pytest.raises(ConfigError, match="differ in what they draw, which is not counted"):
         plan.demand_possible()
+
+
+@pytest.mark.parametrize("batches", ["1,2", "2,1"])
+def test_batches_that_are_summed_up_count_as_operations(planned, batches):
+    first = batches.partition(",")[0]
+    baseline = f"study.baseline='trainer.accumulate_grad_batches={first}'"
+    given = ("budget.match=flops", baseline, "training.max_steps=1000")
+    plan = planned("decoder=repeat_vector", f"+trainer.accumulate_grad_batches={batches}", *given)
+    with pytest.raises(ConfigError, match="and equal batches"):
+        plan.demand_possible()
+
+
+def test_operations_of_a_frozen_encoder_are_not_called_equal(planned, tiny):
+    parent = tiny("encoder.hidden_size=8", "decoder.hidden_size=8")
+    assert run(parent) == "FINISHED"
+    given = (f"encoder.from_run={parent.folder.path}", "training.max_steps=1000")
+    baseline = "study.baseline='encoder.frozen=False'"
+    frozen = ("budget.match=flops", baseline, "encoder.frozen=false,true")
+    with pytest.raises(ConfigError, match="encoder.frozen is true of one and false of the other"):
+        planned("decoder=repeat_vector", *given, *frozen).demand_possible()
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        ("training/objective=minimum_risk,likelihood", "decoder.feedback makes training see"),
+        ("training/objective=likelihood,minimum_risk", "decoder.feedback makes training see"),
+        ("evaluation.coverage_penalty=0,0.5", "shows no attention_weights"),
+        ("evaluation.coverage_penalty=0.5,0", "shows no attention_weights"),
+    ],
+)
+def test_each_way_to_train_and_to_generate_is_checked_with_its_model(planned, factor, said):
+    """Also where another cell has the same model, which is counted once."""
+    given = ("decoder=every_input", "decoder/feedback=scheduled_sampling")
+    plan = planned(*given, "evaluation.beam_width=2", factor)
+    (reason,) = plan.impossible
+    assert said in reason
+    assert len(plan.plan.cells) == len(plan.impossible[reason]) == 1
 
 
 @pytest.mark.slow

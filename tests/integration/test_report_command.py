@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 import sys
 
 import pytest
@@ -53,11 +54,12 @@ def written(output_dir, name="s", scores=(A, A)):
 
 
 def test_the_command_writes_a_report_and_for_tensorboard(tmp_path, monkeypatch, capfd):
-    folder = written(tmp_path)
-    assert command(monkeypatch, tmp_path, "s", "--tensorboard") == 0
+    output_dir = tmp_path / "my $runs; it's"
+    folder = written(output_dir)
+    assert command(monkeypatch, output_dir, "s", "--tensorboard") == 0
     printed = capfd.readouterr()
-    (board,) = re.findall(r"tensorboard --logdir (\S+)", printed.out + printed.err)
-    assert board == str(folder / "tensorboard")
+    (board,) = re.findall(r"tensorboard --logdir (.+)", printed.out + printed.err)
+    assert shlex.split(board) == [str(folder / "tensorboard")]
     assert list((folder / "tensorboard").rglob("events.out.tfevents.*"))
     assert "/#custom_scalars&regexInput=%5Emean%2F" in printed.out + printed.err
     assert (folder / "report.html").is_file()

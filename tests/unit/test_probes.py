@@ -15,6 +15,7 @@ from decoderlab.training import probes
 from decoderlab.training.loading import load_run
 from decoderlab.training.model_evaluation import evaluate
 from decoderlab.training.probes import exchanged, probe
+from decoderlab.usage.outputs import predict
 from tests.conftest import run
 
 
@@ -48,6 +49,34 @@ def test_the_counts_are_those_of_the_predictions(tiny, task):
         assert number == len(reached)
         right = [target[place] == made[place] for target, made in reached if len(made) > place]
         assert free == sum(right)
+
+
+def test_an_output_that_was_cut_has_no_end(tiny):
+    prepared = tiny("decoder=luong", "evaluation.max_length=2", "training.max_steps=1")
+    counts, _, lines, loaded = looked_at(prepared)
+    assert any(line.get("met_limit") for line in lines)
+    assert 3 in loaded.task.data.splits["test"].target.lengths  # with its end
+    assert sum(counts["by_position"]["free"][2:]) == 0
+    arrays = probes.read(prepared.folder.probes)
+    for name in ("step_written", "attention_target"):
+        assert max(len(json.loads(text)) for text in arrays[name]) <= 2
+
+
+def test_what_was_tested_in_bfloat16_is_looked_at_and_predicted_in_it(tiny, monkeypatch, capsys):
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this CPU has no bfloat16")
+    seen, inner = [], probes._looked_at
+
+    def looking(model, task):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return inner(model, task)
+
+    monkeypatch.setattr(probes, "_looked_at", looking)
+    *_, lines, loaded = looked_at(tiny("training.precision=bfloat16", "decoder=luong"))
+    assert seen == [True]
+    assert "no pictures" not in capsys.readouterr().err
+    sources = [line["source"] for line in lines]
+    assert predict(loaded, sources) == [line["prediction"] for line in lines]
 
 
 def test_teacher_forced_positions_are_the_most_probable_tokens(tiny):

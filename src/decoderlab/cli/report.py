@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def write_report(study: str, output_dir: Path, tensorboard: bool, *, as_json: bo
         from decoderlab.studies.reporting.tensorboard_study import MEANS, write_board
 
         folder = write_board(report.analysis, output_dir)
-        say(f"show it with: tensorboard --logdir {folder}")
+        say(f"show it with: tensorboard --logdir {shlex.quote(str(folder))}")
         say(f"and open http://localhost:6006/{MEANS} (the mean curves of every variant)")
     return 0 if report.complete else 1
 

@@ -97,7 +97,7 @@ def flops_per_example(model: EncoderDecoder, split: Split, num_examples: int = 1
     total = 0
     for index in batches:
         batch = split.batch(torch.from_numpy(index))
-        batch = batch._replace(source=batch.source.to(device), target=batch.target.to(device))
+        batch = model.transfer_batch_to_device(batch, device, 0)
         total += count_flops(model, batch)
     return total / len(order)
 

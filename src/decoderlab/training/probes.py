@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,20 @@ def probe(model: EncoderDecoder, task: Task) -> Probes:
         task: with its data.
     """
     model.eval()
+    with _as_tested(model):
+        return _looked_at(model, task)
+
+
+def _as_tested(model: EncoderDecoder) -> AbstractContextManager[object]:
+    """Return in what a model that was tested in mixed precision computes as it did there."""
+    trainer = model._trainer
+    if trainer is None or trainer.precision != "bf16-mixed":
+        return nullcontext()
+    return trainer.precision_plugin.forward_context()
+
+
+def _looked_at(model: EncoderDecoder, task: Task) -> Probes:
+    """Do what `probe` does, in the precision of the test."""
     split, values = task.data.splits["test"], model.writes_values
     predictions = {row: prediction for row, prediction, _ in model.predictions}
     lengths = split.target.lengths.numpy() - (task.append_eos and not values)
@@ -97,7 +112,7 @@ def probe(model: EncoderDecoder, task: Task) -> Probes:
                 summaries[row] = summary
         outputs = model.decoder(encoded, batch.target)
         made = [predictions[row] for row in rows]
-        real, *right = (_errors if values else _hits)(task, batch, outputs, made)
+        real, *right = (_errors if values else _hits)(model, task, batch, outputs, made)
         positions.add(real, *right)
         influence.add(model, encoded, batch, outputs, real)
     kept = sorted(summaries)
@@ -133,7 +148,7 @@ def probe(model: EncoderDecoder, task: Task) -> Probes:
 
 
 def _errors(
-    task: Task, batch: Batch, outputs: Tensor, made: Sequence[np.ndarray]
+    model: EncoderDecoder, task: Task, batch: Batch, outputs: Tensor, made: Sequence[np.ndarray]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return which positions are real, and the absolute errors there: free, and forced."""
     vocabulary = of_values(task.data.target_vocabulary)
@@ -148,12 +163,13 @@ def _errors(
 
 
 def _hits(
-    task: Task, batch: Batch, outputs: Tensor, made: Sequence[list[int]]
+    model: EncoderDecoder, task: Task, batch: Batch, outputs: Tensor, made: Sequence[list[int]]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return which positions are real, and whether the tokens there are right: free, and forced."""
+    ends = [task.append_eos and not model.met_limit(ids) for ids in made]
     tokens = of_tokens(task.data.target_vocabulary).space
     forced = _until_end(allowed(outputs, tokens).argmax(dim=-1), tokens)
-    free = _as_targets(made, batch.target, tokens, task.append_eos)
+    free = _as_targets(made, batch.target, tokens, ends)
     return batch.target != tokens.pad_id, free == batch.target, forced == batch.target
 
 
@@ -305,12 +321,17 @@ def _until_end(predicted: Tensor, tokens: TokenSpace) -> Tensor:
 
 
 def _as_targets(
-    predictions: Sequence[list[int]], target: Tensor, tokens: TokenSpace, append_eos: bool
+    predictions: Sequence[list[int]], target: Tensor, tokens: TokenSpace, ends: Sequence[bool]
 ) -> Tensor:
-    """Return predictions as (B, T) ids, cut and padded to the width of the targets."""
+    """Return predictions as (B, T) ids, cut and padded to the width of the targets.
+
+    Those that have an end, which a prediction that was cut has not, end in EOS.
+    """
     width = target.shape[1]
-    end = [tokens.eos_id] if append_eos else []
-    rows = [([*prediction, *end] + [tokens.pad_id] * width)[:width] for prediction in predictions]
+    rows = [
+        ([*prediction, *[tokens.eos_id] * end] + [tokens.pad_id] * width)[:width]
+        for prediction, end in zip(predictions, ends, strict=True)
+    ]
     return torch.tensor(rows, device=target.device)
 
 
@@ -323,10 +344,14 @@ def _attention(
     for row in range(min(NUM_MAPS, len(split))):
         batch = model.transfer_batch_to_device(split.batch(torch.tensor([row])), model.device, 0)
         state = model.decoder.start(model.encode(batch.source, batch.source_lengths))
-        seen_before, shown = _steps(task, predictions[row])
+        made = predictions[row]
+        ends = task.append_eos and not model.met_limit(list(made))
+        seen_before, shown = _steps(task, made, ends=ends)
         weights = []
         for before in seen_before:
-            _, state = model.decoder.step(torch.tensor(before[None], device=model.device), state)
+            given = torch.tensor(before[None], device=model.device)
+            given = given.to(model.dtype) if given.is_floating_point() else given
+            _, state = model.decoder.step(given, state)
             seen = getattr(state, "attention_weights", None)
             if seen is None:
                 return {}
@@ -349,7 +374,9 @@ def _attention(
     }
 
 
-def _steps(task: Task, prediction: Sequence[int] | np.ndarray) -> tuple[np.ndarray, list[str]]:
+def _steps(
+    task: Task, prediction: Sequence[int] | np.ndarray, *, ends: bool
+) -> tuple[np.ndarray, list[str]]:
     """Return what a decoder is given at each step of what it wrote, and that as a person sees it.
 
     The first is (T,) ids, BOS at first, or (T, F) values, zeros at first.
@@ -360,7 +387,7 @@ def _steps(task: Task, prediction: Sequence[int] | np.ndarray) -> tuple[np.ndarr
         shown = [str(position) for position in range(1, len(values) + 1)]
         return np.concatenate([np.zeros_like(values[:1]), values[:-1]]), shown
     tokens = vocabulary.space
-    written = [*prediction, *([tokens.eos_id] if task.append_eos else [])]
+    written = [*prediction, *([tokens.eos_id] if ends else [])]
     return np.array([tokens.bos_id, *written[:-1]] if written else []), vocabulary.decode(written)
 
 

@@ -53,8 +53,10 @@ def step_arrays(
     rows = step_rows(len(task.data.splits["test"]))
     vocabulary = of_tokens(task.data.target_vocabulary)
     tokens = vocabulary.space
-    end = [tokens.eos_id] if task.append_eos else []
-    written = [[*predictions[row], *end][:MAX_STEPS] for row in rows]
+    written = [
+        [*ids, *[tokens.eos_id] * (task.append_eos and not model.met_limit(ids))][:MAX_STEPS]
+        for ids in (predictions[row] for row in rows)
+    ]
     longest = max(map(len, written), default=0)
     if len(rows) < 2 or not longest:
         return {}
@@ -113,7 +115,9 @@ def _steps(
     true[:, 1 : width + 1] = batch.target[:, :width]
     for previous, beside in zip(before.unbind(dim=1), true.unbind(dim=1), strict=True):
         other, differs = _other_token(previous, beside, tokens)
-        swapped = _distribution(decoder.step(other, states[0])[0], tokens)
+        # A step may change the state that it gets: this one gets a copy.
+        copied = decoder.reorder(states[0], torch.arange(len(other), device=other.device))
+        swapped = _distribution(decoder.step(other, copied)[0], tokens)
         moved = [decoder.step(previous, state) for state in states]
         states = [state for _, state in moved]
         mine, *theirs = (_distribution(outputs, tokens) for outputs, _ in moved)

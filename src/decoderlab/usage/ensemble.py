@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from decoderlab.common.errors import ConfigError
+from decoderlab.config.run_identity import difference
 from decoderlab.contract import Decoder, Encoded, TokenSpace, ValueSpace, with_source
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.generation.greedy_search import allowed
 from decoderlab.training.loading import LoadedRun
 from decoderlab.training.module import EncoderDecoder
+
+SAMPLED = 3  # tokens of a line by which it shows how tasks read it
+FREE = ("data_seed", "metrics", "path", "source_path", "target_path")  # of a task, in an ensemble
 
 
 class JointlyEncoded(Encoded):
@@ -105,12 +110,13 @@ def ensemble(runs: Sequence[LoadedRun]) -> LoadedRun:
     """Return runs as one, which predicts by the mean of their probabilities at each step.
 
     Task, config, result and search are those of the first; the greatest length is the longest.
+    Where tasks or searches differ, that is warned of.
 
     Args:
         runs: from `load_run`, one at least; of one vocabulary on either side.
 
     Raises:
-        ConfigError: if their vocabularies differ.
+        ConfigError: if their vocabularies differ, or how they read a line and write a text.
     """
     first = runs[0]
     if len(runs) == 1:
@@ -118,6 +124,7 @@ def ensemble(runs: Sequence[LoadedRun]) -> LoadedRun:
     for number, other in enumerate(runs[1:], start=2):
         for side in ("source", "target"):
             _check_same(number, side, first, other)
+        _check_alike(number, first, other)
     modules = [run.module for run in runs]
     module = EncoderDecoder(
         encoder=JointEncoder([member.get_submodule("encoder") for member in modules]),
@@ -130,7 +137,44 @@ def ensemble(runs: Sequence[LoadedRun]) -> LoadedRun:
         seed=first.config.seed,
         search=first.module.search,
     )
+    if any(member.dtype == torch.float64 for member in modules):
+        module = module.double()  # Lightning's own note of it too
     return first._replace(module=module.eval())
+
+
+def _check_alike(number: int, first: LoadedRun, other: LoadedRun) -> None:
+    """Refuse a run that reads or writes lines otherwise; warn of another task or search."""
+    if _lines_of(first, first) != _lines_of(other, first):
+        raise ConfigError(
+            f"run {number} has the vocabulary of run 1, but reads or writes a line in another way "
+            "(such as backwards), so that it would get sources that it was not trained on; give "
+            "runs whose tasks have the same settings"
+        )
+    tasks = ({**run.config.task.to_dict(), **dict.fromkeys(FREE)} for run in (first, other))
+    if mismatch := difference("task", *tasks):
+        warnings.warn(f"run {number} was trained on another task: {mismatch}", stacklevel=3)
+    searches = [replace(run.module.search, seed=0).signature for run in (first, other)]
+    if searches[0] != searches[1]:
+        what = f"run {number} was evaluated by {searches[1]}, run 1 by {searches[0]}"
+        warnings.warn(f"{what}: the ensemble searches as run 1", stacklevel=3)
+
+
+def _lines_of(run: LoadedRun, first: LoadedRun) -> list[Any]:
+    """Return how the task of a run reads a line, and writes one, of a few tokens of the first."""
+    task, lines = run.task, []
+    for side in ("source", "target"):
+        vocabulary = getattr(first.task.data, f"{side}_vocabulary")
+        if not isinstance(vocabulary, Vocabulary):
+            continue
+        tokens = vocabulary.entries[:SAMPLED]
+        try:
+            if side == "target":
+                lines.append(task.target_text(tokens))
+            else:
+                lines.append(list(task.source_tokens(first.task.source_text(tokens))))
+        except Exception:  # it is no text of the task, whoever's it is
+            lines.append(None)
+    return lines
 
 
 def _check_same(number: int, side: str, first: LoadedRun, other: LoadedRun) -> None:

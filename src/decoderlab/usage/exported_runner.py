@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 
-def greedy_output(line, run, *, source, target, max_length, run_id=None, search=None):
+def greedy_output(line, run, *, source, target, max_length, run_id=None, notes=()):
     """Return the greedy output for a line; `run` calls a program by its name."""
     if source["kind"] == "values":  # positions with spaces, their numbers with commas between
         rows = np.array([[float(number) for number in at.split(",")] for at in line.split()])
@@ -22,13 +22,16 @@ def greedy_output(line, run, *, source, target, max_length, run_id=None, search=
             warn(f"never seen in training, read as unknown: {ascii(unknown[:5])[1:-1]}")
         read = np.array([[source["ids"].get(token, source["unk_id"]) for token in tokens]])
     state, written, values = run("start", *run("encode", read)), [], target["kind"] == "values"
+    if target.get("length") == "source":
+        max_length = min(max_length, read.shape[1])
     before = np.zeros((1, target["size"]), np.float32) if values else np.array([target["bos_id"]])
     while len(written) < max_length:
         outputs, *state = run("step", before, *state)
         if values:
             before = outputs[:, : target["size"]]
             numbers = before[0] * target["deviation"] + target["mean"]
-            written.append(",".join(f"{number:.6g}" for number in numbers))
+            shown = zip(numbers, target["digits"], strict=True)
+            written.append(",".join(f"{number:.{digits}g}" for number, digits in shown))
             continue
         outputs[:, target["never_generated"]] = -np.inf
         if (before := outputs.argmax(axis=-1))[0] == target["eos_id"]:
@@ -54,10 +57,8 @@ if __name__ == "__main__":
         inputs = [item.name for item in programs[name].get_inputs()]
         return programs[name].run(None, dict(zip(inputs, arrays, strict=True)))
 
-    if not about["source"].get("alike", True):
-        warn("decoderlab-predict splits lines as the task does; give the tokens with spaces here")
-    if about.get("search", "greedy") != "greedy":
-        warn(f"greedy outputs; decoderlab-predict generates by {about['search']}")
+    for note in about["notes"]:
+        warn(note)
     for line in sys.argv[1:] or (line.rstrip("\r\n") for line in sys.stdin):
         output = greedy_output(line, _run, **about) if line.strip() else ""
         print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in output))  # noqa: T201

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -137,25 +139,41 @@ def predict_outputs(
             "oracle_length=False)), or measure it with decoderlab-evaluate"
         )
     _check_num_best(run, num_best)
-    by_line: list[list[Output]] = [[] for _ in lines]
-    for index, batch in batches(run, lines, folder):
-        if run.module.writes_values:
-            outputs = _of_values(run, batch)
-        elif num_best is not None:
-            outputs = _best(run, batch, num_best)
-        else:
-            generated = run.module(*batch, index + first_row)
-            outputs = [[_plain(run, ids)] for ids in generated]
-            if details or attention:
-                outputs = _detailed(run, batch, generated, attention)
-        for row, several in zip(index.tolist(), outputs, strict=True):
-            by_line[row] = several
-    if num_best is not None and (details or attention):
-        return [
-            _explained(run, line, several, attention, folder)
-            for line, several in zip(lines, by_line, strict=True)
-        ]
-    return by_line
+    with _precision_of(run):
+        by_line: list[list[Output]] = [[] for _ in lines]
+        for index, batch in batches(run, lines, folder):
+            if run.module.writes_values:
+                outputs = _of_values(run, batch)
+            elif num_best is not None:
+                outputs = _best(run, batch, num_best)
+            else:
+                generated = run.module(*batch, index + first_row)
+                outputs = [[_plain(run, ids)] for ids in generated]
+                if details or attention:
+                    outputs = _detailed(run, batch, generated, attention)
+            for row, several in zip(index.tolist(), outputs, strict=True):
+                by_line[row] = several
+        if num_best is not None and (details or attention):
+            return [
+                _explained(run, line, several, attention, folder)
+                for line, several in zip(lines, by_line, strict=True)
+            ]
+        return by_line
+
+
+def _precision_of(run: LoadedRun) -> AbstractContextManager[object]:
+    """Return in what a run computes as when it was evaluated; where it cannot, that is said."""
+    device = run.module.device.type
+    if run.config.training.precision != "bfloat16":
+        return nullcontext()
+    if device == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        warnings.warn(
+            "this run was evaluated in bfloat16, which this CPU does not have: float32 is computed "
+            "here, and outputs can differ",
+            stacklevel=3,
+        )
+        return nullcontext()
+    return torch.autocast(device, dtype=torch.bfloat16)
 
 
 def _check_num_best(run: LoadedRun, num_best: int | None) -> None:

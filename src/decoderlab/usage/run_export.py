@@ -18,6 +18,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
+from torch.utils._pytree import tree_leaves
 
 from decoderlab.common.errors import ConfigError
 from decoderlab.contract import ImageSpace
@@ -28,7 +29,7 @@ from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.layers.recurrent_stack import RecurrentLayers
 from decoderlab.training.loading import LoadedRun
-from decoderlab.usage.programs import Features, Program, examples, programs_of
+from decoderlab.usage.programs import Encode, Program, examples, programs_of
 from decoderlab.usage.scanned_layers import scanned
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime", "safetensors")
@@ -65,7 +66,7 @@ def export_run(run: LoadedRun, folder: Path, *, weights_only: bool = False) -> l
         with without_export_notes(), torch.no_grad(), _refused(what):
             scan = _scanned(module)
             for source in examples(data.source_space):
-                _check_same(Features(scan)(source), Features(module)(source))
+                _check_same(*(_read(model, source) for model in (scan, module)))
             programs = programs_of(scan, data.source_space)
             made = {name: _traced(program) for name, program in programs.items()}
     with _whole(folder) as incomplete:
@@ -124,11 +125,12 @@ def _write(
 def description(run: LoadedRun) -> dict[str, Any]:
     """Return what the runner has to know: how texts become numbers, and numbers texts."""
     task, data = run.task, run.task.data
-    source = _side(data.source_vocabulary) | {"nfc": isinstance(task, PairsTask)}
+    source = _side(data.source_vocabulary) | {"nfc": _composes(task)}
     target = _side(data.target_vocabulary)
+    if isinstance(data.target_vocabulary, Values):
+        target["length"] = _target_length(task)
     if isinstance(data.source_vocabulary, Vocabulary):
         source["split"] = _split(task)
-        source["alike"] = _splits_alike(task, data.source_vocabulary, source["split"])
     if isinstance(data.target_vocabulary, Vocabulary):
         target["join"] = _joint(task.target_text)
         if task.target_text(["a", f"{BEGINNING}b"]) == "ab":
@@ -136,10 +138,27 @@ def description(run: LoadedRun) -> dict[str, Any]:
     return {
         "run_id": run.result.run_id,
         "max_length": run.module.max_target_length,
-        "search": run.module.search.signature,
+        "notes": _notes(run, source, target),
         "source": source,
         "target": target,
     }
+
+
+def _notes(run: LoadedRun, source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
+    """Return in what the runner is not what decoderlab-predict is."""
+    vocabulary, search = run.task.data.source_vocabulary, run.module.search.signature
+    notes, predict = [], "decoderlab-predict"
+    if isinstance(vocabulary, Vocabulary) and not _splits_alike(
+        run.task, vocabulary, source["split"]
+    ):
+        notes.append(f"{predict} splits lines as the task does; give the tokens with spaces here")
+    if search != "greedy":
+        notes.append(f"greedy outputs; {predict} generates by {search}")
+    if run.config.training.precision == "bfloat16":
+        notes.append(f"float32 is computed here, and bfloat16 by {predict}: outputs can differ")
+    if target.get("length") == "other":
+        notes.append(f"all outputs are as long; {predict} gives as many positions as the task says")
+    return notes
 
 
 def _side(vocabulary: Any) -> dict[str, Any]:
@@ -148,6 +167,7 @@ def _side(vocabulary: Any) -> dict[str, Any]:
             return {"kind": "images", "shape": list(vars(vocabulary).values())}
         case Values():
             scale = {"mean": vocabulary.mean.tolist(), "deviation": vocabulary.deviation.tolist()}
+            scale["digits"] = cast("Any", vocabulary)._digits.tolist()  # that a text shows
             return {"kind": "values", "size": vocabulary.space.size, **scale}
     space = vocabulary.space
     special = {name: getattr(space, name) for name in ("pad_id", "bos_id", "eos_id", "unk_id")}
@@ -161,6 +181,23 @@ def _side(vocabulary: Any) -> dict[str, Any]:
         "never_generated": space.never_generated,
         **special,
     }
+
+
+def _composes(task: Task) -> bool:
+    """Whether a task brings sources to Unicode's form NFC."""
+    try:
+        return isinstance(task, PairsTask) or "".join(task.source_tokens("e\u0301")) == "\u00e9"
+    except ValueError:  # a text that is no source of the task
+        return False
+
+
+def _target_length(task: Task) -> str:
+    """Return how many positions of values a task asks for: `same` for all, those of the source."""
+    longest = task.data.max_target_length
+    lengths = range(1, longest + 2)
+    if all(task.target_length(length) == longest for length in lengths):
+        return "same"
+    return "source" if all(task.target_length(n) == n for n in lengths) else "other"
 
 
 def _split(task: Task) -> str | None:
@@ -209,6 +246,12 @@ def _scanned(module: Any) -> Any:
         max_target_length=module.max_target_length,
     )
     return copied.eval()
+
+
+def _read(model: Any, source: Tensor) -> list[Tensor]:
+    """Return all tensors of what an encoder reads."""
+    leaves = tree_leaves(Encode(model).read(source))
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 def _traced(program: Program) -> ExportedProgram:

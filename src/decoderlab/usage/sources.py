@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,11 +35,11 @@ def batches(
     if isinstance(run.task.data.source_vocabulary, ImageSpace):
         yield from _images(run, run.task.data.source_vocabulary, lines, folder or Path())
         return
-    rows = _encoded(run, lines)
+    rows, dtype = _encoded(run, lines), run.module.dtype
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     for index in by_length(lengths, run.task.evaluation_batch_size, np.flatnonzero(lengths)):
         kept = torch.as_tensor(np.array([rows[number] for number in index]))
-        yield torch.from_numpy(index), (kept, torch.from_numpy(lengths[index]))
+        yield torch.from_numpy(index), (_as(dtype, kept), torch.from_numpy(lengths[index]))
 
 
 def source_tokens(run: LoadedRun, line: str) -> list[str]:
@@ -65,7 +66,13 @@ def _images(
         index = named[start : start + size]
         arrays = [_image(folder / names[row], space) for row in index.tolist()]
         kept = torch.from_numpy(np.stack(arrays))
-        yield torch.from_numpy(index), (kept, torch.ones(len(index), dtype=torch.int64))
+        read = _as(run.module.dtype, kept)
+        yield torch.from_numpy(index), (read, torch.ones(len(index), dtype=torch.int64))
+
+
+def _as(dtype: Any, source: Tensor) -> Tensor:
+    """Return a source in the precision of the model; ids stay whole numbers."""
+    return source.to(dtype) if source.is_floating_point() else source
 
 
 def _image(path: Path, space: ImageSpace) -> np.ndarray:

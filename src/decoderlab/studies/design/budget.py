@@ -150,20 +150,16 @@ class Matcher:
             return
         batches = task.train_dataloader().batches_per_epoch
         steps = baseline.config.total_steps(batches)
-        sizes = {each.config.training.batch_size for each in (draft, baseline)}
+        configs = (draft.config, baseline.config)
+        sizes = {each.training.batch_size * each.trainer.accumulated for each in configs}
         if steps is None or len(sizes) > 1:
             raise ConfigError(
                 f"budget.match is 'flops', which wants a budget in updates or epochs (it is "
-                f"{baseline.config.training.max_seconds} seconds) and equal batches (they "
-                f"have {sizes} examples); give training.max_steps and one training.batch_size"
+                f"{baseline.config.training.max_seconds} seconds) and equal batches (an update "
+                f"has {sizes} examples); give training.max_steps, and one training.batch_size and "
+                "trainer.accumulate_grad_batches"
             )
-        objectives = [each.config.training.objective for each in (draft, baseline)]
-        if objectives[0].to_dict() != objectives[1].to_dict() and any(map(_draws, objectives)):
-            raise ConfigError(
-                f"budget.match is 'flops', but {' and '.join(each.target for each in objectives)} "
-                "differ in what they draw, which is not counted: operations are those of one "
-                "forward pass; take one objective, or budget.match=updates or seconds"
-            )
+        _check_counted(*configs)
         own = max(round(steps * baseline.flops / draft.flops), 1)
         if abs(own * draft.flops / (steps * baseline.flops) - 1) > self.budget.tolerance:
             raise ConfigError(
@@ -172,6 +168,21 @@ class Matcher:
             )
         training = replace(draft.config.training, max_steps=own, max_epochs=None)
         draft.config = replace(draft.config, training=training)
+
+
+def _check_counted(config: RunConfig, baseline: RunConfig) -> None:
+    """Raise ConfigError where training differs in operations that a forward pass has not."""
+    objectives = [each.training.objective for each in (config, baseline)]
+    what = ""
+    if objectives[0].to_dict() != objectives[1].to_dict() and any(map(_draws, objectives)):
+        what = f"{' and '.join(each.target for each in objectives)} differ in what they draw"
+    if config.encoder_start.frozen != baseline.encoder_start.frozen:
+        what = "encoder.frozen is true of one and false of the other, whose gradient takes more"
+    if what:
+        raise ConfigError(
+            f"budget.match is 'flops', but {what}, which is not counted: operations are those of "
+            "one forward pass; take one way to train, or budget.match=updates or seconds"
+        )
 
 
 def _draws(objective: PartSettings) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -211,9 +211,9 @@ class _Maker:
         Raises:
             ConfigError: if it cannot be built, or cannot read a batch of its task.
         """
-        key = sorted_json(
-            [part.to_dict() for part in (config.task, config.encoder, config.decoder)]
-        )
+        # How it is trained and generates is checked with it.
+        built = (config.task, config.encoder, config.decoder, config.training.objective)
+        key = sorted_json([*(part.to_dict() for part in built), asdict(config.evaluation)])
         if key not in self.models:
             try:
                 self.models[key] = _count(config, task)

@@ -94,13 +94,14 @@ def _time(config: RunConfig, task: Task, flops: float) -> Times | None:
         batches = iter(task.train_dataloader())
         updates = []
         for _ in range(3):  # the first update warms up
-            batch = next(batches)
+            batch = model.transfer_batch_to_device(next(batches), model.device, 0)
             started = time.perf_counter()
             optimizer.zero_grad()
             model.training_step(batch, 0).backward()
             optimizer.step()
             updates.append(time.perf_counter() - started)
         batch = next(iter(task.val_dataloader()))
+        batch = model.transfer_batch_to_device(batch, model.device, 0)
         model.eval()
         started = time.perf_counter()
         with torch.no_grad():

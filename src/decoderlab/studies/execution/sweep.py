@@ -31,6 +31,8 @@ from decoderlab.studies.design.plan_file import Plan, StudyCell, plan_file, read
 from decoderlab.studies.design.planned_and_run import note_all_planned
 from decoderlab.studies.design.preparation import Planned, is_left_alone, make_plan
 from decoderlab.studies.design.replanning_checks import check_changes
+from decoderlab.studies.design.sealed_plan import settings_of
+from decoderlab.studies.design.shared_starts import shared_starts
 from decoderlab.studies.execution.job import Job, demand_room, give_up, has_failed
 from decoderlab.studies.execution.tuning import Tuner
 from decoderlab.studies.reporting.build import build_report
@@ -78,7 +80,7 @@ def launch(
     if study.tuning and not (study.name or default_name):
         raise ConfigError("a study that tunes needs a name; give study.name=NAME")
     planned = make_plan(cells, compose, default_name)
-    planned = replace(planned, notes=[*planned.notes, *_once(planned), *planned.check_seeds()])
+    planned = replace(planned, notes=notes_of(planned))
     for note in planned.notes:
         say(f"note: {note}")
     tuner = Tuner(cells, planned, compose, study.tuning) if study.tuning else None
@@ -103,6 +105,17 @@ def launch(
     return 0 if report.complete else 1
 
 
+def notes_of(planned: Planned) -> list[str]:
+    """Return what a person should know of a plan before it is run.
+
+    Raises:
+        ConfigError: for two runs of one row, task and seed.
+    """
+    settings = {run: settings_of(config.to_dict()) for run, config in planned.configs.items()}
+    shared = shared_starts(planned.plan.cells, settings)
+    return [*planned.notes, *_once(planned), *planned.check_seeds(), *shared]
+
+
 def _once(planned: Planned) -> list[str]:
     """Return which runs have a single validation, or do without their objective, by reason."""
     runs: Counter[str] = Counter()
@@ -114,12 +127,12 @@ def _once(planned: Planned) -> list[str]:
 
 
 def _with_damage(planned: Planned) -> Plan:
-    """Return a plan with what is damaged beside it, as whoever reports on it later sees it."""
+    """Return a plan with what lies beside it, as whoever reports on it later sees it."""
     try:
-        damage = read_plan(planned.output_dir, planned.plan.name).damage
+        read = read_plan(planned.output_dir, planned.plan.name)
     except (ConfigError, Invalid):  # somebody has just deleted it, or is at it
         return planned.plan
-    return replace(planned.plan, damage=damage)
+    return replace(planned.plan, damage=read.damage, settings=read.settings)
 
 
 def _tuned(

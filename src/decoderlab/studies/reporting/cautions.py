@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from decoderlab.common.number_ranges import ranges_text
+from decoderlab.config.run_identity import sorted_json
 from decoderlab.studies.analysis.seed_groups import better_group, share_text
 from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.design.shared_starts import shared_starts
 from decoderlab.studies.reporting.blocks import Block, Bullets, Paragraph, Section
 from decoderlab.studies.reporting.provenance import mixtures
 from decoderlab.studies.statistics import PILOT_SEEDS
@@ -85,6 +88,8 @@ def _differences(analysis: Analysis) -> list[Block]:
         )
         blocks.append(Paragraph(what, "Unequal: "))
     blocks += [Paragraph(f"{line}.", "Not alike: ") for line in mixtures(analysis.rows)]
+    dependent = not_independent(analysis)[:MAX_ITEMS]
+    blocks += [Paragraph(f"{line}.", "Not independent: ") for line in dependent]
     for task in analysis.tasks:
         if any(entry.mixed for (_, of), entry in analysis.entries.items() if of == task):
             what = (
@@ -93,6 +98,35 @@ def _differences(analysis: Analysis) -> list[Block]:
             )
             blocks.append(Paragraph(what, "Mixed: "))
     return blocks
+
+
+def not_independent(analysis: Analysis) -> list[str]:
+    """Return which seeds are not independent of each other, and why, a line each."""
+    plan = analysis.plan
+    return [*_repeated_seeds(analysis), *shared_starts(plan.cells, plan.settings)]
+
+
+def _repeated_seeds(analysis: Analysis) -> list[str]:
+    """Return the entries of which some seeds are one training: what was measured is all the same.
+
+    Losses of trainings that differ at all do so in some digit.
+    """
+    repeated = []
+    for (variant, task), rows in analysis.by_cell.items():
+        alike: dict[str, list[int]] = {}
+        for row in rows:
+            if row.result is not None and row.result.metrics.test.get("loss"):
+                known = [asdict(row.result.metrics), row.result.probes, row.result.steps]
+                alike.setdefault(sorted_json(known), []).append(row.cell.seed)
+        repeated += [
+            f"{variant} on {task}: seeds {ranges_text(seeds)}"
+            for seeds in alike.values()
+            if len(seeds) > 1
+        ]
+    if not repeated:
+        return []
+    what = "these seeds are one training, equal in every digit of their losses, counted repeatedly"
+    return [f"{what}, so that intervals are too narrow ({_listed(repeated)})"]
 
 
 def _outliers(analysis: Analysis) -> list[Block]:

@@ -8,6 +8,7 @@ from typing import Any
 from decoderlab.studies.analysis.comparisons import Comparison
 from decoderlab.studies.analysis.entries import Entry
 from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.reporting.cautions import not_independent
 from decoderlab.studies.reporting.headline import headline
 
 VERSION = 1
@@ -41,6 +42,7 @@ def report_record(analysis: Analysis) -> dict[str, Any]:
         "family": plan.study.family,
         "complete": analysis.complete,
         "damage": list(plan.damage),
+        "not_independent": not_independent(analysis),
         "rows": rows,
     }
     return _plain(record)

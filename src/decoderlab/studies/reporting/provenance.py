@@ -15,6 +15,7 @@ from decoderlab.records.run_result import RunResult
 from decoderlab.studies.analysis.results import RunRow, read_rows
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Plan, amendments, read_plan
+from decoderlab.studies.design.shared_starts import shared_starts
 
 PROTOCOL = "1"
 
@@ -38,7 +39,7 @@ def provenance(analysis: Analysis, output_dir: Path) -> list[str]:
         *lines,
         f"updates: {_distinct([result.steps for result in results])}; chosen by validation "
         f"{_distinct([result.selected_by for result in results])}; the test split is used once",
-        *_data(rows),
+        *_data(analysis),
         *_measurement(results),
         *_machines(environments),
         _computing(analysis, output_dir),
@@ -47,8 +48,9 @@ def provenance(analysis: Analysis, output_dir: Path) -> list[str]:
     ]
 
 
-def _data(rows: Sequence[RunRow]) -> list[str]:
+def _data(analysis: Analysis) -> list[str]:
     """Return what varied between seeds, and the examples of each task."""
+    rows = analysis.rows
     fingerprints: dict[tuple[str, str], set[str]] = {}
     counts: dict[str, set[str]] = {}
     for row in rows:
@@ -58,8 +60,10 @@ def _data(rows: Sequence[RunRow]) -> list[str]:
             counts.setdefault(row.cell.task, set()).add(counts_text(row.result.data.counts))
     varied = list(dict.fromkeys(task for (task, _), some in fingerprints.items() if len(some) > 1))
     also = f"; on {', '.join(varied)} the data too" if varied else "; fixed: the data"
+    shared = shared_starts(analysis.plan.cells, analysis.plan.settings)
+    but = " (but where the seeds of a row begin with one run)" if shared else ""
     return [
-        f"varied between seeds: initial weights, order of examples, dropout{also}",
+        f"varied between seeds: initial weights{but}, order of examples, dropout{also}",
         *(
             f"data of {task}: {' or '.join(sorted(texts)[:3])}"
             + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")

@@ -12,7 +12,7 @@ from decoderlab.studies.analysis.comparisons import BARRING
 from decoderlab.studies.analysis.results import RunRow
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.build import Report
-from decoderlab.studies.reporting.cautions import without_baseline
+from decoderlab.studies.reporting.cautions import not_independent, without_baseline
 from decoderlab.studies.reporting.columns import Column, columns_of
 from decoderlab.studies.reporting.table_texts import STAR
 from decoderlab.studies.reporting.tables import table_row, texts_of_row
@@ -44,6 +44,8 @@ def print_table(report: Report) -> None:
         say(f"the {MAX_ROWS} best of {len(analysis.variants)} rows; the report has them all")
     if missing := without_baseline(analysis):
         say(missing)
+    for line in not_independent(analysis)[:SHOWN]:
+        say(f"not independent: {line}")
     failed = sum(row.failed for row in analysis.rows)
     if failed:
         counts = "they count with the worst score" if analysis.worst else "they have no score"

@@ -14,6 +14,7 @@ from decoderlab.records.run_folder import write_text
 from decoderlab.studies.analysis.results import read_rows
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Plan, read_plan, study_folder
+from decoderlab.studies.design.shared_starts import shared_starts
 from decoderlab.studies.reporting import render
 from decoderlab.studies.reporting.blocks import Bullets, Grid, Paragraph, Section
 from decoderlab.studies.reporting.columns import column_of, columns_of
@@ -74,6 +75,8 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, li
             rows[key] = [*key, *scores, *compared]
     grid = Grid(header, [rows[key] for key in common])
     sides = [_side(name, plan) for name, plan in plans.items()]
+    for name, plan in plans.items():
+        sides += [f"{name}: {line}" for line in shared_starts(plan.cells, plan.settings)]
     alone = [
         f"only in {name}: {_named(mine)}"
         for name, other in ((first, second), (second, first))

@@ -1,0 +1,134 @@
+"""Seeds that are not independent, since they begin with one run or are one training, are named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from decoderlab.config.run_config import Choices
+from decoderlab.records.run_folder import RunFolder
+from decoderlab.studies.analysis.results import read_rows
+from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.design.plan_file import StudyCell, read_plan
+from decoderlab.studies.design.shared_starts import shared_starts
+from decoderlab.studies.execution.sweep import notes_of
+from decoderlab.studies.reporting.build import build_report
+from decoderlab.studies.reporting.json_record import report_record
+from decoderlab.studies.reporting.terminal_table import print_table
+from decoderlab.studies.reporting.two_studies import compare_studies
+from tests.conftest import run
+from tests.integration.reports import A, report_text
+from tests.unit import studies
+from tests.unit.studies import result, rewrite, study, write, write_run
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+OF_ONE = "Not independent: b on echo: the seeds {} begin with the {} of one run ({}: parent0)"
+
+
+def _children(tmp_path, monkeypatch, setting: str, parent_of_seed):
+    """Write a study of two rows, of which b begins with other runs; return its plan."""
+    parents = [tmp_path / f"runs/parent{number}" for number in range(len(A))]
+    for number, parent in enumerate(parents):
+        config = studies.config_of(90 + number, Choices("echo", "lstm", "luong"), number)
+        write_run(RunFolder(parent), 0.5, config)
+    made = studies.config_of
+
+    def begun(number, choices, seed):
+        config = made(number, choices, seed)
+        if choices.decoder != "b":
+            return config
+        path = str(parents[parent_of_seed(seed)])
+        if setting == "training.from_run":
+            return config.with_setting(setting, path)
+        start = {"from_run": path, "frozen": False}
+        return replace(config, encoder=type(config.encoder)(config.encoder.to_dict() | start))
+
+    monkeypatch.setattr(studies, "config_of", begun)
+    return study(tmp_path, {"a": A, "b": [score + 0.1 for score in A]})
+
+
+@pytest.mark.parametrize(
+    ("setting", "parent_of_seed", "said"),
+    [
+        ("training.from_run", lambda seed: 0, ("0-7", "weights")),
+        ("encoder.from_run", lambda seed: 0, ("0-7", "encoder")),
+        ("training.from_run", lambda seed: max(seed - 2, 0), ("0-2", "weights")),
+        ("training.from_run", lambda seed: seed, None),
+    ],
+)
+def test_a_report_says_which_seeds_begin_with_one_run(
+    tmp_path, monkeypatch, setting, parent_of_seed, said
+):
+    plan = _children(tmp_path, monkeypatch, setting, parent_of_seed)
+    text = report_text(tmp_path, plan).replace("**", "").replace("\\_", "_")
+    record = report_record(Analysis(read_plan(tmp_path, "s"), read_rows(plan, tmp_path)))
+    if said is None:
+        assert "begin with" not in text
+        assert record["not_independent"] == []
+        assert "varied between seeds: initial weights, order" in text
+        return
+    seeds, what = said
+    (line,) = record["not_independent"]
+    assert line.startswith(OF_ONE.format(seeds, what, setting).removeprefix("Not independent: "))
+    read = read_plan(tmp_path, "s")
+    text = report_text(tmp_path, read).replace("**", "").replace("\\_", "_")
+    assert OF_ONE.format(seeds, what, setting) in text
+    noted = "Some seeds are not independent of each other."
+    assert noted in (tmp_path / "studies/s/table.tex").read_text()
+    assert "initial weights (but where the seeds of a row begin with one run)" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"from_run"',
+        '["from_run"]',
+        '{"training": {"from_run": 3}, "encoder": {}}',
+        '{"training": {"from_run": ["a"]}, "encoder": {"from_run": {}}}',
+        '{"training": ["from_run"], "encoder": 7}',
+        '{"training": {"from_run": "a"}}',
+        '{"training": {"from_run": "a"',
+        '{"x": "from_run"',
+    ],
+)
+def test_settings_that_are_none_name_no_run(text):
+    cells = [StudyCell(str(seed), "runs/a", "a", "echo", seed, 9, ()) for seed in (0, 1)]
+    assert shared_starts(cells, dict.fromkeys("01", text)) == []
+
+
+def test_a_comparison_of_studies_says_it_too(tmp_path, monkeypatch):
+    write(_children(tmp_path, monkeypatch, "training.from_run", lambda seed: 0), tmp_path)
+    write(study(tmp_path, {"b": A}, name="t"), tmp_path)
+    _, sides, _ = compare_studies("s", "t", tmp_path)
+    assert sum("begin with the weights of one run" in side for side in sides) == 2
+
+
+def test_a_plan_says_which_seeds_begin_with_one_run(tiny, planned, tmp_path):
+    parent = tiny("encoder.hidden_size=8", "decoder.hidden_size=8")
+    assert run(parent) == "FINISHED"
+    given = ("decoder=repeat_vector", "seed=0,1", "study.baseline=null")
+    start = f"encoder.from_run={parent.folder.path}"
+    assert [note for note in notes_of(planned(*given)) if "begin with" in note] == []
+    (note,) = (note for note in notes_of(planned(*given, start)) if "begin with" in note)
+    assert "the seeds 0, 1 begin with the encoder of one run (encoder.from_run: " in note
+    assert parent.folder.path.name in note
+
+
+def test_seeds_that_are_one_training_are_named(tmp_path, capsys):
+    plan = study(tmp_path, {"a": A, "b": A})
+    same = result(0.6)
+    for place in (9, 10, 12):  # seeds 1, 2 and 4 of b
+        rewrite(RunFolder(tmp_path / f"runs/s{place}"), same)
+    text = report_text(tmp_path, plan)
+    print_table(build_report(read_plan(tmp_path, "s"), tmp_path))
+    assert "not independent: these seeds are one training" in capsys.readouterr().err
+    assert "counted repeatedly, so that intervals are too narrow (b on echo: seeds 1, 2, 4)" in text
+    last = json.loads((tmp_path / "runs/s12/result.json").read_text())["metrics"]["validation_last"]
+    other = {"test": same["metrics"]["test"] | {"loss": 0.4000000001}}
+    rewrite(
+        RunFolder(tmp_path / "runs/s12"), same | {"metrics": same["metrics"] | other}
+    )  # a digit of its loss is another one
+    assert last["loss"] == 0.4
+    assert "(b on echo: seeds 1, 2)" in report_text(tmp_path, plan)
