@@ -15,12 +15,13 @@ from decoderlab.records.run_result import RunResult
 from decoderlab.studies.analysis.factor_levels import factor_levels
 from decoderlab.studies.analysis.factorial import Factorial
 from decoderlab.studies.analysis.published_verdicts import judge_published
-from decoderlab.studies.analysis.results import RunRow
+from decoderlab.studies.analysis.results import RunRow, read_rows
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Plan, StudyCell
 from decoderlab.studies.reporting.two_studies import compare_studies
 from decoderlab.studies.statistics import Estimate, Interval, over_seeds, wilson
 from tests.unit.studies import (
+    CONFIGS,
     STUDY,
     UPDATES,
     analysis,
@@ -239,6 +240,20 @@ def grid_scores(interaction: float) -> dict[str, list[float]]:
         for route in "xy"
         for feedback in ("without", "with")
     }
+
+
+def test_budgets_in_seconds_are_compared_task_by_task(tmp_path):
+    scores = {(row, task): [0.5, 0.6] for row in ("a", "b") for task in ("echo", "reverse")}
+    plan = study(tmp_path, scores, baseline="a")
+    configs = {}
+    for cell in plan.cells:
+        config = CONFIGS[cell.run_id]
+        seconds = 60.0 if (cell.variant, cell.task) == ("b", "reverse") else 30.0
+        training = replace(config.training, max_steps=None, max_seconds=seconds)
+        configs[cell.run_id] = replace(config, training=training)
+    analysis = Analysis(plan, read_rows(plan, tmp_path), configs)
+    unequal = {task: analysis.comparisons["b", task].unequal for task in analysis.tasks}
+    assert unequal == {"echo": False, "reverse": True}
 
 
 @pytest.mark.parametrize("interaction", [0.0, 0.1])

@@ -186,13 +186,13 @@ class Analysis:
         studied = any(name.startswith("training.max_") for name in rows[0].cell.factors)
         if studied or self.plan.budget.match in ("flops", "seconds"):
             return set()
-        return {(row.cell.steps, self._seconds.get(variant)) for row in rows}
+        return {(row.cell.steps, self._seconds.get((variant, task))) for row in rows}
 
     @cached_property
-    def _seconds(self) -> dict[str, float | None]:
-        """Return the budget in seconds of each variant whose config is at hand."""
+    def _seconds(self) -> dict[tuple[str, str], float | None]:
+        """Return the budget in seconds of each variant and task whose config is at hand."""
         return {
-            row.cell.variant: self.configs[row.cell.run_id].training.max_seconds
+            (row.cell.variant, row.cell.task): self.configs[row.cell.run_id].training.max_seconds
             for row in self.rows
             if row.cell.run_id in self.configs
         }

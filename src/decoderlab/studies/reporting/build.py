@@ -46,8 +46,8 @@ def build_report(plan: Plan, output_dir: Path) -> Report:
     """
     rows = read_rows(plan, output_dir)
     try:
-        # The report shows the settings of one run of each variant.
-        firsts = {cell.variant: cell.run_id for cell in reversed(plan.cells)}
+        # The report knows the settings of one run of each variant on each task.
+        firsts = {(cell.variant, cell.task): cell.run_id for cell in reversed(plan.cells)}
         configs = read_configs(plan_file(output_dir, plan.name), firsts.values())
     except (Invalid, ValueError, TypeError, LookupError, AttributeError):
         configs = {}  # the settings of the variants are missing from the report then
