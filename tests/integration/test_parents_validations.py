@@ -7,6 +7,7 @@ import json
 import pytest
 
 from decoderlab import load_run
+from decoderlab.common.errors import ConfigError
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.training import code_changes
 from decoderlab.training.code_changes import made_here
@@ -56,6 +57,14 @@ def test_no_score_of_a_parent_is_compared_with_one_that_means_something_else(
     again = prepared_run(tmp_path, file, f"training.from_run={first}", *more, steps=14)
     assert run(again) == "FINISHED"
     assert RunFolder(child.folder.path).result().to_dict() == result.to_dict()
+
+
+@pytest.mark.parametrize("name", ["accumulate_grad_batches", "deterministic"])
+def test_arguments_of_the_trainer_are_the_parents(parent, tmp_path, name):
+    file, first = parent
+    more = (f"training.from_run={first}", f"+trainer.{name}=2")
+    with pytest.raises(ConfigError, match=f"training.from_run: trainer.{name} is new"):
+        prepared_run(tmp_path, file, *more, steps=14)
 
 
 @pytest.mark.parametrize(

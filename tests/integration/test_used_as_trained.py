@@ -38,6 +38,26 @@ def test_runs_that_read_or_write_otherwise_make_no_ensemble(folders, name):
         ensemble([first, other._replace(task=backwards)])
 
 
+def test_the_loss_of_an_ensemble_is_of_all_tokens(folders):
+    first, other = (load_run(path) for path in folders)
+    alone = evaluate(first.module, first.task, "test", first.config)
+    twice = ensemble([first, load_run(folders[0])])
+    assert evaluate(twice.module, first.task, "test", first.config) == pytest.approx(alone)
+    both = ensemble([first, other]).module
+    batch = next(iter(first.task.test_dataloader()))
+    target = batch.target.clone()
+    target[:, 0] = both.target_space.unk_id  # a token that training lacked
+
+    def loss(module):
+        encoded = module.encode(batch.source, batch.source_lengths)
+        probabilities = module.decoder(encoded, target).double().softmax(dim=-1)
+        return probabilities.gather(2, target.unsqueeze(2))
+
+    with torch.no_grad():
+        members = torch.stack([loss(first.module), loss(other.module)])
+        assert torch.allclose(loss(both), members.mean(dim=0), atol=1e-6)
+
+
 def test_an_ensemble_of_other_tasks_or_searches_says_so(folders):
     first, other = (load_run(path, data=False) for path in folders)
     task = other._replace(config=other.config.with_setting("task.max_source_length", 9))

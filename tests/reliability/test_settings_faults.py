@@ -63,7 +63,10 @@ def case(number: int, words: str | list[str], *parts: str):
         case(3, "encoder._target_=decoderlab.encoders", "is not a class"),
         case(3, "+task.metrics={1:2}", "has the key 1 (int)", "quotes"),
         case(3, "+trainer.devices={null:1}", "trainer.devices[0] has the key None", "quotes"),
-        case(15, "+trainer.limit_test_batches=1", "limit_test_batches is set by the run itself"),
+        *(
+            case(15, f"+trainer.limit_{name}_batches=1", f"limit_{name}_batches is set by the run")
+            for name in ("train", "val", "test", "predict")
+        ),
         case(4, "training.learning_rate=nan", "learning_rate is nan", "finite"),
         case(3, "-m seed=0,1 hydra.sweeper.params=3", "hydra.sweeper.params is 3", "mapping"),
         case(3, "-m seed=0,1 hydra.launcher.jobs=x", "hydra.launcher.jobs is 'x'", "above 0"),

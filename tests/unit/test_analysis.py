@@ -15,9 +15,10 @@ from decoderlab.records.run_result import RunResult
 from decoderlab.studies.analysis.factor_levels import factor_levels
 from decoderlab.studies.analysis.factorial import Factorial
 from decoderlab.studies.analysis.published_verdicts import judge_published
-from decoderlab.studies.analysis.results import RunRow, read_rows
+from decoderlab.studies.analysis.results import RunRow, read_rows, settings_by_row
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Plan, StudyCell
+from decoderlab.studies.reporting import two_studies
 from decoderlab.studies.reporting.two_studies import compare_studies
 from decoderlab.studies.statistics import Estimate, Interval, over_seeds, wilson
 from tests.unit.studies import (
@@ -365,6 +366,26 @@ def test_two_studies_are_compared_row_by_row(tmp_path):
     text = path.read_text()
     assert "only in s: c on echo" in text
     assert "only in t: d on echo" in text
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(0.5, "tie"), (4.0, "unequal budget")])
+def test_two_studies_of_other_seconds_are_not_judged(tmp_path, monkeypatch, seconds, verdict):
+    for name, scores in (("s", {"a": A}), ("t", {"b": A, "a": A})):  # so that no run is of both
+        write(study(tmp_path, scores, name=name), tmp_path)
+
+    def in_seconds(plan, output_dir):
+        given = seconds if plan.name == "t" else 0.5
+        configs = settings_by_row(plan, output_dir)
+        return {
+            run_id: replace(
+                config, training=replace(config.training, max_steps=None, max_seconds=given)
+            )
+            for run_id, config in configs.items()
+        }
+
+    monkeypatch.setattr(two_studies, "settings_by_row", in_seconds)
+    grid, _, _ = compare_studies("s", "t", tmp_path)
+    assert dict(zip(grid.header, grid.rows[0], strict=True))["verdict"] == verdict
 
 
 @pytest.mark.parametrize(

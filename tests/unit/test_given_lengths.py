@@ -22,7 +22,7 @@ from decoderlab.studies.reporting.explanations import explain_score
 from decoderlab.training.assembly import build_task
 from decoderlab.training.loading import load_run, search_with
 from decoderlab.training.model_evaluation import evaluate
-from decoderlab.usage.outputs import predict
+from decoderlab.usage.outputs import predict, with_limit
 from tests.conftest import composed, run
 from tests.unit.test_search import EOS, PAD, SIX, TOKENS, Table, encoded, unpadded
 
@@ -170,3 +170,16 @@ def test_a_run_says_that_lengths_were_given(tiny):
     assert wide.module.search.signature == "beam:2|length_penalty:0.0|lengths:given"
     with pytest.raises(ConfigError, match="oracle_length is true and temperature 1.0"):
         search_with(loaded, temperature=1.0)
+    with pytest.raises(ConfigError, match="--max-length is 3, but each output is as long as its"):
+        with_limit(loaded, 3)
+
+
+def test_lengths_are_given_whatever_limit_a_run_has(tiny):
+    prepared = tiny("decoder=luong", "evaluation.max_length=2")
+    assert run(prepared) == "FINISHED"
+    told = search_with(load_run(prepared.folder.path), oracle_length=True)
+    evaluate(told.module, told.task, "test", told.config)
+    eos_id, targets = told.module.target_space.eos_id, told.task.data.splits["test"].target
+    for row, generated, _ in told.module.predictions:
+        assert len(generated) == len([token for token in targets[row] if token != eos_id])
+    assert max(len(generated) for _, generated, _ in told.module.predictions) > 2

@@ -38,11 +38,16 @@ SET_BY_THE_RUN = {
     "plugins": "trainer.strategy",
     "fast_dev_run": "debug=fast",
     "overfit_batches": "task.num_train",
+    "limit_train_batches": "task.num_train",
+    "limit_val_batches": "task.num_validation",
     "limit_test_batches": "nothing: a score is of the whole test split",
+    "limit_predict_batches": "nothing: predictions are of the whole test split",
     "reload_dataloaders_every_n_epochs": "nothing: batches are one stream",
     "use_distributed_sampler": "nothing: the data divide themselves among processes",
     "barebones": "logger=none",
 }
+# Among the arguments of the Trainer that count, how many processes there are.
+PROCESSES = "num_processes"
 # They say what is shown of a run.
 WITHOUT_EFFECT = frozenset({"profiler", "detect_anomaly"})
 # Of Lightning's own: they read and write nothing that training or selection depends on. All others
@@ -124,6 +129,10 @@ class TrainerSettings:
                     )
                 require.choice("an argument of the Trainer", name, known)
         require.at_least("accumulate_grad_batches", self.accumulated, 1)
+        if type(self.accumulated) is not int:
+            raise ValueError(
+                f"accumulate_grad_batches is {self.accumulated!r}; it must be an integer above 0"
+            )
 
     @classmethod
     def of(cls, given: Any) -> TrainerSettings:
@@ -176,7 +185,7 @@ def changing_arguments(trainer: Mapping[str, Any]) -> dict[str, Any]:
         if name not in own and name not in WITHOUT_EFFECT
     }
     num_processes = trainer["devices"] * trainer["num_nodes"]
-    return changing | ({"num_processes": num_processes} if num_processes > 1 else {})
+    return changing | ({PROCESSES: num_processes} if num_processes > 1 else {})
 
 
 def named_parts(group: str, given: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from decoderlab.common.errors import ConfigError, Invalid, Unreadable
 from decoderlab.common.part_building import find_target, targets_in
 from decoderlab.config.code_identity import foreign_code, own_name
 from decoderlab.config.encoder_start import EncoderStart
+from decoderlab.config.lightning_settings import PROCESSES
 from decoderlab.config.named_files import is_path, may_name_file, with_contents
 from decoderlab.config.run_config import RunConfig
 
@@ -103,7 +104,11 @@ def difference_of_models(known: Mapping[str, Any], given: Mapping[str, Any]) -> 
         parts = (record["training"][name] for record in (known, given))
         if mismatch := difference(f"training.{name}", *parts):
             return mismatch
-    return None
+    own, other = (
+        {name: value for name, value in record.get("trainer", {}).items() if name != PROCESSES}
+        for record in (known, given)
+    )
+    return difference("trainer", own, other)
 
 
 def difference_of_validations(known: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:

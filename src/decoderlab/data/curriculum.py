@@ -22,7 +22,7 @@ class Curriculum:
     """A schedule over levels, numbered from the easiest, 0, to the target.
 
     * baseline: the target level only.
-    * naive: from the easiest level to the target, each for the same number of updates.
+    * naive: from the easiest level to the target, each for the same number of batches.
     * mix: any level, uniformly.
     * combined: what mix would take with the probability `mix_ratio`, what naive would otherwise.
 
@@ -35,7 +35,7 @@ class Curriculum:
     Args:
         name: one of `CURRICULA`.
         num_levels: at least 1.
-        num_steps: updates until naive has passed all levels; it stays at the last one.
+        num_steps: batches until naive has passed all levels; it stays at the last one.
         mix_ratio: 0 to 1, for combined.
 
     Raises:

@@ -6,6 +6,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -159,12 +160,13 @@ class LearningToExecuteTask(Task):
 
     def train_dataloader(self) -> CurriculumBatches:
         """Return the stream of training batches, from the trainer's step on."""
+        accumulated = self.trainer.accumulate_grad_batches if self.trainer else 1
         return CurriculumBatches(
             self.data.splits["train"],
-            self.curriculum,
+            replace(self.curriculum, num_steps=self.curriculum.num_steps * accumulated),
             batch_size=self.batch_size,
             seed=self.seed,
-            first_step=lambda: self.trainer.global_step if self.trainer else 0,
+            first_step=self._first_batch,
             group_by_target_length=self.group_by_target_length,
         )
 

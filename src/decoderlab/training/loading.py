@@ -175,4 +175,7 @@ def search_with(run: LoadedRun, **settings: Any) -> LoadedRun:
             f"--seed is {settings['seed']}, but nothing is drawn without a temperature; give "
             "--temperature 1.0, or leave --seed out"
         )
-    return run._replace(module=run.module.with_settings(search=search))
+    # Lengths that are given are those of the data, whatever limit the run was evaluated with.
+    longest = run.task.data.max_target_length if search.oracle_length else None
+    module = run.module.with_settings(search=search, max_target_length=longest)
+    return run._replace(module=module)

@@ -16,7 +16,6 @@ from decoderlab.config.run_identity import difference
 from decoderlab.contract import Decoder, Encoded, TokenSpace, ValueSpace, with_source
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
-from decoderlab.generation.greedy_search import allowed
 from decoderlab.training.loading import LoadedRun
 from decoderlab.training.module import EncoderDecoder
 
@@ -97,8 +96,8 @@ class JointDecoder(nn.Module):
         if isinstance(self.target_space, ValueSpace):
             size = self.target_space.size
             return torch.stack([output[..., :size] for output in outputs]).mean(dim=0)
-        # Padding, BOS and the unknown token are never generated: they take no share.
-        logs = [allowed(output, self.target_space).log_softmax(dim=-1) for output in outputs]
+        # Of all tokens, as in a member's own loss; what is never generated, a search leaves out.
+        logs = [output.double().log_softmax(dim=-1) for output in outputs]
         return torch.stack(logs).logsumexp(dim=0) - math.log(len(logs))
 
 

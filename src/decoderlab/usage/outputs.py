@@ -333,10 +333,16 @@ def with_limit(run: LoadedRun, max_length: int) -> LoadedRun:
         max_length: at least 1.
 
     Raises:
-        ConfigError: for values, which have no end, and for a length out of range.
+        ConfigError: for values, which have no end, for lengths that are given, and for a length
+            out of range.
     """
     if isinstance(run.module.target_space, ValueSpace):
         raise ConfigError("--max-length is for tokens, but this run writes values; leave it out")
     if not 1 <= max_length <= 100_000:
         raise ConfigError(f"--max-length is {max_length}; it must be 1 to 100,000")
+    if run.module.search.oracle_length:
+        raise ConfigError(
+            f"--max-length is {max_length}, but each output is as long as its target "
+            "(oracle_length); leave --max-length out, or give --no-oracle-length"
+        )
     return run._replace(module=run.module.with_settings(max_target_length=max_length))

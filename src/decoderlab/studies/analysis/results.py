@@ -12,15 +12,22 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from decoderlab.common.errors import ConfigError
+from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.common.escapes import csv_text
 from decoderlab.common.progress import track
+from decoderlab.config.run_config import RunConfig
 from decoderlab.data.packed_outcomes import unpack
 from decoderlab.metrics.metric_score import EXACT_MATCH, MetricScore
 from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.metrics.signature import num_examples, parts_without
 from decoderlab.records.run_result import RunResult
-from decoderlab.studies.design.plan_file import Plan, StudyCell, read_plan
+from decoderlab.studies.design.plan_file import (
+    Plan,
+    StudyCell,
+    plan_file,
+    read_configs,
+    read_plan,
+)
 from decoderlab.studies.design.planned_and_run import standing
 
 T = TypeVar("T")
@@ -102,6 +109,20 @@ def scores_in(rows: Iterable[RunRow], plan: Plan | None = None) -> dict[str, Met
         if row.result is not None:
             scores = row.result.scores | scores
     return dict(recorded_scores(scores | (plan.scores if plan is not None else {})))
+
+
+def settings_by_row(plan: Plan, output_dir: Path) -> dict[str, RunConfig]:
+    """Return the config of one run of each variant on each task, by run id; {} if unreadable.
+
+    Args:
+        plan: of a study.
+        output_dir: as in `run.output_dir`.
+    """
+    firsts = {(cell.variant, cell.task): cell.run_id for cell in reversed(plan.cells)}
+    try:
+        return read_configs(plan_file(output_dir, plan.name), firsts.values())
+    except (Invalid, ValueError, TypeError, LookupError, AttributeError):
+        return {}  # a report does without
 
 
 def read_rows(plan: Plan, output_dir: Path) -> tuple[RunRow, ...]:

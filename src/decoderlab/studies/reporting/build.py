@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from decoderlab.common.errors import Invalid
 from decoderlab.common.safe_names import inside
 from decoderlab.records.run_folder import write_atomic, write_text
-from decoderlab.studies.analysis.results import as_csv, frame, read_rows
+from decoderlab.studies.analysis.results import as_csv, frame, read_rows, settings_by_row
 from decoderlab.studies.analysis.study_analysis import Analysis
-from decoderlab.studies.design.plan_file import Plan, plan_file, read_configs, study_folder
+from decoderlab.studies.design.plan_file import Plan, study_folder
 from decoderlab.studies.reporting import render
 from decoderlab.studies.reporting.explore_page import explore_page
 from decoderlab.studies.reporting.figures import pictures
@@ -45,13 +44,7 @@ def build_report(plan: Plan, output_dir: Path) -> Report:
         output_dir: as in `run.output_dir`.
     """
     rows = read_rows(plan, output_dir)
-    try:
-        # The report knows the settings of one run of each variant on each task.
-        firsts = {(cell.variant, cell.task): cell.run_id for cell in reversed(plan.cells)}
-        configs = read_configs(plan_file(output_dir, plan.name), firsts.values())
-    except (Invalid, ValueError, TypeError, LookupError, AttributeError):
-        configs = {}  # the settings of the variants are missing from the report then
-    analysis = Analysis(plan, rows, configs)
+    analysis = Analysis(plan, rows, settings_by_row(plan, output_dir))
     folder = study_folder(output_dir, plan.name)
     drawn = pictures(analysis, output_dir)
     parts = sections(analysis, drawn, output_dir)

@@ -11,7 +11,7 @@ from decoderlab.common.number_ranges import ranges_text
 from decoderlab.common.safe_names import inside
 from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.records.run_folder import write_text
-from decoderlab.studies.analysis.results import read_rows
+from decoderlab.studies.analysis.results import read_rows, settings_by_row
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Plan, read_plan, study_folder
 from decoderlab.studies.design.shared_starts import shared_starts
@@ -142,12 +142,13 @@ def _named(keys: Iterable[Key]) -> str:
 
 def _side_by_side(plans: Mapping[str, Plan], common: Iterable[Key], output_dir: Path) -> Analysis:
     """Return an analysis whose variants are the studies, and whose tasks their rows."""
-    rows, wanted = [], set(common)
+    rows, configs, wanted = [], {}, set(common)
     for name, plan in plans.items():
         shared = [cell for cell in plan.cells if (cell.variant, cell.task) in wanted]
+        configs |= settings_by_row(plan, output_dir)
         for row in read_rows(replace(plan, cells=tuple(shared)), output_dir):
             joined = f"{row.cell.variant}\0{row.cell.task}"
             rows.append(replace(row, cell=replace(row.cell, variant=name, task=joined, factors={})))
     first, *_ = plans.values()
     study = replace(first.study, baseline=first.study.name, family="study", published=None)
-    return Analysis(replace(first, study=study), rows)
+    return Analysis(replace(first, study=study), rows, configs)
