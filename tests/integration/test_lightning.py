@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from decoderlab.common.errors import ConfigError
 from decoderlab.training.interruption import Interrupted
-from tests.conftest import run, same, weights
+from tests.conftest import DRAWN, run, same, weights
 from tests.interrupting import interrupt_at, interrupted
 
 STOPPING = (
@@ -204,6 +204,8 @@ def test_callbacks_and_a_trainers_arguments_name_a_run_where_they_change_it(tiny
         (["+trainer.logger=false"], "logger is set by the run itself; give logger=NAME"),
         (["+trainer.determinstic=true"], "Did you mean deterministic"),
         (["trainer.strategy=dpp"], "Did you mean ddp"),
+        (["+trainer.accumulate_grad_batches=2.5"], "is 2.5; it must be an integer above 0"),
+        (["+trainer.accumulate_grad_batches=true"], "is True; it must be an integer above 0"),
         (["callbacks=early_stopping", "callbacks.early_stopping.patience=x"], "patience is 'x'"),
         (["callbacks=early_stopping", "+callbacks.early_stopping.patince=3"], "Did you mean pat"),
         pytest.param(
@@ -243,3 +245,19 @@ def test_gradients_of_several_batches_make_an_update(tiny, tmp_path, monkeypatch
     assert run(broken) == "FINISHED"
     assert same(weights(whole), weights(broken))
     assert broken.folder.result().examples_seen == result.examples_seen
+
+
+@pytest.mark.parametrize("curriculum", ["naive", "combined"])
+def test_a_curriculum_goes_on_where_several_batches_make_an_update(
+    tiny, tmp_path, monkeypatch, curriculum
+):
+    settings = (*DRAWN, f"task.curriculum={curriculum}", "task.curriculum_steps=8")
+    settings += ("+trainer.accumulate_grad_batches=2",)
+    whole, broken = (
+        tiny(*settings, output_dir=tmp_path / name, task="learning_to_execute")
+        for name in ("whole", "broken")
+    )
+    assert run(whole) == "FINISHED"
+    interrupted(broken, monkeypatch, 5)
+    assert run(broken) == "FINISHED"
+    assert same(weights(whole), weights(broken))
