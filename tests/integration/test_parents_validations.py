@@ -59,12 +59,19 @@ def test_no_score_of_a_parent_is_compared_with_one_that_means_something_else(
     assert RunFolder(child.folder.path).result().to_dict() == result.to_dict()
 
 
-@pytest.mark.parametrize("name", ["accumulate_grad_batches", "deterministic"])
-def test_arguments_of_the_trainer_are_the_parents(parent, tmp_path, name):
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("+trainer.accumulate_grad_batches=2", "trainer.accumulate_grad_batches is new"),
+        ("+trainer.deterministic=true", "trainer.deterministic is new"),
+        ("training/initial_weights=keras", "training.initial_weights"),
+        ("training.uniform_range=0.08", "training.uniform_range is 0.08"),
+    ],
+)
+def test_what_a_continued_run_cannot_change_is_refused(parent, tmp_path, setting, message):
     file, first = parent
-    more = (f"training.from_run={first}", f"+trainer.{name}=2")
-    with pytest.raises(ConfigError, match=f"training.from_run: trainer.{name} is new"):
-        prepared_run(tmp_path, file, *more, steps=14)
+    with pytest.raises(ConfigError, match=f"training.from_run: {message}"):
+        prepared_run(tmp_path, file, f"training.from_run={first}", setting, steps=14)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.plan_file import read_configs, read_plan
 from decoderlab.studies.execution import arm_search
 from decoderlab.studies.execution.arm_search import ArmSearch
+from decoderlab.studies.execution.tuning import Tuner
 from tests.integration.cli import in_process, tiny_arguments
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -145,12 +146,16 @@ def test_a_variant_that_is_added_is_searched_as_the_others_were(monkeypatch, tmp
     assert ids[0] == ids[1]
 
 
-def test_a_failed_trial_counts_with_the_worst_score(monkeypatch, tmp_path):
+@pytest.mark.parametrize("metric", ["exact_match", "symbol_error_rate"])
+def test_a_failed_trial_counts_with_the_worst_score(monkeypatch, tmp_path, metric):
+    if metric == "symbol_error_rate":  # a score that may be worse than its worst, 1
+        score = Tuner._score
+        monkeypatch.setattr(Tuner, "_score", lambda *given: None if score(*given) is None else 1.6)
     space = "training.learning_rate: [1e38, 1e-2]"
     tuning = f"{{space: {{{space}}}, trials: 4, seeds: [100]}}"
     arguments = [one for one in tuned(tmp_path) if not one.startswith("study.tuning=")]
     broken = ("training.gradient_clip_norm=null", f"study.tuning={tuning}")
-    assert in_process(monkeypatch, *arguments, *broken) == 0
+    assert in_process(monkeypatch, *arguments, *broken, f"study.metric={metric}") == 0
     chosen = read_plan(tmp_path, "s").tuning["chosen"].values()
     assert {one["settings"]["training.learning_rate"] for one in chosen} == {1e-2}
     statuses = {folder.status()["status"] for _, folder in runs_of(tmp_path, "s/tuning")}

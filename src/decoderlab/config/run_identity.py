@@ -100,7 +100,7 @@ def difference_of_models(known: Mapping[str, Any], given: Mapping[str, Any]) -> 
     for group in ("task", "encoder", "decoder"):
         if mismatch := difference(group, known[group], given[group]):
             return mismatch
-    for name in ("optimizer", "precision"):
+    for name in ("optimizer", "precision", "initial_weights", "uniform_range"):
         parts = (record["training"][name] for record in (known, given))
         if mismatch := difference(f"training.{name}", *parts):
             return mismatch

@@ -27,6 +27,7 @@ from decoderlab.metrics.metric_score import MetricScore
 from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.records.opened_run import finished, open_run
 from decoderlab.records.run_folder import file_lock
+from decoderlab.studies.analysis.entries import worst_score
 from decoderlab.studies.design.composed_cells import Composer
 from decoderlab.studies.design.grid import GridCell, as_sweep, as_value, swept_values
 from decoderlab.studies.design.plan_file import Chosen, StudyCell, TuningRecord, study_folder
@@ -85,6 +86,7 @@ class Tuner:
         self.budget = planned.plan.budget
         self.study_name, self.metric = planned.plan.name, planned.plan.metric
         self.score = recorded_scores(planned.plan.scores)[self.metric]
+        self.failures: dict[str, list[int]] = {}  # runs of each trial that failed, by arm
         self.seeds = _seeds(self.tuning.seeds, compose)
         self._check({cell.seed for cell in planned.plan.cells})
         self._try_space()
@@ -215,28 +217,38 @@ class Tuner:
         return settings, scores, planned.plan.accepted_changes
 
     def _scores(self, settings: Settings, planned: Planned) -> Scores:
-        """Return the validation score of each trial, the mean over seeds, by arm."""
+        """Return the validation score of each trial, the mean over seeds, by arm.
+
+        A run that failed counts with the worst score, or a worse one of a run of its arm; where the
+        metric has none its trial has no score.
+        """
         cells = {cell.run_id: cell for cell in planned.plan.cells}
         scores: Scores = {}
         for arm in self.arms.values():
-            scores[arm.name] = []
-            for tuned in settings[arm.name]:
-                trial = [with_settings(arm.cell, tuned, seed) for seed in self.seeds]
-                of_seeds = [
+            trials = [
+                [
                     self._score(planned.output_dir, cells[planned.run_ids[tuple(cell.overrides)]])
-                    for cell in trial
+                    for cell in (with_settings(arm.cell, tuned, seed) for seed in self.seeds)
                 ]
-                known = [score for score in of_seeds if score is not None]
-                scores[arm.name].append(fmean(known) if len(known) == len(of_seeds) else None)
+                for tuned in settings[arm.name]
+            ]
+            known = [score for trial in trials for score in trial if score is not None]
+            worst = worst_score(self.score, known)
+            counted = [[worst if score is None else score for score in trial] for trial in trials]
+            self.failures[arm.name] = [trial.count(None) for trial in trials]
+            scores[arm.name] = [
+                None if None in trial else fmean(score for score in trial if score is not None)
+                for trial in counted
+            ]
         return scores
 
     def _score(self, output_dir: Path, cell: StudyCell) -> float | None:
-        """Return the validation score of a run; the worst if it failed, None without a worst."""
+        """Return the validation score of a run; None if it failed."""
         folder = cell.run_folder(output_dir)
         if finished(folder, cell.run_id):
             return open_run(folder, cell.run_id).result.metrics.validation[self.metric]
         if folder.status()["status"] in ("FAILED", "DIVERGED"):
-            return self.score.worst
+            return None
         raise LaunchError(
             f"a run of the tuning, {cell.title}, is not finished ({output_dir / cell.folder}); "
             "give the same command again"
@@ -245,12 +257,18 @@ class Tuner:
     def _best(
         self, name: str, settings: Sequence[Mapping[str, Any]], scores: Sequence[float | None]
     ) -> Chosen:
-        """Return the best settings of an arm, the first among equals."""
+        """Return the best settings of an arm; of equal ones those that failed least, then the first."""
         ended = {number: score for number, score in enumerate(scores) if score is not None}
         if not ended:
             raise LaunchError(f"no trial of {name} has a score; decoderlab-status says why")
         sign = 1 if self.score.better == "max" else -1
-        best = max(ended, key=lambda number: (sign * ended[number], -number))
+        failures = self.failures[name]
+        best = max(ended, key=lambda number: (sign * ended[number], -failures[number], -number))
+        if failures[best]:
+            say(
+                f"note: {name}: {failures[best]} of the {len(self.seeds)} runs of the best trial "
+                "failed; decoderlab-status says why"
+            )
         return {"settings": dict(settings[best]), "score": ended[best], "trial": best}
 
 
