@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from decoderlab.config.run_config import RunConfig
 from decoderlab.contract import ImageSpace
 from decoderlab.data.task_data import dumped_references
 from decoderlab.tasks import TSVTask
+from decoderlab.training.assembly import build_task
+from tests.conftest import composed
 from tests.tasks.splits import disjoint, texts
 
 
@@ -210,6 +213,21 @@ def test_texts_of_the_same_tokens_are_one_source(tmp_path, settings, odd):
     ]
     assert len(set.union(*seen)) == sum(map(len, seen)) == 64
     assert all(len(task.accepted("test", row)) == 2 for row in range(len(task.data.splits["test"])))
+
+
+def test_other_images_under_the_names_of_before_are_read_again(tmp_path):
+    Image = pytest.importorskip("PIL.Image")  # noqa: N806
+    lines = "".join(f"{n}.png\tshade {n % 2}\n" for n in range(12))
+    (tmp_path / "data.tsv").write_text("source\ttarget\n" + lines)
+    settings = (f"task.path={tmp_path / 'data.tsv'}", "task.sources=images", "task.source_size=4")
+    held = ("encoder=image_cnn", "decoder=luong")
+    fingerprints = []
+    for shade in (20, 10):
+        for n in range(12):
+            Image.new("RGB", (20, 10), (shade * n, 0, 255)).save(tmp_path / f"{n}.png")
+        config = RunConfig.from_composed(composed("task=tsv", "task.tokens=word", *settings, *held))
+        fingerprints.append(build_task(config).data.fingerprint)
+    assert fingerprints[0] != fingerprints[1]
 
 
 def test_tsv_reads_images_as_people_see_them(tmp_path):

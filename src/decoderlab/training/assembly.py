@@ -38,19 +38,24 @@ _DATA: dict[str, TaskData] = {}
 def build_task(config: RunConfig) -> Task:
     """Build the task of a config; its data are loaded once per process, settings and files.
 
+    Images that a file names are read again each time: their own files may have changed.
+
     Raises:
         ConfigError: if the settings or the data are wrong.
     """
     task = construct_task(config)
     key = _data_key(config)
-    if key not in _DATA:
-        if len(_DATA) == 4:  # a sweep over many data sets must not fill the memory
-            _DATA.pop(next(iter(_DATA)))
+    data = _DATA.get(key)
+    if data is None:
         try:
-            _DATA[key] = task.data
+            data = task.data
         except ValueError as error:
             raise ConfigError(f"task: {error}") from error
-    task.adopt(_DATA[key].copied())
+        if task.reads != "images" or not files_in(config.task.to_dict()):
+            if len(_DATA) == 4:  # a sweep over many data sets must not fill the memory
+                _DATA.pop(next(iter(_DATA)))
+            _DATA[key] = data
+    task.adopt(data.copied())
     _check_ends(config, task, build_objective(config, task.data.target_space))
     make_schedule(config.training)
     check_optimizer(config.training)

@@ -257,7 +257,7 @@ class Tuner:
     def _best(
         self, name: str, settings: Sequence[Mapping[str, Any]], scores: Sequence[float | None]
     ) -> Chosen:
-        """Return the best settings of an arm; of equal ones those that failed least, then the first."""
+        """Return the best settings of an arm; of equals, the first of those that failed least."""
         ended = {number: score for number, score in enumerate(scores) if score is not None}
         if not ended:
             raise LaunchError(f"no trial of {name} has a score; decoderlab-status says why")
