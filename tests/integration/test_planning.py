@@ -333,3 +333,12 @@ def test_whatever_a_config_makes_a_sweep_is_one(tmp_path, place):
     done = forked("plan", *given, *SIZES, *TINY, f"run.output_dir={tmp_path / 'outputs'}")
     runs = 1 if place == "a preset" else 2
     assert f"{runs} of {runs} runs to do" in done.stderr, done.stderr
+
+
+def test_weights_that_nothing_reads_are_named(planned):
+    plan = planned("decoder=luong,peek", "encoder.summary_size=5")
+    (note,) = [note for note in plan.notes if "the loss does not depend on" in note]
+    assert note.startswith(
+        "luong: the loss does not depend on the weights encoder.summarise.weight"
+    )
+    assert not any("does not depend" in note for note in planned("decoder=luong,peek").notes)

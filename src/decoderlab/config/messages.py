@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import hydra
@@ -53,6 +53,19 @@ def never_begun(steps: int | None, objective: Mapping[str, Any]) -> str:
         return ""
     what = f"training.objective.start_step is {start:,}, of {steps:,} updates"
     return f"trained by likelihood alone: {what}"
+
+
+def unread_note(weights: str, rows: Sequence[str]) -> str:
+    """Return what to say of weights that count as parameters and change nothing.
+
+    Args:
+        weights: their names.
+        rows: of a study that have them.
+    """
+    return (
+        f"{', '.join(rows)}: the loss does not depend on the weights {weights}, so that settings "
+        "of them change nothing, but they count among the parameters; leave these settings out"
+    )
 
 
 def training_notes(steps: int | None, every_steps: int, objective: Mapping[str, Any]) -> list[str]:

@@ -102,6 +102,31 @@ def flops_per_example(model: EncoderDecoder, split: Split, num_examples: int = 1
     return total / len(order)
 
 
+def unread_weights(model: EncoderDecoder, split: Split, num_examples: int = 128) -> dict[str, int]:
+    """Return the trained weights that the loss does not depend on, each with its numbers.
+
+    Args:
+        model: on the CPU, or on the meta device.
+        split: examples to look at.
+        num_examples: at most.
+    """
+    weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    order = np.arange(min(num_examples, len(split)))
+    device = next(model.parameters()).device
+    for index in by_length(split.source.lengths.numpy(), num_examples, order):
+        if not weights:
+            break
+        batch = split.batch(torch.from_numpy(index))
+        loss, _ = model.loss(model.transfer_batch_to_device(batch, device, 0))
+        gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+        weights = {
+            name: weight
+            for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+            if gradient is None
+        }
+    return {name: weight.numel() for name, weight in weights.items()}
+
+
 def reset_peak_memory() -> None:
     """Begin a new measurement of the process's peak memory, where the system allows it."""
     try:

@@ -14,6 +14,7 @@ from decoderlab.common import require
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.number_ranges import ranges_text
 from decoderlab.common.progress import track
+from decoderlab.config.messages import unread_note
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import identity, run_id, sorted_json
 from decoderlab.config.study_settings import Study
@@ -158,7 +159,8 @@ class _Maker:
         self.impossible: dict[str, list[str]] = {}
         self.notes: list[str] = []
         self.scores: dict[str, dict[str, Any]] = {}
-        self.models: dict[str, tuple[int, float] | str] = {}
+        self.models: dict[str, tuple[int, float, str] | str] = {}
+        self.unread: dict[str, list[str]] = {}  # rows by their weights that nothing reads
         self.timer = Timer()
 
     def refuse(self, cell: GridCell, error: Exception) -> None:
@@ -203,7 +205,9 @@ class _Maker:
 
     def measure(self, draft: Draft, task: Task) -> None:
         """Count the model of a draft."""
-        draft.parameters, draft.flops = self.model(draft.config, task)
+        draft.parameters, draft.flops, unread = self._counted(draft.config, task)
+        if unread and draft.row not in self.unread.setdefault(unread, []):
+            self.unread[unread].append(draft.row)
 
     def model(self, config: RunConfig, task: Task) -> tuple[int, float]:
         """Return trained parameters, and operations an example, of a config's model.
@@ -211,6 +215,9 @@ class _Maker:
         Raises:
             ConfigError: if it cannot be built, or cannot read a batch of its task.
         """
+        return self._counted(config, task)[:2]
+
+    def _counted(self, config: RunConfig, task: Task) -> tuple[int, float, str]:
         # How it is trained and generates is checked with it.
         built = (config.task, config.encoder, config.decoder, config.training.objective)
         key = sorted_json([*(part.to_dict() for part in built), asdict(config.evaluation)])
@@ -276,6 +283,7 @@ class _Maker:
             else f"{name} is given more than once: planned once (seed {ranges_text(seeds)})"
             for (name, first), seeds in twins.items()
         ]
+        self.notes += [unread_note(*each) for each in self.unread.items()]
         self.each("timing the models", list(pending.values()), self.timer.add)
         self.check_baseline(study, {cell.variant for cell in cells.values()})
         self.check_published(study, cells.values())
@@ -355,8 +363,8 @@ def _check_owner(folder: RunFolder, draft: Draft) -> None:
     check_owner(folder, draft.run_id, known)
 
 
-def _count(config: RunConfig, task: Task) -> tuple[int, float]:
-    """Return parameters and operations an example; sends real shapes through the model."""
+def _count(config: RunConfig, task: Task) -> tuple[int, float, str]:
+    """Return parameters, operations an example, and weights nothing reads; of real shapes."""
     networks = meta_networks(config, task)
     check_target_room(config, task, networks[1])
     parameters, data = count(*networks), task.data
@@ -369,7 +377,9 @@ def _count(config: RunConfig, task: Task) -> tuple[int, float]:
         max_target_length=data.max_target_length,
     )
     try:
-        return parameters, cost.flops_per_example(model, data.splits["validation"])
+        split = data.splits["validation"]
+        unread = [f"{name} ({n:,})" for name, n in cost.unread_weights(model, split).items()]
+        return parameters, cost.flops_per_example(model, split), ", ".join(unread)
     except (Exception, SystemExit) as error:  # whatever somebody's module does
         raise ConfigError(
             f"the model cannot read a batch of its task ({type(error).__name__}: {error}); "
