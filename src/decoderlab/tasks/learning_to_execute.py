@@ -126,7 +126,11 @@ class LearningToExecuteTask(Task):
         return {**settings, **unused, **({} if name == "combined" else {"mix_ratio": MIX_RATIO})}
 
     def evenly_trained(self, train: list[Example]) -> list[Example]:
-        """Return the training examples of the target level, which are those of `baseline`."""
+        """Return the training examples of the target level, which are those of `baseline`.
+
+        Raises:
+            ValueError: for another curriculum.
+        """
         if self.curriculum.name != "baseline":
             raise ValueError(
                 f"curriculum is {self.curriculum.name!r}, but the task that has this one as a part "
