@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
 from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.config.strangers import refuse_foreign
-from decoderlab.tasks import AutoencoderTask
+from decoderlab.tasks import AutoencoderTask, EchoTask
 from decoderlab.training.loading import load_run
 from decoderlab.usage.outputs import predict
 from tests.conftest import run
@@ -137,6 +139,47 @@ def test_what_is_wrong_with_the_other_task_is_said(tiny):
     ]:
         with pytest.raises(ConfigError, match=message):
             tiny(setting, task="autoencoder")
+
+
+@pytest.mark.parametrize("curriculum", ["naive", "mix", "combined"])
+@pytest.mark.parametrize("task", ["learning_to_execute", "memorisation"])
+def test_a_curriculum_of_the_other_task_is_refused(tiny, task, curriculum):
+    settings = (f"task@task.of={task}", f"task.of.curriculum={curriculum}")
+    message = f"task.of: curriculum is '{curriculum}'.* make it baseline"
+    with pytest.raises(ConfigError, match=message):
+        tiny(*settings, task="autoencoder")
+
+
+def test_without_a_curriculum_the_target_level_alone_is_written_again(tiny):
+    settings = ("task.of.length=6", "task.of.num_train=50", "task.of.curriculum=baseline")
+    prepared = tiny("task@task.of=memorisation", *settings, task="autoencoder")
+    train = prepared.task.data.splits["train"]
+    assert set(train.source.lengths.tolist()) == {6}
+    assert 40 < len(train) <= 50
+
+
+class BatchesOfItsOwn(EchoTask):
+    """A task with another order of its examples."""
+
+    def train_dataloader(self):
+        """Return batches of another order."""
+        return super().train_dataloader()
+
+
+class BatchesForOthers(BatchesOfItsOwn):
+    """Such a task, which says what it trains on."""
+
+    def evenly_trained(self, train):
+        """Return half of the examples."""
+        return train[::2]
+
+
+def test_batches_of_the_other_task_are_not_left_out_without_a_word():
+    settings = {key: value for key, value in ECHO.items() if key != "_target_"}
+    with pytest.raises(ValueError, match=r"task\.of: BatchesOfItsOwn has a train_dataloader"):
+        AutoencoderTask(of=partial(BatchesOfItsOwn, **settings))
+    half = AutoencoderTask(of=partial(BatchesForOthers, **settings)).data
+    assert half.counts["train"] == 15
 
 
 def test_code_within_the_other_task_needs_trust_too(tiny):

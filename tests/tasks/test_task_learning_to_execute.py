@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from decoderlab.common.errors import ConfigError
 from decoderlab.data.batches import TrainingBatches
 from decoderlab.data.curriculum import BLOCK, CURRICULA, Curriculum, CurriculumBatches
 from decoderlab.data.task_data import TaskData
@@ -256,7 +257,7 @@ def test_naive_rises_mix_is_uniform_combined_is_between_and_baseline_the_target(
 def stream(curriculum: str, first_step: int, seed: int = 0) -> CurriculumBatches:
     task = make(length=2, nesting=2, num_train=30, curriculum=curriculum, curriculum_steps=1500)
     task.batch_size, task.seed = 8, seed
-    task.trainer = SimpleNamespace(global_step=first_step)  # as a trainer that was resumed has it
+    task.trainer = SimpleNamespace(global_step=first_step, accumulate_grad_batches=1)  # resumed
     return task.train_dataloader()
 
 
@@ -342,3 +343,41 @@ def test_more_than_there_is_is_refused():
         _ = make(kind="memorisation", length=1).data
     with pytest.raises(ValueError, match="num_train is 60, but among 1200 sources of length 1"):
         _ = make(kind="memorisation", length=1, num_validation=4, num_test=6).data
+
+
+EXECUTE = ("task.length=2", "task.nesting=1")
+
+
+@pytest.mark.parametrize(
+    ("curriculum", "setting", "same"),
+    [
+        ("baseline", "task.curriculum_steps=7", True),
+        ("baseline", "task.mix_ratio=0.5", True),
+        ("mix", "task.curriculum_steps=7", True),
+        ("mix", "task.mix_ratio=0.5", True),
+        ("naive", "task.curriculum_steps=7", False),
+        ("naive", "task.mix_ratio=0.5", True),
+        ("combined", "task.curriculum_steps=7", False),
+        ("combined", "task.mix_ratio=0.5", False),
+    ],
+)
+def test_a_setting_that_a_curriculum_does_not_use_makes_no_other_run(
+    tiny, curriculum, setting, same
+):
+    given = (*EXECUTE, f"task.curriculum={curriculum}")
+    plain = tiny(*given, task="learning_to_execute")
+    other = tiny(*given, setting, task="learning_to_execute")
+    assert (plain.folder.path == other.folder.path) == same
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("task.curriculum_steps=0", "curriculum_steps is 0; it must be at least 1"),
+        ("task.mix_ratio=2", "mix_ratio is 2.0; it must be between 0 and 1"),
+        ("task.curriculum=mixed", "Did you mean mix"),
+    ],
+)
+def test_wrong_settings_without_effect_are_refused_too(tiny, setting, message):
+    with pytest.raises(ConfigError, match=message):
+        tiny(*EXECUTE, "task.curriculum=baseline", setting, task="learning_to_execute")

@@ -323,3 +323,31 @@ def test_an_image_for_which_there_is_no_memory_is_named(tmp_path, monkeypatch):
 def test_what_cannot_work_is_one_short_message(tmp_path, text, settings, message):
     with pytest.raises(ValueError, match=message):
         _ = tsv(tmp_path, text, **settings).data
+
+
+def held_out(tmp_path: Path, tokens: str, validation: str, test: str, **settings) -> TSVTask:
+    rows = [f"a{n % 5} b{n}\tc{n % 3} d\ttrain" for n in range(20)]
+    rows += [f"v\t{validation}\tvalidation", f"t\t{test}\ttest", f"t\t{test} d\ttest"]
+    text = "\n".join(["source\ttarget\tsplit", *rows]) + "\n"
+    return tsv(tmp_path, text, tokens=tokens, split_column="split", **settings)
+
+
+@pytest.mark.parametrize("tokens", ["word", "character"])
+def test_texts_of_tokens_without_an_id_are_part_of_the_data(tmp_path, tokens):
+    """They are what chrF, BLEU and error rates of words are computed against."""
+    known, odd, odder = "c1 d", "c1 XYZ", "c1 UVW"
+    fingerprints = {
+        held_out(tmp_path, tokens, *pair).data.fingerprint
+        for pair in [(known, known), (odd, known), (odder, known), (known, odd), (known, odder)]
+    }
+    assert len(fingerprints) == 5
+
+
+@pytest.mark.parametrize(
+    ("target", "digest"),
+    [("c1 d", "3b3e97c4ef65b38f"), ("c2 d", "9caf6f7a8ddcb559")],
+)
+def test_data_whose_tokens_are_all_known_keep_their_fingerprint(tmp_path, target, digest):
+    task = held_out(tmp_path, "word", "c1 d", target)
+    assert not any(split.unwritten for split in task.data.splits.values())
+    assert task.data.fingerprint[:16] == digest

@@ -204,13 +204,16 @@ class Evaluation:
 class Run:
     """Where and how a run is carried out; none of it is part of what names the run.
 
-    On one machine nothing here changes a result but `threads`: more of them add up numbers in
-    another order, which changes the last bits. A report says where the threads of its runs differ.
+    On one machine two settings here change a result, in its last bits: `threads` and
+    `evaluation_batch_size`, with others of which numbers are added up in another order. That can
+    decide which of two equally good validations is chosen, and which of two outputs that are all
+    but equally probable is generated. Keep them alike in a study. A report says where the threads
+    of its runs differ; it does not look at the batches of evaluation.
 
     Args:
         output_dir: the folder of all runs and studies.
         threads: threads of torch per process, at least 1; one is fastest for small models.
-        evaluation_batch_size: examples to generate for at a time, at least 1.
+        evaluation_batch_size: examples to evaluate and to generate for at a time, at least 1.
         log_every_steps: updates between two lines of the training loss, at least 1.
         checkpoint_every_seconds: time between two checkpoints besides those at validations.
         num_samples: test examples shown as text in TensorBoard, at least 0.

@@ -321,6 +321,19 @@ class Task(pl.LightningDataModule):
             return 0
         return self.trainer.global_step * self.trainer.accumulate_grad_batches
 
+    def evenly_trained(self, train: list[Example]) -> list[Example]:
+        """Return the training examples that batches are drawn from, for a task with this as a part.
+
+        Raises:
+            ValueError: if they are not drawn alike.
+        """
+        if type(self).train_dataloader is not Task.train_dataloader:
+            raise ValueError(
+                f"{type(self).__name__} has a train_dataloader of its own, which the task that has "
+                "it as a part does not use; give it evenly_trained too, or take another task"
+            )
+        return train
+
     def val_dataloader(self) -> EvaluationBatches:
         """Return the batches of the validation split."""
         return self._divided("validation")

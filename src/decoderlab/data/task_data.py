@@ -67,7 +67,8 @@ class TaskData:
         splits: by name, see `SPLITS`.
         max_target_length: the longest target of any split, EOS included: generation stops there.
         counts: how many examples were read, kept and dropped, and why.
-        fingerprint: sha256 over all ids, values and kept texts of all splits; part of the run id.
+        fingerprint: sha256 over all ids and values of all splits, and over the texts that metrics
+            get beside them; part of the run id.
         naive_error: see `Task.naive_error`.
         baselines: see `Task.baselines`, once that was called.
     """
@@ -152,6 +153,9 @@ def fingerprint_of(splits: Mapping[str, Split], *vocabularies: Kind) -> str:
             digest.update(piece)
         if splits[name].texts:
             digest.update(json.dumps(splits[name].texts).encode())
+        elif splits[name].unwritten:  # which metrics get where no texts are kept
+            for piece in dumped_references(splits[name].unwritten):
+                digest.update(piece)
     for vocabulary in vocabularies:
         if not isinstance(vocabulary, ImageSpace):
             digest.update(json.dumps(_described(vocabulary)).encode())

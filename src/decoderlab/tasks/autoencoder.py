@@ -21,7 +21,8 @@ class AutoencoderTask(Task):
 
     A source that stands in several splits of the other task, as "hello" can where conversations are
     kept apart, is left in the test split alone, else in validation alone; the rest is dropped and
-    counted. Images are written as sequences of their columns, from left to right.
+    counted. Its training batches are drawn from all examples alike: a curriculum of the other task
+    is refused. Images are written as sequences of their columns, from left to right.
 
     The encoder can be used elsewhere: `decoderlab.load_run(RUN).module.encoder`.
 
@@ -33,13 +34,15 @@ class AutoencoderTask(Task):
         reverse_target: write the source backwards.
 
     Raises:
-        ValueError: for settings that the other task refuses.
+        ValueError: for settings that the other task refuses, and for one whose training batches
+            are its own.
     """
 
     def __init__(self, *, of: Callable[..., Task], reverse_target: bool = False) -> None:
         super().__init__()
         try:
             self.of: Task = Choice.of(of).build()
+            self.of.evenly_trained([])
         except ValueError as error:
             raise ValueError(f"task.of: {error}") from error
         self.reverse_target = reverse_target
@@ -67,6 +70,7 @@ class AutoencoderTask(Task):
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
         """Take the sources of the other task."""
         examples, counts = self.of.examples()
+        examples["train"] = self.of.evenly_trained(examples["train"])
         seen, splits = set(), {}
         counts = dict(counts) | {"repeated_sources": 0}
         for name in ("test", "validation", "train"):

@@ -6,7 +6,7 @@ import ast
 import gzip
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from decoderlab.data.task import Task
 from decoderlab.data.task_data import Kind
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FITTED = 20_000_000  # numbers that least squares read at most
 
@@ -278,11 +281,35 @@ class ForecastingTask(Task):
             Ragged.windows(self._scaled[1], starts + self.num_read, self.num_steps),
         )
 
-    def whole_as_test(self) -> tuple[list[Example], dict[str, int]]:
-        """Return the windows of the whole series as test examples, and what was counted."""
-        counts = {"dropped_with_missing_values": 0}
-        self._series, _ = self._values(counts)
-        counts["steps"] = len(self._series)
+    def whole_as_test(self, own: ForecastingTask) -> tuple[list[Example], dict[str, int]]:
+        """Return the windows of the whole series as test examples, and what was counted.
+
+        Args:
+            own: the task of the run: the columns of its file are read, in any order.
+
+        Raises:
+            ValueError: for another table of numbers than these, beside which `columns` lets stand
+                what it does not name.
+        """
+        _, columns = own._values({})
+        table, names, numbers = self._table(named=True)
+        wrong = [
+            f"{name!r} {'has cells that are no numbers' if name in names else 'is not there'}"
+            for name in columns
+            if name not in numbers
+        ]
+        if self.columns is None:
+            further = [name for name in _with_names(numbers) if name not in columns]
+            wrong += [f"{name!r} is none of them" for name in further]
+        if wrong:
+            raise ValueError(
+                f"path {self.path}: the run was trained on the columns {', '.join(columns)}, but "
+                f"{', '.join(wrong)}; give a file with these columns of numbers, in any order"
+            )
+        self._read, self._written = own._read, own._written
+        self._series = _series(table, columns)
+        counts = {"columns": len(columns), "columns_left_out": len(names) - len(columns)}
+        counts |= {"dropped_with_missing_values": 0, "steps": len(self._series)}
         return self._windows("test", 0, len(self._series), counts), counts
 
     def _windows(self, name: str, first: int, end: int, counts: dict[str, int]) -> list[Example]:
@@ -307,18 +334,22 @@ class ForecastingTask(Task):
                 self._starts[name].append(start)
         return windows
 
+    def _table(self, named: bool) -> tuple[pd.DataFrame, list[str], list[str]]:
+        """Return the file, names of its columns, and of those that are numbers."""
+        table = read_table(require.given("path", self.path), named)
+        numbers = table.select_dtypes("number")
+        return table, [str(name) for name in table], [str(name) for name in numbers]
+
     def _values(self, counts: dict[str, int]) -> tuple[np.ndarray, list[str]]:
         """Return the series (length, F), NaN where a value is missing, and names of its columns."""
         if self.series is not None:
             source = SERIES[self.series]
             series = source.read(package_file(source.distribution, source.relative))
             return series[:, None], [self.series]
-        table = read_table(require.given("path", self.path), self.columns is not None)
-        names, numbers = (
-            [str(name) for name in part.columns] for part in (table, table.select_dtypes("number"))
-        )
-        named = [name for name in numbers if not name.startswith("Unnamed: ")]  # as pandas calls it
-        read = named if self.columns is None else list(dict.fromkeys(map(str, self.columns)))
+        table, names, numbers = self._table(self.columns is not None)
+        read = _with_names(numbers)
+        if self.columns is not None:
+            read = list(dict.fromkeys(map(str, self.columns)))
         columns, written = read, read
         if self.target_columns is not None:
             written = list(dict.fromkeys(map(str, self.target_columns)))
@@ -347,8 +378,16 @@ class ForecastingTask(Task):
                 f"{self.described()}: forecast are the named columns of numbers, "
                 f"{', '.join(columns)}, not {', '.join(left_out)}"
             )
-        values = table[columns].to_numpy(dtype=float)
-        return np.where(np.isfinite(values), values, np.nan), columns
+        return _series(table, columns), columns
+
+
+def _with_names(columns: Sequence[str]) -> list[str]:
+    return [name for name in columns if not name.startswith("Unnamed: ")]  # as pandas calls it
+
+
+def _series(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    values = table[list(columns)].to_numpy(dtype=float)
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _rows(windows: Ragged, rows: torch.Tensor) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ NAMES = string.ascii_lowercase.replace("x", "")  # of variables; x counts the ro
 LINE_END = ";"  # between the lines of a program, so that it is one line of text
 AGAIN = "|"  # between a source and its repetition
 BLOCK = 4096  # numbers drawn at a time; part of what a seed means
+STEPS, MIX_RATIO = 1500, 0.2  # of a curriculum, where no other are given
 TRIES = 20  # draws for each example wanted, before the level is called too small
 
 Draw = Callable[[int], int]
@@ -93,8 +94,8 @@ class LearningToExecuteTask(Task):
         reverse_source: bool = False,
         double_source: bool = False,
         curriculum: str = "baseline",
-        curriculum_steps: int = 1000,
-        mix_ratio: float = 0.2,
+        curriculum_steps: int = STEPS,
+        mix_ratio: float = MIX_RATIO,
         data_seed: int = 0,
     ) -> None:
         super().__init__()
@@ -115,6 +116,27 @@ class LearningToExecuteTask(Task):
             (digits, of) for of in range(1, nesting + 1) for digits in range(1, length + 1)
         ]
         self.curriculum = Curriculum(curriculum, len(self.levels), curriculum_steps, mix_ratio)
+
+    @staticmethod
+    def normalised(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return settings with what has no effect at its default: equal curricula are one run."""
+        name = settings["curriculum"]
+        Curriculum(name, 1, settings["curriculum_steps"], settings["mix_ratio"])  # which checks
+        unused = {} if name in ("naive", "combined") else {"curriculum_steps": STEPS}
+        return {**settings, **unused, **({} if name == "combined" else {"mix_ratio": MIX_RATIO})}
+
+    def evenly_trained(self, train: list[Example]) -> list[Example]:
+        """Return the training examples of the target level, which are those of `baseline`.
+
+        Raises:
+            ValueError: for another curriculum.
+        """
+        if self.curriculum.name != "baseline":
+            raise ValueError(
+                f"curriculum is {self.curriculum.name!r}, but the task that has this one as a part "
+                "trains on all its examples alike; make it baseline: the target level alone"
+            )
+        return train[-self.num_train :]
 
     def vocabularies(self, train: list[Example]) -> tuple[Vocabulary, Vocabulary]:
         """Return all characters that there can be, whether or not they came up in training."""

@@ -42,6 +42,7 @@ class TSVTask(PairsTask):
         group_column: name of a column that says what must not stand in two splits, such as a
             speaker or a document; None for the source itself.
         split_column: name of a column that says train, validation or test; None to draw the splits.
+            A new test file needs neither of these two.
         sources: `text`; `values`, series of real values, positions with spaces between them and
             the numbers of one with commas; or `images`, names of files beside the TSV.
         source_size: of values, numbers a position; of images, pixels of either side, to which they
@@ -261,23 +262,26 @@ class TSVTask(PairsTask):
             ValueError: if the first line does not name a column, or names one twice.
         """
         settings = ("source_column", "target_column", "group_column", "split_column")
+        columns: tuple[str | None, ...] = self.columns
+        if self.only_split is not None:  # so that neither groups nor splits are asked for
+            columns = (*columns[:2], None, None)
         missing = [
             named
-            for named in zip(settings, self.columns, strict=True)
+            for named in zip(settings, columns, strict=True)
             if named[1] is not None and named[1] not in header
         ]
         if missing:
             untabbed = "" if len(header) > 1 else " (no tab)"
+            other = f", or set task.{missing[0][0]}" if self.only_split is None else ""
             raise ValueError(
                 f"path {self.path}: the first line names the columns {str(header)[:150]}{untabbed},"
-                f" but not {missing[0][1]!r}; correct it (a tab between columns), or set "
-                f"task.{missing[0][0]}"
+                f" but not {missing[0][1]!r}; correct it (a tab between columns){other}"
             )
-        if repeated := [name for name in self.columns if name and header.count(name) > 1]:
+        if repeated := [name for name in columns if name and header.count(name) > 1]:
             raise ValueError(
                 f"path {self.path}: the first line has {repeated[0]!r} twice; name columns apart"
             )
-        return [None if name is None else header.index(name) for name in self.columns]
+        return [None if name is None else header.index(name) for name in columns]
 
     def _first(self, cell: str, first: dict[bytes, str]) -> str:
         """Return the cell that had this image or these values first; its array is kept."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.common.part_building import find_target, taken_by
@@ -121,8 +121,9 @@ def _as_test(config: RunConfig, run: LoadedRun, path: str | Path, trust: bool) -
     """Return a task all of whose data are the test split, with the vocabularies of a run."""
     task, known = construct_task(config), run.task.data
     if isinstance(task, ForecastingTask):
-        known = load_run(path, trust=trust).task.data  # the naive error is of the training part
-        examples, counts = task.whole_as_test()
+        own = load_run(path, trust=trust).task  # whose file says names of columns and naive error
+        known = own.data
+        examples, counts = task.whole_as_test(cast(ForecastingTask, own))
     elif isinstance(task, PairsTask):
         task = task.as_test()
         splits, counts = task.examples()

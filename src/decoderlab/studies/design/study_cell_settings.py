@@ -16,9 +16,9 @@ from decoderlab.config.study_settings import Budget, Study
 from decoderlab.decoders.route_settings import Normalised
 from decoderlab.studies.design.grid import as_value
 
-# What a class may set back to its default where it has no effect, see `normalised` of the decoders.
+# What a class may set back to its default where it has no effect, see `normalised` of classes.
 SET_BACK = {field.name for field in fields(Normalised)}
-SET_BACK |= {"last_ratio", "decay_steps", "embedding_size"}
+SET_BACK |= {"last_ratio", "decay_steps", "embedding_size", "curriculum_steps", "mix_ratio"}
 OWN = "decoderlab."
 QUOTES = "'\""
 
