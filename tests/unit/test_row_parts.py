@@ -83,12 +83,11 @@ def test_a_declared_grid_and_rows_of_two_factors_are_left_out(tmp_path):
     rows = {"a": ["decoder=repeat_vector"], "b": ["decoder=initial_state"]}
     one = {"a": {"decoder": "x"}, "b": {"decoder": "y"}}
     assert len(lines(tmp_path / "one", rows, factors=one)) == 1
-    assert len(lines(tmp_path / "1", rows, factors=one, **{"baseline": "a"})) == 1
     two = {"a": {"decoder": "x", "encoder": "x"}, "b": {"decoder": "y", "encoder": "y"}}
     assert lines(tmp_path / "two", rows, factors=two) == []
     declared = {"decoder": ["x", "y"], "encoder": ["x", "y"]}
     held = {"a": {"decoder": "x", "encoder": "x"}, "b": {"decoder": "y", "encoder": "x"}}
-    assert lines(tmp_path / "grid", rows, factors=held, **{"baseline": "a"}) != []
+    assert lines(tmp_path / "grid", rows, factors=held) != []
     made = analysis(tmp_path / "declared", {"a": [0.5], "b": [0.5]}, factors=held)
     study = replace(made.plan.study, factors=declared)
     known = {

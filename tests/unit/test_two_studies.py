@@ -33,7 +33,7 @@ def test_what_is_declared_otherwise_is_said(tmp_path):
     written(tmp_path, "t", minimum_effect=None, family="study")
     forth, back = verdict(tmp_path, "s", "t"), verdict(tmp_path, "t", "s")
     assert forth == (
-        "no difference",
+        "inconclusive (n=8, MDE 0.412)",
         [
             "study.minimum_effect is 0.4 in s and null in t: judged by that of s",
             "study.family is task in s and study in t: judged by that of s",
@@ -51,7 +51,7 @@ def test_what_is_declared_otherwise_is_said(tmp_path):
 def test_nothing_is_said_of_what_is_declared_alike(tmp_path):
     written(tmp_path, "s", minimum_effect=0.4)
     written(tmp_path, "t", minimum_effect=0.4)
-    assert verdict(tmp_path, "s", "t") == ("no difference", [])
+    assert verdict(tmp_path, "s", "t") == ("inconclusive (n=8, MDE 0.412)", [])
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,8 @@ def without_baseline(analysis: Analysis) -> str:
 
 def _escaped(name: str) -> str:
     """Return a name as Hydra reads it between double quotes."""
-    return re.sub(r'(\\*)"', r"\1\1\"", name)
+    doubled = re.sub(r'(\\+)(?="|$)', lambda found: 2 * found[0], name)
+    return doubled.replace('"', '\\"')
 
 
 def _damage(analysis: Analysis) -> list[Block]:
