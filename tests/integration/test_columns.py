@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
 from decoderlab.studies.analysis.results import frame, read_rows, results, run_columns
@@ -125,7 +127,10 @@ def test_the_legend_explains_what_is_shown_and_nothing_else(tmp_path):
 
 
 def test_a_study_without_a_baseline_says_why_nothing_is_compared(tmp_path, monkeypatch, capsys):
-    said = "no baseline: give study.baseline=NAME for differences and verdicts; rows: a, b, c"
+    said = (
+        "no baseline: give study.baseline=NAME for differences and verdicts, for example "
+        "study.baseline=a; rows: a, b, c"
+    )
     texts = reported(tmp_path / "without", monkeypatch, baseline=None)
     assert said in capsys.readouterr().err
     for name in ("report.md", "report.html"):
@@ -136,6 +141,26 @@ def test_a_study_without_a_baseline_says_why_nothing_is_compared(tmp_path, monke
     assert alone.strong == "Pilot: "
     lost = analysis(tmp_path / "lost", SCORES, baseline="z")
     assert without_baseline(lost).startswith("the baseline z is none of the rows: give ")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "luong",
+        "null",
+        "1e3",
+        "[every_input] none",
+        "[initial_state,every_input] teacher_forcing",
+        "it's",
+        'a "b" \\',
+        "x=1 $y é",
+    ],
+)
+def test_the_baseline_that_is_named_can_be_pasted(tmp_path, name):
+    made = analysis(tmp_path, {name: A, "other": A}, baseline=None)
+    (argument,) = shlex.split(without_baseline(made).split("for example ")[1].split("; rows: ")[0])
+    (parsed,) = OverridesParser.create().parse_overrides([argument])
+    assert (parsed.key_or_group, parsed.value()) == ("study.baseline", name)
 
 
 def test_each_explanation_ends_as_a_part_of_the_legend_does(tmp_path):

@@ -103,6 +103,18 @@ def test_predict_marks_what_met_the_limit(finished, called):
     assert f"outputs of {len(cut)} of 2 lines were cut at 1 tokens" in told
 
 
+def test_a_picture_of_a_run_without_attention_is_refused_before_anything_is_read(
+    tiny, place, finished, called, tmp_path
+):
+    without = tiny("decoder=peek", output_dir=place)
+    assert run(without) == "FINISHED"
+    asked = ("--picture", tmp_path / "a.png")
+    for runs in ((without.folder.path,), (finished, without.folder.path)):
+        code, text, told = called(predict, *runs, tmp_path / "none.txt", *asked)
+        assert (code, text) == (2, "")
+        assert "this run has no attention to draw" in told
+
+
 @pytest.mark.parametrize("message", WRONG)
 def test_predict_refuses_in_one_message(finished, called, tmp_path, message):
     file = tmp_path / "sources.txt"
@@ -137,6 +149,12 @@ def test_export_writes_weights_and_says_what_is_missing(finished, called, tmp_pa
     code, text, _ = called(export, finished, "--to", folder, "--weights-only")
     assert code == 0
     assert sorted(text.split()) == sorted(str(path) for path in folder.iterdir())
+    assert (
+        "try it with" not in called(export, finished, "--to", tmp_path / "w", "--weights-only")[2]
+    )
+    whole = tmp_path / "whole"
+    code, _, told = called(export, finished, "--to", whole)
+    assert (code, f"try it with: python {whole / 'run.py'} 'a source'" in told) == (0, True)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     code, _, told = called(export, finished, "--to", tmp_path / "other")
     assert (code, "pip install 'decoderlab[export]'" in told) == (2, True)

@@ -14,6 +14,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -50,6 +51,9 @@ def _run(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.to or f"{Path(arguments.run).resolve().name}-export")
     for path in export_run(loaded, folder, weights_only=arguments.weights_only):
         sys.stdout.write(f"{terminal_line(path)}\n")
+    if not arguments.weights_only:
+        runner = shlex.quote(str(folder / "run.py"))
+        sys.stderr.write(f"try it with: python {terminal_line(runner)} 'a source'\n")
     search = loaded.module.search.signature
     if search != "greedy" and not arguments.weights_only:
         sys.stderr.write(f"note: run.py is greedy, decoderlab-predict of this run {search}\n")

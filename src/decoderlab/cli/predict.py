@@ -100,6 +100,11 @@ def _run(arguments: argparse.Namespace) -> int:
         terminal_text(f"warning: {message}") + "\n"
     )
     loaded = ensemble([load_run(run, data=False, trust=arguments.trust) for run in runs])
+    if arguments.picture is not None:  # before anything is read
+        from decoderlab.usage.attention_picture import check_attention, check_picture
+
+        check_picture(Path(arguments.picture))
+        check_attention(loaded.module.decoder)
     torch.set_num_threads(loaded.config.run.threads)
     loaded = search_with(loaded, **search_settings(arguments))
     if arguments.max_length is not None:
@@ -187,11 +192,10 @@ def _draw(
     loaded: LoadedRun, arguments: argparse.Namespace, lines: Sequence[str], folder: Path | None
 ) -> None:
     """Draw the attention of one example, and say where."""
-    from decoderlab.usage.attention_picture import check_picture, draw_attention
+    from decoderlab.usage.attention_picture import WITHOUT, draw_attention
     from decoderlab.usage.outputs import predict_outputs
     from decoderlab.usage.sources import source_tokens
 
-    check_picture(Path(arguments.picture))
     number = 1 if arguments.example is None else arguments.example
     chosen = lines[number - 1 : number] if number > 0 else []
     if not chosen or not chosen[0].strip():
@@ -200,9 +204,7 @@ def _draw(
         loaded, chosen, attention=True, first_row=number - 1, folder=folder
     )
     if several[0].attention is None:
-        raise ConfigError(
-            "this run has no attention to draw; take a run with attention, such as decoder=luong"
-        )
+        raise ConfigError(WITHOUT)
     if not several[0].attention:
         raise ConfigError(f"the output for line {number} is empty: there is nothing to draw")
     source = source_tokens(loaded, chosen[0])

@@ -300,7 +300,8 @@ class Estimate(NamedTuple):
             return self._replace(mean=mean)
         theirs = deviation**2 / runs
         variance = self.error**2 + theirs
-        parts = self.error**4 / self.freedom + theirs**2 / (runs - 1)
+        ours = self.error**4 / self.freedom if self.error else 0.0  # without one, no freedom counts
+        parts = ours + theirs**2 / (runs - 1)
         return Estimate(mean, math.sqrt(variance), variance**2 / parts, self.seed_error)
 
     def equivalence(self, margin: float) -> float:

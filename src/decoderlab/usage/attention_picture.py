@@ -13,12 +13,24 @@ from decoderlab.common.escapes import visible
 
 FORMATS = (".png", ".svg", ".pdf")
 MAX_LABELS = 60
+WITHOUT = "this run has no attention to draw; take a run with attention, such as decoder=luong"
 
 
 def check_picture(path: Path) -> None:
     """Raise ConfigError for a file whose name ends in no format of a picture."""
     if path.suffix not in FORMATS:
         raise ConfigError(f"{path} is not a picture: its name must end in {', '.join(FORMATS)}")
+
+
+def check_attention(decoder: object) -> None:
+    """Raise ConfigError for a decoder of ours, or one of an ensemble, that has no attention.
+
+    Of somebody else's decoder it shows when it generates.
+    """
+    for member in getattr(decoder, "members", (decoder,)):
+        ours = type(member).__module__.startswith("decoderlab.decoders.")
+        if ours and getattr(member, "attention", None) is None and not hasattr(member, "score"):
+            raise ConfigError(WITHOUT)
 
 
 def draw_attention(

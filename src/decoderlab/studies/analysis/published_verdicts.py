@@ -31,7 +31,8 @@ def judge_published(published: Published, estimate: Estimate, interval: Interval
     """Return whether a score of ours reproduces a published value.
 
     `reproduced`: by two one-sided tests, ours minus the published value lies within the tolerance
-    that was stated beforehand, where the published runs have a spread with that as well (Welch);
+    that was stated beforehand, where the published runs have a spread with that as well (Welch),
+    whether or not our seeds have any;
     `direction agrees`: it does not, but ours is a difference that is certainly on the same side of
     0; `contradicts`: it lies on the other side of 0 or, where the value is no difference, or a
     difference of 0, certainly outside the tolerance; else `inconclusive`.
@@ -39,7 +40,7 @@ def judge_published(published: Published, estimate: Estimate, interval: Interval
     Args:
         published: as declared.
         estimate: ours.
-        interval: ours at 95 %, which stands in for the tests where all seeds are equal.
+        interval: ours at 95 %, which has to lie within the tolerance too where all seeds are equal.
 
     Example:
         >>> value = Published(row="a", value=0.9, tolerance=0.05, source="somebody")
@@ -50,14 +51,13 @@ def judge_published(published: Published, estimate: Estimate, interval: Interval
     """
     if math.isnan(interval.low) and not estimate.error == 0:
         return "inconclusive"
-    if estimate.error > 0:
-        apart = estimate.minus(published.value, published.deviation, published.runs)
-        low, high = apart.interval()
-        within = apart.equivalence(published.tolerance) < ALPHA
-    else:
-        ends = interval if not math.isnan(interval.low) else (estimate.mean, estimate.mean)
-        low, high = (end - published.value for end in ends)
-        within = -published.tolerance <= low and high <= published.tolerance
+    apart = estimate.minus(published.value, published.deviation, published.runs)
+    low, high = apart.interval() if apart.error > 0 else (apart.mean, apart.mean)
+    within = apart.equivalence(published.tolerance) < ALPHA
+    if estimate.error == 0 and not math.isnan(interval.low):  # of test examples, not of seeds
+        least, most = (end - published.value for end in interval)
+        within = within and -published.tolerance <= least and most <= published.tolerance
+        low, high = min(low, least), max(high, most)
     if within:
         return "reproduced"
     if published.against is not None and published.value:

@@ -177,16 +177,26 @@ class Analysis:
             p_models=p_of_models(pairs, self.scale),
             lost=lost,
             unpaired=unpaired_seeds(self.by_cell[variant, task], self.by_cell[against, task]),
-            unequal=len(self._budgets(variant, task) | self._budgets(against, task)) > 1,
+            unequal=self._unequal(variant, against, task),
         )
 
-    def _budgets(self, variant: str, task: str) -> set[tuple[int | None, float | None]]:
-        """Return updates and seconds of a variant's runs, where they should be those of others."""
-        rows = self.by_cell[variant, task]
-        studied = any(name.startswith("training.max_") for name in rows[0].cell.factors)
-        if studied or self.plan.budget.match in ("flops", "seconds"):
+    def _unequal(self, variant: str, against: str, task: str) -> bool:
+        """Whether two variants had different budgets, where they should have one."""
+        budget = self.plan.budget
+        both = [self.by_cell[name, task] for name in (variant, against)]
+        if budget.match == "flops":  # each within the tolerance of what the baseline has
+            cells = [row.cell for rows in both for row in rows]
+            totals = [cell.flops * (cell.steps or 0) for cell in cells]
+            return max(totals) * (1 - budget.tolerance) > min(totals) * (1 + budget.tolerance)
+        return len(set.union(*(self._budgets(rows) for rows in both))) > 1
+
+    def _budgets(self, rows: Sequence[RunRow]) -> set[tuple[int | None, float | None]]:
+        """Return updates and seconds of a variant's runs on a task; {} where they are studied."""
+        if any(name.startswith("training.max_") for name in rows[0].cell.factors):
             return set()
-        return {(row.cell.steps, self._seconds.get((variant, task))) for row in rows}
+        return {
+            (row.cell.steps, self._seconds.get((row.cell.variant, row.cell.task))) for row in rows
+        }
 
     @cached_property
     def _seconds(self) -> dict[tuple[str, str], float | None]:

@@ -100,6 +100,7 @@ def launch(
         planned = _tuned(tuner, planned, start, jobs, default_name)
     planned = check_changes(planned)
     run_pending(planned, start, jobs)
+    say("writing the report")
     report = build_report(_with_damage(planned), planned.output_dir)
     print_table(report)
     return 0 if report.complete else 1

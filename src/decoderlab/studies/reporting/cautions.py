@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -12,8 +14,11 @@ from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.shared_starts import shared_starts
 from decoderlab.studies.reporting.blocks import Block, Bullets, Paragraph, Section
 from decoderlab.studies.reporting.provenance import mixtures
+from decoderlab.studies.reporting.row_parts import joint_differences
 from decoderlab.studies.statistics import PILOT_SEEDS
 
+# A name that Hydra takes as it is, and as a text.
+PLAIN = re.compile(r"(?!(?:null|true|false|inf|nan)$)[A-Za-z_][A-Za-z0-9_]*", re.IGNORECASE)
 MAX_ITEMS = 20  # names, seeds or lines that a caution lists
 
 
@@ -34,10 +39,18 @@ def without_baseline(analysis: Analysis) -> str:
     why = "no baseline"
     if analysis.baseline is not None:
         why = f"the baseline {analysis.baseline} is none of the rows"
+    first = analysis.variants[0]
+    argument = first if PLAIN.fullmatch(first) else f'"{_escaped(first)}"'
     return (
-        f"{why}: give study.baseline=NAME for differences and verdicts; rows: "
-        f"{_listed(analysis.variants)}"
+        f"{why}: give study.baseline=NAME for differences and verdicts, for example "
+        f"{shlex.quote(f'study.baseline={argument}')}; rows: {_listed(analysis.variants)}"
     )
+
+
+def _escaped(name: str) -> str:
+    """Return a name as Hydra reads it between double quotes."""
+    doubled = re.sub(r'(\\+)(?="|$)', lambda found: 2 * found[0], name)
+    return doubled.replace('"', '\\"')
 
 
 def _damage(analysis: Analysis) -> list[Block]:
@@ -60,6 +73,7 @@ def _numbers(analysis: Analysis) -> list[Block]:
     blocks: list[Block] = []
     if missing := without_baseline(analysis):
         blocks.append(Paragraph(f"{missing}.", "Not compared: "))
+    blocks += [Paragraph(f"{line}.", "Several parts: ") for line in joint_differences(analysis)]
     if analysis.pilot:
         what = f"fewer than {PILOT_SEEDS} seeds, so nothing is claimed."
         blocks.append(Paragraph(what, "Pilot: "))

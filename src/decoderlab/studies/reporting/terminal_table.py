@@ -14,6 +14,7 @@ from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.build import Report
 from decoderlab.studies.reporting.cautions import not_independent, without_baseline
 from decoderlab.studies.reporting.columns import Column, columns_of
+from decoderlab.studies.reporting.row_parts import joint_differences
 from decoderlab.studies.reporting.table_texts import STAR
 from decoderlab.studies.reporting.tables import table_row, texts_of_row
 from decoderlab.studies.reporting.variant_styles import shown_variants
@@ -44,6 +45,8 @@ def print_table(report: Report) -> None:
         say(f"the {MAX_ROWS} best of {len(analysis.variants)} rows; the report has them all")
     if missing := without_baseline(analysis):
         say(missing)
+    for line in joint_differences(analysis):
+        say(line)
     for line in not_independent(analysis)[:SHOWN]:
         say(f"not independent: {line}")
     failed = sum(row.failed for row in analysis.rows)

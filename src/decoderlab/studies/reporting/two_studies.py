@@ -9,6 +9,7 @@ from pathlib import Path
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.number_ranges import ranges_text
 from decoderlab.common.safe_names import inside
+from decoderlab.config.study_settings import Budget
 from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.records.run_folder import write_text
 from decoderlab.studies.analysis.results import read_rows, settings_by_row
@@ -74,7 +75,7 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, li
             compared = texts_of_row(columns, table_row(analysis, second, joined), missing="–")
             rows[key] = [*key, *scores, *compared]
     grid = Grid(header, [rows[key] for key in common])
-    sides = [_side(name, plan) for name, plan in plans.items()]
+    sides = [*(_side(name, plan) for name, plan in plans.items()), *_declared_otherwise(plans)]
     for name, plan in plans.items():
         sides += [f"{name}: {line}" for line in shared_starts(plan.cells, plan.settings)]
     alone = [
@@ -106,6 +107,34 @@ def _side(name: str, plan: Plan) -> str:
     budget = f"{' to '.join(ends)} updates" if ends else "a budget in seconds"
     seeds = ranges_text({cell.seed for cell in plan.cells})
     return f"{name}: {variants} variants on {tasks}; seeds {seeds}; {budget}"
+
+
+def _declared_otherwise(plans: Mapping[str, Plan]) -> list[str]:
+    """Return what the studies declare differently of how rows are judged, and what is done."""
+    (first, mine), (second, other) = plans.items()
+    settings = (
+        ("study.minimum_effect", mine.study.minimum_effect, other.study.minimum_effect),
+        ("study.family", mine.study.family, other.study.family),
+        ("budget.match", mine.budget.match, other.budget.match),
+    )
+    done = {"budget.match": "rows are judged only where both have equal updates and seconds"}
+    return [
+        f"{setting} is {_said(own)} in {first} and {_said(theirs)} in {second}: "
+        + done.get(setting, f"judged by that of {first}")
+        for setting, own, theirs in settings
+        if own != theirs
+    ]
+
+
+def _said(value: str | float | None) -> str:
+    return "null" if value is None else str(value)
+
+
+def _shared_budget(plans: Iterable[Plan]) -> Budget:
+    """Return by what the budgets of two studies are held against each other, in either order."""
+    mine, other = (plan.budget for plan in plans)
+    match = mine.match if mine.match == other.match else "updates"
+    return replace(mine, match=match, tolerance=max(mine.tolerance, other.tolerance))
 
 
 def _check_metric(plans: Mapping[str, Plan]) -> None:
@@ -151,4 +180,5 @@ def _side_by_side(plans: Mapping[str, Plan], common: Iterable[Key], output_dir: 
             rows.append(replace(row, cell=replace(row.cell, variant=name, task=joined, factors={})))
     first, *_ = plans.values()
     study = replace(first.study, baseline=first.study.name, family="study", published=None)
-    return Analysis(replace(first, study=study), rows, configs)
+    plan = replace(first, study=study, budget=_shared_budget(plans.values()))
+    return Analysis(plan, rows, configs)
