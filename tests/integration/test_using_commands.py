@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from decoderlab.cli import evaluate, export, predict
+from decoderlab.usage import run_export
 from tests.conftest import run
 
 WRONG = {
@@ -149,15 +150,18 @@ def test_export_writes_weights_and_says_what_is_missing(finished, called, tmp_pa
     code, text, _ = called(export, finished, "--to", folder, "--weights-only")
     assert code == 0
     assert sorted(text.split()) == sorted(str(path) for path in folder.iterdir())
-    assert (
-        "try it with" not in called(export, finished, "--to", tmp_path / "w", "--weights-only")[2]
-    )
-    whole = tmp_path / "whole"
-    code, _, told = called(export, finished, "--to", whole)
-    assert (code, f"try it with: python {whole / 'run.py'} 'a source'" in told) == (0, True)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     code, _, told = called(export, finished, "--to", tmp_path / "other")
     assert (code, "pip install 'decoderlab[export]'" in told) == (2, True)
+
+
+def test_export_says_how_to_try_what_it_wrote(finished, called, tmp_path, monkeypatch):
+    folder = tmp_path / "of two words"
+    monkeypatch.setattr(run_export, "export_run", lambda *_, **__: [folder / "run.py"])
+    code, text, told = called(export, finished, "--to", folder)
+    assert (code, text) == (0, f"{folder / 'run.py'}\n")
+    assert told.startswith(f"try it with: python '{folder / 'run.py'}' 'a source'\n")
+    assert called(export, finished, "--to", folder, "--weights-only") == (0, text, "")
 
 
 @pytest.mark.parametrize("module", [predict, evaluate, export])

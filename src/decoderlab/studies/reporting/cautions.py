@@ -49,7 +49,7 @@ def without_baseline(analysis: Analysis) -> str:
 
 def _escaped(name: str) -> str:
     """Return a name as Hydra reads it between double quotes."""
-    doubled = re.sub(r'(\\+)(?="|$)', lambda found: 2 * found[0], name)
+    doubled = re.sub(r'(\\+)(?="|$)', lambda match: 2 * match[0], name)
     return doubled.replace('"', '\\"')
 
 

@@ -35,11 +35,11 @@ def joint_differences(analysis: Analysis) -> list[str]:
     lines = []
     for parts, rows in list(alike.items())[:NAMED]:
         more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
-        names, one = f"{', '.join(rows[:NAMED])}{more}", len(rows) == 1
+        names, single = f"{', '.join(rows[:NAMED])}{more}", len(rows) == 1
         lines.append(
-            f"{names} {'differs' if one else 'differ'} from {baseline} in "
+            f"{names} {'differs' if single else 'differ'} from {baseline} in "
             f"{', '.join(parts[:-1])} and {parts[-1]}: "
-            f"{'the difference is' if one else 'each difference is'} of all of these together"
+            f"{'the difference is' if single else 'each difference is'} of all of these together"
         )
     return lines
 
@@ -73,12 +73,12 @@ def _differing(mine: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Return the parts that differ; of another class of encoder or decoder, that alone."""
     differing = []
     for section in SECTIONS:
-        one, two = mine[section], other[section]
-        if one.get("_target_") != two.get("_target_"):
+        own, theirs = mine[section], other[section]
+        if own.get("_target_") != theirs.get("_target_"):
             differing.append(section)
             continue
-        keys = [key for key in {**one, **two} if not key.endswith(SEEDS)]
-        differing += [f"{section}.{key}" for key in keys if one.get(key) != two.get(key)]
+        keys = [key for key in {**own, **theirs} if not key.endswith(SEEDS)]
+        differing += [f"{section}.{key}" for key in keys if own.get(key) != theirs.get(key)]
     matched = {"parameters": mine["budget"]["width"], "flops": "training.max_steps"}
     solved = matched.get(mine["budget"]["match"])
     return [part for part in differing if part != solved]
