@@ -138,9 +138,8 @@ def test_an_ensemble_writes_the_mean_of_probabilities(runs):
             logits, _ = one.module.decoder.step(
                 torch.tensor([1]), one.module.decoder.start(encoded)
             )
-            logits[:, [0, 1, 3]] = -math.inf
-            means.append(logits.softmax(dim=-1))
-    assert torch.allclose(means[2].float(), (means[0] + means[1]) / 2, atol=1e-6)
+            means.append(logits.double().softmax(dim=-1))
+    assert torch.allclose(means[2], (means[0] + means[1]) / 2, atol=1e-6)
     alone = ensemble([members[0], load_run(folders[0], data=False)])
     assert predict(alone, ["abc", "dd"]) == predict(members[0], ["abc", "dd"])
     joint = search_with(joint, beam_width=2)
