@@ -99,7 +99,8 @@ def test_the_table_of_a_paper_is_one_tabular_with_the_tasks_as_groups(tmp_path):
         r" & {[}0.287, 0.320] & {[}$-$0.199, $-$0.194] \\",
     ]
     assert lines == [line.replace("TASK", task) for task in ("echo", "g2p") for line in group]
-    assert "n = 8 seeds. * p \\textless{} 0.05, ** p" in text
+    assert "n = 8 seeds. " in text
+    assert " * p \\textless{} 0.05, ** p" in text
     assert "beyond the minimum effect of 0.02" in text
 
 

@@ -119,7 +119,9 @@ def test_nothing_is_claimed_of_rows_with_different_budgets(tmp_path):
     studied = with_steps(plan, {"a": 10, "b": 20}, **{"training.max_steps": "x"})
     assert verdict(studied, tmp_path, plan) == "better"
     matched = replace(unequal, budget=replace(plan.budget, match="flops"))
-    assert verdict(matched, tmp_path, plan) == "better"
+    assert verdict(matched, tmp_path, plan) == "unequal budget"
+    halved = [replace(cell, flops=cell.flops * 10 / cell.steps) for cell in matched.cells]
+    assert verdict(replace(matched, cells=tuple(halved)), tmp_path, plan) == "better"
 
 
 @pytest.mark.fault(61)

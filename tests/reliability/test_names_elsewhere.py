@@ -20,6 +20,7 @@ from decoderlab.records.metrics_file import MetricsFile
 from decoderlab.records.run_folder import RunFolder, lock_held, unshare, write_json
 from decoderlab.studies.execution import launchers
 from decoderlab.training.prepared_run import check_writable
+from tests.conftest import TASKS, TINY, composed, prepare, run, small
 from tests.integration.cli import forked
 
 TEXT = b"somebody's own text\n"
@@ -251,10 +252,20 @@ def test_the_line_of_editors_is_refused_in_what_is_no_text(tmp_path):
     assert path.read_bytes() == b"x: \xff\n"
 
 
+@pytest.fixture(scope="module")
+def attending(tmp_path_factory):
+    """Return the folder of a run with attention."""
+    settings = (*TASKS["echo"], *TINY, *small("encoder", "lstm"), *small("decoder", "luong"))
+    out = tmp_path_factory.mktemp("attending")
+    config = composed(*settings, "training.max_steps=1", f"run.output_dir={out}")
+    prepared = prepare(config, config.hydra.runtime.choices)
+    assert run(prepared) == "FINISHED"
+    return str(prepared.folder.path)
+
+
 @pytest.mark.parametrize("number", ["0", "-1", "9" * 20])
-def test_an_example_that_is_not_there_is_named(whole, number):
-    run = str(next((whole / "runs").iterdir()))
-    done = forked("predict", run, "--picture", "x.png", "--example", number, stdin="1 2\n")
+def test_an_example_that_is_not_there_is_named(attending, number):
+    done = forked("predict", attending, "--picture", "x.png", "--example", number, stdin="1 2\n")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert f"--example is {number}, but there is no line" in done.stderr
 
