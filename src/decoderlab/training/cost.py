@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,15 +92,16 @@ def flops_per_example(model: EncoderDecoder, split: Split, num_examples: int = 1
         split: the same for all variants that are compared.
         num_examples: at most; they are batched by length, so that no padding counts.
     """
-    order = np.arange(min(num_examples, len(split)))
-    batches = by_length(split.source.lengths.numpy(), num_examples, order)
-    device = next(model.parameters()).device
-    total = 0
-    for index in batches:
+    total = sum(count_flops(model, batch) for batch in _first_batches(model, split, num_examples))
+    return total / min(num_examples, len(split))
+
+
+def _first_batches(model: EncoderDecoder, split: Split, num_examples: int) -> Iterator[Batch]:
+    """Yield the first examples of a split where a model is, batched by length."""
+    order, device = np.arange(min(num_examples, len(split))), next(model.parameters()).device
+    for index in by_length(split.source.lengths.numpy(), num_examples, order):
         batch = split.batch(torch.from_numpy(index))
-        batch = model.transfer_batch_to_device(batch, device, 0)
-        total += count_flops(model, batch)
-    return total / len(order)
+        yield model.transfer_batch_to_device(batch, device, 0)
 
 
 def unread_weights(model: EncoderDecoder, split: Split, num_examples: int = 128) -> dict[str, int]:
@@ -111,15 +113,14 @@ def unread_weights(model: EncoderDecoder, split: Split, num_examples: int = 128)
         num_examples: at most.
     """
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    order = np.arange(min(num_examples, len(split)))
-    device = next(model.parameters()).device
     training = model.training
     model.eval()
     try:
-        for index in by_length(split.source.lengths.numpy(), num_examples, order):
-            batch = split.batch(torch.from_numpy(index))
-            loss, _ = model.loss(model.transfer_batch_to_device(batch, device, 0))
-            if not weights or not loss.requires_grad:
+        for batch in _first_batches(model, split, num_examples):
+            if not weights:
+                break
+            loss, _ = model.loss(batch)
+            if not loss.requires_grad:
                 continue
             gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
             weights = {

@@ -256,10 +256,7 @@ def _diverged_by(prepared: Prepared) -> int | None:
         with torch.no_grad():
             total, count = model.eval().loss(batch)
         loss = float(total) / max(float(count), 1.0)
-    except (
-        Exception,
-        SystemExit,
-    ):  # of whatever has failed before, such as a GPU that answers nothing any more
+    except (Exception, SystemExit):  # as before, such as a GPU that answers nothing any more
         return None
     diverged = not math.isfinite(loss) or loss > worst_loss(model.target_space)
     return trainer.global_step if diverged else None
