@@ -47,6 +47,7 @@ ALLOWED = {
     "training/continued_training.py": ({"callbacks"}, "a checkpoint of Lightning's"),
     "training/loading.py": ({"seed"}, "the keywords of a function"),
     "training/resumption.py": ({"callbacks"}, "a checkpoint of Lightning's"),
+    "training/shared_training.py": ({"callbacks"}, "a checkpoint of Lightning's"),
     "training/train_and_test.py": ({"callbacks"}, "a checkpoint of Lightning's"),
 }
 

@@ -131,7 +131,7 @@ class Training:
 class Evaluation:
     """How a model is evaluated. The test split is used once, at the step chosen on validation.
 
-    Validation and test generate in the same way.
+    Validation and test generate in the same way, unless `validate_greedily`.
 
     Args:
         every_steps: updates between two validations, at least 1; there is always one at the end.
@@ -148,6 +148,9 @@ class Evaluation:
             ends there; with greedy and beam search. Scores do not compare with others.
         max_length: tokens to generate at most, EOS included, at least 1; None for the longest
             target of the data. An output that meets it without an end is marked, and counted.
+        validate_greedily: whether validations generate greedily, whatever the settings of a search,
+            which are then the test's alone. Runs of a study that differ in these alone are trained
+            once, and each is tested.
 
     Raises:
         ValueError: for settings out of range or without effect beside the others, and for a
@@ -169,6 +172,7 @@ class Evaluation:
     beam_groups: int | None = None
     diversity_penalty: float | None = None
     oracle_length: bool = False
+    validate_greedily: bool = False
 
     def __post_init__(self) -> None:
         self.search(0)
@@ -198,6 +202,12 @@ class Evaluation:
             oracle_length=self.oracle_length,
             seed=seed,
         )
+
+    def validation_search(self, seed: int) -> Search:
+        """Return how validations generate; `seed` is that of sampling."""
+        if self.validate_greedily:
+            return Search(oracle_length=self.oracle_length)
+        return self.search(seed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,8 +41,23 @@ UNSAID: dict[str, dict[str, Any]] = {
         "beam_groups": None,
         "diversity_penalty": None,
         "oracle_length": False,
+        "validate_greedily": False,
     },
 }
+# Settings of the search: where validations do without them, training does not depend on them.
+OF_SEARCH = (
+    "beam_width",
+    "length_penalty",
+    "coverage_penalty",
+    "beam_groups",
+    "diversity_penalty",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "mbr_samples",
+    "exact_steps",
+)
 
 
 def scientific_of(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,6 +74,24 @@ def scientific_of(record: Mapping[str, Any]) -> dict[str, Any]:
     return _without_nothing(groups) | {
         group: settings for group, settings in further.items() if settings
     }
+
+
+def training_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what training depends on; None for a run whose validations generate as its test does.
+
+    Args:
+        record: from `RunConfig.scientific`, or the identity of a run.
+
+    Example:
+        >>> training_of({"seed": 1, "evaluation": {"beam_width": 5, "validate_greedily": True}})
+        {'seed': 1, 'evaluation': {'validate_greedily': True}}
+        >>> training_of({"seed": 1, "evaluation": {"beam_width": 5}})
+    """
+    evaluation = record["evaluation"]
+    if not evaluation.get("validate_greedily", False):
+        return None
+    left = {name: value for name, value in evaluation.items() if name not in OF_SEARCH}
+    return {**record, "evaluation": left}
 
 
 def _without_nothing(groups: dict[str, Any]) -> dict[str, Any]:

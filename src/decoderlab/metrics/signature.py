@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 
 VERSION = "1"
+# What a signature says beside the search that made the outputs.
+MEASURED = ("max_length", "split", "n", "data", "scores", "v", "lengths")
 
 
 def signature(
@@ -52,6 +54,17 @@ def parts_without(signature: str, *names: str) -> frozenset[tuple[str, str]]:
         [('generation', 'greedy'), ('n', '500')]
     """
     return frozenset(part for part in signature_parts(signature).items() if part[0] not in names)
+
+
+def without_search(signature: str) -> str:
+    """Return a signature without how outputs were searched; with given lengths it stays another.
+
+    Example:
+        >>> without_search("generation:beam:3|length_penalty:0.0|max_length:4|n:500")
+        'max_length:4|n:500'
+    """
+    parts = signature_parts(signature)
+    return "|".join(f"{name}:{parts[name]}" for name in parts if name in MEASURED)
 
 
 def num_examples(signature: str) -> int:

@@ -13,11 +13,11 @@ from typing import Any
 from decoderlab.config.study_settings import Budget
 
 # Raised when a field is added, removed or changes its meaning.
-SCHEMA = 4
+SCHEMA = 5
 # Files without a version are of the first version, which had the fields of the second; the third
 # says besides how many outputs met the limit, the fourth which scores are means of outcomes of
-# single examples, and these outcomes.
-READABLE = (1, 2, 3, 4)
+# single examples, and these outcomes, the fifth whose training it is.
+READABLE = (1, 2, 3, 4, 5)
 # No number of a result is larger.
 MAX_NUMBER = 1e300
 MAX_DRAWABLE = 1e100  # a picture of larger numbers cannot be computed
@@ -109,6 +109,8 @@ class RunResult:
         train_seconds, evaluation_seconds: of computing, restarts counted.
         peak_memory_bytes: of the process; None where the system does not say.
         restarts: how often training went on from a checkpoint.
+        trained_by: id of the run whose training this is, see `evaluation.validate_greedily`; None
+            for its own.
         started, ended: of the last process that worked on it, in seconds since the epoch.
         data: which the run was trained and tested on.
         environment: what it ran on.
@@ -139,6 +141,7 @@ class RunResult:
     evaluation_seconds: float
     peak_memory_bytes: int | None
     restarts: int
+    trained_by: str | None = field(default_factory=lambda: None)
     started: float
     ended: float
     data: DataSummary

@@ -196,6 +196,7 @@ def build_model(config: RunConfig, task: Task) -> EncoderDecoder:
         gradient_clip_norm=training.gradient_clip_norm,
         objective=objective,
         search=config.evaluation.search(config.seed),
+        validation_search=config.evaluation.validation_search(config.seed),
     )
     scheme = training.initial_weights
     if not isinstance(scheme, str):
@@ -248,12 +249,13 @@ def _check_values(config: RunConfig) -> None:
         ("evaluation.temperature", config.evaluation.temperature, None),
         ("evaluation.exact_steps", config.evaluation.exact_steps, None),
         ("evaluation.max_length", config.evaluation.max_length, None),
+        ("evaluation.validate_greedily", config.evaluation.validate_greedily, False),
     ):
         if value != neutral:
             raise ConfigError(
                 f"{name} is {value}, but the targets are real values, of which there "
                 f"is no list, and which have no end; leave it at "
-                f"{'null' if neutral is None else neutral}"
+                f"{'null' if neutral is None else str(neutral).lower()}"
             )
 
 

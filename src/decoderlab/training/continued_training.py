@@ -61,7 +61,7 @@ def begin_from_parent(prepared: Prepared, model: EncoderDecoder) -> None:
         memory |= {"best": None, "last": None, "metrics": _take_training(parent, folder, memory)}
         say(f"{other}: the validations of {parent.folder.path} are left out, and no step of it")
     else:
-        _take_best(parent, folder, memory)
+        take_best(parent, folder, memory)
     for damaged in folder.resume_checkpoints():
         AtomicCheckpointIO().remove_checkpoint(damaged)
     # Going on counts a restart, which this is not.
@@ -72,8 +72,17 @@ def begin_from_parent(prepared: Prepared, model: EncoderDecoder) -> None:
     say(f"continuing {parent.folder.path}, which has {parent.result.steps:,} updates")
 
 
-def _take_best(parent: OpenedRun, folder: RunFolder, memory: dict[str, Any]) -> None:
-    """Copy a parent's metrics, and its best weights so far."""
+def take_best(parent: OpenedRun, folder: RunFolder, memory: dict[str, Any]) -> None:
+    """Copy a parent's metrics, and its best weights so far.
+
+    Args:
+        parent: the other run.
+        folder: of the run that takes them.
+        memory: of the parent's recorder.
+
+    Raises:
+        Invalid: if the weights are damaged.
+    """
     write_atomic(
         folder.metrics,
         lambda file: file.writelines(beginning(parent.folder.metrics, memory["metrics"]["bytes"])),

@@ -54,6 +54,7 @@ class EncoderDecoder(pl.LightningModule):
         gradient_clip_norm: largest L2 norm of the gradient; None for no clipping.
         objective: what training makes small; None for the negative log-likelihood.
         search: how tokens are generated; values are rolled forward, see `roll_forward`.
+        validation_search: how they are generated in validation; None for `search`.
     """
 
     encoder: Encoder
@@ -74,6 +75,7 @@ class EncoderDecoder(pl.LightningModule):
         gradient_clip_norm: float | None = None,
         objective: Objective | None = None,
         search: Search | None = None,
+        validation_search: Search | None = None,
     ) -> None:
         super().__init__()
         # No type of Python's says that they are modules and keep the contract too.
@@ -82,7 +84,7 @@ class EncoderDecoder(pl.LightningModule):
         self.seed = seed
         self.make_optimizer = make_optimizer
         self.gradient_clip_norm, self.objective = gradient_clip_norm, objective
-        self.search = search or Search()
+        self.search, self.validation_search = search or Search(), validation_search
         self.task = task
         self.metrics = None if task is None else task.measure()
         self.ranks = Ranks()
@@ -91,7 +93,7 @@ class EncoderDecoder(pl.LightningModule):
         self.gradient_norm: Tensor | None = None
         self.scores: dict[str, float] = {}  # of the last evaluation
         self.predictions: list[tuple[int, Any, bool | None]] = []  # of the last evaluation
-        self._split = "test"
+        self._split, self._searched = "test", self.search
         self._step_before = 0
         self._loss_sum = self._loss_tokens = 0.0
 
@@ -114,6 +116,7 @@ class EncoderDecoder(pl.LightningModule):
         rows: Tensor | None = None,
         num_steps: int | None = None,
         target: Tensor | None = None,
+        search: Search | None = None,
     ) -> list[list[int]] | Tensor:
         """Generate target ids, without EOS, as `search` says; or values (B, T, F).
 
@@ -123,13 +126,15 @@ class EncoderDecoder(pl.LightningModule):
             rows: (B,) numbers of the examples; what sampling draws for one depends on that alone.
             num_steps: positions T of values, which have no end; None for `max_target_length`.
             target: see `Batch`; only its lengths count, with a `search` that asks for them.
+            search: how tokens are generated; None for the module's.
         """
         encoded, space = self.encode(source, source_lengths), self.target_space
         if isinstance(space, ValueSpace):
-            steps = num_steps or self.max_target_length
-            return roll_forward(self.decoder, encoded, values=space, num_steps=steps)
+            num_steps = num_steps or self.max_target_length
+            return roll_forward(self.decoder, encoded, values=space, num_steps=num_steps)
         limit: dict[str, Any] = {"tokens": space, "max_length": self.max_target_length}
-        generated = self.search.generate(self.decoder, encoded, rows=rows, target=target, **limit)
+        generate = (search or self.search).generate
+        generated = generate(self.decoder, encoded, rows=rows, target=target, **limit)
         return [strip(row, space) for row in generated.tolist()]
 
     def with_settings(
@@ -153,6 +158,7 @@ class EncoderDecoder(pl.LightningModule):
             if isinstance(value, dict | list):
                 changed.__dict__[name] = copy(value)
         changed.search = search or self.search
+        changed.validation_search = None if search else self.validation_search
         changed.max_target_length = max_target_length or self.max_target_length
         changed.task = task or self.task
         changed.metrics = deepcopy(self.metrics) if task is None else task.measure()
@@ -209,10 +215,10 @@ class EncoderDecoder(pl.LightningModule):
                 source=batch.source.to(device, non_blocking=True),
                 target=batch.target.to(device, non_blocking=True),
             )
-        if batch.source.is_floating_point() and self.dtype == torch.float64:
-            batch = batch._replace(source=batch.source.double())
-        if batch.target.is_floating_point() and self.dtype == torch.float64:
-            batch = batch._replace(target=batch.target.double())
+        if self.dtype == torch.float64:
+            tensors = {"source": batch.source, "target": batch.target}
+            values = {name: each for name, each in tensors.items() if each.is_floating_point()}
+            batch = batch._replace(**{name: each.double() for name, each in values.items()})
         return batch
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -287,21 +293,20 @@ class EncoderDecoder(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the losses that are not logged yet (Lightning's hook)."""
-        self.losses = [
-            torch.tensor(loss, device=self.device) for loss in checkpoint.get("losses", [])
-        ]
+        losses = checkpoint.get("losses", [])
+        self.losses = [torch.tensor(loss, device=self.device) for loss in losses]
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last evaluation."""
-        self._begin(self.trainer.val_dataloaders, "validation")
+        self._begin(self.trainer.val_dataloaders, "validation", self.validation_search)
 
     def on_test_epoch_start(self) -> None:
         """Forget the last evaluation."""
-        self._begin(self.trainer.test_dataloaders, "test")
+        self._begin(self.trainer.test_dataloaders, "test", None)
 
-    def _begin(self, batches: Any, split: str) -> None:
+    def _begin(self, batches: Any, split: str, search: Search | None) -> None:
         _, metrics = self.measured()
-        self._split = getattr(batches, "name", None) or split
+        self._split, self._searched = getattr(batches, "name", None) or split, search
         metrics.reset()
         self.scores, self.predictions = {}, []
         self._loss_sum = self._loss_tokens = 0.0
@@ -325,17 +330,14 @@ class EncoderDecoder(pl.LightningModule):
             nothing = batch.target[:0] if self.writes_values else []
             metrics.update(nothing, nothing)
             return
-        total, num_tokens = self.loss(batch)
-        self._loss_sum += float(total)
-        self._loss_tokens += float(num_tokens)
-        generated, rows = self.generated(batch), batch.index.tolist()
+        total, num_tokens = map(float, self.loss(batch))
+        self._loss_sum, self._loss_tokens = self._loss_sum + total, self._loss_tokens + num_tokens
+        generated, rows = self.generated(batch, self._searched), batch.index.tolist()
         sources = shown_sources(task, self._split, rows) if metrics.reads_source else []
         if isinstance(generated, Tensor):
             metrics.update(generated, batch.target, sources)
-            values = generated.float().cpu().numpy()
-            self.predictions += [
-                (row, value, None) for row, value in zip(rows, values, strict=True)
-            ]
+            values = zip(rows, generated.float().cpu().numpy(), strict=True)
+            self.predictions += [(row, value, None) for row, value in values]
             return
         references = [task.accepted(self._split, row) for row in rows]
         metrics.update(generated, references, sources)
@@ -379,10 +381,10 @@ class EncoderDecoder(pl.LightningModule):
             return torch.as_tensor(vocabulary.decode(generated.cpu().numpy()))
         return [task.text_of(ids) for ids in generated]
 
-    def generated(self, batch: Batch) -> list[list[int]] | Tensor:
+    def generated(self, batch: Batch, search: Search | None = None) -> list[list[int]] | Tensor:
         """Return what `forward` generates for a batch."""
         steps, target = batch.target.shape[1], batch.target
-        return self(batch.source, batch.source_lengths, batch.index, steps, target)
+        return self(batch.source, batch.source_lengths, batch.index, steps, target, search)
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and, if there is one, its schedule per update.
@@ -394,6 +396,5 @@ class EncoderDecoder(pl.LightningModule):
         if self.make_optimizer is None:
             raise ValueError("this model was made without an optimizer; give `make_optimizer`")
         optimizer, scheduler = self.make_optimizer(trained)
-        if scheduler is None:
-            return optimizer
-        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+        schedule = {"scheduler": scheduler, "interval": "step"}
+        return optimizer if scheduler is None else ([optimizer], [schedule])

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -46,6 +46,7 @@ from decoderlab.training.interruption import Interrupted, Interruption
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.prepared_run import Prepared
 from decoderlab.training.recorder import Diverged, ProgressReport, worst_loss
+from decoderlab.training.shared_training import take_training
 from decoderlab.training.train_and_test import train_and_test
 
 
@@ -56,6 +57,7 @@ def execute(
     retry: bool,
     wait: bool = True,
     allow_changes: bool = False,
+    siblings: Sequence[RunFolder] = (),
 ) -> str:
     """Run a run to its end, from its newest checkpoint if it has any, and return its status.
 
@@ -68,6 +70,7 @@ def execute(
         retry: whether to go on with a run that failed or diverged before.
         wait: if another process is at the run, wait for that; else return its status, RUNNING.
         allow_changes: whether to take over what other code has left.
+        siblings: runs that may have been trained alike, see `take_training`.
 
     Raises:
         Interrupted: by a signal, once the run's state is on the disk; in a validation at once, and
@@ -94,7 +97,7 @@ def execute(
                 f"note: {', '.join(unused)} of the environment is not used: a run's settings are "
                 "those of its config; give trainer.NAME=VALUE"
             )
-        return _locked(prepared, interruption, ranks, report, retry, allow_changes)
+        return _locked(prepared, interruption, ranks, report, retry, allow_changes, siblings)
 
 
 def _acquired(folder: RunFolder, wait: bool, room: float) -> AbstractContextManager[object] | None:
@@ -123,6 +126,7 @@ def _locked(
     report: ProgressReport,
     retry: bool,
     allow_changes: bool,
+    siblings: Sequence[RunFolder],
 ) -> str:
     """Do what `execute` does, with the lock held."""
     folder = prepared.folder
@@ -162,7 +166,7 @@ def _locked(
         raise
     if terminal := ranks.broadcast(before if done or left else None):
         return terminal
-    status, details = _attempt(prepared, interruption, report, ranks, held)
+    status, details = _attempt(prepared, interruption, report, ranks, held, siblings)
     if not ranks.rank:
         _record(prepared, held, status, details)
     interruption.check()
@@ -187,6 +191,7 @@ def _attempt(
     report: ProgressReport,
     ranks: Ranks,
     held: HeldFolder,
+    siblings: Sequence[RunFolder],
 ) -> tuple[str, dict[str, Any]]:
     """Train and test; return how it ended, with details. Only the result has been written."""
     folder, config = prepared.folder, prepared.config
@@ -199,6 +204,9 @@ def _attempt(
         changed = [] if ranks.rank else [*changed_since_parent(config), *sign(folder, config)]
         if not ranks.rank and prepared.config.training.from_run is not None:
             begin_from_parent(prepared, build_model(prepared.config, prepared.task))
+        if not ranks.rank and siblings:
+            model = build_model(prepared.config, prepared.task)
+            take_training(prepared, model, siblings, interruption)
         result = train_and_test(prepared, interruption, GradientWatch(report), ranks)
         if result is not None:
             for wrong in out_of_range(result, recorded_scores(result.scores)):

@@ -120,7 +120,8 @@ def _resume(recorder: Recorder, checkpoint: Path) -> int:
     """Give the recorder what a checkpoint kept; return the checkpoint's step."""
     saved = AtomicCheckpointIO().load_checkpoint(checkpoint)
     recorder.load_state_dict(saved["callbacks"][recorder.state_key])
-    say(f"resuming from update {saved['global_step']}")
+    if not (recorder.memory["finished"] and recorder.memory.get("trained_by")):
+        say(f"resuming from update {saved['global_step']}")
     return saved["global_step"]
 
 
@@ -194,6 +195,7 @@ def _result(
         evaluation_seconds=memory["evaluation_seconds"] + tested.seconds,
         peak_memory_bytes=cost.peak_memory(),
         restarts=memory["restarts"],
+        trained_by=memory.get("trained_by"),
         started=started,
         ended=time.time(),
         data=DataSummary(

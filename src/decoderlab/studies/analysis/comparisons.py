@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from decoderlab.metrics.metric_score import MetricScore
-from decoderlab.studies.analysis.results import RunRow, shared_examples
+from decoderlab.studies.analysis.results import RunRow, shared_examples, ways_of_measuring
 from decoderlab.studies.models_and_datasets import exact_mcnemar
 from decoderlab.studies.power import attainable, detectable_effect
 from decoderlab.studies.statistics import (
@@ -100,8 +100,8 @@ def unpaired_seeds(rows: Sequence[RunRow], others: Sequence[RunRow]) -> tuple[in
 
 def measured_differently(pairs: Pairs) -> bool:
     """Whether a pair was not measured in the same way; a failure was not measured at all."""
-    signatures = [[row.signature for row in pair] for pair in pairs]
-    return any(None not in pair and pair[0] != pair[1] for pair in signatures)
+    ways = map(ways_of_measuring, pairs)
+    return any(None not in pair and pair[0] != pair[1] for pair in ways)
 
 
 def p_of_models(pairs: Pairs, score: MetricScore) -> float:

@@ -19,7 +19,7 @@ from decoderlab.config.run_config import RunConfig
 from decoderlab.data.packed_outcomes import unpack
 from decoderlab.metrics.metric_score import EXACT_MATCH, MetricScore
 from decoderlab.metrics.shipped import recorded_scores
-from decoderlab.metrics.signature import num_examples, parts_without
+from decoderlab.metrics.signature import num_examples, without_search
 from decoderlab.records.run_result import RunResult
 from decoderlab.studies.design.plan_file import (
     Plan,
@@ -32,6 +32,7 @@ from decoderlab.studies.design.planned_and_run import standing
 
 T = TypeVar("T")
 FAILURES = ("FAILED", "DIVERGED")
+OF_EVALUATION = ("evaluation.", "evaluation=")
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,29 @@ class RunRow:
         return unpack(self.result.probes, num_examples(self.result.signature), score.name)
 
 
+def ways_of_measuring(rows: Sequence[RunRow]) -> list[str | None]:
+    """Return how each of some runs was measured; scores compare only if it is the same.
+
+    That is the signature; where the study itself gives the runs other settings of evaluation, it is
+    the signature without the search.
+
+    Args:
+        rows: the runs; None stands for one without a result.
+    """
+    given = {
+        tuple(text for text in row.cell.overrides if text.lstrip("+").startswith(OF_EVALUATION))
+        for row in rows
+    }
+    signatures = [row.signature for row in rows]
+    if len(given) < 2:
+        return signatures
+    return [None if text is None else without_search(text) for text in signatures]
+
+
 def shared_examples(rows: Iterable[RunRow]) -> int:
     """Return how many test examples some runs share; 0 where seeds have data of their own."""
     signatures = {row.signature for row in rows if row.signature is not None}
-    if len({parts_without(signature, "seed") for signature in signatures}) != 1:
+    if len(set(map(without_search, signatures))) != 1:
         return 0
     return num_examples(next(iter(signatures)))
 

@@ -27,7 +27,7 @@ from decoderlab.studies.analysis.entries import Entry, entry_of, worst_score
 from decoderlab.studies.analysis.factor_levels import factor_levels
 from decoderlab.studies.analysis.factorial import Factorial, analyse
 from decoderlab.studies.analysis.published_verdicts import PublishedVerdict, judge_published
-from decoderlab.studies.analysis.results import RunRow, scores_in
+from decoderlab.studies.analysis.results import RunRow, scores_in, ways_of_measuring
 from decoderlab.studies.design.plan_file import Plan
 from decoderlab.studies.models_and_datasets import across_datasets
 from decoderlab.studies.power import attainable
@@ -288,9 +288,9 @@ class Analysis:
             return "no factor with two levels or more"
         by_seed: dict[int, set[str]] = {}
         scores: dict[tuple[str, ...], dict[int, float]] = {}
-        for row in rows:
-            if row.signature is not None:
-                by_seed.setdefault(row.cell.seed, set()).add(row.signature)
+        for row, way in zip(rows, ways_of_measuring(rows), strict=True):
+            if way is not None:
+                by_seed.setdefault(row.cell.seed, set()).add(way)
             if (score := self.score(row)) is not None:
                 key = tuple(row.cell.factors[name] for name in levels)
                 scores.setdefault(key, {})[row.cell.seed] = score

@@ -11,6 +11,7 @@ import torch
 
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import sorted_json
+from decoderlab.config.scientific import training_of
 from decoderlab.data.task import Task
 from decoderlab.training.assembly import build_model
 
@@ -22,16 +23,17 @@ LARGE_MODEL = 20_000_000  # parameters; above, nothing is timed, since one updat
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of one update, and of generating for one example, with what was timed."""
+    """Seconds of an update, and of an example in test and validation, with what was timed."""
 
     update: float
     example: float
+    validated: float
     flops: float
 
     def scaled(self, flops: float) -> Times:
         """Return the times of a model with other operations."""
         ratio = flops / self.flops
-        return Times(self.update * ratio, self.example * ratio, flops)
+        return Times(self.update * ratio, self.example * ratio, self.validated * ratio, flops)
 
 
 class Timer:
@@ -48,6 +50,7 @@ class Timer:
         self.left = max_seconds
         self.seconds = 0.0
         self._times: dict[str, Times | None] = {}
+        self._trained: set[str] = set()
 
     def add(self, draft: Draft, task: Task) -> None:
         """Add the time of one run; NaN if nothing could be timed.
@@ -74,8 +77,19 @@ class Timer:
             raise ValueError(f"{draft.row} has no updates yet; a draft is identified, then timed")
         validations = max(math.ceil(steps / evaluation.every_steps), 1)
         splits = task.data.splits
-        examples = validations * len(splits["validation"]) + len(splits["test"])
-        self.seconds += trained + examples * times.example
+        if self._is_trained(config):
+            trained = validations = 0
+        self.seconds += trained + len(splits["test"]) * times.example
+        self.seconds += validations * len(splits["validation"]) * times.validated
+
+    def _is_trained(self, config: RunConfig) -> bool:
+        """Whether a run before it is trained alike, so that it is only tested."""
+        training = training_of(config.scientific())
+        key = None if training is None else sorted_json(training)
+        known = key in self._trained
+        if key is not None:
+            self._trained.add(key)
+        return known
 
     def _nearest(self, flops: float) -> Times | None:
         known = [times for times in self._times.values() if times is not None]
@@ -103,9 +117,12 @@ def _time(config: RunConfig, task: Task, flops: float) -> Times | None:
         batch = next(iter(task.val_dataloader()))
         batch = model.transfer_batch_to_device(batch, model.device, 0)
         model.eval()
-        started = time.perf_counter()
-        with torch.no_grad():
-            model.generated(batch)
-        return Times(min(updates[1:]), (time.perf_counter() - started) / len(batch.index), flops)
+        seconds = []
+        for search in (model.search, model.validation_search):
+            started = time.perf_counter()
+            with torch.no_grad():
+                model.generated(batch, search)
+            seconds.append((time.perf_counter() - started) / len(batch.index))
+        return Times(min(updates[1:]), seconds[0], seconds[1], flops)
     except (Exception, SystemExit):  # whatever somebody's module does
         return None

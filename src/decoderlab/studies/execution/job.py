@@ -42,6 +42,7 @@ class Job:
         before: when the status was written that the run had when the sweep was launched; None where
             it had none. Another status is of this launch, whatever the clocks say.
         starts: how often it was given to a process that died before it began.
+        siblings: runs of the study before it that are trained alike.
     """
 
     cell: StudyCell
@@ -49,6 +50,7 @@ class Job:
     code: str
     before: float | None
     starts: int = 0
+    siblings: tuple[StudyCell, ...] = ()
 
     @property
     def folder(self) -> RunFolder:
@@ -94,6 +96,7 @@ def bring_to_end(job: Job, report: ProgressReport) -> str:
             run ended may not be written then; or if a record of the run cannot be read now.
     """
     folder, study, kept = job.folder, job.config.study, (job.config.logger, job.config.callbacks)
+    root = Path(job.config.run.output_dir)
     again = "; give the same command again, with study.retry=failed"
     try:
         prepared = prepare_planned(job.config, folder)
@@ -113,6 +116,7 @@ def bring_to_end(job: Job, report: ProgressReport) -> str:
             retry=study.retry == "failed" and older,
             wait=False,
             allow_changes=study.allow_changes,
+            siblings=[sibling.run_folder(root) for sibling in job.siblings],
         )
     except LaunchError:
         raise

@@ -109,6 +109,7 @@ def _start_with(launcher: Any, jobs: Sequence[Job], plan: Path) -> None:
             "code": job.code,
             "before": job.before,
             "planned": job_digest(job.cell, job.config),
+            "siblings": [sibling.run_id for sibling in job.siblings],
         }
         for job in jobs
     ]
@@ -167,9 +168,9 @@ def train_study_cell(reference: Mapping[str, Any]) -> str:
     """Bring one planned run to its end, wherever a launcher has put it; return its status.
 
     Args:
-        reference: `run_id`, `plan` (its file), `planned` (see `job_digest`), `code` and `before`
-            (see `Job`), `cwd` (where the study was launched, which relative paths are about),
-            `failed` (see `_failed`),
+        reference: `run_id`, `plan` (its file), `planned` (see `job_digest`), `code`, `before` and
+            `siblings`, by their ids (see `Job`), `cwd` (where the study was launched, which
+            relative paths are about), `failed` (see `_failed`),
             `config_dir` (of the user's own classes), `launcher` (the process that launched it); its
             paths are texts of `_path_text`.
 
@@ -189,7 +190,9 @@ def train_study_cell(reference: Mapping[str, Any]) -> str:
             f"{plan}: the config of run {reference['run_id']} beside it was changed after the "
             "study was launched; launch the study again"
         )
-    job = Job(cell, config, reference["code"], reference["before"])
+    ids = set(reference["siblings"])
+    alike = (other for other in read_study_cells(plan) if other.run_id in ids) if ids else ()
+    job = Job(cell, config, reference["code"], reference["before"], siblings=tuple(alike))
     if {*_failed(plan, job)} - {*reference["failed"]}:
         say(f"{cell.title}: not started, since another run failed (study.on_failure=stop)")
         return "PLANNED"

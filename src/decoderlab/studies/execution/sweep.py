@@ -21,6 +21,8 @@ from decoderlab.common.errors import ConfigError, Invalid, Unreadable
 from decoderlab.common.number_ranges import ranges_text
 from decoderlab.common.progress import duration, say
 from decoderlab.config.messages import training_notes
+from decoderlab.config.run_identity import sorted_json
+from decoderlab.config.scientific import training_of
 from decoderlab.config.study_settings import TUNING, Study
 from decoderlab.records.held_folder import tidy_semaphores, tidy_shared
 from decoderlab.records.opened_run import finished
@@ -170,13 +172,14 @@ def run_pending(planned: Planned, start: Start, jobs: int) -> None:
     tidy_semaphores()
     failed = _failed_before(planned)
     say(_announcement(planned, failed, jobs))
-    configs = planned.configs
+    configs, siblings = planned.configs, _siblings(planned)
     todo = [
-        Job(cell, config, code_digest(config), before)
+        Job(cell, config, code_digest(config), before, siblings=siblings[cell.run_id])
         for cell in planned.pending
         for config in [configs[cell.run_id]]
         for before in [cell.run_folder(output_dir).recorded_status(lenient=True).get("at")]
     ]
+    todo.sort(key=lambda job: bool(job.siblings))  # what is trained goes before what is only tested
     reused = len(plan.cells) - len(todo)
     tally = progress.tally = progress.Tally(len(todo), reused=reused, failed_before=failed)
     tally.estimate = planned.seconds / max(min(jobs, len(todo)), 1)
@@ -208,6 +211,18 @@ def run_pending(planned: Planned, start: Start, jobs: int) -> None:
     if not path.exists() and output_dir.exists():
         say(f"{path.parent} was deleted while the sweep was running; its plan is written again")
         plan.write(output_dir, planned.configs)
+
+
+def _siblings(planned: Planned) -> dict[str, tuple[StudyCell, ...]]:
+    """Return for each run the runs before it that are trained alike, see `take_training`."""
+    alike: dict[str, tuple[StudyCell, ...]] = {}
+    siblings = {}
+    for cell in planned.plan.cells:
+        training = training_of(planned.configs[cell.run_id].scientific())
+        key = cell.run_id if training is None else sorted_json(training)
+        siblings[cell.run_id] = alike.get(key, ())
+        alike[key] = (*siblings[cell.run_id], cell)
+    return siblings
 
 
 def _wait_for_free(jobs: Sequence[Job]) -> list[Job]:

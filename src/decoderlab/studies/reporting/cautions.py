@@ -102,6 +102,8 @@ def _differences(analysis: Analysis) -> list[Block]:
         )
         blocks.append(Paragraph(what, "Unequal: "))
     blocks += [Paragraph(f"{line}.", "Not alike: ") for line in mixtures(analysis.rows)]
+    if shared := _trained_once(analysis):
+        blocks.append(Paragraph(shared, "Trained once: "))
     dependent = not_independent(analysis)[:MAX_ITEMS]
     blocks += [Paragraph(f"{line}.", "Not independent: ") for line in dependent]
     for task in analysis.tasks:
@@ -112,6 +114,19 @@ def _differences(analysis: Analysis) -> list[Block]:
             )
             blocks.append(Paragraph(what, "Mixed: "))
     return blocks
+
+
+def _trained_once(analysis: Analysis) -> str:
+    """Return which rows were not trained but only tested; empty where each run was trained."""
+    tested = [row.cell for row in analysis.rows if row.result and row.result.trained_by]
+    if not tested:
+        return ""
+    names = list(dict.fromkeys(f"{cell.variant} on {cell.task}" for cell in tested))
+    return (
+        f"{_listed(names)} differ from another row in how the test is searched alone, so "
+        f"{len(tested)} runs were tested with the weights of a training that both have; its "
+        "seconds are counted for each."
+    )
 
 
 def not_independent(analysis: Analysis) -> list[str]:

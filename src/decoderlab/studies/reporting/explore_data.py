@@ -21,7 +21,7 @@ from decoderlab.metrics.shipped import score_label
 from decoderlab.metrics.signature import num_examples, signature_parts
 from decoderlab.records.run_result import MAX_DRAWABLE
 from decoderlab.studies.analysis.curves import can_be_drawn, share_by_position
-from decoderlab.studies.analysis.results import RunRow
+from decoderlab.studies.analysis.results import RunRow, ways_of_measuring
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.explore_predictions import Written, read_written
 from decoderlab.studies.reporting.explore_steps import first_runs, steps_of
@@ -48,7 +48,7 @@ def explore_data(analysis: Analysis, output_dir: Path) -> dict[str, Any]:
 
     Returns:
         `colours` and `dashes`: of each variant's lines. `runs`: [variant, task, seed, score,
-        failed, number of its signature or -1]; variants and tasks stand for their positions in
+        failed, number of its way of measuring or -1]; variants and tasks stand for positions in
         `variants` and `tasks`. `curves`, by name: [variant, task, seed or null for the mean,
         updates, values]. `positions`: [variant, task, position, generated freely, given the true
         tokens before]. `examples`, by task: see `_examples`. `steps`, by task: see `steps_of`.
@@ -116,14 +116,13 @@ def _name(text: str) -> str:
 def _runs(
     analysis: Analysis, numbers: Mapping[str, int], tasks: Mapping[str, int]
 ) -> list[list[Any]]:
-    signatures: dict[str, int] = {}
+    ways: dict[str, int] = {}
     made = []
-    for row in analysis.rows:
+    for row, way in zip(analysis.rows, ways_of_measuring(analysis.rows), strict=True):
         score, cell = analysis.score(row), row.cell
         if score is None:
             continue
-        sign = row.signature
-        number = -1 if sign is None else signatures.setdefault(sign, len(signatures))
+        number = -1 if way is None else ways.setdefault(way, len(ways))
         where = [numbers[cell.variant], tasks[cell.task], cell.seed]
         made.append([*where, _short(score), int(row.failed), number])
     return made

@@ -1,0 +1,127 @@
+"""Runs that differ in the test's search alone are trained once, and are what each would be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from decoderlab.config.run_config import RunConfig
+from decoderlab.config.run_identity import run_id
+from decoderlab.records.opened_run import open_run
+from decoderlab.records.run_folder import RunFolder
+from decoderlab.studies.analysis.results import read_rows
+from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.design.plan_file import read_plan
+from decoderlab.training import shared_training
+from tests.conftest import composed
+from tests.integration.cli import in_process, tiny_arguments
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+WIDTHS = ("evaluation.beam_width=1,3", "evaluation.length_penalty=0")
+GREEDILY = "evaluation.validate_greedily=true"
+# What says when and how long; a run that is only tested has its training's seconds.
+OF_TIME = {"started", "ended", "evaluation_seconds", "train_seconds", "peak_memory_bytes"}
+
+
+def _study(monkeypatch, folder, *more: str) -> int:
+    given = ("decoder=luong", "study.name=s", "hydra/launcher=basic", *WIDTHS, *more)
+    return in_process(monkeypatch, "-m", *tiny_arguments(folder, *given))
+
+
+def _runs(folder) -> dict[tuple[int, int], RunFolder]:
+    """Return the finished runs of the study by beam width and seed."""
+    opened = [open_run(RunFolder(path)) for path in (folder / "runs").iterdir() if path.is_dir()]
+    return {(each.config.evaluation.beam_width, each.config.seed): each.folder for each in opened}
+
+
+def _trained_by(runs) -> dict[tuple[int, int], str | None]:
+    return {key: folder.result().trained_by for key, folder in runs.items()}
+
+
+def test_each_seed_is_trained_once_and_tested_with_each_search(monkeypatch, tmp_path, capsys):
+    assert _study(monkeypatch, tmp_path / "together", GREEDILY, "seed=0,1") == 0
+    runs = _runs(tmp_path / "together")
+    ids = {key: folder.result().run_id for key, folder in runs.items()}
+    alone = {(1, 0): None, (1, 1): None}
+    assert _trained_by(runs) == alone | {(3, 0): ids[1, 0], (3, 1): ids[1, 1]}
+    said = capsys.readouterr().err
+    assert said.count("which differs in its search alone: only the test is done") == 2
+    other = in_process(
+        monkeypatch,
+        *tiny_arguments(tmp_path / "single", "decoder=luong", GREEDILY, "seed=1"),
+        "evaluation.beam_width=3",
+        "evaluation.length_penalty=0",
+    )
+    (single,) = _runs(tmp_path / "single").values()
+    assert other == 0
+    assert single.result().trained_by is None
+    mine, own = runs[3, 1].result().to_dict(), single.result().to_dict()
+    differing = {name for name in mine if mine[name] != own[name]} - OF_TIME
+    assert differing == {"trained_by"}
+    for name in ("predictions.jsonl", "vocabularies.json"):
+        assert (runs[3, 1].path / name).read_bytes() == (single.path / name).read_bytes()
+
+
+def test_validations_are_greedy_and_the_test_is_searched(monkeypatch, tmp_path):
+    baseline = "study.baseline='evaluation.beam_width=1'"
+    assert _study(monkeypatch, tmp_path, GREEDILY, "seed=0,1", baseline) == 0
+    greedy, wide = (_runs(tmp_path)[width, 0].result() for width in (1, 3))
+    assert greedy.metrics.validation == wide.metrics.validation
+    assert "generation:greedy" in greedy.signature
+    assert "generation:beam:3" in wide.signature
+    plan = read_plan(tmp_path, "s")
+    analysis = Analysis(plan, read_rows(plan, tmp_path))
+    (comparison,) = analysis.comparisons.values()
+    assert (comparison.verdict, comparison.paired.n) == ("pilot", 2)  # not "not comparable"
+
+
+def test_without_the_setting_each_run_is_trained(monkeypatch, tmp_path):
+    assert _study(monkeypatch, tmp_path, "seed=0") == 0
+    assert set(_trained_by(_runs(tmp_path)).values()) == {None}
+
+
+@pytest.mark.parametrize("harm", ["weights", "checkpoint", "result", "maker", "gone"])
+def test_a_run_whose_sibling_cannot_be_trusted_is_trained_by_itself(
+    monkeypatch, tmp_path, capsys, harm
+):
+    assert _study(monkeypatch, tmp_path, GREEDILY, "seed=0") == 0
+    runs = _runs(tmp_path)
+    first, second = runs[1, 0], runs[3, 0]
+    before = second.result().to_dict()
+    shutil.rmtree(second.path)
+    if harm == "weights":
+        best = first.path / first.result().best_checkpoint
+        best.write_bytes(best.read_bytes()[:-1])
+    elif harm == "checkpoint":
+        for path in first.numbered("step"):
+            path.unlink()
+    elif harm == "result":
+        record = json.loads(first.result_file.read_text())
+        record["metrics"]["test"]["exact_match"] = 1.0
+        first.result_file.write_text(json.dumps(record))
+    elif harm == "maker":
+        monkeypatch.setattr(shared_training, "changed_code", lambda *_: ["Head"])
+    else:
+        shutil.rmtree(first.path)
+    _study(monkeypatch, tmp_path, GREEDILY, "seed=0", "study.name=s")
+    after = _runs(tmp_path)[3, 0].result().to_dict()
+    assert {name for name in before if before[name] != after[name]} - OF_TIME <= {"trained_by"}
+    repaired = harm in ("result", "gone")  # the first run itself is done again before
+    assert (after["trained_by"] is None) is not repaired
+
+
+def test_a_setting_without_effect_on_values_is_refused(tiny):
+    with pytest.raises(
+        Exception, match=r"evaluation.validate_greedily is True, .* leave it at false"
+    ):
+        tiny("task=forecasting", GREEDILY, task="forecasting")
+
+
+def test_the_setting_names_a_run_only_where_it_is_given():
+    def known(*more: str) -> str:
+        return run_id(RunConfig.from_composed(composed("task=echo", *more)), "data")
+
+    assert known() == known("evaluation.validate_greedily=false")
+    assert known() != known(GREEDILY)
