@@ -12,8 +12,8 @@ from torch import nn
 
 from decoderlab.contract import State
 from decoderlab.layers import MatrixLSTM, MinGRU, MinLSTM, ScalarLSTM, StackRNN
-from decoderlab.layers.linear_cells import LinearCell
 from decoderlab.layers.recurrent_stack import RecurrentLayers
+from decoderlab.layers.unfused_cells import ParallelCell
 from tests.parity.test_attention_formulas import Named, sigmoid
 
 INPUT, HIDDEN, STEPS, LENGTHS = 3, 4, 7, (7, 5, 1)
@@ -118,17 +118,52 @@ def test_a_cell_is_its_formula(name):
         assert not outputs[row, length:].any()
 
 
-@pytest.mark.parametrize("cell", [MinGRU, MinLSTM])
+@pytest.mark.parametrize("cell", [MinGRU, MinLSTM, MatrixLSTM])
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 64, 500])
-def test_all_steps_at_once_are_steps_in_turn(cell: type[LinearCell], num_steps):
+def test_all_steps_at_once_are_steps_in_turn(cell: type[ParallelCell], num_steps):
     torch.manual_seed(2)
     layers = RecurrentLayers(cell=cell, input_size=INPUT, hidden_size=HIDDEN)
     inputs, made = 3 * torch.randn(2, num_steps, INPUT), layers.cell_of(0, 0)
     state = State(torch.randn(1, 2, HIDDEN))
     with torch.no_grad():
         outputs, _ = layers(inputs, state)
-        hidden, steps = State(state.hidden[0]), []
+        hidden, steps = layers.begin(state).map(lambda part: part[0]), []
         for projected in made.project(inputs).unbind(dim=1):
             hidden = made.advance(projected, hidden)
             steps.append(hidden.hidden)
-    torch.testing.assert_close(outputs, torch.stack(steps, dim=1), rtol=0, atol=1e-6)
+    near = 1e-6 * max(float(outputs.abs().max()), 1.0)  # an mLSTM's states have no bound
+    torch.testing.assert_close(outputs, torch.stack(steps, dim=1), rtol=0, atol=5 * near)
+
+
+@pytest.mark.parametrize("cell", [MinGRU, MinLSTM, MatrixLSTM])
+def test_all_steps_at_once_end_where_each_row_ends(cell: type[ParallelCell]):
+    torch.manual_seed(3)
+    layers = RecurrentLayers(cell=cell, input_size=INPUT, hidden_size=HIDDEN).double()
+    made, lengths = layers.cell_of(0, 0), (4, 0, 6, 1)
+    first = State(torch.randn(1, len(lengths), HIDDEN, dtype=torch.double, requires_grad=True))
+    inputs = torch.randn(len(lengths), max(lengths), INPUT, dtype=torch.double, requires_grad=True)
+    reached = torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)
+    state = layers.begin(first).map(lambda part: part[0])
+    outputs, last = made.all_steps(made.project(inputs), state, reached)
+    found = [last.hidden, *last.further]
+    rows = []
+    for row, length in enumerate(lengths):
+        alone = state.map(lambda part, row=row: part[row : row + 1])
+        for step, projected in enumerate(
+            made.project(inputs[row : row + 1, :length]).unbind(dim=1)
+        ):
+            alone = made.advance(projected, alone)
+            torch.testing.assert_close(outputs[row, step], alone.hidden[0], rtol=0, atol=1e-12)
+        rows.append([alone.hidden, *alone.further])
+    wanted = [torch.cat(parts) for parts in zip(*rows, strict=True)]
+    known = [inputs, first.hidden, *made.parameters()]
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    of = [sum((part**2).sum() for part in parts) for parts in (found, wanted)]
+    gradients = [
+        torch.autograd.grad(total, known, allow_unused=True, retain_graph=True) for total in of
+    ]
+    for one, other in zip(*gradients, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-10)

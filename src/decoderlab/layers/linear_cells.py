@@ -10,13 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from decoderlab.contract import State
-from decoderlab.layers.unfused_cells import UnfusedCell
+from decoderlab.layers.unfused_cells import ParallelCell
 
 
-class LinearCell(UnfusedCell):
+class LinearCell(ParallelCell):
     """s_t = keep_t * s_{t-1} + write_t, where both depend on the input alone."""
-
-    multiplies_state = False
 
     @abstractmethod
     def keep_and_write(self, projected: Tensor) -> tuple[Tensor, Tensor]:
@@ -26,6 +24,17 @@ class LinearCell(UnfusedCell):
         """Take one step."""
         keep, write = self.keep_and_write(projected)
         return State(keep * state.hidden + write)
+
+    def all_steps(
+        self, projected: Tensor, state: State, reached: Tensor | None
+    ) -> tuple[Tensor, State]:
+        """Run all steps as one `scan`."""
+        keep, write = self.keep_and_write(projected)
+        if reached is not None:
+            padding = ~reached.unsqueeze(-1)
+            keep, write = keep.masked_fill(padding, 1.0), write.masked_fill(padding, 0.0)
+        states = scan(keep, write, state.hidden)
+        return states, State(states[:, -1])
 
 
 class MinGRU(LinearCell):

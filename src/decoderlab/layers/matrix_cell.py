@@ -11,13 +11,13 @@ from torch.nn import functional
 
 from decoderlab.contract import State
 from decoderlab.layers.cells import StepEquation
-from decoderlab.layers.unfused_cells import UnfusedCell
+from decoderlab.layers.unfused_cells import ParallelCell
 
 # exp of its negative is still a number in float32; where it counts, what is read is 0 but for that.
 LOWEST = -80.0
 
 
-class MatrixLSTM(UnfusedCell):
+class MatrixLSTM(ParallelCell):
     """mLSTM: writes values under keys into a matrix C, with exponential gates and a normaliser n.
 
     Paper: Beck et al. 2024, eq. 19 to 27, and the stabiliser of eq. 15 to 17
@@ -32,7 +32,6 @@ class MatrixLSTM(UnfusedCell):
     """
 
     gates = ("query", "key", "value", "output")
-    multiplies_state = False
 
     def __init__(self, *, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size)
@@ -97,3 +96,47 @@ class MatrixLSTM(UnfusedCell):
         scale = torch.maximum(sought, torch.exp(-stabiliser.clamp(min=LOWEST)))
         hidden = torch.sigmoid(output) * read / scale
         return State(hidden, None, (memory, normaliser, stabiliser))
+
+    def all_steps(
+        self, projected: Tensor, state: State, reached: Tensor | None
+    ) -> tuple[Tensor, State]:
+        """Read at each step what all steps before it have written, weighted by what is left of it.
+
+        Paper: the parallel form, Beck et al. 2024, appendix A.3, with the first memory beside it.
+        """
+        memory, normaliser, stabiliser = state.further
+        size = self.hidden_size
+        query, key, value, output, gates = projected.split([size, size, size, size, 2], dim=-1)
+        log_input, forget = gates.chunk(2, dim=-1)
+        log_forget = functional.logsigmoid(forget)
+        if reached is not None:  # padding writes nothing and forgets nothing
+            padding = ~reached.unsqueeze(-1)
+            log_input = log_input.masked_fill(padding, -math.inf)
+            log_forget = log_forget.masked_fill(padding, 0.0)
+        since = log_forget.double().cumsum(dim=1)  # of long sums short differences are taken
+        num_steps = since.shape[1]
+        later = since.new_ones(num_steps, num_steps, dtype=torch.bool).triu(diagonal=1)
+        left = (since - since.mT).type_as(query) + log_input.mT
+        left = left.masked_fill(later, -math.inf)
+        before = since.type_as(query) + stabiliser.unsqueeze(1)
+        highest = torch.maximum(before, left.amax(dim=-1, keepdim=True))
+        weights, kept = torch.exp(left - highest), torch.exp(before - highest)
+        scores = weights * (query @ key.mT)
+        read = scores @ value + kept * (query @ memory.mT)
+        sought = scores.sum(dim=-1, keepdim=True) + kept * (query @ normaliser.unsqueeze(-1))
+        scale = torch.maximum(sought.abs(), torch.exp(-highest.clamp(min=LOWEST)))
+        hidden = torch.sigmoid(output) * read / scale
+        written, kept_last = weights[:, -1].unsqueeze(-1) * key, kept[:, -1]
+        memory = kept_last.unsqueeze(-1) * memory + value.mT @ written
+        normaliser = kept_last * normaliser + written.sum(dim=1)
+        further = (memory, normaliser, highest[:, -1])
+        return hidden, State(_last(hidden, state.hidden, reached), None, further)
+
+
+def _last(hidden: Tensor, first: Tensor, reached: Tensor | None) -> Tensor:
+    """Return the hidden state after each row's last real step; `first` of a row without any."""
+    if reached is None:
+        return hidden[:, -1]
+    steps = torch.cat([first.unsqueeze(1), hidden], dim=1)
+    row = torch.arange(len(steps), device=steps.device)
+    return steps[row, reached.sum(dim=1)]

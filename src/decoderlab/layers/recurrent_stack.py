@@ -17,8 +17,8 @@ from decoderlab.common.part_choice import Choice
 from decoderlab.contract import State
 from decoderlab.layers.cells import Cell, as_module
 from decoderlab.layers.equations import Equation, count
-from decoderlab.layers.linear_cells import LinearCell, scan
 from decoderlab.layers.pooling import length_mask
+from decoderlab.layers.unfused_cells import ParallelCell
 from decoderlab.layers.zoneout import ZonedOut
 
 
@@ -337,8 +337,9 @@ def _run(
         inputs = in_order(inputs, order)
     outputs = []
     reached = None if lengths is None else length_mask(lengths, inputs.shape[1], inputs.device)
-    if isinstance(cell, LinearCell):
-        stacked, state = _scan(cell, inputs, state, reached)
+    if isinstance(cell, ParallelCell):
+        stacked, state = cell.all_steps(cell.project(inputs), state, reached)
+        stacked = stacked if reached is None else stacked * reached.unsqueeze(-1)
         return (stacked if order is None else in_order(stacked, order)), state
     for step, projected in enumerate(cell.project(inputs).unbind(dim=1)):
         new = cell.advance(projected, state)
@@ -351,19 +352,6 @@ def _run(
         outputs.append(output)
     stacked = torch.stack(outputs, dim=1)
     return (stacked if order is None else in_order(stacked, order)), state
-
-
-def _scan(
-    cell: LinearCell, inputs: Tensor, state: State, reached: Tensor | None
-) -> tuple[Tensor, State]:
-    """Run all steps at once; a row's state stays as it is where `reached` (B, T) is False."""
-    keep, write = cell.keep_and_write(cell.project(inputs))
-    if reached is not None:
-        padding = ~reached.unsqueeze(-1)
-        keep, write = keep.masked_fill(padding, 1.0), write.masked_fill(padding, 0.0)
-    states = scan(keep, write, state.hidden)
-    outputs = states if reached is None else states * reached.unsqueeze(-1)
-    return outputs, State(states[:, -1])
 
 
 def _choose(rows: Tensor, after: Tensor, before: Tensor) -> Tensor:

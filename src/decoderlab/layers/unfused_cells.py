@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -46,6 +47,28 @@ class UnfusedCell(nn.Module, Cell):
     def project(self, inputs: Tensor) -> Tensor:
         """Map the inputs (B, T, I) of all steps at once."""
         return functional.linear(inputs, self.weight_ih, self.bias)
+
+
+class ParallelCell(UnfusedCell):
+    """A cell whose gates do not see the state, so that all steps can be computed at once."""
+
+    multiplies_state = False
+
+    @abstractmethod
+    def all_steps(
+        self, projected: Tensor, state: State, reached: Tensor | None
+    ) -> tuple[Tensor, State]:
+        """Return what `advance` gives, step after step.
+
+        Args:
+            projected: what `project` gave, (B, T, P).
+            state: before the first step.
+            reached: (B, T) bool, real steps before padding; None where all are real.
+
+        Returns:
+            Hidden states (B, T, H), whatever at padding, and the state after each row's last real
+            step.
+        """
 
 
 class GRUResetBefore(UnfusedCell):

@@ -1,0 +1,133 @@
+"""Compare the update of each newer part with that of the older part that is nearest to it.
+
+Both train the same data in a plain loop, in one process with one thread, taking turns. What is
+printed is the median of the ratios of their seconds. Have nothing else running.
+
+Example:
+    python scripts/benchmark_parts.py --updates 20 --repeats 5
+    python scripts/benchmark_parts.py mlstm stack --csv docs/part_speeds.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from benchmark import bare_seconds, prepared_run
+
+HIDDEN, BATCH = 128, 64
+BASE = (
+    "task=copy",
+    "task.min_length=8",
+    "task.max_length=12",
+    "task.num_train=2000",
+    "task.num_validation=50",
+    "task.num_test=50",
+    f"encoder.hidden_size={HIDDEN}",
+    f"decoder.hidden_size={HIDDEN}",
+    f"training.batch_size={BATCH}",
+    "decoder=luong",
+)
+LUONG = ("decoder/attention=general",)
+ADDITIVE = ("decoder/attention=additive",)
+START = ("decoder=initial_state",)
+
+
+def _cell(name: str) -> tuple[str, ...]:
+    return (*START, f"encoder/cell={name}", f"decoder/cell={name}")
+
+
+class Pair(NamedTuple):
+    """A newer part, and the older one that it is compared with, as overrides."""
+
+    newer: tuple[str, ...]
+    older: tuple[str, ...]
+
+
+PAIRS = {
+    "location_aware": Pair(("decoder/attention=location_aware",), ADDITIVE),
+    "coverage": Pair(("decoder/attention=coverage",), ADDITIVE),
+    "location": Pair(("decoder/attention=location",), LUONG),
+    "local_monotonic": Pair(("decoder/attention=local_monotonic",), LUONG),
+    "local_predicted": Pair(("decoder/attention=local_predicted",), LUONG),
+    "monotonic": Pair(("decoder/attention=monotonic",), LUONG),
+    "sparsemax": Pair(("decoder/attention=sparsemax",), LUONG),
+    "entmax": Pair(("decoder/attention=entmax",), LUONG),
+    "four_heads": Pair(("decoder.attention.heads=4",), LUONG),
+    "two_hops": Pair(("decoder.attention.hops=2",), LUONG),
+    "coverage_loss": Pair((*ADDITIVE, "decoder.attention.coverage_loss=1"), ADDITIVE),
+    "hard_attention": Pair(("decoder=hard_attention",), LUONG),
+    "hard_monotonic": Pair(("decoder=hard_monotonic",), LUONG),
+    "conditional_gru": Pair(("decoder=conditional_gru",), ("decoder=bahdanau2015",)),
+    "pointer": Pair(("decoder/head=pointer",), LUONG),
+    "ctc": Pair(("decoder=ctc",), ("decoder=repeat_vector",)),
+    "mingru": Pair(_cell("mingru"), _cell("gru")),
+    "minlstm": Pair(_cell("minlstm"), _cell("lstm")),
+    "slstm": Pair(_cell("slstm"), _cell("lstm")),
+    "mlstm": Pair(_cell("mlstm"), _cell("lstm")),
+    "stack": Pair(_cell("stack"), _cell("rnn_tanh")),
+    "zoneout": Pair((*START, "encoder.zoneout=0.1", "decoder.zoneout=0.1"), START),
+    "variational_dropout": Pair(
+        (*START, "encoder.variational_dropout=0.1", "decoder.variational_dropout=0.1"), START
+    ),
+    "minimum_risk": Pair(("training/objective=minimum_risk",), LUONG),
+    "reinforce": Pair(("training/objective=reinforce",), LUONG),
+    "optimal_completion": Pair(("training/objective=optimal_completion",), LUONG),
+}
+
+
+def ratios(pair: Pair, updates: int, repeats: int) -> list[tuple[float, float]]:
+    """Return (newer, older) in milliseconds an update, turn by turn."""
+    newer, older = (
+        prepared_run([*BASE, *overrides], 10 * updates, Path("unused")) for overrides in pair
+    )
+    for prepared in (newer, older):
+        bare_seconds(prepared, 3)  # warm-up
+    per = 1000 / updates
+    return [
+        (per * bare_seconds(newer, updates), per * bare_seconds(older, updates))
+        for _ in range(repeats)
+    ]
+
+
+def main() -> None:
+    """Measure and print the ratios; write them where that is asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--updates", type=int, default=20, help="updates a turn (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each (%(default)s)")
+    parser.add_argument("--csv", type=Path, help="write the figures to this file")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"which: {', '.join(PAIRS)}; all of them if none"
+    )
+    arguments = parser.parse_args()
+    if unknown := sorted(set(arguments.parts) - PAIRS.keys()):
+        parser.error(f"{unknown[0]} is no part; take of {', '.join(PAIRS)}")
+    torch.set_num_threads(1)
+    rows = []
+    print(f"{'part':20} {'newer ms':>9} {'older ms':>9} {'ratio':>6}  lowest to highest")
+    for name in arguments.parts or PAIRS:
+        turns = ratios(PAIRS[name], arguments.updates, arguments.repeats)
+        both = [new / old for new, old in turns]
+        new, old = (statistics.median(column) for column in zip(*turns, strict=True))
+        ratio = statistics.median(both)
+        line = [f"{new:.2f}", f"{old:.2f}", f"{ratio:.2f}", f"{min(both):.2f}", f"{max(both):.2f}"]
+        print(
+            f"{name:20} {line[0]:>9} {line[1]:>9} {line[2]:>6}  {line[3]} to {line[4]}", flush=True
+        )
+        pair = PAIRS[name]
+        rows.append([name, " ".join(pair.newer), " ".join(pair.older), *line])
+    if arguments.csv:
+        header = "part,newer,older,newer_ms,older_ms,ratio,lowest,highest".split(",")
+        with arguments.csv.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+if __name__ == "__main__":
+    main()
