@@ -121,3 +121,30 @@ def test_text_makes_the_round_trip(padding, tokens):
     ids = vocabulary.encode(task.source_tokens("12+5"))
     assert task.source_text(vocabulary.decode(ids)) == "12+5"
     assert vocabulary.encode(task.source_tokens("1x"))[-1] == vocabulary.space.unk_id
+
+
+@pytest.mark.parametrize("numbers", ["by_length", "by_value"])
+def test_longer_integers_are_tested_and_training_stays_what_it_is(numbers):
+    plain = AdditionTask(num_terms=2, num_digits=2, numbers=numbers, **SIZES)
+    longer = AdditionTask(num_terms=2, num_digits=2, numbers=numbers, test_num_digits=4, **SIZES)
+    for split in ("train", "validation"):
+        assert rows(longer, split) == rows(plain, split)
+    tested = rows(longer, "test")
+    assert len(tested) == SIZES["num_test"]
+    lengths = {len(term) for source, _ in tested for term in source.split("+")}
+    assert lengths == {3, 4}
+    assert all(int(target) == sum(map(int, source.split("+"))) for source, target in tested)
+    assert longer.data.max_target_length == 6  # five digits and EOS
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"test_num_digits": 2}, "test_num_digits is 2; it must be between 3 and 15"),
+        ({"test_num_digits": 16}, "test_num_digits is 16; it must be between 3 and 15"),
+        ({"test_num_digits": 4, "padding": "right"}, "padding is 'right', so that all sums have"),
+    ],
+)
+def test_longer_integers_are_longer(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        AdditionTask(num_terms=2, num_digits=2, **SIZES, **wrong)

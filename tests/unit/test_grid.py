@@ -210,6 +210,22 @@ def test_levels_with_names_are_a_grid_beside_which_references_stand():
     assert given[0].given["a.feedback"] == "other", "the command line holds for all levels"
 
 
+def test_tasks_may_have_names_and_references_stand_beside_each():
+    made = cells(
+        factors={
+            "route": {"every": {"a.routes": ["x"]}, "first": {"a.routes": ["y"]}},
+            "task": {"near": {"task": "echo", "task.n": 9}, "far": {"task": "echo", "task.n": 16}},
+        },
+        references={"attention": {"decoder": "luong"}},
+        seeds=[0, 1],
+    )
+    assert len(made) == 2 * 2 * 2 + 2 * 2
+    assert made[0].named == {"route": "every", "task": "near", "seed": "0"}
+    beside = [cell for cell in made if cell.variant == "attention"]
+    assert [cell.named["task"] for cell in beside] == ["near", "near", "far", "far"]
+    assert [cell.given["task.n"] for cell in beside] == ["9", "9", "16", "16"]
+
+
 @pytest.mark.parametrize(
     ("study", "message"),
     [
@@ -219,7 +235,11 @@ def test_levels_with_names_are_a_grid_beside_which_references_stand():
         ),
         ({"factors": {"one": {}}}, "at least one level by name"),
         ({"factors": {"a.b": {"x": {"a": 1}}}}, "under a name of its own"),
-        ({"factors": {"task": {"x": {"a": 1}}}}, "under a name of its own"),
+        ({"factors": {"seed": {"x": {"a": 1}}}}, "under a name of its own"),
+        (
+            {"factors": {"task": {"x": {"task": "echo"}}, "two": {"y": {"task": "copy"}}}},
+            "study.factors.two.y sets task, which another factor",
+        ),
         ({"factors": {"one": {"x": 3}}}, "study.factors.one.x is 3; give a mapping"),
         (
             {"variants": {"same": {"a": 1}}, "references": {"same": {"a": 2}}},

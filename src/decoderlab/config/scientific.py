@@ -18,6 +18,7 @@ UNSAID: dict[str, dict[str, Any]] = {
         "target_size": None,
         "target_columns": None,
         "split": "at_random",
+        "test_num_digits": None,
     },
     "encoder": {"zoneout": 0.0, "variational_dropout": 0.0},
     "decoder": {

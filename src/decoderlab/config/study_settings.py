@@ -187,10 +187,11 @@ class Study:
             ones save what they have, and the same command does the rest.
         seeds: a list, or `range(0,10)`; null for the seed of the config.
         factors: settings, each with a list of values: a grid. Or a name of your own, with the
-            levels of the factor by name, each a bundle of settings.
+            levels of the factor by name, each a bundle of settings; levels of `task` are the
+            table's columns.
         variants: names, each with a bundle of settings: what varies together.
         references: names, each with a bundle of settings: rows that stand beside the named factors
-            and variants, and are no part of their grid.
+            and variants, on each task, and are no part of their grid.
         exclude: combinations to leave out, each a mapping of a factor (or `variant`) to a value or
             a list of values.
         max_runs, max_hours: above so many runs still to do, or so long an estimate, a person is

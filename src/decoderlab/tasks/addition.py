@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from math import comb
 from typing import Any
@@ -37,6 +37,8 @@ class AdditionTask(Task):
             target to one length on that side, they are tokens like any other, and there is no EOS.
         numbers: `by_length` draws the number of digits uniformly and then the digits (many short
             integers; leading zeros vanish); `by_value` draws the integer uniformly.
+        test_num_digits: digits of the largest integer of the test, above `num_digits`: each of its
+            integers is longer than any of training. None to test the lengths of training.
         data_seed: seed of the data alone, so that the runs of all seeds share them.
 
     Raises:
@@ -60,6 +62,7 @@ class AdditionTask(Task):
         num_test: int,
         padding: str = "none",
         numbers: str = "by_length",
+        test_num_digits: int | None = None,
         data_seed: int = 0,
     ) -> None:
         super().__init__(append_eos=padding == "none")
@@ -70,7 +73,20 @@ class AdditionTask(Task):
         self.num_terms, self.num_digits, self.padding = num_terms, num_digits, padding
         self.numbers, self.data_seed = numbers, data_seed
         self.num_examples = check_split_sizes(num_train, num_validation, num_test)
+        self.test_num_digits = self._longer(test_num_digits)
         check_possible(self.num_examples, comb(10**num_digits + num_terms - 1, num_terms), "sums")
+
+    def _longer(self, test_num_digits: int | None) -> int | None:
+        """Return the digits of the test, checked; None for those of training."""
+        if test_num_digits is None:
+            return None
+        if self.padding != "none":
+            raise ValueError(
+                f"padding is {self.padding!r}, so that all sums have one length, but "
+                f"test_num_digits is {test_num_digits}; leave one of the two out"
+            )
+        require.between("test_num_digits", test_num_digits, self.num_digits + 1, 15)
+        return test_num_digits
 
     def vocabularies(self, train: list[Example]) -> tuple[Vocabulary, Vocabulary]:
         """Return digits and plus sign, and the space where it pads."""
@@ -90,13 +106,32 @@ class AdditionTask(Task):
                 terms = generator.integers(0, 10**lengths)
             return list(map(tuple, terms.tolist()))
 
-        rows = [
+        splits = cut(self._sums(draw, sum(self.num_examples)), self.num_examples, generator)
+        if self.test_num_digits is not None:
+            splits["test"] = self._longer_sums(self.test_num_digits)
+        return splits, {}
+
+    def _longer_sums(self, num_digits: int) -> list[Example]:
+        """Draw sums of integers that are all longer than any of training."""
+        generator = numpy_generator(self.data_seed, "data", "addition", "test")
+
+        def draw(number: int) -> list[tuple[int, ...]]:
+            shape = (number, self.num_terms)
+            if self.numbers == "by_value":
+                terms = generator.integers(10**self.num_digits, 10**num_digits, size=shape)
+            else:
+                lengths = generator.integers(self.num_digits + 1, num_digits + 1, size=shape)
+                terms = generator.integers(10 ** (lengths - 1), 10**lengths)
+            return list(map(tuple, terms.tolist()))
+
+        return self._sums(draw, self.num_examples[2])
+
+    def _sums(self, draw: Callable[[int], list[tuple]], number: int) -> list[Example]:
+        """Return different sums, whatever the order of their terms."""
+        return [
             Example(self.source_tokens("+".join(map(str, terms))), self._padded_sum(sum(terms)))
-            for terms in distinct_draws(
-                draw, sum(self.num_examples), key=lambda t: tuple(sorted(t))
-            )
+            for terms in distinct_draws(draw, number, key=lambda terms: tuple(sorted(terms)))
         ]
-        return cut(rows, self.num_examples, generator), {}
 
     def baseline_predictions(self) -> dict[str, Sequence[Any]]:
         """Return what rules predict: those of all tasks, and each digit's sum without carrying."""

@@ -137,7 +137,7 @@ def _rows(study: Study, named: Mapping[str, Mapping[str, Any]]) -> list[_Row]:
         for factor, all_ in named.items()
     ]
     for factor, all_ in named.items():
-        if not all_ or not str(factor).isidentifier() or factor in ("variant", "task", "seed"):
+        if not all_ or not str(factor).isidentifier() or factor in ("variant", "seed"):
             raise ConfigError(
                 f"study.factors.{factor} is {dict(all_)!r}; give a list of values, or, under a "
                 "name of its own, at least one level by name: {level: {setting: value}}"
@@ -164,7 +164,12 @@ def _rows(study: Study, named: Mapping[str, Mapping[str, Any]]) -> list[_Row]:
             raise ConfigError(
                 f"study.references and study.variants both have {sorted(both)}; rename them in one"
             )
-        rows += [_Row(name, {}, bundle) for name, bundle in references.items()]
+        # A reference stands beside the rows on each task, also on those that have names.
+        tasks = [(level, own) for each in levels for factor, level, own in each if factor == "task"]
+        for name, bundle in references.items():
+            rows += [_Row(name, {"task": level}, bundle | own) for level, own in tasks]
+            if not tasks:
+                rows.append(_Row(name, {}, bundle))
     return rows
 
 

@@ -30,16 +30,19 @@ def labels(
 
     The column is the task with whatever of it varies; the row is the bundle's name and all else
     that varies but the seed, or the decoder's name where nothing else does. `named` are the
-    factors whose values have names, which say enough alone.
+    factors whose values have names, which say enough alone; also of tasks.
 
     Example:
         >>> cell = {"decoder": "luong", "task": "echo", "task.max_length": "9", "seed": "1"}
         >>> labels(cell, list(cell), Choices(task="echo", decoder="luong"))
         ('luong', 'echo max_length=9')
+        >>> labels({"task": "longer"}, ["task"], Choices(task="echo", decoder="luong"), ["task"])
+        ('luong', 'longer')
     """
     varied = [key for key in varied if key in cell]
     about_task = [key for key in varied if key.startswith("task.")]
-    column = [choices.task] + [f"{key.removeprefix('task.')}={cell[key]}" for key in about_task]
+    task = cell["task"] if "task" in named and "task" in varied else choices.task
+    column = [task] + [f"{key.removeprefix('task.')}={cell[key]}" for key in about_task]
     rest = [key for key in varied if key not in ("task", "seed", *about_task)]
     if "variant" in cell and "variant" not in rest:
         rest.insert(0, "variant")
