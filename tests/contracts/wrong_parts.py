@@ -6,7 +6,13 @@ import torch
 from torch import nn
 
 from decoderlab.contract import State
-from decoderlab.decoders.attention import AdditiveScore, AttentionScore, DotScore, GeneralScore
+from decoderlab.decoders.attention import (
+    AdditiveScore,
+    AttentionScore,
+    CoverageScore,
+    DotScore,
+    GeneralScore,
+)
 from decoderlab.decoders.bridges import CopyBridge, DenseBridge, MeanBridge
 from decoderlab.decoders.feedback import (
     FreeRunning,
@@ -80,6 +86,14 @@ class RowsMixed(GeneralScore):
 class QueriesMixed(DotScore):
     def forward(self, query, keys):
         return super().forward(query - query.mean(dim=1, keepdim=True), keys)
+
+
+class OneOfTwoWays(CoverageScore):
+    """Changes what a step gives, but not what all steps give."""
+
+    def weights(self, query, keys, memory_mask, carried):
+        weights, carried = super().weights(2 * query, keys, memory_mask, carried)
+        return weights, carried
 
 
 class QueryDetached(GeneralScore):
@@ -274,6 +288,7 @@ PART_DEFECTS = [
     ("attention_score", PaddingCounts, {}, "length_of_the_padding_has_no_influence"),
     ("attention_score", RowsMixed, {}, "rows_of_a_score_have_no_influence_on_each_other"),
     ("attention_score", QueriesMixed, {}, "queries_at_once_are_queries_in_turn"),
+    ("attention_score", OneOfTwoWays, {}, "queries_at_once_are_queries_in_turn"),
     ("attention_score", QueryDetached, {}, "the_query_and_the_memory_have_influence"),
     ("attention_score", HalfAGradient, {}, "the_scores_gradients_are_right"),
     ("attention_score", SpareScore, {}, "every_weight_of_the_score_gets_a_finite_gradient"),

@@ -249,10 +249,9 @@ class RecurrentDecoder(nn.Module):
 
     @property
     def needs_steps(self) -> bool:
-        """Whether a step needs what the one before it produced, besides the cell's state."""
-        carries = self.attention is not None and self.attention.carries
-        carries = carries or self.second_rnn is not None
-        return carries or bool(self.attends.fed_size) or self.feedback.sees_distribution
+        """Whether a cell's step needs what the step before it read or wrote, besides the state."""
+        fed = bool(self.attends.fed_size) or self.second_rnn is not None
+        return fed or self.feedback.sees_distribution
 
     @property
     def negative_log_density(self) -> Callable[[Tensor, Tensor], Tensor] | None:

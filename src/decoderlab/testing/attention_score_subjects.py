@@ -90,16 +90,16 @@ def weights_of(
     """Return attention_weights (B, T, S) of all queries, as a decoder asks for them.
 
     Args:
-        score: with `carries`, it is asked for one query at a time.
+        score: it is asked for all queries at once.
         query: (B, T, query_size).
         memory: (B, S, M).
         mask: (B, S) bool.
-        single: whether it is asked so in any case.
+        single: whether it is asked for one at a time instead.
     """
     keys = keys_of(score, memory, mask)
     carried = score.begin(mask, keys)
-    if not (score.carries or single):
-        return score.weights(query, keys, mask, carried)[0]
+    if not single:
+        return score.all_weights(query, keys, mask, carried)[0]
     steps = []
     for step_query in query.split(1, dim=1):
         weights, carried = score.weights(step_query, keys, mask, carried)

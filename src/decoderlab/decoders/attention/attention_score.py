@@ -23,7 +23,8 @@ class AttentionScore(nn.Module):
     source is of and which target token each of its symbols is, see the contract of decoders.
 
     A score that depends on earlier steps (coverage, location, monotonic attention) sets
-    `carries` and overrides `begin` and `weights`. Then steps are taken one by one. A score of
+    `carries` and overrides `begin` and `weights`, which then gets one query at a time; it may
+    override `all_weights` too, to do at once what can be. A score of
     positions alone, whatever stands there, sets `reads_memory` to False; one whose weights are
     exactly 0 at some real positions, which then get no gradient, sets `sparse`.
 
@@ -66,6 +67,18 @@ class AttentionScore(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Return attention_weights (B, T, S), exactly 0 at padding, and what is carried on."""
         return masked_softmax(self(query, keys), memory_mask), carried
+
+    def all_weights(
+        self, query: Tensor, keys: Tensor, memory_mask: Tensor, carried: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return what `weights` does, of T queries that are all there, one after the other."""
+        if not self.carries or query.shape[1] == 1:
+            return self.weights(query, keys, memory_mask, carried)
+        rows = []
+        for one in query.split(1, dim=1):
+            weights, carried = self.weights(one, keys, memory_mask, carried)
+            rows.append(weights)
+        return torch.cat(rows, dim=1), carried
 
     def right_side(self, query: str) -> str:
         """Return the score of m_j as text; see `decoderlab.layers.equations`."""

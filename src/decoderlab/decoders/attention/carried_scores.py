@@ -60,12 +60,16 @@ class RememberingScore(AttentionScore):
     def weights(
         self, query: Tensor, keys: Tensor, memory_mask: Tensor, carried: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Return attention_weights (B, 1, S), and what is carried on, (B, S)."""
-        carried = require.given("what the score carries", carried)
-        hidden = self.project_query(query) + keys + self.remembered(carried)
-        scores = self.score_vector(torch.tanh(hidden)).transpose(1, 2)
-        weights = masked_softmax(scores, memory_mask)
-        return weights, self.carried_on(carried, weights[:, -1])
+        """Return attention_weights (B, T, S), and what is carried on, (B, S)."""
+        carried, rows = require.given("what the score carries", carried), []
+        for projected in self.project_query(query).split(1, dim=1):
+            hidden = projected + keys + self.remembered(carried)
+            scores = self.score_vector(torch.tanh(hidden)).transpose(1, 2)
+            rows.append(masked_softmax(scores, memory_mask))
+            carried = self.carried_on(carried, rows[-1][:, -1])
+        return torch.cat(rows, dim=1), carried
+
+    all_weights = weights
 
 
 class LocationAwareScore(RememberingScore):
@@ -216,19 +220,22 @@ class MonotonicScore(ScoreOfContents):
     def weights(
         self, query: Tensor, keys: Tensor, memory_mask: Tensor, carried: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Return attention_weights (B, 1, S), and where the readers are now, (B, 2)."""
-        before = require.given("where the readers are", carried)
-        query = query[:, -1]
-        ways = functional.softplus(self.step(query)) * query.new_tensor([1.0, -1.0])
-        reader = (before + ways).unsqueeze(-1)  # (B, 2, 1)
-        deviation = self.least_deviation + functional.softplus(self.deviation(query)).unsqueeze(-1)
-        positions = positions_of(memory_mask, keys.dtype)  # (B, S)
-        distance = (positions.unsqueeze(1) - reader) / deviation
-        located = masked_softmax(-(distance**2) / 2, memory_mask)  # (B, 2, S)
-        contents = masked_softmax(self.content(query.unsqueeze(1), keys), memory_mask)
-        gates = torch.softmax(self.gate(query), dim=-1).unsqueeze(1)  # (B, 1, 3)
-        weights = gates @ torch.cat([contents, located], dim=1)
-        return weights, (located @ positions.unsqueeze(-1)).squeeze(-1)
+        """Return attention_weights (B, T, S), and where the readers are now, (B, 2)."""
+        readers = require.given("where the readers are", carried)
+        ways = functional.softplus(self.step(query)) * query.new_tensor([1.0, -1.0])  # (B, T, 2)
+        deviations = self.least_deviation + functional.softplus(self.deviation(query))
+        positions, rows = positions_of(memory_mask, keys.dtype), list[Tensor]()  # (B, S)
+        for way, deviation in zip(ways.unbind(dim=1), deviations.unbind(dim=1), strict=True):
+            distance = positions.unsqueeze(1) - (readers + way).unsqueeze(-1)
+            distance = distance / deviation.unsqueeze(-1)
+            rows.append(masked_softmax(-(distance**2) / 2, memory_mask))  # (B, 2, S)
+            readers = (rows[-1] @ positions.unsqueeze(-1)).squeeze(-1)
+        contents = masked_softmax(self.content(query, keys), memory_mask)
+        located = torch.cat([contents.unsqueeze(2), torch.stack(rows, dim=1)], dim=2)
+        gates = torch.softmax(self.gate(query), dim=-1).unsqueeze(2)  # (B, T, 1, 3)
+        return (gates @ located).squeeze(2), readers
+
+    all_weights = weights
 
     def equations(self, query: str) -> list[Equation]:
         """Return readers, scores and weights; see `decoderlab.layers.equations`."""

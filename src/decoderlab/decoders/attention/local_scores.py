@@ -153,12 +153,15 @@ class LocalMonotonicScore(WindowedScore):
     def weights(
         self, query: Tensor, keys: Tensor, memory_mask: Tensor, carried: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Return attention_weights (B, 1, S), and the index of the next step, (B,)."""
-        step = require.given("the index of the step", carried)
-        positions = positions_of(memory_mask, keys.dtype)
-        centre = torch.minimum(step, memory_mask.sum(dim=1) - 1).unsqueeze(1)
-        scores = self.within(self.content(query, keys), (positions - centre).unsqueeze(1))
-        return masked_softmax(scores, memory_mask), step + 1
+        """Return attention_weights (B, T, S), and the index of the next step, (B,)."""
+        first, num_steps = require.given("the index of the step", carried), query.shape[1]
+        steps = first.unsqueeze(1) + torch.arange(num_steps, device=query.device)
+        centre = torch.minimum(steps, memory_mask.sum(dim=1, keepdim=True) - 1).unsqueeze(2)
+        positions = positions_of(memory_mask, keys.dtype).unsqueeze(1)
+        scores = self.within(self.content(query, keys), positions - centre)
+        return masked_softmax(scores, memory_mask), first + num_steps
+
+    all_weights = weights
 
     def equations(self, query: str) -> list[Equation]:
         """Return scores and weights; see `decoderlab.layers.equations`."""

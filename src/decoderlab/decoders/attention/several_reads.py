@@ -279,7 +279,7 @@ def read_with(
     """Return what a score reads of the memory; see `AttentionScore` for shapes."""
     if isinstance(score, SeveralReads):
         return score.read(query, memory, keys, memory_mask, carried)
-    weights, carried = score.weights(query, keys, memory_mask, carried)
+    weights, carried = score.all_weights(query, keys, memory_mask, carried)
     return Read(weights @ memory, weights, carried)
 
 
