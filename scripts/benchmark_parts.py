@@ -4,8 +4,10 @@ Both train the same data in a plain loop, in one process with one thread, taking
 printed is the median of the ratios of their seconds. Have nothing else running.
 
 Example:
-    python scripts/benchmark_parts.py --updates 20 --repeats 5
-    python scripts/benchmark_parts.py mlstm stack --csv docs/part_speeds.csv
+    python scripts/benchmark_parts.py mlstm stack --updates 20 --repeats 5
+    python scripts/benchmark_parts.py --page docs/performance.md
+
+With `--page` the figures go into `part_speeds.csv` beside the page, and from there into its table.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ import torch
 from benchmark import bare_seconds, prepared_run
 
 HIDDEN, BATCH = 128, 64
+SIDES = ("newer", "older")
+BEGIN, END = "<!-- parts -->\n\n", "\n<!-- end of parts -->"
 BASE = (
     "task=copy",
     "task.min_length=8",
@@ -95,6 +99,25 @@ def ratios(pair: Pair, updates: int, repeats: int) -> list[tuple[float, float]]:
     ]
 
 
+def table(figures: Path) -> str:
+    """Return the figures of a CSV as a table in Markdown, the costliest part first."""
+    with figures.open(newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: -float(row["ratio"]))
+    lines = ["| part | compared with | ratio | lowest to highest |", "|---|---|---|---|"]
+    for row in rows:
+        newer, older = (" ".join(f"`{text}`" for text in row[name].split()) for name in SIDES)
+        lines.append(
+            f"| {newer} | {older} | {row['ratio']} | {row['lowest']} to {row['highest']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def with_table(page: str, made: str) -> str:
+    """Return a page with a table in place of the one between its marks."""
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}{made}{END}{rest.partition(END)[2]}"
+
+
 def main() -> None:
     """Measure and print the ratios; write them where that is asked for."""
     parser = argparse.ArgumentParser(
@@ -102,13 +125,15 @@ def main() -> None:
     )
     parser.add_argument("--updates", type=int, default=20, help="updates a turn (%(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each (%(default)s)")
-    parser.add_argument("--csv", type=Path, help="write the figures to this file")
+    parser.add_argument("--page", type=Path, help="write the figures of all parts into this page")
     parser.add_argument(
         "parts", nargs="*", metavar="PART", help=f"which: {', '.join(PAIRS)}; all of them if none"
     )
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.parts) - PAIRS.keys()):
         parser.error(f"{unknown[0]} is no part; take of {', '.join(PAIRS)}")
+    if arguments.page and arguments.parts:
+        parser.error("a page has all parts; leave PART or --page out")
     torch.set_num_threads(1)
     rows = []
     print(f"{'part':20} {'newer ms':>9} {'older ms':>9} {'ratio':>6}  lowest to highest")
@@ -123,10 +148,12 @@ def main() -> None:
         )
         pair = PAIRS[name]
         rows.append([name, " ".join(pair.newer), " ".join(pair.older), *line])
-    if arguments.csv:
-        header = "part,newer,older,newer_ms,older_ms,ratio,lowest,highest".split(",")
-        with arguments.csv.open("w", newline="") as file:
+    if arguments.page:
+        figures = arguments.page.with_name("part_speeds.csv")
+        header = ["part", *SIDES, "newer_ms", "older_ms", "ratio", "lowest", "highest"]
+        with figures.open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        arguments.page.write_text(with_table(arguments.page.read_text(), table(figures)))
 
 
 if __name__ == "__main__":
