@@ -169,33 +169,3 @@ def test_help_has_examples(called, module):
     code, text, _ = called(module, "--help")
     assert code == 0
     assert "xamples:\n  " in text
-
-
-@pytest.mark.filterwarnings("ignore")  # of Trackio's own
-def test_trackio_keeps_every_step_in_the_folder_of_the_run(tiny, monkeypatch):
-    pytest.importorskip("trackio")
-    sqlite3 = pytest.importorskip("sqlite3")
-    monkeypatch.setenv("TRACKIO_DIR", "")  # set by the logger, put back by pytest
-    prepared = tiny("logger=trackio")
-    assert run(prepared) == "FINISHED"
-    (file,) = (prepared.folder.path / "trackio").glob("*.db")
-    with sqlite3.connect(file) as database:
-        rows = database.execute("select run_name, step from metrics").fetchall()
-    assert {name for name, _ in rows} == {prepared.folder.path.name}
-    assert {step for _, step in rows} == set(range(1, 13))
-
-
-def test_optunas_dashboard_opens_the_journal_of_a_search(tmp_path):
-    optuna = pytest.importorskip("optuna")
-    storage_url = pytest.importorskip("optuna_dashboard._storage_url")
-    from decoderlab.studies.execution.journal import open_journal
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(
-        storage=open_journal(tmp_path / "optuna.journal"), study_name="luong", direction="maximize"
-    )
-    study.optimize(lambda trial: trial.suggest_float("rate", 0, 1), n_trials=2)
-    opened = storage_url.get_storage(str(tmp_path / "optuna.journal"))
-    (shown,) = opened.get_all_studies()
-    assert shown.study_name == "luong"
-    assert len(opened.get_all_trials(shown._study_id)) == 2
