@@ -104,6 +104,26 @@ def test_predict_marks_what_met_the_limit(finished, called):
     assert f"outputs of {len(cut)} of 2 lines were cut at 1 tokens" in told
 
 
+def test_attention_is_told_of_runs_that_write_values_too(tiny, called, tmp_path):
+    sizes = ("encoder.embedding_size=null", "decoder.embedding_size=null")
+    prepared = tiny(*sizes, "decoder=luong", task="forecasting")
+    assert run(prepared) == "FINISHED"
+    folder, picture = prepared.folder.path, tmp_path / "a.png"
+    line = " ".join(str(36000 + 500 * (n % 7)) for n in range(96))
+    given = ("--json", "--attention", "--picture", picture)
+    code, text, told = called(predict, folder, *given, stdin=line.encode())
+    assert (code, f"the attention of line 1: {picture}\n" in told) == (0, True), told
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    (output,) = json.loads(text)["outputs"]
+    assert len(output["attention"]) == len(output["values"]) > 1
+    for row in output["attention"]:
+        assert len(row) == len(line.split())
+        assert sum(row) == pytest.approx(1, abs=1e-5)
+    code, text, _ = called(predict, folder, "--json", stdin=line.encode())
+    assert (code, json.loads(text)["outputs"][0]["values"]) == (0, output["values"])
+    assert "attention" not in text
+
+
 def test_a_picture_of_a_run_without_attention_is_refused_before_anything_is_read(
     tiny, place, finished, called, tmp_path
 ):
