@@ -3,6 +3,7 @@
 # make docs           set up .venv, build the pages of docs/ as a site in build/docs
 # make check          golden runs, unit tests, linter and types: what to run while working
 # make test-browser   set up .venv, look at reports and TensorBoard in Chromium, compile the LaTeX
+# make test-extras    set up .venv and build/extras beside it, with loggers that .venv has not
 # make test-cluster   set up .venv, start a SLURM on this machine (Debian's slurm-wlm and munge)
 PYTHON ?= python3
 BIN := .venv/bin
@@ -20,7 +21,7 @@ WORKERS ?= 2
 export OMP_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
 
-.PHONY: ablation test test-slow test-all test-browser test-cluster check docs lint types clean
+.PHONY: ablation test test-slow test-all test-browser test-extras test-cluster check docs lint types clean
 
 ablation: .venv/installed
 	$(BIN)/decoderlab-train study=first_look
@@ -37,6 +38,17 @@ test-all: .venv/installed
 # In one process: the tests share a study, a browser and a TensorBoard.
 test-browser: .venv/installed
 	$(BIN)/python -m pytest -m browser
+
+# MLflow and Trackio bring dozens of packages, some of them in older versions than those of .venv:
+# they are installed beside it, and the rest is taken from there.
+EXTRAS := build/extras
+test-extras: .venv/installed
+	$(BIN)/python -m venv --clear $(EXTRAS)
+	$(BIN)/python -c "import site; print('import site; site.addsitedir(%r)' % site.getsitepackages()[0])" \
+		> "$$($(EXTRAS)/bin/python -c 'import site; print(site.getsitepackages()[0])')/venv.pth"
+	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		'mlflow>=3.17' 'trackio>=0.43' optuna-dashboard
+	ALL_EXTRAS=1 $(EXTRAS)/bin/python -m pytest tests/integration/test_other_loggers.py
 
 # In one process: the tests share a cluster.
 test-cluster: .venv/installed

@@ -18,6 +18,7 @@ from decoderlab import RunFailed, load_run
 from decoderlab.common.errors import ConfigError
 from decoderlab.config.composition import compose_config
 from decoderlab.decoders import RecurrentDecoder
+from decoderlab.training.loading import search_with
 from decoderlab.training.module import EncoderDecoder
 from tests.conftest import TASKS, TINY, run, same, small
 
@@ -82,9 +83,19 @@ def test_any_trainer_tests_validates_and_predicts(finished, tmp_path):
 def test_any_trainer_goes_on_from_the_weights(finished, tmp_path):
     loaded = load_run(folder_of(finished))
     before = {name: value.clone() for name, value in loaded.module.state_dict().items()}
-    trainer = quiet_trainer(tmp_path, max_steps=5, enable_checkpointing=False, log_every_n_steps=2)
-    trainer.fit(loaded.module, datamodule=loaded.task)
+    modes = []
+
+    class Modes(pl.Callback):
+        def on_train_batch_start(self, trainer, pl_module, *_) -> None:
+            modes.append({part.training for part in pl_module.modules()})
+
+    once = {"enable_checkpointing": False, "log_every_n_steps": 2, "callbacks": [Modes()]}
+    trainer = quiet_trainer(tmp_path, max_steps=5, val_check_interval=2, **once)
+    generates_otherwise = search_with(loaded, beam_width=2).module
+    trainer.fit(generates_otherwise, datamodule=loaded.task)
     assert trainer.global_step == 5
+    assert modes == [{True}] * 5  # with dropout
+    assert not any(part.training for part in generates_otherwise.modules())
     after = loaded.module.state_dict()
     assert not same(before, after)
     # From these weights, not from new ones: five small steps do not lead far.

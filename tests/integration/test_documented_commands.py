@@ -32,7 +32,7 @@ NOT_RUN = {
     "make test": "that is what runs this",
     "pip install": "the environment is made already",
     "ray start": "a cluster of machines; tests/integration/test_launchers.py starts Ray",
-    "optuna-dashboard": "an extra; test_using_commands.py opens the journal with its library",
+    "optuna-dashboard": "a server that never ends; test_other_loggers.py asks it for its pages",
     "tensorboard": "a server that never ends; test_tensorboard.py opens it",
     "eval": "of the shell that you are in; test_complete.py sources the same script",
     "decoderlab-complete --install": "it writes into your home; test_complete.py gives it another",

@@ -10,6 +10,7 @@ from decoderlab.common.errors import ConfigError
 from decoderlab.training.model_evaluation import evaluate
 from decoderlab.usage.new_data import load_with
 from tests.conftest import run
+from tests.integration.cli import forked
 
 STEPS = np.arange(160)
 TABLE = {
@@ -151,3 +152,13 @@ def test_targets_of_tokens_without_an_id_are_other_data(tiny, tmp_path):
     assert folders[0] != folders[1]
     assert [load_with(folders[0], [file]).moved for file in files] == [True, False]
     assert load_run(folders[0]).result.signature != load_run(folders[1]).result.signature
+
+
+def test_a_run_whose_data_have_moved_is_evaluated_on_them_as_the_message_says(forecast, tmp_path):
+    folder = forecast(["x", "y"])
+    moved = (tmp_path / "own.csv").rename(tmp_path / "moved.csv")
+    refused = forked("evaluate", str(folder))
+    assert (refused.returncode, "own.csv cannot be read" in refused.stderr) == (2, True)
+    assert "where the data of the run are now: --data FILE" in refused.stderr
+    done = forked("evaluate", str(folder), "--data", str(moved))
+    assert (done.returncode, "the run's own data" in done.stdout) == (0, True), done.stderr

@@ -1,17 +1,24 @@
-"""Loggers of other people really write, offline, where their packages are installed."""
+"""Loggers of other people really write, offline, and Optuna's dashboard opens our journal.
+
+What is not installed is left out; `make test-extras` has all of it, and leaves nothing out.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import sqlite3
 import struct
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 
+from decoderlab.studies.execution.journal import open_journal
 from tests.conftest import run
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of these packages' own
@@ -19,7 +26,7 @@ BLOCK, FULL, LAST = 2**15, 1, 4
 
 
 def needs(package: str) -> pytest.MarkDecorator:
-    there = importlib.util.find_spec(package) is not None
+    there = importlib.util.find_spec(package) is not None or "ALL_EXTRAS" in os.environ
     return pytest.mark.skipif(not there, reason=f"{package} is not installed")
 
 
@@ -81,3 +88,45 @@ def test_mlflow_writes_every_step_into_a_file_of_the_folder_of_the_run(tiny):
     assert name == prepared.folder.path.name
     assert {step for key, step in rows if key == "train/loss"} == set(range(1, 13))
     assert "validation/exact_match" in {key for key, _ in rows}
+
+
+@needs("trackio")
+def test_trackio_writes_every_step_into_the_folder_of_the_run(tiny, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", "")  # set by the logger, put back by pytest
+    prepared = tiny("logger=trackio")
+    assert run(prepared) == "FINISHED"
+    (file,) = (prepared.folder.path / "trackio").glob("*.db")
+    with closing(sqlite3.connect(file)) as database:
+        rows = database.execute("select run_name, step from metrics").fetchall()
+    assert {name for name, _ in rows} == {prepared.folder.path.name}
+    assert {step for _, step in rows} == set(range(1, 13))
+
+
+@needs("optuna_dashboard")
+def test_optunas_dashboard_shows_the_journal_of_a_search(tmp_path):
+    import optuna
+    from optuna_dashboard import wsgi  # pyright: ignore[reportMissingImports]
+    from optuna_dashboard._storage_url import get_storage  # pyright: ignore[reportMissingImports]
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    journal = tmp_path / "optuna.journal"
+    study = optuna.create_study(
+        storage=open_journal(journal), study_name="luong", direction="maximize"
+    )
+    study.set_user_attr("variant", "decoder=luong")
+    study.optimize(lambda trial: trial.suggest_float("rate", 0, 1), n_trials=2)
+    app = wsgi(get_storage(str(journal)))  # as the command does with its argument
+
+    def page(path: str, query: str = "") -> Any:
+        statuses: list[str] = []
+        environ = {"PATH_INFO": path, "QUERY_STRING": query}
+        setup_testing_defaults(environ)
+        content = b"".join(app(environ, lambda status, *_: statuses.append(status)))
+        assert statuses == ["200 OK"], content
+        return json.loads(content)
+
+    (shown,) = page("/api/studies")["study_summaries"]
+    assert shown["study_name"] == "luong"
+    details = page(f"/api/studies/{shown['study_id']}", "after=0")
+    assert len(details["trials"]) == 2
+    assert "decoder=luong" in json.dumps(details["user_attrs"])

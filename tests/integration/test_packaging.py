@@ -235,6 +235,10 @@ def write_data(folder: Path) -> None:
     for n in range(9):
         Image.new("RGB", (8, 8), (n, 0, 0)).save(folder / f"{n}.png")
     (folder / "demand.csv").write_text("x\n" + "".join(f"{n % 7}\n" for n in range(1200)))
+    weather = "".join(f"{n % 7},{n % 11}\n" for n in range(1200))
+    (folder / "weather.csv").write_text(f"load,wind\n{weather}")
+    sums = "".join(f"{n},1 {n},2\t{n + 1} {n + 2}\n" for n in numbers)
+    (folder / "sums.tsv").write_text(head + sums)
 
 
 SCALING = (ROOT / "docs" / "scaling.md").read_text()

@@ -194,7 +194,7 @@ def test_a_planted_collapsed_seed_shows(tmp_path):
 def test_at_the_ceiling_the_interval_is_wilsons_over_examples(tmp_path):
     plan = study(tmp_path, {"a": A, "b": [1.0] * 8, "c": [1.0, *A[1:]]})
     text = report_text(tmp_path, plan)
-    assert re.search(r"\| b \| 1\.000 \[0\.963, 1\.000\] pooled, 8/8 solved \|", text)
+    assert re.search(r"\| b \| 1\.000 \[0\.963, 1\.000\] pooled, 8 of 8 seeds perfect \|", text)
     # Seeds that differ are not one sample of examples, be one of them perfect or not.
     c = read_analysis(plan, tmp_path).entries["c", "echo"]
     assert c.crossed

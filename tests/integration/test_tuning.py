@@ -12,6 +12,7 @@ from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.plan_file import read_configs, read_plan
 from decoderlab.studies.execution import arm_search
 from decoderlab.studies.execution.arm_search import ArmSearch
+from decoderlab.studies.execution.journal import open_journal
 from decoderlab.studies.execution.tuning import Tuner
 from tests.integration.cli import in_process, tiny_arguments
 
@@ -114,6 +115,8 @@ def test_a_search_whose_journal_is_lost_comes_to_its_trials_again(
     assert in_process(monkeypatch, *tuned(tmp_path, **given)) == 0
     before = read_plan(tmp_path, "s").tuning, read_plan(tmp_path, "s/tuning").cells
     journal = tmp_path / "studies/s/tuning/optuna.journal"
+    searches = open_journal(journal).get_all_studies()
+    assert {search.user_attrs["variant"] for search in searches} == set(before[0]["chosen"])
     if harm == "deleted":
         journal.unlink()
     else:

@@ -104,6 +104,26 @@ def test_predict_marks_what_met_the_limit(finished, called):
     assert f"outputs of {len(cut)} of 2 lines were cut at 1 tokens" in told
 
 
+def test_attention_is_told_of_runs_that_write_values_too(tiny, called, tmp_path):
+    sizes = ("encoder.embedding_size=null", "decoder.embedding_size=null")
+    prepared = tiny(*sizes, "decoder=luong", task="forecasting")
+    assert run(prepared) == "FINISHED"
+    folder, picture = prepared.folder.path, tmp_path / "a.png"
+    line = " ".join(str(36000 + 500 * (n % 7)) for n in range(96))
+    given = ("--json", "--attention", "--picture", picture)
+    code, text, told = called(predict, folder, *given, stdin=line.encode())
+    assert (code, f"the attention of line 1: {picture}\n" in told) == (0, True), told
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    (output,) = json.loads(text)["outputs"]
+    assert len(output["attention"]) == len(output["values"]) > 1
+    for row in output["attention"]:
+        assert len(row) == len(line.split())
+        assert sum(row) == pytest.approx(1, abs=1e-5)
+    code, text, _ = called(predict, folder, "--json", stdin=line.encode())
+    assert (code, json.loads(text)["outputs"][0]["values"]) == (0, output["values"])
+    assert "attention" not in text
+
+
 def test_a_picture_of_a_run_without_attention_is_refused_before_anything_is_read(
     tiny, place, finished, called, tmp_path
 ):
@@ -169,33 +189,3 @@ def test_help_has_examples(called, module):
     code, text, _ = called(module, "--help")
     assert code == 0
     assert "xamples:\n  " in text
-
-
-@pytest.mark.filterwarnings("ignore")  # of Trackio's own
-def test_trackio_keeps_every_step_in_the_folder_of_the_run(tiny, monkeypatch):
-    pytest.importorskip("trackio")
-    sqlite3 = pytest.importorskip("sqlite3")
-    monkeypatch.setenv("TRACKIO_DIR", "")  # set by the logger, put back by pytest
-    prepared = tiny("logger=trackio")
-    assert run(prepared) == "FINISHED"
-    (file,) = (prepared.folder.path / "trackio").glob("*.db")
-    with sqlite3.connect(file) as database:
-        rows = database.execute("select run_name, step from metrics").fetchall()
-    assert {name for name, _ in rows} == {prepared.folder.path.name}
-    assert {step for _, step in rows} == set(range(1, 13))
-
-
-def test_optunas_dashboard_opens_the_journal_of_a_search(tmp_path):
-    optuna = pytest.importorskip("optuna")
-    storage_url = pytest.importorskip("optuna_dashboard._storage_url")
-    from decoderlab.studies.execution.journal import open_journal
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(
-        storage=open_journal(tmp_path / "optuna.journal"), study_name="luong", direction="maximize"
-    )
-    study.optimize(lambda trial: trial.suggest_float("rate", 0, 1), n_trials=2)
-    opened = storage_url.get_storage(str(tmp_path / "optuna.journal"))
-    (shown,) = opened.get_all_studies()
-    assert shown.study_name == "luong"
-    assert len(opened.get_all_trials(shown._study_id)) == 2

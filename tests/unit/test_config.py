@@ -16,9 +16,10 @@ from decoderlab.common.folders import conf_dir
 from decoderlab.common.part_building import build, complete, targets_in
 from decoderlab.config import run_identity
 from decoderlab.config.composition import compose_config
-from decoderlab.config.run_config import Choices, PartSettings, RunConfig
+from decoderlab.config.run_config import Choices, PartSettings, RunConfig, section
 from decoderlab.config.run_identity import classes_in, run_id
 from decoderlab.config.strangers import refuse_foreign
+from decoderlab.config.study_settings import Study
 from tests.conftest import composed, variants
 
 
@@ -177,6 +178,11 @@ def test_settings_are_completed_and_typed():
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(ConfigError, match=message):
         complete("g", built, settings)
+
+
+def test_a_study_without_its_defaults_is_shown_where_they_are():
+    with pytest.raises(ConfigError, match=r"begin the YAML with defaults: \[adhoc@study, _self_\]"):
+        section("study", Study, {"seeds": [0]})
 
 
 class Layer:

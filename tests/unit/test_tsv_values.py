@@ -62,7 +62,7 @@ def test_a_model_of_numbers_is_selected_by_their_error(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "rows", "message"),
     [
-        ({"targets": "values"}, ["a\t1"], "give a target_size exactly when targets are values"),
+        ({"targets": "values"}, ["a\t1"], "task.target_size=1 for one number"),
         ({"target_size": 1}, ["a\t1"], "give a target_size exactly when targets are values"),
         ({"targets": "values", "target_size": 1}, ["a\tx"], "line 2: the line 'x' is not all"),
         (

@@ -97,7 +97,12 @@ def _run(arguments: argparse.Namespace) -> int:
             )
         loaded, beside = opened.run, {"data": opened.record(arguments.data)}
     else:
-        loaded = load_run(arguments.run, trust=arguments.trust)
+        try:
+            loaded = load_run(arguments.run, trust=arguments.trust)
+        except ConfigError as error:
+            if "cannot be read" not in str(error):
+                raise
+            raise ConfigError(f"{error}; where the data of the run are now: --data FILE") from error
     torch.set_num_threads(loaded.config.run.threads)
     loaded = search_with(loaded, **search_settings(arguments))
     if arguments.max_length is not None:

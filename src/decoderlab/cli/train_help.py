@@ -5,13 +5,20 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 
 import hydra
 from omegaconf import OmegaConf
 
+from decoderlab.cli.described_config import described_config
+from decoderlab.common import process
 from decoderlab.common.folders import conf_dir, group_yamls
 
+# The longest lines, in characters, and those of what is no terminal.
+WIDTH = 120
 
+
+@process.without_collection()
 def train_help(overrides: Sequence[str]) -> str:
     """Return how the command is called, which YAMLs there are, and the config of some settings.
 
@@ -26,7 +33,11 @@ def train_help(overrides: Sequence[str]) -> str:
         config = hydra.compose("train", list(overrides), return_hydra_config=True)
     header = config.hydra.help.header.rstrip()
     sections = [str(name) for name in config if name != "hydra"]
-    composed = OmegaConf.to_yaml(OmegaConf.masked_copy(config, sections)).rstrip()
+    composed = described_config(
+        OmegaConf.masked_copy(config, sections),
+        width=min(max(get_terminal_size((WIDTH, 24)).columns, 80), WIDTH),
+        config_dir=process.user_config_dir,
+    )
     sources = config.hydra.runtime.config_sources
     folders = [folder for source in sources for folder in _folders(source.schema, source.path)]
     return f"""{header}
@@ -34,7 +45,7 @@ def train_help(overrides: Sequence[str]) -> str:
 == What can be chosen: group=name ==
 {_groups(folders)}
 
-== Config: setting=value changes a line ==
+== Config: setting=value changes a line; decoderlab-schema has the whole descriptions ==
 {composed}
 
 Hydra's own flags: decoderlab-train --hydra-help"""

@@ -291,7 +291,11 @@ def complete(
             given = settings.get(name, parameter.default)
             completed[name] = _typed(f"{group}.{name}", given, hint)
         elif parameter.default is inspect.Parameter.empty:
-            raise ConfigError(f"{group}.{name} is missing; give it as {group}.{name}=VALUE")
+            raise ConfigError(
+                f"{group}.{name} is missing; give it as {group}.{name}=VALUE"
+                # In a YAML of one's own that has none of the defaults.
+                + (", or begin the YAML with defaults: [adhoc@study, _self_]" * (group == "study"))
+            )
         elif defaults:
             completed[name] = _default(f"{group}.{name}", parameter.default, hint)
     return completed | {key: value for key, value in settings.items() if key not in named}

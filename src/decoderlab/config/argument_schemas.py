@@ -11,16 +11,16 @@ import ast
 import builtins
 import functools
 import inspect
-import re
+import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from decoderlab.common import require
+from decoderlab.config.argument_texts import ELSEWHERE, arguments_in
 
 # How many calls deep an argument is followed.
 DEPTH = 3
-_ENTRY = re.compile(r"    (\*{0,2}\w+(?:, \*{0,2}\w+)*)(?: \([^)]*\))?: (.*)")
 
 
 @functools.cache
@@ -36,18 +36,12 @@ def argument_texts(target: Callable) -> dict[str, str]:
     """
     texts: dict[str, str] = {}
     for kind in _bases(target):
-        lines = inspect.cleandoc(kind.__doc__ or "").partition("\nArgs:\n")[2].splitlines()
-        names: list[str] = []
-        own: dict[str, str] = {}
-        for line in lines:
-            if line and not line.startswith("    "):
-                break
-            if (entry := _ENTRY.match(line)) is not None:
-                names = [name.lstrip("*") for name in entry[1].split(", ")]
-                own |= dict.fromkeys(names, entry[2])
-            else:
-                own |= {name: f"{own[name]} {line.strip()}".rstrip() for name in names}
-        texts = own | texts
+        for name, text in arguments_in(kind.__doc__).items():
+            if (other := ELSEWHERE.fullmatch(text)) is not None:
+                named = getattr(sys.modules.get(kind.__module__), other[1], None)
+                text = argument_texts(named).get(name, "") if inspect.isclass(named) else ""
+            if text:
+                texts.setdefault(name, text)
     return texts
 
 

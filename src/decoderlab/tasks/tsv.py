@@ -105,7 +105,8 @@ class TSVTask(PairsTask):
             if (kind == "text") != (size is None):
                 raise ValueError(
                     f"{side}s is {kind!r} and {side}_size is {size}; give a {side}_size "
-                    f"exactly when {side}s are {kinds}"
+                    f"exactly when {side}s are {kinds}: the numbers of a position, or pixels of a "
+                    f"side; task.{side}_size=1 for one number"
                 )
             if size is not None:
                 require.at_least(f"{side}_size", size, 1)

@@ -33,6 +33,21 @@ from decoderlab.training.prepared_run import meta_networks
 WEIGHTS = "delete {} and give the command of the run or sweep again, which repairs what it can"
 
 
+class OpenedModel(EncoderDecoder):
+    """The model of a finished run, which is in evaluation mode until a Trainer trains it again.
+
+    Lightning trains a module in the mode that it has: there would be no dropout.
+    """
+
+    def on_fit_start(self) -> None:
+        """Train with dropout (Lightning's hook)."""
+        self.train()
+
+    def on_fit_end(self) -> None:
+        """Generate without dropout, as before (Lightning's hook)."""
+        self.eval()
+
+
 class LoadedRun(NamedTuple):
     """A finished run: `module` with the weights chosen on validation, ready to generate.
 
@@ -123,6 +138,7 @@ def _opened(path: str | Path, data: bool, trust: bool) -> LoadedRun:
         load_best(model, folder.path / manifest.best, manifest.files[manifest.best].sha256)
     except Invalid as error:
         raise error.advised(WEIGHTS.format(folder.manifest)) from error
+    model.__class__ = OpenedModel  # it has no further state
     return LoadedRun(model.eval(), task, config, result)
 
 

@@ -36,7 +36,7 @@ class Output:
         tokens: without the end.
         probabilities: of each token, given those before it, among those that can be generated.
         end_probability: of the end after the last token; None where it was cut.
-        attention: a row of weights for each token; None where the decoder has none.
+        attention: a row of weights for each token or position; None where the decoder has none.
         values: (T, F) in the units of the data; None of tokens.
     """
 
@@ -143,7 +143,7 @@ def predict_outputs(
         by_line: list[list[Output]] = [[] for _ in lines]
         for index, batch in batches(run, lines, folder):
             if run.module.writes_values:
-                outputs = _of_values(run, batch)
+                outputs = _of_values(run, batch, attention)
             elif num_best is not None:
                 outputs = _best(run, batch, num_best)
             else:
@@ -203,14 +203,33 @@ def _plain(run: LoadedRun, ids: Sequence[int], **more: Any) -> Output:
     return Output(text=text, met_limit=run.module.met_limit(ids), **more)
 
 
-def _of_values(run: LoadedRun, batch: tuple[Tensor, Tensor]) -> list[list[Output]]:
+def _of_values(run: LoadedRun, batch: tuple[Tensor, Tensor], attention: bool) -> list[list[Output]]:
     made = run.module(*batch)[:, : run.task.target_length(int(batch[1][0]))]
     vocabulary = of_values(run.task.data.target_vocabulary)
-    rows = made.float().cpu().numpy()
+    looked = _looked_at(run.module, run.module.encode(*batch), made) if attention else None
+    weights = [None] * len(made) if looked is None else looked.tolist()
     return [
-        [Output(text=run.task.text_of(row), values=np.asarray(vocabulary.decode(row)).tolist())]
-        for row in rows
+        [
+            Output(
+                text=run.task.text_of(row),
+                values=np.asarray(vocabulary.decode(row)).tolist(),
+                attention=of_row,
+            )
+        ]
+        for row, of_row in zip(made.float().cpu().numpy(), weights, strict=True)
     ]
+
+
+def _looked_at(module: EncoderDecoder, encoded: Encoded, values: Tensor) -> Tensor | None:
+    """Return attention (B, T, S) while values (B, T, F) are written; None if there is none."""
+    state, weights = module.decoder.start(encoded), []
+    before = torch.cat([torch.zeros_like(values[:, :1]), values[:, :-1]], dim=1)
+    for previous in before.unbind(dim=1):
+        _, state = module.decoder.step(previous, state)
+        if (looked := getattr(state, "attention_weights", None)) is None:
+            return None
+        weights.append(looked.float())
+    return torch.stack(weights, dim=1)
 
 
 def _best(run: LoadedRun, batch: tuple[Tensor, Tensor], num_best: int) -> list[list[Output]]:

@@ -300,7 +300,10 @@ def _searches(
         for arm in arms:
             name = hashlib.sha256(f"{arm.key} {about}".encode()).hexdigest()[:16]
             if name not in there:
-                optuna.create_study(storage=storage, study_name=name, direction=direction)
+                made_here = optuna.create_study(
+                    storage=storage, study_name=name, direction=direction
+                )
+                made_here.set_user_attr("variant", arm.name)  # what its dashboard shows of it
             opened = optuna.load_study(storage=storage, study_name=name)
             made[arm.name] = ArmSearch(opened, tuning, lock)
     return made

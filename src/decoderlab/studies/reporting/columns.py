@@ -224,7 +224,7 @@ COLUMNS = (
         explanation=explain_score,
         tables=("report", "paper", "terminal"),
         room="narrow",
-        # A paper has no room for how many seeds solved the task.
+        # A paper has no room for how many seeds got all right.
         changes={
             "paper": {"text": of_entry(mean_text), "heading": "{metric}"},
             "terminal": {"heading": "mean [95 % CI]"},

@@ -40,10 +40,10 @@ def mean_text(entry: Entry) -> str:
 
 
 def score_text(entry: Entry) -> str:
-    """Return the mean of an entry with its interval, and how many seeds solved the task."""
+    """Return the mean of an entry with its interval, and how many seeds got all right."""
     text = mean_text(entry)
     if not math.isnan(entry.pooled.low):
-        text += f" pooled, {entry.solved}/{entry.summary.n} solved"
+        text += f" pooled, {entry.solved} of {entry.summary.n} seeds perfect"
     return text + (" mixed" if entry.mixed else "")
 
 
