@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import OmegaConf
 
 from decoderlab.common.folders import conf_dir, group_yamls
+
+# Between names, and not wherever the window ends.
+FOLDED: Any = {"width": 98, "subsequent_indent": "  "}
+FOLDED |= {"break_long_words": False, "break_on_hyphens": False}
 
 
 def train_help(overrides: Sequence[str]) -> str:
@@ -57,4 +63,5 @@ def _groups(folders: Sequence[Path]) -> str:
         for group, path in group_yamls(folder):
             if group != "." and group.split("/")[0] != "hydra":
                 names.setdefault(group, set()).add(path.stem)
-    return "\n".join(f"{group}: {', '.join(sorted(names[group]))}" for group in sorted(names))
+    lines = (f"{group}: {', '.join(sorted(names[group]))}" for group in sorted(names))
+    return "\n".join(textwrap.fill(line, **FOLDED) for line in lines)

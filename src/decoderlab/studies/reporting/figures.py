@@ -254,7 +254,7 @@ def _of_models(panels: Panels) -> list[Drawing]:
         Drawing(
             "forecasts",
             "Some predictions",
-            "The first number of the first test examples (black) and what the first seed's model "
+            "The first number of the first test examples (the line without a colour) and what the first seed's model "
             f"of each variant generates, in the data's units.{_fewer(panels)}",
             forecasts,
             pieces=most_examples(panels, "forecast"),
