@@ -154,7 +154,7 @@ def test_numbers_below_an_axis_do_not_run_into_each_other(tmp_path):
     # Differences of hundredths, whose numbers have many letters.
     made = analysis(tmp_path, {"a": A, "b": [*A[1:], A[0]]}, minimum_effect=0.02)
     panels = Panels(made, tmp_path)
-    for part in (panels.part("echo"), panels.broad("echo")):
+    for part in (panels.part("echo"), panels.part("echo", inches=9)):
         (axis,) = forest(part).axes
         axis.figure.canvas.draw()
         low, high = axis.get_xlim()
@@ -172,7 +172,7 @@ def test_a_page_has_the_rows_of_a_figure_side_by_side_and_a_file_has_them_whole(
     learnt, differences = drawn["learning"], drawn["forest"]
     assert (len(learnt.svgs), learnt.columns) == (2, 2)
     kinds = [svg.split('"')[1] for svg in differences.svgs]
-    assert (kinds, differences.columns) == (["plot narrow", "plot broad"], 1)
+    assert (kinds, differences.columns) == (["plot rows narrow1", "plot rows broad1"], 1)
     width, height = Image.open(io.BytesIO(learnt.png)).size
     assert height > width  # both rows
 

@@ -40,6 +40,7 @@ from decoderlab.studies.reporting.themed_svg import themed_svg
 
 DPI, DPI_ALONE = 100, 160
 MAX_COLUMNS = 3  # parts of a figure that stand side by side on a page
+BROAD_INCHES = {1: 9.0, 2: 5.9}  # of each, where a page has room for so many side by side
 MAX_LETTERS = 300  # of a text in a figure
 BAND = "Line: mean over the seeds that finished; band: its 95 % interval."
 STYLE: Any = {"font.size": 9, "axes.titlesize": 9, "text.parse_math": False, "pdf.fonttype": 42}
@@ -132,10 +133,8 @@ def _svgs(
         whole: the figure of the only task, if it is drawn already.
         name: that their ids begin with.
     """
-    if whole is not None and drawing.rows:
-        broad = _drawn(drawing.draw, panels.broad(panels.tasks[0]))
-        either = [(whole, "narrow"), *([(broad, "broad")] if broad else [])]
-        return tuple(themed_svg(one, f"{name}.{kind[0]}", kind) for one, kind in either), 1
+    if drawing.rows:
+        return _svgs_of_rows(drawing, panels, name)
     parts = _parts(drawing, panels)
     if whole is not None and len(parts) == 1:
         plots = [whole]
@@ -143,8 +142,28 @@ def _svgs(
         plots = [plot for part in parts if (plot := _drawn(drawing.draw, part))]
     svgs = tuple(themed_svg(plot, f"{name}.{index}") for index, plot in enumerate(plots))
     # The pieces of a task, or of a model, stand side by side.
-    columns = drawing.pieces if drawing.pieces > 1 else 2 if len(svgs) == 4 else len(svgs)
-    return svgs, max(min(columns, len(svgs), MAX_COLUMNS), 1)
+    several = drawing.pieces > 1
+    return svgs, min(_columns(drawing.pieces if several else len(svgs)), max(len(svgs), 1))
+
+
+def _svgs_of_rows(drawing: Drawing, panels: Panels, name: str) -> tuple[tuple[str, ...], int]:
+    """Return as `_svgs` does what need not become higher where there is room to be broader."""
+    columns = _columns(len(panels.tasks))
+    svgs = []
+    for index, task in enumerate(panels.tasks):
+        parts = {"rows": panels.part(task)}
+        if columns in BROAD_INCHES:
+            broad = panels.part(task, inches=BROAD_INCHES[columns])
+            parts = {f"rows narrow{columns}": parts["rows"], f"rows broad{columns}": broad}
+        for number, (kind, part) in enumerate(parts.items()):
+            if plot := _drawn(drawing.draw, part):
+                svgs.append(themed_svg(plot, f"{name}.{index}.{number}", kind))
+    return tuple(svgs), columns
+
+
+def _columns(number: int) -> int:
+    """Return how many of so many figures stand side by side."""
+    return 2 if number == 4 else max(min(number, MAX_COLUMNS), 1)
 
 
 def _parts(drawing: Drawing, panels: Panels) -> list[Panels]:
@@ -254,8 +273,9 @@ def _of_models(panels: Panels) -> list[Drawing]:
         Drawing(
             "forecasts",
             "Some predictions",
-            "The first number of the first test examples (the line without a colour) and what the first seed's model "
-            f"of each variant generates, in the data's units.{_fewer(panels)}",
+            "The first number of the first test examples (the line without a colour) and what the "
+            "first seed's model of each variant generates, in the data's units."
+            f"{_fewer(panels)}",
             forecasts,
             pieces=most_examples(panels, "forecast"),
         ),

@@ -23,7 +23,6 @@ from decoderlab.training import probes
 T = TypeVar("T")
 # A panel in a browser is so wide that its letters stay legible on a telephone of 390 pixels.
 PANEL_INCHES = 4.0
-BROAD_INCHES = 7.6  # of the one panel of a figure of rows, where a page has room
 MAX_NAME = 52  # letters of a name above its row
 ROW_INCHES, LINE_INCHES = 0.42, 0.13  # of a row, and of another line of its name
 NAME_SIZE = 8
@@ -61,18 +60,17 @@ class Panels:
         self._kept: dict[Any, Any] = {}
 
     def part(
-        self, task: str, shown: Sequence[str] | None = None, piece: int | None = None
+        self,
+        task: str,
+        shown: Sequence[str] | None = None,
+        piece: int | None = None,
+        inches: float = PANEL_INCHES,
     ) -> Panels:
         """Return the panels of one task, of some variants and one row if given, for a page."""
         part = copy.copy(self)
         part.tasks, part.alone, part.piece = [task], True, piece
         part.shown = self.shown if shown is None else list(shown)
-        return part
-
-    def broad(self, task: str) -> Panels:
-        """Return the panels of one task for a page that has room for a broad figure."""
-        part = self.part(task)
-        part.panel_inches = BROAD_INCHES
+        part.panel_inches = inches
         return part
 
     def pieces(self, all_of: Sequence[T]) -> Sequence[T]:

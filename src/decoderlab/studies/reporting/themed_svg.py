@@ -28,7 +28,7 @@ def themed_svg(figure: Figure, name: str, kind: str = "") -> str:
     Args:
         figure: to draw.
         name: short and of no other figure on the page; ids begin with it.
-        kind: `narrow` or `broad` where a page shows either of two; empty where there is one.
+        kind: classes beside `plot`, by which the page shows either of two.
     """
     file = io.BytesIO()
     figure.patch.set_visible(False)
