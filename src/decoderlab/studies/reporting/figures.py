@@ -141,7 +141,9 @@ def _svgs(
     else:
         plots = [plot for part in parts if (plot := _drawn(drawing.draw, part))]
     svgs = tuple(themed_svg(plot, f"{name}.{index}") for index, plot in enumerate(plots))
-    # The pieces of a task, or of a model, stand side by side.
+    if drawing.each_variant:  # they are small
+        return svgs, MAX_COLUMNS
+    # The pieces of a task stand side by side.
     several = drawing.pieces > 1
     return svgs, min(_columns(drawing.pieces if several else len(svgs)), max(len(svgs), 1))
 
