@@ -80,8 +80,11 @@ def test_the_report_opens_without_errors_and_without_a_network(page, studied):
     report = show(page, studied)
     assert page.title == "s"
     figures = page.execute_script(
-        "return [...document.querySelectorAll('figure')].map(one => [...one.children].map("
-        "svg => [svg.tagName, svg.getBoundingClientRect().width]))"
+        """
+        return [...document.querySelectorAll("figure")].map(figure => [...figure.children]
+          .filter(one => one.checkVisibility())
+          .map(one => [one.tagName, one.getBoundingClientRect().width]))
+        """
     )
     assert len(figures) == len(list(report.glob("figures/*.png"))) >= 6
     assert len(figures) == len(list(report.glob("figures/*.pdf")))
@@ -124,8 +127,9 @@ def test_the_first_screen_is_question_answer_and_forest_plot(page, studied):
     # Every seed is a dot in the row of each variant but the baseline.
     dots = page.execute_script(
         """
-        return [...document.querySelector("figure").querySelectorAll("use")]
-          .filter(one => one.style.fill.startsWith("rgb")).length
+        return [...document.querySelectorAll("figure")][0].querySelectorAll("use").values()
+          .filter(one => one.checkVisibility() && one.style.fill.startsWith("rgb"))
+          .toArray().length
         """
     )
     assert dots == SEEDS * (len(studied[1].variants) - 1)
@@ -153,11 +157,56 @@ def test_the_verdict_is_seen_at_every_width_and_the_page_never_goes_sideways(pag
     # The letters of figures stay legible: the smallest have 7 points.
     scales = page.execute_script(
         """
-        return [...document.querySelectorAll("svg.plot")].map(one =>
-          one.getBoundingClientRect().width / one.viewBox.baseVal.width)
+        return [...document.querySelectorAll("svg.plot")]
+          .filter(one => one.checkVisibility())
+          .map(one => one.getBoundingClientRect().width / one.viewBox.baseVal.width)
         """
     )
     assert min(scales) * 8 > 9
+
+
+@pytest.mark.parametrize(("width", "side_by_side"), [(390, 1), (900, 2), (1440, 2)])
+def test_figures_use_the_width_that_there_is(page, studied, width, side_by_side):
+    show(page, studied, width)
+    figures = page.execute_script(
+        """
+        return [...document.querySelectorAll("figure")].map(figure => {
+          const parts = [...figure.children].filter(one => one.checkVisibility())
+            .map(one => one.getBoundingClientRect());
+          const first = parts.filter(one => Math.abs(one.top - parts[0].top) < 2);
+          return [figure.previousElementSibling.textContent, parts.length, first.length,
+            (Math.max(...first.map(one => one.right)) - first[0].left) / figure.clientWidth];
+        })
+        """
+    )
+    assert len(figures) >= 6
+    shares = {title: share for title, _, _, share in figures}
+    for title, parts, first, _ in figures:
+        assert first >= min(parts, side_by_side), title
+    if width == 390:
+        assert min(shares.values()) > 0.95
+    else:
+        broad = ("By position, and the exposure bias", "Cost against quality", "Every seed")
+        assert min(shares[title] for title in broad) > 0.7
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_numbers_stand_at_the_height_of_their_names(page, studied, width):
+    show(page, studied, width)
+    apart = page.execute_script(
+        """
+        const middle = node => {
+          const range = document.createRange();
+          range.selectNodeContents(node);
+          const box = range.getBoundingClientRect();
+          return (box.top + box.bottom) / 2;
+        };
+        return [...document.querySelector("table").tBodies[0].rows].flatMap(row =>
+          [1, 4].map(index => Math.abs(middle(row.cells[index]) - middle(row.cells[0]))));
+        """
+    )
+    assert len(apart) == 8
+    assert max(apart) < 3
 
 
 def test_the_first_column_stays_when_the_table_moves(page, studied):

@@ -259,6 +259,8 @@ def test_help_names_what_can_be_chosen_and_shows_the_config(monkeypatch, capfd, 
     assert in_process(monkeypatch, "--help", "--config-dir", str(tmp_path), "decoder=luong") == 0
     shown = capfd.readouterr().out
     _, chosen, config = re.split("^== .*", shown, flags=re.M)
+    assert max(map(len, shown.splitlines())) <= 100
+    chosen = chosen.replace(",\n  ", ", ")
     groups = dict(re.findall(r"^([\w/]+): (.*)$", chosen, re.M))
     for group, names in groups.items():
         own = {"mine"} if group == "task" else set()
@@ -266,7 +268,7 @@ def test_help_names_what_can_be_chosen_and_shows_the_config(monkeypatch, capfd, 
     assert {"decoder/bridge", "encoder/cell", "study", "training/optimizer"} < set(groups)
     assert "input_feeding: false" in config
     assert in_process(monkeypatch, "--help", f"hydra.searchpath=[file://{tmp_path}]") == 0
-    assert re.search(r"^task: .*\bmine\b", capfd.readouterr().out, re.M)
+    assert re.search(r"^task: (.|\n  )*\bmine\b", capfd.readouterr().out, re.M)
     assert in_process(monkeypatch, "--help", "decoder=luonk") == 2
     assert "Did you mean luong?" in capfd.readouterr().err
 

@@ -203,6 +203,15 @@ def test_attention_of_the_first_seed_is_shown_example_by_example(tmp_path):
     assert dark[1] / dark[0] == pytest.approx(4, rel=0.3)  # labels and frame are dark too
 
 
+def test_a_source_of_one_position_has_no_map(tmp_path):
+    texts = np.array([json.dumps(["one"]), json.dumps(["two", "words"])])
+    arrays = {"attention_source": texts, "attention_target": texts}
+    arrays["attention"] = np.ones((2, 2, 2), np.float16)
+    with SummaryWriter(tmp_path) as writer:
+        add_attention(writer, "test", arrays)
+    assert read(tmp_path).Tags()["images"] == ["test/attention, example 2"]
+
+
 @pytest.mark.parametrize("tokens", [["a" * 100_000] * 3, ["a"] * 20_000])
 def test_a_map_of_long_tokens_or_of_many_is_drawn_in_a_moment(tmp_path, tokens):
     texts, begun = np.array([json.dumps(tokens)]), time.process_time()

@@ -117,7 +117,8 @@ def test_a_figure_says_which_rows_it_draws_and_why(tmp_path, monkeypatch):
         " Drawn are 16 of 30 rows: the baseline, and those that have the highest means on any task."
     )
     assert panels.shown == ["v0", *(f"v{place}" for place in range(15, 30))]
-    arrays = {"attention": np.zeros((1, 2, 2))}
+    tokens = {f"attention_{side}": np.array(['["a", "b"]']) for side in ("source", "target")}
+    arrays = {"attention": np.zeros((1, 2, 2)), **tokens}
     monkeypatch.setattr(Panels, "_first_probes", lambda self, variant, task: arrays)
     assert panels.chosen("attention", 4) == {"echo": ["v0", "v27", "v28", "v29"]}
     assert chosen_caption(panels, "attention") == (

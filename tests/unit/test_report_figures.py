@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 
 import numpy as np
+from PIL import Image
 
 from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.studies.reporting.blocks import Bullets, Paragraph
 from decoderlab.studies.reporting.cautions import cautions
-from decoderlab.studies.reporting.curve_figures import learning
+from decoderlab.studies.reporting.curve_figures import learning, learning_caption
 from decoderlab.studies.reporting.explore_charts import _difference
+from decoderlab.studies.reporting.figures import pictures
 from decoderlab.studies.reporting.forest_figure import forest
 from decoderlab.studies.reporting.headline import headline
+from decoderlab.studies.reporting.model_figures import attention
 from decoderlab.studies.reporting.panels import MAX_NAME, Panels
 from decoderlab.studies.reporting.score_figures import scores
+from decoderlab.studies.reporting.undrawn_figures import undrawn
 from tests.unit.studies import analysis
 
 A = [0.50, 0.52, 0.48, 0.51, 0.49, 0.50, 0.53, 0.47]
@@ -88,6 +94,87 @@ def test_few_validations_are_marks_and_fifteen_a_curve_with_the_training_loss_be
     assert joined(above) == joined(below) == [True, True]
     assert (above.get_ylabel(), below.get_ylabel()) == ("validation exact match", "training loss")
     np.testing.assert_allclose(below.lines[0].get_ydata(), [1 / step for step in range(1, 16)])
+
+
+def validated(made, folder, steps, logged=()):
+    """Give each run its validations and its training losses anew."""
+    for row in made.rows:
+        lines = [{"step": step, "train/loss": 1 / step} for step in logged]
+        lines += [{"step": step, "validation/exact_match": step / 20} for step in steps]
+        file = row.cell.run_folder(folder).metrics
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_a_single_validation_is_no_figure_and_the_report_says_so(tmp_path):
+    made = analysis(tmp_path, {"a": A, "b": [one + 0.1 for one in A]})
+    assert said_of(made, tmp_path) == ""
+    validated(made, tmp_path, [7])
+    assert learning(Panels(made, tmp_path)) is None
+    assert "validated once; a smaller evaluation.every_steps" in said_of(made, tmp_path)
+    validated(made, tmp_path, [7], logged=range(1, 16))
+    panels = Panels(made, tmp_path)
+    (axis,) = learning(panels).axes
+    assert axis.get_ylabel() == "training loss"
+    assert learning_caption(panels).startswith("Training loss by update;")
+    validated(made, tmp_path, [7, 8], logged=range(1, 16))
+    assert len(learning(Panels(made, tmp_path)).axes) == 2
+    assert "validated once" not in said_of(made, tmp_path)
+
+
+def said_of(made, folder) -> str:
+    section = undrawn(made, folder)
+    return " ".join(item for block in section.blocks for item in block.items) if section else ""
+
+
+def maps(*sources: list[str]) -> dict[str, np.ndarray]:
+    most = max(map(len, sources))
+    weights = np.zeros((len(sources), 2, most))
+    weights[..., 0] = 1
+    texts = np.array([json.dumps(source) for source in sources])
+    targets = np.array(['["x", "<eos>"]'] * len(sources))
+    return {"attention": weights, "attention_source": texts, "attention_target": targets}
+
+
+def test_a_map_of_one_position_is_not_drawn_and_the_report_says_so(tmp_path, monkeypatch):
+    made = analysis(tmp_path, {"a": A, "b": [one + 0.1 for one in A]})
+    probes = {"a": maps(["one"], ["two"]), "b": maps(["one"], ["two", "words"])}
+    monkeypatch.setattr(Panels, "_first_probes", lambda self, variant, task: probes[variant])
+    (axis,) = attention(Panels(made, tmp_path)).axes
+    assert axis.get_title(loc="left") == "echo: b, example 2"
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["two", "words"]
+    assert "Where attention looks, of a: each of the first test sources" in said_of(made, tmp_path)
+    probes["b"] = maps(["one"], ["two"])
+    assert attention(Panels(made, tmp_path)) is None
+    assert "Where attention looks, of a, b:" in said_of(made, tmp_path)
+    probes["a"] = probes["b"] = maps(["two", "words"])
+    assert "attention" not in said_of(made, tmp_path)
+
+
+def test_numbers_below_an_axis_do_not_run_into_each_other(tmp_path):
+    # Differences of hundredths, whose numbers have many letters.
+    made = analysis(tmp_path, {"a": A, "b": [*A[1:], A[0]]}, minimum_effect=0.02)
+    panels = Panels(made, tmp_path)
+    for part in (panels.part("echo"), panels.part("echo", inches=9)):
+        (axis,) = forest(part).axes
+        axis.figure.canvas.draw()
+        low, high = axis.get_xlim()
+        labels = zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)
+        boxes = [label.get_window_extent() for at, label in labels if low <= at <= high]
+        assert len(boxes) >= 3
+        gaps = [right.x0 - left.x1 for left, right in itertools.pairwise(boxes)]
+        assert min(gaps) > 10
+
+
+def test_a_page_has_the_rows_of_a_figure_side_by_side_and_a_file_has_them_whole(tmp_path):
+    made = analysis(tmp_path, {"a": A, "b": [one + 0.1 for one in A]})
+    validated(made, tmp_path, range(1, 16), logged=range(1, 16))
+    drawn = {picture.name: picture for picture in pictures(made, tmp_path)}
+    learnt, differences = drawn["learning"], drawn["forest"]
+    assert (len(learnt.svgs), learnt.columns) == (2, 2)
+    kinds = [svg.split('"')[1] for svg in differences.svgs]
+    assert (kinds, differences.columns) == (["plot rows narrow1", "plot rows broad1"], 1)
+    width, height = Image.open(io.BytesIO(learnt.png)).size
+    assert height > width  # both rows
 
 
 def test_the_title_of_the_differences_fits_a_telephone():

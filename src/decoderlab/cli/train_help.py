@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import get_terminal_size
+from typing import Any
 
 import hydra
 from omegaconf import OmegaConf
@@ -15,7 +17,10 @@ from decoderlab.common import process
 from decoderlab.common.folders import conf_dir, group_yamls
 
 # The longest lines, in characters, and those of what is no terminal.
-WIDTH = 120
+WIDTH = 100
+# Between names, and not wherever the window ends.
+FOLDED: Any = {"width": WIDTH - 2, "subsequent_indent": "  "}
+FOLDED |= {"break_long_words": False, "break_on_hyphens": False}
 
 
 @process.without_collection()
@@ -68,4 +73,5 @@ def _groups(folders: Sequence[Path]) -> str:
         for group, path in group_yamls(folder):
             if group != "." and group.split("/")[0] != "hydra":
                 names.setdefault(group, set()).add(path.stem)
-    return "\n".join(f"{group}: {', '.join(sorted(names[group]))}" for group in sorted(names))
+    lines = (f"{group}: {', '.join(sorted(names[group]))}" for group in sorted(names))
+    return "\n".join(textwrap.fill(line, **FOLDED) for line in lines)

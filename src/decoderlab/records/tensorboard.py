@@ -63,6 +63,8 @@ def add_samples(writer: Any, tag: str, records: Sequence[Mapping[str, Any]]) -> 
 def add_attention(writer: Any, tag: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Add an image of the attention for each example: a row is a generated token, dark is 1.
 
+    Sources of a single position have none.
+
     Args:
         writer: of TensorBoard events.
         tag: before the name of each image.
@@ -78,6 +80,8 @@ def add_attention(writer: Any, tag: str, arrays: Mapping[str, np.ndarray]) -> No
         source, target = (
             json.loads(str(arrays[f"attention_{side}"][index])) for side in ("source", "target")
         )
+        if len(source) < 2:
+            continue  # a single position has the weight 1, whatever was learned
         width, height = (min(1.2 + 0.3 * len(side), MAX_INCHES) for side in (source, target))
         figure = Figure(figsize=(width, height), layout="constrained")
         axis = figure.subplots()

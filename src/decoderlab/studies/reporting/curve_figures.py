@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,12 +19,12 @@ def positions_caption(panels: Panels) -> str:
     """Return how to read `positions`."""
     if panels.real_values:
         return (
-            "Above: mean absolute error by position in free-running generation. Below: how "
+            "First: mean absolute error by position in free-running generation. Second: how "
             "much it changes when the true values before are given (the exposure bias)."
         )
     return (
-        "Above: share of right tokens by position in free-running generation; positions after "
-        "its end count as wrong. Below: how much larger it is when the true tokens before are "
+        "First: share of right tokens by position in free-running generation; positions after "
+        "its end count as wrong. Second: how much larger it is when the true tokens before are "
         "given (the exposure bias)."
     )
 
@@ -43,104 +43,138 @@ def memory_caption(panels: Panels) -> str:
 
 def learning_caption(panels: Panels) -> str:
     """Return how to read `learning`."""
+    validations = learning_rows(panels)[0]
+    if max((num_points(panels, validations, task) for task in panels.tasks), default=0) == 1:
+        return "Training loss by update; of a single validation there is no curve."
     return (
-        f"Validation {panels.label} by update, and below it the training loss where enough of it "
-        "was logged. Where seeds fall into two groups, each has a line of its own. Fewer than "
+        f"Validation {panels.label} by update, and the training loss where enough of it was "
+        "logged. Where seeds fall into two groups, each has a line of its own. Fewer than "
         f"{curves.MIN_POINTS} validations are marks, which no line joins: nobody knows what lies "
         "between them."
     )
 
 
+class CurveRow(NamedTuple):
+    """A row of a figure of curves.
+
+    Args:
+        label: words beside it.
+        of: the curve of a variant's runs.
+        name: of the number in `metrics.jsonl`, of which seeds in two groups have curves of their
+            own; empty where they have none.
+    """
+
+    label: str
+    of: Callable[[list[RunRow]], Curve]
+    name: str = ""
+
+
+def learning_rows(panels: Panels) -> list[CurveRow]:
+    """Return what `learning` draws: the validation score, and the training loss."""
+    metric, output_dir = panels.analysis.metric, panels.output_dir
+    return [
+        CurveRow(
+            f"validation {panels.label}",
+            lambda rows: curves.learning_curve(rows, output_dir, metric),
+            f"validation/{metric}",
+        ),
+        CurveRow("training loss", lambda rows: curves.loss_curve(rows, output_dir), "train/loss"),
+    ]
+
+
+def position_rows(panels: Panels) -> list[CurveRow]:
+    """Return what `positions` draws: correctness, and the exposure bias."""
+    labels = ["right, free-running", "given the true tokens:\nmore right by"]
+    if panels.real_values:
+        labels = ["absolute error,\nfree-running", "given the true values:\nerror changes by"]
+    return [
+        CurveRow(labels[0], lambda rows: curves.share_by_position(rows, "free")),
+        CurveRow(labels[1], lambda rows: curves.share_by_position(rows, "bias")),
+    ]
+
+
+LENGTHS = CurveRow("correct", curves.share_by_length)
+MEMORY = CurveRow("distance", curves.summary_influence)
+
+
+def num_points(panels: Panels, row: CurveRow, task: str) -> int:
+    """Return how many points the longest curve has that is shown of a task."""
+    lines = (_curve(panels, row, variant, task) for variant in panels.shown)
+    return max((len(curve.positions) for curve in lines), default=0)
+
+
 def learning(panels: Panels) -> Figure | None:
     """Draw the validation score and the training loss by update; None without any."""
-    metric, output_dir = panels.analysis.metric, panels.output_dir
-    of: list[Callable[[list[RunRow]], Curve]] = [
-        lambda rows: curves.learning_curve(rows, output_dir, metric),
-        lambda rows: curves.loss_curve(rows, output_dir),
-    ]
-    labels = [f"validation {panels.label}", "training loss"]
-    names = [f"validation/{metric}", "train/loss"]
-    shown = [(variant, task) for variant in panels.shown for task in panels.tasks]
-    logged = any(len(_curve(panels, of[1], labels[1], *each).positions) for each in shown)
-    rows = 2 if logged else 1
-    return _lines(panels, of[:rows], "update", labels[:rows], names[:rows])
-
-
-def _curve(
-    panels: Panels, of: Callable[[list[RunRow]], Curve], label: str, variant: str, task: str
-) -> Curve:
-    rows = panels.analysis.by_cell.get((variant, task), [])
-    return panels.kept((label, variant, task), lambda: of(rows))
+    return _lines(panels, learning_rows(panels), "update")
 
 
 def lengths(panels: Panels) -> Figure | None:
     """Draw the share of correct examples by target length; None without any."""
-    return _lines(panels, [curves.share_by_length], "target length", ["correct"])
+    return _lines(panels, [LENGTHS], "target length")
 
 
 def positions(panels: Panels) -> Figure | None:
     """Draw correctness by position, and the exposure bias; None without any."""
-    return _lines(
-        panels,
-        [
-            lambda rows: curves.share_by_position(rows, "free"),
-            lambda rows: curves.share_by_position(rows, "bias"),
-        ],
-        "position in the target",
-        ["absolute error,\nfree-running", "given the true values:\nerror changes by"]
-        if panels.real_values
-        else ["right, free-running", "given the true tokens:\nmore right by"],
-    )
+    return _lines(panels, position_rows(panels), "position in the target")
 
 
 def memory(panels: Panels) -> Figure | None:
     """Draw how far another example's summary moves the output, by position; None without any."""
-    return _lines(panels, [curves.summary_influence], "position in the target", ["distance"])
+    return _lines(panels, [MEMORY], "position in the target")
 
 
-def _lines(
-    panels: Panels,
-    of: Sequence[Callable[[list[RunRow]], Curve]],
-    along: str,
-    labels: Sequence[str],
-    names: Sequence[str] = (),
-) -> Figure | None:
-    """Draw curves over a number.
+def _curve(panels: Panels, row: CurveRow, variant: str, task: str) -> Curve:
+    rows = panels.analysis.by_cell.get((variant, task), [])
+    return panels.kept((row.label, variant, task), lambda: row.of(rows))
+
+
+def _lines(panels: Panels, rows: Sequence[CurveRow], along: str) -> Figure | None:
+    """Draw curves over a number; None where none has two points.
 
     Args:
         panels: of the study.
-        of: of the runs of a variant, for each row of the figure.
+        rows: of the figure.
         along: words below the axis.
-        labels: words beside each row.
-        names: of the metrics of each row, of which seeds in two groups have curves of their own.
     """
-    figure, axes = panels.grid(len(of), 2.6 * len(of) + 0.4, sharey="row")
-    drawn = False
-    for number, (row, curve_of) in enumerate(zip(axes, of, strict=True)):
-        for axis, task in zip(row, panels.tasks, strict=True):
-            for variant in panels.shown:
-                curve = _curve(panels, curve_of, labels[number], variant, task)
-                if not len(curve.positions):
-                    continue
-                drawn = True
-                if names and panels.two_groups(variant, task):
-                    _seed_lines(panels, axis, variant, task, names[number])
-                else:
-                    few = bool(names) and len(curve.positions) < curves.MIN_POINTS
-                    _mean_line(axis, curve, panels.styles[variant], panels.short[variant], few)
-            axis.grid(alpha=0.4)
-    if not drawn:
+    rows = [
+        row
+        for row in panels.pieces(rows)
+        if any(num_points(panels, row, task) > 1 for task in panels.tasks)
+    ]
+    if not rows:
         return None
+    figure, axes = panels.grid(len(rows), 2.6 * len(rows) + 0.4, sharey="row")
+    for line, row in zip(axes, rows, strict=True):
+        for axis, task in zip(line, panels.tasks, strict=True):
+            if num_points(panels, row, task) > 1:
+                _panel(panels, axis, row, task)
+            else:
+                axis.set_axis_off()
+        line[0].set_ylabel(row.label)
     for axis, task in zip(axes[0], panels.tasks, strict=True):
         axis.set_title(task, loc="left", fontweight="bold")
     for axis in axes[-1]:
         axis.set_xlabel(along)
-    for axis in axes.flat:
-        axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    for row, label in zip(axes, labels, strict=True):
-        row[0].set_ylabel(label)
     panels.add_legend(figure, axes)
     return figure
+
+
+def _panel(panels: Panels, axis: Axes, row: CurveRow, task: str) -> None:
+    """Draw the curves of all variants on a task."""
+    for variant in panels.shown:
+        curve = _curve(panels, row, variant, task)
+        if not len(curve.positions):
+            continue
+        if row.name and panels.two_groups(variant, task):
+            _seed_lines(panels, axis, variant, task, row.name)
+        else:
+            few = bool(row.name) and len(curve.positions) < curves.MIN_POINTS
+            _mean_line(axis, curve, panels.styles[variant], panels.short[variant], few)
+    axis.grid(alpha=0.4)
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    if axis.dataLim.height == 0:
+        # Nothing but 0, which stands at the bottom of what could have been, and not amid nothing.
+        axis.set_ylim(axis.dataLim.y0 - 0.05, axis.dataLim.y0 + 1)
 
 
 def _mean_line(

@@ -31,6 +31,7 @@ from decoderlab.studies.reporting.model_figures import (
     attention,
     chosen_caption,
     forecasts,
+    most_examples,
     summaries,
 )
 from decoderlab.studies.reporting.panels import Panels
@@ -38,6 +39,8 @@ from decoderlab.studies.reporting.score_figures import cost, interaction, scores
 from decoderlab.studies.reporting.themed_svg import themed_svg
 
 DPI, DPI_ALONE = 100, 160
+MAX_COLUMNS = 3  # parts of a figure that stand side by side on a page
+BROAD_INCHES = {1: 9.0, 2: 5.9}  # of each, where a page has room for so many side by side
 MAX_LETTERS = 300  # of a text in a figure
 BAND = "Line: mean over the seeds that finished; band: its 95 % interval."
 STYLE: Any = {"font.size": 9, "axes.titlesize": 9, "text.parse_math": False, "pdf.fonttype": 42}
@@ -51,6 +54,8 @@ class Drawing(NamedTuple):
         draw: returns the figure; None where the runs do not allow it.
         each_variant: of the array of the probes that has this name, a page has a figure for each
             variant; empty: for each task.
+        pieces: a page has each row, or each example, as a figure of its own, so many.
+        rows: whether each variant has a row, which may be as broad as the page.
     """
 
     name: str
@@ -58,6 +63,8 @@ class Drawing(NamedTuple):
     caption: str
     draw: Callable[[Panels], Figure | None]
     each_variant: str = ""
+    pieces: int = 1
+    rows: bool = False
 
 
 class Picture(NamedTuple):
@@ -69,6 +76,7 @@ class Picture(NamedTuple):
         png: the file for Markdown.
         pdf: the file for a paper.
         svgs: the same for a page, in parts that stand side by side where there is room.
+        columns: of them stand side by side at most.
     """
 
     name: str
@@ -77,6 +85,7 @@ class Picture(NamedTuple):
     png: bytes
     pdf: bytes = b""
     svgs: tuple[str, ...] = ()
+    columns: int = 1
 
 
 def pictures(analysis: Analysis, output_dir: Path) -> list[Picture]:
@@ -99,11 +108,8 @@ def pictures(analysis: Analysis, output_dir: Path) -> list[Picture]:
 
 
 def _picture(drawing: Drawing, panels: Panels, number: int) -> Picture | None:
-    name, title, caption, draw, each_variant = drawing
-    parts = _parts(drawing, panels)
-    # With one task the figure of the page will do for the others too.
-    alone = len(parts) == 1 and not each_variant
-    figure = _drawn(draw, parts[0] if alone else panels)
+    alone = len(panels.tasks) == 1 and not drawing.each_variant
+    figure = _drawn(drawing.draw, panels.part(panels.tasks[0]) if alone else panels)
     if figure is None:
         return None
     png, pdf = io.BytesIO(), io.BytesIO()
@@ -111,17 +117,65 @@ def _picture(drawing: Drawing, panels: Panels, number: int) -> Picture | None:
     figure.set_layout_engine("none")  # the others take it from the PNG
     metadata = dict.fromkeys(("Creator", "Producer", "CreationDate"))
     figure.savefig(pdf, format="pdf", metadata=metadata)
-    narrow = [figure] if alone else [_drawn(draw, part) for part in parts]
-    svgs = [themed_svg(plot, f"f{number}.{index}") for index, plot in enumerate(narrow) if plot]
-    return Picture(name, title, caption, png.getvalue(), pdf.getvalue(), tuple(svgs))
+    svgs, columns = _svgs(drawing, panels, figure if alone else None, f"f{number}")
+    texts = drawing.name, drawing.title, drawing.caption
+    return Picture(*texts, png.getvalue(), pdf.getvalue(), svgs, columns)
+
+
+def _svgs(
+    drawing: Drawing, panels: Panels, whole: Figure | None, name: str
+) -> tuple[tuple[str, ...], int]:
+    """Return the parts of a figure on a page, and how many of them stand side by side at most.
+
+    Args:
+        drawing: the figure.
+        panels: of the study.
+        whole: the figure of the only task, if it is drawn already.
+        name: that their ids begin with.
+    """
+    if drawing.rows:
+        return _svgs_of_rows(drawing, panels, name)
+    parts = _parts(drawing, panels)
+    if whole is not None and len(parts) == 1:
+        plots = [whole]
+    else:
+        plots = [plot for part in parts if (plot := _drawn(drawing.draw, part))]
+    svgs = tuple(themed_svg(plot, f"{name}.{index}") for index, plot in enumerate(plots))
+    if drawing.each_variant:  # they are small
+        return svgs, MAX_COLUMNS
+    # The pieces of a task stand side by side.
+    several = drawing.pieces > 1
+    return svgs, min(_columns(drawing.pieces if several else len(svgs)), max(len(svgs), 1))
+
+
+def _svgs_of_rows(drawing: Drawing, panels: Panels, name: str) -> tuple[tuple[str, ...], int]:
+    """Return as `_svgs` does what need not become higher where there is room to be broader."""
+    columns = _columns(len(panels.tasks))
+    svgs = []
+    for index, task in enumerate(panels.tasks):
+        parts = {"rows": panels.part(task)}
+        if columns in BROAD_INCHES:
+            broad = panels.part(task, inches=BROAD_INCHES[columns])
+            parts = {f"rows narrow{columns}": parts["rows"], f"rows broad{columns}": broad}
+        for number, (kind, part) in enumerate(parts.items()):
+            if plot := _drawn(drawing.draw, part):
+                svgs.append(themed_svg(plot, f"{name}.{index}.{number}", kind))
+    return tuple(svgs), columns
+
+
+def _columns(number: int) -> int:
+    """Return how many of so many figures stand side by side."""
+    return 2 if number == 4 else max(min(number, MAX_COLUMNS), 1)
 
 
 def _parts(drawing: Drawing, panels: Panels) -> list[Panels]:
-    """Return the panels of each figure of a page."""
-    if not drawing.each_variant:
-        return [panels.part(task) for task in panels.tasks]
-    chosen = panels.chosen(drawing.each_variant, MAX_PANELS)
-    return [panels.part(task, [each]) for task, variants in chosen.items() for each in variants]
+    """Return the panels of each part of a figure on a page."""
+    of: list[tuple[str, list[str] | None]] = [(task, None) for task in panels.tasks]
+    if drawing.each_variant:
+        chosen = panels.chosen(drawing.each_variant, MAX_PANELS)
+        of = [(task, [each]) for task, variants in chosen.items() for each in variants]
+    pieces = range(drawing.pieces) if drawing.pieces > 1 else (None,)
+    return [panels.part(task, shown, piece) for task, shown in of for piece in pieces]
 
 
 def _drawn(draw: Callable[[Panels], Figure | None], panels: Panels) -> Figure | None:
@@ -140,6 +194,7 @@ def _of_scores(panels: Panels) -> list[Drawing]:
             "Difference to the baseline",
             f"{forest_caption(panels)}{_fewer(panels)}",
             forest,
+            rows=True,
         ),
         Drawing(
             plain_name(panels.analysis.metric),
@@ -150,6 +205,7 @@ def _of_scores(panels: Panels) -> list[Drawing]:
             "them), the share in the better one stands there in place of mean and interval."
             f"{_fewer(panels)}",
             scores,
+            rows=True,
         ),
         Drawing(
             "interaction",
@@ -170,6 +226,7 @@ def _of_curves(panels: Panels) -> list[Drawing]:
             "Learning",
             f"{learning_caption(panels)} {BAND}{_fewer(panels)}",
             learning,
+            pieces=2,
         ),
         Drawing(
             "lengths",
@@ -182,6 +239,7 @@ def _of_curves(panels: Panels) -> list[Drawing]:
             "By position, and the exposure bias",
             f"{positions_caption(panels)} {BAND}{_fewer(panels)}",
             positions,
+            pieces=2,
         ),
         Drawing(
             "memory",
@@ -201,6 +259,7 @@ def _of_models(panels: Panels) -> list[Drawing]:
             f"Mean test {panels.label} with its 95 % interval, by trained parameters and by "
             f"floating-point operations of one forward pass, per example.{_fewer(panels)}",
             cost,
+            pieces=2,
         ),
         Drawing(
             "attention",
@@ -211,13 +270,16 @@ def _of_models(panels: Panels) -> list[Drawing]:
             f"largest weight.{chosen_caption(panels, 'attention')}",
             attention,
             "attention",
+            most_examples(panels, "attention"),
         ),
         Drawing(
             "forecasts",
             "Some predictions",
-            "The first number of the first test examples (black) and what the first seed's model "
-            f"of each variant generates, in the data's units.{_fewer(panels)}",
+            "The first number of the first test examples (the line without a colour) and what the "
+            "first seed's model of each variant generates, in the data's units."
+            f"{_fewer(panels)}",
             forecasts,
+            pieces=most_examples(panels, "forecast"),
         ),
         Drawing(
             "summaries",

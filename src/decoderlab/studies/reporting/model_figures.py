@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from decoderlab.common.escapes import visible
 from decoderlab.studies.analysis import curves
+from decoderlab.studies.reporting.attention_maps import AttentionMap, attention_maps
 from decoderlab.studies.reporting.panels import Panels
 
 MAX_PANELS = 4  # models of a task
@@ -20,33 +21,61 @@ MAX_TICKS = 24  # labels beside an attention map
 
 
 def attention(panels: Panels) -> Figure | None:
-    """Draw attention maps of the first seeds' models; None without attention."""
-    maps = _chosen(panels, "attention")
-    if not maps:
+    """Draw attention maps of the first seeds' models; None without any that shows something."""
+    models = [
+        (f"{task}: {panels.short[variant]}", panels.pieces(attention_maps(arrays)))
+        for variant, task, arrays in _chosen(panels, "attention")
+    ]
+    models = [(name, maps) for name, maps in models if maps]
+    if not models:
         return None
-    columns = max(len(arrays["attention"]) for *_, arrays in maps)
-    # On a narrow page the examples of a model stand below each other.
-    shape = (columns, 1) if panels.alone else (len(maps), columns)
-    figure = Figure(figsize=(2.9 * shape[1], 2.7 * shape[0]), layout="constrained")
-    grid = figure.subplots(*shape, squeeze=False)
+    columns = max(len(maps) for _, maps in models)
+    heights = [max(_inches_high(each) for each in maps) for _, maps in models]
+    figure = Figure(figsize=(2.9 * columns, sum(heights)), layout="constrained")
+    looks: Any = {"squeeze": False, "gridspec_kw": {"height_ratios": heights}}
+    grid = figure.subplots(len(models), columns, **looks)
     for axis in grid.flat:
         axis.set_axis_off()
-    for row, (variant, task, arrays) in zip(grid.reshape(-1, columns), maps, strict=True):
-        for index, axis in enumerate(row[: len(arrays["attention"])]):
-            source = json.loads(str(arrays["attention_source"][index]))
-            target = json.loads(str(arrays["attention_target"][index]))
-            weights = arrays["attention"][index][: len(target), : len(source)]
-            axis.set_axis_on()
-            # Over a hundred positions no weight is near 1.
-            most = 1.0 if len(source) <= MAX_TICKS else float(weights.max()) or 1.0
-            looks = {"cmap": "Greys", "aspect": "auto", "interpolation": "none"}
-            axis.imshow(weights.astype(float), vmin=0, vmax=most, **looks)
-            if len(source) <= MAX_TICKS:
-                axis.set_xticks(range(len(source)), list(map(visible, source)), fontsize=7)
-            if len(target) <= MAX_TICKS:
-                axis.set_yticks(range(len(target)), list(map(visible, target)), fontsize=7)
-        row[0].set_title(f"{task}: {panels.short[variant]}"[:MAX_TITLE], loc="left", fontsize=8)
+    for row, (name, maps) in zip(grid, models, strict=True):
+        for axis, each in zip(row, maps, strict=False):
+            _draw_map(axis, each)
+            title = f"example {each.example + 1}"
+            if axis is row[0]:
+                title = f"{name[:MAX_TITLE]}, {title}"
+            axis.set_title(textwrap.fill(title, 42), loc="left", fontsize=8)
     return figure
+
+
+def _inches_high(each: AttentionMap) -> float:
+    """Return how high a map is: two rows need not fill a square."""
+    return min(0.9 + 0.22 * len(each.target), 2.7)
+
+
+def _draw_map(axis: Axes, each: AttentionMap) -> None:
+    axis.set_axis_on()
+    # Over a hundred positions no weight is near 1.
+    most = 1.0 if len(each.source) <= MAX_TICKS else float(each.weights.max()) or 1.0
+    looks: Any = {"cmap": "Greys", "aspect": "auto", "interpolation": "none"}
+    axis.imshow(each.weights, vmin=0, vmax=most, **looks)
+    if len(each.source) <= MAX_TICKS:
+        axis.set_xticks(range(len(each.source)), list(map(visible, each.source)), fontsize=7)
+    if len(each.target) <= MAX_TICKS:
+        axis.set_yticks(range(len(each.target)), list(map(visible, each.target)), fontsize=7)
+
+
+def most_examples(panels: Panels, name: str) -> int:
+    """Return how many examples a figure has of the model that has most.
+
+    Args:
+        panels: of the study.
+        name: `attention` or `forecast`.
+    """
+    arrays = [
+        panels.first_probes(variant, task) for task in panels.tasks for variant in panels.shown
+    ]
+    if name == "attention":
+        return max((len(attention_maps(each)) for each in arrays), default=0)
+    return max((len(each.get(name, ())) for each in arrays), default=0)
 
 
 def _chosen(panels: Panels, name: str) -> list[tuple[str, str, dict[str, np.ndarray]]]:
@@ -81,12 +110,13 @@ def forecasts(panels: Panels) -> Figure | None:
         return None
     tasks = list(dict.fromkeys(task for _, task in series))
     columns = max(len(arrays["forecast"]) for arrays in series.values())
-    # On a narrow page the examples of a task stand below each other.
-    shape = (columns, 1) if panels.alone else (len(tasks), columns)
-    figure, axes = panels.grid(shape[0], 2.6 * shape[0] + 0.4, columns=shape[1])
-    for row, task in zip(axes.reshape(-1, columns), tasks, strict=True):
+    examples = panels.pieces(range(columns))
+    figure, axes = panels.grid(len(tasks), 2.6 * len(tasks) + 0.4, columns=len(examples))
+    for row, task in zip(axes, tasks, strict=True):
         for (variant, of), arrays in series.items():
-            for index, axis in enumerate(row[: len(arrays["forecast"]) if of == task else 0]):
+            for index, axis in zip(examples, row, strict=True):
+                if of != task or index >= len(arrays["forecast"]):
+                    continue
                 steps = np.arange(1, len(arrays["truth"][index]) + 1)
                 if not axis.lines:
                     axis.plot(steps, arrays["truth"][index], color="black", label="target")
@@ -103,7 +133,7 @@ def forecasts(panels: Panels) -> Figure | None:
     for axis in axes[-1]:
         axis.set_xlabel("position in the target")
     panels.add_legend(figure, axes)
-    return figure
+    return figure if any(axis.lines for axis in axes.flat) else None
 
 
 def summaries(panels: Panels) -> Figure | None:
@@ -131,7 +161,7 @@ def summaries(panels: Panels) -> Figure | None:
             name = textwrap.fill(panels.short[variant][:MAX_TITLE], 30)
             axis.set_title(f"{name} ({share:.0%})", fontsize=7)
         row[0].set_ylabel(task)
-        if scatter is not None:
+        if scatter is not None and np.ptp(scatter.get_array()) > 0:
             ticks = MaxNLocator(nbins=5, integer=True)
             figure.colorbar(scatter, ax=row, label=panels.coloured_by, ticks=ticks)
     return figure

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from decoderlab.common.escapes import visible
 from decoderlab.studies.analysis.seed_groups import better_group
 from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.reporting.attention_maps import attention_maps
 from decoderlab.studies.reporting.variant_names import name_lines, short_names
 from decoderlab.studies.reporting.variant_styles import best_variants, shown_variants, styles
 from decoderlab.training import probes
@@ -46,6 +48,8 @@ class Panels:
         self.short = {name: visible(each) for name, each in short_names(analysis.variants).items()}
         self.label = analysis.scale.label
         self.alone = False  # whether a figure has one task alone
+        self.piece: int | None = None  # which row, or example, a figure has alone; None: all
+        self.panel_inches = PANEL_INCHES
         # Whether targets are real values.
         self.real_values = any(
             "correct" not in row.result.probes
@@ -55,12 +59,23 @@ class Panels:
         self.coloured_by = "mean target" if self.real_values else "target length"
         self._kept: dict[Any, Any] = {}
 
-    def part(self, task: str, shown: Sequence[str] | None = None) -> Panels:
-        """Return the panels of one task, and of some variants if given, for a narrow page."""
+    def part(
+        self,
+        task: str,
+        shown: Sequence[str] | None = None,
+        piece: int | None = None,
+        inches: float = PANEL_INCHES,
+    ) -> Panels:
+        """Return the panels of one task, of some variants and one row if given, for a page."""
         part = copy.copy(self)
-        part.tasks, part.alone = [task], True
+        part.tasks, part.alone, part.piece = [task], True, piece
         part.shown = self.shown if shown is None else list(shown)
+        part.panel_inches = inches
         return part
+
+    def pieces(self, all_of: Sequence[T]) -> Sequence[T]:
+        """Return the rows or examples that a figure has: one where it is a piece."""
+        return all_of if self.piece is None else all_of[self.piece : self.piece + 1]
 
     def kept(self, key: Any, make: Callable[[], T]) -> T:
         """Return what was made for a key; several figures and formats ask for the same."""
@@ -73,7 +88,7 @@ class Panels:
     ) -> tuple[Figure, np.ndarray]:
         """Return a figure with its axes, (rows, columns); a column a task if not given."""
         columns = columns or len(self.tasks)
-        width = PANEL_INCHES * columns if self.alone else 2.2 + 3.1 * columns
+        width = self.panel_inches * columns if self.alone else 2.2 + 3.1 * columns
         figure = Figure(figsize=(width, height), layout="constrained")
         return figure, figure.subplots(rows, columns, squeeze=False, sharey=sharey)
 
@@ -114,6 +129,10 @@ class Panels:
         for side in ("left", "right", "top"):
             axis.spines[side].set_visible(False)
         axis.grid(axis="x", alpha=0.4)
+        # So few that their numbers do not run into each other.
+        axis.xaxis.set_major_locator(
+            MaxNLocator(nbins=round(1.3 * self.panel_inches), steps=[1, 2, 2.5, 5, 10])
+        )
 
     def dots(self, axis: Axes, values: Sequence[float], row: int, colour: str) -> None:
         """Draw a dot for each seed in a row; equal ones lie side by side, in the order of seeds."""
@@ -131,7 +150,7 @@ class Panels:
         two_lines = any(len(self.short[name]) > MAX_NAME - longest_note for name in names)
         row_inches = ROW_INCHES + LINE_INCHES * two_lines
         columns, height = len(self.tasks), 0.9 + row_inches * len(names)
-        width = (PANEL_INCHES if self.alone else PANEL_INCHES + 0.2) * columns
+        width = (self.panel_inches if self.alone else PANEL_INCHES + 0.2) * columns
         figure = Figure(figsize=(width, height))
         # The letters stand in the panels, so that nothing has to be measured.
         ends = {"left": 0.14 / width, "right": 1 - 0.14 / width, "wspace": 0.06}
@@ -159,9 +178,13 @@ class Panels:
         }
 
     def having(self, name: str) -> dict[str, list[str]]:
-        """Return for each task the variants whose first finished run has an array."""
+        """Return for each task the variants whose first finished run has an array to be drawn."""
+
+        def shows(arrays: dict[str, np.ndarray]) -> bool:
+            return bool(attention_maps(arrays)) if name == "attention" else name in arrays
+
         return {
-            task: [each for each in self.shown if name in self.first_probes(each, task)]
+            task: [each for each in self.shown if shows(self.first_probes(each, task))]
             for task in self.tasks
         }
 

@@ -149,11 +149,10 @@ def _variant_at(panels: Panels, task: str, levels: dict[str, str]) -> str:
 
 def cost(panels: Panels) -> Figure | None:
     """Draw the score against parameters and operations; None without a score."""
-    figure, axes = panels.grid(2, 5.2, sharey="row")
+    costs = panels.pieces((("parameters", "parameters"), ("flops", "operations an example")))
+    figure, axes = panels.grid(len(costs), 2.6 * len(costs), sharey="row")
     drawn = False
-    for row, (name, label) in zip(
-        axes, (("parameters", "parameters"), ("flops", "operations an example")), strict=True
-    ):
+    for row, (name, label) in zip(axes, costs, strict=True):
         for axis, task in zip(row, panels.tasks, strict=True):
             for variant in panels.shown:
                 entry = panels.analysis.entries.get((variant, task))

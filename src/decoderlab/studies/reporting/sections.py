@@ -17,6 +17,7 @@ from decoderlab.studies.reporting.headline import headline
 from decoderlab.studies.reporting.legend import legend
 from decoderlab.studies.reporting.provenance import provenance
 from decoderlab.studies.reporting.tables import score_tables
+from decoderlab.studies.reporting.undrawn_figures import undrawn
 from decoderlab.studies.reporting.wider_results import over_all_tasks, published_values
 
 
@@ -50,6 +51,7 @@ def sections(analysis: Analysis, drawn: Sequence[Picture], output_dir: Path) -> 
         published_values(analysis),
         failures(analysis),
         *map(_figure, by_name.values()),
+        undrawn(analysis, output_dir),
         settings_and_equations(analysis, output_dir),
         sample_predictions(analysis, output_dir),
         Section("Where the numbers come from", [Bullets(provenance(analysis, output_dir))]),

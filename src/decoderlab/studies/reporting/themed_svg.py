@@ -22,12 +22,13 @@ SVG_SETTINGS: Any = {"svg.fonttype": "path", "svg.hashsalt": "decoderlab"}
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
-def themed_svg(figure: Figure, name: str) -> str:
+def themed_svg(figure: Figure, name: str, kind: str = "") -> str:
     """Return a figure as an `svg` element; the same figure gives the same text.
 
     Args:
         figure: to draw.
         name: short and of no other figure on the page; ids begin with it.
+        kind: classes beside `plot`, by which the page shows either of two.
     """
     file = io.BytesIO()
     figure.patch.set_visible(False)
@@ -35,15 +36,16 @@ def themed_svg(figure: Figure, name: str) -> str:
         axis.patch.set_visible(False)
     with matplotlib.rc_context(SVG_SETTINGS):
         figure.savefig(file, format="svg", metadata=NO_METADATA)
-    return themed(file.getvalue().decode(), name)
+    return themed(file.getvalue().decode(), name, kind)
 
 
-def themed(text: str, name: str) -> str:
+def themed(text: str, name: str, kind: str = "") -> str:
     """Return the SVG of matplotlib as part of a page.
 
     Args:
         text: a whole file.
         name: that its ids begin with.
+        kind: as of `themed_svg`.
     """
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
@@ -62,9 +64,10 @@ def themed(text: str, name: str) -> str:
     for colour, variable in PAGE_COLOURS.items():
         text = text.replace(colour, variable)
     width, height = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)[0]
+    name_of_class = f"plot {kind}".strip()
     head = (
-        f'<svg class="plot" viewBox="0 0 {width} {height}" width="{float(width) * 4 / 3:.0f}" '
-        'aria-hidden="true">'
+        f'<svg class="{name_of_class}" viewBox="0 0 {width} {height}" '
+        f'width="{float(width) * 4 / 3:.0f}" aria-hidden="true">'
     )
     text = re.sub(r"<svg[^>]*>", head, text, count=1, flags=re.S)
     text = re.sub(r"\s*\n\s*", " ", re.sub(r"(?<=>)\s+(?=<)", "", text)).strip()

@@ -150,9 +150,12 @@
     state.step = Math.max(0, Math.min(state.step, longest - 1));
     at("step").textContent = `step ${state.step + 1} of ${longest}; source: ${shown.source.join(" ")}`;
     const table = element("table"), head = element("tr"), body = element("tbody");
-    for (const name of ["variant", "written", "five best tokens", "leaned on", "attention"]) head.append(Object.assign(element("th", name), {scope: "col"}));
+    const names = ["variant", "written", "five best tokens", "leaned on", "attention"];
+    for (const name of names) head.append(Object.assign(element("th", name), {scope: "col"}));
     for (const [variant, seed, written, best, attention, leaned] of said) {
       const row = element("tr"), cells = [0, 1, 2, 3].map(() => element("td"));
+      // Where the columns have no room they stand below each other, each with its heading.
+      cells.forEach((cell, index) => cell.dataset.head = names[index + 1]);
       row.append(name_of_row(data.variants[variant]), ...cells);
       written.forEach((token, step) => cells[0].append(element("span", token, step === state.step ? "step" : ""), " "));
       cells[0].append(element("span", ` seed ${seed}`, "count"));
