@@ -18,6 +18,10 @@ UNSAID: dict[str, dict[str, Any]] = {
         "target_size": None,
         "target_columns": None,
         "split": "at_random",
+        "unknown_share": 0.0,
+        "unknown_slots": 0,
+        "of.unknown_share": 0.0,
+        "of.unknown_slots": 0,
     },
     "encoder": {"zoneout": 0.0, "variational_dropout": 0.0},
     "decoder": {

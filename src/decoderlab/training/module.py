@@ -25,7 +25,7 @@ from decoderlab.contract import (
 )
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import of_values
-from decoderlab.data.task_scores import shown_sources
+from decoderlab.data.task_scores import shown_sources, written_texts
 from decoderlab.generation import Search, roll_forward
 from decoderlab.generation.greedy_search import strip
 from decoderlab.metrics.metric_collection import BatchedMetrics
@@ -377,7 +377,8 @@ class EncoderDecoder(pl.LightningModule):
         if isinstance(generated, Tensor):
             vocabulary = of_values(task.data.target_vocabulary)
             return torch.as_tensor(vocabulary.decode(generated.cpu().numpy()))
-        return [task.text_of(ids) for ids in generated]
+        split = getattr(self.trainer.predict_dataloaders, "name", None)  # whose rows these are
+        return written_texts(task, split, batch.index.tolist(), generated)
 
     def generated(self, batch: Batch) -> list[list[int]] | Tensor:
         """Return what `forward` generates for a batch."""
