@@ -75,7 +75,7 @@ def encoded_split(
     Raises:
         ValueError: for real-valued targets of different lengths after sources of one length.
     """
-    words = _words(task, examples, source, target)
+    words = _words(task, examples, source)
     references, encoded = {}, {}  # the examples of a source share theirs
     for row, example in enumerate(examples):
         if several := example.references:
@@ -108,14 +108,12 @@ def encoded_split(
     )
 
 
-def _words(
-    task: Splitting, examples: list[Example], source: Kind, target: Vocabulary | Values
-) -> dict[int, tuple[str, ...]]:
+def _words(task: Splitting, examples: list[Example], source: Kind) -> dict[int, tuple[str, ...]]:
     """Return the words of the slots of those rows that have some."""
     if not isinstance(source, Vocabulary) or not source.unknown_slots:
         return {}
     pieces = (task.pieces("source", example.source) for example in examples)
-    words = (words_of_slots(tokens, source, target) for tokens in pieces)
+    words = (words_of_slots(tokens, source) for tokens in pieces)
     return {row: several for row, several in enumerate(words) if several}
 
 

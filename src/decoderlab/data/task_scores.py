@@ -15,6 +15,7 @@ from torchmetrics import Metric
 from decoderlab.contract import Batch, ImageSpace
 from decoderlab.data.batches import as_ragged
 from decoderlab.data.task_data import TaskData, of_tokens, of_values
+from decoderlab.data.unknown_slots import by_slot
 from decoderlab.data.values import Values
 from decoderlab.metrics.metric_collection import BatchedMetrics
 from decoderlab.metrics.metric_score import LOSS, MetricScore
@@ -162,6 +163,7 @@ def scores_of_rule(task: Scored, predictions: Sequence[Any]) -> dict[str, float]
             read = [sources[row] for row in some] if sources else []
             metrics.update(torch.from_numpy(np.stack(made)), batch.target, read)
     else:
+        predictions = scored_ids(task, "test", rows, predictions)
         metrics.update(predictions, [task.accepted("test", row) for row in rows], sources)
     at_end = scores_at_end(task, "test", zip(rows, predictions, strict=True), math.nan)
     return {k: v for k, v in (metrics.compute() | at_end).items() if not math.isnan(v)}
@@ -206,19 +208,37 @@ def ids_of_texts(task: Scored, texts: Iterable[Sequence[str]]) -> list[list[int]
     return [[token for token in ids if token != vocabulary.space.unk_id] for ids in read]
 
 
-def written_texts(
-    task: Scored, split: str | None, rows: Iterable[int], generated: Iterable[Sequence[int]]
-) -> list[str]:
-    """Return what a network generated for some examples as texts.
+def scored_ids(
+    task: Scored, split: str, rows: Iterable[int], generated: Iterable[Sequence[int]]
+) -> list[list[int]]:
+    """Return what was generated for some examples as targets have it: equal texts, equal ids.
 
     Args:
         task: with its data.
-        split: whose examples they are; None for others, which have no words for slots.
+        split: whose examples they are.
         rows: of the examples.
         generated: ids without EOS, of each.
     """
+    vocabulary = of_tokens(task.data.target_vocabulary)
+    if not vocabulary.unknown_slots:
+        return [list(ids) for ids in generated]
     pairs = zip(rows, generated, strict=True)
-    return [task.text_of(ids, task.words_of(split, row)) for row, ids in pairs]
+    return [by_slot(ids, task.words_of(split, row), vocabulary) for row, ids in pairs]
+
+
+def written_texts(
+    task: Scored, batches: Any, batch: Batch, generated: Iterable[Sequence[int]]
+) -> list[str]:
+    """Return what a network generated for a batch as texts.
+
+    Args:
+        task: with its data.
+        batches: that the batch is of; those of a split have its name, others no words of slots.
+        batch: its examples.
+        generated: ids without EOS, of each.
+    """
+    split, pairs = getattr(batches, "name", None), zip(batch.index, generated, strict=True)
+    return [task.text_of(ids, task.words_of(split, int(row))) for row, ids in pairs]
 
 
 def library_signatures(task: Scored, split: str) -> dict[str, str]:

@@ -1,21 +1,22 @@
 """Slots: ids of an example's own for the unknown words of its source, so that they can be written.
 
-The first N distinct tokens of a source, from the left, that neither vocabulary has are `<unk1>` to
+The first N distinct tokens of a source, from the left, that its vocabulary lacks are `<unk1>` to
 `<unkN>` there, and the same in the example's targets, where these have the token too. So training
 shows how an unknown word is carried over, and what is written can be read with the example's words.
+A word of a slot that the target vocabulary has as well can be written in two ways, which count as
+the same.
 
 Paper: the copyable model of Luong et al. 2015, section 3.1 (https://arxiv.org/abs/1410.8206). With
     a pointer it is the extended vocabulary of See et al. 2017, section 2.2
     (https://arxiv.org/abs/1704.04368).
 Differs: tokens are matched by their spelling, without alignments. Each slot has an embedding and
     an output of its own, so that it can be generated too, where See et al. give an example's words
-    the embedding of the unknown token and a probability by copying alone. A word that one of the
-    two vocabularies has gets no slot: all texts have one sequence of ids.
+    the embedding of the unknown token and a probability by copying alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from decoderlab.common import require
 from decoderlab.data.batches import Images, Ragged, Split
@@ -57,26 +58,42 @@ def with_slots(
     return Vocabulary(source.entries, number), Vocabulary(target.entries, number)
 
 
-def words_of_slots(tokens: Iterable[str], source: Kind, target: Kind) -> tuple[str, ...]:
+def words_of_slots(tokens: Iterable[str], vocabulary: Vocabulary) -> tuple[str, ...]:
     """Return the words of a source that have a slot, from the first slot on.
 
     Args:
         tokens: of the source.
-        source: its vocabulary.
-        target: the other one.
+        vocabulary: of sources.
 
     Example:
-        >>> known = Vocabulary(["to"], unknown_slots=2)
-        >>> words_of_slots("Ur to Uz to Ur to Ai".split(), known, known)
+        >>> words_of_slots("Ur to Uz to Ur to Ai".split(), Vocabulary(["to"], unknown_slots=2))
         ('Ur', 'Uz')
     """
-    if not isinstance(source, Vocabulary) or not isinstance(target, Vocabulary):
-        return ()
-    if not source.unknown_slots:
-        return ()
-    unknown = dict.fromkeys(token for token in tokens if token not in source)
-    words = [word for word in unknown if word not in target and word not in source.reserved]
-    return tuple(words[: source.unknown_slots])
+    unknown = (token for token in tokens if token not in vocabulary)
+    words = dict.fromkeys(token for token in unknown if token not in vocabulary.reserved)
+    return tuple(words)[: vocabulary.unknown_slots]
+
+
+def by_slot(ids: Sequence[int], words: Sequence[str], vocabulary: Vocabulary) -> list[int]:
+    """Return what was written with the slots of an example in place of tokens spelt the same.
+
+    Args:
+        ids: that were written.
+        words: of the example's slots.
+        vocabulary: of targets.
+
+    Example:
+        >>> by_slot([4, 5], ["Ur"], Vocabulary(["Ur", "to"], unknown_slots=2))
+        [6, 5]
+    """
+    slots = {
+        number: slot
+        for slot, (word, number) in enumerate(
+            zip(words, vocabulary.encode(words), strict=True), vocabulary.first_slot
+        )
+        if word in vocabulary
+    }
+    return [slots.get(number, number) for number in ids]
 
 
 def slots_used(splits: Mapping[str, Split], source: Kind, target: Kind) -> dict[str, int]:

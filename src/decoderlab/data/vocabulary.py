@@ -69,13 +69,13 @@ class Vocabulary:
 
         Args:
             tokens: a sequence of them.
-            words: of the slots, from the first on; no entries.
+            words: of the slots, from the first on; they go before entries that are spelt the same.
         """
         unk_id = self.space.unk_id
         if not words:
             return [self._ids.get(token, unk_id) for token in tokens]
         slots = {word: number for number, word in enumerate(words, self.first_slot)}
-        return [self._ids.get(token, slots.get(token, unk_id)) for token in tokens]
+        return [slots.get(token) or self._ids.get(token, unk_id) for token in tokens]
 
     def decode(self, ids: Iterable[int], words: Sequence[str] = ()) -> list[str]:
         """Return the tokens of ids, special ones included.

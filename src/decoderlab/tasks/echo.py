@@ -171,7 +171,8 @@ class EchoTask(Task):
 
     def _check_possible(self, names: str, number: int, lengths: tuple[int, int]) -> None:
         """Raise ValueError if more than four fifths of the sequences there are would be drawn."""
-        possible = sum(self.num_values**length for length in range(lengths[0], lengths[1] + 1))
+        values = self.num_values * (2 if 0 < self.unknown_share < 1 else 1)
+        possible = sum(values**length for length in range(lengths[0], lengths[1] + 1))
         if number > 0.8 * possible:
             raise ValueError(
                 f"{names} is {number}, but there are only {possible} different sequences of "

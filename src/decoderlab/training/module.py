@@ -25,7 +25,7 @@ from decoderlab.contract import (
 )
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import of_values
-from decoderlab.data.task_scores import shown_sources, written_texts
+from decoderlab.data.task_scores import scored_ids, shown_sources, written_texts
 from decoderlab.generation import Search, roll_forward
 from decoderlab.generation.greedy_search import strip
 from decoderlab.metrics.metric_collection import BatchedMetrics
@@ -337,6 +337,7 @@ class EncoderDecoder(pl.LightningModule):
                 (row, value, None) for row, value in zip(rows, values, strict=True)
             ]
             return
+        generated = scored_ids(task, self._split, rows, generated)
         references = [task.accepted(self._split, row) for row in rows]
         metrics.update(generated, references, sources)
         self.predictions += [
@@ -377,8 +378,7 @@ class EncoderDecoder(pl.LightningModule):
         if isinstance(generated, Tensor):
             vocabulary = of_values(task.data.target_vocabulary)
             return torch.as_tensor(vocabulary.decode(generated.cpu().numpy()))
-        split = getattr(self.trainer.predict_dataloaders, "name", None)  # whose rows these are
-        return written_texts(task, split, batch.index.tolist(), generated)
+        return written_texts(task, self.trainer.predict_dataloaders, batch, generated)
 
     def generated(self, batch: Batch) -> list[list[int]] | Tensor:
         """Return what `forward` generates for a batch."""

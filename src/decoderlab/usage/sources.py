@@ -46,10 +46,10 @@ def batches(
 
 def words_of_lines(run: LoadedRun, lines: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the unknown words of each line that have a slot; see `data.unknown_slots`."""
-    source, target = run.task.data.source_vocabulary, run.task.data.target_vocabulary
+    source = run.task.data.source_vocabulary
     if not isinstance(source, Vocabulary) or not source.unknown_slots:
         return [()] * len(lines)
-    return [words_of_slots(_tokens(run, line), source, target) for line in lines]
+    return [words_of_slots(_tokens(run, line), source) for line in lines]
 
 
 def source_tokens(run: LoadedRun, line: str) -> list[str]:
