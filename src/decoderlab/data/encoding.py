@@ -11,6 +11,7 @@ import torch
 from decoderlab.contract import ImageSpace
 from decoderlab.data.batches import Images, Ragged, Split
 from decoderlab.data.example import Example, text_of_example
+from decoderlab.data.subwords import UNKNOWN
 from decoderlab.data.task_data import Kind
 from decoderlab.data.unknown_slots import slots_used, words_of_slots
 from decoderlab.data.values import Values
@@ -177,8 +178,15 @@ def _unwritten(
     }
     return {
         row: tuple(
-            text if isinstance(text, str) else task.target_text(task.pieces("target", text))
-            for text in examples[row].references or (examples[row].target,)
+            _right_text(task, target)
+            for target in examples[row].references or (examples[row].target,)
         )
         for row in sorted(unknown)
     }
+
+
+def _right_text(task: Splitting, target: Any) -> str:
+    pieces = task.pieces("target", target)
+    if isinstance(target, str) and UNKNOWN in pieces:  # a word that has no pieces
+        return target
+    return task.target_text(pieces)

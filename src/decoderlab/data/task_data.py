@@ -195,4 +195,6 @@ def _of_description(description: Any) -> Kind:
             return Values(**scale)
         case {"tokens": entries, "unknown_slots": int(number)} if 0 < number <= MAX_SLOTS:
             return Vocabulary(entries, number)
+        case dict():
+            raise ValueError(f"no vocabulary has {', '.join(map(str, description)):.200}")
     return Vocabulary(description)
