@@ -224,8 +224,7 @@ class EncoderDecoder(pl.LightningModule):
         if part := batch_idx % self.trainer.accumulate_grad_batches:  # of several for an update
             keys += (f"part {part}",)
         seed = stream_seed(self.seed, "dropout", *keys)
-        # torch.manual_seed would note a stack trace for each kind of device that is not there,
-        # which takes as long as a small model's update.
+        # torch.manual_seed notes a stack trace for each missing device: as long as a small update.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
@@ -378,7 +377,8 @@ class EncoderDecoder(pl.LightningModule):
         if isinstance(generated, Tensor):
             vocabulary = of_values(task.data.target_vocabulary)
             return torch.as_tensor(vocabulary.decode(generated.cpu().numpy()))
-        return written_texts(task, self.trainer.predict_dataloaders, batch, generated)
+        batches = getattr(self._trainer, "predict_dataloaders", None)  # None without a trainer
+        return written_texts(task, batches, batch, generated)
 
     def generated(self, batch: Batch) -> list[list[int]] | Tensor:
         """Return what `forward` generates for a batch."""
