@@ -111,6 +111,7 @@ def test_a_task_trains_with_its_own_settings(monkeypatch, capfd, tmp_path, task)
 LARGE = (
     "bridges",
     "context_routes",
+    "copying",
     "echo_attention",
     "length_generalisation",
     "rates",

@@ -19,6 +19,11 @@ UNSAID: dict[str, dict[str, Any]] = {
         "target_columns": None,
         "split": "at_random",
         "test_num_digits": None,
+        "unknown_share": 0.0,
+        "unknown_slots": 0,
+        "of.unknown_share": 0.0,
+        "of.unknown_slots": 0,
+        "of.test_num_digits": None,
     },
     "encoder": {"zoneout": 0.0, "variational_dropout": 0.0},
     "decoder": {

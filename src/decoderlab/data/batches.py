@@ -147,6 +147,7 @@ class Split:
         texts: source and right targets of each row as the data have them, where a task keeps them.
         unwritten: of the rows with a token that has no id, the right targets as texts; only of
             validation and test.
+        words: of the rows with an unknown word that has a slot, the words of its slots.
     """
 
     source: Ragged | Images
@@ -154,6 +155,7 @@ class Split:
     references: dict[int, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     texts: tuple[tuple[str, tuple[str, ...]], ...] = ()
     unwritten: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    words: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.source)

@@ -11,7 +11,9 @@ import torch
 from decoderlab.contract import ImageSpace
 from decoderlab.data.batches import Images, Ragged, Split
 from decoderlab.data.example import Example, text_of_example
+from decoderlab.data.subwords import UNKNOWN
 from decoderlab.data.task_data import Kind
+from decoderlab.data.unknown_slots import slots_used, words_of_slots
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 
@@ -44,8 +46,11 @@ def vocabulary_of(sequences: list[Sequence[str] | np.ndarray]) -> Kind:
 def unknown_tokens(
     splits: Mapping[str, Split], source: Kind, target: Vocabulary | Values
 ) -> dict[str, int]:
-    """Return how many tokens of validation and test training never had, by what they are."""
-    return {
+    """Return how many tokens have no id in validation and test, by what they are.
+
+    Where unknown words have slots, also how many tokens of each split have one.
+    """
+    without_id = {
         f"{name}_unknown_{side}_tokens": int(
             (getattr(splits[name], side).values == vocabulary.space.unk_id).sum()
         )
@@ -53,6 +58,7 @@ def unknown_tokens(
         for side, vocabulary in (("source", source), ("target", target))
         if isinstance(vocabulary, Vocabulary)
     }
+    return without_id | slots_used(splits, source, target)
 
 
 def encoded_split(
@@ -70,20 +76,22 @@ def encoded_split(
     Raises:
         ValueError: for real-valued targets of different lengths after sources of one length.
     """
+    words = _words(task, examples, source)
     references, encoded = {}, {}  # the examples of a source share theirs
     for row, example in enumerate(examples):
         if several := example.references:
             if id(several) not in encoded:
                 encoded[id(several)] = tuple(
-                    tuple(target.encode(task.pieces("target", reference))) for reference in several
+                    tuple(_ids(task, "target", reference, target, words.get(row, ())))
+                    for reference in several
                 )
             references[row] = encoded[id(several)]
-    sources = _sources(task, [example.source for example in examples], source)
-    targets = _sequences(task, "target", [example.target for example in examples], target)
+    sources = _sources(task, [example.source for example in examples], source, words)
+    targets = _sequences(task, "target", [example.target for example in examples], target, words)
     if isinstance(target, Values):
         _check_lengths(sources, targets)
     if name == "train":
-        return Split(sources, targets, references)
+        return Split(sources, targets, references, words=words)
     kept = examples if task.keeps_texts else ()
     return Split(
         sources,
@@ -97,22 +105,48 @@ def encoded_split(
             for example in kept
         ),
         _unwritten(task, examples, targets, references, target),
+        words,
     )
 
 
-def _sources(task: Splitting, sources: list[Any], kind: Kind) -> Ragged | Images:
+def _words(task: Splitting, examples: list[Example], source: Kind) -> dict[int, tuple[str, ...]]:
+    """Return the words of the slots of those rows that have some."""
+    if not isinstance(source, Vocabulary) or not source.unknown_slots:
+        return {}
+    pieces = (task.pieces("source", example.source) for example in examples)
+    words = (words_of_slots(tokens, source) for tokens in pieces)
+    return {row: several for row, several in enumerate(words) if several}
+
+
+def _sources(
+    task: Splitting, sources: list[Any], kind: Kind, words: Mapping[int, tuple[str, ...]]
+) -> Ragged | Images:
     if isinstance(kind, ImageSpace):
         return Images(torch.from_numpy(np.stack(sources)))
-    return _sequences(task, "source", sources, kind)
+    return _sequences(task, "source", sources, kind, words)
 
 
 def _sequences(
-    task: Splitting, side: str, sequences: list[Any], kind: Vocabulary | Values
+    task: Splitting,
+    side: str,
+    sequences: list[Any],
+    kind: Vocabulary | Values,
+    words: Mapping[int, tuple[str, ...]],
 ) -> Ragged:
     if isinstance(kind, Values):
         return Ragged.of_values([kind.encode(sequence) for sequence in sequences])
     end = [kind.space.eos_id] if task.append_eos and side == "target" else []
-    return Ragged.of(kind.encode(task.pieces(side, sequence)) + end for sequence in sequences)
+    return Ragged.of(
+        _ids(task, side, sequence, kind, words.get(row, ())) + end
+        for row, sequence in enumerate(sequences)
+    )
+
+
+def _ids(
+    task: Splitting, side: str, sequence: Any, kind: Vocabulary | Values, words: Sequence[str]
+) -> Any:
+    pieces = task.pieces(side, sequence)
+    return kind.encode(pieces, words) if isinstance(kind, Vocabulary) else kind.encode(pieces)
 
 
 def _check_lengths(sources: Ragged | Images, targets: Ragged) -> None:
@@ -144,8 +178,15 @@ def _unwritten(
     }
     return {
         row: tuple(
-            text if isinstance(text, str) else task.target_text(task.pieces("target", text))
-            for text in examples[row].references or (examples[row].target,)
+            _right_text(task, target)
+            for target in examples[row].references or (examples[row].target,)
         )
         for row in sorted(unknown)
     }
+
+
+def _right_text(task: Splitting, target: Any) -> str:
+    pieces = task.pieces("target", target)
+    if isinstance(target, str) and UNKNOWN in pieces:  # a word that has no pieces
+        return target
+    return task.target_text(pieces)

@@ -14,7 +14,9 @@ from decoderlab.data.example import SPLITS, Example, text_of_example
 from decoderlab.data.splits import examples_of, split_by_group, split_by_source
 from decoderlab.data.subwords import Segmenter, learnt_pieces
 from decoderlab.data.task import Task
-from decoderlab.data.task_data import Kind, of_tokens
+from decoderlab.data.task_data import Kind
+from decoderlab.data.task_scores import ids_of_texts
+from decoderlab.data.unknown_slots import check_slots
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 
@@ -48,7 +50,8 @@ class PairsTask(Task):
       `dropped_too_long`), and so are repeated pairs, of one group where there are groups
       (`repeated_pairs`).
     * Tokens that training has never, or less than `minimum_count` times, become `<unk>`
-      (`test_unknown_source_tokens` and so on); an unknown token is never generated.
+      (`test_unknown_source_tokens` and so on); an unknown token is never generated. With
+      `unknown_slots` those of a source have ids of their own, and can be.
     * Without groups no source is in two splits. If a source has several targets, each is an example
       of training; in validation and test they are one example, all of them count as right, and the
       first gives the teacher-forced loss. With groups no group is in two splits, and the targets of
@@ -60,6 +63,9 @@ class PairsTask(Task):
         separator: the text between tokens, with `tokens: separator` only.
         vocabulary_size: pieces of each side, with `tokens: subword` only; at least 1.
         minimum_count: tokens seen less often in training become `<unk>`, at least 1.
+        unknown_slots: how many of a source's unknown tokens, from the left, have an id of their own
+            there and in its targets, so that they can be written; see
+            `decoderlab.data.unknown_slots`. 0 for none; it needs a `minimum_count` above 1.
         max_source_length, max_target_length: longest pair to keep, in tokens, for subwords in
             words; None for no limit. They bound memory.
         data_seed: seed of the split alone, so that the runs of all seeds share it.
@@ -79,6 +85,7 @@ class PairsTask(Task):
         separator: str | None = None,
         vocabulary_size: int | None = None,
         minimum_count: int = 1,
+        unknown_slots: int = 0,
         max_source_length: int | None = None,
         max_target_length: int | None = None,
         data_seed: int = 0,
@@ -104,6 +111,8 @@ class PairsTask(Task):
         self.tokens, self.separator = tokens, separator
         self.vocabulary_size = vocabulary_size
         self.minimum_count, self.data_seed = minimum_count, data_seed
+        check_slots(unknown_slots, self._nothing_unknown())
+        self.unknown_slots = unknown_slots
         self.limits = (max_source_length, max_target_length)
         self._segmenters: dict[str, Segmenter] = {}
 
@@ -183,14 +192,12 @@ class PairsTask(Task):
     def copied(self, sources: Iterable[Sequence[str]]) -> list[list[int]]:
         """Return the tokens of sources as predictions: a rule where targets resemble them.
 
-        Tokens that no target of training has are left out: nothing can write them.
+        Tokens that have no id in targets are left out: nothing can write them.
+
+        Args:
+            sources: the tokens of all test examples, in their order.
         """
-        vocabulary = of_tokens(self.data.target_vocabulary)
-        unk_id = vocabulary.space.unk_id
-        return [
-            [number for number in vocabulary.encode(tokens) if number != unk_id]
-            for tokens in sources
-        ]
+        return ids_of_texts(self, sources)
 
     def described(self) -> str:
         """Return what a message calls the data."""
@@ -258,6 +265,14 @@ class PairsTask(Task):
             return text
         # Splitting at a separator leaves empty strings where two of them meet; they say nothing.
         return [token for token in text.split(self.separator) if token]
+
+    def _nothing_unknown(self) -> str | None:
+        """Return why training has no unknown token, and what to do; None where it can have some."""
+        if self.tokens == "subword":
+            return "with tokens 'subword' hardly any word is unknown; take tokens: word"
+        if self.minimum_count == 1:
+            return "minimum_count is 1, so that training has no unknown token; give 2 or more"
+        return None
 
     def _normalised(self, pair: Pair, counts: dict[str, int]) -> tuple[str, str]:
         texts = pair.source, pair.target

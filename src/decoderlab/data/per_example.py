@@ -104,7 +104,8 @@ def _alone(
     """Return prediction, reference and source of one example, as a metric is given them."""
     source = shown_sources(task, split, [row]) if reads_source(metric) else []
     if reads(metric) == "texts":
-        return [task.text_of(generated)], [task.reference_texts(split, row)], source
+        text = task.text_of(generated, task.words_of(split, row))
+        return [text], [task.reference_texts(split, row)], source
     if reads(metric) == "tokens":
         return [generated], [task.accepted(split, row)], source
     target = task.data.splits[split].batch(torch.tensor([row])).target

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -11,7 +10,6 @@ import numpy as np
 import pytorch_lightning as pl
 
 from decoderlab.common.process import without_collection
-from decoderlab.contract import ImageSpace
 from decoderlab.data.batches import (
     BatchStream,
     EvaluationBatches,
@@ -25,10 +23,13 @@ from decoderlab.data.task_data import Kind, TaskData, fingerprint_of, of_tokens,
 from decoderlab.data.task_scores import (
     batched_metrics,
     library_signatures,
+    most_frequent_target,
     scores_at_end,
     scores_of,
     scores_of_rule,
+    shown_numbers,
 )
+from decoderlab.data.unknown_slots import check_learnt, with_slots
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.metrics.metric_collection import BatchedMetrics
@@ -36,8 +37,6 @@ from decoderlab.metrics.metric_score import MetricScore
 from decoderlab.metrics.sequences import SequenceMetrics
 from decoderlab.metrics.value_errors import ValueErrors
 
-COUNTED = 100_000  # training targets among which the most frequent one is sought
-SHOWN = 64  # numbers of a real-valued source that are shown
 # What each kind of target is measured by, as in conf/metric; a config adds others.
 OWN_METRICS = {"tokens": ("sequence", SequenceMetrics), "values": ("values", ValueErrors)}
 
@@ -64,6 +63,8 @@ class Task(pl.LightningDataModule):
     writes = "tokens"
     # Whether the texts of validation and test are kept with the data, to be scored as they are.
     keeps_texts = False
+    # How many unknown words of a source have an id, see `decoderlab.data.unknown_slots`.
+    unknown_slots = 0
 
     def __init__(self, *, append_eos: bool = True) -> None:
         super().__init__()
@@ -159,14 +160,12 @@ class Task(pl.LightningDataModule):
 
         Returns:
             Ids without EOS, or standardised values, of each test example. By default the most
-            frequent training target, whatever the source.
+            frequent training target that can be written, whatever the source.
         """
         if isinstance(self.data.target_vocabulary, Values):
             return {}
-        train, test = self.data.splits["train"], self.data.splits["test"]
-        most = Counter(map(tuple, train.target.first(COUNTED))).most_common(1)[0][0]
-        tokens = [token for token in most if token != self._eos_id]
-        return {"the most frequent target": [tokens] * len(test)}
+        most = most_frequent_target(self)
+        return {"the most frequent target": [most] * len(self.data.splits["test"])}
 
     def naive_error(self) -> np.ndarray | None:
         """Return what scales the error of real values, (F,) in their units; None for nothing.
@@ -181,29 +180,30 @@ class Task(pl.LightningDataModule):
 
     def shown_source(self, split: str, row: int) -> str:
         """Return an example's source as readable text; images by their number."""
-        vocabulary = self.data.source_vocabulary
-        if isinstance(vocabulary, ImageSpace):
-            return f"image {row} of {split}"
-        if isinstance(vocabulary, Vocabulary):
+        if isinstance(self.data.source_vocabulary, Vocabulary):
             return self.source_text(self.decoded_source(split, row))
-        source = as_ragged(self.data.splits[split].source)[row]
-        if len(source) * vocabulary.space.size <= SHOWN:
-            return vocabulary.text(source)
-        return f"{vocabulary.text(source[:2])} ... ({len(source)} positions)"
+        return shown_numbers(self.data, split, row)
 
     # What follows is the same for all tasks.
 
     def decoded_source(self, split: str, row: int) -> list[str]:
         """Return the tokens of an example's source."""
         ids = as_ragged(self.data.splits[split].source)[row]
-        return of_tokens(self.data.source_vocabulary).decode(ids)
+        return of_tokens(self.data.source_vocabulary).decode(ids, self.words_of(split, row))
 
-    def text_of(self, generated: Sequence[Any]) -> str:
-        """Return what a network generated as text: ids without EOS, or values."""
+    def words_of(self, split: str | None, row: int) -> Sequence[str]:
+        """Return the unknown words of an example that have a slot; none where no split is named."""
+        return () if split is None else self.data.splits[split].words.get(row, ())
+
+    def text_of(self, generated: Sequence[Any], words: Sequence[str] = ()) -> str:
+        """Return what a network generated as text: ids without EOS, or values.
+
+        The words are those of the example's slots.
+        """
         vocabulary = self.data.target_vocabulary
         if isinstance(vocabulary, Values):
             return vocabulary.text(generated)
-        return self.target_text(vocabulary.decode(generated))
+        return self.target_text(vocabulary.written(generated, words))
 
     def accepted(self, split: str, row: int) -> tuple:
         """Return the targets of an example that count as right, ids without EOS or values."""
@@ -252,7 +252,8 @@ class Task(pl.LightningDataModule):
             return examples.texts[row][1]
         if row in examples.unwritten:
             return examples.unwritten[row]
-        return [self.text_of(target) for target in self.accepted(split, row)]
+        targets = self.accepted(split, row)
+        return [self.text_of(target, self.words_of(split, row)) for target in targets]
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Return the test scores of rules without trained weights, by their names."""
@@ -375,11 +376,13 @@ class Task(pl.LightningDataModule):
                 )
         counts |= check_sequences(examples) | check_disjoint(examples)
         source, target = self.vocabularies(examples["train"])
+        source, target = with_slots(self.unknown_slots, source, target)
         splits = {
             name: self.encode_split(name, examples.pop(name), source, target) for name in SPLITS
         }
         counts |= {name: len(rows) for name, rows in splits.items()}
         counts |= unknown_tokens(splits, source, target)
+        check_learnt(self.unknown_slots, counts)
         return TaskData(
             source,
             target,

@@ -16,7 +16,7 @@ from decoderlab.data.alignment import Alignment
 from decoderlab.data.batches import Ragged, Split
 from decoderlab.data.example import SPLITS
 from decoderlab.data.values import Values
-from decoderlab.data.vocabulary import Vocabulary
+from decoderlab.data.vocabulary import MAX_SLOTS, Vocabulary
 
 Kind = Vocabulary | Values | ImageSpace
 
@@ -156,6 +156,8 @@ def fingerprint_of(splits: Mapping[str, Split], *vocabularies: Kind) -> str:
         elif splits[name].unwritten:  # which metrics get where no texts are kept
             for piece in dumped_references(splits[name].unwritten):
                 digest.update(piece)
+        if splits[name].words:
+            digest.update(json.dumps(list(splits[name].words.items())).encode())
     for vocabulary in vocabularies:
         if not isinstance(vocabulary, ImageSpace):
             digest.update(json.dumps(_described(vocabulary)).encode())
@@ -180,6 +182,8 @@ def _described(vocabulary: Kind) -> Any:
         case Values():
             scale = {"mean": vocabulary.mean.tolist(), "deviation": vocabulary.deviation.tolist()}
             return {"values": scale}
+    if vocabulary.unknown_slots:
+        return {"tokens": vocabulary.entries, "unknown_slots": vocabulary.unknown_slots}
     return vocabulary.entries
 
 
@@ -189,4 +193,8 @@ def _of_description(description: Any) -> Kind:
             return ImageSpace(**size)
         case {"values": scale}:
             return Values(**scale)
+        case {"tokens": entries, "unknown_slots": int(number)} if 0 < number <= MAX_SLOTS:
+            return Vocabulary(entries, number)
+        case dict():
+            raise ValueError(f"no vocabulary has {', '.join(map(str, description)):.200}")
     return Vocabulary(description)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,8 +12,10 @@ import numpy as np
 import torch
 from torchmetrics import Metric
 
-from decoderlab.contract import Batch
-from decoderlab.data.task_data import TaskData
+from decoderlab.contract import Batch, ImageSpace
+from decoderlab.data.batches import as_ragged
+from decoderlab.data.task_data import TaskData, of_tokens, of_values
+from decoderlab.data.unknown_slots import by_slot
 from decoderlab.data.values import Values
 from decoderlab.metrics.metric_collection import BatchedMetrics
 from decoderlab.metrics.metric_score import LOSS, MetricScore
@@ -27,6 +30,8 @@ from decoderlab.metrics.task_metric import (
 )
 
 BATCHED = ("tokens", "values")
+COUNTED = 100_000  # training targets among which the most frequent one is sought
+SHOWN = 64  # numbers of a real-valued source that are shown
 
 
 class Scored(Protocol):
@@ -46,8 +51,12 @@ class Scored(Protocol):
         """Return all batches of one split."""
         ...
 
-    def text_of(self, generated: Sequence[Any]) -> str:
-        """Return what a network generated as text."""
+    def words_of(self, split: str | None, row: int) -> Sequence[str]:
+        """Return the unknown words of an example that have a slot."""
+        ...
+
+    def text_of(self, generated: Sequence[Any], words: Sequence[str] = ()) -> str:
+        """Return what a network generated as text, with the words of an example's slots."""
         ...
 
     def shown_source(self, split: str, row: int) -> str:
@@ -123,7 +132,7 @@ def scores_at_end(
     texts, references, rows = [], [], []
     if any(reads(metric) == "texts" for metric in metrics):
         for row, generated in sorted(predictions, key=lambda pair: pair[0]):
-            texts.append(task.text_of(generated))
+            texts.append(task.text_of(generated, task.words_of(split, row)))
             references.append(task.reference_texts(split, row))
             rows.append(row)
     sources = shown_sources(task, split, rows) if any(map(reads_source, metrics)) else []
@@ -154,6 +163,7 @@ def scores_of_rule(task: Scored, predictions: Sequence[Any]) -> dict[str, float]
             read = [sources[row] for row in some] if sources else []
             metrics.update(torch.from_numpy(np.stack(made)), batch.target, read)
     else:
+        predictions = scored_ids(task, "test", rows, predictions)
         metrics.update(predictions, [task.accepted("test", row) for row in rows], sources)
     at_end = scores_at_end(task, "test", zip(rows, predictions, strict=True), math.nan)
     return {k: v for k, v in (metrics.compute() | at_end).items() if not math.isnan(v)}
@@ -162,6 +172,73 @@ def scores_of_rule(task: Scored, predictions: Sequence[Any]) -> dict[str, float]
 def shown_sources(task: Scored, split: str, rows: Iterable[int]) -> list[str]:
     """Return the sources of some examples, for a metric that reads them."""
     return [task.shown_source(split, row) for row in rows]
+
+
+def shown_numbers(data: TaskData, split: str, row: int) -> str:
+    """Return a source of real values as readable text, an image by its number."""
+    if isinstance(data.source_vocabulary, ImageSpace):
+        return f"image {row} of {split}"
+    vocabulary, source = of_values(data.source_vocabulary), data.splits[split].source
+    numbers = as_ragged(source)[row]
+    if len(numbers) * vocabulary.space.size <= SHOWN:
+        return vocabulary.text(numbers)
+    return f"{vocabulary.text(numbers[:2])} ... ({len(numbers)} positions)"
+
+
+def most_frequent_target(task: Scored) -> list[int]:
+    """Return the most frequent target of training without EOS, of those without `<unk>`."""
+    space = of_tokens(task.data.target_vocabulary).space
+    targets = task.data.splits["train"].target.first(COUNTED)
+    counted = Counter(tuple(ids) for ids in targets if space.unk_id not in ids)
+    most = max(counted, key=counted.__getitem__, default=())
+    return [token for token in most if token != space.eos_id]
+
+
+def ids_of_texts(task: Scored, texts: Iterable[Sequence[str]]) -> list[list[int]]:
+    """Return a rule's outputs as ids, without tokens that have none: nothing can write them.
+
+    Args:
+        task: with its data.
+        texts: the tokens written for each test example, in their order.
+    """
+    vocabulary = of_tokens(task.data.target_vocabulary)
+    read = (
+        vocabulary.encode(tokens, task.words_of("test", row)) for row, tokens in enumerate(texts)
+    )
+    return [[token for token in ids if token != vocabulary.space.unk_id] for ids in read]
+
+
+def scored_ids(
+    task: Scored, split: str, rows: Iterable[int], generated: Iterable[Sequence[int]]
+) -> list[list[int]]:
+    """Return what was generated for some examples as targets have it: equal texts, equal ids.
+
+    Args:
+        task: with its data.
+        split: whose examples they are.
+        rows: of the examples.
+        generated: ids without EOS, of each.
+    """
+    vocabulary = of_tokens(task.data.target_vocabulary)
+    if not vocabulary.unknown_slots:
+        return [list(ids) for ids in generated]
+    pairs = zip(rows, generated, strict=True)
+    return [by_slot(ids, task.words_of(split, row), vocabulary) for row, ids in pairs]
+
+
+def written_texts(
+    task: Scored, batches: Any, batch: Batch, generated: Iterable[Sequence[int]]
+) -> list[str]:
+    """Return what a network generated for a batch as texts.
+
+    Args:
+        task: with its data.
+        batches: that the batch is of; those of a split have its name, others no words of slots.
+        batch: its examples.
+        generated: ids without EOS, of each.
+    """
+    split, pairs = getattr(batches, "name", None), zip(batch.index, generated, strict=True)
+    return [task.text_of(ids, task.words_of(split, int(row))) for row, ids in pairs]
 
 
 def library_signatures(task: Scored, split: str) -> dict[str, str]:
@@ -189,12 +266,12 @@ def prediction_record(
         prediction: ids without EOS, or values.
         correct: whether it equals one of the references; None for values.
     """
-    references = list(task.reference_texts(split, row))
+    references, words = list(task.reference_texts(split, row)), task.words_of(split, row)
     record: dict[str, Any] = {
         "source": task.shown_source(split, row),
         "target": references[0],
         "references": references,
-        "prediction": task.text_of(prediction),
+        "prediction": task.text_of(prediction, words),
         "correct": correct,
     }
     vocabulary = task.data.target_vocabulary
@@ -202,8 +279,8 @@ def prediction_record(
         return record
     return record | _tokens(
         record,
-        vocabulary.decode(prediction),
-        [vocabulary.decode(ids) for ids in task.accepted(split, row)],
+        vocabulary.decode(prediction, words),
+        [vocabulary.decode(ids, words) for ids in task.accepted(split, row)],
     )
 
 

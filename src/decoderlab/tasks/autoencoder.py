@@ -49,6 +49,7 @@ class AutoencoderTask(Task):
         self.reads, self.source_length = self.of.reads, self.of.source_length
         self.writes = _written(self.reads)
         self.metric = _metric(self.reads)
+        self.unknown_slots = self.of.unknown_slots
         self.append_eos = self.of.reads == "tokens"
 
     @classmethod

@@ -70,7 +70,7 @@ class BibleTranslationTask(TranslationTask):
             are drawn, and those kept that still fit in.
         max_length_ratio: longer side over shorter side, in words between spaces, beyond two words;
             at least 1.
-        tokens, vocabulary_size, minimum_count, max_source_length, max_target_length,
+        tokens, vocabulary_size, minimum_count, unknown_slots, max_source_length, max_target_length,
             data_seed: see `PairsTask`.
 
     Raises:
@@ -89,6 +89,7 @@ class BibleTranslationTask(TranslationTask):
         tokens: str = "word",
         vocabulary_size: int | None = None,
         minimum_count: int = 1,
+        unknown_slots: int = 0,
         max_source_length: int | None = None,
         max_target_length: int | None = None,
         data_seed: int = 0,
@@ -97,6 +98,7 @@ class BibleTranslationTask(TranslationTask):
             tokens=tokens,
             vocabulary_size=vocabulary_size,
             minimum_count=minimum_count,
+            unknown_slots=unknown_slots,
             max_source_length=max_source_length,
             max_target_length=max_target_length,
             data_seed=data_seed,

@@ -50,6 +50,7 @@ class ConversationTask(PairsTask):
 
     Args:
         minimum_count: words seen less often in training become `<unk>`, at least 1.
+        unknown_slots: see `PairsTask`.
         max_source_length, max_target_length: longest turns to keep, in tokens; None for no limit.
         validation_share, test_share: shares of the conversations, above 0, below 1 together.
         data_seed: seed of the split alone, so that the runs of all seeds share it.
@@ -64,6 +65,7 @@ class ConversationTask(PairsTask):
         self,
         *,
         minimum_count: int = 1,
+        unknown_slots: int = 0,
         max_source_length: int | None = None,
         max_target_length: int | None = None,
         validation_share: float = 0.05,
@@ -73,6 +75,7 @@ class ConversationTask(PairsTask):
         super().__init__(
             tokens="word",
             minimum_count=minimum_count,
+            unknown_slots=unknown_slots,
             max_source_length=max_source_length,
             max_target_length=max_target_length,
             data_seed=data_seed,

@@ -12,7 +12,8 @@ from decoderlab.common.randomness import numpy_generator
 from decoderlab.data.example import Example
 from decoderlab.data.splits import check_split_sizes, cut, distinct_draws
 from decoderlab.data.task import Task
-from decoderlab.data.task_data import of_tokens
+from decoderlab.data.task_scores import ids_of_texts
+from decoderlab.data.unknown_slots import check_slots
 from decoderlab.data.vocabulary import Vocabulary
 
 ORDERS = {"given": list, "reversed": lambda values: values[::-1], "sorted": sorted}
@@ -40,6 +41,12 @@ class EchoTask(Task):
         test_min_length, test_max_length: length of the sources of the test split, longer than any
             in training: what was learnt of short sequences is tested on long ones, and the step
             is still chosen on short ones. None: as in training.
+        unknown_share: how likely each integer of a source is one without an id, 0 to 1: one of
+            num_values others, and in the test split of num_values that no source of training has.
+            Not with order `sorted`, since nobody can know theirs.
+        unknown_slots: how many of a source's integers without an id, from the left, have one of
+            their own there and in its target, so that they can be written; see
+            `decoderlab.data.unknown_slots`. 0 for none; it needs an unknown_share above 0.
         data_seed: seed of the data alone, so that the runs of all seeds share them.
 
     Raises:
@@ -66,6 +73,8 @@ class EchoTask(Task):
         pad_target: bool = False,
         test_min_length: int | None = None,
         test_max_length: int | None = None,
+        unknown_share: float = 0.0,
+        unknown_slots: int = 0,
         data_seed: int = 0,
     ) -> None:
         super().__init__(append_eos=not pad_target)
@@ -87,6 +96,15 @@ class EchoTask(Task):
                 f"pad_target is true, but sources are {min_length} to {max_length} long; make "
                 "min_length and max_length equal, or leave pad_target out"
             )
+        require.between("unknown_share", unknown_share, 0, 1)
+        if unknown_share and order == "sorted":
+            raise ValueError(
+                f"unknown_share is {unknown_share} with order 'sorted', but nobody can know the "
+                "order of integers without an id; take another order, or leave unknown_share out"
+            )
+        nothing = "unknown_share is 0, so that no integer is unknown; give an unknown_share"
+        check_slots(unknown_slots, None if unknown_share else nothing)
+        self.unknown_share, self.unknown_slots = unknown_share, unknown_slots
         self.num_values, self.echo_first, self.pad_target = num_values, echo_first, pad_target
         self.order, self.data_seed = order, data_seed
         self.lengths = (min_length, max_length)
@@ -101,7 +119,7 @@ class EchoTask(Task):
             self._check_possible("num_test", num_test, self.test_lengths)
 
     def vocabularies(self, train: list[Example]) -> tuple[Vocabulary, Vocabulary]:
-        """Return all values, whether or not they came up in training."""
+        """Return all values, whether or not they came up in training, but for unknown ones."""
         values = Vocabulary([str(value) for value in range(self.num_values)])
         return values, values
 
@@ -110,24 +128,23 @@ class EchoTask(Task):
         generator = numpy_generator(self.data_seed, "data", "echo")
         if self.test_lengths is None:
             rows = self._drawn(sum(self.num_examples), self.lengths, generator)
-            return cut(rows, self.num_examples, generator), {}
+            splits = cut(rows, self.num_examples, generator)
+            return splits | {"test": list(map(self._never_seen, splits["test"]))}, {}
         num_train, num_validation, num_test = self.num_examples
         rows = self._drawn(num_train + num_validation, self.lengths, generator)
         splits = cut(rows, (num_train, num_validation, 0), generator)
         apart = numpy_generator(self.data_seed, "data", "echo", "test")
-        return splits | {"test": self._drawn(num_test, self.test_lengths, apart)}, {}
+        test = self._drawn(num_test, self.test_lengths, apart)
+        return splits | {"test": list(map(self._never_seen, test))}, {}
 
     def baseline_predictions(self) -> dict[str, Sequence[Any]]:
         """Return the rules of all tasks, and what needs no learning of the order."""
-        rules, vocabulary = super().baseline_predictions(), of_tokens(self.data.target_vocabulary)
+        rules = super().baseline_predictions()
         if self.order != "given":
-            sources = [
-                list(map(int, self.decoded_source("test", row)))
-                for row in range(len(self.data.splits["test"]))
-            ]
-            rules["the order given"] = [
-                vocabulary.encode(self._target(source, "given")) for source in sources
-            ]
+            rows = range(len(self.data.splits["test"]))
+            sources = (self.decoded_source("test", row) for row in rows)
+            targets = (self._target(source, "given") for source in sources)
+            rules["the order given"] = ids_of_texts(self, targets)
         return rules
 
     def _longer(self, minimum: int | None, maximum: int | None) -> tuple[int, int] | None:
@@ -154,7 +171,8 @@ class EchoTask(Task):
 
     def _check_possible(self, names: str, number: int, lengths: tuple[int, int]) -> None:
         """Raise ValueError if more than four fifths of the sequences there are would be drawn."""
-        possible = sum(self.num_values**length for length in range(lengths[0], lengths[1] + 1))
+        values = self.num_values * (2 if 0 < self.unknown_share < 1 else 1)
+        possible = sum(values**length for length in range(lengths[0], lengths[1] + 1))
         if number > 0.8 * possible:
             raise ValueError(
                 f"{names} is {number}, but there are only {possible} different sequences of "
@@ -170,17 +188,28 @@ class EchoTask(Task):
         def draw(size: int) -> list[tuple[int, ...]]:
             drawn = generator.integers(lengths[0], lengths[1] + 1, size=size)
             values = generator.integers(0, self.num_values, size=(size, lengths[1]))
+            if self.unknown_share:
+                unknown = generator.random(values.shape) < self.unknown_share
+                values = values + self.num_values * unknown
             return [
                 tuple(row[:length])
                 for row, length in zip(values.tolist(), drawn.tolist(), strict=True)
             ]
 
-        return [
-            Example([str(value) for value in values], self._target(values, self.order))
-            for values in distinct_draws(draw, number)
-        ]
+        return [self._example(values) for values in distinct_draws(draw, number)]
 
-    def _target(self, values: Sequence[int], order: str) -> list[str]:
+    def _never_seen(self, example: Example) -> Example:
+        """Return a test example, whose unknown integers are not those of training."""
+        if not self.unknown_share:
+            return example
+        values = [int(token) for token in example.source]
+        values = [value + self.num_values * (value >= self.num_values) for value in values]
+        return self._example(values)
+
+    def _example(self, values: Sequence[int]) -> Example:
+        return Example([str(value) for value in values], self._target(values, self.order))
+
+    def _target(self, values: Sequence[int | str], order: str) -> list[str]:
         echoed = ORDERS[order](values[: self.echo_first])
         zeros = [0] * (len(values) - len(echoed)) if self.pad_target else []
         return [str(value) for value in [*echoed, *zeros]]

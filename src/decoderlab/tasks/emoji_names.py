@@ -29,8 +29,8 @@ class EmojiTranslationTask(TranslationTask):
     Args:
         target_language: one of `LANGUAGES`.
         source_language: another one.
-        tokens, vocabulary_size, minimum_count: see `PairsTask`; Chinese and Japanese have no
-            spaces between words, so that they cannot be split into words.
+        tokens, vocabulary_size, minimum_count, unknown_slots: see `PairsTask`; Chinese and Japanese
+            have no spaces between words, so that they cannot be split into words.
         flags_and_keycaps: keep them, each a group of its own.
         num_validation, num_test: groups, of 1,651 (1,925 with flags and keycaps), at least 1.
         data_seed: seed of the split alone, so that the runs of all seeds share it.
@@ -52,6 +52,7 @@ class EmojiTranslationTask(TranslationTask):
         tokens: str = "word",
         vocabulary_size: int | None = None,
         minimum_count: int = 1,
+        unknown_slots: int = 0,
         flags_and_keycaps: bool = False,
         data_seed: int = 0,
     ) -> None:
@@ -59,6 +60,7 @@ class EmojiTranslationTask(TranslationTask):
             tokens=tokens,
             vocabulary_size=vocabulary_size,
             minimum_count=minimum_count,
+            unknown_slots=unknown_slots,
             data_seed=data_seed,
         )
         self.languages = source_language, target_language

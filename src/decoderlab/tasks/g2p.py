@@ -19,7 +19,8 @@ from decoderlab.data.batches import as_ragged
 from decoderlab.data.example import Example
 from decoderlab.data.reading import package_file
 from decoderlab.data.splits import examples_of, split_by_source
-from decoderlab.data.task import COUNTED, Task
+from decoderlab.data.task import Task
+from decoderlab.data.task_scores import COUNTED
 
 LETTERS = {
     "en": "a-z",

@@ -25,8 +25,8 @@ class TranslationTask(PairsTask):
 
     Args:
         tokens: `word` (words and punctuation, see `split_words`), `subword` or `character`.
-        vocabulary_size, minimum_count, max_source_length, max_target_length, data_seed: see
-            `PairsTask`; lengths are in words and punctuation for subwords too.
+        vocabulary_size, minimum_count, unknown_slots, max_source_length, max_target_length,
+            data_seed: see `PairsTask`; lengths are in words and punctuation for subwords too.
     """
 
     metric = "bleu"
@@ -39,6 +39,7 @@ class TranslationTask(PairsTask):
         tokens: str,
         vocabulary_size: int | None = None,
         minimum_count: int = 1,
+        unknown_slots: int = 0,
         max_source_length: int | None = None,
         max_target_length: int | None = None,
         data_seed: int = 0,
@@ -48,6 +49,7 @@ class TranslationTask(PairsTask):
             tokens=tokens,
             vocabulary_size=vocabulary_size,
             minimum_count=minimum_count,
+            unknown_slots=unknown_slots,
             max_source_length=max_source_length,
             max_target_length=max_target_length,
             data_seed=data_seed,
@@ -85,7 +87,7 @@ class FilesTranslationTask(TranslationTask):
         source_path, target_path: the files.
         validation_share, test_share: shares of the different sources, above 0, below 1 together.
         bleu_tokenizer: how sacrebleu splits texts for BLEU: 13a (its own default), intl, zh, char.
-        tokens, vocabulary_size, minimum_count, max_source_length, max_target_length,
+        tokens, vocabulary_size, minimum_count, unknown_slots, max_source_length, max_target_length,
             data_seed: see `PairsTask`.
 
     Raises:
@@ -104,6 +106,7 @@ class FilesTranslationTask(TranslationTask):
         tokens: str = "word",
         vocabulary_size: int | None = None,
         minimum_count: int = 1,
+        unknown_slots: int = 0,
         max_source_length: int | None = None,
         max_target_length: int | None = None,
         data_seed: int = 0,
@@ -112,6 +115,7 @@ class FilesTranslationTask(TranslationTask):
             tokens=tokens,
             vocabulary_size=vocabulary_size,
             minimum_count=minimum_count,
+            unknown_slots=unknown_slots,
             max_source_length=max_source_length,
             max_target_length=max_target_length,
             data_seed=data_seed,

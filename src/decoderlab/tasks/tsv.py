@@ -19,6 +19,7 @@ from decoderlab.data.pairs import Pair, PairsTask
 from decoderlab.data.pictures import read_image
 from decoderlab.data.reading import lines_of
 from decoderlab.data.task_data import Kind
+from decoderlab.data.unknown_slots import check_slots
 from decoderlab.data.values import Values, parse_values
 from decoderlab.data.vocabulary import Vocabulary
 
@@ -36,8 +37,8 @@ class TSVTask(PairsTask):
 
     Args:
         path: the file.
-        tokens, separator, vocabulary_size, minimum_count, max_source_length, max_target_length,
-            data_seed: see `PairsTask`.
+        tokens, separator, vocabulary_size, minimum_count, unknown_slots, max_source_length,
+            max_target_length, data_seed: see `PairsTask`.
         source_column, target_column: the columns' names in the first line.
         group_column: name of a column that says what must not stand in two splits, such as a
             speaker or a document; None for the source itself.
@@ -82,6 +83,7 @@ class TSVTask(PairsTask):
         validation_share: float = 0.1,
         test_share: float = 0.1,
         minimum_count: int = 1,
+        unknown_slots: int = 0,
         max_source_length: int | None = None,
         max_target_length: int | None = None,
         data_seed: int = 0,
@@ -91,6 +93,7 @@ class TSVTask(PairsTask):
             separator=separator,
             vocabulary_size=vocabulary_size,
             minimum_count=minimum_count,
+            unknown_slots=unknown_slots,
             max_source_length=max_source_length,
             max_target_length=max_target_length,
             data_seed=data_seed,
@@ -112,6 +115,8 @@ class TSVTask(PairsTask):
                 require.at_least(f"{side}_size", size, 1)
         self.reads = sources.replace("text", "tokens")
         self.writes = targets.replace("text", "tokens")
+        if (sources, targets) != ("text", "text"):
+            check_slots(unknown_slots, "slots are for tokens; make sources and targets text")
         if self.writes == "values":
             self.append_eos, self.metric = False, VALUES_METRIC
         self.source_size, self.target_size = source_size, target_size

@@ -25,7 +25,7 @@ from decoderlab.contract import (
 )
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import of_values
-from decoderlab.data.task_scores import shown_sources
+from decoderlab.data.task_scores import scored_ids, shown_sources, written_texts
 from decoderlab.generation import Search, roll_forward
 from decoderlab.generation.greedy_search import strip
 from decoderlab.metrics.metric_collection import BatchedMetrics
@@ -230,8 +230,7 @@ class EncoderDecoder(pl.LightningModule):
         if part := batch_idx % self.trainer.accumulate_grad_batches:  # of several for an update
             keys += (f"part {part}",)
         seed = stream_seed(self.seed, "dropout", *keys)
-        # torch.manual_seed would note a stack trace for each kind of device that is not there,
-        # which takes as long as a small model's update.
+        # torch.manual_seed notes a stack trace for each missing device: as long as a small update.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
@@ -339,6 +338,7 @@ class EncoderDecoder(pl.LightningModule):
             values = zip(rows, generated.float().cpu().numpy(), strict=True)
             self.predictions += [(row, value, None) for row, value in values]
             return
+        generated = scored_ids(task, self._split, rows, generated)
         references = [task.accepted(self._split, row) for row in rows]
         metrics.update(generated, references, sources)
         self.predictions += [
@@ -379,7 +379,8 @@ class EncoderDecoder(pl.LightningModule):
         if isinstance(generated, Tensor):
             vocabulary = of_values(task.data.target_vocabulary)
             return torch.as_tensor(vocabulary.decode(generated.cpu().numpy()))
-        return [task.text_of(ids) for ids in generated]
+        batches = getattr(self._trainer, "predict_dataloaders", None)  # None without a trainer
+        return written_texts(task, batches, batch, generated)
 
     def generated(self, batch: Batch, search: Search | None = None) -> list[list[int]] | Tensor:
         """Return what `forward` generates for a batch."""

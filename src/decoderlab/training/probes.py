@@ -346,7 +346,7 @@ def _attention(
         state = model.decoder.start(model.encode(batch.source, batch.source_lengths))
         made = predictions[row]
         ends = task.append_eos and not model.met_limit(list(made))
-        seen_before, shown = _steps(task, made, ends=ends)
+        seen_before, shown = _steps(task, row, made, ends=ends)
         weights = []
         for before in seen_before:
             given = torch.tensor(before[None], device=model.device)
@@ -375,7 +375,7 @@ def _attention(
 
 
 def _steps(
-    task: Task, prediction: Sequence[int] | np.ndarray, *, ends: bool
+    task: Task, row: int, prediction: Sequence[int] | np.ndarray, *, ends: bool
 ) -> tuple[np.ndarray, list[str]]:
     """Return what a decoder is given at each step of what it wrote, and that as a person sees it.
 
@@ -388,7 +388,8 @@ def _steps(
         return np.concatenate([np.zeros_like(values[:1]), values[:-1]]), shown
     tokens = vocabulary.space
     written = [*prediction, *([tokens.eos_id] if ends else [])]
-    return np.array([tokens.bos_id, *written[:-1]] if written else []), vocabulary.decode(written)
+    shown = vocabulary.decode(written, task.words_of("test", row))
+    return np.array([tokens.bos_id, *written[:-1]] if written else []), shown
 
 
 def _source_tokens(task: Task, row: int, number: int) -> list[str]:

@@ -52,6 +52,7 @@ def step_arrays(
     """
     rows = step_rows(len(task.data.splits["test"]))
     vocabulary = of_tokens(task.data.target_vocabulary)
+    words = [task.words_of("test", row) for row in rows]
     tokens = vocabulary.space
     written = [
         [*ids, *[tokens.eos_id] * (task.append_eos and not model.met_limit(ids))][:MAX_STEPS]
@@ -69,10 +70,12 @@ def step_arrays(
     chosen, ids = best.topk(min(NUM_BEST, best.shape[-1]), dim=-1)
     arrays: dict[str, Any] = {
         "step_rows": np.array(rows),
-        "step_written": [vocabulary.decode(sequence) for sequence in written],
+        "step_written": [
+            vocabulary.decode(sequence, own) for sequence, own in zip(written, words, strict=True)
+        ],
         "step_source": [source_tokens[row] for row in rows],
         "step_best": [
-            vocabulary.decode(ids[index, : len(sequence)].flatten().tolist())
+            vocabulary.decode(ids[index, : len(sequence)].flatten().tolist(), words[index])
             for index, sequence in enumerate(written)
         ],
     }

@@ -180,7 +180,7 @@ def _check_same(number: int, side: str, first: LoadedRun, other: LoadedRun) -> N
     expected, actual = (getattr(run.task.data, f"{side}_vocabulary") for run in (first, other))
     same = expected.space == actual.space if hasattr(expected, "space") else expected == actual
     if isinstance(expected, Vocabulary) and isinstance(actual, Vocabulary):
-        same = expected.entries == actual.entries
+        same = same and expected.entries == actual.entries
     elif same and isinstance(expected, Values) and isinstance(actual, Values):
         same = bool(
             (expected.mean == actual.mean).all() and (expected.deviation == actual.deviation).all()

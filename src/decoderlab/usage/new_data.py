@@ -162,15 +162,16 @@ def _trained_on(run: LoadedRun, task: Task) -> int | None:
         return None
     if own.fingerprint != run.result.data.fingerprint:
         return None
-    trained = own.splits["train"].source
-    vocabulary, tested = task.data.source_vocabulary, task.data.splits["test"].source
+    trained, tested = own.splits["train"], task.data.splits["test"]
+    vocabulary = task.data.source_vocabulary
     unknown = vocabulary.space.unk_id if isinstance(vocabulary, Vocabulary) else None
     seen = set(_contents(trained, unknown)) - {None}
     return sum(content in seen for content in _contents(tested, unknown))
 
 
-def _contents(sources: Ragged | Images, unknown: int | None) -> Iterator[bytes | None]:
+def _contents(split: Split, unknown: int | None) -> Iterator[bytes | None]:
     """Yield the contents of each source; None of one of which not all is known."""
+    sources = split.source
     for row in range(len(sources)):
         if isinstance(sources, Images):
             yield sources.values[row].numpy().tobytes()
@@ -178,7 +179,8 @@ def _contents(sources: Ragged | Images, unknown: int | None) -> Iterator[bytes |
         start = int(sources.starts[row])
         values = sources.values[start : start + int(sources.lengths[row])]
         whole = unknown is None or not bool((values == unknown).any())
-        yield values.numpy().tobytes() if whole else None
+        words = repr(split.words.get(row, ())).encode()
+        yield values.numpy().tobytes() + words if whole else None
 
 
 def _measured(run: LoadedRun, task: Task) -> LoadedRun:

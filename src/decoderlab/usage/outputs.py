@@ -20,7 +20,7 @@ from decoderlab.generation.coverage_penalty import coverage_score
 from decoderlab.generation.greedy_search import allowed, strip
 from decoderlab.training.loading import LoadedRun
 from decoderlab.training.module import EncoderDecoder
-from decoderlab.usage.sources import batches
+from decoderlab.usage.sources import batches, words_of_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,7 @@ class Output:
         end_probability: of the end after the last token; None where it was cut.
         attention: a row of weights for each token or position; None where the decoder has none.
         values: (T, F) in the units of the data; None of tokens.
+        ids: of the tokens.
     """
 
     text: str
@@ -49,6 +50,7 @@ class Output:
     end_probability: float | None = None
     attention: list[list[float]] | None = None
     values: list[list[float]] | None = None
+    ids: list[int] = field(default_factory=list)
 
     def record(self) -> dict[str, Any]:
         """Return what is known of it, for JSON."""
@@ -70,7 +72,8 @@ def predict(
     Args:
         run: from `load_run`; it generates as `run.module.search` says.
         lines: source texts as the task writes them; of real values, see `Values.parse`; of images,
-            names of files. Tokens that training never saw are read as unknown, with a warning.
+            names of files. Tokens that training never saw are read as unknown, with a warning,
+            unless the task gives them slots.
         first_row: number of the first line; what sampling draws for a line depends on its number.
         folder: in which images lie; None for the working directory.
 
@@ -141,16 +144,20 @@ def predict_outputs(
     _check_num_best(run, num_best)
     with _precision_of(run):
         by_line: list[list[Output]] = [[] for _ in lines]
+        words_by_line = words_of_lines(run, lines)
         for index, batch in batches(run, lines, folder):
+            words = [words_by_line[line] for line in index.tolist()]
             if run.module.writes_values:
                 outputs = _of_values(run, batch, attention)
             elif num_best is not None:
-                outputs = _best(run, batch, num_best)
+                outputs = _best(run, batch, num_best, words)
             else:
                 generated = run.module(*batch, index + first_row)
-                outputs = [[_plain(run, ids)] for ids in generated]
+                outputs = [
+                    [_plain(run, ids, own)] for ids, own in zip(generated, words, strict=True)
+                ]
                 if details or attention:
-                    outputs = _detailed(run, batch, generated, attention)
+                    outputs = _detailed(run, batch, generated, words, attention)
             for row, several in zip(index.tolist(), outputs, strict=True):
                 by_line[row] = several
         if num_best is not None and (details or attention):
@@ -198,9 +205,9 @@ def _check_num_best(run: LoadedRun, num_best: int | None) -> None:
         )
 
 
-def _plain(run: LoadedRun, ids: Sequence[int], **more: Any) -> Output:
-    text = run.task.text_of(ids)
-    return Output(text=text, met_limit=run.module.met_limit(ids), **more)
+def _plain(run: LoadedRun, ids: list[int], words: Sequence[str], **more: Any) -> Output:
+    text = run.task.text_of(ids, words)
+    return Output(text=text, met_limit=run.module.met_limit(ids), ids=ids, **more)
 
 
 def _of_values(run: LoadedRun, batch: tuple[Tensor, Tensor], attention: bool) -> list[list[Output]]:
@@ -232,7 +239,9 @@ def _looked_at(module: EncoderDecoder, encoded: Encoded, values: Tensor) -> Tens
     return torch.stack(weights, dim=1)
 
 
-def _best(run: LoadedRun, batch: tuple[Tensor, Tensor], num_best: int) -> list[list[Output]]:
+def _best(
+    run: LoadedRun, batch: tuple[Tensor, Tensor], num_best: int, words: Sequence[Sequence[str]]
+) -> list[list[Output]]:
     module, search = run.module, run.module.search
     space = of_tokens(run.task.data.target_vocabulary).space
     results = search.best(
@@ -245,7 +254,7 @@ def _best(run: LoadedRun, batch: tuple[Tensor, Tensor], num_best: int) -> list[l
     parts = (results.tokens.tolist(), results.scores.tolist(), results.log_probabilities.tolist())
     vocabulary = of_tokens(run.task.data.target_vocabulary)
     best = []
-    for several in zip(*parts, strict=True):
+    for own, *several in zip(words, *parts, strict=True):
         outputs = []
         for row, score, log_probability in zip(*several, strict=True):
             if score > float("-inf"):
@@ -254,9 +263,10 @@ def _best(run: LoadedRun, batch: tuple[Tensor, Tensor], num_best: int) -> list[l
                     _plain(
                         run,
                         ids,
+                        own,
                         score=score,
                         log_probability=log_probability,
-                        tokens=vocabulary.decode(ids),
+                        tokens=vocabulary.decode(ids, own),
                     )
                 )
         best.append(outputs)
@@ -270,10 +280,10 @@ def _explained(
     if not several:
         return []
     ((_, (source, lengths)),) = batches(run, [line], folder)
-    vocabulary = of_tokens(run.task.data.target_vocabulary)
     rows = torch.zeros(len(several), dtype=torch.int64)
-    generated = [vocabulary.encode(output.tokens) for output in several]
-    explained = _detailed(run, (source[rows], lengths[rows]), generated, attention)
+    generated, words = [output.ids for output in several], words_of_lines(run, [line])
+    batch = source[rows], lengths[rows]
+    explained = _detailed(run, batch, generated, words * len(several), attention)
     return [
         replace(detailed[0], score=output.score, log_probability=output.log_probability)
         for output, detailed in zip(several, explained, strict=True)
@@ -281,7 +291,11 @@ def _explained(
 
 
 def _detailed(
-    run: LoadedRun, batch: tuple[Tensor, Tensor], generated: list[list[int]], attention: bool
+    run: LoadedRun,
+    batch: tuple[Tensor, Tensor],
+    generated: list[list[int]],
+    words: Sequence[Sequence[str]],
+    attention: bool,
 ) -> list[list[Output]]:
     """Return outputs with the probability of each token, and what attention looked at."""
     module, vocabulary = run.module, of_tokens(run.task.data.target_vocabulary)
@@ -309,9 +323,10 @@ def _detailed(
                 _plain(
                     run,
                     ids,
+                    words[row],
                     score=score,
                     log_probability=total,
-                    tokens=vocabulary.decode(ids),
+                    tokens=vocabulary.decode(ids, words[row]),
                     probabilities=of_tokens_,
                     end_probability=None if met or not ends else float(logs[row, len(ids)].exp()),
                     attention=looked if attention else None,

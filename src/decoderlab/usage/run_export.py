@@ -53,12 +53,20 @@ def export_run(run: LoadedRun, folder: Path, *, weights_only: bool = False) -> l
         What was written.
 
     Raises:
-        ConfigError: if the folder is in use, a package is missing, or the model cannot be exported.
+        ConfigError: if the folder is in use, a package is missing, the model cannot be exported, or
+            unknown words have slots.
     """
     _check_packages()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is there already; give another folder: --to FOLDER")
     module, data = run.module.cpu().eval(), run.task.data
+    slots = getattr(data.source_vocabulary, "unknown_slots", 0)
+    if slots and not weights_only:
+        raise ConfigError(
+            f"this run has {slots} unknown_slots for the unknown words of a line, which the runner "
+            "of an export does not know; predict with decoderlab-predict, or export the weights "
+            "alone: --weights-only"
+        )
     made: dict[str, ExportedProgram] = {}
     programs: dict[str, Program] = {}
     if not weights_only:

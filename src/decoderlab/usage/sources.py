@@ -16,7 +16,9 @@ from decoderlab.common.part_building import call
 from decoderlab.contract import ImageSpace
 from decoderlab.data.batches import by_length
 from decoderlab.data.pictures import read_image
+from decoderlab.data.unknown_slots import words_of_slots
 from decoderlab.data.values import Values
+from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.training.loading import LoadedRun
 
 Rows = Sequence[Sequence[int] | np.ndarray]
@@ -40,6 +42,14 @@ def batches(
     for index in by_length(lengths, run.task.evaluation_batch_size, np.flatnonzero(lengths)):
         kept = torch.as_tensor(np.array([rows[number] for number in index]))
         yield torch.from_numpy(index), (_as(dtype, kept), torch.from_numpy(lengths[index]))
+
+
+def words_of_lines(run: LoadedRun, lines: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the unknown words of each line that have a slot; see `data.unknown_slots`."""
+    source = run.task.data.source_vocabulary
+    if not isinstance(source, Vocabulary) or not source.unknown_slots:
+        return [()] * len(lines)
+    return [words_of_slots(_tokens(run, line), source) for line in lines]
 
 
 def source_tokens(run: LoadedRun, line: str) -> list[str]:
@@ -83,6 +93,10 @@ def _image(path: Path, space: ImageSpace) -> np.ndarray:
     return image if space.channels == 3 else image.mean(axis=0, keepdims=True)
 
 
+def _tokens(run: LoadedRun, line: str) -> Sequence[str]:
+    return run.task.source_tokens(line) if line.strip() else []
+
+
 def _encoded(run: LoadedRun, lines: Sequence[str]) -> Rows:
     """Return each line as ids or standardised values; warn of what training never saw."""
     source = run.task.data.source_vocabulary
@@ -98,8 +112,9 @@ def _encoded(run: LoadedRun, lines: Sequence[str]) -> Rows:
         return rows
     if isinstance(source, ImageSpace):
         raise ConfigError("the sources of this run are images, not lines of text")
-    tokens = [run.task.source_tokens(line) if line.strip() else [] for line in lines]
-    rows = [source.encode(line) for line in tokens]
+    tokens = [_tokens(run, line) for line in lines]
+    words = words_of_lines(run, lines)
+    rows = [source.encode(line, own) for line, own in zip(tokens, words, strict=True)]
     unknown = sorted(
         {
             token

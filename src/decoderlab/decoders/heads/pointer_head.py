@@ -23,8 +23,10 @@ class PointerHead(OutputHead):
         scores share a softmax in place of a gate.
     Differs: the gate reads what W does, so that it sees context, state and previous output with
         `attention.mixing=none` and `sees_previous`. Each example of See et al. has ids of its own
-        for its source's unknown tokens. Here all of them are one, whose probability is the sum of
-        theirs: the likelihood is the same, but unknown tokens are never written.
+        for its source's unknown tokens. Here the data have them, in the slots of
+        `decoderlab.data.unknown_slots`: a slot is copied like any token, but it has an embedding
+        and can be generated too, so that P shares its mass with the slots. Without slots all
+        unknown tokens are one, whose probability is the sum of theirs, and are never written.
 
     Args:
         features_size: width of the features.
