@@ -189,7 +189,7 @@ class Recorder(pl.Callback):
         pl_module: pl.LightningModule,
         batch: Any,
         batch_idx: int,
-        *_: Any,
+        dataloader_idx: int = 0,
     ) -> None:
         """Keep the weights that are validated: a callback may put back others before the end."""
         if batch_idx == 0:
@@ -264,7 +264,7 @@ class Recorder(pl.Callback):
         pl_module: pl.LightningModule,
         batch: Any,
         batch_idx: int,
-        *_: Any,
+        dataloader_idx: int = 0,
     ) -> None:
         """Test the weights that were chosen on validation, whatever a callback puts there."""
         if batch_idx == 0:
@@ -333,7 +333,9 @@ class Recorder(pl.Callback):
 
 def has_others(trainer: pl.Trainer) -> bool:
     """Whether a trainer has callbacks beside the recorder, which may exchange weights."""
-    return any(not isinstance(callback, Recorder) for callback in trainer.callbacks)
+    # Lightning sets them from outside of the class, where no checker sees it.
+    callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    return any(not isinstance(callback, Recorder) for callback in callbacks)
 
 
 def copied_weights(module: pl.LightningModule) -> dict[str, Tensor]:
