@@ -251,7 +251,7 @@ def _check_step(decoder: Decoder, state: Layout, before: Any, previous: Tensor) 
     outputs, whole = decoder.step(previous, after)
     others, without = decoder.step(previous, state.value(kept))
     pairs = zip([outputs, *state.tensors(whole)], [others, *state.tensors(without)], strict=True)
-    if not all(torch.equal(one, other) for one, other in pairs):
+    if not all(torch.equal(whole_part, part) for whole_part, part in pairs):
         raise ConfigError(
             "the decoder's state has a tensor after the first step that is None before it, and "
             "later steps depend on it; give it a tensor at the start"
