@@ -25,9 +25,9 @@ def part_kind(hint: Any) -> type | None:
     """Return `Kind` where an annotation is `Callable[..., Kind]`, or that or None; else None."""
     for member in typing.get_args(hint) if is_union(hint) else (hint,):
         if typing.get_origin(member) is Callable:
-            kind = typing.get_args(member)[-1]
-            if hasattr(kind, "INJECTED"):
-                return kind
+            kinds = typing.get_args(member)  # () of a bare `Callable`
+            if kinds and hasattr(kinds[-1], "INJECTED"):
+                return kinds[-1]
     return None
 
 

@@ -68,6 +68,18 @@ WATCHING = frozenset(
     }
 )
 
+# Of Lightning's own, with all that is derived from them: why a run takes none, and what to give.
+FINDS = "trains by itself to find a setting, and again when an interrupted run goes on"
+WAITS = "waits for the end of an epoch, but a run is one stream of batches"
+REFUSED = {
+    "LearningRateFinder": (FINDS, "give training.learning_rate, or several rates in a sweep"),
+    "BatchSizeFinder": (FINDS, "give training.batch_size"),
+    "GradientAccumulationScheduler": (WAITS, "give +trainer.accumulate_grad_batches"),
+    "StochasticWeightAveraging": (WAITS, "take EMAWeightAveraging, which counts updates"),
+    "ModelPruning": (WAITS, "write a callback of your own that counts updates"),
+    "BackboneFinetuning": (WAITS, "give encoder.frozen=true, or a callback that counts updates"),
+}
+
 
 # The attribute of a callback, and what its settings have of it.
 WATCHES = "watches_only"
@@ -261,6 +273,14 @@ def changing_callbacks(callbacks: Mapping[str, Any]) -> dict[str, Any]:
             )
         )
     }
+
+
+def check_callback(group: str, kind: Any) -> None:
+    """Raise ConfigError for a class of callback of which a run could not keep what it promises."""
+    for known in getattr(kind, "__mro__", ()):
+        if known.__name__ in REFUSED and known.__module__.startswith("pytorch_lightning."):
+            why, instead = REFUSED[known.__name__]
+            raise ConfigError(f"{group} is a {known.__name__}, which {why}; {instead}")
 
 
 def _watches(group: str, part: Mapping[str, Any]) -> bool:

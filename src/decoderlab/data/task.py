@@ -76,6 +76,9 @@ class Task(pl.LightningDataModule):
         self._data: TaskData | None = None
         self._metrics: Mapping[str, Any] | None = None
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Task:
+        return self  # which a copy of a model shares, as weight averaging makes one
+
     @classmethod
     def reads_with(cls, settings: Mapping[str, Any]) -> str:
         """Return what `reads` is with these settings."""

@@ -33,8 +33,8 @@ class HardState(NamedTuple):
         recurrent: (L, B, ...) each; memory: (B, S, M); memory_mask: (B, S); keys: (B, S, K).
         position: (B, S), log p(a_{t-1} = j | y before t-1) of the step before, the first position
             for sure before the first step.
-        emissions: (B, S, V), log p(y_{t-1} | a_{t-1} = j) of the step before, None before the
-            first.
+        emissions: (B, S, V), log p(y_{t-1} | a_{t-1} = j) of the step before; 0 before the first,
+            where the position is known whatever was written.
     """
 
     recurrent: State
@@ -42,7 +42,7 @@ class HardState(NamedTuple):
     memory_mask: Tensor
     keys: Tensor
     position: Tensor
-    emissions: Tensor | None = None
+    emissions: Tensor
 
     @property
     def attention_weights(self) -> Tensor:
@@ -172,7 +172,8 @@ class HardAttentionDecoder(nn.Module):
         position = position.scatter(1, mask.int().argmax(dim=1, keepdim=True), 0.0)
         keys = self.score.source_keys(encoded.memory, encoded.source)
         recurrent = self.rnn.begin(self.bridge(encoded))
-        return HardState(recurrent, encoded.memory, mask, keys, position)
+        emissions = position.new_zeros(*position.shape, self.target_space.size)
+        return HardState(recurrent, encoded.memory, mask, keys, position, emissions)
 
     def step(self, previous: Tensor, state: HardState) -> tuple[Tensor, HardState]:
         """Take the previous token (B,), return the log-probabilities (B, V) and the state."""
@@ -180,9 +181,7 @@ class HardAttentionDecoder(nn.Module):
         if not self.monotonic:
             position = torch.log_softmax(scores[:, 0], dim=-1)
         else:
-            position = state.position
-            if state.emissions is not None:
-                position = _after(position, state.emissions, previous)
+            position = _after(state.position, state.emissions, previous)
             position = moved_on(position, scores[:, 0], state.memory_mask)
         outputs = _marginal(position.unsqueeze(1), emissions).squeeze(1)
         state = state._replace(
@@ -194,7 +193,7 @@ class HardAttentionDecoder(nn.Module):
         """Return the state of the batch rows `index` (N,)."""
         recurrent = state.recurrent.map(lambda part: part.index_select(1, index))
         others = {
-            name: None if value is None else value.index_select(0, index)
+            name: value.index_select(0, index)
             for name, value in state._asdict().items()
             if name != "recurrent"
         }

@@ -17,7 +17,7 @@ from decoderlab.common.part_building import build, call, find_target, taken_by
 from decoderlab.common.randomness import stream_seed
 from decoderlab.config.code_identity import foreign_code
 from decoderlab.config.encoder_start import EncoderStart
-from decoderlab.config.lightning_settings import WATCHES
+from decoderlab.config.lightning_settings import WATCHES, check_callback
 from decoderlab.config.named_files import files_in
 from decoderlab.config.run_config import PartSettings, RunConfig
 from decoderlab.config.run_identity import sorted_json, targets_in
@@ -232,12 +232,14 @@ def build_callbacks(config: RunConfig, task: Task) -> list[pl.Callback]:
                     f"{given.get('monitor')!r}; give callbacks.{name}.mode=min or max"
                 )
             given["mode"] = task.scores[score].better
+        check_callback(f"callbacks.{name}", find_target(f"callbacks.{name}", settings.target))
         callback = _build(f"callbacks.{name}", PartSettings(given))
         if not isinstance(callback, pl.Callback):
             raise ConfigError(
                 f"callbacks.{name}: {settings.target} is not a callback; extend "
                 "pytorch_lightning.Callback"
             )
+        check_callback(f"callbacks.{name}", type(callback))
         callbacks.append(callback)
     return callbacks
 

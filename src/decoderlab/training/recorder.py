@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
 
 from decoderlab.common.stopwatch import Stopwatch
 from decoderlab.config.run_sections import Evaluation, Run
@@ -101,6 +103,7 @@ class Recorder(pl.Callback):
             "restarts": 0,
             "finished": False,
         }
+        self._weights: dict[str, Tensor] | None = None
         self._step = 0
         self._clock = self._last_checkpoint = 0.0
         self._stopwatch = Stopwatch()
@@ -180,6 +183,18 @@ class Recorder(pl.Callback):
             if signum:
                 raise Interrupted(signum)
 
+    def on_validation_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the weights that are validated: a callback may put back others before the end."""
+        if batch_idx == 0:
+            self._weights = copied_weights(pl_module) if has_others(trainer) else None
+
     def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
         """Raise Interrupted if a signal has come: the run goes on from the checkpoint before."""
         self.check()
@@ -189,9 +204,15 @@ class Recorder(pl.Callback):
 
         Raises:
             Diverged: if the loss is not finite, or too large.
+            ValueError: if this update was validated before.
         """
         model = _ours(pl_module)
         step, scores = trainer.global_step, model.scores
+        if self.memory["last"] is not None and step <= self.memory["last"]["step"]:
+            raise ValueError(
+                f"update {step} was validated twice, or training went back to it; leave out the "
+                "callback that trains or validates by itself"
+            )
         if not all(map(math.isfinite, scores.values())):
             raise Diverged(step)
         if scores["loss"] > worst_loss(model.target_space):
@@ -206,7 +227,8 @@ class Recorder(pl.Callback):
         if best is None or is_ahead(task.scores[self.evaluation.select], scores, best):
             name = f"best-{step:09d}.ckpt"
             if self.writes:
-                state = {key: value.cpu() for key, value in model.state_dict().items()}
+                weights = model.state_dict() if self._weights is None else self._weights
+                state = {key: value.cpu() for key, value in weights.items()}
                 self.checkpoint_io.save_checkpoint(
                     {"state_dict": state, "step": step}, self.folder.checkpoints / name
                 )
@@ -216,14 +238,37 @@ class Recorder(pl.Callback):
                 self.memory["best"]["sha256"] = recorded_sha256(path)
         if trainer.should_stop:  # another callback ends the run here
             self.memory["finished"] = True
+        self._weights = None
         self._save(trainer)
         self._clock = time.perf_counter()
         self._stopwatch.start()
         self.check()
 
+    def hold(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Keep the weights that are to be tested, and looked at afterwards."""
+        self._weights = copied_weights(module) if has_others(trainer) else None
+
+    def put_back(self, module: pl.LightningModule) -> None:
+        """Load the weights of `hold` again, where a callback has exchanged them."""
+        own, held = module.state_dict(), self._weights or {}
+        if any(not torch.equal(own[name], value.to(own[name])) for name, value in held.items()):
+            module.load_state_dict(held)
+
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen to signals again."""
         self._listen()
+
+    def on_test_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Test the weights that were chosen on validation, whatever a callback puts there."""
+        if batch_idx == 0:
+            self.put_back(pl_module)
 
     def on_test_batch_end(self, *_: Any, **__: Any) -> None:
         """Raise Interrupted if a signal has come."""
@@ -284,6 +329,18 @@ class Recorder(pl.Callback):
         for kind in ("step", "best"):
             for path in self.folder.numbered(kind)[2:]:
                 self.checkpoint_io.remove_checkpoint(path)
+
+
+def has_others(trainer: pl.Trainer) -> bool:
+    """Whether a trainer has callbacks beside the recorder, which may exchange weights."""
+    # Lightning sets them from outside of the class, where no checker sees it.
+    callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    return any(not isinstance(callback, Recorder) for callback in callbacks)
+
+
+def copied_weights(module: pl.LightningModule) -> dict[str, Tensor]:
+    """Return a copy of a module's weights."""
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
 def is_ahead(selected: MetricScore, scores: dict[str, float], best: dict[str, Any]) -> bool:

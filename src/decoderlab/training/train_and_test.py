@@ -139,8 +139,10 @@ def _fit_and_test(
         best = recorder.memory["best"]
         load_best(model, recorder.folder.checkpoints / best["file"], best.get("sha256"))
         recorder.check()
+        recorder.hold(trainer, model)
         started = time.perf_counter()
         trainer.test(model, datamodule=task, verbose=False)
+        recorder.put_back(model)
     seconds = time.perf_counter() - started
     scores = model.scores
     if not all(map(math.isfinite, scores.values())):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from decoderlab.common.errors import ConfigError
-from decoderlab.contract import Encoded, ImageSpace, Space, TokenSpace, ValueSpace
+from decoderlab.contract import Decoder, Encoded, ImageSpace, Space, TokenSpace, ValueSpace
 from decoderlab.training.module import EncoderDecoder
 
 # Sizes of the examples that are traced, equal to no other size; the axes that differ are free.
@@ -52,9 +52,12 @@ class Layout:
         """Return the tensors of a value of this layout; of further ones nothing is kept.
 
         Raises:
-            ConfigError: for a plain value that has changed, which no program could follow.
+            ConfigError: for a plain value that has changed, or other parts than the example's,
+                which no program could follow.
         """
-        leaves = pytree.tree_leaves(value)
+        leaves, spec = pytree.tree_flatten(value)
+        if spec != self.spec or not all(isinstance(leaves[at], Tensor) for at in self.positions):
+            raise ConfigError("the decoder's state has other parts after a step than before it")
         for at, kept in enumerate(self.rest):
             changed = not isinstance(leaves[at], Tensor) and leaves[at] != kept
             if at not in self.positions and changed:
@@ -201,17 +204,9 @@ def programs_of(model: EncoderDecoder, space: Space) -> dict[str, Program]:
     state = Layout(states[0])
     given = [state.tensors(started) for started in states]
     rows = [size["batch"] for size in SIZES]
-    target = model.target_space
-    if isinstance(target, TokenSpace):
-        previous = [torch.full((number,), target.bos_id) for number in rows]
-    else:
-        like = read[0].summary
-        previous = [like.new_zeros(number, target.size) for number in rows]
-    # A step that changes a shape, as a growing cache does, is no program of fixed axes.
-    for before, own, row in zip(states, given, previous, strict=True):
-        after = state.tensors(decoder.step(row, before)[1])
-        if [tensor.shape for tensor in own] != [tensor.shape for tensor in after]:
-            raise ConfigError("the decoder's state grows with every step")
+    previous = [first_input(model, *pair) for pair in zip(read, rows, strict=True)]
+    for before, row in zip(states, previous, strict=True):
+        _check_step(decoder, state, before, row)
     tensors = [encoded.tensors(encoding) for encoding in read]
     names = [f"encoded_{number}" for number in range(len(tensors[0]))]
     before = [f"state_{number}" for number in range(len(given[0]))]
@@ -233,9 +228,34 @@ def programs_of(model: EncoderDecoder, space: Space) -> dict[str, Program]:
     }
 
 
+def first_input(model: EncoderDecoder, encoded: Encoded, rows: int) -> Tensor:
+    """Return what the decoder reads at the first step: BOS, or zeros for values."""
+    target = model.target_space
+    if isinstance(target, TokenSpace):
+        return torch.full((rows,), target.bos_id)
+    return encoded.summary.new_zeros(rows, target.size)
+
+
 def examples(space: Space) -> list[Tensor]:
     """Return sources that a model is traced with, of two sizes."""
     return [_example(space, **size) for size in SIZES]
+
+
+def _check_step(decoder: Decoder, state: Layout, before: Any, previous: Tensor) -> None:
+    """Raise ConfigError unless steps need nothing but tensors that the first state has too."""
+    after = decoder.step(previous, before)[1]
+    own, kept = state.tensors(before), state.tensors(after)
+    # A step that changes a shape, as a growing cache does, is no program of fixed axes.
+    if [tensor.shape for tensor in own] != [tensor.shape for tensor in kept]:
+        raise ConfigError("the decoder's state grows with every step")
+    outputs, whole = decoder.step(previous, after)
+    others, without = decoder.step(previous, state.value(kept))
+    pairs = zip([outputs, *state.tensors(whole)], [others, *state.tensors(without)], strict=True)
+    if not all(torch.equal(whole_part, part) for whole_part, part in pairs):
+        raise ConfigError(
+            "the decoder's state has a tensor after the first step that is None before it, and "
+            "later steps depend on it; give it a tensor at the start"
+        )
 
 
 def _used(module: nn.Module, arguments: list[Tensor]) -> list[int]:

@@ -29,9 +29,14 @@ from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.layers.recurrent_stack import RecurrentLayers
 from decoderlab.training.loading import LoadedRun
+from decoderlab.usage.program_checks import Run, check_predictions
 from decoderlab.usage.programs import Encode, Program, examples, programs_of
 from decoderlab.usage.scanned_layers import scanned
 
+# Rows, and positions of each, of what the programs are checked on: torch's take several rows, and a
+# runner gives those of ONNX one.
+BATCHES = ((5, 7), (2, 3))
+ONNX = ((3, 5), (1, 4))
 PACKAGES = ("onnx", "onnxscript", "onnxruntime", "safetensors")
 CANNOT = (
     "{what} cannot be exported: {why}. Exported are recurrent encoders and decoders, but for the "
@@ -70,13 +75,16 @@ def export_run(run: LoadedRun, folder: Path, *, weights_only: bool = False) -> l
     made: dict[str, ExportedProgram] = {}
     programs: dict[str, Program] = {}
     if not weights_only:
-        what = f"{_kind(module, 'encoder')} with {_kind(module, 'decoder')}"
-        with without_export_notes(), torch.no_grad(), _refused(what):
+        with without_export_notes(), torch.no_grad(), _refused(_what(module)):
             scan = _scanned(module)
             for source in examples(data.source_space):
                 _check_same(*(_read(model, source) for model in (scan, module)))
             programs = programs_of(scan, data.source_space)
             made = {name: _traced(program) for name, program in programs.items()}
+            modules = {name: program.module() for name, program in made.items()}
+            check_predictions(
+                module, data.source_space, lambda name, given: modules[name](*given), BATCHES
+            )
     with _whole(folder) as incomplete:
         _write(run, incomplete, made, programs)
     return sorted(folder.iterdir())
@@ -114,8 +122,6 @@ def _write(
     with without_export_notes(), torch.no_grad():
         for name, program in made.items():
             torch.export.save(program, folder / f"{name}.pt2")
-            # ONNX has no guards, and those of torch 2.13 fail where constants were lifted.
-            cast("Any", program)._guards_code = []
             with _refused(f"program {name}"):
                 torch.onnx.export(
                     program,
@@ -127,7 +133,29 @@ def _write(
                     verbose=False,
                 )
     if made:
+        with _refused(_what(run.module)):
+            check_predictions(run.module, run.task.data.source_space, _session_of(folder), ONNX)
         shutil.copyfile(Path(__file__).with_name("exported_runner.py"), folder / "run.py")
+
+
+def _session_of(folder: Path) -> Run:
+    """Return what calls the ONNX programs of a folder by their names, as the runner does."""
+    import onnxruntime
+
+    sessions = {
+        path.stem: onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        for path in folder.glob("*.onnx")
+    }
+
+    def run(name: str, given: Sequence[Tensor]) -> list[Tensor]:
+        names = [item.name for item in sessions[name].get_inputs()]
+        arrays = [tensor.numpy() for tensor in given]
+        return [
+            torch.from_numpy(array)
+            for array in sessions[name].run(None, dict(zip(names, arrays, strict=True)))
+        ]
+
+    return run
 
 
 def description(run: LoadedRun) -> dict[str, Any]:
@@ -238,8 +266,9 @@ def _joint(text: Callable[[Sequence[str]], str]) -> str:
     return between if joined == between.join("aba") else " "
 
 
-def _kind(module: torch.nn.Module, name: str) -> str:
-    return type(module.get_submodule(name)).__name__
+def _what(module: torch.nn.Module) -> str:
+    kinds = (type(module.get_submodule(name)).__name__ for name in ("encoder", "decoder"))
+    return " with ".join(kinds)
 
 
 def _scanned(module: Any) -> Any:
@@ -277,6 +306,8 @@ def _traced(program: Program) -> ExportedProgram:
     traced = torch.export.export(
         program.module, tuple(program.arguments[0]), dynamic_shapes=shapes, strict=False
     )
+    # ONNX has no guards, and those of torch 2.13 fail where constants were lifted.
+    cast("Any", traced)._guards_code = []
     _check_same(traced.module()(*program.arguments[1]), program.module(*program.arguments[1]))
     return traced
 

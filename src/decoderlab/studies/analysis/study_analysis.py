@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from statistics import fmean
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from decoderlab.common.number_ranges import ranges_text
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.study_settings import Published
 from decoderlab.studies.analysis.comparisons import (
@@ -177,18 +178,18 @@ class Analysis:
             p_models=p_of_models(pairs, self.scale),
             lost=lost,
             unpaired=unpaired_seeds(self.by_cell[variant, task], self.by_cell[against, task]),
-            unequal=self._unequal(variant, against, task),
+            unequal=self._unequal((variant, against), task),
         )
 
-    def _unequal(self, variant: str, against: str, task: str) -> bool:
-        """Whether two variants had different budgets, where they should have one."""
+    def _unequal(self, variants: Iterable[str], task: str) -> bool:
+        """Whether variants had different budgets, where they should have one."""
         budget = self.plan.budget
-        both = [self.by_cell[name, task] for name in (variant, against)]
+        all_rows = [self.by_cell[name, task] for name in variants]
         if budget.match == "flops":  # each within the tolerance of what the baseline has
-            cells = [row.cell for rows in both for row in rows]
+            cells = [row.cell for rows in all_rows for row in rows]
             totals = [cell.flops * (cell.steps or 0) for cell in cells]
             return max(totals) * (1 - budget.tolerance) > min(totals) * (1 + budget.tolerance)
-        return len(set.union(*(self._budgets(rows) for rows in both))) > 1
+        return len(set.union(*(self._budgets(rows) for rows in all_rows))) > 1
 
     def _budgets(self, rows: Sequence[RunRow]) -> set[tuple[int | None, float | None]]:
         """Return updates and seconds of a variant's runs on a task; {} where they are studied."""
@@ -232,7 +233,8 @@ class Analysis:
         """Each variant against the baseline over all tasks: the mean difference of a seed.
 
         Of several tasks with the same seeds. A t interval over seeds, which covers better at ten
-        seeds than the stratified bootstrap does.
+        seeds than the stratified bootstrap does. Nothing of a variant of which nothing is claimed
+        on some task, since its budget was another one or its runs without a score are left out.
         """
         if self.baseline not in self.variants or len(self.tasks) < 2:
             return {}
@@ -241,7 +243,7 @@ class Analysis:
             by_seed: dict[int, list[float]] = {}
             for task in self.tasks:
                 pairs = self._pairs(variant, self.baseline, task)
-                if measured_differently(pairs):
+                if measured_differently(pairs) or self._claims_nothing((variant, task)):
                     continue
                 for (row, _), difference in self._scored(pairs):
                     by_seed.setdefault(row.cell.seed, []).append(difference)
@@ -249,6 +251,11 @@ class Analysis:
             if variant != self.baseline and len(whole) >= 2:
                 overall[variant] = paired(whole, self.bounds)
         return overall
+
+    def _claims_nothing(self, key: tuple[str, str]) -> bool:
+        """Whether a variant and task is not judged, by its budget or by runs without a score."""
+        comparison = self.comparisons.get(key)
+        return comparison is not None and (comparison.unequal or comparison.lost > 0)
 
     @cached_property
     def over_tasks(self) -> dict[str, Any] | None:
@@ -264,6 +271,8 @@ class Analysis:
         if len(entries) < len(cells) or any(each.summary.n < PILOT_SEEDS for each in entries):
             return None
         if any(each.verdict == "not comparable" for each in self.comparisons.values()):
+            return None
+        if any(map(self._claims_nothing, self.comparisons)):
             return None
         means = np.array([entry.summary.mean for entry in entries])
         tests = across_datasets(means.reshape(len(variants), len(self.tasks)))
@@ -282,10 +291,28 @@ class Analysis:
         """The analysis of the factors on each task, or why there is none."""
         return {task: self._factorial(task) for task in self.tasks}
 
+    @cached_property
+    def withheld(self) -> dict[str, str]:
+        """Why nothing is claimed of the factors on a task, whatever their scores, by task."""
+        reasons = {}
+        for task in self.tasks:
+            rows, levels = factor_levels([row for row in self.rows if row.cell.task == task])
+            lost = sorted({row.cell.seed for row in rows if row.failed and self.score(row) is None})
+            if levels and self._unequal(dict.fromkeys(row.cell.variant for row in rows), task):
+                reasons[task] = "its cells had different budgets"
+            elif levels and lost:
+                reasons[task] = (
+                    f"{self.scale.label} has no worst score for runs that failed or diverged "
+                    f"(seeds {ranges_text(lost)})"
+                )
+        return reasons
+
     def _factorial(self, task: str) -> Factorial | str:
         rows, levels = factor_levels([row for row in self.rows if row.cell.task == task])
         if not levels:
             return "no factor with two levels or more"
+        if task in self.withheld:
+            return self.withheld[task]
         by_seed: dict[int, set[str]] = {}
         scores: dict[tuple[str, ...], dict[int, float]] = {}
         for row, way in zip(rows, ways_of_measuring(rows), strict=True):
@@ -314,13 +341,14 @@ class Analysis:
             if entry is None or entry.summary.n == 0:
                 return PublishedVerdict(published, math.nan, NONE, 0, "not run")
             estimate, interval, n = entry.estimate, entry.interval, entry.summary.n
-            lost = entry.failed if self.scale.worst is None else 0
+            lost, unequal = entry.failed if self.scale.worst is None else 0, False
         else:
             comparison = self.compare(published.row, published.against, task)
-            difference, lost = comparison.paired, comparison.lost
+            difference, lost, unequal = comparison.paired, comparison.lost, comparison.unequal
             if difference is None:
                 return PublishedVerdict(published, math.nan, NONE, 0, "not run")
             estimate, interval, n = comparison.estimate, comparison.interval, difference.n
         word = "inconclusive" if lost else judge_published(published, estimate, interval)
+        word = "unequal budget" if unequal else word
         word = "pilot" if n < PILOT_SEEDS else word
         return PublishedVerdict(published, estimate.mean, interval, n, word)

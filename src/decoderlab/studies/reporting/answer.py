@@ -33,6 +33,8 @@ def answer(analysis: Analysis) -> list[str]:
         factorial = analysis.factorials[task]
         if isinstance(factorial, Factorial) and len(factorial.levels) > 1:
             lines.append(f"{task}: {_factor_words(factorial)}")
+        elif task in analysis.withheld and len(analysis.grid[1]) > 1:
+            lines.append(f"{task}: of the factors nothing is claimed, since {factorial}.")
     return lines
 
 
