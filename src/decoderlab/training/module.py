@@ -149,8 +149,7 @@ class EncoderDecoder(pl.LightningModule):
         This module stays as it is, its last evaluation included.
 
         Args:
-            search: see the class; None for this module's.
-            max_target_length: see the class; None for this module's.
+            search, max_target_length: see the class; None for this module's.
             task: whose data and metrics it is evaluated by; None for this module's.
         """
         changed = copy(self)
