@@ -55,12 +55,10 @@ class Task(pl.LightningDataModule):
     GROUP: ClassVar[str] = "task"
     # What a step is selected by and a table shows, where the config leaves it open.
     metric = "exact_match"
-    # What the sources are: tokens, values or images.
-    reads = "tokens"
+    # What sources and targets are: tokens or values; sources may be images.
+    reads = writes = "tokens"
     # How many positions every source has; None where they differ.
     source_length: int | None = None
-    # What the targets are: tokens or values.
-    writes = "tokens"
     # Whether the texts of validation and test are kept with the data, to be scored as they are.
     keeps_texts = False
     # How many unknown words of a source have an id, see `decoderlab.data.unknown_slots`.
@@ -106,12 +104,11 @@ class Task(pl.LightningDataModule):
         Args:
             settings: of the task.
         """
+        heads = {"tokens": "categorical", "values": "point"}
         return {
             "evaluation.select": cls.metric,
             "study.metric": cls.metric,
-            "decoder.head.distribution": {"tokens": "categorical", "values": "point"}[
-                cls.writes_with(settings)
-            ],
+            "decoder.head.distribution": heads[cls.writes_with(settings)],
         }
 
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
