@@ -149,7 +149,8 @@ class EncoderDecoder(pl.LightningModule):
         This module stays as it is, its last evaluation included.
 
         Args:
-            search, max_target_length: see the class; None for this module's.
+            search: see the class; None for this module's.
+            max_target_length: see the class; None for this module's.
             task: whose data and metrics it is evaluated by; None for this module's.
         """
         changed = copy(self)
@@ -257,10 +258,8 @@ class EncoderDecoder(pl.LightningModule):
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """Clip the gradient's norm, and keep what it was for the records (Lightning's hook)."""
-        if self.gradient_clip_norm is not None:
-            self.gradient_norm = nn.utils.clip_grad_norm_(
-                self.parameters(), self.gradient_clip_norm
-            )
+        if (limit := self.gradient_clip_norm) is not None:
+            self.gradient_norm = nn.utils.clip_grad_norm_(self.parameters(), limit)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Log every `run.log_every_steps` updates (Lightning's hook)."""
