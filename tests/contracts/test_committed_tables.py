@@ -18,7 +18,7 @@ NAMES = sorted(
 )
 
 # Rendered from their runs, which say which examples were right.
-FROM_RUNS = ("first_look", "source_reversal")
+FROM_RUNS = ("beam_and_mode", "first_look", "source_reversal")
 
 
 @pytest.fixture(scope="module")
