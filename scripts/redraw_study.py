@@ -81,6 +81,8 @@ def _row(line: dict[str, str]) -> RunRow:
         for key, value in line.items()
         if key.startswith("factor_") and value
     } | {"task": line["task"]}
+    # A study's rows are searched otherwise only where it says so, in words that are not here.
+    search = line["signature"].partition("|max_length:")[0]
     cell = StudyCell(
         line["run_id"],
         line["folder"],
@@ -88,7 +90,7 @@ def _row(line: dict[str, str]) -> RunRow:
         line["task"],
         int(line["seed"]),
         int(line["parameters"]),
-        (),
+        (f"evaluation.{search}",),
         factors,
         float(line["flops_per_example"]),
         int(line["steps"]),
