@@ -196,7 +196,7 @@ def test_large_models_are_estimated_from_small_ones(planned, monkeypatch):
     from decoderlab.studies.design import timing
 
     def timed(config, task, flops):
-        return timing.Times(update=2.0, example=0.0, flops=flops)
+        return timing.Times(update=2.0, example=0.0, validated=0.0, flops=flops)
 
     monkeypatch.setattr(timing, "_time", timed)
     both = ("decoder.hidden_size=8,64", "decoder=every_input")

@@ -28,9 +28,14 @@ READERS = {"select", "to_container", "to_object"}
 # Keys that are called as settings are, and what they are keys of.
 ALLOWED = {
     "cli/check.py": ({"encoder", "decoder"}, "the classes that are checked"),
+    "cli/described_config.py": (
+        {"_target_", "to_container"},
+        "any config is described, also one that is not checked",
+    ),
     "common/part_choice.py": ({"_target_"}, "parts are built below the config"),
     "common/part_building.py": ({"_target_"}, "parts are built below the config"),
     "studies/claims/judgement.py": ({"seed", "task"}, "the columns of a results.csv"),
+    "studies/design/row_labels.py": ({"task"}, "the names of rows and columns"),
     "studies/design/preparation.py": ({"task"}, "the names of rows and columns"),
     "studies/design/sealed_plan.py": (
         {"task", "study", "budget"},

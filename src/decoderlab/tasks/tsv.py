@@ -113,8 +113,7 @@ class TSVTask(PairsTask):
                 )
             if size is not None:
                 require.at_least(f"{side}_size", size, 1)
-        self.reads = sources.replace("text", "tokens")
-        self.writes = targets.replace("text", "tokens")
+        self.reads, self.writes = (kind.replace("text", "tokens") for kind in (sources, targets))
         if (sources, targets) != ("text", "text"):
             check_slots(unknown_slots, "slots are for tokens; make sources and targets text")
         if self.writes == "values":

@@ -290,8 +290,8 @@ class EncoderDecoder(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the losses that are not logged yet (Lightning's hook)."""
-        losses = checkpoint.get("losses", [])
-        self.losses = [torch.tensor(loss, device=self.device) for loss in losses]
+        kept = checkpoint.get("losses", [])
+        self.losses = [torch.tensor(loss, device=self.device) for loss in kept]
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last evaluation."""

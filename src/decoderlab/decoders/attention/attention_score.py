@@ -75,8 +75,8 @@ class AttentionScore(nn.Module):
         if not self.carries or query.shape[1] == 1:
             return self.weights(query, keys, memory_mask, carried)
         rows = []
-        for one in query.split(1, dim=1):
-            weights, carried = self.weights(one, keys, memory_mask, carried)
+        for asked in query.split(1, dim=1):
+            weights, carried = self.weights(asked, keys, memory_mask, carried)
             rows.append(weights)
         return torch.cat(rows, dim=1), carried
 
