@@ -4,6 +4,7 @@
 # make check          golden runs, unit tests, linter and types: what to run while working
 # make test-browser   set up .venv, look at reports and TensorBoard in Chromium, compile the LaTeX
 # make test-extras    set up .venv and build/extras beside it, with loggers that .venv has not
+#                     (and yoyodyne, whose models ours are compared with)
 # make test-cluster   set up .venv, start a SLURM on this machine (Debian's slurm-wlm and munge)
 PYTHON ?= python3
 BIN := .venv/bin
@@ -41,6 +42,7 @@ test-browser: .venv/installed
 
 # MLflow and Trackio bring dozens of packages, some of them in older versions than those of .venv:
 # they are installed beside it, and the rest is taken from there.
+# Of yoyodyne the models alone are imported, without what the rest of it needs (torchvision).
 EXTRAS := build/extras
 test-extras: .venv/installed
 	$(BIN)/python -m venv --clear $(EXTRAS)
@@ -48,7 +50,10 @@ test-extras: .venv/installed
 		> "$$($(EXTRAS)/bin/python -c 'import site; print(site.getsitepackages()[0])')/venv.pth"
 	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check \
 		'mlflow>=3.17' 'trackio>=0.43' optuna-dashboard
+	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		'yoyodyne>=0.5.27' 'lightning>=2.6.6' 'maxwell>=0.2.6'
 	ALL_EXTRAS=1 $(EXTRAS)/bin/python -m pytest tests/integration/test_other_loggers.py
+	ALL_EXTRAS=1 $(EXTRAS)/bin/python -m pytest tests/parity/test_yoyodyne.py
 
 # In one process: the tests share a cluster.
 test-cluster: .venv/installed
