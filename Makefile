@@ -3,7 +3,7 @@
 # make docs           set up .venv, build the pages of docs/ as a site in build/docs
 # make check          golden runs, unit tests, linter and types: what to run while working
 # make test-browser   set up .venv, look at reports and TensorBoard in Chromium, compile the LaTeX
-# make test-extras    set up .venv and build/extras beside it, with loggers that .venv has not
+# make test-extras    set up .venv and build/extras beside it, with what .venv has not: loggers, xLSTM
 # make test-cluster   set up .venv, start a SLURM on this machine (Debian's slurm-wlm and munge)
 PYTHON ?= python3
 BIN := .venv/bin
@@ -40,7 +40,9 @@ test-browser: .venv/installed
 	$(BIN)/python -m pytest -m browser
 
 # MLflow and Trackio bring dozens of packages, some of them in older versions than those of .venv:
-# they are installed beside it, and the rest is taken from there.
+# they are installed beside it, and the rest is taken from there. So is the xLSTM of its authors
+# (Apache 2.0), without its requirements: .venv has those that the tests use, and another of them,
+# mlstm_kernels, is under a licence that is not open source.
 EXTRAS := build/extras
 test-extras: .venv/installed
 	$(BIN)/python -m venv --clear $(EXTRAS)
@@ -48,7 +50,9 @@ test-extras: .venv/installed
 		> "$$($(EXTRAS)/bin/python -c 'import site; print(site.getsitepackages()[0])')/venv.pth"
 	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check \
 		'mlflow>=3.17' 'trackio>=0.43' optuna-dashboard
-	ALL_EXTRAS=1 $(EXTRAS)/bin/python -m pytest tests/integration/test_other_loggers.py
+	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps 'xlstm>=2.0.6'
+	ALL_EXTRAS=1 $(EXTRAS)/bin/python -m pytest tests/integration/test_other_loggers.py \
+		tests/parity/test_xlstm.py
 
 # In one process: the tests share a cluster.
 test-cluster: .venv/installed
