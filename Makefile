@@ -3,8 +3,8 @@
 # make docs           set up .venv, build the pages of docs/ as a site in build/docs
 # make check          golden runs, unit tests, linter and types: what to run while working
 # make test-browser   set up .venv, look at reports and TensorBoard in Chromium, compile the LaTeX
-# make test-extras    set up .venv and build/extras beside it, with loggers that .venv has not
-#                     (and yoyodyne, whose models ours are compared with)
+# make test-extras    set up .venv and build/extras beside it, with what .venv has not: loggers, and
+#                     xLSTM and yoyodyne, whose cells and decoders ours are compared with
 # make test-cluster   set up .venv, start a SLURM on this machine (Debian's slurm-wlm and munge)
 PYTHON ?= python3
 BIN := .venv/bin
@@ -41,8 +41,9 @@ test-browser: .venv/installed
 	$(BIN)/python -m pytest -m browser
 
 # MLflow and Trackio bring dozens of packages, some of them in older versions than those of .venv:
-# they are installed beside it, and the rest is taken from there.
-# Of yoyodyne the models alone are imported, without what the rest of it needs (torchvision).
+# they are installed beside it, and the rest is taken from there. So are yoyodyne and xLSTM (Apache 2.0),
+# without their requirements: the tests use what .venv has, and one of xLSTM's, mlstm_kernels, is
+# under a licence that is not open source.
 EXTRAS := build/extras
 test-extras: .venv/installed
 	$(BIN)/python -m venv --clear $(EXTRAS)
@@ -51,9 +52,9 @@ test-extras: .venv/installed
 	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check \
 		'mlflow>=3.17' 'trackio>=0.43' optuna-dashboard
 	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
-		'yoyodyne>=0.5.27' 'lightning>=2.6.6' 'maxwell>=0.2.6'
-	ALL_EXTRAS=1 $(EXTRAS)/bin/python -m pytest tests/integration/test_other_loggers.py
-	ALL_EXTRAS=1 $(EXTRAS)/bin/python -m pytest tests/parity/test_yoyodyne.py
+		'yoyodyne>=0.5.27' 'lightning>=2.6.6' 'maxwell>=0.2.6' 'xlstm>=2.0.6'
+	ALL_EXTRAS=1 $(EXTRAS)/bin/python -m pytest tests/integration/test_other_loggers.py \
+		tests/parity/test_xlstm.py tests/parity/test_yoyodyne.py
 
 # In one process: the tests share a cluster.
 test-cluster: .venv/installed

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import cache, partial
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import absl.logging
@@ -169,6 +170,12 @@ def version(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
+
+
+def needs(package: str) -> pytest.MarkDecorator:
+    """Leave a test out without a package, but not in `make test-extras`, which has them all."""
+    there = find_spec(package) is not None or "ALL_EXTRAS" in os.environ
+    return pytest.mark.skipif(not there, reason=f"{package} is not installed")
 
 
 @pytest.fixture

@@ -5,9 +5,7 @@ What is not installed is left out; `make test-extras` has all of it, and leaves 
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import sqlite3
 import struct
 import time
@@ -19,15 +17,10 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 
 from decoderlab.studies.execution.journal import open_journal
-from tests.conftest import run
+from tests.conftest import needs, run
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of these packages' own
 BLOCK, FULL, LAST = 2**15, 1, 4
-
-
-def needs(package: str) -> pytest.MarkDecorator:
-    there = importlib.util.find_spec(package) is not None or "ALL_EXTRAS" in os.environ
-    return pytest.mark.skipif(not there, reason=f"{package} is not installed")
 
 
 def records(content: bytes) -> Iterator[bytes]:

@@ -167,3 +167,17 @@ def test_all_steps_at_once_end_where_each_row_ends(cell: type[ParallelCell]):
         assert (one is None) == (other is None)
         if one is not None:
             torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("shift", [-200.0, -110.0, 200.0])
+def test_what_is_constant_in_the_input_gate_of_an_slstm_cancels(shift):
+    torch.manual_seed(4)
+    layers = RecurrentLayers(cell=ScalarLSTM, input_size=INPUT, hidden_size=HIDDEN)
+    inputs, state = torch.randn(2, STEPS, INPUT), State(torch.randn(1, 2, HIDDEN))
+    before, _ = layers(inputs, state)
+    with torch.no_grad():
+        layers.cell_of(0, 0).bias[:HIDDEN] += shift  # exp of it is 0, or has no number, in float32
+    after, _ = layers(inputs, state)
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-5)
+    after.sum().backward()
+    assert all(torch.isfinite(each.grad).all() for each in layers.parameters())

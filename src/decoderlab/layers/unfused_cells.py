@@ -231,6 +231,8 @@ class ScalarLSTM(UnfusedCell):
         memory, normaliser, stabiliser = state.further
         gates = projected + functional.linear(state.hidden, self.weight_hh)
         log_input, forget, content, output = gates.chunk(4, dim=-1)
+        # Nothing has been written yet, or what was is too small for a number: there is no scale.
+        stabiliser = stabiliser.masked_fill(normaliser == 0, -math.inf)
         log_forget = functional.logsigmoid(forget) + stabiliser
         stabiliser = torch.maximum(log_forget, log_input)
         write, keep = torch.exp(log_input - stabiliser), torch.exp(log_forget - stabiliser)
