@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -134,10 +135,15 @@ def test_a_study_declares_its_question_and_plans(monkeypatch, capfd, tmp_path, n
     study = composed(f"study={name}").study  # whole, since some stand on another one
     assert study.name == name
     assert study.question.endswith("?")
-    given = ["seed=0", "training.max_steps=2", "evaluation.every_steps=2"]
-    if tasks := (study.factors or {}).get("task"):
+    given, named = ["seed=0", "training.max_steps=2", "evaluation.every_steps=2"], []
+    tasks = (study.factors or {}).get("task") or []
+    if isinstance(tasks, Mapping):  # tasks with names of their own
+        first, *others = tasks
+        given.append(f"study.exclude=[{{task:[{','.join(others)}]}}]")
+        named = [f"task={tasks[first]['task']}"]
+    elif tasks:
         given.append(f"task={min(tasks, key=lambda task: task != 'addition_2digits')}")
-    task = composed(f"study={name}", *given).task
+    task = composed(f"study={name}", *given, *named).task
     for split, few in (("train", 500), ("validation", 20), ("test", 20)):
         number = task.get(f"num_{split}")
         if isinstance(number, int) and number > few:
