@@ -24,7 +24,7 @@ from benchmark import bare_seconds, prepared_run
 
 HIDDEN, BATCH = 128, 64
 SIDES = ("newer", "older")
-BEGIN, END = "<!-- parts -->\n\n", "\n<!-- end of parts -->"
+BEGIN, END = "<!-- parts -->", "<!-- end of parts -->"
 BASE = (
     "task=copy",
     "task.min_length=8",
@@ -114,8 +114,12 @@ def table(figures: Path) -> str:
 
 def with_table(page: str, made: str) -> str:
     """Return a page with a table in place of the one between its marks."""
-    before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}{made}{END}{rest.partition(END)[2]}"
+    if page.count(BEGIN) != 1 or page.count(END) != 1:
+        raise SystemExit(
+            f"the page has no place for the table; give it {BEGIN} and {END}, once each"
+        )
+    before, after = page.partition(BEGIN)[0], page.partition(END)[2]
+    return f"{before}{BEGIN}\n\n{made}\n{END}{after}"
 
 
 def main() -> None:

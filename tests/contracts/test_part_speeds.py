@@ -52,3 +52,13 @@ def test_the_page_names_what_costs_more_than_it_may(rows):
     assert {name for name in slow - of_objectives if f"`{name}`" not in said} == set()
     named = {row["part"] for row in rows if f"`{row['part']}`" in said}
     assert named <= slow
+
+
+def test_nothing_of_a_page_is_lost(benchmark):
+    page = f"before\n\n{benchmark.BEGIN}\n\n{benchmark.END}\n\nafter\n"
+    made = benchmark.with_table(page, "| a |\n")
+    assert made.startswith("before\n\n")
+    assert made.endswith("\n\nafter\n")
+    assert benchmark.with_table(made, "| a |\n") == made
+    with pytest.raises(SystemExit, match="no place for the table"):
+        benchmark.with_table("nothing", "")
