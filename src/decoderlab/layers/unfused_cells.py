@@ -14,6 +14,9 @@ from torch.nn import functional
 from decoderlab.contract import State
 from decoderlab.layers.cells import Cell
 
+# exp of it is still a number in float32.
+NEGLIGIBLE = -60.0
+
 
 class UnfusedCell(nn.Module, Cell):
     """Weights of a cell that torch has no kernel for, H rows for each of its `gates`.
@@ -231,9 +234,10 @@ class ScalarLSTM(UnfusedCell):
         memory, normaliser, stabiliser = state.further
         gates = projected + functional.linear(state.hidden, self.weight_hh)
         log_input, forget, content, output = gates.chunk(4, dim=-1)
-        # Nothing has been written yet, or what was is too small for a number: there is no scale.
-        stabiliser = stabiliser.masked_fill(normaliser == 0, -math.inf)
         log_forget = functional.logsigmoid(forget) + stabiliser
+        # Where nothing has been written yet, what is written may be too small beside what is kept.
+        unscaled = (normaliser == 0) & (log_input < log_forget + NEGLIGIBLE)
+        log_forget = log_forget.masked_fill(unscaled, -math.inf)
         stabiliser = torch.maximum(log_forget, log_input)
         write, keep = torch.exp(log_input - stabiliser), torch.exp(log_forget - stabiliser)
         memory = keep * memory + write * torch.tanh(content)
