@@ -49,8 +49,8 @@ def begin_from_parent(prepared: Prepared, model: EncoderDecoder) -> None:
     parent = open_parent("training.from_run", config.training.from_run)
     if parent.manifest.run_id != parent_id(prepared.identity):
         raise ConfigError("training.from_run names another run than when this run was planned")
-    path = newest_whole(parent.folder, parent.manifest.run_id, model, RECORDER_KEY)
-    if path is None or int(path.stem.partition("-")[2]) != parent.result.steps:
+    path = last_checkpoint(parent, model)
+    if path is None:
         raise ConfigError(
             f"training.from_run: the last checkpoint of {parent.folder.path}, of update "
             f"{parent.result.steps:,}, is missing or damaged; training cannot continue from there"
@@ -70,6 +70,18 @@ def begin_from_parent(prepared: Prepared, model: EncoderDecoder) -> None:
     _set_rates(prepared, saved)
     AtomicCheckpointIO().save_checkpoint(saved, folder.checkpoints / path.name)
     say(f"continuing {parent.folder.path}, which has {parent.result.steps:,} updates")
+
+
+def last_checkpoint(run: OpenedRun, model: EncoderDecoder) -> Path | None:
+    """Return the checkpoint of a finished run's last update; None where it is not intact.
+
+    Args:
+        run: that has finished.
+        model: of a run that is trained alike, for its sizes.
+    """
+    path = newest_whole(run.folder, run.manifest.run_id, model, RECORDER_KEY)
+    whole = path is not None and int(path.stem.partition("-")[2]) == run.result.steps
+    return path if whole else None
 
 
 def take_best(parent: OpenedRun, folder: RunFolder, memory: dict[str, Any]) -> None:

@@ -12,11 +12,10 @@ from decoderlab.records.checkpoints import AtomicCheckpointIO
 from decoderlab.records.opened_run import OpenedRun, open_run
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.training.code_changes import changed_code
-from decoderlab.training.continued_training import RECORDER_KEY, take_best
+from decoderlab.training.continued_training import RECORDER_KEY, last_checkpoint, take_best
 from decoderlab.training.interruption import Interruption
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.prepared_run import Prepared
-from decoderlab.training.resumption import newest_whole
 
 LOOK_AGAIN_SECONDS = 0.5
 
@@ -75,9 +74,8 @@ def _is_of_this_code(sibling: OpenedRun) -> bool:
 
 def _take(prepared: Prepared, model: EncoderDecoder, sibling: OpenedRun) -> None:
     """Copy metrics, best weights and last checkpoint, which says that training has finished."""
-    folder, known = sibling.folder, (sibling.folder, sibling.manifest.run_id, model, RECORDER_KEY)
-    path = newest_whole(*known)
-    if path is None or int(path.stem.partition("-")[2]) != sibling.result.steps:
+    path = last_checkpoint(sibling, model)
+    if path is None:
         return
     saved = AtomicCheckpointIO().load_checkpoint(path)
     memory = saved["callbacks"][RECORDER_KEY]
@@ -87,4 +85,5 @@ def _take(prepared: Prepared, model: EncoderDecoder, sibling: OpenedRun) -> None
     own = {"run_id": prepared.run_id, "trained_by": trained_by, "restarts": memory["restarts"] - 1}
     saved["callbacks"] = {RECORDER_KEY: memory | own}
     AtomicCheckpointIO().save_checkpoint(saved, prepared.folder.checkpoints / path.name)
-    say(f"trained as {folder.path}, which differs in its search alone: only the test is done")
+    where = sibling.folder.path
+    say(f"trained as {where}, which differs in its search alone: only the test is done")
