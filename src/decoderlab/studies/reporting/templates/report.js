@@ -25,10 +25,15 @@ for (const table of document.querySelectorAll("table.sortable")) {
     table.tBodies[0].append(...rows);
   }));
 }
-// A link to a row's settings opens them; paper has no clicks, so that all is open there.
-const open = () => document.getElementById(location.hash.slice(1))?.closest("details")?.setAttribute("open", "");
-addEventListener("hashchange", open);
-open();
+// A link to a row's settings opens them, also when it is followed once more; paper has no clicks, so that
+// all is open there.
+const open = link => document.getElementById(link.hash.slice(1))?.closest("details")?.setAttribute("open", "");
+addEventListener("click", event => {
+  const link = event.target.closest("a[href^='#']");
+  if (link) open(link);
+});
+addEventListener("hashchange", () => open(location));
+open(location);
 let closed = [];
 addEventListener("beforeprint", () => {
   closed = [...document.querySelectorAll("details:not([open])")];
