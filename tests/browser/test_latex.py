@@ -21,7 +21,7 @@ pytestmark = pytest.mark.browser
 
 def compiled(folder: Path, document: str) -> tuple[str, list[float]]:
     """Compile a document and return its log, and how many points its lines are too wide."""
-    found_program("pdflatex", "package texlive-latex-recommended")
+    found_program("pdflatex", "packages texlive-latex-recommended, -fonts-recommended, -publishers")
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{document}.tex"],
         cwd=folder,
@@ -46,17 +46,26 @@ def test_the_report_compiles_with_vectors_alone(studied, tmp_path):
     assert not re.search(r"\.\d+pk", log)  # letters of dots
 
 
-# A column of two in article, and of ACL's, which is narrower; a page as wide and high as NeurIPS's.
+# A column of two in article, in IEEE's class, and of ACL's, which is narrower; a page as wide and
+# high as NeurIPS's, in its letters, since no package has its file.
 PAPERS = {
+    "IEEE": r"\documentclass[conference]{IEEEtran}",
     "two columns": r"\documentclass[10pt,twocolumn]{article}",
     "narrow columns": r"\documentclass[10pt,twocolumn]{article}\textwidth16cm \columnsep0.6cm",
-    "page": r"\documentclass[10pt]{article}\usepackage[textwidth=5.5in,textheight=9in]{geometry}",
+    "page": r"\documentclass[10pt]{article}\usepackage{times}"
+    r"\usepackage[letterpaper,textwidth=5.5in,textheight=9in]{geometry}",
 }
 
 
 @pytest.mark.parametrize("long", [False, True])
 @pytest.mark.parametrize(
-    ("paper", "rows", "tasks"), [("two columns", 8, 1), ("narrow columns", 8, 2), ("page", 16, 3)]
+    ("paper", "rows", "tasks"),
+    [
+        ("two columns", 8, 1),
+        ("narrow columns", 8, 2),
+        ("IEEE", 8, 2),
+        ("page", 16, 3),
+    ],
 )
 def test_the_table_of_a_paper_fits(tmp_path, paper, rows, tasks, long):
     pattern = "encoder.size={} repeat_vector" if long else "v{}"
