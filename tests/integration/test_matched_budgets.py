@@ -119,6 +119,15 @@ def test_operations_of_a_frozen_encoder_are_not_called_equal(planned, tiny):
         planned("decoder=repeat_vector", *given, *frozen).demand_possible()
 
 
+def test_operations_of_a_parent_are_not_called_equal(planned, tiny):
+    parent = tiny("decoder=repeat_vector", "encoder.hidden_size=8", "decoder.hidden_size=8")
+    assert run(parent) == "FINISHED"
+    given = (f"training.from_run={parent.folder.path}", "training.max_steps=1000")
+    rates = ("training.learning_rate=0.01,0.02", "study.baseline='training.learning_rate=0.01'")
+    with pytest.raises(ConfigError, match="training.from_run names a run whose updates may"):
+        planned("decoder=repeat_vector", *given, *rates, "budget.match=flops").demand_possible()
+
+
 @pytest.mark.parametrize(
     ("factor", "said"),
     [

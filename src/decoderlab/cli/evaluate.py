@@ -171,11 +171,14 @@ def _of_training(data: Mapping[str, Any]) -> list[str]:
 
 def _evaluated(loaded: LoadedRun, split: str) -> dict[str, Any]:
     """Return the scores on a split, and how they were measured."""
+    from decoderlab.config.run_identity import changed_metrics
     from decoderlab.metrics.signature import signature
     from decoderlab.training.model_evaluation import evaluate, met_limit
 
     scores = evaluate(loaded.module, loaded.task, split, loaded.config)
-    data, signatures = loaded.task.data, loaded.task.signatures(split)
+    data = loaded.task.data
+    changed = changed_metrics(loaded.config.task.to_dict())
+    signatures = loaded.task.signatures(split) | changed
     measured = signature(
         split,
         len(data.splits[split]),

@@ -34,24 +34,30 @@ class EncoderStart(NamedTuple):
         given = {name: settings[name] for name in cls._fields if name in settings}
         return {key: settings[key] for key in settings if key not in given}, cls(**given)
 
-    def checked(self) -> EncoderStart:
-        """Return itself.
+    @classmethod
+    def of_run(cls, record: Mapping[str, Any]) -> EncoderStart:
+        """Return whose weights the encoder of a run begins with.
+
+        Args:
+            record: the config of the run as plain data.
 
         Raises:
             ConfigError: for values of other types, or weights that are frozen as they were drawn.
         """
-        if not isinstance(self.from_run, str | None) or not isinstance(self.frozen, bool):
+        start, training = cls.split(record["encoder"])[1], record.get("training")
+        if not isinstance(start.from_run, str | None) or not isinstance(start.frozen, bool):
             raise ConfigError(
-                f"encoder.from_run is {self.from_run!r} and encoder.frozen {self.frozen!r}; give "
+                f"encoder.from_run is {start.from_run!r} and encoder.frozen {start.frozen!r}; give "
                 "the folder of a run or null, and true or false"
             )
-        if self.from_run is None and self.frozen:
+        goes_on = isinstance(training, Mapping) and training.get("from_run") is not None
+        if start.frozen and start.from_run is None and not goes_on:
             raise ConfigError(
                 "encoder.frozen is true, but the weights would stay as they were drawn; give "
                 "encoder.from_run=RUN too, or leave it out"
             )
-        return self
+        return start
 
     def settings(self) -> dict[str, Any]:
         """Return the settings as they stand in a config; {} where there are none."""
-        return {} if self.from_run is None else self._asdict()
+        return self._asdict() if self.frozen or self.from_run is not None else {}

@@ -152,8 +152,8 @@ class RunConfig:
             metrics = settings.pop("metrics", None) if group == "task" else None
             start: dict[str, Any] = {}
             if group == "encoder":
-                settings, encoder_start = EncoderStart.split(settings)
-                start = encoder_start.checked().settings()
+                settings, _ = EncoderStart.split(settings)
+                start = EncoderStart.of_run(plain).settings()
             settings = complete(group, target, settings, injected=INJECTED[group])
             settings = normalised_settings(group, target, settings)
             plain[group] = {"_target_": plain[group]["_target_"], **settings, **start}
@@ -186,7 +186,7 @@ class RunConfig:
         check_bounds(record)
         for group in BUILT:
             _check_target(group, record.get(group))
-        EncoderStart.split(record["encoder"])[1].checked()
+        EncoderStart.of_run(record)
         paper = record.get("paper")
         return cls(
             **{group: PartSettings(record[group]) for group in BUILT},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -97,7 +98,14 @@ def difference_of_models(known: Mapping[str, Any], given: Mapping[str, Any]) -> 
         known: identity of a run.
         given: identity of another run, which goes on from its weights and optimizer.
     """
-    for group in ("task", "encoder", "decoder"):
+    if mismatch := difference_of_encoders(known, given):
+        return mismatch
+    begun, start = (EncoderStart.split(record["encoder"])[1] for record in (known, given))
+    if start.from_run is None:  # it is in the weights that training goes on from
+        start = start._replace(from_run=begun.from_run)
+    if mismatch := difference("encoder", begun._asdict(), start._asdict()):
+        return mismatch
+    for group in ("task", "decoder"):
         if mismatch := difference(group, known[group], given[group]):
             return mismatch
     for name in ("optimizer", "precision", "initial_weights", "uniform_range"):
@@ -186,6 +194,43 @@ def _departure(
             # The identity has the digest of the file that the settings name.
             same = bool(SHA256.fullmatch(known)) and not SHA256.fullmatch(given)
     return None if same else f"{name} is {given!r:.60}, where {known!r:.60} was run"
+
+
+def changed_metrics(task: Mapping[str, Any]) -> dict[str, str]:
+    """Return how those metrics measure that are not as they ship, by the names of their settings.
+
+    What differs from the default of a class counts, files by their contents, and of a class from
+    outside its source.
+
+    Args:
+        task: its settings, complete.
+
+    Example:
+        >>> metric = "decoderlab.metrics.SequenceMetrics"
+        >>> changed_metrics({"metrics": {"sequence": {"_target_": metric, "targets_end": True}}})
+        {'task.metrics.sequence': 'SequenceMetrics(targets_end=True)'}
+        >>> changed_metrics({"metrics": {"sequence": {"_target_": metric, "targets_end": None}}})
+        {}
+    """
+    measured = {}
+    for name, metric in task.get("metrics", {}).items():
+        group = f"task.metrics.{name}"
+        kind = find_target(group, metric["_target_"])
+        defaults = inspect.signature(kind).parameters
+        settings = with_contents(
+            group,
+            {
+                key: value
+                for key, value in metric.items()
+                if key != "_target_" and (key not in defaults or value != defaults[key].default)
+            },
+        )
+        code = foreign_code(kind)
+        if settings or code:
+            given = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+            source = f" of the source {code[:12]}" if code else ""
+            measured[group] = f"{own_name(kind) or metric['_target_']}({given}){source}"
+    return measured
 
 
 def classes_in(config: RunConfig) -> list[Callable]:

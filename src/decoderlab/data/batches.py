@@ -62,10 +62,14 @@ class Ragged:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def row(self, row: int) -> Tensor:
+        """Return one sequence: its ids (length,), or its values (length, F)."""
+        start = int(self.starts[row])
+        return self.values[start : start + int(self.lengths[row])]
+
     def __getitem__(self, row: int) -> list:
         """Return one sequence: its ids, or its positions as lists of F numbers."""
-        start = int(self.starts[row])
-        return self.values[start : start + int(self.lengths[row])].tolist()
+        return self.row(row).tolist()
 
     def first(self, number: int) -> list[list]:
         """Return the first sequences, at most `number`; faster than one by one."""
@@ -171,6 +175,21 @@ class Split:
         if row in self.references:
             return self.references[row]
         return (tuple(token for token in self.target[row] if token != eos_id),)
+
+    def source_contents(self, unknown: int | None) -> Iterator[bytes | None]:
+        """Yield the contents of each source; None of one of which not all is known.
+
+        Args:
+            unknown: the id of all tokens that have none of their own; None of values and images.
+        """
+        for row in range(len(self)):
+            if isinstance(self.source, Images):
+                yield self.source.values[row].numpy().tobytes()
+                continue
+            values = self.source.row(row)
+            whole = unknown is None or not bool((values == unknown).any())
+            words = repr(self.words.get(row, ())).encode()
+            yield values.numpy().tobytes() + words if whole else None
 
 
 def by_length(lengths: np.ndarray, batch_size: int, order: np.ndarray) -> list[np.ndarray]:

@@ -109,6 +109,12 @@ class TaskData:
             return Alignment.of(source, target)
         return None
 
+    def source_contents(self, split: str) -> Iterator[bytes | None]:
+        """Yield the contents of each source of a split; None of one with an unknown token."""
+        known = self.source_vocabulary
+        unknown = known.space.unk_id if isinstance(known, Vocabulary) else None
+        return self.splits[split].source_contents(unknown)
+
     def record(self) -> dict[str, Any]:
         """Return what is needed to predict without the data, for JSON; see `recorded`."""
         return {

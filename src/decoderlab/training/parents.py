@@ -62,13 +62,14 @@ def check_parents(config: RunConfig, task: Task, identity: Mapping[str, Any]) ->
     """
     encoder_from = config.encoder_start.from_run
     if (path := config.training.from_run) is not None:
-        if encoder_from is not None:
+        parent = open_parent("training.from_run", path)
+        if encoder_from is not None and not encoder_weights(parent.manifest.identity):
             raise ConfigError(
-                "training.from_run and encoder.from_run are both given, but a run begins once; "
-                "leave one of them out"
+                "training.from_run and encoder.from_run are both given, but a run begins once, and "
+                f"{path} did not begin with the encoder of another run; leave one of them out"
             )
-        _check_whole(config, task, identity, open_parent("training.from_run", path))
-    if encoder_from is not None:
+        _check_whole(config, task, identity, parent)
+    elif encoder_from is not None:
         _check_encoder(task, identity, open_parent("encoder.from_run", encoder_from))
 
 
@@ -123,7 +124,7 @@ def begin_with_encoder(model: nn.Module, config: RunConfig, identity: Mapping[st
         ConfigError: if the weights are others, damaged, or do not fit.
     """
     path = config.encoder_start.from_run
-    if path is None:
+    if path is None or config.training.from_run is not None:
         return
     parent = open_parent("encoder.from_run", path)
     file = parent.folder.path / parent.manifest.best

@@ -28,7 +28,7 @@ from decoderlab.records.loggers import check_loggers
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.training.assembly import build_callbacks, build_networks, build_task
 from decoderlab.training.distributed import check_ranks
-from decoderlab.training.parents import check_parents
+from decoderlab.training.earlier_data import checked_start
 from decoderlab.training.target_room import check_target_room
 
 
@@ -122,7 +122,7 @@ def prepare_planned(config: RunConfig, folder: RunFolder | None = None) -> Prepa
     check_target_room(config, task, networks[1])
     build_callbacks(config, task)  # a mistake in them is said before anything begins
     known = identity(config, task.data.fingerprint)
-    check_parents(config, task, known)
+    task.data.counts.update(checked_start(config, task, known))
     if folder is None:
         existing = existing_folders(Path(config.run.output_dir))
         folder = find_folder(config, digest_of(known), existing)

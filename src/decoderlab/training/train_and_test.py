@@ -23,6 +23,7 @@ from decoderlab.common.progress import say
 from decoderlab.config.environment import environment
 from decoderlab.config.lightning_settings import STRATEGIES
 from decoderlab.config.run_config import RunConfig
+from decoderlab.config.run_identity import changed_metrics
 from decoderlab.config.run_sections import PRECISIONS
 from decoderlab.data.packed_outcomes import pack
 from decoderlab.data.per_example import metrics_of_examples, names_of_examples, outcomes_of
@@ -161,7 +162,8 @@ def _result(
 ) -> RunResult:
     """Return the result of a run whose model has just been tested."""
     config, task, memory = prepared.config, prepared.task, recorder.memory
-    data, signatures = task.data, task.signatures()
+    data = task.data
+    signatures = task.signatures() | changed_metrics(config.task.to_dict())
     size, search = len(data.splits["test"]), model.search.signature
     device = trainer.strategy.root_device
     return RunResult(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -11,13 +11,12 @@ from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.common.part_building import find_target, taken_by
 from decoderlab.config.named_files import is_path
 from decoderlab.config.run_config import PartSettings, RunConfig
-from decoderlab.data.batches import Images, Ragged, Split
+from decoderlab.data.batches import Ragged, Split
 from decoderlab.data.encoding import unknown_tokens
 from decoderlab.data.example import SPLITS
 from decoderlab.data.pairs import PairsTask
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import fingerprint_of
-from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.tasks.forecasting import ForecastingTask
 from decoderlab.training.assembly import build_task, construct_task
 from decoderlab.training.loading import LoadedRun, load_run
@@ -34,7 +33,8 @@ class NewData:
         counts: examples that were read and left out, and why.
         left_out: reasons of bad lines, by their numbers, of the first ones.
         trained_on: examples of a test file with a source that training had; None where that is not
-            known, since the run's own data cannot be read any more.
+            known, since the run's own data cannot be read any more. What another run was trained on
+            that this one began with is not looked at.
     """
 
     run: LoadedRun
@@ -162,25 +162,8 @@ def _trained_on(run: LoadedRun, task: Task) -> int | None:
         return None
     if own.fingerprint != run.result.data.fingerprint:
         return None
-    trained, tested = own.splits["train"], task.data.splits["test"]
-    vocabulary = task.data.source_vocabulary
-    unknown = vocabulary.space.unk_id if isinstance(vocabulary, Vocabulary) else None
-    seen = set(_contents(trained, unknown)) - {None}
-    return sum(content in seen for content in _contents(tested, unknown))
-
-
-def _contents(split: Split, unknown: int | None) -> Iterator[bytes | None]:
-    """Yield the contents of each source; None of one of which not all is known."""
-    sources = split.source
-    for row in range(len(sources)):
-        if isinstance(sources, Images):
-            yield sources.values[row].numpy().tobytes()
-            continue
-        start = int(sources.starts[row])
-        values = sources.values[start : start + int(sources.lengths[row])]
-        whole = unknown is None or not bool((values == unknown).any())
-        words = repr(split.words.get(row, ())).encode()
-        yield values.numpy().tobytes() + words if whole else None
+    seen = set(own.source_contents("train")) - {None}
+    return sum(content in seen for content in task.data.source_contents("test"))
 
 
 def _measured(run: LoadedRun, task: Task) -> LoadedRun:

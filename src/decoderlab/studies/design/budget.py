@@ -176,6 +176,8 @@ def _check_counted(config: RunConfig, baseline: RunConfig) -> None:
     what = ""
     if objectives[0].to_dict() != objectives[1].to_dict() and any(map(_draws, objectives)):
         what = f"{' and '.join(each.target for each in objectives)} differ in what they draw"
+    if any(each.training.from_run for each in (config, baseline)):
+        what = "training.from_run names a run whose updates may have been larger or smaller"
     if config.encoder_start.frozen != baseline.encoder_start.frozen:
         what = "encoder.frozen is true of one and false of the other, whose gradient takes more"
     if what:

@@ -1,4 +1,4 @@
-"""A cell on its way into the plan."""
+"""A cell on its way into the plan, and the task of each."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from decoderlab.config.run_config import RunConfig
+from decoderlab.data.task import Task
 from decoderlab.studies.design.grid import GridCell
 from decoderlab.studies.design.plan_file import StudyCell
+from decoderlab.training.assembly import build_task
 
 
 @dataclass
@@ -47,3 +49,21 @@ class Draft:
             flops=self.flops,
             steps=self.steps,
         )
+
+
+class TaskOfLast:
+    """Builds the task of a config; the one before where all that it depends on is the same.
+
+    But for the seed, which says in what order a task shows its examples.
+    """
+
+    def __init__(self) -> None:
+        self._made: tuple[tuple, Task] | None = None
+
+    def __call__(self, config: RunConfig) -> Task:
+        """Return it, with its data."""
+        key = (config.task, config.training, config.evaluation, config.run, config.study)
+        if self._made is None or self._made[0] != key:
+            self._made = None  # whatever is raised now
+            self._made = key, build_task(config)
+        return self._made[1]

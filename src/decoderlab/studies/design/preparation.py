@@ -16,7 +16,7 @@ from decoderlab.common.number_ranges import ranges_text
 from decoderlab.common.progress import track
 from decoderlab.config.messages import unread_note
 from decoderlab.config.run_config import RunConfig
-from decoderlab.config.run_identity import identity, run_id, sorted_json
+from decoderlab.config.run_identity import digest_of, identity, sorted_json
 from decoderlab.config.study_settings import Study
 from decoderlab.data.task import Task
 from decoderlab.layers.equations import count
@@ -26,7 +26,7 @@ from decoderlab.records.opened_run import finished
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.budget import Matcher
 from decoderlab.studies.design.composed_cells import Composed, ConfigMaker
-from decoderlab.studies.design.draft import Draft
+from decoderlab.studies.design.draft import Draft, TaskOfLast
 from decoderlab.studies.design.grid import GridCell
 from decoderlab.studies.design.impossible_cells import UNFIT, impossible, why_unfit
 from decoderlab.studies.design.plan_file import Plan, StudyCell
@@ -36,6 +36,7 @@ from decoderlab.studies.power import attainable
 from decoderlab.studies.statistics import PILOT_SEEDS
 from decoderlab.training import cost
 from decoderlab.training.assembly import build_networks, build_task
+from decoderlab.training.earlier_data import checked_start
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.prepared_run import check_machine, meta_networks
 from decoderlab.training.target_room import check_target_room
@@ -193,7 +194,7 @@ class _Maker:
         by_task: dict[str, list[int]] = {}
         for index, draft in enumerate(drafts):
             by_task.setdefault(sorted_json(draft.config.task.to_dict()), []).append(index)
-        passed, task_of = [], _TaskOfLast()
+        passed, task_of = [], TaskOfLast()
         for index in track([index for group in by_task.values() for index in group], what):
             try:
                 step(drafts[index], task_of(drafts[index].config))
@@ -240,7 +241,9 @@ class _Maker:
 
     def identify(self, draft: Draft, task: Task) -> None:
         """Name the run of a draft."""
-        draft.run_id = run_id(draft.config, task.data.fingerprint)
+        known = identity(draft.config, task.data.fingerprint)
+        checked_start(draft.config, task, known)
+        draft.run_id = digest_of(known)
         for name, score in task.scores.items():
             if self.scores.setdefault(name, score.record()) != score.record():
                 raise ConfigError(
@@ -335,23 +338,6 @@ class _Maker:
                     f"study.published[{index}] names no task, but there are "
                     f"{', '.join(sorted(there['task']))}; add task: NAME"
                 )
-
-
-class _TaskOfLast:
-    """Builds the task of a config; the one before where all that it depends on is the same.
-
-    But for the seed, which says in what order a task shows its examples.
-    """
-
-    def __init__(self) -> None:
-        self._made: tuple[tuple, Task] | None = None
-
-    def __call__(self, config: RunConfig) -> Task:
-        key = (config.task, config.training, config.evaluation, config.run, config.study)
-        if self._made is None or self._made[0] != key:
-            self._made = None  # whatever is raised now
-            self._made = key, build_task(config)
-        return self._made[1]
 
 
 def _check_owner(folder: RunFolder, draft: Draft) -> None:

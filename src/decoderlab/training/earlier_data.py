@@ -1,0 +1,114 @@
+"""What the encoder of a run was trained on in the runs that it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from decoderlab.common.errors import ConfigError, Invalid
+from decoderlab.common.part_building import targets_in
+from decoderlab.config.run_config import RunConfig
+from decoderlab.config.strangers import refuse_foreign
+from decoderlab.data.task import Task
+from decoderlab.data.task_data import TaskData
+from decoderlab.records.opened_run import OpenedRun
+from decoderlab.training.assembly import build_task
+from decoderlab.training.parents import check_parents, open_parent
+
+SEEN = "test_sources_that_the_encoder_was_trained_on"
+NOT_KNOWN = "earlier_training_data_not_known"
+HELD_OUT = ("validation", "test")
+
+
+def checked_start(config: RunConfig, task: Task, identity: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many test sources a run's encoder was trained on before, as counts of its data.
+
+    An encoder may come from another task (an autoencoder, say) on the same sources: these are
+    counted. An example, source and target, that it was trained on is no test of anything.
+
+    Args:
+        config: of the run.
+        task: with its data.
+        identity: of the run.
+
+    Raises:
+        ConfigError: for a parent that the run cannot begin with, or that was trained on examples of
+            its validation or test split.
+    """
+    check_parents(config, task, identity)
+    own, counts = task.data, dict[str, int]()
+    for parent in _earlier_runs(config, own.fingerprint):
+        data = parent and _data_of(parent, config)
+        if not parent or not data:
+            counts[NOT_KNOWN] = counts.get(NOT_KNOWN, 0) + 1
+            continue
+        _refuse_known_examples(parent, data, own)
+        seen = set(data.source_contents("train")) - {None}
+        number = sum(content in seen for content in own.source_contents("test"))
+        counts[SEEN] = max(counts.get(SEEN, 0), number)
+    return counts
+
+
+def _earlier_runs(config: RunConfig, fingerprint: str) -> Iterator[OpenedRun | None]:
+    """Yield the runs on other data that a run comes from, the last one first; None ends them.
+
+    It stands for one that is not there any more, and all before it.
+    """
+    known, direct = {fingerprint}, True
+    while (start := _start(config)) is not None:
+        try:
+            parent = open_parent(*start)
+        except ConfigError:
+            if direct:
+                raise
+            yield None
+            return
+        if parent.result.data.fingerprint not in known:
+            yield parent
+        known.add(parent.result.data.fingerprint)
+        config, direct = parent.config, False
+
+
+def _start(config: RunConfig) -> tuple[str, str] | None:
+    """Return the setting that names the run which a run begins with, and its folder."""
+    if config.training.from_run is not None:
+        return "training.from_run", config.training.from_run
+    if config.encoder_start.from_run is not None:
+        return "encoder.from_run", config.encoder_start.from_run
+    return None
+
+
+def _data_of(parent: OpenedRun, config: RunConfig) -> TaskData | None:
+    """Return the data of a run; None where they are not there, or of a class of nobody's."""
+    settings = parent.config.task.to_dict()
+    try:
+        named = {target for _, target in targets_in(settings)}
+        if not named <= {target for _, target in targets_in(config.task.to_dict())}:
+            refuse_foreign({"task": settings}, parent.folder.config)
+        data = build_task(parent.config).data
+    except (ConfigError, Invalid):
+        return None
+    return data if data.fingerprint == parent.result.data.fingerprint else None
+
+
+def _refuse_known_examples(parent: OpenedRun, data: TaskData, own: TaskData) -> None:
+    if data.record()["target"] != own.record()["target"]:
+        return
+    trained = set(_examples(data, "train")).difference(_examples(own, "train"))
+    for split in HELD_OUT:
+        number = sum(example in trained for example in _examples(own, split))
+        if number:
+            raise ConfigError(
+                f"{parent.folder.path} was trained on {number:,} of the "
+                f"{len(own.splits[split]):,} examples of this run's {split} split; what is tested "
+                "must not be trained on: give the data that it was trained on, divided as there "
+                "(task.data_seed), or an encoder that was trained on other examples"
+            )
+
+
+def _examples(data: TaskData, split: str) -> Iterator[tuple[bytes, bytes]]:
+    """Yield source and target of those examples of a split of which all is known."""
+    targets = data.splits[split].target
+    for row, source in enumerate(data.source_contents(split)):
+        if source is not None:
+            yield source, targets.row(row).numpy().tobytes()

@@ -1,0 +1,116 @@
+"""No run is tested on what its encoder was trained on in the runs that it comes from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from decoderlab import load_run
+from decoderlab.common.errors import ConfigError
+from decoderlab.records.run_folder import RunFolder
+from decoderlab.training.earlier_data import NOT_KNOWN, SEEN
+from tests.conftest import run, same, weights
+from tests.integration.cli import in_process
+from tests.integration.test_using_runs import SETTINGS, prepared_run, write_pairs
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory):
+    """Return a file, and a run on it that was tested on other examples than data_seed=0 gives."""
+    out = tmp_path_factory.mktemp("earlier")
+    file = write_pairs(out / "pairs.tsv")
+    prepared = prepared_run(out, file, "task.data_seed=7")
+    assert run(prepared) == "FINISHED"
+    return file, prepared
+
+
+def sources(task, split: str) -> set[bytes]:
+    return set(task.data.source_contents(split))
+
+
+def written_twice(file: Path, copy: Path) -> Path:
+    """Write a file of pairs with other targets."""
+    rows = [line.split("\t")[0] for line in file.read_text().splitlines()[1:]]
+    copy.write_text("source\ttarget\n" + "".join(f"{row}\t{row}{row}\n" for row in rows))
+    return copy
+
+
+def from_encoder(out, file, path, *more):
+    return prepared_run(out, file, f"encoder.from_run={path}", *more, decoder="repeat_vector")
+
+
+def test_examples_that_an_encoder_was_trained_on_are_no_test(earlier, tmp_path):
+    file, parent = earlier
+    with pytest.raises(ConfigError, match="was trained on .* examples of this run's validation"):
+        from_encoder(tmp_path, file, parent.folder.path)
+    assert list(tmp_path.iterdir()) == []
+    same_split = from_encoder(tmp_path, file, parent.folder.path, "task.data_seed=7")
+    assert SEEN not in same_split.task.data.counts
+
+
+def test_a_sweep_with_such_an_encoder_ends_before_its_first_run(
+    earlier, monkeypatch, tmp_path, capfd
+):
+    file, parent = earlier
+    own = ("task=tsv", f"task.path={file}", *SETTINGS, f"encoder.from_run={parent.folder.path}")
+    rows = ("decoder=repeat_vector,initial_state", f"run.output_dir={tmp_path}")
+    assert in_process(monkeypatch, "-m", *own, *rows, "training.max_steps=5") == 2
+    assert "what is tested must not be trained on" in capfd.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_sources_of_another_task_are_counted(earlier, tmp_path, capsys):
+    """An encoder may have read them for other targets, which is said."""
+    file, parent = earlier
+    twice = written_twice(file, tmp_path / "twice.tsv")
+    child = from_encoder(tmp_path, twice, parent.folder.path)
+    expected = len(sources(child.task, "test") & sources(parent.task, "train"))
+    assert 0 < expected < len(child.task.data.splits["test"])
+    assert run(child) == "FINISHED"
+    assert f"{SEEN.replace('_', ' ')} {expected}" in capsys.readouterr().err
+    assert RunFolder(child.folder.path).result().data.counts[SEEN] == expected
+    # What the encoder of an encoder was trained on counts as well.
+    with pytest.raises(ConfigError, match=f"{parent.folder.path.name} was trained on"):
+        from_encoder(tmp_path, file, child.folder.path)
+
+
+def test_what_is_not_there_any_more_is_counted_as_not_known(tmp_path):
+    file, moved = (write_pairs(tmp_path / name) for name in ("pairs.tsv", "moved.tsv"))
+    parent = prepared_run(tmp_path, file, "task.data_seed=7")
+    assert run(parent) == "FINISHED"
+    file.unlink()
+    child = from_encoder(tmp_path, moved, parent.folder.path)
+    assert child.task.data.counts[NOT_KNOWN] == 1
+    assert run(child) == "FINISHED"
+    shutil.rmtree(parent.folder.path)
+    other = written_twice(moved, tmp_path / "other.tsv")
+    grandchild = from_encoder(tmp_path, other, child.folder.path)
+    assert grandchild.task.data.counts[NOT_KNOWN] == 1
+
+
+@pytest.mark.parametrize("frozen", ["true", "false"])
+def test_a_run_that_began_with_an_encoder_is_continued(tmp_path, frozen):
+    """Also where that encoder's run is gone: it is in the weights that training goes on from."""
+    file = write_pairs(tmp_path / "pairs.tsv")
+    first = prepared_run(tmp_path, file)
+    assert run(first) == "FINISHED"
+    given = (f"encoder.from_run={first.folder.path}", f"encoder.frozen={frozen}")
+    whole, begun = (prepared_run(tmp_path, file, *given, steps=steps) for steps in (14, 9))
+    assert [run(one) for one in (whole, begun)] == ["FINISHED"] * 2
+    more = f"training.from_run={begun.folder.path}"
+    kept = given[1:] if frozen == "true" else ()
+    both = prepared_run(tmp_path, file, more, *given, steps=14)
+    assert run(both) == "FINISHED"
+    other = "encoder.frozen=false" if frozen == "true" else "encoder.frozen=true"
+    with pytest.raises(ConfigError, match="encoder.frozen is"):
+        prepared_run(tmp_path, file, more, other, steps=14)
+    with pytest.raises(ConfigError, match="encoder.from_run is"):
+        prepared_run(tmp_path, file, more, f"encoder.from_run={begun.folder.path}", *kept, steps=14)
+    shutil.rmtree(first.folder.path)
+    alone = prepared_run(tmp_path, file, more, *kept, steps=14)
+    assert run(alone) == "FINISHED"
+    for child in (both, alone):
+        assert same(weights(child), weights(whole))
+        assert load_run(child.folder.path).result.steps == 14
