@@ -46,6 +46,7 @@ def test_a_run_is_selected_by_it_and_its_predictions_give_it_again(monkeypatch, 
     assert result.selected_by == NAME
     assert result.scores[NAME]["label"] == "LCS ratio"
     assert (result.scores[NAME]["low"], result.scores[NAME]["worst"]) == (0, 0)
+    assert "() of the source " in result.signatures[f"task.metrics.{NAME}"]
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     validated = {line["step"]: line[f"validation/{NAME}"] for line in lines if len(line) > 5}
     assert validated[result.best_step] == max(validated.values())

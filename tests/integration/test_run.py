@@ -10,6 +10,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from decoderlab import load_run
+from decoderlab.cli.evaluate import _evaluated
 from decoderlab.common.errors import ConfigError
 from decoderlab.decoders.feedback import ScheduledSampling
 from decoderlab.training.assembly import build_model
@@ -84,6 +85,35 @@ def test_a_search_is_part_of_the_run_and_of_its_signature(tiny):
     loaded.task.evaluation_batch_size = 3
     again = evaluate(loaded.module, loaded.task, "test", loaded.config)
     assert again == pytest.approx(sampled.folder.result().metrics.test)
+
+
+def test_how_a_metric_is_set_is_part_of_the_signature(tiny):
+    """Scores of one name that do not mean the same are not compared."""
+    name = "task.metrics.sequence"
+    plain, own, counted, left_out = (
+        tiny(*given)
+        for given in (
+            (),
+            (f"+metric@{name}=sequence",),
+            (f"+metric@{name}=sequence", f"{name}.targets_end=true"),
+            (f"+metric@{name}=sequence", f"{name}.targets_end=false"),
+        )
+    )
+    assert plain.run_id == own.run_id
+    signatures = []
+    for prepared in (plain, counted, left_out):
+        assert run(prepared) == "FINISHED"
+        result = prepared.folder.result()
+        loaded = load_run(prepared.folder.path)
+        assert _evaluated(loaded, "test")["signature"] == result.signature
+        signatures.append(result.signature)
+    assert len(set(signatures)) == 3
+    assert "scores:" not in signatures[0]
+    assert result.signatures == {name: "SequenceMetrics(targets_end=False)"}
+    assert (
+        result.metrics.test["token_accuracy"]
+        != counted.folder.result().metrics.test["token_accuracy"]
+    )
 
 
 def test_labels_are_smoothed_in_training_alone(tiny):
