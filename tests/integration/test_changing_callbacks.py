@@ -129,6 +129,23 @@ def test_an_interrupted_run_with_exchanged_weights_ends_as_one_that_was_not(tiny
     assert same(weights(twice), weights(once))
 
 
+@pytest.mark.parametrize("own", [(), (named("EMAWeightAveraging"),)])
+def test_a_run_goes_on_from_what_was_trained_and_not_from_its_averages(tiny, tmp_path, own):
+    def last(*given: str, steps: int) -> tuple:
+        budget = (f"training.max_steps={steps}", "training/schedule=constant")
+        prepared = tiny(*given, *LEARNING, *budget, output_dir=tmp_path / str(steps))
+        assert run(prepared) == "FINISHED"
+        saved = torch.load(prepared.folder.resume_checkpoints()[0], weights_only=True)
+        return prepared.folder.path, saved
+
+    parent, _ = last(named("EMAWeightAveraging"), steps=10)
+    _, child = last(f"training.from_run={parent}", *own, steps=16)
+    _, whole = last(*own, steps=16)
+    assert child["state_dict"].keys() == whole["state_dict"].keys()
+    for kept in ("state_dict", "current_model_state")[: 1 + len(own)]:
+        assert same(child[kept], whole[kept])
+
+
 @pytest.mark.parametrize("kind", [None, LeavingAfterTheTest])
 def test_what_is_looked_at_after_the_test_was_tested(tiny, kind, monkeypatch):
     seen = []

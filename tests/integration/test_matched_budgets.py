@@ -33,6 +33,23 @@ def test_parameters_are_matched_by_the_decoders_width(planned):
     assert [cell.run_id for cell in plan.plan.cells[:2]] == [cell.run_id for cell in plain[:2]]
 
 
+@pytest.mark.parametrize("match", ["parameters", "flops"])
+def test_each_seed_is_matched_with_its_own_baseline(planned, match):
+    """Where data follow the seed, and with them the vocabulary, so do the sizes of the models."""
+    sizes = ("encoder.hidden_size=64", "decoder.hidden_size=64", "training.max_steps=2000")
+    plan = matched(planned, match, *sizes, "seed=20,90", "task.num_values=${seed}")
+    plan.demand_possible()
+    baselines = {each.seed: each for each in plan.plan.cells if each.variant == "repeat_vector"}
+    assert baselines[90].parameters > 1.05 * baselines[20].parameters
+    for cell in plan.plan.cells:
+        own = baselines[cell.seed]
+        if match == "parameters":
+            assert cell.parameters == pytest.approx(own.parameters, rel=0.01)
+        else:
+            assert cell.steps * cell.flops == pytest.approx(own.steps * own.flops, rel=0.01)
+    assert len(plan.plan.cells) == 6
+
+
 def test_widths_that_cannot_be_built_are_passed_over(planned):
     plan = planned(
         *("decoder=repeat_vector,transformer", "encoder.hidden_size=64", "decoder.hidden_size=64"),

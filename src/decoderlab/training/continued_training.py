@@ -7,6 +7,8 @@ from pathlib import Path
 from shutil import copyfileobj
 from typing import Any
 
+from pytorch_lightning.callbacks import WeightAveraging
+
 from decoderlab.common.bounded_reading import LINE_BYTES, LINES_BYTES, opened
 from decoderlab.common.digests import MAX_FILE_BYTES, file_sha256
 from decoderlab.common.errors import ConfigError
@@ -16,6 +18,7 @@ from decoderlab.records.checkpoints import AtomicCheckpointIO, hash_file, record
 from decoderlab.records.metrics_file import beginning
 from decoderlab.records.opened_run import OpenedRun
 from decoderlab.records.run_folder import RunFolder, write_atomic, write_text
+from decoderlab.training.assembly import build_callbacks
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.optimizers import is_constant, make_schedule, rate_factors
 from decoderlab.training.parents import open_parent
@@ -67,6 +70,11 @@ def begin_from_parent(prepared: Prepared, model: EncoderDecoder) -> None:
     # Going on counts a restart, which this is not.
     memory |= {"run_id": prepared.run_id, "finished": False, "restarts": memory["restarts"] - 1}
     saved["callbacks"] = {RECORDER_KEY: memory}
+    if not any(
+        isinstance(each, WeightAveraging) for each in build_callbacks(config, prepared.task)
+    ):
+        # Lightning's callback keeps what is trained beside the averages that it saves.
+        saved["state_dict"] = saved.pop("current_model_state", saved["state_dict"])
     _set_rates(prepared, saved)
     AtomicCheckpointIO().save_checkpoint(saved, folder.checkpoints / path.name)
     say(f"continuing {parent.folder.path}, which has {parent.result.steps:,} updates")

@@ -38,10 +38,13 @@ class Matcher:
     def __init__(self, drafts: Sequence[Draft], model: Model) -> None:
         self.model = model
         self.budget = drafts[0].config.budget
-        self.solved: dict[tuple[str, str], int] = {}
+        self.solved: dict[tuple[str, str, str], int] = {}
         self.seconds: dict[str, float] = {}
         baseline, match = drafts[0].config.study.baseline, self.budget.match
-        self.baselines = {draft.column: draft for draft in drafts if draft.row == baseline}
+        self.baselines: dict[str, dict[int, Draft]] = {}  # by task and seed
+        for draft in drafts:
+            if draft.row == baseline:
+                self.baselines.setdefault(draft.column, {})[draft.config.seed] = draft
         if match != "seconds" and baseline is None:
             raise ConfigError(
                 f"budget.match is {match!r}, but the study has no baseline to match; name a row of "
@@ -68,6 +71,22 @@ class Matcher:
             case "seconds":
                 self._seconds(draft)
 
+    def _baseline(self, draft: Draft) -> Draft:
+        """Return the baseline of a draft's task and seed.
+
+        Raises:
+            ConfigError: if the seed has none, and those of other seeds are not all alike.
+        """
+        by_seed = self.baselines[draft.column]
+        sizes = {(each.parameters, each.flops) for each in by_seed.values()}
+        if draft.config.seed not in by_seed and len(sizes) > 1:
+            raise ConfigError(
+                f"budget.match is {self.budget.match!r}, but the baseline has no seed "
+                f"{draft.config.seed} on {draft.column}, and its sizes differ between seeds; give "
+                "all rows the same seeds"
+            )
+        return by_seed.get(draft.config.seed) or next(iter(by_seed.values()))
+
     def _seconds(self, draft: Draft) -> None:
         own = draft.config.training.max_seconds
         if own is None:
@@ -83,11 +102,11 @@ class Matcher:
             )
 
     def _parameters(self, draft: Draft, task: Task) -> None:
-        wanted = self.baselines[draft.column].parameters
-        if draft.row == self.baselines[draft.column].row:
+        baseline = self._baseline(draft)
+        if draft.row == baseline.row:
             return
-        name = self.budget.width
-        key = (draft.row, draft.column)
+        wanted, name = baseline.parameters, self.budget.width
+        key = (draft.row, draft.column, task.data.fingerprint)
         if key not in self.solved:
             self.solved[key] = self._width(draft.config, task, wanted)
         draft.config = draft.config.with_setting(name, self.solved[key])
@@ -145,7 +164,7 @@ class Matcher:
         return nearest
 
     def _flops(self, draft: Draft, task: Task) -> None:
-        baseline = self.baselines[draft.column]
+        baseline = self._baseline(draft)
         if draft.row == baseline.row:
             return
         batches = task.train_dataloader().batches_per_epoch
