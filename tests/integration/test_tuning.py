@@ -211,6 +211,7 @@ WRONG = [
         "tuning.sampler is 'grid', but tuning.space.x is a range",
     ),
     (["study.tuning={space: {x: [1]}, trials: 1}"], "study.tuning.seeds is missing"),
+    (["task.data_seed=${seed}"], "test examples of seed 0, whose data are divided otherwise"),
     (
         ["study.tuning={space: {encoder.x: [1]}, trials: 1, seeds: [9]}"],
         "study.tuning.space: encoder.x is not a setting",
@@ -272,3 +273,12 @@ def test_a_missing_optuna_is_named(monkeypatch, capfd, tmp_path):
     assert in_process(monkeypatch, *tuned(tmp_path / "o")) == 2
     assert "pip install 'decoderlab[tuning]'" in capfd.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_data_that_follow_the_seed_and_share_no_example_are_tuned_on(monkeypatch, capfd, tmp_path):
+    from decoderlab.common import process
+
+    monkeypatch.setattr(process, "plan_only", True)
+    apart = ("task.min_length=14", "task.max_length=16", "task.data_seed=${seed}")
+    assert in_process(monkeypatch, *tuned(tmp_path / "o", *apart)) == 0
+    assert "12 runs of tuning" in capfd.readouterr().err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from decoderlab.contract import ImageSpace, Space, TokenSpace, ValueSpace
 from decoderlab.data.alignment import Alignment
-from decoderlab.data.batches import Ragged, Split
+from decoderlab.data.batches import Images, Ragged, Split
 from decoderlab.data.example import SPLITS
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import MAX_SLOTS, Vocabulary
@@ -115,6 +115,19 @@ class TaskData:
         unknown = known.space.unk_id if isinstance(known, Vocabulary) else None
         return self.splits[split].source_contents(unknown)
 
+    def known_examples(self, split: str) -> Iterator[tuple[Hashable, Hashable]]:
+        """Yield source and target of each example of a split, as other vocabularies have them too.
+
+        Those with an unknown token are left out.
+        """
+        both = self.splits[split]
+        for row in range(len(both)):
+            words = both.words.get(row, ())
+            source = _known(self.source_vocabulary, both.source, row, words)
+            target = _known(self.target_vocabulary, both.target, row, words)
+            if source is not None and target is not None:
+                yield source, target
+
     def record(self) -> dict[str, Any]:
         """Return what is needed to predict without the data, for JSON; see `recorded`."""
         return {
@@ -134,6 +147,18 @@ class TaskData:
             record["max_target_length"],
             fingerprint=record["fingerprint"],
         )
+
+
+def _known(
+    vocabulary: Kind, rows: Ragged | Images, row: int, words: Sequence[str]
+) -> Hashable | None:
+    """Return one side of an example as it was read; None where that is not known."""
+    if isinstance(rows, Images):
+        return rows.values[row].numpy().tobytes()
+    if isinstance(vocabulary, Values):
+        return vocabulary.text(rows.row(row).numpy())
+    ids, known = rows[row], of_tokens(vocabulary)
+    return None if known.space.unk_id in ids else tuple(known.decode(ids, words))
 
 
 def counts_text(counts: Mapping[str, int]) -> str:

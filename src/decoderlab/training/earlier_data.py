@@ -92,11 +92,9 @@ def _data_of(parent: OpenedRun, config: RunConfig) -> TaskData | None:
 
 
 def _refuse_known_examples(parent: OpenedRun, data: TaskData, own: TaskData) -> None:
-    if data.record()["target"] != own.record()["target"]:
-        return
-    trained = set(_examples(data, "train")).difference(_examples(own, "train"))
+    trained = set(data.known_examples("train")).difference(own.known_examples("train"))
     for split in HELD_OUT:
-        number = sum(example in trained for example in _examples(own, split))
+        number = sum(example in trained for example in own.known_examples(split))
         if number:
             raise ConfigError(
                 f"{parent.folder.path} was trained on {number:,} of the "
@@ -104,11 +102,3 @@ def _refuse_known_examples(parent: OpenedRun, data: TaskData, own: TaskData) -> 
                 "must not be trained on: give the data that it was trained on, divided as there "
                 "(task.data_seed), or an encoder that was trained on other examples"
             )
-
-
-def _examples(data: TaskData, split: str) -> Iterator[tuple[bytes, bytes]]:
-    """Yield source and target of those examples of a split of which all is known."""
-    targets = data.splits[split].target
-    for row, source in enumerate(data.source_contents(split)):
-        if source is not None:
-            yield source, targets.row(row).numpy().tobytes()

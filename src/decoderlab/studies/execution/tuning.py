@@ -35,11 +35,13 @@ from decoderlab.studies.design.preparation import Planned, make_plan
 from decoderlab.studies.design.row_labels import varied_keys
 from decoderlab.studies.execution.arm_search import ArmSearch
 from decoderlab.studies.execution.journal import JOURNAL, journaled, open_journal
+from decoderlab.training.assembly import build_task
 
 Do = Callable[[Planned], Planned]
 # Of the trials of each arm, by its name.
 Settings = dict[str, list[dict[str, Any]]]
 Scores = dict[str, list[float | None]]
+CHOSEN_ON = ("train", "validation")
 # Of training, what every variant has alike whatever is tuned.
 ALIKE = ("max_steps", "max_epochs", "max_seconds", "batch_size")
 
@@ -95,6 +97,7 @@ class Tuner:
         for cell in cells:
             key = planned.run_ids.get(tuple(cell.overrides), " ".join(cell.overrides))
             self.arms.setdefault(self.name(cell), Arm(self.name(cell), key, cell))
+        self._check_data(planned)
 
     def name(self, cell: GridCell) -> str:
         """Return the name of a cell's arm."""
@@ -149,6 +152,22 @@ class Tuner:
                 raise ConfigError(f"study.tuning.space: {error}") from error
             except (HydraException, OmegaConfBaseException) as error:
                 raise ConfigError(f"study.tuning.space: {explain(error)}") from error
+
+    def _check_data(self, planned: Planned) -> None:
+        """Raise ConfigError where settings would be chosen on examples that are tested."""
+        tested: dict[str, dict[str, RunConfig]] = {}
+        for cell in planned.plan.cells:
+            config = planned.configs[cell.run_id]
+            tested.setdefault(cell.task, {})[sorted_json(config.task.to_dict())] = config
+        columns = {cell.run_id: cell.task for cell in planned.plan.cells}
+        first = {columns[arm.key]: arm for arm in self.arms.values() if arm.key in columns}
+        for column, arm in first.items():
+            for seed in self.seeds:
+                composed = self.compose(with_settings(arm.cell, {}, seed).overrides).config
+                config = RunConfig.from_composed(composed)
+                for data, other in tested[column].items():
+                    if data != sorted_json(config.task.to_dict()):
+                        _check_apart(config, other)
 
     def tune(
         self, output_dir: Path, do: Do
@@ -270,6 +289,23 @@ class Tuner:
                 "failed; decoderlab-status says why"
             )
         return {"settings": dict(settings[best]), "score": ended[best], "trial": best}
+
+
+def _check_apart(tuned: RunConfig, evaluated: RunConfig) -> None:
+    """Raise ConfigError if what is tested stands in the data that settings are chosen on."""
+    chosen_on, own = build_task(tuned).data, build_task(evaluated).data
+    if chosen_on.fingerprint == own.fingerprint:
+        return
+    known = {example for name in CHOSEN_ON for example in chosen_on.known_examples(name)}
+    known.difference_update(own.known_examples("train"))
+    number = sum(example in known for example in own.known_examples("test"))
+    if number:
+        raise ConfigError(
+            f"study.tuning would choose settings with seed {tuned.seed} on {number:,} of the "
+            f"{len(own.splits['test']):,} test examples of seed {evaluated.seed}, whose data are "
+            "divided otherwise; give all seeds one task.data_seed, or settings that were tuned in "
+            "a study on other data"
+        )
 
 
 def _seeds(given: Any, compose: Composer) -> list[int]:
