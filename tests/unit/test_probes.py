@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from decoderlab.contract import Encoded
 from decoderlab.data.packed_outcomes import unpack
 from decoderlab.training import probes
 from decoderlab.training.loading import load_run
+from decoderlab.training.memory_probe import partners, summary_influence
 from decoderlab.training.model_evaluation import evaluate
-from decoderlab.training.probes import exchanged, probe
+from decoderlab.training.module import EncoderDecoder
+from decoderlab.training.probes import probe
 from decoderlab.usage.outputs import predict
 from tests.conftest import run
 
@@ -103,38 +106,84 @@ def test_a_decoder_that_sees_no_token_has_no_exposure_bias(tiny):
 
 
 def test_the_influence_of_the_summary_is_the_distance_to_anothers(tiny):
+    """Of one drawn at random, whatever its length and however examples are put into batches."""
     counts, _, lines, loaded = looked_at(tiny("decoder=all_routes", "run.evaluation_batch_size=7"))
-    sums = np.zeros((2, len(counts["summary_influence"])))
-    for batch in loaded.task.evaluation_batches("test"):
-        if len(batch.index) < 2:
-            continue
+    split, never = loaded.task.data.splits["test"], loaded.module.target_space.never_generated
+    sums = np.zeros((2, loaded.task.data.max_target_length))
+    lengths = []
+    for row, partner in enumerate(partners(len(lines)).tolist()):
+        own, other = (split.batch(torch.tensor([each])) for each in (row, partner))
         with torch.no_grad():
-            encoded = loaded.module.encoder(batch.source, batch.source_lengths)
-            order = torch.arange(len(batch.index)).roll(1)
-            other = loaded.module.encoder(batch.source[order], batch.source_lengths[order])
-            swapped = encoded._replace(summary=other.summary, state=other.state)
-            never = loaded.module.target_space.never_generated
-            one, two = (
-                loaded.module.decoder(each, batch.target).index_fill(-1, torch.tensor(never), -99)
-                for each in (encoded, swapped)
+            read, others = (
+                loaded.module.encoder(each.source, each.source_lengths) for each in (own, other)
             )
-        distance = (one.softmax(-1) - two.softmax(-1)).abs().sum(-1) / 2
-        real = batch.target != 0
-        for place in range(batch.target.shape[1]):
-            sums[0, place] += float(distance[:, place][real[:, place]].sum())
-            sums[1, place] += int(real[:, place].sum())
-    assert counts["summary_influence"] == pytest.approx((sums[0] / sums[1]).tolist(), abs=2e-5)
-    assert max(counts["summary_influence"]) > 0
+            swapped = read._replace(summary=others.summary, state=others.state)
+            one, two = (
+                loaded.module.decoder(each, own.target).index_fill(-1, torch.tensor(never), -99)
+                for each in (read, swapped)
+            )
+        distance = (one.softmax(-1) - two.softmax(-1)).abs().sum(-1)[0] / 2
+        before_the_end = len(lines[row]["target"].split())
+        sums[0, :before_the_end] += distance[:before_the_end].numpy()
+        sums[1, :before_the_end] += 1
+        lengths.append(own.source_lengths.item() == other.source_lengths.item())
+    assert len(set(lengths)) == 2
+    reached = sums[1] > 0
+    expected = (sums[0, reached] / sums[1, reached]).tolist()
+    assert counts["summary_influence"] == pytest.approx(expected, abs=2e-5)
+    assert max(expected) > 0
+    loaded.task.evaluation_batch_size = 3
+    again = summary_influence(loaded.module, loaded.task)
+    assert again == pytest.approx(expected, abs=2e-5)
 
 
-def test_exchanging_touches_summary_and_state_alone(tiny):
-    *_, loaded = looked_at(tiny("decoder=luong"))
-    batch = next(iter(loaded.task.evaluation_batches("test")))
-    encoded = loaded.module.encoder(batch.source, batch.source_lengths)
-    other = exchanged(encoded)
-    assert torch.equal(other.memory, encoded.memory)
-    assert torch.equal(other.summary[1:], encoded.summary[:-1])
-    assert torch.equal(other.state.hidden[:, 0], encoded.state.hidden[:, -1])
+class Remembers(torch.nn.Module):
+    """Writes what the summary says stands at each position, less and less surely if it forgets."""
+
+    uses_memory = False
+
+    def __init__(self, size: int, eos_id: int, kept: float) -> None:
+        super().__init__()
+        self.size, self.eos_id, self.kept = size, eos_id, kept
+
+    def forward(self, encoded: Encoded, target: torch.Tensor) -> torch.Tensor:
+        length = target.shape[1]
+        ids = torch.nn.functional.pad(encoded.summary.long(), (0, length))[:, :length]
+        sure = 9.0 * self.kept ** torch.arange(length)
+        return (
+            torch.nn.functional.one_hot(ids.where(ids > 0, self.eos_id), self.size) * sure[:, None]
+        )
+
+
+class Reads(torch.nn.Module):
+    """Has the source's ids as its summary."""
+
+    def forward(self, source: torch.Tensor, lengths: torch.Tensor) -> Encoded:
+        width = 20 - source.shape[1]
+        mask = torch.ones_like(source, dtype=torch.bool)
+        return Encoded(source[..., None], mask, torch.nn.functional.pad(source, (0, width)), None)
+
+
+@pytest.mark.parametrize(("kept", "is_flat"), [(1.0, True), (0.7, False)])
+def test_a_decoder_that_forgets_nothing_is_moved_alike_at_all_positions(tiny, kept, is_flat):
+    task = tiny("task.min_length=3", "task.max_length=12", "task.num_test=400").task
+    space = task.data.target_space
+    model = EncoderDecoder(
+        encoder=Reads(),
+        decoder=Remembers(space.size, space.eos_id, kept),
+        target_space=space,
+        max_target_length=task.data.max_target_length,
+    )
+    moved = summary_influence(model.eval(), task)
+    assert len(moved) == 12  # the end is no position
+    # Of six values another example has another one, or has ended, in at least five of six cases.
+    assert moved[0] == pytest.approx(5 / 6, abs=0.06)
+    if is_flat:
+        assert min(moved) > 0.7
+        assert moved[-1] >= moved[0] - 0.06
+    else:
+        assert moved[-1] < 0.2 * moved[0]
+        assert all(after < before for before, after in zip(moved[2:], moved[3:], strict=False))
 
 
 def test_attention_maps_and_summaries_are_kept(tiny):

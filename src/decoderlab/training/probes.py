@@ -15,7 +15,7 @@ from torch import Tensor
 
 from decoderlab.common.bounded_archives import read_arrays
 from decoderlab.common.errors import Invalid
-from decoderlab.contract import Batch, Encoded, TokenSpace, ValueSpace
+from decoderlab.contract import Batch, TokenSpace
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import of_tokens, of_values
 from decoderlab.data.values import Values
@@ -23,11 +23,11 @@ from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.generation.greedy_search import allowed
 from decoderlab.records.run_folder import write_atomic
 from decoderlab.records.run_result import MAX_DRAWABLE
+from decoderlab.training.memory_probe import summary_influence
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.step_probe import NUM_EXAMPLES, step_arrays, step_rows
 
 NUM_SUMMARIES = 256
-NUM_SWAPPED = 1024
 NUM_MAPS = 3
 MAX_MEMORY = 400  # positions of a memory that has no tokens to name them
 
@@ -42,12 +42,9 @@ class Probes:
             the listed target, EOS counted, how many targets reach it (`number`), and how many
             predictions have its token there: generated freely (`free`), and each token predicted
             from the true ones before it (`forced`); nothing is right after an end that was
-            predicted. `summary_influence`: by position, the mean total variation distance, 0 to 1,
-            between the decoder's distribution and the one that it has when summary and state are
-            another example's; [] where they cannot be exchanged. Of real values there is no
-            `by_length`; `free` and `forced` are sums of absolute errors in the data's units, and
-            the influence is the mean absolute change of the output, in standard deviations of the
-            target.
+            predicted. `summary_influence`: see `memory_probe.summary_influence`. Of real values
+            there is no `by_length`, and `free` and `forced` are sums of absolute errors in the
+            data's units.
         arrays: for `probes.npz`. `summaries`: (N, D) of the first test examples, `lengths` and
             `first`: their target's length and first token. Of real values, besides, `level`: the
             mean of their target's first number, and of the first K examples that number in `truth`
@@ -75,10 +72,6 @@ class Probes:
 def probe(model: EncoderDecoder, task: Task) -> Probes:
     """Look at a model that has just been tested, with the same weights.
 
-    The distance between distributions after an exchange of the encoding: after Tanti et al. 2018
-    (https://arxiv.org/abs/1708.02043), who measure how long a caption generator remembers its
-    image by exchanging that.
-
     Args:
         model: its `predictions` are those of the test split.
         task: with its data.
@@ -102,7 +95,6 @@ def _looked_at(model: EncoderDecoder, task: Task) -> Probes:
     predictions = {row: prediction for row, prediction, _ in model.predictions}
     lengths = split.target.lengths.numpy() - (task.append_eos and not values)
     positions = _Positions(task.data.max_target_length)
-    influence = _Influence(task.data.max_target_length)
     summaries: dict[int, np.ndarray] = {}
     for batch in _batches(model, task):
         encoded = model.encode(batch.source, batch.source_lengths)
@@ -114,10 +106,9 @@ def _looked_at(model: EncoderDecoder, task: Task) -> Probes:
         made = [predictions[row] for row in rows]
         real, *right = (_errors if values else _hits)(model, task, batch, outputs, made)
         positions.add(real, *right)
-        influence.add(model, encoded, batch, outputs, real)
     kept = sorted(summaries)
     counts: dict[str, Any] = {"by_position": positions.counts()}
-    counts["summary_influence"] = influence.means()
+    counts["summary_influence"] = summary_influence(model, task)
     arrays = {
         "summaries": np.stack([summaries[row] for row in kept]).astype(np.float16),
         "lengths": lengths[kept],
@@ -263,47 +254,6 @@ class _Positions:
             name: [int(value) if value == int(value) else round(value, 6) for value in row.tolist()]
             for name, row in zip(names, self.rows, strict=True)
         }
-
-
-class _Influence:
-    """How much the outputs change when another example's fixed-length encoding is put in."""
-
-    def __init__(self, longest: int) -> None:
-        self.sums, self.numbers = np.zeros(longest), np.zeros(longest)
-        self.seen = 0
-
-    def add(
-        self, model: EncoderDecoder, encoded: Encoded, batch: Batch, outputs: Tensor, real: Tensor
-    ) -> None:
-        if self.seen >= NUM_SWAPPED or len(real) < 2:
-            return
-        self.seen += len(real)
-        swapped = model.decoder(exchanged(encoded), batch.target)
-        space = model.target_space
-        if isinstance(space, ValueSpace):
-            distance = (outputs - swapped)[..., : space.size].abs().mean(dim=-1)
-        else:
-            distance = _total_variation(outputs, swapped, space)
-        distance = distance.masked_fill(~real, 0.0)
-        self.sums[: real.shape[1]] += distance.sum(dim=0).double().cpu().numpy()
-        self.numbers[: real.shape[1]] += real.sum(dim=0).cpu().numpy()
-
-    def means(self) -> list[float]:
-        reached = self.numbers > 0
-        return [round(float(value), 6) for value in self.sums[reached] / self.numbers[reached]]
-
-
-def exchanged(encoded: Encoded) -> Encoded:
-    """Return the encodings with summary and state of another row; the memory stays."""
-    state = encoded.state
-    if state is not None:
-        state = state.map(lambda part: part.roll(1, dims=1))
-    return encoded._replace(summary=encoded.summary.roll(1, dims=0), state=state)
-
-
-def _total_variation(first: Tensor, second: Tensor, tokens: TokenSpace) -> Tensor:
-    first, second = (allowed(logits, tokens).softmax(dim=-1) for logits in (first, second))
-    return (first - second).abs().sum(dim=-1) / 2
 
 
 def _batches(model: EncoderDecoder, task: Task) -> Iterator[Batch]:

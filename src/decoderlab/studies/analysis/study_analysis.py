@@ -14,6 +14,7 @@ import numpy as np
 from decoderlab.common.number_ranges import ranges_text
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.study_settings import Published
+from decoderlab.records.run_result import DataSummary
 from decoderlab.studies.analysis.comparisons import (
     Comparison,
     Pairs,
@@ -87,16 +88,22 @@ class Analysis:
             entries[key] = entry_of(rows, scores, self.scale)
         return entries
 
+    def data_of(self, task: str) -> dict[str, DataSummary]:
+        """Return the data that the runs on a task had, by their fingerprints; mostly one."""
+        results = [row.result for row in self.rows if row.cell.task == task and row.result]
+        return {result.data.fingerprint: result.data for result in results}
+
     def baselines(self, task: str) -> dict[str, float]:
-        """Return what rules without trained weights score on a task, by their names."""
-        for row in self.rows:
-            if row.cell.task == task and row.result is not None:
-                return {
-                    name: scores[self.metric]
-                    for name, scores in row.result.data.baselines.items()
-                    if self.metric in scores
-                }
-        return {}
+        """Return what rules without trained weights score on a task, by their names.
+
+        Where runs had different data, the mean over these.
+        """
+        scores: dict[str, list[float]] = {}
+        for data in self.data_of(task).values():
+            for name, known in data.baselines.items():
+                if self.metric in known:
+                    scores.setdefault(name, []).append(known[self.metric])
+        return {name: fmean(several) for name, several in scores.items()}
 
     @cached_property
     def pilot(self) -> bool:

@@ -24,8 +24,8 @@ def positions_caption(panels: Panels) -> str:
         )
     return (
         "First: share of right tokens by position in free-running generation; positions after "
-        "its end count as wrong. Second: how much larger it is when the true tokens before are "
-        "given (the exposure bias)."
+        "its end count as wrong, and of several right targets the first is compared with. Second: "
+        "how much larger it is when the true tokens before are given (the exposure bias)."
     )
 
 
@@ -37,7 +37,8 @@ def memory_caption(panels: Panels) -> str:
         between = "Total variation distance (0 to 1) between the decoder's distribution"
     return (
         f"{between} at a position and the one it has when summary and state are those of "
-        "another example, what the target has before and the memory staying as they are."
+        "another example, drawn at random; what the target has before and the memory stay as they "
+        "are. Positions of ends are left out."
     )
 
 

@@ -19,7 +19,9 @@ def score_tables(analysis: Analysis) -> list[Block]:
         blocks.append(task_table(analysis, task, "report"))
         if rules := analysis.baselines(task):
             scores = "; ".join(f"{name} {score:.3f}" for name, score in rules.items())
-            blocks.append(Paragraph(f"Rules without trained weights, on {task}: {scores}."))
+            several = len(analysis.data_of(task))
+            mean = f" (the mean over the {several} data sets of its runs)" if several > 1 else ""
+            blocks.append(Paragraph(f"Rules without trained weights, on {task}{mean}: {scores}."))
     return blocks
 
 
