@@ -14,7 +14,7 @@ from decoderlab.contract import Encoded
 from decoderlab.data.packed_outcomes import unpack
 from decoderlab.training import probes
 from decoderlab.training.loading import load_run
-from decoderlab.training.memory_probe import partners, summary_influence
+from decoderlab.training.memory_probe import influence_by_position, partners
 from decoderlab.training.model_evaluation import evaluate
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.probes import probe
@@ -133,7 +133,7 @@ def test_the_influence_of_the_summary_is_the_distance_to_anothers(tiny):
     assert counts["summary_influence"] == pytest.approx(expected, abs=2e-5)
     assert max(expected) > 0
     loaded.task.evaluation_batch_size = 3
-    again = summary_influence(loaded.module, loaded.task)
+    again = influence_by_position(loaded.module, loaded.task)
     assert again == pytest.approx(expected, abs=2e-5)
 
 
@@ -174,7 +174,7 @@ def test_a_decoder_that_forgets_nothing_is_moved_alike_at_all_positions(tiny, ke
         target_space=space,
         max_target_length=task.data.max_target_length,
     )
-    moved = summary_influence(model.eval(), task)
+    moved = influence_by_position(model.eval(), task)
     assert len(moved) == 12  # the end is no position
     # Of six values another example has another one, or has ended, in at least five of six cases.
     assert moved[0] == pytest.approx(5 / 6, abs=0.06)

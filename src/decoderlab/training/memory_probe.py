@@ -18,7 +18,7 @@ NUM_EXCHANGED = 1024  # test examples, from the first on
 
 
 @torch.no_grad()
-def summary_influence(model: EncoderDecoder, task: Task) -> list[float]:
+def influence_by_position(model: EncoderDecoder, task: Task) -> list[float]:
     """Return how far outputs move, by position, when summary and state are another example's.
 
     Each example gets those of one that is drawn at random among the others, whatever its length,
@@ -40,14 +40,14 @@ def summary_influence(model: EncoderDecoder, task: Task) -> list[float]:
     number = min(len(task.data.splits["test"]), NUM_EXCHANGED)
     if number < 2:
         return []
-    others = _Others(number)
+    encodings = _Partners(number)
     for batch, kept in _batches(model, task, number):
-        others.add(model.encode(batch.source, batch.source_lengths), batch.index, kept)
+        encodings.add(model.encode(batch.source, batch.source_lengths), batch.index, kept)
     sums = np.zeros((2, task.data.max_target_length))
     for batch, kept in _batches(model, task, number):
         encoded = model.encode(batch.source, batch.source_lengths)
         outputs = model.decoder(encoded, batch.target)
-        swapped = model.decoder(others.exchanged(encoded, batch.index), batch.target)
+        swapped = model.decoder(encodings.exchanged(encoded, batch.index), batch.target)
         moved, real = _distance(outputs, swapped, batch.target, model.target_space)
         real &= kept[:, None]
         width = real.shape[1]
@@ -70,7 +70,7 @@ def partners(number: int) -> np.ndarray:
     return partner
 
 
-class _Others:
+class _Partners:
     """Summaries and states of the examples, and whose each of them gets."""
 
     def __init__(self, number: int) -> None:
@@ -90,9 +90,10 @@ class _Others:
 
     def exchanged(self, encoded: Encoded, index: Tensor) -> Encoded:
         """Return the encodings of a batch with summary and state of the partners."""
-        place = {row: at for at, row in enumerate(self.rows)}
-        wanted = [self.partner[min(row, len(self.partner) - 1)].item() for row in index.tolist()]
-        at = torch.tensor([place[int(row)] for row in wanted], device=encoded.summary.device)
+        kept_at = {row: number for number, row in enumerate(self.rows)}
+        last = len(self.partner) - 1  # rows after it are not looked at
+        wanted = self.partner[index.cpu().clamp(max=last)].tolist()
+        at = torch.tensor([kept_at[row] for row in wanted], device=encoded.summary.device)
         state = encoded.state
         if state is not None:
             parts = (torch.cat(several, dim=1)[:, at] for several in zip(*self.parts, strict=True))

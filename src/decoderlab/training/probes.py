@@ -23,7 +23,7 @@ from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.generation.greedy_search import allowed
 from decoderlab.records.run_folder import write_atomic
 from decoderlab.records.run_result import MAX_DRAWABLE
-from decoderlab.training.memory_probe import summary_influence
+from decoderlab.training.memory_probe import influence_by_position
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.step_probe import NUM_EXAMPLES, step_arrays, step_rows
 
@@ -42,7 +42,7 @@ class Probes:
             the listed target, EOS counted, how many targets reach it (`number`), and how many
             predictions have its token there: generated freely (`free`), and each token predicted
             from the true ones before it (`forced`); nothing is right after an end that was
-            predicted. `summary_influence`: see `memory_probe.summary_influence`. Of real values
+            predicted. `summary_influence`: see `memory_probe.influence_by_position`. Of real values
             there is no `by_length`, and `free` and `forced` are sums of absolute errors in the
             data's units.
         arrays: for `probes.npz`. `summaries`: (N, D) of the first test examples, `lengths` and
@@ -108,7 +108,7 @@ def _looked_at(model: EncoderDecoder, task: Task) -> Probes:
         positions.add(real, *right)
     kept = sorted(summaries)
     counts: dict[str, Any] = {"by_position": positions.counts()}
-    counts["summary_influence"] = summary_influence(model, task)
+    counts["summary_influence"] = influence_by_position(model, task)
     arrays = {
         "summaries": np.stack([summaries[row] for row in kept]).astype(np.float16),
         "lengths": lengths[kept],
