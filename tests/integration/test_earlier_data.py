@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from decoderlab import load_run
+from decoderlab.cli.evaluate import _of_training
 from decoderlab.common.errors import ConfigError
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.training.earlier_data import NOT_KNOWN, SEEN
+from decoderlab.usage.new_data import load_with
 from tests.conftest import run, same, weights
 from tests.integration.cli import in_process
 from tests.integration.test_using_runs import SETTINGS, prepared_run, write_pairs
@@ -71,6 +73,10 @@ def test_sources_of_another_task_are_counted(earlier, tmp_path, capsys):
     assert run(child) == "FINISHED"
     assert f"{SEEN.replace('_', ' ')} {expected}" in capsys.readouterr().err
     assert RunFolder(child.folder.path).result().data.counts[SEEN] == expected
+    new = tmp_path / "new.tsv"
+    new.write_text("source\ttarget\nabababab\tx\n")
+    (line,) = _of_training(load_with(child.folder.path, [str(new)]).record([]))
+    assert line.startswith(f"not looked at: what {parent.folder.path} was trained on")
     # What the encoder of an encoder was trained on counts as well.
     with pytest.raises(ConfigError, match=f"{parent.folder.path.name} was trained on"):
         from_encoder(tmp_path, file, child.folder.path)

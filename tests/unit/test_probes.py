@@ -54,6 +54,26 @@ def test_the_counts_are_those_of_the_predictions(tiny, task):
         assert free == sum(right)
 
 
+def test_of_several_right_targets_the_nearest_counts(tiny, tmp_path):
+    """Each source has both targets: an output is right at each of its positions."""
+    file = tmp_path / "pairs.tsv"
+    pairs = [(f"{a}{b}", word) for a in "abcdefgh" for b in "abcdefgh" for word in ("x", "yyy")]
+    file.write_text("source\ttarget\n" + "".join(f"{a}\t{b}\n" for a, b in pairs))
+    prepared = tiny(
+        *(f"task.path={file}", "decoder=luong", "training.max_steps=150"),
+        *("training.learning_rate=0.03", "evaluation.every_steps=50"),
+        task="tsv",
+    )
+    counts, result, lines, _ = looked_at(prepared)
+    assert result.metrics.test["exact_match"] == result.metrics.test["token_accuracy"] == 1
+    places, written = counts["by_position"], [len(line["prediction"]) for line in lines]
+    reached = [sum(length + 1 > place for length in written) for place in range(4)]
+    assert places["number"][:4] == places["free"][:4] == reached
+    assert counts["by_length"] == {
+        str(length): [written.count(length)] * 2 for length in sorted(set(written))
+    }
+
+
 def test_an_output_that_was_cut_has_no_end(tiny):
     prepared = tiny("decoder=luong", "evaluation.max_length=2", "training.max_steps=1")
     counts, _, lines, loaded = looked_at(prepared)

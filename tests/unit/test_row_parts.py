@@ -73,6 +73,22 @@ def test_parts_of_encoder_and_training_count(tmp_path):
     assert said.startswith("b differs from a in encoder.cell and training.learning_rate: the ")
 
 
+@pytest.mark.parametrize(
+    ("section", "given"),
+    [
+        ("evaluation", ["evaluation.beam_width=4", "evaluation.length_penalty=1"]),
+        ("trainer", ["+trainer.accumulate_grad_batches=2"]),
+        ("callbacks", ["callbacks=early_stopping"]),
+    ],
+)
+def test_evaluation_trainer_and_callbacks_are_a_part_each(tmp_path, section, given):
+    rows = {"a": ["decoder=repeat_vector"], "b": ["decoder=repeat_vector", *given]}
+    assert lines(tmp_path / "alone", rows) == []
+    rows["b"].append("training.learning_rate=0.01")
+    (said,) = lines(tmp_path / "both", rows)
+    assert said.startswith(f"b differs from a in training.learning_rate and {section}: the ")
+
+
 def test_a_width_that_was_solved_for_is_no_part(tmp_path):
     rows = {"a": ["decoder=repeat_vector"], "b": ["decoder=every_input", "decoder.hidden_size=64"]}
     assert len(lines(tmp_path / "updates", rows)) == 1

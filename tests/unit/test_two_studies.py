@@ -8,7 +8,7 @@ import pytest
 
 from decoderlab.studies.reporting import two_studies
 from decoderlab.studies.reporting.two_studies import compare_studies
-from tests.unit.studies import UPDATES, study, write
+from tests.unit.studies import UPDATES, signature, study, write
 
 A = [0.50, 0.52, 0.48, 0.51, 0.49, 0.50, 0.53, 0.47]
 
@@ -46,6 +46,24 @@ def test_what_is_declared_otherwise_is_said(tmp_path):
             "study.family is study in t and task in s: judged by that of t",
         ],
     )
+
+
+def test_how_a_whole_study_searches_is_no_question_of_two(tmp_path, monkeypatch):
+    """Wherever it was written; in one study rows that search otherwise may be what it asks."""
+    written(tmp_path, "s")
+    changes = {"signature": signature(search="beam:3")}
+    write(study(tmp_path, {"a": A}, name="t", result_changes=changes), tmp_path)
+    read_rows = two_studies.read_rows
+
+    def overridden(plan, output_dir):
+        own = ("evaluation.beam_width=3",) if plan.name == "t" else ()
+        return [
+            replace(row, cell=replace(row.cell, overrides=(*row.cell.overrides, *own)))
+            for row in read_rows(plan, output_dir)
+        ]
+
+    monkeypatch.setattr(two_studies, "read_rows", overridden)
+    assert verdict(tmp_path, "s", "t")[0] == "not comparable"
 
 
 def test_nothing_is_said_of_what_is_declared_alike(tmp_path):

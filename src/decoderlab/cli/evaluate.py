@@ -161,12 +161,18 @@ def _text(loaded: LoadedRun, record: Mapping[str, Any]) -> str:
 
 def _of_training(data: Mapping[str, Any]) -> list[str]:
     """Return what is to be said of test examples that the run may have been trained on."""
-    if data["data_of_the_run"] or data["trained_on"] == 0:
+    if data["data_of_the_run"]:
         return []
-    if data["trained_on"] is None:
-        return ["trained on: not known, since the run's own data cannot be read any more"]
-    number, tested = data["trained_on"], data["counts"]["test"]
-    return [f"trained on: {number:,} of the {tested:,} sources, which are no test of the run"]
+    number, tested, said = data["trained_on"], data["counts"]["test"], []
+    if number is None:
+        said.append("trained on: not known, since the run's own data cannot be read any more")
+    elif number:
+        said.append(
+            f"trained on: {number:,} of the {tested:,} sources, which are no test of the run"
+        )
+    if data["began_with"] is not None:
+        said.append(f"not looked at: what {data['began_with']} was trained on, which it began with")
+    return said
 
 
 def _evaluated(loaded: LoadedRun, split: str) -> dict[str, Any]:

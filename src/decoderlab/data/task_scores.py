@@ -6,7 +6,7 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from decoderlab.data.values import Values
 from decoderlab.metrics.metric_collection import BatchedMetrics
 from decoderlab.metrics.metric_score import LOSS, MetricScore
 from decoderlab.metrics.task_metric import (
+    TaskMetric,
     add_examples,
     alone,
     computed,
@@ -72,7 +73,6 @@ class Scored(Protocol):
         ...
 
 
-@runtime_checkable
 class Signed(Protocol):
     """A metric that says how a library computes its scores; see `TaskMetric`."""
 
@@ -243,12 +243,18 @@ def written_texts(
 
 def library_signatures(task: Scored, split: str) -> dict[str, str]:
     """Return how libraries compute some of the scores on a split, by their names."""
-    signed = [metric for metric in prepared_metrics(task) if isinstance(metric, Signed)]
-    if not any(reads(metric) == "texts" for metric in signed):
+    signed = [metric for metric in prepared_metrics(task) if _says_how(metric)]
+    if not signed:
         return {}
     rows = range(len(task.data.splits[split]))
     references = [task.reference_texts(split, row) for row in rows]
     return {name: how for metric in signed for name, how in metric.signatures(references).items()}
+
+
+def _says_how(metric: Metric) -> TypeGuard[Signed]:
+    """Whether a metric has `signatures` of its own."""
+    own = getattr(type(metric), "signatures", TaskMetric.signatures)
+    return own is not TaskMetric.signatures
 
 
 def prediction_record(

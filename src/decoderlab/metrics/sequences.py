@@ -15,6 +15,20 @@ from decoderlab.metrics.metric_score import EXACT_MATCH, MetricScore
 from decoderlab.metrics.task_metric import TaskMetric
 
 
+def nearest_target(
+    prediction: Sequence[int], accepted: Sequence[Sequence[int]]
+) -> tuple[Sequence[int], int]:
+    """Return the right target with the fewest edits to a prediction, and how many these are.
+
+    Example:
+        >>> nearest_target([5, 6], [[7, 8], [5, 6, 7]])
+        ([5, 6, 7], 1)
+    """
+    distances = [edit_distance(prediction, reference) for reference in accepted]
+    fewest = min(distances)
+    return accepted[distances.index(fewest)], fewest
+
+
 class SequenceMetrics(TaskMetric):
     """Exact match, token accuracy and symbol error rate of generated sequences.
 
@@ -88,9 +102,7 @@ class SequenceMetrics(TaskMetric):
         """Add examples: token ids without EOS and padding, and all references of each."""
         correct = edits = symbols = matches = 0
         for prediction, accepted in zip(predictions, references, strict=True):
-            distances = [edit_distance(prediction, reference) for reference in accepted]
-            distance = min(distances)
-            nearest = accepted[distances.index(distance)]
+            nearest, distance = nearest_target(prediction, accepted)
             correct += distance == 0
             edits += distance
             symbols += len(nearest)

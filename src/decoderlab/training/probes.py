@@ -18,9 +18,11 @@ from decoderlab.common.errors import Invalid
 from decoderlab.contract import Batch, TokenSpace
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import of_tokens, of_values
+from decoderlab.data.task_scores import scored_ids
 from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.generation.greedy_search import allowed
+from decoderlab.metrics.sequences import nearest_target
 from decoderlab.records.run_folder import write_atomic
 from decoderlab.records.run_result import MAX_DRAWABLE
 from decoderlab.training.memory_probe import influence_by_position
@@ -37,10 +39,11 @@ class Probes:
     """What was seen.
 
     Args:
-        counts: for `result.json`, beside which examples were right. `by_length`: target length in
-            tokens, EOS left out, to [examples, correct ones]. `by_position`: for each position of
-            the listed target, EOS counted, how many targets reach it (`number`), and how many
-            predictions have its token there: generated freely (`free`), and each token predicted
+        counts: for `result.json`, beside which examples were right. Of several right targets that
+            counts which is nearest to what was written. `by_length`: target length in tokens, EOS
+            left out, to [examples, correct ones]. `by_position`: for each position of the target,
+            EOS counted, how many targets reach it (`number`), and how many predictions have its
+            token there: generated freely (`free`), and each token predicted
             from the true ones before it (`forced`); nothing is right after an end that was
             predicted. `summary_influence`: see `memory_probe.influence_by_position`. Of real values
             there is no `by_length`, and `free` and `forced` are sums of absolute errors in the
@@ -94,7 +97,9 @@ def _looked_at(model: EncoderDecoder, task: Task) -> Probes:
     split, values = task.data.splits["test"], model.writes_values
     predictions = {row: prediction for row, prediction, _ in model.predictions}
     lengths = split.target.lengths.numpy() - (task.append_eos and not values)
-    positions = _Positions(task.data.max_target_length)
+    nearest = lengths.copy()
+    longest = max((len(ids) for several in split.references.values() for ids in several), default=0)
+    positions = _Positions(max(task.data.max_target_length, longest + 1))
     summaries: dict[int, np.ndarray] = {}
     for batch in _batches(model, task):
         encoded = model.encode(batch.source, batch.source_lengths)
@@ -102,8 +107,13 @@ def _looked_at(model: EncoderDecoder, task: Task) -> Probes:
         for row, summary in zip(rows, encoded.summary.float().cpu().numpy(), strict=True):
             if row < NUM_SUMMARIES:
                 summaries[row] = summary
-        outputs = model.decoder(encoded, batch.target)
         made = [predictions[row] for row in rows]
+        if not values:
+            batch = _with_nearest_targets(task, batch, made)
+            space = of_tokens(task.data.target_vocabulary).space
+            real = batch.target != space.pad_id
+            nearest[rows] = real.sum(dim=1).cpu().numpy() - task.append_eos
+        outputs = model.decoder(encoded, batch.target)
         real, *right = (_errors if values else _hits)(model, task, batch, outputs, made)
         positions.add(real, *right)
     kept = sorted(summaries)
@@ -129,13 +139,32 @@ def _looked_at(model: EncoderDecoder, task: Task) -> Probes:
     correct = np.array([right for _, _, right in sorted(model.predictions)])
     counts = {
         "by_length": {
-            str(length): [int((lengths == length).sum()), int(correct[lengths == length].sum())]
-            for length in np.unique(lengths).tolist()
+            str(length): [int((nearest == length).sum()), int(correct[nearest == length].sum())]
+            for length in np.unique(nearest).tolist()
         },
     } | counts
     sources = {row: _source_tokens(task, row, MAX_MEMORY) for row in step_rows(len(split))}
     arrays |= step_arrays(model, task, predictions, sources)
     return Probes(counts, arrays | _attention(model, task, predictions))
+
+
+def _with_nearest_targets(task: Task, batch: Batch, made: Sequence[Sequence[int]]) -> Batch:
+    """Return a batch that has, of several right targets, those nearest to what was written."""
+    rows, several = batch.index.tolist(), task.data.splits["test"].references
+    if not any(row in several for row in rows):
+        return batch
+    tokens = of_tokens(task.data.target_vocabulary).space
+    ids = scored_ids(task, "test", rows, made)
+    targets = [
+        [
+            *nearest_target(written, task.accepted("test", row))[0],
+            *[tokens.eos_id] * task.append_eos,
+        ]
+        for row, written in zip(rows, ids, strict=True)
+    ]
+    longest = max(map(len, targets))
+    padded = [[*target, *[tokens.pad_id] * (longest - len(target))] for target in targets]
+    return batch._replace(target=torch.tensor(padded, device=batch.target.device))
 
 
 def _errors(

@@ -33,8 +33,8 @@ class NewData:
         counts: examples that were read and left out, and why.
         left_out: reasons of bad lines, by their numbers, of the first ones.
         trained_on: examples of a test file with a source that training had; None where that is not
-            known, since the run's own data cannot be read any more. What another run was trained on
-            that this one began with is not looked at.
+            known, since the run's own data cannot be read any more. What the run that this one
+            began with was trained on is not looked at; `record` names it.
     """
 
     run: LoadedRun
@@ -47,7 +47,10 @@ class NewData:
         """Return what is said of the data, for JSON."""
         record: dict[str, Any] = {"files": list(files), "data_of_the_run": self.moved}
         record |= {"counts": self.counts, "left_out": self.left_out}
-        return record if self.moved else record | {"trained_on": self.trained_on}
+        if self.moved:
+            return record
+        began_with = self.run.config.training.from_run or self.run.config.encoder_start.from_run
+        return record | {"trained_on": self.trained_on, "began_with": began_with}
 
 
 def load_with(

@@ -24,8 +24,8 @@ def positions_caption(panels: Panels) -> str:
         )
     return (
         "First: share of right tokens by position in free-running generation; positions after "
-        "its end count as wrong, and of several right targets the first is compared with. Second: "
-        "how much larger it is when the true tokens before are given (the exposure bias)."
+        "its end count as wrong, and of several right targets the nearest counts. Second: how "
+        "much larger it is when the true tokens before are given (the exposure bias)."
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from decoderlab.studies.analysis.study_analysis import Analysis
 
 SECTIONS = ("decoder", "encoder", "training", "task")
+WHOLE = ("evaluation", "trainer", "callbacks")  # each is one part, whatever differs in it
 NAMED = 3  # rows that a line names, and lines
 SEEDS = "seed"
 # What comes with another part, if that differs too: it counts for nothing and is not named.
@@ -79,6 +80,7 @@ def _differing(mine: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
             continue
         keys = [key for key in {**own, **theirs} if not key.endswith(SEEDS)]
         differing += [f"{section}.{key}" for key in keys if own.get(key) != theirs.get(key)]
+    differing += [section for section in WHOLE if mine.get(section) != other.get(section)]
     matched = {"parameters": mine["budget"]["width"], "flops": "training.max_steps"}
     solved = matched.get(mine["budget"]["match"])
     return [part for part in differing if part != solved]

@@ -170,14 +170,18 @@ def _named(keys: Iterable[Key]) -> str:
 
 
 def _side_by_side(plans: Mapping[str, Plan], common: Iterable[Key], output_dir: Path) -> Analysis:
-    """Return an analysis whose variants are the studies, and whose tasks their rows."""
+    """Return an analysis whose variants are the studies, and whose tasks their rows.
+
+    What a row's overrides are is left out: they say what one study asks, not two.
+    """
     rows, configs, wanted = [], {}, set(common)
     for name, plan in plans.items():
         shared = [cell for cell in plan.cells if (cell.variant, cell.task) in wanted]
         configs |= settings_by_row(plan, output_dir)
         for row in read_rows(replace(plan, cells=tuple(shared)), output_dir):
             joined = f"{row.cell.variant}\0{row.cell.task}"
-            rows.append(replace(row, cell=replace(row.cell, variant=name, task=joined, factors={})))
+            own = {"variant": name, "task": joined, "factors": {}, "overrides": ()}
+            rows.append(replace(row, cell=replace(row.cell, **own)))
     first, *_ = plans.values()
     study = replace(first.study, baseline=first.study.name, family="study", published=None)
     plan = replace(first, study=study, budget=_shared_budget(plans.values()))
