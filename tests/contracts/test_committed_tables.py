@@ -18,7 +18,8 @@ NAMES = sorted(
 )
 
 # Rendered from their runs, which say which examples were right.
-FROM_RUNS = ("beam_and_mode", "first_look", "source_reversal")
+COLLAPSE = r"if no run collapses, which so few seeds do not exclude\."
+FROM_RUNS = ("beam_and_mode", "first_look", "modern_cells", "source_reversal")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,10 @@ def test_the_committed_table_is_that_of_the_committed_runs(redraw, name):
     text = (ROOT / f"docs/studies/{name}/table.tex").read_text()
     made = redraw.table(redraw.committed(name))
     if name in FROM_RUNS:
-        text, made = (re.sub(r"\{\[\}[^]]*\]|\$\\dagger\$|\*", "", each) for each in (text, made))
+        text, made = (
+            " ".join(re.sub(rf"\{{\[\}}[^]]*\]|\$\\dagger\$|\*|{COLLAPSE}", "", each).split())
+            for each in (text, made)
+        )
     assert made == text
     assert text.count(r"\midrule") >= 1
     assert (ROOT / f"docs/studies/{name}/figures/forest.png").is_file()

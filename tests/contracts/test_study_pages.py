@@ -47,3 +47,49 @@ def test_the_verdicts_and_what_would_be_detected_are_those_of_the_report():
     verdicts = re.findall(r"\| inconclusive \(n=10, MDE ([\d.]+)\) \|", report)
     assert len(verdicts) == 14
     assert f"{min(verdicts)} to {max(verdicts)}" in page.replace("\n", " ")
+
+
+def test_which_modern_cells_do_what_an_lstm_does():
+    runs = by_row("modern_cells")
+    page = " ".join((STUDIES / "modern_cells.md").read_text().split())
+    scores = {
+        tuple(variant.split()): [float(run["test_exact_match"]) for run in row.values()]
+        for (_, variant), row in runs.items()
+    }
+    cells = ("lstm", "gru", "mingru", "minlstm", "slstm", "mlstm")
+    assert {len(values) for values in scores.values()} == {10}
+    assert len(scores) == 3 * len(cells)
+    for cell in cells:
+        repeated, started = scores[cell, "repeat_vector"], scores[cell, "initial_state"]
+        assert (min(started) > max(repeated)) == (cell != "mlstm")
+        assert cell == "lstm" or max(started) < min(scores["lstm", "initial_state"])
+        assert f"| `{cell}` |" in page
+    for route in ("repeat_vector", "initial_state"):
+        assert set(scores["mlstm", route]) == {0.0}
+    for cell in ("mingru", "minlstm", "mlstm"):
+        assert max(scores[cell, "repeat_vector"]) < 0.0015
+    for cell in ("mingru", "minlstm", "slstm"):
+        assert min(scores[cell, "luong"]) > 0.93
+    low, high = min(scores["mlstm", "luong"]), max(scores["mlstm", "luong"])
+    assert f"its seeds lie between {low:.3f} and {high:.3f}" in page
+    sizes = [int(run["parameters"]) for row in runs.values() for run in row.values()]
+    assert f"parameters differ: {min(sizes):,} to {max(sizes):,}" in page
+
+
+def test_the_verdicts_on_modern_cells_are_those_of_the_report():
+    report = (STUDIES / "modern_cells" / "report.md").read_text()
+    said = re.search(r"Of 17 comparisons with lstm repeat\\_vector: (.*?);", report)[1]
+    assert said == "9 better, 4 worse, 1 better barring collapse, 3 inconclusive"
+    for name, verdict in {
+        "slstm repeat": "better barring collapse",
+        "mingru repeat": "worse",
+        "minlstm repeat": "worse",
+        "mlstm repeat": "worse",
+        "mlstm initial": "worse",
+        "gru repeat": "inconclusive",
+        "mingru initial": "inconclusive",
+        "minlstm initial": "inconclusive",
+    }.items():
+        assert re.search(rf"^\| {name}\S+ \| [^|]*\| [^|]*\| {verdict} (?:\(|\|)", report, re.M), (
+            name
+        )
