@@ -82,7 +82,8 @@ def test_sources_of_another_task_are_counted(earlier, tmp_path, capsys):
         from_encoder(tmp_path, file, child.folder.path)
 
 
-def test_what_is_not_there_any_more_is_counted_as_not_known(tmp_path):
+@pytest.mark.parametrize("replaced", [False, True])
+def test_what_is_not_there_any_more_is_counted_as_not_known(tmp_path, replaced):
     file, moved = (write_pairs(tmp_path / name) for name in ("pairs.tsv", "moved.tsv"))
     parent = prepared_run(tmp_path, file, "task.data_seed=7")
     assert run(parent) == "FINISHED"
@@ -91,6 +92,8 @@ def test_what_is_not_there_any_more_is_counted_as_not_known(tmp_path):
     assert child.task.data.counts[NOT_KNOWN] == 1
     assert run(child) == "FINISHED"
     shutil.rmtree(parent.folder.path)
+    if replaced:  # by another run: what that was trained on says nothing
+        shutil.copytree(child.folder.path, parent.folder.path)
     other = written_twice(moved, tmp_path / "other.tsv")
     grandchild = from_encoder(tmp_path, other, child.folder.path)
     assert grandchild.task.data.counts[NOT_KNOWN] == 1

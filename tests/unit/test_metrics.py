@@ -14,6 +14,8 @@ from decoderlab.common.errors import ConfigError
 from decoderlab.config.run_config import RunConfig
 from decoderlab.data.task_scores import prepared_metrics
 from decoderlab.metrics import (
+    Bleu,
+    BleuByLength,
     Distinct,
     EmptyOutputs,
     MetricScore,
@@ -328,3 +330,10 @@ def test_the_yaml_of_a_task_says_what_it_is_measured_by():
         "conversation": ["sequence", "perplexity", "distinct"],
         "forecasting": ["values"],
     }
+
+
+@pytest.mark.parametrize("kind", [Bleu, BleuByLength])
+@pytest.mark.parametrize("tokenizer", ["flores200", "spm", "ja-mecab", "nonsense", ["13a"], 13])
+def test_a_tokenizer_that_is_downloaded_or_not_there_is_refused(kind, tokenizer):
+    with pytest.raises(ValueError, match="tokenizer is .*; it must be one of 13a, intl, zh, char"):
+        kind(tokenizer=tokenizer)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any, ClassVar
 
+from decoderlab.common import require
 from decoderlab.metrics.metric_score import MetricScore
 from decoderlab.metrics.task_metric import TaskMetric
 
@@ -52,6 +53,10 @@ class _Overlap(TaskMetric):
         self.predictions, self.references = [], []
 
 
+# Of sacrebleu's those that need nothing further: others are downloaded, or want other packages.
+TOKENIZERS = ("13a", "intl", "zh", "char")
+
+
 class Bleu(_Overlap):
     """Overlap with the references in words and runs of up to four words.
 
@@ -60,7 +65,7 @@ class Bleu(_Overlap):
             says (its `bleu_tokenizer`), else 13a.
 
     Raises:
-        ValueError: if sacrebleu is not installed.
+        ValueError: for another tokenizer, or if sacrebleu is not installed.
 
     Example:
         >>> metric = Bleu()
@@ -77,6 +82,8 @@ class Bleu(_Overlap):
 
     def __init__(self, *, tokenizer: str | None = None) -> None:
         super().__init__()
+        if tokenizer is not None:
+            require.choice("tokenizer", tokenizer, TOKENIZERS)
         self.tokenizer = tokenizer or "13a"
         self._given = tokenizer is not None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from decoderlab.common import require
 from decoderlab.data.pairs import Pair, PairsTask
 from decoderlab.data.reading import lines_of
+from decoderlab.metrics.overlap import TOKENIZERS
 from decoderlab.tasks.words import JOINT, join_words, split_words
 
 PLAIN = "a UTF-8 file of plain text with one sentence in each line"
@@ -120,7 +121,7 @@ class FilesTranslationTask(TranslationTask):
             max_target_length=max_target_length,
             data_seed=data_seed,
         )
-        require.choice("bleu_tokenizer", bleu_tokenizer, ("13a", "intl", "zh", "char"))
+        require.choice("bleu_tokenizer", bleu_tokenizer, TOKENIZERS)
         self.bleu_tokenizer = bleu_tokenizer
         self.shares = require.shares(validation_share=validation_share, test_share=test_share)
         self.paths = {

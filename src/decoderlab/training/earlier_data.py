@@ -8,6 +8,7 @@ from typing import Any
 from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.common.part_building import targets_in
 from decoderlab.config.run_config import RunConfig
+from decoderlab.config.run_identity import encoder_weights, parent_id
 from decoderlab.config.strangers import refuse_foreign
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import TaskData
@@ -37,7 +38,7 @@ def checked_start(config: RunConfig, task: Task, identity: Mapping[str, Any]) ->
     """
     check_parents(config, task, identity)
     own, counts = task.data, dict[str, int]()
-    for parent in _earlier_runs(config, own.fingerprint):
+    for parent in _earlier_runs(config, identity, own.fingerprint):
         data = parent and _data_of(parent, config)
         if not parent or not data:
             counts[NOT_KNOWN] = counts.get(NOT_KNOWN, 0) + 1
@@ -49,10 +50,12 @@ def checked_start(config: RunConfig, task: Task, identity: Mapping[str, Any]) ->
     return counts
 
 
-def _earlier_runs(config: RunConfig, fingerprint: str) -> Iterator[OpenedRun | None]:
+def _earlier_runs(
+    config: RunConfig, identity: Mapping[str, Any], fingerprint: str
+) -> Iterator[OpenedRun | None]:
     """Yield the runs on other data that a run comes from, the last one first; None ends them.
 
-    It stands for one that is not there any more, and all before it.
+    It stands for one that is not there any more, and all before it. Another run may lie there now.
     """
     known, direct = {fingerprint}, True
     while (start := _start(config)) is not None:
@@ -61,12 +64,21 @@ def _earlier_runs(config: RunConfig, fingerprint: str) -> Iterator[OpenedRun | N
         except ConfigError:
             if direct:
                 raise
+            parent = None
+        if parent is None or not _is_named(parent, identity):
             yield None
             return
         if parent.result.data.fingerprint not in known:
             yield parent
         known.add(parent.result.data.fingerprint)
-        config, direct = parent.config, False
+        config, identity, direct = parent.config, parent.manifest.identity, False
+
+
+def _is_named(parent: OpenedRun, identity: Mapping[str, Any]) -> bool:
+    """Whether it is with this run that a run of an identity began."""
+    if (named := parent_id(identity)) is not None:
+        return parent.manifest.run_id == named
+    return parent.manifest.files[parent.manifest.best].sha256 == encoder_weights(identity)
 
 
 def _start(config: RunConfig) -> tuple[str, str] | None:
