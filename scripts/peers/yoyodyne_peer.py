@@ -33,19 +33,29 @@ QUIET = {
 class Clock(lightning.Callback):
     """Seconds from the first batch to the end of training, and from the start of predicting on.
 
-    The processes that load data are started before: that is not counted.
+    The starting of the processes that load data is not counted.
     """
 
     began: float | None = None
     seconds = 0.0
+    starting = 0.0  # seconds from the last batch to the validation
+    batch_ended = 0.0
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Start the clock at the first batch (Lightning's hook)."""
         self.began = self.began or time.perf_counter()
 
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Note when it was (Lightning's hook)."""
+        self.batch_ended = time.perf_counter()
+
+    def on_validation_start(self, *_: Any) -> None:
+        """Note what the processes took that load the validation's data (Lightning's hook)."""
+        self.starting = time.perf_counter() - self.batch_ended
+
     def on_train_end(self, *_: Any) -> None:
         """Stop it after the validation (Lightning's hook)."""
-        self.seconds = time.perf_counter() - (self.began or 0.0)
+        self.seconds = time.perf_counter() - (self.began or 0.0) - self.starting
 
     def on_predict_start(self, *_: Any) -> None:
         """Start the clock (Lightning's hook)."""
