@@ -13,18 +13,19 @@ With `--page` the figures go into `part_speeds.csv` beside the page, and from th
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from benchmark import bare_seconds, prepared_run
+from measuring.speed_tables import Marks, markdown, read_figures, write_figures
+from measuring.timed_runs import bare_seconds, prepared_run
 
 HIDDEN, BATCH = 128, 64
 SIDES = ("newer", "older")
-BEGIN, END = "<!-- parts -->", "<!-- end of parts -->"
+COLUMNS = ("part", *SIDES, "newer_ms", "older_ms", "ratio", "lowest", "highest")
+MARKS = Marks("<!-- parts -->", "<!-- end of parts -->")
 BASE = (
     "task=copy",
     "task.min_length=8",
@@ -101,25 +102,12 @@ def ratios(pair: Pair, updates: int, repeats: int) -> list[tuple[float, float]]:
 
 def table(figures: Path) -> str:
     """Return the figures of a CSV as a table in Markdown, the costliest part first."""
-    with figures.open(newline="") as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: -float(row["ratio"]))
-    lines = ["| part | compared with | ratio | lowest to highest |", "|---|---|---|---|"]
+    rows = sorted(read_figures(figures), key=lambda row: -float(row["ratio"]))
+    lines = []
     for row in rows:
         newer, older = (" ".join(f"`{text}`" for text in row[name].split()) for name in SIDES)
-        lines.append(
-            f"| {newer} | {older} | {row['ratio']} | {row['lowest']} to {row['highest']} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def with_table(page: str, made: str) -> str:
-    """Return a page with a table in place of the one between its marks."""
-    if page.count(BEGIN) != 1 or page.count(END) != 1:
-        raise SystemExit(
-            f"the page has no place for the table; give it {BEGIN} and {END}, once each"
-        )
-    before, after = page.partition(BEGIN)[0], page.partition(END)[2]
-    return f"{before}{BEGIN}\n\n{made}\n{END}{after}"
+        lines.append([newer, older, row["ratio"], f"{row['lowest']} to {row['highest']}"])
+    return markdown(["part", "compared with", "ratio", "lowest to highest"], lines)
 
 
 def main() -> None:
@@ -151,13 +139,10 @@ def main() -> None:
             f"{name:20} {line[0]:>9} {line[1]:>9} {line[2]:>6}  {line[3]} to {line[4]}", flush=True
         )
         pair = PAIRS[name]
-        rows.append([name, " ".join(pair.newer), " ".join(pair.older), *line])
+        values = [name, " ".join(pair.newer), " ".join(pair.older), *line]
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
     if arguments.page:
-        figures = arguments.page.with_name("part_speeds.csv")
-        header = ["part", *SIDES, "newer_ms", "older_ms", "ratio", "lowest", "highest"]
-        with figures.open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([header, *rows])
-        arguments.page.write_text(with_table(arguments.page.read_text(), table(figures)))
+        write_figures(arguments.page, "part_speeds.csv", rows, table, MARKS)
 
 
 if __name__ == "__main__":

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
 
+import benchmark_parts
+from measuring.speed_tables import Marks, with_table
+
 ROOT = Path(__file__).parents[2]
 FIGURES, PAGE = ROOT / "docs/part_speeds.csv", ROOT / "docs/performance.md"
 SLOW = 1.5
-
-
-@pytest.fixture(scope="module")
-def benchmark():
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        file = ROOT / "scripts/benchmark_parts.py"
-        spec = importlib.util.spec_from_file_location("benchmark_parts", file)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(ROOT / "scripts"))
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +21,15 @@ def rows():
         return list(csv.DictReader(file))
 
 
-def test_the_table_is_that_of_the_figures(benchmark):
+def test_the_table_is_that_of_the_figures():
     page = PAGE.read_text()
-    assert benchmark.with_table(page, benchmark.table(FIGURES)) == page
+    assert with_table(page, benchmark_parts.table(FIGURES), benchmark_parts.MARKS) == page
 
 
-def test_all_parts_were_measured_as_they_are_declared(benchmark, rows):
+def test_all_parts_were_measured_as_they_are_declared(rows):
     declared = {
-        name: (" ".join(pair.newer), " ".join(pair.older)) for name, pair in benchmark.PAIRS.items()
+        name: (" ".join(pair.newer), " ".join(pair.older))
+        for name, pair in benchmark_parts.PAIRS.items()
     }
     assert {row["part"]: (row["newer"], row["older"]) for row in rows} == declared
 
@@ -54,11 +43,11 @@ def test_the_page_names_what_costs_more_than_it_may(rows):
     assert named <= slow
 
 
-def test_nothing_of_a_page_is_lost(benchmark):
-    page = f"before\n\n{benchmark.BEGIN}\n\n{benchmark.END}\n\nafter\n"
-    made = benchmark.with_table(page, "| a |\n")
-    assert made.startswith("before\n\n")
-    assert made.endswith("\n\nafter\n")
-    assert benchmark.with_table(made, "| a |\n") == made
+def test_nothing_of_a_page_is_lost():
+    marks = Marks("<!-- a -->", "<!-- end of a -->")
+    page = "before\n\n<!-- a -->\n\n<!-- end of a -->\n\nafter\n"
+    made = with_table(page, "| a |\n", marks)
+    assert made == "before\n\n<!-- a -->\n\n| a |\n\n<!-- end of a -->\n\nafter\n"
+    assert with_table(made, "| a |\n", marks) == made
     with pytest.raises(SystemExit, match="no place for the table"):
-        benchmark.with_table("nothing", "")
+        with_table("nothing", "", marks)

@@ -1,0 +1,1 @@
+"""What several benchmarks of scripts/ need: timed runs, turns, tables in pages, peers."""

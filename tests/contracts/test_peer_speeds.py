@@ -1,0 +1,51 @@
+"""The page has the figures that were measured beside other tools, of all rows, or none."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from measuring.peer_speeds import FIGURES, MARKS, table
+from measuring.peer_works import ASKED, PEERS, WORKS
+from measuring.speed_tables import with_table
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/performance.md"
+MEASURED = PAGE.with_name(FIGURES)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    if not MEASURED.exists():
+        pytest.skip("not measured yet, which the page says")
+    with MEASURED.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_table_is_that_of_the_figures_or_the_page_says_that_there_are_none():
+    page = PAGE.read_text()
+    made = table(MEASURED) if MEASURED.exists() else "Not measured yet with this script.\n"
+    assert with_table(page, made, MARKS) == page
+
+
+def test_all_rows_were_measured_as_they_are_declared(rows):
+    declared = {(work.name, work.title, work.unit) for work in WORKS}
+    assert {(row["name"], row["work"], row["unit"]) for row in rows} == declared
+    of_peers = {(work.name, PEERS[peer].title) for work in WORKS for peer in work.peers}
+    assert of_peers <= {(row["name"], row["peer"]) for row in rows}
+
+
+def test_a_faster_peer_stands_as_faster(rows):
+    said = sum("the peer is faster" in line for line in table(MEASURED).splitlines())
+    assert said == sum(float(row["ratio"]) < 1 for row in rows)
+
+
+def test_every_peer_has_a_script_and_a_work_and_can_be_asked_for():
+    for name, peer in PEERS.items():
+        script = ROOT / "scripts/peers" / peer.script
+        text = script.read_text()
+        assert "decoderlab" not in text.replace("`python scripts/benchmark.py", "")
+        assert any(name in work.peers for work in WORKS)
+    assert sorted(part for parts in ASKED.values() for part in parts) == sorted(PEERS)
