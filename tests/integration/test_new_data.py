@@ -49,6 +49,20 @@ def scores(folder, file):
     return evaluate(loaded.module, loaded.task, "test", loaded.config), opened
 
 
+@pytest.mark.parametrize("stride", [1, 3, 6])
+def test_windows_of_training_are_counted_wherever_a_file_begins(forecast, tmp_path, stride):
+    folder = forecast(["x"], f"task.stride={stride}")
+    trained = load_run(folder).task.data.splits["train"].source
+    end = int(trained.starts.max() + trained.lengths[-1])
+    lines = (tmp_path / "own.csv").read_text().splitlines(keepends=True)
+    new = tmp_path / "new.csv"
+    new.write_text("".join([lines[0], *lines[2:]]))  # without its first row
+    opened = load_with(folder, [str(new)])
+    tested = opened.run.task.data.splits["test"].source
+    inside = (tested.starts + tested.lengths <= end - 1).sum().item()
+    assert opened.trained_on == inside > 0
+
+
 @pytest.mark.parametrize(
     ("settings", "further"),
     [

@@ -78,6 +78,12 @@ class Ragged:
         values = self.values[: max(ends, default=0)].tolist()
         return [values[start:end] for start, end in zip(starts.tolist(), ends, strict=True)]
 
+    def between(self) -> Ragged:
+        """Return all windows of a series from the first one to the last, whatever the stride."""
+        first, last = int(self.starts.min()), int(self.starts.max())
+        starts = torch.arange(first, last + 1)
+        return Ragged(self.values, self.lengths[:1].expand(len(starts)), starts)
+
     def take(self, index: Tensor, pad_id: int) -> tuple[Tensor, Tensor]:
         """Return the rows `index` (B,), padded to the longest, and their lengths.
 
