@@ -108,7 +108,7 @@ def test_a_comparison_of_studies_says_it_too(tmp_path, monkeypatch):
 def test_a_plan_says_which_seeds_begin_with_one_run(tiny, planned, tmp_path):
     parent = tiny("encoder.hidden_size=8", "decoder.hidden_size=8")
     assert run(parent) == "FINISHED"
-    given = ("decoder=repeat_vector", "seed=0,1", "study.baseline=null")
+    given = ("decoder=repeat_vector", "seed=0,1", "study.baseline=null", "encoder.embedding_size=4")
     start = f"encoder.from_run={parent.folder.path}"
     assert [note for note in notes_of(planned(*given)) if "begin with" in note] == []
     (note,) = (note for note in notes_of(planned(*given, start)) if "begin with" in note)

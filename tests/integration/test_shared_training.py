@@ -14,6 +14,7 @@ from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.analysis.results import read_rows
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import read_plan
+from decoderlab.studies.execution.sweep import _siblings
 from decoderlab.training import shared_training
 from tests.conftest import composed
 from tests.integration.cli import in_process, tiny_arguments
@@ -40,28 +41,49 @@ def _trained_by(runs) -> dict[tuple[int, int], str | None]:
     return {key: folder.result().trained_by for key, folder in runs.items()}
 
 
+def _by_id(runs: dict[tuple[int, int], RunFolder], seed: int) -> list[RunFolder]:
+    """Return the runs of a seed by their ids: the first of them is trained."""
+    own = [folder for (_, at), folder in runs.items() if at == seed]
+    return sorted(own, key=lambda folder: folder.result().run_id)
+
+
+def test_no_two_runs_wait_for_each_other_in_whatever_order_studies_have_them(planned):
+    waiting: dict[str, set[str]] = {}
+    for widths in ("1,3,2", "3,2,1", "2,1,3", "3,1"):
+        greedily = ("decoder=luong", GREEDILY, "evaluation.length_penalty=0", "seed=0,1")
+        plan = planned(*greedily, f"evaluation.beam_width={widths}")
+        for run, siblings in _siblings(plan).items():
+            waiting.setdefault(run, set()).update(cell.run_id for cell in siblings)
+    assert sum(map(len, waiting.values())) == 2 * 3
+    for run, siblings in waiting.items():
+        assert not any(run in waiting[sibling] for sibling in siblings)
+
+
 def test_each_seed_is_trained_once_and_tested_with_each_search(monkeypatch, tmp_path, capsys):
     assert _study(monkeypatch, tmp_path / "together", GREEDILY, "seed=0,1") == 0
     runs = _runs(tmp_path / "together")
-    ids = {key: folder.result().run_id for key, folder in runs.items()}
-    alone = {(1, 0): None, (1, 1): None}
-    assert _trained_by(runs) == alone | {(3, 0): ids[1, 0], (3, 1): ids[1, 1]}
+    trained, tested = {}, {}
+    for seed in (0, 1):
+        trained[seed], tested[seed] = _by_id(runs, seed)
+        assert trained[seed].result().trained_by is None
+        assert tested[seed].result().trained_by == trained[seed].result().run_id
     said = capsys.readouterr().err
     assert said.count("which differs in its search alone: only the test is done") == 2
+    width = open_run(tested[1]).config.evaluation.beam_width
     other = in_process(
         monkeypatch,
         *tiny_arguments(tmp_path / "single", "decoder=luong", GREEDILY, "seed=1"),
-        "evaluation.beam_width=3",
+        f"evaluation.beam_width={width}",
         "evaluation.length_penalty=0",
     )
     (single,) = _runs(tmp_path / "single").values()
     assert other == 0
     assert single.result().trained_by is None
-    mine, own = runs[3, 1].result().to_dict(), single.result().to_dict()
+    mine, own = tested[1].result().to_dict(), single.result().to_dict()
     differing = {name for name in mine if mine[name] != own[name]} - OF_TIME
     assert differing == {"trained_by"}
     for name in ("predictions.jsonl", "vocabularies.json"):
-        assert (runs[3, 1].path / name).read_bytes() == (single.path / name).read_bytes()
+        assert (tested[1].path / name).read_bytes() == (single.path / name).read_bytes()
 
 
 def test_validations_are_greedy_and_the_test_is_searched(monkeypatch, tmp_path):
@@ -87,8 +109,8 @@ def test_a_run_whose_sibling_cannot_be_trusted_is_trained_by_itself(
     monkeypatch, tmp_path, capsys, harm
 ):
     assert _study(monkeypatch, tmp_path, GREEDILY, "seed=0") == 0
-    runs = _runs(tmp_path)
-    first, second = runs[1, 0], runs[3, 0]
+    first, second = _by_id(_runs(tmp_path), 0)
+    width = open_run(second).config.evaluation.beam_width
     before = second.result().to_dict()
     shutil.rmtree(second.path)
     if harm == "weights":
@@ -106,7 +128,7 @@ def test_a_run_whose_sibling_cannot_be_trusted_is_trained_by_itself(
     else:
         shutil.rmtree(first.path)
     _study(monkeypatch, tmp_path, GREEDILY, "seed=0", "study.name=s")
-    after = _runs(tmp_path)[3, 0].result().to_dict()
+    after = _runs(tmp_path)[width, 0].result().to_dict()
     assert {name for name in before if before[name] != after[name]} - OF_TIME <= {"trained_by"}
     repaired = harm in ("result", "gone")  # the first run itself is done again before
     assert (after["trained_by"] is None) is not repaired

@@ -11,6 +11,7 @@ import torch
 
 from decoderlab.cli import evaluate
 from decoderlab.common.errors import ConfigError
+from decoderlab.metrics import Perplexity, ValueErrors
 from decoderlab.studies.design.plan_file import plan_file, read_plan
 from decoderlab.training import loading
 from decoderlab.training.loading import load_run
@@ -57,19 +58,20 @@ def test_all_seeds_of_a_row_predict_as_the_ensemble_of_their_runs(outputs):
 
 @pytest.mark.parametrize("values", [True, False])
 def test_an_ensemble_that_writes_means_has_no_loss(monkeypatch, capsys, values):
-    """The loss of its members is that of their distributions, which are not mixed."""
+    """Nor what is computed of it: that of its members is of distributions, which are not mixed."""
     run = SimpleNamespace(threads=1)
+    task = SimpleNamespace(metrics={"values": ValueErrors(), "of_loss": Perplexity()})
     loaded = SimpleNamespace(
-        module=SimpleNamespace(writes_values=values), config=SimpleNamespace(run=run)
+        module=SimpleNamespace(writes_values=values), config=SimpleNamespace(run=run), task=task
     )
-    scores = {"mean_absolute_error": 2.0, "loss": 1.0}
+    scores = {"mean_absolute_error": 2.0, "loss": 1.0, "perplexity": 2.7}
     monkeypatch.setattr(evaluate, "_ensemble", lambda given: (loaded, {"seeds": [0, 1]}, ()))
     monkeypatch.setattr(loading, "search_with", lambda given: given)
     monkeypatch.setattr(evaluate, "_evaluated", lambda *given: {"metrics": scores})
     code, out, err = called(monkeypatch, capsys, "s", "--ensemble", "a", "--json")
     assert code == 0
     assert json.loads(out)["metrics"] == (scores if not values else {"mean_absolute_error": 2.0})
-    assert ("no loss is given" in err) == values
+    assert ("no loss, perplexity is given" in err) == values
 
 
 def test_the_command_prints_its_scores_and_its_seeds(monkeypatch, capsys, outputs):

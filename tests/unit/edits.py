@@ -78,7 +78,7 @@ EDITS = [
         "",
     ),
     Edit("a shown equation", "decoders/heads/head.py", '({features})"', '"', ""),
-    Edit("data of a picture", "training/probes.py", "NUM_SWAPPED = 1024", "NUM_SWAPPED = 9", ""),
+    Edit("data of a picture", "training/probes.py", "NUM_SUMMARIES = 256", "NUM_SUMMARIES = 9", ""),
     Edit("what a picture shows", "training/probes.py", "if row < NUM_SUMMARIES", "if row < 3", ""),
     Edit("steps in pictures", "training/step_probe.py", "NUM_BEST = 5", "NUM_BEST = 3", ""),
     Edit("what a model costs", "training/cost.py", "2 * gates", "3 * gates", ""),

@@ -26,6 +26,7 @@ from decoderlab.common.errors import ConfigError
 from decoderlab.common.escapes import terminal_text
 
 if TYPE_CHECKING:
+    from decoderlab.data.task import Task
     from decoderlab.training.loading import LoadedRun
 
 
@@ -109,17 +110,23 @@ def _run(arguments: argparse.Namespace) -> int:
         loaded = with_limit(loaded, arguments.max_length)
     record = _evaluated(loaded, arguments.split) | beside
     if arguments.ensemble is not None and loaded.module.writes_values:
-        record["metrics"] = _of_means(record["metrics"])
+        record["metrics"] = _of_means(record["metrics"], loaded.task)
     print(json.dumps(record, indent=2) if arguments.json else _text(loaded, record))  # noqa: T201
     for line in damage:
         sys.stderr.write(terminal_text(f"damaged: {line}") + "\n")
     return int(bool(damage))
 
 
-def _of_means(scores: Mapping[str, float]) -> dict[str, float]:
-    """Return the scores of an ensemble that writes values; the loss is none of them."""
-    sys.stderr.write("note: no loss is given: it is of a distribution, an ensemble writes means\n")
-    return {name: score for name, score in scores.items() if name != "loss"}
+def _of_means(scores: Mapping[str, float], task: Task) -> dict[str, float]:
+    """Return the scores of an ensemble that writes values, without those that read a loss."""
+    from decoderlab.metrics.task_metric import measured, reads
+
+    readers = [metric for metric in task.metrics.values() if reads(metric) == "loss"]
+    names = ["loss", *(score.name for metric in readers for score in measured(metric))]
+    sys.stderr.write(
+        f"note: no {', '.join(names)} is given: it is of a distribution, an ensemble writes means\n"
+    )
+    return {name: score for name, score in scores.items() if name not in names}
 
 
 def _ensemble(

@@ -214,10 +214,13 @@ def run_pending(planned: Planned, start: Start, jobs: int) -> None:
 
 
 def _siblings(planned: Planned) -> dict[str, tuple[StudyCell, ...]]:
-    """Return for each run the runs before it that are trained alike, see `take_training`."""
+    """Return for each run those that are trained alike and come before it, see `take_training`.
+
+    Their order is that of their ids, in every study and launch: no two can wait for each other.
+    """
     alike: dict[str, tuple[StudyCell, ...]] = {}
     siblings = {}
-    for cell in planned.plan.cells:
+    for cell in sorted(planned.plan.cells, key=lambda cell: cell.run_id):
         training = training_of(planned.configs[cell.run_id].scientific())
         key = cell.run_id if training is None else sorted_json(training)
         siblings[cell.run_id] = alike.get(key, ())
