@@ -11,9 +11,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from decoderlab.common.folders import conf_dir
 from decoderlab.common.safe_names import plain_name
 from decoderlab.config.composition import compose_config
 from decoderlab.metrics.signature import signature_parts
@@ -62,10 +66,20 @@ def committed(name: str) -> Analysis:
         name: of its folder.
     """
     made_from, *more = MADE_FROM.get(name, (name,))
-    config = compose_config([f"study={made_from}", f"study.name={name}", *more])
+    given = [f"study={made_from}", f"study.name={name}", *_first_task(made_from), *more]
+    config = compose_config(given)
     with (FOLDER / name / "results.csv").open(newline="") as file:
         rows = tuple(map(_row, csv.DictReader(file)))
     return Analysis(Plan(config.study, tuple(row.cell for row in rows), config.budget), rows)
+
+
+def _first_task(name: str) -> list[str]:
+    """Return the settings of a study's first task: the default one may not have the study's."""
+    study = yaml.safe_load((conf_dir() / "study" / f"{name}.yaml").read_text())["study"]
+    tasks = study.get("factors", {}).get("task", [])
+    if isinstance(tasks, Mapping):
+        return [f"{key}={value}" for key, value in next(iter(tasks.values())).items()]
+    return [f"task={task}" for task in tasks[:1]]
 
 
 def table(analysis: Analysis) -> str:

@@ -93,3 +93,36 @@ def test_the_verdicts_on_modern_cells_are_those_of_the_report():
         assert re.search(rf"^\| {name}\S+ \| [^|]*\| [^|]*\| {verdict} (?:\(|\|)", report, re.M), (
             name
         )
+
+
+def exact_matches(study: str, split: str = "test") -> dict[tuple[str, str], list[float]]:
+    return {
+        key: [float(run[f"{split}_exact_match"]) for run in row.values()]
+        for key, row in by_row(study).items()
+    }
+
+
+def test_which_decoders_go_on_beyond_the_lengths_of_training():
+    scores = exact_matches("length_generalisation_20")
+    page = " ".join((STUDIES / "length_generalisation_20.md").read_text().split())
+    assert {len(values) for values in scores.values()} == {10}
+    never = {key for key, values in scores.items() if not any(values)}
+    tasks = ("copy", "reverse")
+    assert never == {
+        *((task, row) for task in tasks for row in ("contents", "pointer")),
+        ("reverse", "hard_monotonic"),
+        ("copy", "stack"),
+    }
+    assert set(scores["reverse", "stack"]) == {1.0}
+    for task in tasks:
+        assert sum(score > 0.8 for score in scores[task, "monotonic"]) >= 8
+    assert sum(score > 0.5 for score in scores["copy", "location_aware"]) == 5
+    for key in [(task, row) for task in tasks for row in ("location_aware", "monotonic")]:
+        low, high = (f"{score:.3f}" for score in (min(scores[key]), max(scores[key])))
+        texts = {"0.000": "0", "1.000": "1"}
+        assert f"| {texts.get(low, low)} to {texts.get(high, high)} |" in page
+    known = exact_matches("length_generalisation_20", "validation")
+    assert max(known.pop(("copy", "stack"))) < 0.01
+    assert min(map(min, known.values())) >= 0.96
+    report = (STUDIES / "length_generalisation_20" / "report.md").read_text()
+    assert "Of 10 comparisons with contents: 3 better, 4 tie, 3 inconclusive;" in report
