@@ -375,7 +375,7 @@ class ForecastingTask(Task):
         counts |= {"columns": len(columns), "columns_left_out": len(left_out)}
         if self.columns is None and left_out:
             say(
-                f"{self.described()}: forecast are the named columns of numbers, "
+                f"{self.described()}: read or forecast are the named columns of numbers, "
                 f"{', '.join(columns)}, not {', '.join(left_out)}"
             )
         return _series(table, columns), columns
