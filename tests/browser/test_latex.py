@@ -56,6 +56,8 @@ PAPERS = {
     r"\usepackage[letterpaper,textwidth=5.5in,textheight=9in]{geometry}",
 }
 
+NEEDED = {"IEEE": "IEEEtran.cls", "page": "ptmr7t.tfm"}
+
 
 @pytest.mark.parametrize("long", [False, True])
 @pytest.mark.parametrize(
@@ -68,6 +70,12 @@ PAPERS = {
     ],
 )
 def test_the_table_of_a_paper_fits(tmp_path, paper, rows, tasks, long):
+    if file := NEEDED.get(paper):
+        kpsewhich = found_program("kpsewhich", "package texlive-binaries")
+        if subprocess.run([kpsewhich, file], stdout=subprocess.DEVNULL).returncode:
+            pytest.fail(
+                f"no {file}: install Debian's texlive-fonts-recommended, texlive-publishers"
+            )
     pattern = "encoder.size={} repeat_vector" if long else "v{}"
     names = [pattern.format(300 + row) for row in range(rows)]
     scores = {
