@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
-
-import pytest
 
 from measuring.peer_speeds import FIGURES, MARKS, table
 from measuring.peer_works import ASKED, PEERS, WORKS
-from measuring.speed_tables import with_table
+from measuring.speed_tables import read_figures, with_table
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/performance.md"
 MEASURED = PAGE.with_name(FIGURES)
 
 
-@pytest.fixture(scope="module")
-def rows():
-    if not MEASURED.exists():
-        pytest.skip("not measured yet, which the page says")
-    with MEASURED.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_the_table_is_that_of_the_figures_or_the_page_says_that_there_are_none():
+def test_the_page_has_a_table_of_all_rows_as_declared_or_says_that_there_is_none():
     page = PAGE.read_text()
-    made = table(MEASURED) if MEASURED.exists() else "Not measured yet with this script.\n"
-    assert with_table(page, made, MARKS) == page
-
-
-def test_all_rows_were_measured_as_they_are_declared(rows):
+    if not MEASURED.exists():
+        assert with_table(page, "Not measured yet with this script.\n", MARKS) == page
+        return
+    assert with_table(page, table(MEASURED), MARKS) == page
+    rows = read_figures(MEASURED)
     declared = {(work.name, work.title, work.unit) for work in WORKS}
     assert {(row["name"], row["work"], row["unit"]) for row in rows} == declared
     of_peers = {(work.name, PEERS[peer].title) for work in WORKS for peer in work.peers}
     assert of_peers <= {(row["name"], row["peer"]) for row in rows}
-
-
-def test_a_faster_peer_stands_as_faster(rows):
     said = sum("the peer is faster" in line for line in table(MEASURED).splitlines())
     assert said == sum(float(row["ratio"]) < 1 for row in rows)
 
