@@ -184,14 +184,12 @@ def _of_training(data: Mapping[str, Any]) -> list[str]:
 
 def _evaluated(loaded: LoadedRun, split: str) -> dict[str, Any]:
     """Return the scores on a split, and how they were measured."""
-    from decoderlab.config.run_identity import changed_metrics
     from decoderlab.metrics.signature import signature
-    from decoderlab.training.model_evaluation import evaluate, met_limit
+    from decoderlab.training.model_evaluation import evaluate, met_limit, signatures_of
 
     scores = evaluate(loaded.module, loaded.task, split, loaded.config)
     data = loaded.task.data
-    changed = changed_metrics(loaded.config.task.to_dict())
-    signatures = loaded.task.signatures(split) | changed
+    signatures = signatures_of(loaded.task, loaded.config, split)
     measured = signature(
         split,
         len(data.splits[split]),

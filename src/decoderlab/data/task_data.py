@@ -128,6 +128,16 @@ class TaskData:
             if source is not None and target is not None:
                 yield source, target
 
+    def num_test_sources_in(self, other: TaskData) -> int:
+        """Return how many test sources stand in the training split of data of one vocabulary."""
+        seen = set(other.source_contents("train")) - {None}
+        return sum(content in seen for content in self.source_contents("test"))
+
+    def examples_apart(self, other: TaskData, splits: Sequence[str]) -> set[Hashable]:
+        """Return the examples in some splits of other data that this training split has not."""
+        examples = {example for name in splits for example in other.known_examples(name)}
+        return examples.difference(self.known_examples("train"))
+
     def record(self) -> dict[str, Any]:
         """Return what is needed to predict without the data, for JSON; see `recorded`."""
         return {

@@ -14,7 +14,7 @@ from decoderlab.data.task import Task
 from decoderlab.data.task_data import TaskData
 from decoderlab.records.opened_run import OpenedRun
 from decoderlab.training.assembly import build_task
-from decoderlab.training.parents import check_parents, open_parent
+from decoderlab.training.parents import checked_parent, open_parent
 
 SEEN = "test_sources_that_the_encoder_was_trained_on"
 NOT_KNOWN = "earlier_training_data_not_known"
@@ -36,42 +36,41 @@ def checked_start(config: RunConfig, task: Task, identity: Mapping[str, Any]) ->
         ConfigError: for a parent that the run cannot begin with, or that was trained on examples of
             its validation or test split.
     """
-    check_parents(config, task, identity)
+    parent = checked_parent(config, task, identity)
+    if parent is None:
+        return {}
     own, counts = task.data, dict[str, int]()
-    for parent in _earlier_runs(config, identity, own.fingerprint):
-        data = parent and _data_of(parent, config)
-        if not parent or not data:
+    for earlier in _earlier_runs(parent, own.fingerprint):
+        data = earlier and _data_of(earlier, config)
+        if not earlier or not data:
             counts[NOT_KNOWN] = counts.get(NOT_KNOWN, 0) + 1
             continue
-        _refuse_known_examples(parent, data, own)
-        seen = set(data.source_contents("train")) - {None}
-        number = sum(content in seen for content in own.source_contents("test"))
-        counts[SEEN] = max(counts.get(SEEN, 0), number)
+        _refuse_known_examples(earlier, data, own)
+        counts[SEEN] = max(counts.get(SEEN, 0), own.num_test_sources_in(data))
     return counts
 
 
-def _earlier_runs(
-    config: RunConfig, identity: Mapping[str, Any], fingerprint: str
-) -> Iterator[OpenedRun | None]:
+def _earlier_runs(parent: OpenedRun, fingerprint: str) -> Iterator[OpenedRun | None]:
     """Yield the runs on other data that a run comes from, the last one first; None ends them.
 
     It stands for one that is not there any more, and all before it. Another run may lie there now.
     """
-    known, direct = {fingerprint}, True
-    while (start := _start(config)) is not None:
-        try:
-            parent = open_parent(*start)
-        except ConfigError:
-            if direct:
-                raise
-            parent = None
-        if parent is None or not _is_named(parent, identity):
-            yield None
-            return
+    known = {fingerprint}
+    while True:
         if parent.result.data.fingerprint not in known:
             yield parent
         known.add(parent.result.data.fingerprint)
-        config, identity, direct = parent.config, parent.manifest.identity, False
+        start = _start(parent.config)
+        if start is None:
+            return
+        try:
+            earlier = open_parent(*start)
+        except ConfigError:
+            earlier = None
+        if earlier is None or not _is_named(earlier, parent.manifest.identity):
+            yield None
+            return
+        parent = earlier
 
 
 def _is_named(parent: OpenedRun, identity: Mapping[str, Any]) -> bool:
@@ -104,7 +103,7 @@ def _data_of(parent: OpenedRun, config: RunConfig) -> TaskData | None:
 
 
 def _refuse_known_examples(parent: OpenedRun, data: TaskData, own: TaskData) -> None:
-    trained = set(data.known_examples("train")).difference(own.known_examples("train"))
+    trained = own.examples_apart(data, ("train",))
     for split in HELD_OUT:
         number = sum(example in trained for example in own.known_examples(split))
         if number:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from decoderlab.common.randomness import numpy_generator
-from decoderlab.contract import Batch, Encoded, TokenSpace, ValueSpace
+from decoderlab.contract import Batch, State, TokenSpace, ValueSpace
 from decoderlab.data.task import Task
 from decoderlab.generation.greedy_search import allowed
 from decoderlab.training.module import EncoderDecoder
@@ -40,14 +40,18 @@ def influence_by_position(model: EncoderDecoder, task: Task) -> list[float]:
     number = min(len(task.data.splits["test"]), NUM_EXCHANGED)
     if number < 2:
         return []
-    encodings = _Partners(number)
-    for batch, kept in _batches(model, task, number):
-        encodings.add(model.encode(batch.source, batch.source_lengths), batch.index, kept)
+    summary, state = _first_encodings(model, task, number)
+    partner = torch.from_numpy(partners(number))
     sums = np.zeros((2, task.data.max_target_length))
     for batch, kept in _batches(model, task, number):
         encoded = model.encode(batch.source, batch.source_lengths)
         outputs = model.decoder(encoded, batch.target)
-        swapped = model.decoder(encodings.exchanged(encoded, batch.index), batch.target)
+        # Examples after the first ones are not looked at, whatever they get.
+        rows = partner[batch.index.cpu().clamp(max=number - 1)].to(model.device)
+        other = encoded._replace(
+            summary=summary[rows], state=None if state is None else _rows_of(state, rows)
+        )
+        swapped = model.decoder(other, batch.target)
         moved, real = _distance(outputs, swapped, batch.target, model.target_space)
         real &= kept[:, None]
         width = real.shape[1]
@@ -70,35 +74,25 @@ def partners(number: int) -> np.ndarray:
     return partner
 
 
-class _Partners:
-    """Summaries and states of the examples, and whose each of them gets."""
-
-    def __init__(self, number: int) -> None:
-        self.partner = torch.from_numpy(partners(number))
-        self.summaries: list[Tensor] = []
-        self.parts: list[list[Tensor]] = []
-        self.rows: list[int] = []
-
-    def add(self, encoded: Encoded, index: Tensor, kept: Tensor) -> None:
-        """Keep those of a batch."""
-        self.rows += index[kept].tolist()
-        self.summaries.append(encoded.summary[kept])
+def _first_encodings(model: EncoderDecoder, task: Task, number: int) -> tuple[Tensor, State | None]:
+    """Return summaries (N, D) and states (L, N, ...) of the first examples, in their order."""
+    index, summaries, states = [], [], []
+    for batch, kept in _batches(model, task, number):
+        encoded = model.encode(batch.source, batch.source_lengths)
+        index.append(batch.index[kept])
+        summaries.append(encoded.summary[kept])
         if encoded.state is not None:
-            parts: list[Tensor] = []
-            encoded.state.map(lambda part: parts.append(part[:, kept]) or part)
-            self.parts.append(parts)
+            states.append(_rows_of(encoded.state, kept))
+    order = torch.cat(index).argsort()
+    state = None
+    if states:
+        joined = states[0].map(lambda *parts: torch.cat(parts, dim=1), *states[1:])
+        state = _rows_of(joined, order)
+    return torch.cat(summaries)[order], state
 
-    def exchanged(self, encoded: Encoded, index: Tensor) -> Encoded:
-        """Return the encodings of a batch with summary and state of the partners."""
-        kept_at = {row: number for number, row in enumerate(self.rows)}
-        last = len(self.partner) - 1  # rows after it are not looked at
-        wanted = self.partner[index.cpu().clamp(max=last)].tolist()
-        at = torch.tensor([kept_at[row] for row in wanted], device=encoded.summary.device)
-        state = encoded.state
-        if state is not None:
-            parts = (torch.cat(several, dim=1)[:, at] for several in zip(*self.parts, strict=True))
-            state = state.map(lambda part: next(parts))
-        return encoded._replace(summary=torch.cat(self.summaries)[at], state=state)
+
+def _rows_of(state: State, rows: Tensor) -> State:
+    return state.map(lambda part: part[:, rows])
 
 
 def _batches(model: EncoderDecoder, task: Task, number: int) -> Iterator[tuple[Batch, Tensor]]:

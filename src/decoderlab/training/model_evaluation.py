@@ -15,6 +15,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.process import without_trainer_variables
 from decoderlab.config.run_config import RunConfig
+from decoderlab.config.run_identity import changed_metrics
 from decoderlab.config.run_sections import PRECISIONS
 from decoderlab.data.task import Task
 from decoderlab.records.checkpoints import load_checkpoint_of, recorded_sha256
@@ -55,6 +56,17 @@ def evaluate(model: EncoderDecoder, task: Task, split: str, config: RunConfig) -
         )
         trainer.test(model, dataloaders=task.evaluation_batches(split), verbose=False)
     return model.scores
+
+
+def signatures_of(task: Task, config: RunConfig, split: str) -> dict[str, str]:
+    """Return how scores on a split are computed, where their names alone do not say it.
+
+    Args:
+        task: with its data.
+        config: of the run.
+        split: see `Task.signatures`.
+    """
+    return task.signatures(split) | changed_metrics(config.task.to_dict())
 
 
 def met_limit(model: EncoderDecoder) -> float | None:

@@ -52,13 +52,16 @@ def open_parent(setting: str, path: str) -> OpenedRun:
         raise ConfigError(f"{setting}: {error}") from error
 
 
-def check_parents(config: RunConfig, task: Task, identity: Mapping[str, Any]) -> None:
-    """Raise ConfigError for a parent that a run cannot begin with.
+def checked_parent(config: RunConfig, task: Task, identity: Mapping[str, Any]) -> OpenedRun | None:
+    """Return the run that a run begins with; None for a run of its own.
 
     Args:
         config: of the run.
         task: with its data.
         identity: of the run.
+
+    Raises:
+        ConfigError: for one that the run cannot begin with.
     """
     encoder_from = config.encoder_start.from_run
     if (path := config.training.from_run) is not None:
@@ -69,8 +72,12 @@ def check_parents(config: RunConfig, task: Task, identity: Mapping[str, Any]) ->
                 f"{path} did not begin with the encoder of another run; leave one of them out"
             )
         _check_whole(config, task, identity, parent)
-    elif encoder_from is not None:
-        _check_encoder(task, identity, open_parent("encoder.from_run", encoder_from))
+        return parent
+    if encoder_from is None:
+        return None
+    parent = open_parent("encoder.from_run", encoder_from)
+    _check_encoder(task, identity, parent)
+    return parent
 
 
 def _check_whole(

@@ -23,7 +23,6 @@ from decoderlab.common.progress import say
 from decoderlab.config.environment import environment
 from decoderlab.config.lightning_settings import STRATEGIES
 from decoderlab.config.run_config import RunConfig
-from decoderlab.config.run_identity import changed_metrics
 from decoderlab.config.run_sections import PRECISIONS
 from decoderlab.data.packed_outcomes import pack
 from decoderlab.data.per_example import metrics_of_examples, names_of_examples, outcomes_of
@@ -41,7 +40,7 @@ from decoderlab.training import cost
 from decoderlab.training.assembly import build_callbacks, build_model, rules_beside
 from decoderlab.training.distributed import Ranks
 from decoderlab.training.interruption import Interruption
-from decoderlab.training.model_evaluation import load_best, met_limit, quiet
+from decoderlab.training.model_evaluation import load_best, met_limit, quiet, signatures_of
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.parents import begin_with_encoder
 from decoderlab.training.prepared_run import Prepared
@@ -162,8 +161,7 @@ def _result(
 ) -> RunResult:
     """Return the result of a run whose model has just been tested."""
     config, task, memory = prepared.config, prepared.task, recorder.memory
-    data = task.data
-    signatures = task.signatures() | changed_metrics(config.task.to_dict())
+    data, signatures = task.data, signatures_of(task, config, "test")
     size, search = len(data.splits["test"]), model.search.signature
     device = trainer.strategy.root_device
     return RunResult(

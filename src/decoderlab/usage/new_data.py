@@ -168,8 +168,7 @@ def _trained_on(run: LoadedRun, task: Task) -> int | None:
     if isinstance(task, ForecastingTask):  # a file may begin between two windows
         whole = as_ragged(own.splits["train"].source).between()
         own = replace(own, splits={"train": Split(whole, whole)})
-    seen = set(own.source_contents("train")) - {None}
-    return sum(content in seen for content in task.data.source_contents("test"))
+    return task.data.num_test_sources_in(own)
 
 
 def _measured(run: LoadedRun, task: Task) -> LoadedRun:

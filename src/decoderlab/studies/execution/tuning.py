@@ -296,8 +296,7 @@ def _check_apart(tuned: RunConfig, evaluated: RunConfig) -> None:
     chosen_on, own = build_task(tuned).data, build_task(evaluated).data
     if chosen_on.fingerprint == own.fingerprint:
         return
-    known = {example for name in CHOSEN_ON for example in chosen_on.known_examples(name)}
-    known.difference_update(own.known_examples("train"))
+    known = own.examples_apart(chosen_on, CHOSEN_ON)
     number = sum(example in known for example in own.known_examples("test"))
     if number:
         raise ConfigError(
