@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import replace
 from io import StringIO
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -78,11 +79,12 @@ class BareLoop:
 
     def __init__(self, name: str, prepared: Prepared, *, updates: int) -> None:
         self.name, self.prepared, self.updates = name, prepared, updates
+        batches = islice(prepared.task.train_dataloader(), updates)
+        self.examples = sum(len(batch.index) for batch in batches)
 
     def turn(self) -> Turn:
         """Train a new model from the start."""
-        examples = self.updates * self.prepared.config.training.batch_size
-        return Turn(examples, bare_seconds(self.prepared, self.updates))
+        return Turn(self.examples, bare_seconds(self.prepared, self.updates))
 
 
 class PredictionClock(pl.Callback):

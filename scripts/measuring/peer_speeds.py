@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import platform
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from decoderlab.config.environment import environment
 from measuring.environments import NotInstalled
 from measuring.peer_process import PeerFailed
 from measuring.peer_works import ASKED, PEERS, WORKS, Peer, Setting, Work
@@ -84,15 +83,6 @@ def on_one_core(say: Callable[[str], None]) -> None:
         os.sched_setaffinity(0, {core})
     else:
         say("note: this system cannot pin processes to a core; only threads are limited")
-
-
-def cpu_name() -> str:
-    """Return the CPU's model name."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def compare(works: Sequence[Work], setting: Setting, repeats: int) -> list[tuple[Work, Ratio]]:
@@ -186,6 +176,7 @@ def measure(*, peers: str, only: str, updates: int | None, repeats: int, page: P
     say(f"\n{table_of(rows)}")
     if page:
         own = f"decoderlab: decoderlab {version('decoderlab')}, torch {version('torch')}"
-        with_what = f"{cpu_name()}, one core, one thread. {own}; {versions}."
+        processor = environment(torch.device("cpu"))["processor"]
+        with_what = f"{processor}, one core, one thread. {own}; {versions}."
         rows = [row | {"measured_with": with_what} for row in rows]
         write_figures(page, FIGURES, rows, table, MARKS)

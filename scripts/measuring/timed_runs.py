@@ -7,14 +7,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
 from torch import nn
 
-from decoderlab.common.folders import conf_dir
+from decoderlab.config.composition import compose_config
 from decoderlab.training.assembly import build_model
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.optimizers import make_optimizer
-from decoderlab.training.prepared_run import Prepared, prepare
+from decoderlab.training.prepared_run import Prepared, prepare_config
 from decoderlab.training.run_lifecycle import execute
 
 
@@ -26,9 +25,7 @@ def prepared_run(overrides: list[str], steps: int, output_dir: Path) -> Prepared
         f"evaluation.every_steps={steps}",
         f"run.output_dir={output_dir}",
     ]
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose("train", overrides=given, return_hydra_config=True)
-    return prepare(config, config.hydra.runtime.choices)
+    return prepare_config(compose_config(given))
 
 
 def bare_seconds(prepared: Prepared, steps: int, model: EncoderDecoder | None = None) -> float:

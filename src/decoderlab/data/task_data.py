@@ -133,7 +133,9 @@ class TaskData:
         seen = set(other.source_contents("train")) - {None}
         return sum(content in seen for content in self.source_contents("test"))
 
-    def examples_apart(self, other: TaskData, splits: Sequence[str]) -> set[Hashable]:
+    def examples_apart(
+        self, other: TaskData, splits: Sequence[str]
+    ) -> set[tuple[Hashable, Hashable]]:
         """Return the examples in some splits of other data that this training split has not."""
         examples = {example for name in splits for example in other.known_examples(name)}
         return examples.difference(self.known_examples("train"))
