@@ -72,6 +72,8 @@ def test_which_modern_cells_do_what_an_lstm_does():
         assert min(scores[cell, "luong"]) > 0.93
     low, high = min(scores["mlstm", "luong"]), max(scores["mlstm", "luong"])
     assert f"its seeds lie between {low:.3f} and {high:.3f}" in page
+    ranges = {key: max(values) - min(values) for key, values in scores.items()}
+    assert max(ranges, key=ranges.__getitem__) == ("mlstm", "luong")
     sizes = [int(run["parameters"]) for row in runs.values() for run in row.values()]
     assert f"parameters differ: {min(sizes):,} to {max(sizes):,}" in page
 
@@ -114,6 +116,7 @@ def test_which_decoders_go_on_beyond_the_lengths_of_training():
         ("copy", "stack"),
     }
     assert set(scores["reverse", "stack"]) == {1.0}
+    assert f"at most {1000 * max(scores['copy', 'hard_monotonic']):.0f} in 1,000" in page
     for task in tasks:
         assert sum(score > 0.8 for score in scores[task, "monotonic"]) >= 8
     assert sum(score > 0.5 for score in scores["copy", "location_aware"]) == 5
