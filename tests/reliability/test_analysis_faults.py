@@ -184,7 +184,7 @@ def test_metrics_are_read_line_by_line(tmp_path):
     assert peak_of_reading(run, 20_000) < 3e5
 
 
-RUNS, SECONDS, GIGABYTES = 1000, 60, 0.75
+RUNS, SECONDS, GIGABYTES = 1000, 90, 0.75
 MEGABYTES = 20
 
 

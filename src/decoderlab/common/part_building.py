@@ -340,7 +340,8 @@ def _parameters(group: str, target: Callable) -> Mapping[str, inspect.Parameter]
         ) from error
 
 
-def _hints(target: Callable) -> dict[str, Any]:
+@functools.lru_cache(1024)  # of dataclasses and parts: each run of a study has the same
+def _hints(target: Callable) -> Mapping[str, Any]:
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return typing.get_type_hints(function)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from decoderlab.common.errors import ConfigError
@@ -34,6 +35,7 @@ LIMITS = (
 )
 # The same of settings that need not be whole: tokens of an output, for each of its target's.
 RATIOS = ((r"training\.objective\.length_ratio", 1000.0),)
+NAMES = 4096  # of settings, whose limits are kept
 MAX_PARAMETERS = 10**11  # 400 GB in float32
 
 
@@ -63,6 +65,7 @@ def check_parameters(num_parameters: int) -> None:
         )
 
 
+@lru_cache(NAMES)
 def count_limit(name: str) -> int:
     """Return how large an integer setting can be.
 
@@ -75,6 +78,7 @@ def count_limit(name: str) -> int:
     return next((most for pattern, most in LIMITS if re.fullmatch(pattern, name)), MAX_INT64)
 
 
+@lru_cache(NAMES)
 def ratio_limit(name: str) -> float:
     """Return how large a setting can be that need not be whole; infinite for most."""
     return next((most for pattern, most in RATIOS if re.fullmatch(pattern, name)), math.inf)

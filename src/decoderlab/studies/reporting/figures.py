@@ -43,7 +43,15 @@ MAX_COLUMNS = 3  # parts of a figure that stand side by side on a page
 BROAD_INCHES = {1: 9.0, 2: 5.9}  # of each, where a page has room for so many side by side
 MAX_LETTERS = 300  # of a text in a figure
 BAND = "Line: mean over the seeds that finished; band: its 95 % interval."
-STYLE: Any = {"font.size": 9, "axes.titlesize": 9, "text.parse_math": False, "pdf.fonttype": 42}
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "text.parse_math": False,
+    "pdf.fonttype": 42,
+    # A figure's own engine lays it out, once.
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,
+}
 
 
 class Drawing(NamedTuple):
@@ -114,7 +122,6 @@ def _picture(drawing: Drawing, panels: Panels, number: int) -> Picture | None:
         return None
     png, pdf = io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png", dpi=DPI_ALONE if alone else DPI, metadata={"Software": None})
-    figure.set_layout_engine("none")  # the others take it from the PNG
     metadata = dict.fromkeys(("Creator", "Producer", "CreationDate"))
     figure.savefig(pdf, format="pdf", metadata=metadata)
     svgs, columns = _svgs(drawing, panels, figure if alone else None, f"f{number}")
@@ -183,6 +190,9 @@ def _drawn(draw: Callable[[Panels], Figure | None], panels: Panels) -> Figure | 
     if figure is not None:
         for label in figure.findobj(Text):
             label.set_text(visible(label.get_text()[:MAX_LETTERS], keep="\n"))
+        if engine := figure.get_layout_engine():
+            engine.execute(figure)  # once; with an engine each file would be drawn twice
+            figure.set_layout_engine(None)
     return figure
 
 
