@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import runpy
 import shutil
 import subprocess
@@ -26,9 +27,9 @@ from decoderlab.usage.exported_runner import greedy_output
 from decoderlab.usage.outputs import predict
 from decoderlab.usage.run_export import (
     _composes,
+    _read_otherwise,
     _side,
     _split,
-    _splits_alike,
     _target_length,
     _whole,
     export_run,
@@ -242,6 +243,30 @@ def test_the_runner_says_in_what_it_is_another(tmp_path, monkeypatch, capsys, no
     assert told.err.splitlines() == [f"warning: {note}" for note in notes]
 
 
+CAPITALS = (
+    "'ABCDEF' is ['a', 'b', 'c', 'd', 'e', 'f'] there and ['A', 'B', 'C', 'D', 'E', 'F'] here"
+)
+
+
+@pytest.mark.parametrize(
+    ("split", "reads", "said"),
+    [
+        ("", list, ""),
+        ("", lambda text: list(text.lower()), CAPITALS),
+        ("", lambda text: list(text.strip()), "' a  b ' is ['a', ' ', ' ', 'b'] there"),
+        ("", lambda text: list(text.replace("b", "")), "'abcdef' is ['a', 'c', 'd'"),
+        (None, str.split, ""),
+        (None, lambda text: text.replace(",", " ,").split(), "'ab,cd' is ['ab', ',cd'] there"),
+        (None, lambda text: re.sub(r"[0-9]", "0", text).split(), "'1,234.5' is ['0,000.0'] there"),
+        ("-", lambda text: [part for part in text.split("-") if part], ""),
+    ],
+)
+def test_a_line_that_the_task_reads_otherwise_is_told(split, reads, said):
+    vocabulary = Vocabulary("abcdef")
+    found = _read_otherwise(SimpleNamespace(source_tokens=reads), vocabulary, split)
+    assert found.startswith(said) if said else found == ""
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -277,7 +302,7 @@ def test_what_the_runner_does_otherwise_is_exported(tiny, folder, monkeypatch, s
 )
 def test_an_export_says_whether_its_runner_splits_as_the_task_does(tokens, alike):
     task = SimpleNamespace(source_tokens=tokens)
-    assert _splits_alike(task, Vocabulary(["a", "b", "c"]), _split(task)) is alike
+    assert (_read_otherwise(task, Vocabulary("abc"), _split(task)) == "") is alike
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])

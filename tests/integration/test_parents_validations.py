@@ -31,6 +31,7 @@ def parent(tmp_path_factory):
         pytest.param(("evaluation.beam_width=3",), False, marks=pytest.mark.slow),
         pytest.param(("evaluation.temperature=1.0",), False, marks=pytest.mark.slow),
         pytest.param(("evaluation.max_length=2",), False, marks=pytest.mark.slow),
+        pytest.param(("evaluation.validate_greedily=true",), False, marks=pytest.mark.slow),
         (("evaluation.every_steps=4", "training.learning_rate=0.02"), True),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
@@ -53,10 +54,25 @@ def test_no_score_of_a_parent_is_compared_with_one_that_means_something_else(
     assert min(line["step"] for line in lines) <= 10  # what was trained is there in any case
     best = (min if result.selected_by == "loss" else max)(validated.values())
     assert validated[result.best_step] == best
+    assert result.signatures.get("selection") == (None if alike else "after update 10")
     load_run(child.folder.path)  # the records agree with each other
     again = prepared_run(tmp_path, file, f"training.from_run={first}", *more, steps=14)
     assert run(again) == "FINISHED"
     assert RunFolder(child.folder.path).result().to_dict() == result.to_dict()
+
+
+def test_a_search_of_the_test_alone_leaves_a_parents_validations_comparable(tmp_path, capsys):
+    greedily, file = "evaluation.validate_greedily=true", write_pairs(tmp_path / "pairs.tsv")
+    first = prepared_run(tmp_path / "first", file, greedily)
+    assert run(first) == "FINISHED"
+    for width in (1, 3):
+        more = f"training.from_run={first.folder.path}", f"evaluation.beam_width={width}", greedily
+        child = prepared_run(tmp_path / str(width), file, *more, steps=14)
+        assert run(child) == "FINISHED"
+        lines = [json.loads(line) for line in child.folder.metrics.read_text().splitlines()]
+        assert min(line["step"] for line in lines if "validation/loss" in line) <= 10
+        assert RunFolder(child.folder.path).result().signatures.get("selection") is None
+    assert "are left out" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

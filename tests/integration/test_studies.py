@@ -114,6 +114,11 @@ def test_the_table_of_a_paper_leaves_names_whole_and_counts_missing_runs(tmp_pat
     text = report_text(tmp_path / "fewer", study(tmp_path / "fewer", missing), "table.tex")
     assert re.search(r"b & 0.504 .* & 7/8 ", text)
     assert "n = 8 seeds" not in text
+    assert "failed" not in text
+    failed = {"a": A, "b": [*A[:6], "FAILED", "FAILED"]}
+    text = report_text(tmp_path / "failed", study(tmp_path / "failed", failed), "table.tex")
+    assert "& 6/8 " in text
+    assert "2 of 16 runs failed or diverged. They count with the worst score." in text
 
 
 def test_the_html_needs_nothing_but_itself(tmp_path):

@@ -230,6 +230,18 @@ def test_other_images_under_the_names_of_before_are_read_again(tmp_path):
     assert fingerprints[0] != fingerprints[1]
 
 
+def test_a_blank_in_place_of_an_image_is_an_empty_source(tmp_path):
+    Image = pytest.importorskip("PIL.Image")  # noqa: N806
+    for n in range(12):
+        Image.new("L", (4, 4), 20 * n).save(tmp_path / f"{n}.png")
+    lines = "".join(f"{n}.png\tshade {n % 2}\n" for n in range(12))
+    blanks = " \tshade 1\n\u00a0\tshade 0\n"
+    settings = {"tokens": "word", "sources": "images", "source_size": 4}
+    task = tsv(tmp_path, f"source\ttarget\n{blanks}{lines}", **settings)
+    assert task.data.counts["dropped_empty"] == 2
+    assert sum(map(len, task.data.splits.values())) == 12
+
+
 def test_tsv_reads_images_as_people_see_them(tmp_path):
     Image = pytest.importorskip("PIL.Image")  # noqa: N806
     names = ("deep", "deep_clear", "clear", "half", "damaged", "turned")

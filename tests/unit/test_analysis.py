@@ -17,6 +17,10 @@ from decoderlab.studies.analysis.results import RunRow, read_rows, settings_by_r
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Plan, StudyCell
 from decoderlab.studies.reporting import two_studies
+from decoderlab.studies.reporting.cautions import cautions
+from decoderlab.studies.reporting.json_record import report_record
+from decoderlab.studies.reporting.paper_table import paper_table
+from decoderlab.studies.reporting.provenance import ended_early, provenance
 from decoderlab.studies.reporting.two_studies import compare_studies
 from decoderlab.studies.statistics import over_seeds, wilson
 from tests.unit.studies import (
@@ -358,3 +362,20 @@ def test_a_metric_of_another_meaning_is_not_compared_by_its_name(tmp_path, chang
         write(plan, tmp_path)
     with pytest.raises(ConfigError, match="studies are compared by one metric"):
         compare_studies("s", "t", tmp_path)
+
+
+def test_updates_are_those_that_were_done_not_those_that_were_planned(tmp_path):
+    plan = study(tmp_path, {"a": A, "b": UP}, result_changes={"steps": 7, "flops_per_example": 9.0})
+    cells = [replace(cell, steps=20, flops=1.0) for cell in plan.cells]
+    rows = read_rows(plan, tmp_path)
+    rows = [replace(row, cell=cell) for row, cell in zip(rows, cells, strict=True)]
+    found = Analysis(replace(plan, cells=tuple(cells)), rows)
+    assert found.entries["b", "echo"].updates == (7, 7)
+    assert found.entries["b", "echo"].flops == 9.0
+    said = "callbacks ended 16 of 16 runs after 7 updates"
+    assert ended_early(rows).startswith(said)
+    assert any(said in line for line in provenance(found, tmp_path))
+    assert said in str(cautions(found))
+    assert report_record(found)["ended_early"].startswith(said)
+    assert said.capitalize() in paper_table(found).note
+    assert ended_early(read_rows(plan, tmp_path)) == ""

@@ -103,3 +103,21 @@ def test_budgets_are_compared_in_either_order(
         judged, said = verdict(tmp_path, *names)
         assert judged.split(" (")[0] == word
         assert [line.split(" is ")[0] for line in said] == ["budget.match"] * (match != other)
+
+
+def test_failed_and_missing_runs_of_either_side_are_counted(tmp_path):
+    write(study(tmp_path, {"a": A, "b": A}, name="s"), tmp_path)
+    gone = {"bb": A, "a": ["FAILED"] * 8, "b": [*A[1:7], "PLANNED", A[0]]}
+    write(study(tmp_path, gone, name="t"), tmp_path)
+    grid, sides, path = compare_studies("s", "t", tmp_path)
+    numbers = [dict(zip(grid.header, row, strict=True))["n"] for row in grid.rows]
+    assert numbers == ["8/8 and 0/8, 8 failed", "8/8 and 7/8"]
+    assert "8 of 32 runs failed or diverged. They count with the worst score" in sides
+    assert "b on echo is compared without the seeds 6" in sides
+    assert all(side in path.read_text() for side in sides)
+
+
+def test_a_row_that_failed_always_is_no_tie_with_one_that_scores_nothing(tmp_path):
+    write(study(tmp_path, {"a": [0.0] * 8}, name="s"), tmp_path)
+    write(study(tmp_path, {"bb": A, "a": ["FAILED"] * 8}, name="t"), tmp_path)
+    assert verdict(tmp_path, "s", "t")[0].startswith("inconclusive")

@@ -18,6 +18,7 @@ from decoderlab.config.encoder_start import EncoderStart
 from decoderlab.config.lightning_settings import PROCESSES
 from decoderlab.config.named_files import is_path, may_name_file, with_contents
 from decoderlab.config.run_config import RunConfig
+from decoderlab.config.scientific import training_of
 
 # Raised when what a run id covers or means changes, so that old runs are not taken for new ones. It
 # stays where each id that would mean something else changes by itself.
@@ -122,15 +123,16 @@ def difference_of_models(known: Mapping[str, Any], given: Mapping[str, Any]) -> 
 def difference_of_validations(known: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
     """Return the first setting by which the validations of two runs cannot be compared, or None.
 
-    How far they are apart is left out.
+    How far they are apart is left out, and so is a search that is the test's alone.
 
     Args:
         known: identity of a run.
         given: identity of another run, which chooses its step among the validations of both.
     """
+    validations = ((training_of(record) or record)["evaluation"] for record in (known, given))
     own, other = (
-        {name: value for name, value in record["evaluation"].items() if name != "every_steps"}
-        for record in (known, given)
+        {name: value for name, value in settings.items() if name != "every_steps"}
+        for settings in validations
     )
     return difference("evaluation", own, other)
 

@@ -210,7 +210,7 @@ class TSVTask(PairsTask):
     def words(self, side: str, text: str) -> Sequence[str]:
         """Split a text into tokens; numbers into positions, and no names of images."""
         if side == "source" and self.reads != "tokens":
-            return text.split() if self.reads == "values" else [text] if text else []
+            return text.split() if self.reads == "values" else [text] if text.strip() else []
         if side == "target" and self.writes == "values":
             return text.split()
         return super().words(side, text)

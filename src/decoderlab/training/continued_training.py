@@ -37,7 +37,8 @@ def begin_from_parent(prepared: Prepared, model: EncoderDecoder) -> None:
     the run is what it would have been had the parent's budget been as large. The learning rate of
     update n is that of the run's own schedule and budget; callbacks begin anew. A run of which no
     checkpoint is intact begins with the parent again. Where the evaluation is another one, the
-    parent's validations are left out: no score is compared with one that means something else.
+    parent's validations are left out: no score is compared with one that means something else, and
+    the run's scores with none of a run that had these steps to choose from.
 
     Args:
         prepared: of the run.
@@ -62,6 +63,7 @@ def begin_from_parent(prepared: Prepared, model: EncoderDecoder) -> None:
     memory = saved["callbacks"][RECORDER_KEY]
     if other := difference_of_validations(parent.manifest.identity, prepared.identity):
         memory |= {"best": None, "last": None, "metrics": _take_training(parent, folder, memory)}
+        memory["chosen_after"] = parent.result.steps
         say(f"{other}: the validations of {parent.folder.path} are left out, and no step of it")
     else:
         take_best(parent, folder, memory)

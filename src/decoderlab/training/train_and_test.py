@@ -162,6 +162,8 @@ def _result(
     """Return the result of a run whose model has just been tested."""
     config, task, memory = prepared.config, prepared.task, recorder.memory
     data, signatures = task.data, signatures_of(task, config, "test")
+    if "chosen_after" in memory:  # the validations of the run that it goes on from are left out
+        signatures |= {"selection": f"after update {memory['chosen_after']}"}
     size, search = len(data.splits["test"]), model.search.signature
     device = trainer.strategy.root_device
     return RunResult(

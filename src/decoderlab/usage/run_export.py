@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
+from unicodedata import normalize
 
 import torch
 from torch import Tensor
@@ -37,6 +38,8 @@ from decoderlab.usage.scanned_layers import scanned
 # runner gives those of ONNX one.
 BATCHES = ((5, 7), (2, 3))
 ONNX = ((3, 5), (1, 4))
+# What tasks may read in ways of their own: capitals, marks, blanks, digits, letters with accents.
+TEXTS = ("Ab cD", "ab,cd", "Why? I don't, e.g.!", "a-b/c_d", "1,234.5", " a  b ", "\u00c9e\u0301")
 PACKAGES = ("onnx", "onnxscript", "onnxruntime", "safetensors")
 CANNOT = (
     "{what} cannot be exported: {why}. Exported are recurrent encoders and decoders, but for the "
@@ -184,10 +187,10 @@ def _notes(run: LoadedRun, source: Mapping[str, Any], target: Mapping[str, Any])
     """Return in what the runner is not what decoderlab-predict is."""
     vocabulary, search = run.task.data.source_vocabulary, run.module.search.signature
     notes, predict = [], "decoderlab-predict"
-    if isinstance(vocabulary, Vocabulary) and not _splits_alike(
-        run.task, vocabulary, source["split"]
+    if isinstance(vocabulary, Vocabulary) and (
+        example := _read_otherwise(run.task, vocabulary, source["split"])
     ):
-        notes.append(f"{predict} splits lines as the task does; give the tokens with spaces here")
+        notes.append(f"{predict} reads lines as the task does: {example}")
     if search != "greedy":
         notes.append(f"greedy outputs; {predict} generates by {search}")
     if run.config.training.precision == "bfloat16":
@@ -249,14 +252,20 @@ def _split(task: Task) -> str | None:
         return None
 
 
-def _splits_alike(task: Task, vocabulary: Vocabulary, split: str | None) -> bool:
-    """Whether the runner splits some tokens of a vocabulary as the task does."""
-    line = ("" if split == "" else split or " ").join(vocabulary.entries[:4])
-    try:
-        tokens = list(task.source_tokens(line))
-    except ValueError:
-        return False
-    return tokens == (list(line) if split == "" else [part for part in line.split(split) if part])
+def _read_otherwise(task: Task, vocabulary: Vocabulary, split: str | None) -> str:
+    """Return a text that the task splits otherwise than the runner, with both readings, or ""."""
+    line = ("" if split == "" else split or " ").join(vocabulary.entries)
+    spaced = " ".join(vocabulary.entries[:8])
+    for text in (line, line.upper(), line.title(), spaced, *TEXTS):
+        try:
+            tokens = list(task.source_tokens(text))
+        except ValueError:  # no source of the task, which decoderlab-predict refuses
+            continue
+        given = normalize("NFC", text) if _composes(task) else text
+        parts = list(given) if split == "" else [part for part in given.split(split) if part]
+        if tokens != parts:
+            return f"{text[:40]!r} is {tokens[:10]} there and {parts[:10]} here"
+    return ""
 
 
 def _joint(text: Callable[[Sequence[str]], str]) -> str:

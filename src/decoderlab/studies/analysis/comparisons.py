@@ -50,6 +50,7 @@ class Comparison:
         detectable: smallest difference that so many seeds would find with power 0.8.
         p_models: McNemar's of these outcomes, where there is one seed: of the two trained models.
         lost: seeds that are no pairs because a failed run has no score.
+        failed: pairs in which a run that failed counts with the worst score.
         unpaired: seeds that one of the two has and the other has not, so that they are left out.
         unequal: whether they were given different budgets, which nobody meant to compare.
         verdict: better, worse, better or worse barring collapse, no difference, tie, inconclusive,
@@ -69,6 +70,7 @@ class Comparison:
     detectable: float = math.nan
     p_models: float = math.nan
     lost: int = 0
+    failed: int = 0
     unpaired: tuple[int, ...] = ()
     unequal: bool = False
     verdict: str = "not run"
@@ -168,8 +170,8 @@ def _verdict(
         return "unequal budget"
     if comparison.lost:
         return "inconclusive"
-    if paired.equal:
-        return "tie"
+    if paired.equal:  # what was not measured is not the same
+        return "inconclusive" if comparison.failed else "tie"
     low, high = sorted(sign * end for end in every)
     if math.isnan(low):  # the same difference in every seed
         low = high = sign * paired.mean
@@ -178,7 +180,8 @@ def _verdict(
             # Seeds that did not collapse say nothing of the rate at which others would.
             certain = least - excluded_rate(paired.n) * loss
             return word if certain >= margin and certain > 0 else f"{word} {BARRING}"
-    if comparison.p_equivalent < ALPHA and paired.n >= EQUAL_SEEDS:
+    measured = comparison.failed < paired.n
+    if comparison.p_equivalent < ALPHA and paired.n >= EQUAL_SEEDS and measured:
         return "no difference"
     return "inconclusive"
 

@@ -48,7 +48,9 @@ class Entry:
         planned, finished, failed: numbers of runs.
         completed: summary of the finished runs alone, None where no run failed.
         outliers: seeds whose scores lie far from the others.
-        parameters, flops, steps: of the model and its training; None if they differ between runs.
+        parameters, flops: of the model; None if they differ between runs.
+        updates: the least and the most of the finished runs, as planned without any; None where
+            seconds are planned.
         seconds: mean training time of the finished runs, NaN without any.
         met_limit: mean share of outputs that were cut at the greatest length, NaN where nothing is
             known of it.
@@ -69,7 +71,7 @@ class Entry:
     outliers: tuple[int, ...]
     parameters: int | None
     flops: float | None
-    steps: int | None
+    updates: tuple[int, int] | None
     seconds: float
     met_limit: float
     mixed: bool
@@ -121,6 +123,9 @@ def entry_of(rows: Sequence[RunRow], scores: Mapping[int, float], scale: MetricS
     completed = [result.metrics.test[scale.name] for result in finished]
     seconds = [result.train_seconds for result in finished]
     both = _crossed(rows, scale)
+    known = [row for row in rows if row.result is not None] or rows
+    planned = [row.cell.steps for row in rows if row.cell.steps is not None]
+    updates = [result.steps for result in finished] or planned
     cut = [result.met_limit for result in finished if result.met_limit is not None]
     return Entry(
         scores=dict(scores),
@@ -134,9 +139,9 @@ def entry_of(rows: Sequence[RunRow], scores: Mapping[int, float], scale: MetricS
         failed=failed,
         completed=summarise(completed, bounds=bounds) if failed else None,
         outliers=tuple(seeds[index] for index in outlying(values, SPREAD)),
-        parameters=_common([row.cell.parameters for row in rows]),
-        flops=_common([row.cell.flops for row in rows]),
-        steps=_common([row.cell.steps for row in rows]),
+        parameters=_common([row.parameters for row in known]),
+        flops=_common([row.flops for row in known]),
+        updates=(min(updates), max(updates)) if updates else None,
         seconds=fmean(seconds) if seconds else math.nan,
         met_limit=fmean(cut) if cut else math.nan,
         mixed=len({parts_without(each.signature, "data", "seed") for each in finished}) > 1,

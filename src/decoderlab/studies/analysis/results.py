@@ -59,6 +59,22 @@ class RunRow:
         return self.status in FAILURES
 
     @property
+    def parameters(self) -> int:
+        """Trained parameters: of the run, as planned without a result."""
+        return self.cell.parameters if self.result is None else self.result.parameters["total"]
+
+    @property
+    def flops(self) -> float:
+        """Operations of one example: of the run, as planned without a result."""
+        return self.cell.flops if self.result is None else self.result.flops_per_example
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether a callback ended it before its budget of updates."""
+        planned = self.cell.steps
+        return self.result is not None and planned is not None and self.result.steps < planned
+
+    @property
     def signature(self) -> str | None:
         """How it was measured; scores of one task and seed compare only if it is the same."""
         return None if self.result is None else self.result.signature
@@ -268,7 +284,7 @@ COLUMNS_BEFORE = (
     RunColumn("status", lambda study, row: row.status),
 )
 COLUMNS_AFTER = (
-    RunColumn("parameters", lambda study, row: row.cell.parameters),
+    RunColumn("parameters", lambda study, row: row.parameters),
     RunColumn("flops_per_example", _of_result(lambda result: result.flops_per_example)),
     RunColumn("steps", _of_result(lambda result: result.steps, None), whole=True),
     RunColumn("best_step", _of_result(lambda result: result.best_step, None), whole=True),

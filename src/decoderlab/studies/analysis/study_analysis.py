@@ -184,6 +184,7 @@ class Analysis:
             bounds=self.bounds,
             p_models=p_of_models(pairs, self.scale),
             lost=lost,
+            failed=sum(any(row.failed for row in pair) for pair in pairs),
             unpaired=unpaired_seeds(self.by_cell[variant, task], self.by_cell[against, task]),
             unequal=self._unequal((variant, against), task),
         )

@@ -8,6 +8,7 @@ from decoderlab.studies.analysis.comparisons import BARRING, Comparison
 from decoderlab.studies.analysis.entries import Entry
 from decoderlab.studies.analysis.factorial import Factorial
 from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.reporting.cautions import failures_text
 from decoderlab.studies.reporting.table_texts import compared_text, p_text, score_text
 from decoderlab.studies.statistics import ALPHA, PILOT_SEEDS
 
@@ -18,9 +19,8 @@ def answer(analysis: Analysis) -> list[str]:
         over = all(row.failed for row in analysis.rows)
         return ["Every run failed or diverged." if over else "No run is finished yet."]
     lines = []
-    if failed := sum(row.failed for row in analysis.rows):
-        how = "They count with the worst score." if analysis.worst else "They have no score."
-        lines.append(f"{failed} of {len(analysis.rows)} runs failed or diverged. {how}")
+    if failed := failures_text(analysis):
+        lines.append(failed)
     if analysis.pilot:
         lines.append(
             f"This is a pilot: with fewer than {PILOT_SEEDS} seeds no exact paired test can reach "

@@ -13,7 +13,7 @@ from decoderlab.studies.analysis.seed_groups import better_group, share_text
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.shared_starts import shared_starts
 from decoderlab.studies.reporting.blocks import Block, Bullets, Paragraph, Section
-from decoderlab.studies.reporting.provenance import mixtures
+from decoderlab.studies.reporting.provenance import ended_early, mixtures
 from decoderlab.studies.reporting.row_parts import joint_differences
 from decoderlab.studies.statistics import PILOT_SEEDS
 
@@ -101,6 +101,8 @@ def _differences(analysis: Analysis) -> list[Block]:
             f"than {analysis.baseline}, so that nothing is claimed of them."
         )
         blocks.append(Paragraph(what, "Unequal: "))
+    if early := ended_early(analysis.rows):
+        blocks.append(Paragraph(f"{early}.", "Ended early: "))
     blocks += [Paragraph(f"{line}.", "Not alike: ") for line in mixtures(analysis.rows)]
     if shared := _trained_once(analysis):
         blocks.append(Paragraph(shared, "Trained once: "))
@@ -190,6 +192,13 @@ def _outliers(analysis: Analysis) -> list[Block]:
 def _listed(items: Sequence[object]) -> str:
     more = f" and {len(items) - MAX_ITEMS} more" if len(items) > MAX_ITEMS else ""
     return f"{', '.join(map(str, items[:MAX_ITEMS]))}{more}"
+
+
+def failures_text(analysis: Analysis) -> str:
+    """Return how many runs failed and how they count; empty if none did."""
+    number = sum(row.failed for row in analysis.rows)
+    how = "They count with the worst score." if analysis.worst else "They have no score."
+    return f"{number} of {len(analysis.rows)} runs failed or diverged. {how}" if number else ""
 
 
 def failures(analysis: Analysis) -> Section | None:

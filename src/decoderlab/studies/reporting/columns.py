@@ -34,6 +34,7 @@ from decoderlab.studies.reporting.table_texts import (
     starred_text,
     starred_verdict,
     summary_text,
+    updates_text,
     verdict_text,
     whole_text,
     wins_text,
@@ -359,7 +360,7 @@ COLUMNS = (
         key="updates",
         heading="updates",
         group="cost",
-        text=of_entry(lambda entry: whole_text(entry.steps, "by time")),
+        text=of_entry(updates_text),
     ),
     Column(
         key="seconds",

@@ -10,6 +10,7 @@ from decoderlab.studies.analysis.entries import Entry
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.cautions import not_independent
 from decoderlab.studies.reporting.headline import headline
+from decoderlab.studies.reporting.provenance import ended_early
 
 VERSION = 1
 
@@ -43,6 +44,7 @@ def report_record(analysis: Analysis) -> dict[str, Any]:
         "complete": analysis.complete,
         "damage": list(plan.damage),
         "not_independent": not_independent(analysis),
+        "ended_early": ended_early(analysis.rows),
         "rows": rows,
     }
     return _plain(record)
@@ -60,7 +62,7 @@ def _of_entry(entry: Entry) -> dict[str, Any]:
         "scores": {str(seed): score for seed, score in sorted(entry.scores.items())},
         "parameters": entry.parameters,
         "flops": entry.flops,
-        "steps": entry.steps,
+        "updates": entry.updates and [*entry.updates],
         "seconds": entry.seconds,
     }
 

@@ -9,8 +9,9 @@ from decoderlab.common.safe_names import plain_name
 from decoderlab.studies.analysis.comparisons import BARRING
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.blocks import Grid
-from decoderlab.studies.reporting.cautions import not_independent
+from decoderlab.studies.reporting.cautions import failures_text, not_independent
 from decoderlab.studies.reporting.columns import has_uneven
+from decoderlab.studies.reporting.provenance import ended_early
 from decoderlab.studies.reporting.table_texts import BARRED, STARS
 from decoderlab.studies.reporting.tables import task_table
 from decoderlab.studies.reporting.variant_names import short_names
@@ -57,11 +58,13 @@ def paper_table(analysis: Analysis) -> PaperTable:
 
 
 def _seeds(analysis: Analysis) -> str:
-    """Return how many seeds there are, and whether all of them count as one each."""
+    """Return how many seeds there are, how failures count, and whether each seed counts as one."""
     numbers = {entry.finished for entry in analysis.entries.values()}
     number = "" if has_uneven(analysis) else f"n = {numbers.pop()} seeds."
     shared = "Some seeds are not independent of each other." if not_independent(analysis) else ""
-    return " ".join(text for text in (number, shared) if text)
+    early = ended_early(analysis.rows)
+    texts = number, failures_text(analysis), early and f"{early.capitalize()}.", shared
+    return " ".join(text for text in texts if text)
 
 
 def _note(analysis: Analysis) -> str:

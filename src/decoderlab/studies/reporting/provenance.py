@@ -31,6 +31,7 @@ def provenance(analysis: Analysis, output_dir: Path) -> list[str]:
         f"{ranges_text(seeds)}",
         *amendments(output_dir, name),
         *_fairness(plan),
+        *([f"ended early: {early}"] if (early := ended_early(rows)) else []),
     ]
     if not results:
         return lines
@@ -140,6 +141,19 @@ def mixtures(rows: Sequence[RunRow]) -> list[str]:
     if tasks:
         lines.append(f"mixed data: on {', '.join(tasks)} runs of one seed had different data")
     return lines
+
+
+def ended_early(rows: Sequence[RunRow]) -> str:
+    """Return how many runs callbacks ended before their budget, and when; empty if none."""
+    early = [row.result.steps for row in rows if row.ended_early and row.result is not None]
+    if not early:
+        return ""
+    ends = " to ".join(dict.fromkeys(f"{steps:,}" for steps in (min(early), max(early))))
+    finished = sum(row.result is not None for row in rows)
+    return (
+        f"callbacks ended {len(early)} of {finished} runs after {ends} updates; the "
+        "budget is what each run might have used, not what it did"
+    )
 
 
 def _fairness(plan: Plan) -> list[str]:

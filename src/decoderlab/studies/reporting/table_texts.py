@@ -68,6 +68,13 @@ def whole_text(number: float | None, unset: str) -> str:
     return unset if number is None else f"{number:,.0f}"
 
 
+def updates_text(entry: Entry) -> str:
+    """Return the updates of an entry's runs: one number, or the least and the most."""
+    if entry.updates is None:
+        return "by time"
+    return " to ".join(dict.fromkeys(f"{number:,}" for number in entry.updates))
+
+
 def decimal_text(number: float, digits: int) -> str:
     """Return a number with so many digits after the point, a dash for NaN.
 

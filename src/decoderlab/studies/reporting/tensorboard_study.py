@@ -103,7 +103,9 @@ def _write_runs(
         with SummaryWriter(str(folder / name / f"seed {cell.seed}")) as writer:
             scores = result.metrics.test.items()
             metrics = {f"test/{metric}": value for metric, value in scores}
-            add_session(writer, hyperparameters, metrics | {"parameters": cell.parameters})
+            add_session(
+                writer, hyperparameters, metrics | {"parameters": result.parameters["total"]}
+            )
             if cell.run_id in examples:
                 run = cell.run_folder(output_dir)
                 arrays = {} if result.probes is None else probes.read(run.probes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,9 @@ from decoderlab.studies.design.plan_file import Plan, read_plan, study_folder
 from decoderlab.studies.design.shared_starts import shared_starts
 from decoderlab.studies.reporting import render
 from decoderlab.studies.reporting.blocks import Bullets, Grid, Paragraph, Section
+from decoderlab.studies.reporting.cautions import failures_text
 from decoderlab.studies.reporting.columns import column_of, columns_of
+from decoderlab.studies.reporting.provenance import ended_early
 from decoderlab.studies.reporting.tables import table_row, texts_of_row
 
 # What two metrics of one name may mean differently.
@@ -56,26 +58,10 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, li
     common = _common_keys(keys)
     for variant, task in common:
         families.setdefault(task if by_task else "", []).append((variant, task))
-    rows: dict[Key, list[str]] = {}
-    header: list[str] = []
-    score = column_of("score")
-    for family in families.values():
-        analysis = _side_by_side(plans, family, output_dir)
-        columns = columns_of(analysis, "two_studies")
-        header = [
-            column_of("variant").heading,
-            "task",
-            f"{first}: {score.heading_of(analysis)}",
-            second,
-            *(column.heading_of(analysis) for column in columns),
-        ]
-        for key in family:
-            joined = "\0".join(key)
-            scores = [score.cell(table_row(analysis, name, joined)) for name in plans]
-            compared = texts_of_row(columns, table_row(analysis, second, joined), missing="–")
-            rows[key] = [*key, *scores, *compared]
+    header, rows, left_out = _table(plans, families, output_dir)
     grid = Grid(header, [rows[key] for key in common])
     sides = [*(_side(name, plan) for name, plan in plans.items()), *_declared_otherwise(plans)]
+    sides += left_out
     for name, plan in plans.items():
         sides += [f"{name}: {line}" for line in shared_starts(plan.cells, plan.settings)]
     alone = [
@@ -85,7 +71,8 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, li
         if (mine := [key for key in keys[name] if key[1] == task and key not in keys[other]])
     ]
     explained = Paragraph(
-        f"Difference: {second} minus {first}, seed by seed, with its t interval; exact sign-flip "
+        f"Difference: {second} minus {first}, seed by seed, with its interval over seeds, and over "
+        "examples too where the seeds share them; n: runs finished of planned; exact sign-flip "
         f"test, Holm over the rows of {'a task' if by_task else 'this table'}. not comparable: a "
         "seed was measured on other data, or in another way."
     )
@@ -98,13 +85,50 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, li
     return grid, sides, path
 
 
+def _table(
+    plans: Mapping[str, Plan], families: Mapping[str, Sequence[Key]], output_dir: Path
+) -> tuple[list[str], dict[Key, list[str]], list[str]]:
+    """Return the header, the rows by key, and what is said of failed and missing runs."""
+    rows: dict[Key, list[str]] = {}
+    header: list[str] = []
+    said: list[str] = []
+    first, second = plans
+    score, count = column_of("score"), column_of("n")
+    for family in families.values():
+        analysis = _side_by_side(plans, family, output_dir)
+        columns = columns_of(analysis, "two_studies")
+        header = [
+            column_of("variant").heading,
+            "task",
+            f"{first}: {score.heading_of(analysis)}",
+            second,
+            count.heading,
+            *(column.heading_of(analysis) for column in columns),
+        ]
+        for key in family:
+            joined = "\0".join(key)
+            sides = [table_row(analysis, name, joined) for name in plans]
+            compared = texts_of_row(columns, sides[1], missing="–")
+            numbers = " and ".join(dict.fromkeys(map(count.cell, sides)))
+            rows[key] = [*key, *map(score.cell, sides), numbers, *compared]
+            comparison = analysis.comparisons.get((second, joined))
+            if comparison is not None and comparison.unpaired:
+                seeds = ranges_text(comparison.unpaired)
+                said.append(f"{' on '.join(key)} is compared without the seeds {seeds}")
+        if early := ended_early(analysis.rows):
+            said.append(early)
+        if failed := failures_text(analysis):
+            said.append(failed.rstrip("."))
+    return header, rows, said
+
+
 def _side(name: str, plan: Plan) -> str:
     """Return a study's tasks, rows, seeds and updates."""
     tasks = ", ".join(dict.fromkeys(cell.task for cell in plan.cells))
     variants = len({cell.variant for cell in plan.cells})
     steps = sorted({cell.steps for cell in plan.cells if cell.steps is not None})
     ends = dict.fromkeys(f"{number:,}" for number in (*steps[:1], *steps[-1:]))
-    budget = f"{' to '.join(ends)} updates" if ends else "a budget in seconds"
+    budget = f"a budget of {' to '.join(ends)} updates" if ends else "a budget in seconds"
     seeds = ranges_text({cell.seed for cell in plan.cells})
     return f"{name}: {variants} variants on {tasks}; seeds {seeds}; {budget}"
 
