@@ -108,3 +108,25 @@ def test_other_code_than_the_parents_is_recorded(parent, tmp_path, monkeypatch, 
     monkeypatch.setattr(code_changes, "made_here", with_an_edit)
     assert run(child) == "FINISHED"
     assert RunFolder(child.folder.path).result().code_changes == said
+
+
+@pytest.mark.parametrize(
+    ("edited", "said"), [("RecurrentEncoder", True), ("RecurrentDecoder", False)]
+)
+def test_other_code_than_that_which_trained_an_encoder_is_recorded(
+    parent, tmp_path, monkeypatch, edited, said
+):
+    file, first = parent
+    child = prepared_run(tmp_path, file, f"encoder.from_run={first}")
+    makers = code_changes._makers
+
+    def of_other_code(folder):
+        made = makers(folder)
+        if folder.path != first:
+            return made
+        return [made[-1] | {"code": made[-1]["code"] | {edited: "x"}}]
+
+    monkeypatch.setattr(code_changes, "_makers", of_other_code)
+    assert run(child) == "FINISHED"
+    changes = RunFolder(child.folder.path).result().code_changes
+    assert changes == [edited] * said

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from decoderlab.cli import evaluate, export, predict
+from decoderlab.training import code_changes
 from decoderlab.usage import run_export
 from tests.conftest import run
 
@@ -189,3 +190,16 @@ def test_help_has_examples(called, module):
     code, text, _ = called(module, "--help")
     assert code == 0
     assert "xamples:\n  " in text
+
+
+def test_other_code_than_that_which_made_a_run_is_told(finished, called, monkeypatch):
+    code, text, told = called(evaluate, finished, "--json")
+    assert (code, "other code" in told) == (0, False)
+    assert "code_changes" not in json.loads(text)
+    made = code_changes.code_of
+    monkeypatch.setattr(code_changes, "code_of", lambda parts: made(parts) | {"LuongDecoder": "x"})
+    code, text, told = called(evaluate, finished, "--json")
+    (changed,) = json.loads(text)["code_changes"]
+    assert changed.startswith("LuongDecoder")
+    assert f"was made by other code: {changed}" in " ".join(told.split())
+    assert f"was made by other code: {changed}" in " ".join(called(predict, finished)[2].split())

@@ -17,7 +17,7 @@ from decoderlab.studies.analysis.results import RunRow, read_rows, settings_by_r
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Plan, StudyCell
 from decoderlab.studies.reporting import two_studies
-from decoderlab.studies.reporting.cautions import cautions
+from decoderlab.studies.reporting.cautions import warnings
 from decoderlab.studies.reporting.json_record import report_record
 from decoderlab.studies.reporting.paper_table import paper_table
 from decoderlab.studies.reporting.provenance import ended_early, provenance
@@ -313,6 +313,31 @@ def test_two_studies_are_compared_row_by_row(tmp_path):
     assert "only in t: d on echo" in text
 
 
+SHORT_LONG = {"short": {"training.max_steps": 10}, "long": {"training.max_steps": 20}}
+WIDER = {"short": {}, "long": {"training.max_steps": 20, "decoder.hidden_size": 99}}
+
+
+@pytest.mark.parametrize(
+    ("factor", "levels", "studied"),
+    [
+        ("training.max_steps", [10, 20], True),
+        ("length", SHORT_LONG, True),
+        ("length", WIDER, False),
+        ("decoder", ["short", "long"], False),
+        ("decoder", None, False),
+    ],
+)
+def test_budgets_that_a_factor_sets_are_compared(tmp_path, factor, levels, studied):
+    factors = {name: {factor: name} for name in ("short", "long")}
+    plan = study(tmp_path, {"short": A, "long": UP}, factors=factors, baseline="short")
+    cells = [replace(cell, steps={"short": 10, "long": 20}[cell.variant]) for cell in plan.cells]
+    rows = read_rows(plan, tmp_path)
+    rows = [replace(row, cell=cell) for row, cell in zip(rows, cells, strict=True)]
+    asked = replace(plan.study, factors=None if levels is None else {factor: levels})
+    found = Analysis(replace(plan, study=asked, cells=tuple(cells)), rows)
+    assert found.comparisons["long", "echo"].unequal is not studied
+
+
 @pytest.mark.parametrize(("seconds", "verdict"), [(0.5, "tie"), (4.0, "unequal budget")])
 def test_two_studies_of_other_seconds_are_not_judged(tmp_path, monkeypatch, seconds, verdict):
     for name, scores in (("s", {"a": A}), ("t", {"bb": A, "a": A})):  # so that no run is of both
@@ -365,17 +390,17 @@ def test_a_metric_of_another_meaning_is_not_compared_by_its_name(tmp_path, chang
 
 
 def test_updates_are_those_that_were_done_not_those_that_were_planned(tmp_path):
-    plan = study(tmp_path, {"a": A, "b": UP}, result_changes={"steps": 7, "flops_per_example": 9.0})
+    plan = study(tmp_path, {"a": A, "b": UP})
     cells = [replace(cell, steps=20, flops=1.0) for cell in plan.cells]
     rows = read_rows(plan, tmp_path)
     rows = [replace(row, cell=cell) for row, cell in zip(rows, cells, strict=True)]
     found = Analysis(replace(plan, cells=tuple(cells)), rows)
-    assert found.entries["b", "echo"].updates == (7, 7)
-    assert found.entries["b", "echo"].flops == 9.0
-    said = "callbacks ended 16 of 16 runs after 7 updates"
+    assert found.entries["b", "echo"].updates == (10, 10)
+    assert found.entries["b", "echo"].flops == 1000.0
+    said = "callbacks ended 16 of 16 runs after 10 updates"
     assert ended_early(rows).startswith(said)
     assert any(said in line for line in provenance(found, tmp_path))
-    assert said in str(cautions(found))
+    assert said in str(warnings(found))
     assert report_record(found)["ended_early"].startswith(said)
     assert said.capitalize() in paper_table(found).note
     assert ended_early(read_rows(plan, tmp_path)) == ""

@@ -142,6 +142,15 @@ def test_only_seeds_that_all_terms_have_count():
     assert sorted(measure(claim(**HIGHER), runs).values) == list(range(6))
 
 
+@pytest.mark.parametrize("status", ["PLANNED", "INTERRUPTED", "RUNNING", "INVALID"])
+def test_nothing_is_judged_before_all_planned_seeds_have_ended(status):
+    runs = table(status=status, a=around(0.5, 7) + [math.nan], b=around(0.9, 8))
+    (judged,) = judge_all([claim(**HIGHER)], {"s": runs})
+    assert (judged.word, judged.seeds) == ("inconclusive", 7)
+    assert judged.reason == "1 of the planned seeds have not ended"
+    assert word(claim(**HIGHER), table(a=around(0.5, 7), b=around(0.9, 7))) == "direction reversed"
+
+
 def test_four_terms_measure_how_a_difference_depends_on_another():
     weights = {"a": 1, "b": -1, "c": -1, "d": 1}
     terms = [Term(row=row, weight=weight) for row, weight in weights.items()]

@@ -201,6 +201,8 @@ def _evaluated(loaded: LoadedRun, split: str) -> dict[str, Any]:
     record: dict[str, Any] = {"metrics": scores, "signature": measured}
     if signatures:
         record["signatures"] = signatures
+    if loaded.code_changes:
+        record["code_changes"] = list(loaded.code_changes)
     if cut := met_limit(loaded.module):
         record["met_limit"] = cut
         sys.stderr.write(

@@ -8,6 +8,7 @@ from typing import Any
 
 from decoderlab.common.bounded_reading import read_json
 from decoderlab.common.errors import Invalid, Unreadable
+from decoderlab.common.part_building import find_target, targets_in
 from decoderlab.config.code_identity import code_of
 from decoderlab.config.environment import versions
 from decoderlab.config.run_config import RunConfig
@@ -70,10 +71,10 @@ def changed_code(folder: RunFolder, config: RunConfig) -> list[str]:
 
 
 def changed_since_parent(config: RunConfig) -> list[str]:
-    """Return what has changed since the run was made that another one goes on from.
+    """Return what has changed since the run was made that another one goes on from, or begins with.
 
-    Of its code that counts which is of both: their objectives may differ. Nothing is imported that
-    its folder names.
+    Of its code that counts which is of both: their objectives may differ, and of a run that gave
+    its encoder alone, what is of the encoder. Nothing is imported that its folder names.
 
     Args:
         config: of the run that goes on.
@@ -81,10 +82,22 @@ def changed_since_parent(config: RunConfig) -> list[str]:
     Raises:
         Invalid: if the record of who made it is damaged.
     """
-    if config.training.from_run is None:
-        return []
-    parent = RunFolder(Path(config.training.from_run).expanduser())
-    before, now = _makers(parent)[-1], made_here(config)
+    changed = []
+    if config.training.from_run is not None:
+        changed += _since(config.training.from_run, made_here(config))
+    start = config.encoder_start.from_run
+    # A run that has begun needs its encoder's run no more.
+    if start is not None and Path(start).expanduser().is_dir():
+        of_encoder = targets_in({"encoder": config.scientific()["encoder"]})
+        parts = frozenset(find_target("encoder", target) for _, target in of_encoder)
+        changed += _since(start, made_here(config) | {"code": code_of(parts)})
+    return list(dict.fromkeys(changed))
+
+
+def _since(run: str, now: dict[str, Any]) -> list[str]:
+    """Return what a run's own changes were, and what is now otherwise of the code of both."""
+    parent = RunFolder(Path(run).expanduser())
+    before = _makers(parent)[-1]
     shared = before["code"].keys() & now["code"].keys()
     of_both = [
         made | {"code": {name: made["code"][name] for name in shared}} for made in (before, now)

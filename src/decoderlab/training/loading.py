@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from decoderlab.common.bounded_reading import read_json
 from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.common.folders import own_folder
 from decoderlab.common.part_building import call
+from decoderlab.common.progress import say
 from decoderlab.common.safe_names import refuse_links_out
 from decoderlab.config.bounds import check_bounds, check_parameters
 from decoderlab.config.run_config import RunConfig
@@ -26,6 +28,7 @@ from decoderlab.records.opened_run import open_run
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.records.run_result import RunResult
 from decoderlab.training.assembly import build_model, build_task, construct_task
+from decoderlab.training.code_changes import changed_code
 from decoderlab.training.model_evaluation import load_best
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.prepared_run import meta_networks
@@ -60,12 +63,14 @@ class LoadedRun(NamedTuple):
         task: the data module.
         config: of the run.
         result: of the run.
+        code_changes: definitions and versions that are others than when the run was made.
     """
 
     module: EncoderDecoder
     task: Task
     config: RunConfig
     result: RunResult
+    code_changes: Sequence[str] = ()
 
 
 def load_run(
@@ -139,7 +144,12 @@ def _opened(path: str | Path, data: bool, trust: bool) -> LoadedRun:
     except Invalid as error:
         raise error.advised(WEIGHTS.format(folder.manifest)) from error
     model.__class__ = OpenedModel  # it has no further state
-    return LoadedRun(model.eval(), task, config, result)
+    if changed := changed_code(folder, config):
+        say(
+            f"warning: {path} was made by other code: {', '.join(changed)}; it may now compute "
+            "something else than its records say"
+        )
+    return LoadedRun(model.eval(), task, config, result, changed)
 
 
 def _check_length(length: object) -> None:

@@ -201,11 +201,18 @@ class Analysis:
 
     def _budgets(self, rows: Sequence[RunRow]) -> set[tuple[int | None, float | None]]:
         """Return updates and seconds of a variant's runs on a task; {} where they are studied."""
-        if any(name.startswith("training.max_") for name in rows[0].cell.factors):
+        if any(map(self._is_budget, rows[0].cell.factors)):
             return set()
         return {
             (row.cell.steps, self._seconds.get((row.cell.variant, row.cell.task))) for row in rows
         }
+
+    def _is_budget(self, factor: str) -> bool:
+        """Whether a factor sets nothing but the budget, by its name or in each named level."""
+        levels = (self.plan.study.factors or {}).get(factor)
+        named = levels.values() if isinstance(levels, Mapping) else [{factor: None}]
+        settings = [name for level in named if isinstance(level, Mapping) for name in level]
+        return bool(settings) and all(name.startswith("training.max_") for name in settings)
 
     @cached_property
     def _seconds(self) -> dict[tuple[str, str], float | None]:

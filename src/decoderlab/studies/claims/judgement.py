@@ -71,12 +71,14 @@ class Measured:
         values: by seed, of the seeds that all terms have.
         failed: runs that count with the worst score.
         lost: seeds that cannot be counted, since a failed run has no worst score.
+        waiting: seeds that are planned and have not ended.
         bounds: what a value can be.
     """
 
     values: dict[int, float]
     failed: int = 0
     lost: int = 0
+    waiting: int = 0
     bounds: Bounds = UNBOUNDED
 
     @property
@@ -88,7 +90,7 @@ class Measured:
     def p(self) -> float:
         """The two-sided p of a t test that the mean is 0; NaN with fewer than six seeds."""
         estimate = self.estimate
-        if len(self.values) < PILOT_SEEDS or self.lost:
+        if len(self.values) < PILOT_SEEDS or self.lost or self.waiting:
             return math.nan
         if not estimate.error > 0:
             return float(estimate.mean == 0)
@@ -111,7 +113,7 @@ def measure(claim: Claim, table: pd.DataFrame) -> Measured:
     ended = table[table["status"] == "FINISHED"]
     by_term: list[dict[int, float]] = []
     scales: list[MetricScore | None] = []
-    failed, lost = 0, set[int]()
+    failed, lost, waiting = 0, set[int](), set[int]()
     for term in claim.terms:
         metric = term.metric or claim.metric
         column, scale = f"test_{metric}", recorded_scores({}).get(metric)
@@ -140,8 +142,8 @@ def measure(claim: Claim, table: pd.DataFrame) -> Measured:
             elif status in FAILURES and worst is not None:
                 scores[int(seed)] = worst
                 failed += 1
-            elif status in FAILURES:
-                lost.add(int(seed))
+            else:
+                (lost if status in FAILURES else waiting).add(int(seed))
         by_term.append(scores)
         scales.append(scale)
     seeds = sorted(set.intersection(*map(set, by_term)))
@@ -150,7 +152,7 @@ def measure(claim: Claim, table: pd.DataFrame) -> Measured:
         seed: sum(w * scores[seed] for w, scores in zip(weights, by_term, strict=True))
         for seed in seeds
     }
-    return Measured(values, failed, len(lost), _bounds(weights, scales))
+    return Measured(values, failed, len(lost), len(waiting), _bounds(weights, scales))
 
 
 def _bounds(weights: Sequence[float], scales: Sequence[MetricScore | None]) -> Bounds:
@@ -209,8 +211,8 @@ def judge(claim: Claim, measured: Measured, p: float = math.nan, family: int = 1
     known (Welch); not reproduced if the 95 % interval of that difference lies outside. A
     *direction* holds or is reversed if p after Holm is below 0.05, and so is that of the exact
     sign-flip test, which needs no normal distribution. *Equal* is as a value of 0, from 20 seeds
-    on. Else it is inconclusive; always so with fewer than six seeds, and for a value that nobody
-    has read.
+    on. Else it is inconclusive; always so with fewer than six seeds, before all planned seeds have
+    ended, and for a value that nobody has read.
     """
     n, estimate = len(measured.values), measured.estimate
     if n == 0:
@@ -228,6 +230,8 @@ def judge(claim: Claim, measured: Measured, p: float = math.nan, family: int = 1
         return replace(
             base, reason=f"{measured.lost} seeds failed, and the metric has no worst score"
         )
+    if measured.waiting:
+        return replace(base, reason=f"{measured.waiting} of the planned seeds have not ended")
     if n < PILOT_SEEDS:
         return replace(base, reason=f"a pilot: a verdict needs {PILOT_SEEDS} seeds")
     if claim.directed:
