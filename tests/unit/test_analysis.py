@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from decoderlab.common.errors import ConfigError
+from decoderlab.config.study_settings import Published
 from decoderlab.metrics.metric_score import EXACT_MATCH
 from decoderlab.records.run_result import RunResult
 from decoderlab.studies.analysis.factor_levels import factor_levels
@@ -17,7 +18,9 @@ from decoderlab.studies.analysis.results import RunRow, read_rows, settings_by_r
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Plan, StudyCell
 from decoderlab.studies.reporting import two_studies
+from decoderlab.studies.reporting.answer import answer
 from decoderlab.studies.reporting.cautions import warnings
+from decoderlab.studies.reporting.headline import headline
 from decoderlab.studies.reporting.json_record import report_record
 from decoderlab.studies.reporting.paper_table import paper_table
 from decoderlab.studies.reporting.provenance import ended_early, provenance
@@ -404,3 +407,27 @@ def test_updates_are_those_that_were_done_not_those_that_were_planned(tmp_path):
     assert report_record(found)["ended_early"].startswith(said)
     assert said.capitalize() in paper_table(found).note
     assert ended_early(read_rows(plan, tmp_path)) == ""
+
+
+def test_the_lowest_loss_is_of_a_row_of_which_no_run_failed(tmp_path):
+    scores = {"a": [0.9, 0.8, 0.9, 0.9, 0.9, 0.9], "b": [0.1, 0.2, "FAILED", 0.1, 0.1, 0.1]}
+    found = analysis(tmp_path, scores, metric="loss")
+    by_loss = {name: entry.summary.mean for name, entry in found.entries.items()}
+    assert by_loss["b", "echo"] > by_loss["a", "echo"]  # loss is 1 - score in these runs
+    assert "Lowest mean loss: a." in " ".join(headline(found))
+    text = " ".join(answer(found))
+    assert "a has the lowest mean loss" in text
+    assert "1 of 12 runs failed or diverged. They have no score." in text
+    rows = [
+        replace(row, status="FAILED", result=None) if row.cell.seed == 5 else row
+        for row in found.rows
+    ]
+    assert headline(Analysis(found.plan, rows))[0] == "No row has a mean over all of its runs."
+
+
+def test_a_published_difference_of_rows_measured_otherwise_is_not_comparable(tmp_path):
+    published = [Published(row="b", against="a", value=0.1, tolerance=0.2, source="somebody")]
+    found = analysis(tmp_path, {"a": A, "b": UP}, published=published)
+    assert found.published[0].word == "reproduced"
+    other = measured_as(found, lambda index, _: signature(f"d{index // 8}"))
+    assert other.published[0].word == "not comparable"

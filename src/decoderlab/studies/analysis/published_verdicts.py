@@ -17,8 +17,8 @@ class PublishedVerdict:
         published: as declared.
         mean, interval: ours, of the row or of its difference to the other.
         n: seeds.
-        word: reproduced, direction agrees, contradicts, inconclusive, unequal budget, pilot or
-            not run.
+        word: reproduced, direction agrees, contradicts, inconclusive, unequal budget, pilot, not
+            comparable or not run.
     """
 
     published: Published

@@ -120,6 +120,18 @@ class Analysis:
         worst = {task: worst_score(self.scale, some) for task, some in scores.items()}
         return {task: score for task, score in worst.items() if score is not None}
 
+    def ranked(self, task: str) -> dict[str, Entry]:
+        """Return the rows on a task that have a mean over all runs that ended, by variant.
+
+        A row of which failed runs have no score is none: its mean is that of the others.
+        """
+        entries = {variant: self.entries.get((variant, task)) for variant in self.variants}
+        return {
+            variant: entry
+            for variant, entry in entries.items()
+            if entry and entry.finished and not (entry.failed and self.scale.worst is None)
+        }
+
     def score(self, row: RunRow) -> float | None:
         """Return a run's score, the worst for a failure; None if it has none."""
         return self.worst.get(row.cell.task) if row.failed else row.score(self.metric)
@@ -361,7 +373,7 @@ class Analysis:
             comparison = self.compare(published.row, published.against, task)
             difference, lost, unequal = comparison.paired, comparison.lost, comparison.unequal
             if difference is None:
-                return PublishedVerdict(published, math.nan, NONE, 0, "not run")
+                return PublishedVerdict(published, math.nan, NONE, 0, comparison.verdict)
             estimate, interval, n = comparison.estimate, comparison.interval, difference.n
         word = "inconclusive" if lost else judge_published(published, estimate, interval)
         word = "unequal budget" if unequal else word

@@ -39,13 +39,9 @@ def answer(analysis: Analysis) -> list[str]:
 
 
 def _best(analysis: Analysis, task: str) -> str:
-    entries = {
-        variant: analysis.entries[variant, task]
-        for variant in analysis.variants
-        if (variant, task) in analysis.entries and analysis.entries[variant, task].finished
-    }
+    entries = analysis.ranked(task)
     if not entries:
-        return f"{task}: no run is finished."
+        return f"{task}: no row has a mean over all of its runs."
     best = max(entries, key=lambda variant: analysis.sign * entries[variant].summary.mean)
     word = "highest" if analysis.sign > 0 else "lowest"
     metric = analysis.scale.label

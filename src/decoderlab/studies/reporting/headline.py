@@ -35,16 +35,14 @@ def _highest(analysis: Analysis) -> str:
     """Say which row has the best mean on each task."""
     tasks_of: dict[str, list[str]] = {}
     for task in analysis.tasks:
-        means = {
-            variant: entry.summary.mean
-            for variant in analysis.variants
-            if (entry := analysis.entries.get((variant, task))) and entry.finished
-        }
+        means = {variant: each.summary.mean for variant, each in analysis.ranked(task).items()}
         if means:
             best = max(means, key=lambda variant: analysis.sign * means[variant])
             equal = sum(mean == means[best] for mean in means.values()) - 1
             more = f" and {equal} more (equal)" if equal else ""
             tasks_of.setdefault(_name(analysis, best) + more, []).append(task)
+    if not tasks_of:
+        return "No row has a mean over all of its runs."
     word = "Highest" if analysis.sign > 0 else "Lowest"
     parts = [f"{name} on {_listed(tasks)}" for name, tasks in tasks_of.items()]
     if len(analysis.tasks) == 1:
