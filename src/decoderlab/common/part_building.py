@@ -75,7 +75,7 @@ def find_target(group: str, name: str) -> Callable:
             f"{group}._target_ is {name!r}, which cannot be imported "
             f"({error.__cause__ or error}); check its spelling, or give its folder as --config-dir"
         ) from error
-    if not callable(target):
+    if not callable(target) or isinstance(target, functools.partial):  # which says not whose it is
         raise ConfigError(
             f"{group}._target_ is {name!r}, which is not a class; give package.module.Class"
         )

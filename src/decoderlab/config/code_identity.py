@@ -34,14 +34,19 @@ import ast
 import hashlib
 import inspect
 import json
+import os
+import struct
 import sys
 import sysconfig
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from functools import cache, lru_cache
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 
 from decoderlab.common import process
+from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import folder_of
 from decoderlab.config.definitions import STATEMENTS, Package, Writer, imports
 from decoderlab.config.foreign_modules import modules_used
@@ -173,10 +178,18 @@ def foreign_code(target: Callable) -> str | None:
     the folder that its module is imported from, see `foreign_modules`; of a package outside of
     `--config-dir`, every module of it too. Comments, docstrings, annotations and messages do not
     count in them, as in ours. What lies beside them and is not Python counts where a setting names
-    it. Installed packages count whole and byte by byte. None for a class of ours or of `VERSIONED`,
-    or one without a file.
+    it. Installed packages count whole and byte by byte. None for a class of ours or of `VERSIONED`.
+
+    Raises:
+        ConfigError: for a class without a file, or whose file was edited since it was imported: no
+            id would tell what is computed.
     """
-    return _foreign_code(target, _folder_of(target))
+    own = _folder_of(target)
+    if (code := _foreign_code(target, own)) is not None:
+        files = frozenset(_foreign_files(target, own))
+        if not any(map(_is_installed, files)):
+            _refuse_stale(files)
+    return code
 
 
 def _folder_of(*targets: Callable) -> str | None:
@@ -202,9 +215,15 @@ def _foreign_files(target: Callable, config_dir: str | None) -> list[Path]:
     module = inspect.getmodule(target)
     name = module.__name__ if module else PACKAGE.name
     top = name.split(".")[0]
-    source = getattr(module, "__file__", None)
-    if top in (PACKAGE.name, *VERSIONED) or source is None:
+    if top in (PACKAGE.name, *VERSIONED):
         return []
+    source = getattr(module, "__file__", None)
+    if source is None:
+        raise ConfigError(
+            f"{name}.{getattr(target, '__qualname__', target)} stands in no file, so that no id of "
+            "a run could cover its code; write it into a file of a folder, and give that as "
+            "config_dir (--config-dir)"
+        )
     imported, source = Path(source).absolute(), Path(source).resolve()
     package = _package_of(top)
     if _is_installed(source):
@@ -217,6 +236,32 @@ def _foreign_files(target: Callable, config_dir: str | None) -> list[Path]:
                 return modules_used([path], folder, roots, but=(PACKAGE.name,))
     start, root = sorted(package.rglob("*.py")) if package else [source], _root_of(source, name)
     return modules_used(start, root, (root,), but=(PACKAGE.name, *VERSIONED), whole=False)
+
+
+def _refuse_stale(files: Set[Path]) -> None:
+    """Raise ConfigError where a file is another one than when it was imported."""
+    for module in list(sys.modules.values()):
+        source = getattr(module, "__file__", None)
+        if source is not None and Path(source) in files and _is_stale(module, Path(source)):
+            raise ConfigError(
+                f"{source} was edited after it was imported, so that other code would run than the "
+                "id says; restart Python, or give the folder as config_dir, which imports it anew"
+            )
+
+
+def _is_stale(module: ModuleType, source: Path) -> bool:
+    """Whether Python's cache has another time or size of a source: it notes them at the import."""
+    cached = getattr(module, "__cached__", None)
+    plain = type(getattr(module, "__loader__", None)) is SourceFileLoader
+    if not plain or cached is None or not os.access(Path(cached).parent, os.W_OK):
+        return False
+    try:
+        flags, time, size = struct.unpack("<4x3I", Path(cached).read_bytes()[:16])
+        status = source.stat()
+    except (OSError, struct.error):
+        return False
+    least = 0xFFFFFFFF
+    return flags == 0 and (time, size) != (int(status.st_mtime) & least, status.st_size & least)
 
 
 def _root_of(path: Path, module: str) -> Path:
