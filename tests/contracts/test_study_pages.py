@@ -129,3 +129,52 @@ def test_which_decoders_go_on_beyond_the_lengths_of_training():
     assert min(map(min, known.values())) >= 0.96
     report = (STUDIES / "length_generalisation_20" / "report.md").read_text()
     assert "Of 10 comparisons with contents: 3 better, 4 tie, 3 inconclusive;" in report
+
+
+def test_which_decoders_go_on_to_somewhat_longer_sequences():
+    scores = exact_matches("length_generalisation")
+    page = " ".join((STUDIES / "length_generalisation.md").read_text().split())
+    assert {len(values) for values in scores.values()} == {10}
+    assert sorted({len(runs) for runs in by_row("length_generalisation").values()}) == [10]
+    added = [
+        score for (task, _), values in scores.items() if task == "addition" for score in values
+    ]
+    assert (len(added), sorted(added)[-2:]) == (60, [0.0, 0.001])
+    assert "in 60 runs on 1,000 sums, one sum came out right once" in page
+    lists = {key: values for key, values in scores.items() if key[0] != "addition"}
+    for task in ("copy", "reverse"):
+        assert max(lists[task, "contents"]) <= 0.38
+        assert sum(lists[task, "contents"]) / 10 < 1 / 3
+        for row in ("location_aware", "monotonic"):
+            assert sum(lists[task, row]) / 10 > 0.94
+    assert set(lists.pop(("reverse", "stack"))) == {1.0}
+    assert set(lists.pop(("copy", "stack"))) == {0.0}
+    for values in lists.values():
+        assert f"| {min(values):.3f} to {max(values):.3f} |" in page
+    known = exact_matches("length_generalisation", "validation")
+    assert max(known["copy", "stack"]) < 0.01
+    sums = [score for (task, _), values in known.items() if task == "addition" for score in values]
+    assert f"{min(sums):.3f} to {max(sums):.3f} of the validation sums" in page
+
+
+def test_the_verdicts_on_longer_sequences_are_those_of_the_report():
+    report = (STUDIES / "length_generalisation" / "report.md").read_text()
+    counts = "6 better, 1 worse, 1 worse barring collapse, 4 tie, 3 inconclusive"
+    assert f"Of 15 comparisons with contents: {counts};" in report
+    tables = re.findall(r"^\*\*(copy|reverse|addition)\*\*\n\n(.*?)\n\n", report, re.M | re.S)
+    verdicts = {
+        (task, row): verdict
+        for task, table in tables
+        for row, verdict in re.findall(
+            r"^\| (\S+) \|[^|]*\|[^|]*\| ([a-z ]+?) (?:\(|\|)", table, re.M
+        )
+    }
+    better = {key for key, verdict in verdicts.items() if verdict == "better"}
+    assert better == {
+        *((task, row) for task in ("copy", "reverse") for row in (r"location\_aware", "monotonic")),
+        ("copy", r"hard\_monotonic"),
+        ("reverse", "stack"),
+    }
+    assert verdicts["copy", "stack"] == "worse"
+    assert verdicts["reverse", "pointer"] == "worse barring collapse"
+    assert verdicts["copy", "pointer"] == verdicts["reverse", r"hard\_monotonic"] == "inconclusive"
