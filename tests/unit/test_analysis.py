@@ -339,6 +339,15 @@ def test_budgets_that_a_factor_sets_are_compared(tmp_path, factor, levels, studi
     asked = replace(plan.study, factors=None if levels is None else {factor: levels})
     found = Analysis(replace(plan, study=asked, cells=tuple(cells)), rows)
     assert found.comparisons["long", "echo"].unequal is not studied
+    rows = [  # beside the grid, as references are
+        replace(row, cell=replace(row.cell, factors={"decoder": "long"}))
+        if row.cell.variant == "long"
+        else row
+        for row in rows
+    ]
+    beside = Analysis(replace(found.plan, cells=tuple(row.cell for row in rows)), rows)
+    assert beside.comparisons["long", "echo"].unequal
+    assert beside.compare("short", "long", "echo").unequal
 
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(0.5, "tie"), (4.0, "unequal budget")])

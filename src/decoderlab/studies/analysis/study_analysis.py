@@ -209,12 +209,12 @@ class Analysis:
             cells = [row.cell for rows in all_rows for row in rows]
             totals = [cell.flops * (cell.steps or 0) for cell in cells]
             return max(totals) * (1 - budget.tolerance) > min(totals) * (1 + budget.tolerance)
-        return len(set.union(*(self._budgets(rows) for rows in all_rows))) > 1
+        if all(any(map(self._is_budget, rows[0].cell.factors)) for rows in all_rows):
+            return False  # the study asks for it; a row outside of the grid is no level of it
+        return len(set.union(*map(self._budgets, all_rows))) > 1
 
     def _budgets(self, rows: Sequence[RunRow]) -> set[tuple[int | None, float | None]]:
-        """Return updates and seconds of a variant's runs on a task; {} where they are studied."""
-        if any(map(self._is_budget, rows[0].cell.factors)):
-            return set()
+        """Return updates and seconds of a variant's runs on a task."""
         return {
             (row.cell.steps, self._seconds.get((row.cell.variant, row.cell.task))) for row in rows
         }
