@@ -9,6 +9,7 @@ from pytorch_lightning.callbacks import LearningRateFinder
 
 from decoderlab import evaluate, load_run
 from decoderlab.common.errors import ConfigError
+from decoderlab.records.run_folder import RunFolder
 from decoderlab.training.interruption import Interrupted
 from tests.conftest import run, same, weights
 from tests.interrupting import interrupt_at
@@ -139,7 +140,9 @@ def test_a_run_goes_on_from_what_was_trained_and_not_from_its_averages(tiny, tmp
         return prepared.folder.path, saved
 
     parent, _ = last(named("EMAWeightAveraging"), steps=10)
-    _, child = last(f"training.from_run={parent}", *own, steps=16)
+    path, child = last(f"training.from_run={parent}", *own, steps=16)
+    chosen = RunFolder(path).result().signatures.get("selection")
+    assert chosen == (None if own else "after update 10")  # no averages among what is trained
     _, whole = last(*own, steps=16)
     assert child["state_dict"].keys() == whole["state_dict"].keys()
     for kept in ("state_dict", "current_model_state")[: 1 + len(own)]:

@@ -242,6 +242,34 @@ def test_a_blank_in_place_of_an_image_is_an_empty_source(tmp_path):
     assert sum(map(len, task.data.splits.values())) == 12
 
 
+def test_two_pictures_whose_names_are_one_in_nfc_are_refused(tmp_path):
+    Image = pytest.importorskip("PIL.Image")  # noqa: N806
+    for n in range(12):
+        Image.new("L", (4, 4), 20 * n).save(tmp_path / f"{n}.png")
+    composed_name, decomposed = "\u00e9.png", "e\u0301.png"
+    Image.new("L", (4, 4), 7).save(tmp_path / composed_name)
+    Image.new("L", (4, 4), 7).save(tmp_path / decomposed)
+    names = [*(f"{n}.png" for n in range(12)), composed_name, decomposed]
+    lines = "".join(f"{name}\tshade {at % 2}\n" for at, name in enumerate(names))
+    settings = {"tokens": "word", "sources": "images", "source_size": 4}
+    task = tsv(tmp_path, f"source\ttarget\n{lines}", **settings)
+    assert sum(map(len, task.data.splits.values())) == 14  # the same picture with two targets
+    Image.new("L", (4, 4), 9).save(tmp_path / decomposed)
+    with pytest.raises(ValueError, match="are two files of one name"):
+        _ = tsv(tmp_path, f"source\ttarget\n{lines}", **settings).data
+
+
+def test_a_group_is_one_however_its_name_was_typed(tmp_path):
+    forms = "ren\u00e9 {}", "rene\u0301 {}", " ren\u00e9  {} "
+    lines = "".join(f"{n:02d}\t{n % 3}\t{forms[n % 3].format(n // 6)}\n" for n in range(60))
+    task = tsv(tmp_path, "source\ttarget\twho\n" + lines, group_column="who")
+    groups = [
+        {int("".join(task.data.source_vocabulary.decode(row))) // 6 for row in split.source}
+        for split in task.data.splits.values()
+    ]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 10
+
+
 def test_tsv_reads_images_as_people_see_them(tmp_path):
     Image = pytest.importorskip("PIL.Image")  # noqa: N806
     names = ("deep", "deep_clear", "clear", "half", "damaged", "turned")

@@ -123,7 +123,8 @@ def difference_of_models(known: Mapping[str, Any], given: Mapping[str, Any]) -> 
 def difference_of_validations(known: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
     """Return the first setting by which the validations of two runs cannot be compared, or None.
 
-    How far they are apart is left out, and so is a search that is the test's alone.
+    How far they are apart is left out, and so is a search that is the test's alone. A callback may
+    exchange the weights that are validated, as averages do; one that stops early does not.
 
     Args:
         known: identity of a run.
@@ -134,7 +135,17 @@ def difference_of_validations(known: Mapping[str, Any], given: Mapping[str, Any]
         {name: value for name, value in settings.items() if name != "every_steps"}
         for settings in validations
     )
-    return difference("evaluation", own, other)
+    if mismatch := difference("evaluation", own, other):
+        return mismatch
+    weighed, otherwise = (
+        {
+            name: part
+            for name, part in record.get("callbacks", {}).items()
+            if not part["_target_"].endswith(".EarlyStopping")
+        }
+        for record in (known, given)
+    )
+    return difference("callbacks", weighed, otherwise)
 
 
 def difference_of_encoders(known: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:

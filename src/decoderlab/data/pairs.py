@@ -164,8 +164,11 @@ class PairsTask(Task):
             ):
                 counts["dropped_too_long"] += 1
                 continue
-            grouped |= pair.group is not None
-            of_group = targets.setdefault(pair.split, {}).setdefault(pair.group, {})
+            group = pair.group
+            if isinstance(group, str):  # one name, however it was typed
+                group = " ".join(unicodedata.normalize("NFC", group).split())
+            grouped |= group is not None
+            of_group = targets.setdefault(pair.split, {}).setdefault(group, {})
             of_group.setdefault(source, []).append(target)
         parts = (sources for groups in targets.values() for sources in groups.values())
         for several in chain.from_iterable(sources.values() for sources in parts):

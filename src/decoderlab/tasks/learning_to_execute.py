@@ -68,7 +68,7 @@ class LearningToExecuteTask(Task):
             ways in a study, take `encoder.reverse_source`, and never both.
         double_source: read the source twice.
         curriculum: `baseline`, `naive`, `mix` or `combined`.
-        curriculum_steps: updates until naive and combined arrive at the target level, at least 1.
+        curriculum_steps: batches until naive and combined arrive at the target level, at least 1.
         mix_ratio: 0 to 1, see `Curriculum`.
         data_seed: seed of the data alone, so that the runs of all seeds share them.
 

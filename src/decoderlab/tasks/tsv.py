@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -122,6 +123,7 @@ class TSVTask(PairsTask):
         self.skip_bad_lines = skip_bad_lines
         self.bad_lines = BadLines("", skip_bad_lines)  # of the last reading
         self._arrays: dict[str, np.ndarray] = {}  # by the first cell that has them
+        self._cells: dict[str, str] = {}  # as they came, by their form NFC
         self.path = Path(path).expanduser()
         self.columns = (source_column, target_column, group_column, split_column)
 
@@ -150,6 +152,7 @@ class TSVTask(PairsTask):
     def examples(self) -> tuple[dict[str, list[Example]], dict[str, int]]:
         """Read the file and split it."""
         self._arrays.clear()
+        self._cells.clear()
         splits, counts = super().examples()
         if self.reads != "tokens":
             splits = {
@@ -291,7 +294,9 @@ class TSVTask(PairsTask):
     def _first(self, cell: str, first: dict[bytes, str]) -> str:
         """Return the cell that had this image or these values first; its array is kept."""
         name = normalize("NFC", cell)
-        if name in self._arrays:
+        before = self._cells.setdefault(name, cell)
+        known = self._arrays.get(name)
+        if known is not None and (cell == before or not os.path.exists(self.path.parent / cell)):
             return name
         size = require.given("source_size", self.source_size)
         if self.reads == "values":
@@ -299,6 +304,11 @@ class TSVTask(PairsTask):
         else:
             array = read_image(self.path.parent / cell, size, size, name=cell)
         content = hashlib.sha256(repr(array.shape).encode() + array.tobytes())
+        if known is not None and not np.array_equal(array, known):
+            raise ValueError(
+                f"{cell!a} and {before!a} are two files of one name in Unicode's form NFC; rename "
+                "one of them"
+            )
         same = first.setdefault(content.digest(), name)
         if same == name:
             self._arrays[name] = array
