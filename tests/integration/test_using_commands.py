@@ -197,9 +197,10 @@ def test_other_code_than_that_which_made_a_run_is_told(finished, called, monkeyp
     assert (code, "other code" in told) == (0, False)
     assert "code_changes" not in json.loads(text)
     made = code_changes.code_of
-    monkeypatch.setattr(code_changes, "code_of", lambda parts: made(parts) | {"LuongDecoder": "x"})
+    edited = {"RecurrentDecoder": "x", "Added": "y"}  # of which only the first was there before
+    monkeypatch.setattr(code_changes, "code_of", lambda parts: made(parts) | edited)
     code, text, told = called(evaluate, finished, "--json")
     (changed,) = json.loads(text)["code_changes"]
-    assert changed.startswith("LuongDecoder")
+    assert changed == "RecurrentDecoder"
     assert f"was made by other code: {changed}" in " ".join(told.split())
     assert f"was made by other code: {changed}" in " ".join(called(predict, finished)[2].split())

@@ -263,10 +263,7 @@ def test_a_group_is_one_however_its_name_was_typed(tmp_path):
     forms = "ren\u00e9 {}", "rene\u0301 {}", " ren\u00e9  {} "
     lines = "".join(f"{n:02d}\t{n % 3}\t{forms[n % 3].format(n // 6)}\n" for n in range(60))
     task = tsv(tmp_path, "source\ttarget\twho\n" + lines, group_column="who")
-    groups = [
-        {int("".join(task.data.source_vocabulary.decode(row))) // 6 for row in split.source}
-        for split in task.data.splits.values()
-    ]
+    groups = [{int(source) // 6 for source, _ in texts(task, name)} for name in task.data.splits]
     assert sum(map(len, groups)) == len(set.union(*groups)) == 10
 
 

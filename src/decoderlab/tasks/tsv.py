@@ -122,8 +122,7 @@ class TSVTask(PairsTask):
         self.source_size, self.target_size = source_size, target_size
         self.skip_bad_lines = skip_bad_lines
         self.bad_lines = BadLines("", skip_bad_lines)  # of the last reading
-        self._arrays: dict[str, np.ndarray] = {}  # by the first cell that has them
-        self._cells: dict[str, str] = {}  # as they came, by their form NFC
+        self._arrays, self._cells = dict[str, np.ndarray](), dict[str, str]()  # of `_first`
         self.path = Path(path).expanduser()
         self.columns = (source_column, target_column, group_column, split_column)
 
@@ -292,7 +291,10 @@ class TSVTask(PairsTask):
         return [None if name is None else header.index(name) for name in columns]
 
     def _first(self, cell: str, first: dict[bytes, str]) -> str:
-        """Return the cell that had this image or these values first; its array is kept."""
+        """Return the cell that had this image or these values first, in the form NFC.
+
+        Its array is kept, and how it came.
+        """
         name = normalize("NFC", cell)
         before = self._cells.setdefault(name, cell)
         known = self._arrays.get(name)

@@ -31,8 +31,11 @@ def made_here(config: RunConfig) -> dict[str, Any]:
     Args:
         config: of the run.
     """
-    ours = {name: version for name, version in versions().items() if name != "decoderlab"}
-    return {"code": code_of(frozenset(classes_in(config))), "versions": ours}
+    return {"code": code_of(frozenset(classes_in(config))), "versions": _package_versions()}
+
+
+def _package_versions() -> dict[str, str]:
+    return {name: version for name, version in versions().items() if name != "decoderlab"}
 
 
 def code_digest(config: RunConfig) -> str:
@@ -88,22 +91,47 @@ def changed_since_parent(config: RunConfig) -> list[str]:
     start = config.encoder_start.from_run
     # A run that has begun needs its encoder's run no more.
     if start is not None and Path(start).expanduser().is_dir():
-        of_encoder = targets_in({"encoder": config.scientific()["encoder"]})
-        parts = frozenset(find_target("encoder", target) for _, target in of_encoder)
-        changed += _since(start, made_here(config) | {"code": code_of(parts)})
+        changed += _since(start, _made_of(config, "encoder"))
     return list(dict.fromkeys(changed))
+
+
+def changed_since_made(folder: RunFolder, config: RunConfig) -> list[str]:
+    """Return what has changed, since a run was made, of what reads its data and generates.
+
+    Nothing else that its config names is imported, such as callbacks and loggers.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+
+    Raises:
+        Invalid: if the record of who made it is damaged.
+    """
+    return _changes_of_both(_makers(folder)[-1], _made_of(config, "task", "encoder", "decoder"))
+
+
+def _made_of(config: RunConfig, *groups: str) -> dict[str, Any]:
+    """Return the present code of some groups of a run, with versions, as `made_here`."""
+    named = targets_in({group: getattr(config, group).to_dict() for group in groups})
+    parts = frozenset(find_target(name.split(".")[0], target) for name, target in named)
+    return {"code": code_of(parts), "versions": _package_versions()}
 
 
 def _since(run: str, now: dict[str, Any]) -> list[str]:
     """Return what a run's own changes were, and what is now otherwise of the code of both."""
     parent = RunFolder(Path(run).expanduser())
-    before = _makers(parent)[-1]
-    shared = before["code"].keys() & now["code"].keys()
-    of_both = [
-        made | {"code": {name: made["code"][name] for name in shared}} for made in (before, now)
-    ]
     result = parent.result()
-    return [*([] if result is None else result.code_changes), *changes(*of_both)]
+    own = [] if result is None else result.code_changes
+    return [*own, *_changes_of_both(_makers(parent)[-1], now)]
+
+
+def _changes_of_both(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the changes of definitions that both have, and of versions."""
+    shared = before["code"].keys() & now["code"].keys()
+    old, new = (
+        {**made, "code": {name: made["code"][name] for name in shared}} for made in (before, now)
+    )
+    return changes(old, new)
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

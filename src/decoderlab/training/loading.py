@@ -28,7 +28,7 @@ from decoderlab.records.opened_run import open_run
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.records.run_result import RunResult
 from decoderlab.training.assembly import build_model, build_task, construct_task
-from decoderlab.training.code_changes import changed_code
+from decoderlab.training.code_changes import changed_since_made
 from decoderlab.training.model_evaluation import load_best
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.prepared_run import meta_networks
@@ -144,7 +144,7 @@ def _opened(path: str | Path, data: bool, trust: bool) -> LoadedRun:
     except Invalid as error:
         raise error.advised(WEIGHTS.format(folder.manifest)) from error
     model.__class__ = OpenedModel  # it has no further state
-    if changed := changed_code(folder, config):
+    if changed := changed_since_made(folder, config):
         say(
             f"warning: {path} was made by other code: {', '.join(changed)}; it may now compute "
             "something else than its records say"
