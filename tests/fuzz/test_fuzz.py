@@ -16,7 +16,7 @@ from tests.fuzz.server import Server
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 CHUNK = 50
 # What the slow tests do of each kind, and what the quick one does.
-SLOW = {"settings": 2000, "study": 500, "group": 150, "table": 100, "damaged": 1000, "opened": 500}
+SLOW = {"settings": 2000, "study": 500, "group": 50, "table": 50, "damaged": 1000, "opened": 500}
 QUICK = {"settings": 8, "study": 3, "group": 2, "table": 2}
 QUICK_FOLDERS = 1
 STARTED = 10_001  # quick cases are others than the slow ones
