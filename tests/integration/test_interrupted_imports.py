@@ -1,4 +1,4 @@
-"""Ctrl-C before a command has imported what it needs: a word, and no traceback."""
+"""Ctrl-C while a command imports, or deep in a library: a word, and no traceback."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import subprocess
 import sys
 
 import pytest
+
+from decoderlab.cli.app import guarded
+from decoderlab.common.errors import ConfigError
 
 # What a console script does, with Ctrl-C in the middle of its imports.
 SCRIPT = """
@@ -59,3 +62,36 @@ def test_ctrl_c_is_not_lost_in_a_callback(name, stops):
     assert (done.returncode == -signal.SIGINT) == stops
     assert (done.stderr == "interrupted\n") == stops
     assert ("went on" in done.stdout) != stops
+
+
+def cleared(error: Exception) -> int:
+    """Do what code in C may: drop the interruption, and raise an error of its own."""
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        pass
+    raise error
+
+
+def failing() -> int:
+    raise TypeError("incompatible function arguments")
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        (lambda: cleared(TypeError("incompatible function arguments")), 130, "interrupted"),
+        (
+            lambda: cleared(SystemError("returned a result with an exception set")),
+            130,
+            "interrupted",
+        ),
+        (lambda: cleared(ConfigError("seed is x")), 2, "error: seed is x"),
+        (failing, 1, "internal error: TypeError"),
+    ],
+)
+def test_an_interruption_that_a_library_clears_is_one_all_the_same(capsys, command, code, said):
+    before = signal.getsignal(signal.SIGINT)
+    assert guarded(command) == code
+    assert said in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is before

@@ -63,7 +63,7 @@ def guarded(command: Callable[[], int]) -> int:
         _say("error: the folder that you are in was deleted; change to another one: cd FOLDER")
         return 2
     try:
-        with process.without_exits(), process.without_own_folder():
+        with process.without_exits(), process.without_own_folder(), process.telling_interrupts():
             code = command()
         sys.stdout.flush()
         return code

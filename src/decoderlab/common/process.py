@@ -225,6 +225,33 @@ def without_own_folder() -> Iterator[None]:
             os.environ[SAFE_PATH] = before
 
 
+@contextlib.contextmanager
+def telling_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt for a plain error that follows a SIGINT.
+
+    C code that is interrupted may clear the KeyboardInterrupt, and raise an error of its own.
+    """
+    came: list[int] = []
+
+    def interrupt(signum: int, frame: Any) -> None:
+        came.append(signum)
+        signal.default_int_handler(signum, frame)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    watched = is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if watched:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError, SystemError) as error:
+        if came and type(error).__module__ == "builtins":  # none of ours
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if watched and signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def host_name() -> str:
     """Return this machine's name, as the names of incomplete files have it."""
     return socket.gethostname().replace(".", "-")[:64]
