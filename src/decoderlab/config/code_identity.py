@@ -185,11 +185,8 @@ def foreign_code(target: Callable) -> str | None:
             id would tell what is computed.
     """
     own = _folder_of(target)
-    if (code := _foreign_code(target, own)) is not None:
-        files = frozenset(_foreign_files(target, own))
-        if not any(map(_is_installed, files)):
-            _refuse_stale(files)
-    return code
+    _refuse_stale(_edited_files(target, own))
+    return _foreign_code(target, own)
 
 
 def _folder_of(*targets: Callable) -> str | None:
@@ -238,11 +235,18 @@ def _foreign_files(target: Callable, config_dir: str | None) -> list[Path]:
     return modules_used(start, root, (root,), but=(PACKAGE.name, *VERSIONED), whole=False)
 
 
-def _refuse_stale(files: Set[Path]) -> None:
+@cache
+def _edited_files(target: Callable, config_dir: str | None) -> Set[str]:
+    """Return the files of a class's source that somebody may edit: none of what is installed."""
+    files = _foreign_files(target, config_dir)
+    return frozenset(str(path) for path in files if not _is_installed(path))
+
+
+def _refuse_stale(files: Set[str]) -> None:
     """Raise ConfigError where a file is another one than when it was imported."""
-    for module in list(sys.modules.values()):
+    for module in list(sys.modules.values()) if files else ():
         source = getattr(module, "__file__", None)
-        if source is not None and Path(source) in files and _is_stale(module, Path(source)):
+        if source is not None and source in files and _is_stale(module, Path(source)):
             raise ConfigError(
                 f"{source} was edited after it was imported, so that other code would run than the "
                 "id says; restart Python, or give the folder as config_dir, which imports it anew"

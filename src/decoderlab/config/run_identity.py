@@ -25,6 +25,10 @@ from decoderlab.config.scientific import training_of
 FORMAT = 5
 # The groups whose settings are those of classes, which may name files.
 NAMING_FILES = ("task", "encoder", "decoder", "training", "callbacks")
+# Callbacks that leave weights as they are, and end a run.
+STOPPING = tuple(
+    f"pytorch_lightning.callbacks.{module}EarlyStopping" for module in ("", "early_stopping.")
+)
 # What an identity has beside settings.
 BESIDE_SETTINGS = ("format", "data", "code")
 PACKAGE_NAME = "decoderlab"
@@ -141,7 +145,7 @@ def difference_of_validations(known: Mapping[str, Any], given: Mapping[str, Any]
         {
             name: part
             for name, part in record.get("callbacks", {}).items()
-            if not part["_target_"].endswith(".EarlyStopping")
+            if part["_target_"] not in STOPPING
         }
         for record in (known, given)
     )
@@ -246,9 +250,15 @@ def changed_metrics(task: Mapping[str, Any]) -> dict[str, str]:
     return measured
 
 
-def classes_in(config: RunConfig) -> list[Callable]:
-    """Return the classes and functions that a config names in whatever its result depends on."""
-    named = targets_in(config.scientific())
+def classes_in(config: RunConfig, *groups: str) -> list[Callable]:
+    """Return the classes and functions that a config names in whatever its result depends on.
+
+    Args:
+        config: of a run.
+        groups: such as `encoder`, whose classes alone are imported; all if none is given.
+    """
+    settings = config.scientific()
+    named = targets_in({group: settings[group] for group in groups} if groups else settings)
     return [find_target(name.split(".")[0], target) for name, target in named]
 
 

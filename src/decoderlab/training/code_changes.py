@@ -8,7 +8,6 @@ from typing import Any
 
 from decoderlab.common.bounded_reading import read_json
 from decoderlab.common.errors import Invalid, Unreadable
-from decoderlab.common.part_building import find_target, targets_in
 from decoderlab.config.code_identity import code_of
 from decoderlab.config.environment import versions
 from decoderlab.config.run_config import RunConfig
@@ -25,17 +24,15 @@ ADVICE = (
 )
 
 
-def made_here(config: RunConfig) -> dict[str, Any]:
+def made_here(config: RunConfig, *groups: str) -> dict[str, Any]:
     """Return the present code of a run: the definitions that its result depends on, and versions.
 
     Args:
         config: of the run.
+        groups: whose classes alone are looked at, see `classes_in`.
     """
-    return {"code": code_of(frozenset(classes_in(config))), "versions": _package_versions()}
-
-
-def _package_versions() -> dict[str, str]:
-    return {name: version for name, version in versions().items() if name != "decoderlab"}
+    ours = {name: version for name, version in versions().items() if name != "decoderlab"}
+    return {"code": code_of(frozenset(classes_in(config, *groups))), "versions": ours}
 
 
 def code_digest(config: RunConfig) -> str:
@@ -91,7 +88,7 @@ def changed_since_parent(config: RunConfig) -> list[str]:
     start = config.encoder_start.from_run
     # A run that has begun needs its encoder's run no more.
     if start is not None and Path(start).expanduser().is_dir():
-        changed += _since(start, _made_of(config, "encoder"))
+        changed += _since(start, made_here(config, "encoder"))
     return list(dict.fromkeys(changed))
 
 
@@ -107,14 +104,7 @@ def changed_since_made(folder: RunFolder, config: RunConfig) -> list[str]:
     Raises:
         Invalid: if the record of who made it is damaged.
     """
-    return _changes_of_both(_makers(folder)[-1], _made_of(config, "task", "encoder", "decoder"))
-
-
-def _made_of(config: RunConfig, *groups: str) -> dict[str, Any]:
-    """Return the present code of some groups of a run, with versions, as `made_here`."""
-    named = targets_in({group: getattr(config, group).to_dict() for group in groups})
-    parts = frozenset(find_target(name.split(".")[0], target) for name, target in named)
-    return {"code": code_of(parts), "versions": _package_versions()}
+    return _changes_of_both(_makers(folder)[-1], made_here(config, "task", "encoder", "decoder"))
 
 
 def _since(run: str, now: dict[str, Any]) -> list[str]:

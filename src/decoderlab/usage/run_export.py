@@ -190,7 +190,10 @@ def _notes(run: LoadedRun, source: Mapping[str, Any], target: Mapping[str, Any])
     if isinstance(vocabulary, Vocabulary) and (
         example := _read_otherwise(run.task, vocabulary, source["split"])
     ):
-        notes.append(f"{predict} reads lines as the task does: {example}")
+        spaces = ", with spaces between" if source["split"] is None else ""
+        notes.append(
+            f"{predict} reads lines as the task does: {example}; give what is read there{spaces}"
+        )
     if search != "greedy":
         notes.append(f"greedy outputs; {predict} generates by {search}")
     if run.config.training.precision == "bfloat16":
@@ -255,13 +258,13 @@ def _split(task: Task) -> str | None:
 def _read_otherwise(task: Task, vocabulary: Vocabulary, split: str | None) -> str:
     """Return a text that the task splits otherwise than the runner, with both readings, or ""."""
     line = ("" if split == "" else split or " ").join(vocabulary.entries)
-    spaced = " ".join(vocabulary.entries[:8])
+    spaced, composes = " ".join(vocabulary.entries[:8]), _composes(task)
     for text in (line, line.upper(), line.title(), spaced, *TEXTS):
         try:
             tokens = list(task.source_tokens(text))
         except ValueError:  # no source of the task, which decoderlab-predict refuses
             continue
-        given = normalize("NFC", text) if _composes(task) else text
+        given = normalize("NFC", text) if composes else text
         parts = list(given) if split == "" else [part for part in given.split(split) if part]
         if tokens != parts:
             return f"{text[:40]!r} is {tokens[:10]} there and {parts[:10]} here"

@@ -12,7 +12,7 @@ from decoderlab.studies.reporting.cautions import not_independent
 from decoderlab.studies.reporting.headline import headline
 from decoderlab.studies.reporting.provenance import ended_early
 
-VERSION = 1
+VERSION = 2
 
 
 def report_record(analysis: Analysis) -> dict[str, Any]:
