@@ -22,6 +22,7 @@ COLLAPSE = r"if no run collapses, which so few seeds do not exclude\."
 FROM_RUNS = (
     "beam_and_mode",
     "first_look",
+    "copying",
     "length_generalisation",
     "length_generalisation_20",
     "modern_cells",

@@ -178,3 +178,28 @@ def test_the_verdicts_on_longer_sequences_are_those_of_the_report():
     assert verdicts["copy", "stack"] == "worse"
     assert verdicts["reverse", "pointer"] == "worse barring collapse"
     assert verdicts["copy", "pointer"] == verdicts["reverse", r"hard\_monotonic"] == "inconclusive"
+
+
+def test_where_a_pointer_writes_better():
+    runs, scores = by_row("copying"), exact_matches("copying")
+    page = " ".join((STUDIES / "copying.md").read_text().split())
+    report = (STUDIES / "copying" / "report.md").read_text()
+    assert "Of 2 comparisons with luong: 2 inconclusive." in report
+    for values in scores.values():
+        assert len(values) == 10
+        assert f"| {min(values):.3f} to {max(values):.3f} |" in page
+    alone, pointing = (runs["copy_unknown", head] for head in ("luong", "pointer"))
+    for seed, run in pointing.items():
+        assert float(run["test_exact_match"]) > float(alone[seed]["test_exact_match"])
+    assert num_examples(pointing[1]["signature"]) == 2000
+    missed = {round(2000 * (1 - score)) for score in scores["copy_unknown", "pointer"]}
+    assert (min(missed), max(missed)) == (0, 3)
+    lowest, second, *others = sorted(scores["copy_unknown", "luong"])
+    assert len(others) == 8
+    assert min(others) >= 0.866
+    assert f"eight seeds reach 0.866 or more, one {second} and one {lowest}." in page
+    (nothing,) = (run for run in alone.values() if float(run["validation_exact_match"]) == 0)
+    assert nothing["best_step"] == nothing["steps"] == "1000"
+    power = re.search(r"inconclusive \(n=10, MDE ([\d.]+)\)", report)
+    assert f"a difference below {power[1]} would not be found" in page
+    assert "leaving every word as it is 0.167" in report
