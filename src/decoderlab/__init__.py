@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from decoderlab.common import lean_imports
+from decoderlab.common import edited_sources, lean_imports
 
 if TYPE_CHECKING:
     from decoderlab.common.errors import ConfigError
@@ -57,6 +57,7 @@ _MODULES = {
     "search_with": "training.loading",
     "train": "training.from_python",
 }
+edited_sources.install()
 lean_imports.install()
 
 

@@ -86,6 +86,57 @@ def test_each_seed_is_trained_once_and_tested_with_each_search(monkeypatch, tmp_
         assert (tested[1].path / name).read_bytes() == (single.path / name).read_bytes()
 
 
+def test_of_many_searches_each_has_the_one_training_and_all_can_be_gone_on_from(
+    monkeypatch, tmp_path, capsys
+):
+    more = ("evaluation.beam_width=1,2,3,4", "seed=0")
+    assert _study(monkeypatch, tmp_path, GREEDILY, *more) == 0
+    runs = _by_id(_runs(tmp_path), 0)
+    first, *others = [folder.result() for folder in runs]
+    assert first.trained_by is None
+    assert {other.trained_by for other in others} == {first.run_id}
+    assert [other.restarts for other in others] == [first.restarts] * 3
+    assert len({other.metrics.validation["loss"] for other in (first, *others)}) == 1
+    said = capsys.readouterr().err
+    assert said.count("only the test is done") == 3
+    assert "is not used" not in said
+    # Whoever goes on from one of them goes on from the same training, and is a training of its own.
+    given = ("decoder=luong", GREEDILY, "seed=0", "training.max_steps=16")
+    ends = []
+    for number, parent in enumerate(runs):
+        folder = tmp_path / f"child{number}"
+        more = (f"training.from_run={parent.path}", "evaluation.length_penalty=0")
+        assert in_process(monkeypatch, *tiny_arguments(folder, *given, *more)) == 0
+        (child,) = _runs(folder).values()
+        ends.append(child.result())
+    assert "starts again" not in capsys.readouterr().err
+    assert {(end.trained_by, end.restarts, end.steps) for end in ends} == {(None, 0, 16)}
+    assert len({end.metrics.test["loss"] for end in ends}) == 1
+
+
+def test_children_of_one_parent_share_their_training_too(monkeypatch, tmp_path):
+    parent = tmp_path / "parent"
+    assert in_process(monkeypatch, *tiny_arguments(parent, "decoder=luong", GREEDILY)) == 0
+    (run,) = _runs(parent).values()
+    more = (f"training.from_run={run.path}", "training.max_steps=16", "seed=0")
+    assert _study(monkeypatch, tmp_path / "children", GREEDILY, *more) == 0
+    trained, tested = _by_id(_runs(tmp_path / "children"), 0)
+    assert trained.result().trained_by is None
+    assert tested.result().trained_by == trained.result().run_id
+    assert (tested.result().steps, tested.result().restarts) == (16, 0)
+
+
+def test_a_child_never_begins_with_weights_that_nothing_has_trained(monkeypatch, tmp_path, capsys):
+    parent = tmp_path / "parent"
+    assert in_process(monkeypatch, *tiny_arguments(parent, "decoder=luong")) == 0
+    (run,) = _runs(parent).values()
+    monkeypatch.setattr("decoderlab.training.continued_training.restarts_of", lambda memory: -2)
+    child = ("decoder=luong", f"training.from_run={run.path}", "training.max_steps=16")
+    assert in_process(monkeypatch, *tiny_arguments(tmp_path / "child", *child)) == 1
+    assert "it is not trained without it" in capsys.readouterr().err
+    assert not list((tmp_path / "child").rglob("result.json"))
+
+
 def test_validations_are_greedy_and_the_test_is_searched(monkeypatch, tmp_path):
     baseline = "study.baseline='evaluation.beam_width=1'"
     assert _study(monkeypatch, tmp_path, GREEDILY, "seed=0,1", baseline) == 0

@@ -325,22 +325,3 @@ def test_a_class_without_a_file_is_refused(monkeypatch):
         foreign_code(module.Mine)
     with pytest.raises(ConfigError, match="stands in no file"):
         code_of(frozenset([module.Mine]))
-
-
-@pytest.mark.parametrize("edited", ["mine", "beside", None])
-def test_what_was_edited_since_it_was_imported_is_refused(tmp_path, monkeypatch, edited):
-    monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    for name in ("mine", "beside"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    (tmp_path / "beside.py").write_text("SIZE = 1\n")
-    (tmp_path / "mine.py").write_text("from beside import SIZE\n" + MINE)
-    mine = importlib.import_module("mine").Mine
-    assert foreign_code(mine)
-    if edited is None:
-        assert foreign_code(mine)
-        return
-    with (tmp_path / f"{edited}.py").open("a") as file:
-        file.write("MORE = 2\n")
-    with pytest.raises(ConfigError, match=f"{edited}.py was edited after it was imported"):
-        foreign_code(mine)

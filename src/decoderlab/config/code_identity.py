@@ -34,18 +34,14 @@ import ast
 import hashlib
 import inspect
 import json
-import os
-import struct
 import sys
-import sysconfig
 from collections import defaultdict
 from collections.abc import Callable, Set
 from functools import cache, lru_cache
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
 
 from decoderlab.common import process
+from decoderlab.common.edited_sources import edited, is_installed
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import folder_of
 from decoderlab.config.definitions import STATEMENTS, Package, Writer, imports
@@ -65,6 +61,7 @@ UNCOUNTED = (
     "common.bounded_reading",
     "common.bounded_yaml",
     "common.digests",
+    "common.edited_sources",
     "common.errors",
     "common.escapes",
     "common.folders",
@@ -88,8 +85,6 @@ UNCOUNTED = (
     "training.resumption",
     "training.step_probe",
 )
-# Folders of what is installed, wherever Python lies.
-INSTALLED = frozenset({"site-packages", "dist-packages"})
 # Their versions are recorded, so their source need not count.
 VERSIONED = ("torch", "pytorch_lightning", "hydra", "numpy", *sys.stdlib_module_names)
 
@@ -185,7 +180,7 @@ def foreign_code(target: Callable) -> str | None:
             id would tell what is computed.
     """
     own = _folder_of(target)
-    _refuse_stale(_edited_files(target, own))
+    _refuse_edited(_edited_files(target, own))
     return _foreign_code(target, own)
 
 
@@ -200,7 +195,7 @@ def _foreign_code(target: Callable, own: str | None) -> str | None:
     files = _foreign_files(target, own)
     if not files:
         return None
-    installed = _is_installed(files[0])
+    installed = is_installed(files[0])
     digest = hashlib.sha256()
     for path in files:
         source = path.read_bytes()
@@ -223,7 +218,7 @@ def _foreign_files(target: Callable, config_dir: str | None) -> list[Path]:
         )
     imported, source = Path(source).absolute(), Path(source).resolve()
     package = _package_of(top)
-    if _is_installed(source):
+    if is_installed(source):
         return sorted(package.rglob("*.py")) if package else [source]
     if config_dir:  # where a link stands, its neighbours are what it imports
         own = Path(config_dir)
@@ -239,33 +234,16 @@ def _foreign_files(target: Callable, config_dir: str | None) -> list[Path]:
 def _edited_files(target: Callable, config_dir: str | None) -> Set[str]:
     """Return the files of a class's source that somebody may edit: none of what is installed."""
     files = _foreign_files(target, config_dir)
-    return frozenset(str(path) for path in files if not _is_installed(path))
+    return frozenset(str(path) for path in files if not is_installed(path))
 
 
-def _refuse_stale(files: Set[str]) -> None:
+def _refuse_edited(files: Set[str]) -> None:
     """Raise ConfigError where a file is another one than when it was imported."""
-    for module in list(sys.modules.values()) if files else ():
-        source = getattr(module, "__file__", None)
-        if source is not None and source in files and _is_stale(module, Path(source)):
-            raise ConfigError(
-                f"{source} was edited after it was imported, so that other code would run than the "
-                "id says; restart Python, or give the folder as config_dir, which imports it anew"
-            )
-
-
-def _is_stale(module: ModuleType, source: Path) -> bool:
-    """Whether Python's cache has another time or size of a source: it notes them at the import."""
-    cached = getattr(module, "__cached__", None)
-    plain = type(getattr(module, "__loader__", None)) is SourceFileLoader
-    if not plain or cached is None or not os.access(Path(cached).parent, os.W_OK):
-        return False
-    try:
-        flags, time, size = struct.unpack("<4x3I", Path(cached).read_bytes()[:16])
-        status = source.stat()
-    except (OSError, struct.error):
-        return False
-    least = 0xFFFFFFFF
-    return flags == 0 and (time, size) != (int(status.st_mtime) & least, status.st_size & least)
+    for file in edited(files):
+        raise ConfigError(
+            f"{file} was edited after it was imported, so that other code would run than the id "
+            "says; restart Python, or give the folder as config_dir, which imports it anew"
+        )
 
 
 def _root_of(path: Path, module: str) -> Path:
@@ -279,12 +257,6 @@ def _package_of(name: str) -> Path | None:
     source = getattr(sys.modules.get(name), "__file__", None)
     path = None if source is None else Path(source).resolve()
     return path.parent if path and path.name == "__init__.py" else None
-
-
-def _is_installed(path: Path) -> bool:
-    """Whether a file belongs to a package that somebody installed."""
-    packages = Path(sysconfig.get_paths()["purelib"]).resolve()
-    return path.is_relative_to(packages) or not INSTALLED.isdisjoint(path.parts)
 
 
 @lru_cache(1024)  # the classes of one package read the same files

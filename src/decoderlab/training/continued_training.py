@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from shutil import copyfileobj
 from typing import Any
@@ -69,8 +69,8 @@ def begin_from_parent(prepared: Prepared, model: EncoderDecoder) -> None:
         take_best(parent, folder, memory)
     for damaged in folder.resume_checkpoints():
         AtomicCheckpointIO().remove_checkpoint(damaged)
-    # Going on counts a restart, which this is not.
-    memory |= {"run_id": prepared.run_id, "finished": False, "restarts": memory["restarts"] - 1}
+    memory |= {"run_id": prepared.run_id, "finished": False, "restarts": restarts_of(memory)}
+    memory.pop("trained_by", None)  # what goes on is this run's own training
     saved["callbacks"] = {RECORDER_KEY: memory}
     if not any(
         isinstance(each, WeightAveraging) for each in build_callbacks(config, prepared.task)
@@ -92,6 +92,17 @@ def last_checkpoint(run: OpenedRun, model: EncoderDecoder) -> Path | None:
     path = newest_whole(run.folder, run.manifest.run_id, model, RECORDER_KEY)
     whole = path is not None and int(path.stem.partition("-")[2]) == run.result.steps
     return path if whole else None
+
+
+def restarts_of(memory: Mapping[str, Any]) -> int:
+    """Return the restarts that a run has counted when it begins with the checkpoint of another one.
+
+    Going on counts one, which this is not; a run that took the checkpoint over has not counted it.
+
+    Args:
+        memory: of the recorder of the other run.
+    """
+    return memory["restarts"] - (not memory.get("trained_by"))
 
 
 def take_best(parent: OpenedRun, folder: RunFolder, memory: dict[str, Any]) -> None:

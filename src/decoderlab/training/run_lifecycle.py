@@ -202,11 +202,11 @@ def _attempt(
             _make_way(folder)
         # Before anything is copied: what a parent has left is no work of unknown code.
         changed = [] if ranks.rank else [*changed_since_parent(config), *sign(folder, config)]
-        if not ranks.rank and prepared.config.training.from_run is not None:
-            begin_from_parent(prepared, build_model(prepared.config, prepared.task))
         if not ranks.rank and siblings:
             model = build_model(prepared.config, prepared.task)
             take_training(prepared, model, siblings, interruption)
+        if not ranks.rank and prepared.config.training.from_run is not None:
+            begin_from_parent(prepared, build_model(prepared.config, prepared.task))
         result = train_and_test(prepared, interruption, GradientWatch(report), ranks)
         if result is not None:
             for wrong in out_of_range(result, recorded_scores(result.scores)):

@@ -12,7 +12,12 @@ from decoderlab.records.checkpoints import AtomicCheckpointIO
 from decoderlab.records.opened_run import OpenedRun, open_run
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.training.code_changes import changed_code
-from decoderlab.training.continued_training import RECORDER_KEY, last_checkpoint, take_best
+from decoderlab.training.continued_training import (
+    RECORDER_KEY,
+    last_checkpoint,
+    restarts_of,
+    take_best,
+)
 from decoderlab.training.interruption import Interruption
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.prepared_run import Prepared
@@ -81,8 +86,7 @@ def _take(prepared: Prepared, model: EncoderDecoder, sibling: OpenedRun) -> None
     memory = saved["callbacks"][RECORDER_KEY]
     take_best(sibling, prepared.folder, memory)
     trained_by = memory.get("trained_by") or sibling.manifest.run_id
-    # Going on counts a restart, which this is not.
-    own = {"run_id": prepared.run_id, "trained_by": trained_by, "restarts": memory["restarts"] - 1}
+    own = {"run_id": prepared.run_id, "trained_by": trained_by, "restarts": restarts_of(memory)}
     saved["callbacks"] = {RECORDER_KEY: memory | own}
     AtomicCheckpointIO().save_checkpoint(saved, prepared.folder.checkpoints / path.name)
     where = sibling.folder.path

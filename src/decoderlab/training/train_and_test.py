@@ -19,6 +19,7 @@ from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from decoderlab.common.disk import is_of_the_machine
+from decoderlab.common.errors import ConfigError
 from decoderlab.common.progress import say
 from decoderlab.config.environment import environment
 from decoderlab.config.lightning_settings import STRATEGIES
@@ -76,6 +77,7 @@ def train_and_test(
         Interrupted: by a signal, once the run's state is on the disk; in a validation at once, and
             the run goes on from the checkpoint before.
         Diverged: if a loss or score is NaN or infinite.
+        ConfigError: if a run that goes on from another one has no intact checkpoint.
     """
     config, task, folder = prepared.config, prepared.task, prepared.folder
     started = time.time()
@@ -98,6 +100,11 @@ def train_and_test(
     known = (folder, prepared.run_id, model, recorder.state_key)
     begin_with_encoder(model, config, prepared.identity)
     checkpoint = ranks.broadcast(None if ranks.rank else newest_whole(*known))
+    if checkpoint is None and config.training.from_run is not None:
+        raise ConfigError(
+            f"training.from_run: what this run has of {config.training.from_run} is not intact, "
+            "see the messages before; it is not trained without it"
+        )
     step = 0 if checkpoint is None else _resume(recorder, checkpoint)
     with quiet():
         loggers = make_loggers(config, folder.path, prepared.run_id, step)
