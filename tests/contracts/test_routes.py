@@ -86,9 +86,9 @@ def test_every_route_with_every_feedback(routes, feedback):
 
 
 def some_attentions(routes, feedback) -> list[dict | None]:
-    """Return none and every seventh, so that each attention stands beside each route."""
-    start = (ROUTE_SETS.index(routes) + FEEDBACKS.index(feedback)) % 7
-    return [None, *ATTENTIONS[1 + start :: 7]]
+    """Return none and every fourteenth, so that each attention stands beside each route."""
+    start = (ROUTE_SETS.index(routes) + FEEDBACKS.index(feedback)) % 14
+    return [None, *ATTENTIONS[1 + start :: 14]]
 
 
 def check_routes(routes, feedback, attentions) -> None:

@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -234,3 +235,19 @@ def test_the_feature_extractor_of_the_docs_works(tiny):
     exec(block.replace("outputs/runs/RUN", str(prepared.folder.path)), names)
     size = prepared.config.encoder["hidden_size"]
     assert names["summary"].shape == (len(names["batch"].source), size)
+
+
+def test_threads_of_a_process_take_turns(tmp_path):
+    """Otherwise dropout and new weights of one run would draw from the numbers of the other."""
+
+    def scores(seeds, folder):
+        def train(seed):
+            given = ("decoder.dropout=0.5", "training.max_steps=40", f"seed={seed}")
+            result = decoderlab.train(tiny_arguments(folder, *given)).result
+            return result.run_id, result.metrics.test
+
+        with ThreadPoolExecutor(len(seeds)) as pool:
+            return list(pool.map(train, seeds))
+
+    together = scores((0, 1, 2), tmp_path / "together")
+    assert together == [scores((seed,), tmp_path / "alone")[0] for seed in (0, 1, 2)]

@@ -242,6 +242,14 @@ def test_a_blank_in_place_of_an_image_is_an_empty_source(tmp_path):
     assert sum(map(len, task.data.splits.values())) == 12
 
 
+@pytest.mark.parametrize("blank", [" ", "\u3000\u00a0", "\u2028\u0085"])
+def test_white_space_alone_is_empty_as_where_a_line_is_predicted(tmp_path, blank):
+    pairs = "".join(f"{n} a\t{n}b\n" for n in range(20))
+    task = tsv(tmp_path, f"source\ttarget\n{blank}\tc\nd\t{blank}\n{pairs}", tokens="character")
+    assert task.data.counts["dropped_empty"] == 2
+    assert sum(map(len, task.data.splits.values())) == 20
+
+
 def test_two_pictures_whose_names_are_one_in_nfc_are_refused(tmp_path):
     Image = pytest.importorskip("PIL.Image")  # noqa: N806
     for n in range(12):

@@ -247,7 +247,6 @@ def test_a_run_goes_on_after_a_docstring_and_not_after_a_formula(tiny, copy, mon
     assert run(prepared) == "FINISHED"
 
     def go_on() -> str:
-        code_identity._code_of.cache_clear()
         definitions.cache_clear()
         code_identity._package.cache_clear()
         prepared.folder.result_file.unlink(missing_ok=True)  # so that it is tested again
@@ -262,7 +261,6 @@ def test_a_run_goes_on_after_a_docstring_and_not_after_a_formula(tiny, copy, mon
     replace(attention, "size or query_size", "size or 8")
     with pytest.raises(ConfigError, match=r"was made by other code: Attention; delete that folder"):
         go_on()
-    code_identity._code_of.cache_clear()
 
 
 MINE = """from decoderlab.decoders import FeedforwardDecoder
@@ -292,10 +290,10 @@ def test_of_a_foreign_class_the_code_counts(tmp_path, monkeypatch, old, new, sam
     path = tmp_path / "mine.py"
     path.write_text(MINE)
     mine = importlib.import_module("mine").Mine
-    before = code_identity._foreign_code.__wrapped__(mine, str(tmp_path))
+    before = code_identity._foreign_code(mine, str(tmp_path))
     (tmp_path / "notes.txt").write_text("other files do not count")
     replace(path, old, new)
-    assert (code_identity._foreign_code.__wrapped__(mine, str(tmp_path)) == before) is same
+    assert (code_identity._foreign_code(mine, str(tmp_path)) == before) is same
 
 
 def test_what_a_foreign_class_takes_from_ours_counts(tmp_path, monkeypatch):

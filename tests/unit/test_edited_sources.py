@@ -12,7 +12,7 @@ import pytest
 
 from decoderlab.common import edited_sources
 from decoderlab.common.errors import ConfigError
-from decoderlab.config.code_identity import foreign_code
+from decoderlab.config.code_identity import code_of, foreign_code
 
 BESIDE = "SIZE = 1\n"
 MINE = "from beside import SIZE\n\n\nclass Mine:\n    def value(self):\n        return SIZE\n"
@@ -91,13 +91,26 @@ def test_another_processes_cache_is_no_edit(folder, monkeypatch):
     assert foreign_code(importlib.import_module("mine").Mine)
 
 
-def test_what_is_imported_again_is_what_counts(folder, monkeypatch):
+@pytest.mark.parametrize("file", ["mine", "beside"])
+def test_what_is_imported_again_is_what_counts(folder, monkeypatch, file):
+    """Of a helper that is reloaded, as notebooks do, the class stays the same object."""
     monkeypatch.syspath_prepend(str(folder))
     module = importlib.import_module("mine")
-    (folder / "mine.py").write_text(MINE + "MORE = 2\n")
-    importlib.invalidate_caches()
-    importlib.reload(module)
-    assert foreign_code(module.Mine)
+    codes = [foreign_code(module.Mine)]
+    for more in ("MORE = 2\n", "MORE = 3\n"):
+        with (folder / f"{file}.py").open("a") as source:
+            source.write(more)
+        with refused(file):
+            foreign_code(module.Mine)
+        importlib.invalidate_caches()
+        importlib.reload(sys.modules[file])
+        codes.append(foreign_code(module.Mine))
+        assert "FeedforwardDecoder" not in code_of(frozenset([module.Mine]))
+    assert len(set(codes)) == 3
+    with (folder / "beside.py").open("a") as source:
+        source.write("from decoderlab.decoders import FeedforwardDecoder\n")
+    importlib.reload(sys.modules["beside"])
+    assert "FeedforwardDecoder" in code_of(frozenset([module.Mine]))
 
 
 def test_a_file_that_only_was_touched_is_no_edit(folder, monkeypatch):

@@ -79,7 +79,7 @@ def forget(names: set[str]) -> None:
 
 def code(module: str = "mine", name: str = "Mine") -> str | None:
     mine = getattr(importlib.import_module(module), name)
-    return code_identity._foreign_code.__wrapped__(mine, process.user_config_dir)
+    return code_identity._foreign_code(mine, process.user_config_dir)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -180,6 +180,6 @@ def test_of_ours_counts_what_the_imported_modules_take(folder):
     (folder / "further.py").write_text("from decoderlab.decoders import FeedforwardDecoder\n")
     (folder / "another.py").write_text("from decoderlab.decoders import TransformerDecoder\n")
     classes = frozenset([importlib.import_module("mine").Mine])
-    reached = code_identity._code_of.__wrapped__(classes, process.user_config_dir)
+    reached = code_identity.code_of(classes)
     assert "FeedforwardDecoder" in reached
     assert "TransformerDecoder" not in reached

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import gc
 import io
 import os
@@ -18,11 +19,14 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from decoderlab.common.errors import LaunchError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # The YAMLs of conf/hydra/launcher are named as the launchers' own schemas, so Hydra checks them
 # against those, and says in each of their processes that it will not do so for ever.
@@ -100,6 +104,30 @@ def _lenient(stream: Any, number: int, *errors: int) -> Any:
         errors=stream.errors,
         line_buffering=stream.line_buffering or stream.write_through,
     )
+
+
+# Whoever trains, or draws outputs, has the random numbers of the process to itself.
+_turn = threading.RLock()
+
+
+def one_at_a_time(function: Callable[P, R]) -> Callable[P, R]:
+    """Have the threads of this process take turns in a function, and in all such functions."""
+
+    @functools.wraps(function)
+    def in_turn(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _turn:
+            return function(*args, **kwargs)
+
+    return in_turn
+
+
+def _take_the_turn() -> None:
+    """Begin anew in a forked process, whose other threads are gone."""
+    global _turn
+    _turn = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_take_the_turn)
 
 
 @contextlib.contextmanager

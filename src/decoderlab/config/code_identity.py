@@ -36,7 +36,7 @@ import inspect
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -107,11 +107,7 @@ def code_of(targets: frozenset[Callable]) -> dict[str, str]:
     Args:
         targets: the classes that the run's config names.
     """
-    return _code_of(targets, _folder_of(*targets))
-
-
-@cache
-def _code_of(targets: frozenset[Callable], own: str | None) -> dict[str, str]:
+    own = _folder_of(*targets)
     names: set[str] = set()
     for target in targets:
         if own_name(target):
@@ -180,7 +176,7 @@ def foreign_code(target: Callable) -> str | None:
             id would tell what is computed.
     """
     own = _folder_of(target)
-    _refuse_edited(_edited_files(target, own))
+    _refuse_edited(_foreign_files(target, own))
     return _foreign_code(target, own)
 
 
@@ -190,16 +186,25 @@ def _folder_of(*targets: Callable) -> str | None:
     return process.user_config_dir or next(filter(None, given), None)
 
 
-@cache
 def _foreign_code(target: Callable, own: str | None) -> str | None:
+    """Nothing is kept of what may be edited: in a notebook it is, beside a class that stays."""
     files = _foreign_files(target, own)
     if not files:
         return None
-    installed = is_installed(files[0])
+    if is_installed(files[0]):
+        return _code_of_installed(tuple(files))
+    return _joined((path.name.encode() + _normal(path.read_bytes())) for path in files)
+
+
+@cache
+def _code_of_installed(files: tuple[Path, ...]) -> str:
+    return _joined(path.name.encode() + path.read_bytes() for path in files)
+
+
+def _joined(parts: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
-    for path in files:
-        source = path.read_bytes()
-        digest.update(path.name.encode() + (source if installed else _normal(source)))
+    for part in parts:
+        digest.update(part)
     return digest.hexdigest()
 
 
@@ -219,7 +224,7 @@ def _foreign_files(target: Callable, config_dir: str | None) -> list[Path]:
     imported, source = Path(source).absolute(), Path(source).resolve()
     package = _package_of(top)
     if is_installed(source):
-        return sorted(package.rglob("*.py")) if package else [source]
+        return _all_files(package) if package else [source]
     if config_dir:  # where a link stands, its neighbours are what it imports
         own = Path(config_dir)
         for path, folder in ((imported, own.absolute()), (source, own.resolve())):
@@ -231,15 +236,14 @@ def _foreign_files(target: Callable, config_dir: str | None) -> list[Path]:
 
 
 @cache
-def _edited_files(target: Callable, config_dir: str | None) -> Set[str]:
-    """Return the files of a class's source that somebody may edit: none of what is installed."""
-    files = _foreign_files(target, config_dir)
-    return frozenset(str(path) for path in files if not is_installed(path))
+def _all_files(package: Path) -> list[Path]:
+    return sorted(package.rglob("*.py"))
 
 
-def _refuse_edited(files: Set[str]) -> None:
-    """Raise ConfigError where a file is another one than when it was imported."""
-    for file in edited(files):
+def _refuse_edited(files: Sequence[Path]) -> None:
+    """Raise ConfigError where a file, of nothing installed, was edited since it was imported."""
+    own = frozenset(map(str, files)) if files and not is_installed(files[0]) else frozenset()
+    for file in edited(own):
         raise ConfigError(
             f"{file} was edited after it was imported, so that other code would run than the id "
             "says; restart Python, or give the folder as config_dir, which imports it anew"

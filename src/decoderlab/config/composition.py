@@ -11,11 +11,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import conf_dir, own_folder
+from decoderlab.common.process import one_at_a_time
 from decoderlab.config.command_line import check_words, with_one_budget
 from decoderlab.config.messages import explain
 from decoderlab.config.run_config import RunConfig
 
 
+@one_at_a_time
 def compose_config(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> RunConfig:
     """Return the config that a command line of these settings would give, without one.
 

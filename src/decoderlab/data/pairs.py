@@ -46,9 +46,9 @@ class PairsTask(Task):
     * Texts are brought to Unicode's form NFC (`normalised`: pairs that this changed). What stands
       between two tokens counts once, be it white space or the separator, so that texts of the same
       tokens are the same. Nothing else is changed: case, punctuation and odd characters stay.
-    * Pairs with an empty side and pairs over a maximum length are dropped (`dropped_empty`,
-      `dropped_too_long`), and so are repeated pairs, of one group where there are groups
-      (`repeated_pairs`).
+    * Pairs with an empty side, or one of white space alone, and pairs over a maximum length are
+      dropped (`dropped_empty`, `dropped_too_long`), and so are repeated pairs, of one group where
+      there are groups (`repeated_pairs`).
     * Tokens that training has never, or less than `minimum_count` times, become `<unk>`
       (`test_unknown_source_tokens` and so on); an unknown token is never generated. With
       `unknown_slots` those of a source have ids of their own, and can be.
@@ -155,7 +155,7 @@ class PairsTask(Task):
             counts["pairs"] += 1
             source, target = map(self.tidied, ("source", "target"), self._normalised(pair, counts))
             lengths = len(self.words("source", source)), len(self.words("target", target))
-            if not all(lengths):
+            if not (all(lengths) and source.strip() and target.strip()):
                 counts["dropped_empty"] += 1
                 continue
             if any(

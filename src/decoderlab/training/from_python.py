@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from decoderlab.common.folders import own_folder
+from decoderlab.common.process import one_at_a_time
 from decoderlab.config.composition import compose_config
 from decoderlab.config.run_config import RunConfig
 from decoderlab.records.outcome import outcome
@@ -19,6 +20,7 @@ class RunFailed(RuntimeError):
     """A run did not end well: its status, its reason and its folder are in the message."""
 
 
+@one_at_a_time
 def train(
     settings: Sequence[str] | RunConfig,
     *,

@@ -13,6 +13,7 @@ from decoderlab.common.bounded_reading import read_json
 from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.common.folders import own_folder
 from decoderlab.common.part_building import call
+from decoderlab.common.process import one_at_a_time
 from decoderlab.common.progress import say
 from decoderlab.common.safe_names import refuse_links_out
 from decoderlab.config.bounds import check_bounds, check_parameters
@@ -73,6 +74,7 @@ class LoadedRun(NamedTuple):
     code_changes: Sequence[str] = ()
 
 
+@one_at_a_time
 def load_run(
     path: str | Path,
     *,

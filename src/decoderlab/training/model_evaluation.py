@@ -13,7 +13,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from decoderlab.common.errors import ConfigError
-from decoderlab.common.process import without_trainer_variables
+from decoderlab.common.process import one_at_a_time, without_trainer_variables
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import changed_metrics
 from decoderlab.config.run_sections import PRECISIONS
@@ -22,6 +22,7 @@ from decoderlab.records.checkpoints import load_checkpoint_of, recorded_sha256
 from decoderlab.training.module import EncoderDecoder
 
 
+@one_at_a_time
 def evaluate(model: EncoderDecoder, task: Task, split: str, config: RunConfig) -> dict[str, float]:
     """Return the metrics of a model on one split of its task.
 

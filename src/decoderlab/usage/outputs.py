@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from decoderlab.common.errors import ConfigError
+from decoderlab.common.process import one_at_a_time
 from decoderlab.contract import Encoded, TokenSpace, ValueSpace
 from decoderlab.data.task_data import of_tokens, of_values
 from decoderlab.generation.coverage_penalty import coverage_score
@@ -64,6 +65,7 @@ class Output:
         return record if self.attention is None else record | {"attention": self.attention}
 
 
+@one_at_a_time
 def predict(
     run: LoadedRun, lines: Sequence[str], first_row: int = 0, folder: Path | None = None
 ) -> list[str]:
@@ -87,6 +89,7 @@ def predict(
     return [outputs[0].text if outputs else "" for outputs in by_line]
 
 
+@one_at_a_time
 def predict_best(
     run: LoadedRun, lines: Sequence[str], num_best: int
 ) -> list[list[tuple[str, float]]]:
@@ -107,6 +110,7 @@ def predict_best(
     return [[(output.text, output.score or 0.0) for output in outputs] for outputs in by_line]
 
 
+@one_at_a_time
 @torch.no_grad()
 def predict_outputs(
     run: LoadedRun,
