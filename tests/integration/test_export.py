@@ -6,11 +6,9 @@ import errno
 import json
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 import unicodedata
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -33,6 +31,7 @@ from decoderlab.usage.run_export import (
     _target_length,
     _whole,
     export_run,
+    runner,
 )
 from decoderlab.usage.scanned_layers import scanned
 from tests.conftest import CELLS, run
@@ -43,7 +42,6 @@ pytest.importorskip("onnxscript")
 
 # The exporters of torch warn about their own deprecations.
 pytestmark = pytest.mark.filterwarnings("ignore")
-RUNNER = Path(run_export.__file__).with_name("exported_runner.py")
 SLOW = pytest.mark.slow
 LINES = ["1 2", "3", "2 2 1 0", "", "5 4 3"]
 
@@ -234,7 +232,7 @@ def test_an_export_says_whether_the_task_composes_letters(tokens, composes):
 def test_the_runner_says_in_what_it_is_another(tmp_path, monkeypatch, capsys, notes):
     about = {"source": {}, "target": {}, "max_length": 3, "notes": notes}
     (tmp_path / "vocabulary.json").write_text(json.dumps(about))
-    shutil.copy(RUNNER, tmp_path / "run.py")
+    (tmp_path / "run.py").write_text(runner("tokens", "tokens"))
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda path: None)
     monkeypatch.setattr(sys, "argv", ["run.py", " "])
     runpy.run_path(str(tmp_path / "run.py"), run_name="__main__")
@@ -325,9 +323,16 @@ def test_an_export_is_whole_or_not_there(tmp_path, error):
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
-def test_the_runner_is_short():
-    lines = [line.strip() for line in RUNNER.read_text().splitlines()]
-    assert sum(bool(line) and not line.startswith('"""') for line in lines) <= 50
+@pytest.mark.parametrize(
+    ("source", "target", "most"),
+    [("tokens", "tokens", 40), ("images", "tokens", 37), ("values", "values", 40)],
+)
+def test_the_runner_is_short_and_has_what_its_data_need(source, target, most):
+    text = runner(source, target)
+    lines = [line.strip() for line in text.splitlines()]
+    assert sum(bool(line) and not line.startswith('"""') for line in lines) <= most
+    assert set(re.findall(r"def (read|write)_(\w+)", text)) == {("read", source), ("write", target)}
+    compile(text, "run.py", "exec")
 
 
 @pytest.mark.parametrize(

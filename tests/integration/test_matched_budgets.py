@@ -116,6 +116,15 @@ def test_operations_that_are_not_counted_are_not_called_equal(planned, others):
         plan.demand_possible()
 
 
+def test_a_frozen_encoder_is_no_part_of_equal_parameters(planned, tiny):
+    parent = tiny("decoder=luong")
+    assert run(parent) == "FINISHED"
+    given = ("decoder=luong", "budget.match=parameters", f"encoder.from_run={parent.folder.path}")
+    plan = planned(*given, "encoder.frozen=false,true", "study.baseline='encoder.frozen=False'")
+    with pytest.raises(ConfigError, match="encoder.frozen is true of one and false of the other"):
+        plan.demand_possible()
+
+
 @pytest.mark.parametrize("batches", ["1,2", "2,1"])
 def test_batches_that_are_summed_up_count_as_operations(planned, batches):
     first = batches.partition(",")[0]

@@ -8,36 +8,55 @@ from pathlib import Path
 import numpy as np
 
 
-def greedy_output(line, run, *, source, target, max_length, run_id=None, notes=()):
-    """Return the greedy output for a line; `run` calls a program by its name."""
-    if source["kind"] == "values":  # positions with spaces, their numbers with commas between
-        rows = np.array([[float(number) for number in at.split(",")] for at in line.split()])
-        read = np.array([(rows - source["mean"]) / source["deviation"]], np.float32)
-    elif source["kind"] == "images":  # a file of NumPy's, (channels, height, width) from 0 to 1
-        read = np.array([np.load(line)], np.float32)
-    else:
-        text = unicodedata.normalize("NFC", line) if source["nfc"] else line
-        tokens = list(text if source["split"] == "" else filter(None, text.split(source["split"])))
-        if unknown := sorted(set(tokens) - source["ids"].keys()):
-            warn(f"never seen in training, read as unknown: {ascii(unknown[:5])[1:-1]}")
-        read = np.array([[source["ids"].get(token, source["unk_id"]) for token in tokens]])
-    state, written, values = run("start", *run("encode", read)), [], target["kind"] == "values"
-    if target.get("length") == "source":
-        max_length = min(max_length, read.shape[1])
-    before = np.zeros((1, target["size"]), np.float32) if values else np.array([target["bos_id"]])
+def read_tokens(line, source):
+    """Return the ids of a line's tokens, (1, S)."""
+    text = unicodedata.normalize("NFC", line) if source["nfc"] else line
+    tokens = list(text if source["split"] == "" else filter(None, text.split(source["split"])))
+    if unknown := sorted(set(tokens) - source["ids"].keys()):
+        warn(f"never seen in training, read as unknown: {ascii(unknown[:5])[1:-1]}")
+    return np.array([[source["ids"].get(token, source["unk_id"]) for token in tokens]])
+
+
+def read_values(line, source):
+    """Return positions with spaces, their numbers with commas between, as (1, S, C)."""
+    rows = np.array([[float(number) for number in at.split(",")] for at in line.split()])
+    return np.array([(rows - source["mean"]) / source["deviation"]], np.float32)
+
+
+def read_images(line, source):
+    """Return a file of NumPy's, (channels, height, width) from 0 to 1, as a batch of one."""
+    return np.array([np.load(line)], np.float32)
+
+
+def write_tokens(run, state, target, max_length, length):
+    """Return the most probable token at each step, until the end."""
+    written, before = [], np.array([target["bos_id"]])
     while len(written) < max_length:
         outputs, *state = run("step", before, *state)
-        if values:
-            before = outputs[:, : target["size"]]
-            numbers = before[0] * target["deviation"] + target["mean"]
-            shown = zip(numbers, target["digits"], strict=True)
-            written.append(",".join(f"{number:.{digits}g}" for number, digits in shown))
-            continue
         outputs[:, target["never_generated"]] = -np.inf
         if (before := outputs.argmax(axis=-1))[0] == target["eos_id"]:
             break
         written.append(target["tokens"][before[0]])
-    return (" " if values else target["join"]).join(written).replace(target.get("glue", ""), "")
+    return target["join"].join(written).replace(target.get("glue", ""), "")
+
+
+def write_values(run, state, target, max_length, length):
+    """Return the numbers of each step, written as positions are read."""
+    written, before = [], np.zeros((1, target["size"]), np.float32)
+    while len(written) < (min(max_length, length) if target["length"] == "source" else max_length):
+        outputs, *state = run("step", before, *state)
+        before = outputs[:, : target["size"]]
+        numbers = before[0] * target["deviation"] + target["mean"]
+        shown = zip(numbers, target["digits"], strict=True)
+        written.append(",".join(f"{number:.{digits}g}" for number, digits in shown))
+    return " ".join(written)
+
+
+def greedy_output(line, run, *, source, target, max_length, run_id=None, notes=()):
+    """Return the greedy output for a line; `run` calls a program by its name."""
+    array = globals()[f"read_{source['kind']}"](line, source)
+    state = run("start", *run("encode", array))
+    return globals()[f"write_{target['kind']}"](run, state, target, max_length, array.shape[1])
 
 
 def warn(text):

@@ -30,6 +30,7 @@ from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.layers.recurrent_stack import RecurrentLayers
 from decoderlab.training.loading import LoadedRun
+from decoderlab.usage import exported_runner
 from decoderlab.usage.program_checks import Run, check_predictions
 from decoderlab.usage.programs import Encode, Program, examples, programs_of
 from decoderlab.usage.scanned_layers import scanned
@@ -121,7 +122,8 @@ def _write(
 ) -> None:
     """Write the files of an export."""
     _write_weights(run, folder)
-    _write_json(folder / "vocabulary.json", description(run))
+    about = description(run)
+    _write_json(folder / "vocabulary.json", about)
     with without_export_notes(), torch.no_grad():
         for name, program in made.items():
             torch.export.save(program, folder / f"{name}.pt2")
@@ -138,7 +140,23 @@ def _write(
     if made:
         with _refused(_what(run.module)):
             check_predictions(run.module, run.task.data.source_space, _session_of(folder), ONNX)
-        shutil.copyfile(Path(__file__).with_name("exported_runner.py"), folder / "run.py")
+        kinds = about["source"]["kind"], about["target"]["kind"]
+        (folder / "run.py").write_text(runner(*kinds), encoding="utf-8")
+
+
+def runner(source: str, target: str) -> str:
+    """Return the runner of an export, without what only other kinds of data need.
+
+    Args:
+        source: what is read: `tokens`, `values` or `images`.
+        target: what is written: `tokens` or `values`.
+    """
+    text = inspect.getsource(exported_runner)
+    for name, function in inspect.getmembers(exported_runner, inspect.isfunction):
+        does, _, kind = name.partition("_")
+        if does in ("read", "write") and kind != {"read": source, "write": target}[does]:
+            text = text.replace(f"{inspect.getsource(function)}\n\n", "")
+    return text
 
 
 def _session_of(folder: Path) -> Run:

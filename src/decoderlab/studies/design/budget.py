@@ -105,6 +105,13 @@ class Matcher:
         baseline = self._baseline(draft)
         if draft.row == baseline.row:
             return
+        frozen = [each.config.encoder_start.frozen for each in (draft, baseline)]
+        if frozen[0] != frozen[1]:
+            raise ConfigError(
+                "budget.match is 'parameters', but encoder.frozen is true of one and false of the "
+                "other: what is frozen is not counted, so that a decoder would be widened by it; "
+                "freeze the encoder of both, or take budget.match=updates or seconds"
+            )
         wanted, name = baseline.parameters, self.budget.width
         key = (draft.row, draft.column, task.data.fingerprint)
         if key not in self.solved:
