@@ -6,7 +6,7 @@ import pytest
 
 from decoderlab.common.errors import ConfigError
 from decoderlab.training.prepared_run import prepare_planned
-from tests.conftest import run
+from tests.conftest import run, small
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -120,6 +120,7 @@ def test_a_frozen_encoder_is_no_part_of_equal_parameters(planned, tiny):
     parent = tiny("decoder=luong")
     assert run(parent) == "FINISHED"
     given = ("decoder=luong", "budget.match=parameters", f"encoder.from_run={parent.folder.path}")
+    given += tuple(small("encoder", "lstm")[1:])
     plan = planned(*given, "encoder.frozen=false,true", "study.baseline='encoder.frozen=False'")
     with pytest.raises(ConfigError, match="encoder.frozen is true of one and false of the other"):
         plan.demand_possible()
