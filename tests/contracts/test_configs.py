@@ -80,7 +80,7 @@ def of_task(name: str) -> DictConfig:
 
 
 # Their data take long to make.
-LONG_MADE = ("conversation", "learning_to_execute", "scan", "spelling")
+LONG_MADE = ("conversation", "g2p_de", "learning_to_execute", "scan", "spelling")
 TASKS = [
     pytest.param(name, marks=[pytest.mark.slow] if name in LONG_MADE else [])
     for name in variants("task")
