@@ -57,7 +57,7 @@ _MODULES = {
     "search_with": "training.loading",
     "train": "training.from_python",
 }
-edited_sources.install()
+edited_sources.note_imports()
 lean_imports.install()
 
 

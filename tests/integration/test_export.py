@@ -23,14 +23,13 @@ from decoderlab.training.assembly import build_model
 from decoderlab.usage import run_export
 from decoderlab.usage.exported_runner import greedy_output
 from decoderlab.usage.outputs import predict
-from decoderlab.usage.run_export import (
+from decoderlab.usage.run_export import _whole, export_run
+from decoderlab.usage.runner_of_export import (
     _composes,
     _read_otherwise,
     _side,
     _split,
     _target_length,
-    _whole,
-    export_run,
     runner,
 )
 from decoderlab.usage.scanned_layers import scanned

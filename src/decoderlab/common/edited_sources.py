@@ -41,7 +41,7 @@ class ImportNotes(MetaPathFinder):
         return None
 
 
-def install() -> None:
+def note_imports() -> None:
     """Note imports from now on."""
     if any(isinstance(finder, ImportNotes) for finder in sys.meta_path):
         return
