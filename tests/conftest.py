@@ -45,6 +45,10 @@ from tests.drawing import no_drawing
 # what the tests send is to arrive, here and in the processes that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)
+# A worker of pytest has millions of objects, most of which stay: to look through them as often as
+# Python does takes a seventh of the time.
+gc.set_threshold(100_000, 50, 100)
+os.fsync = lambda file: None  # nobody cuts the power; test_power.py has it that somebody does
 # Whoever sets up logging anew (Hydra, submitit) has the handler that TensorBoard brings close its
 # stream: what was standard error when it was made, pytest's capture.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__

@@ -86,12 +86,7 @@ def test_without_rays_head_the_command_ends_and_another_goes_on(
     check_same(tmp_path, whole)
 
 
-ENDINGS = [
-    ("joblib", signal.SIGINT, 130),
-    ("joblib", signal.SIGKILL, -9),
-    ("submitit_local", signal.SIGINT, 130),
-    ("submitit_local", signal.SIGKILL, -9),
-]
+ENDINGS = [("joblib", signal.SIGINT, 130), ("submitit_local", signal.SIGKILL, -9)]
 
 
 @pytest.mark.slow
