@@ -23,6 +23,7 @@ FROM_RUNS = (
     "beam_and_mode",
     "first_look",
     "copying",
+    "g2p_attention",
     "length_generalisation",
     "length_generalisation_20",
     "modern_cells",

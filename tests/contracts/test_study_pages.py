@@ -203,3 +203,35 @@ def test_where_a_pointer_writes_better():
     power = re.search(r"inconclusive \(n=10, MDE ([\d.]+)\)", report)
     assert f"a difference below {power[1]} would not be found" in page
     assert "leaving every word as it is 0.167" in report
+
+
+def test_which_attention_spells_out_words():
+    runs = by_row("g2p_attention")
+    page = " ".join((STUDIES / "g2p_attention.md").read_text().split())
+    missed = {
+        key: {seed: float(run["test_word_error_rate"]) for seed, run in row.items()}
+        for key, row in runs.items()
+    }
+    assert {len(scores) for scores in missed.values()} == {10}
+    assert min(score for scores in missed.values() for score in scores.values()) > 1 / 3
+    mean = {key: sum(scores.values()) / 10 for key, scores in missed.items()}
+    for task in ("g2p", "g2p_de"):
+        assert min(mean[key] for key in mean if key[0] == task) == mean[task, "coverage"]
+        assert mean[task, "hard"] > mean[task, "soft"]
+        assert mean[task, "hard"] > mean[task, "hard_monotonic"]
+        operations = {row: float(runs[task, row][1]["flops_per_example"]) for _, row in runs}
+        assert operations["hard"] == operations["hard_monotonic"]
+        ratio = {"g2p": "1.3", "g2p_de": "1.6"}[task]
+        assert f"{operations['hard'] / operations['soft']:.1f}" == ratio
+        assert num_examples(runs[task, "soft"][1]["signature"]) == 2000
+    german = {row: missed["g2p_de", row] for row in ("soft", "coverage")}
+    assert all(german["coverage"][seed] < german["soft"][seed] for seed in range(1, 11))
+    parameters = [int(run["parameters"]) for row in runs.values() for run in row.values()]
+    assert f"({min(parameters):,} to {max(parameters):,})" in page
+    report = (STUDIES / "g2p_attention" / "report.md").read_text()
+    assert (
+        "Of 8 comparisons with soft: 1 better barring collapse, 1 worse barring collapse," in report
+    )
+    decided = dict(re.findall(r"^\| (\w+) \|.*\| (better|worse) barring collapse \|", report, re.M))
+    assert decided == {"coverage": "better", "hard": "worse"}
+    assert report.count("training.learning\\_rate=0.01 (") == 10  # chosen for every row
