@@ -52,16 +52,24 @@ def head(name: str, **settings: Any) -> Callable[..., Any]:
 
 
 def some_quick(**levels: Sequence[Any]) -> pytest.MarkDecorator:
-    """Parametrize a test by combinations of levels: of two factors all, two thirds of them slow.
+    """Parametrize a test by combinations of levels; the quick ones have each level of each factor.
 
-    The quick third has each level of each factor. Of three factors or more there is that third
-    alone, in which each level meets each level of every other one. (Of the levels' numbers, which
-    are added up, the other factors can make up whatever remains of three.)
+    Of one factor every third level is quick. Of two factors the slow tests have all other
+    combinations, of more a third, in which each level meets each level of every other factor. (Of
+    the levels' numbers, which are added up, the other factors can make up whatever remains of
+    three.)
     """
+    sizes = [len(of) for of in levels.values()]
+    diagonal = {tuple(row % size for size in sizes) for row in range(max(sizes))}
+    if len(sizes) == 1:
+        diagonal = {(number,) for number in range(0, sizes[0], 3)}
     cases = []
     for chosen in product(*map(enumerate, levels.values())):
-        quick = sum(number for number, _ in chosen) % 3 == 0
-        values, marks = [value for _, value in chosen], () if quick else pytest.mark.slow
-        if quick or len(levels) < 3:
-            cases.append(pytest.param(*values, marks=marks, id="-".join(map(str, values))))
+        numbers, values = tuple(n for n, _ in chosen), [value for _, value in chosen]
+        if numbers in diagonal:
+            cases.append(pytest.param(*values, id="-".join(map(str, values))))
+        elif len(sizes) < 3 or sum(numbers) % 3 == 0:
+            cases.append(
+                pytest.param(*values, marks=pytest.mark.slow, id="-".join(map(str, values)))
+            )
     return pytest.mark.parametrize(tuple(levels), cases)

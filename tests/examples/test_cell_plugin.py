@@ -38,7 +38,13 @@ def test_it_passes_the_battery_of_cells(cell):
     check_cell(cell)
 
 
-@pytest.mark.parametrize("bidirectional", [False, True], ids=["one direction", "both"])
+@pytest.mark.parametrize(
+    "bidirectional",
+    [
+        pytest.param(False, id="one direction"),
+        pytest.param(True, id="both", marks=pytest.mark.slow),
+    ],
+)
 def test_an_encoder_of_it_passes_the_battery(cell, bidirectional):
     settings = {"hidden_size": 3, "num_layers": 2, "bidirectional": bidirectional}
     check_encoder(RecurrentEncoder, cell=cell, **settings)

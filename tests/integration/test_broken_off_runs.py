@@ -276,6 +276,7 @@ class Refusing(CSVLogger):
         raise ConnectionError("of a logger")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "reason"),
     [

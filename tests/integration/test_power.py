@@ -95,6 +95,7 @@ def check_goes_on(state: dict[Path, bytes], outages: Outages, onto: Path, monkey
     assert [cell["run_id"] for cell in one] == [cell["run_id"] for cell in other]
 
 
+@pytest.mark.slow
 @pytest.mark.fault(35, 36)
 def test_every_file_is_old_or_new_and_the_command_goes_on(recorded, tmp_path, monkeypatch, capfd):
     outages = recorded(seed=0)

@@ -28,6 +28,7 @@ def test_under_six_seeds_it_is_a_pilot_and_claims_nothing(tmp_path, seeds, pilot
         assert re.search(r"\| pilot \| 5/5 \| – \| – \|", text), "no p of a pilot"
 
 
+@pytest.mark.slow
 def test_the_answer_says_what_the_intervals_carry(tmp_path):
     scores = {
         "a": A,

@@ -86,6 +86,7 @@ def test_each_seed_is_trained_once_and_tested_with_each_search(monkeypatch, tmp_
         assert (tested[1].path / name).read_bytes() == (single.path / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_of_many_searches_each_has_the_one_training_and_all_can_be_gone_on_from(
     monkeypatch, tmp_path, capsys
 ):
@@ -155,7 +156,16 @@ def test_without_the_setting_each_run_is_trained(monkeypatch, tmp_path):
     assert set(_trained_by(_runs(tmp_path)).values()) == {None}
 
 
-@pytest.mark.parametrize("harm", ["weights", "checkpoint", "result", "maker", "gone"])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "weights",
+        *(
+            pytest.param(harm, marks=pytest.mark.slow)
+            for harm in ("checkpoint", "result", "maker", "gone")
+        ),
+    ],
+)
 def test_a_run_whose_sibling_cannot_be_trusted_is_trained_by_itself(
     monkeypatch, tmp_path, capsys, harm
 ):

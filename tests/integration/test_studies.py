@@ -55,6 +55,7 @@ def test_the_same_runs_give_the_same_bytes(tmp_path, drawn):
     assert b"/Type3" not in first["figures/forest.pdf"]  # letters are outlines, as papers want
 
 
+@pytest.mark.slow
 @pytest.mark.fault(62)
 def test_names_cannot_break_a_format(tmp_path, drawn):
     name = "=a|b<script>alert(1)</script>&_%#$^~\\{}é漢"
@@ -170,6 +171,7 @@ def test_a_plan_that_changed_says_so_in_the_footer(tmp_path):
     assert "minimum_effect changed" in text
 
 
+@pytest.mark.slow
 def test_tasks_may_have_different_levels(tmp_path):
     rows = [
         (f"{decoder} {feedback}", task, decoder, feedback)

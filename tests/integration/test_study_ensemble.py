@@ -42,6 +42,7 @@ def called(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
     return int(str(left.value.code)), *capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_all_seeds_of_a_row_predict_as_the_ensemble_of_their_runs(outputs):
     row = row_ensemble("shared", "luong", output_dir=outputs)
     assert (row.seeds, row.missing) == ([0, 1], {})

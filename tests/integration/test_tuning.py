@@ -149,6 +149,7 @@ def test_a_variant_that_is_added_is_searched_as_the_others_were(monkeypatch, tmp
     assert ids[0] == ids[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["exact_match", "symbol_error_rate"])
 def test_a_failed_trial_counts_with_the_worst_score(monkeypatch, tmp_path, metric):
     if metric == "symbol_error_rate":  # a score that may be worse than its worst, 1

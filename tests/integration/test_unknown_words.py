@@ -48,6 +48,7 @@ def unseen(text):
     return [token for token in text.split() if token != "<unk>" and int(token) >= 10]
 
 
+@pytest.mark.slow
 def test_a_pointer_writes_integers_that_training_never_had(tmp_path):
     path, result, records = trained(tmp_path, *COPY, "decoder/head=pointer", "task.unknown_slots=3")
     assert result.metrics.test["exact_match"] > 0.9

@@ -63,6 +63,7 @@ def holding(folder, text: str) -> list[str]:
     return [path.name for path in files if text.encode() in path.read_bytes()]
 
 
+@pytest.mark.slow
 @pytest.mark.fault(63)
 def test_a_secret_of_the_environment_is_used_and_written_nowhere(tiny, tmp_path):
     prepared = tiny(

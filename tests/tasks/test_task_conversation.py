@@ -56,6 +56,7 @@ def real() -> ConversationTask:
     return scored(ConversationTask(max_source_length=10, max_target_length=10))
 
 
+@pytest.mark.slow
 def test_the_data_are_those_that_were_counted(real):
     counts = real.data.counts
     assert counts["conversations"] == 7168

@@ -79,6 +79,7 @@ def test_two_labels_of_one_method_differ_in_few_of_a_thousand_studies():
     assert low <= alone <= high
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_a_known_effect_is_found_as_often_as_its_power_says():
     generator, found = np.random.default_rng(0), 0
@@ -208,6 +209,7 @@ def test_one_seed_compares_two_models_and_no_methods(tmp_path):
     assert comparison.p_models == pytest.approx(stats.binomtest(20, 20).pvalue)
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_over_tasks_a_seeds_differences_are_averaged(tmp_path):
     scores = {("a", "one"): A, ("a", "two"): A, ("b", "one"): UP, ("b", "two"): A}

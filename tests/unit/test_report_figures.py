@@ -7,6 +7,7 @@ import itertools
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from decoderlab.metrics.shipped import recorded_scores
@@ -165,6 +166,7 @@ def test_numbers_below_an_axis_do_not_run_into_each_other(tmp_path):
         assert min(gaps) > 10
 
 
+@pytest.mark.slow
 def test_a_page_has_the_rows_of_a_figure_side_by_side_and_a_file_has_them_whole(tmp_path):
     made = analysis(tmp_path, {"a": A, "b": [one + 0.1 for one in A]})
     validated(made, tmp_path, range(1, 16), logged=range(1, 16))
