@@ -66,10 +66,8 @@ def some_quick(**levels: Sequence[Any]) -> pytest.MarkDecorator:
     cases = []
     for chosen in product(*map(enumerate, levels.values())):
         numbers, values = tuple(n for n, _ in chosen), [value for _, value in chosen]
-        if numbers in diagonal:
-            cases.append(pytest.param(*values, id="-".join(map(str, values))))
-        elif len(sizes) < 3 or sum(numbers) % 3 == 0:
-            cases.append(
-                pytest.param(*values, marks=pytest.mark.slow, id="-".join(map(str, values)))
-            )
+        quick = numbers in diagonal
+        if quick or len(sizes) < 3 or sum(numbers) % 3 == 0:
+            marks = () if quick else pytest.mark.slow
+            cases.append(pytest.param(*values, marks=marks, id="-".join(map(str, values))))
     return pytest.mark.parametrize(tuple(levels), cases)

@@ -203,6 +203,7 @@ def test_where_a_pointer_writes_better():
     power = re.search(r"inconclusive \(n=10, MDE ([\d.]+)\)", report)
     assert f"a difference below {power[1]} would not be found" in page
     assert "leaving every word as it is 0.167" in report
+    assert sum(score > 0.5 for score in scores["copy_unknown", "luong"]) == 9
 
 
 def test_which_attention_spells_out_words():

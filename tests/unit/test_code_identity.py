@@ -290,10 +290,14 @@ def test_of_a_foreign_class_the_code_counts(tmp_path, monkeypatch, old, new, sam
     path = tmp_path / "mine.py"
     path.write_text(MINE)
     mine = importlib.import_module("mine").Mine
-    before = code_identity._foreign_code(mine, str(tmp_path))
+
+    def code() -> str | None:
+        return code_identity._code_in(code_identity._foreign_files(mine, str(tmp_path)))
+
+    before = code()
     (tmp_path / "notes.txt").write_text("other files do not count")
     replace(path, old, new)
-    assert (code_identity._foreign_code(mine, str(tmp_path)) == before) is same
+    assert (code() == before) is same
 
 
 def test_what_a_foreign_class_takes_from_ours_counts(tmp_path, monkeypatch):

@@ -79,7 +79,7 @@ def forget(names: set[str]) -> None:
 
 def code(module: str = "mine", name: str = "Mine") -> str | None:
     mine = getattr(importlib.import_module(module), name)
-    return code_identity._foreign_code(mine, process.user_config_dir)
+    return code_identity._code_in(code_identity._foreign_files(mine, process.user_config_dir))
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -175,9 +175,9 @@ def foreign_code(target: Callable) -> str | None:
         ConfigError: for a class without a file, or whose file was edited since it was imported: no
             id would tell what is computed.
     """
-    own = _folder_of(target)
-    _refuse_edited(_foreign_files(target, own))
-    return _foreign_code(target, own)
+    files = _foreign_files(target, _folder_of(target))
+    _refuse_edited(files)
+    return _code_in(files)
 
 
 def _folder_of(*targets: Callable) -> str | None:
@@ -186,9 +186,8 @@ def _folder_of(*targets: Callable) -> str | None:
     return process.user_config_dir or next(filter(None, given), None)
 
 
-def _foreign_code(target: Callable, own: str | None) -> str | None:
+def _code_in(files: Sequence[Path]) -> str | None:
     """Nothing is kept of what may be edited: in a notebook it is, beside a class that stays."""
-    files = _foreign_files(target, own)
     if not files:
         return None
     if is_installed(files[0]):
