@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
+import py_compile
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import pytest
 
 from decoderlab.common import edited_sources
 from decoderlab.common.errors import ConfigError
-from decoderlab.config.code_identity import code_of, foreign_code
+from decoderlab.config.code_identity import foreign_code
 
 BESIDE = "SIZE = 1\n"
 MINE = "from beside import SIZE\n\n\nclass Mine:\n    def value(self):\n        return SIZE\n"
@@ -81,36 +84,113 @@ def test_a_link_that_leads_elsewhere_is_an_edit(folder, monkeypatch):
 def test_another_processes_cache_is_no_edit(folder, monkeypatch):
     """As where classes were used outside of a container, edited, and used in it."""
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    importlib.import_module("mine")
-    assert list((folder / "__pycache__").iterdir())
-    for name in ("mine", "beside"):
-        monkeypatch.delitem(sys.modules, name)
+    assert py_compile.compile(str(folder / "mine.py"))
     (folder / "mine.py").write_text(MINE + "# more\n")
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     assert foreign_code(importlib.import_module("mine").Mine)
 
 
 @pytest.mark.parametrize("file", ["mine", "beside"])
-def test_what_is_imported_again_is_what_counts(folder, monkeypatch, file):
-    """Of a helper that is reloaded, as notebooks do, the class stays the same object."""
+@pytest.mark.parametrize("text", ["MORE = 2\n", "MORE = 1 / 0\n", "MORE =\n"])
+def test_a_reload_of_another_text_leaves_nothing_known(folder, monkeypatch, file, text):
+    """Who took a name keeps the old one; a reload that fails leaves all of them."""
+    monkeypatch.syspath_prepend(str(folder))
+    mine = importlib.import_module("mine").Mine
+    before = (folder / f"{file}.py").read_text()
+    with (folder / f"{file}.py").open("a") as source:
+        source.write(text)
+    with contextlib.suppress(ZeroDivisionError, SyntaxError):
+        importlib.reload(sys.modules[file])
+    with refused(file):
+        foreign_code(mine)
+    (folder / f"{file}.py").write_text(before)
+    with refused(file):
+        foreign_code(mine)
+
+
+@pytest.mark.parametrize("file", ["mine", "beside"])
+def test_a_reload_of_the_same_text_changes_nothing(folder, monkeypatch, file):
     monkeypatch.syspath_prepend(str(folder))
     module = importlib.import_module("mine")
-    codes = [foreign_code(module.Mine)]
-    for more in ("MORE = 2\n", "MORE = 3\n"):
-        with (folder / f"{file}.py").open("a") as source:
-            source.write(more)
-        with refused(file):
-            foreign_code(module.Mine)
-        importlib.invalidate_caches()
-        importlib.reload(sys.modules[file])
-        codes.append(foreign_code(module.Mine))
-        assert "FeedforwardDecoder" not in code_of(frozenset([module.Mine]))
-    assert len(set(codes)) == 3
-    with (folder / "beside.py").open("a") as source:
-        source.write("from decoderlab.decoders import FeedforwardDecoder\n")
-    importlib.reload(sys.modules["beside"])
-    assert "FeedforwardDecoder" in code_of(frozenset([module.Mine]))
+    code = foreign_code(module.Mine)
+    importlib.reload(sys.modules[file])
+    assert foreign_code(module.Mine) == code
+
+
+def test_who_stays_while_what_it_took_is_imported_anew_is_refused(folder, monkeypatch):
+    monkeypatch.syspath_prepend(str(folder))
+    module = importlib.import_module("mine")
+    (folder / "beside.py").write_text(BESIDE.replace("1", "2"))
+    monkeypatch.delitem(sys.modules, "beside")
+    importlib.import_module("beside")
+    with refused("mine"):
+        foreign_code(module.Mine)
+    importlib.reload(module)  # of the same text, it takes the new one
+    with refused("mine"):
+        foreign_code(module.Mine)
+    monkeypatch.delitem(sys.modules, "mine")
+    module = importlib.import_module("mine")
+    assert (module.Mine().value(), bool(foreign_code(module.Mine))) == (2, True)
+
+
+def test_after_a_failed_import_the_mended_file_is_read(folder, monkeypatch):
+    monkeypatch.syspath_prepend(str(folder))
+    (folder / "mine.py").write_text(MINE + "1 / 0\n")
+    with pytest.raises(ZeroDivisionError):
+        importlib.import_module("mine")
+    (folder / "mine.py").write_text(MINE)
+    assert foreign_code(importlib.import_module("mine").Mine)
+
+
+def test_an_edit_of_the_same_length_in_the_same_moment_is_read(folder, monkeypatch):
+    """Python's own cache cannot tell them apart."""
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    values = []
+    for text in ("1", "2"):
+        (folder / "beside.py").write_text(BESIDE.replace("1", text))
+        os.utime(folder / "beside.py", (10**9, 10**9))
+        for name in ("mine", "beside"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        values.append(importlib.import_module("mine").Mine().value())
+    assert values == [1, 2]
+
+
+def in_a_new_process(folder: Path, code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_of_what_was_imported_before_us_only_an_old_file_is_known(folder, new):
+    """Nothing tells whether a file was written before its import or after it."""
+    writes = f"open('beside.py', 'w').write({BESIDE!r})\n" if new else ""
+    found = in_a_new_process(
+        folder,
+        f"{writes}import mine\nfrom decoderlab.config.code_identity import foreign_code\n"
+        "print(foreign_code(mine.Mine) is not None)",
+    )
+    assert ("beside.py was edited after it was imported" in found) == new
+    assert found.endswith("True\n") == (not new)
+
+
+@pytest.mark.parametrize("kind", ["mine.Mine", "Sub", "decoderlab.decoders.RecurrentDecoder"])
+def test_a_method_of_a_notebook_is_refused(folder, kind):
+    code = (
+        "import decoderlab.decoders, mine\n"
+        "from decoderlab.config.code_identity import foreign_code\n"
+        "class Sub(mine.Mine): pass\n"
+        "Sub.__module__ = 'mine'\n"
+        f"foreign_code({kind})\n"
+        "def value(self): return 2\n"
+        f"for kind in {kind}.__mro__[:2]: setattr(kind, 'value', value); break\n"
+        f"foreign_code({kind})"
+    )
+    assert "was set to a function of __main__, which no id of a run covers" in in_a_new_process(
+        folder, code
+    )
 
 
 def test_a_file_that_only_was_touched_is_no_edit(folder, monkeypatch):

@@ -1,7 +1,13 @@
-"""Which modules of one's own were edited after they were imported.
+"""Which modules of one's own may run other code than their files hold.
 
 Python keeps no note of what it has read: its cache of compiled files may be of another time, or be
-switched off. So every import from now on is noted, and what has been imported is noted now.
+switched off. So every import from now on is noted; of what was imported before, a file that is
+older than the process is as it was read.
+
+A module that is executed again with another text leaves objects of the old one in whoever took them
+(`from helper import scale`), and a reload that fails leaves all of them. So after `reload` with
+another text a module is not known any more, and after a new import under an old name nothing is
+that was there before.
 """
 
 from __future__ import annotations
@@ -12,10 +18,11 @@ import sysconfig
 import time
 from collections.abc import Iterator, Sequence, Set
 from functools import cache
+from hashlib import sha256
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from decoderlab.common.digests import file_sha256
 
@@ -23,39 +30,115 @@ from decoderlab.common.digests import file_sha256
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 _digests: dict[str, str | None] = {}  # of the files of modules, when they were imported
+_older: dict[str, set[str]] = {}  # of a module, those that were there before its present text
 _libraries = {"decoderlab", "hydra_plugins", *sys.stdlib_module_names}
-_begun = time.time()
+
+
+class NotedSource(SourceFileLoader):
+    """Imports a module from its source, whatever cache there is, and notes the text.
+
+    Args:
+        fullname, path: as of `SourceFileLoader`.
+        again: whether the module is there already, to be executed once more.
+    """
+
+    def __init__(self, fullname: str, path: str, again: bool = False) -> None:
+        super().__init__(fullname, path)
+        self.again = again
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        """Compile the source."""
+        source = self.get_data(self.path)
+        self.digest = sha256(source).hexdigest()
+        return self.source_to_code(source, self.path)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute the source; what was executed twice, with two texts, is not known any more."""
+        name = self.name
+        if self.again:
+            before, _digests[name] = _digests.get(name), None
+            super().exec_module(module)
+            if self.digest == before:
+                _digests[name] = before
+            return
+        older = _executed()
+        super().exec_module(module)
+        for earlier in _older.values():
+            earlier.discard(name)
+        if _digests.get(name, self.digest) != self.digest:
+            _older[name] = older
+        _digests[name] = self.digest
+
+
+def _executed() -> set[str]:
+    """Return the modules that are not just being imported."""
+    return {
+        name
+        for name, module in list(sys.modules.items())
+        if name in _digests
+        and not getattr(getattr(module, "__spec__", None), "_initializing", False)
+    }
 
 
 class ImportNotes(MetaPathFinder):
-    """Notes what file a module will be imported from; finds none itself."""
+    """Finds modules of one's own, so that they are imported by `NotedSource`."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Note its file as it is now."""
-        top = fullname.partition(".")[0]
-        if top not in _libraries and (spec := PathFinder.find_spec(fullname, path)) is not None:
-            where = spec.origin or next(iter(spec.submodule_search_locations or ()), None)
-            _note(fullname, where)
-        return None
+        """Return None for anything but a source that nobody installed."""
+        if _is_library(fullname) or (spec := PathFinder.find_spec(fullname, path)) is None:
+            return None
+        if spec.origin is not None and is_installed(Path(spec.origin)):
+            _libraries.add(fullname.partition(".")[0])
+            return None
+        if type(spec.loader) is SourceFileLoader:
+            spec.loader = NotedSource(fullname, spec.loader.path, again=target is not None)
+        return spec
 
 
 def note_imports() -> None:
-    """Note imports from now on."""
+    """Note imports from now on, behind the finders that are in front of Python's own."""
     if any(isinstance(finder, ImportNotes) for finder in sys.meta_path):
         return
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] not in _libraries:
-            _note(name, getattr(module, "__file__", None))
-    sys.meta_path.insert(0, ImportNotes())
+        file = getattr(module, "__file__", None)
+        if _is_library(name) or file is None:
+            continue
+        if is_installed(Path(file)):
+            _libraries.add(name.partition(".")[0])
+        else:
+            _digests[name] = None if _is_newer(file) else _digest(file)
+    known = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else 0
+    sys.meta_path.insert(known, ImportNotes())
 
 
-def _note(name: str, file: str | None) -> None:
-    if file is not None and is_installed(Path(file)):
-        _libraries.add(name.partition(".")[0])
-    else:
-        _digests[name] = _digest(file)
+def _is_library(name: str) -> bool:
+    return name.partition(".")[0] in _libraries
+
+
+def _process_start() -> float:
+    """Return when this process began, in seconds since the epoch; at the latest, if not known."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        # They are rounded down; in one tick nobody has imported anything.
+        since_boot = (ticks + 1) / os.sysconf("SC_CLK_TCK")
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot
+    except (OSError, AttributeError, IndexError, ValueError):  # not Linux
+        age = time.process_time()
+    return time.time() - age
+
+
+_begun = _process_start()
+
+
+def _is_newer(file: str) -> bool:
+    """Whether a file may have been written since this process began."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return True
+    return max(status.st_mtime, status.st_ctime) >= _begun
 
 
 def is_installed(path: Path) -> bool:
@@ -69,32 +152,29 @@ def _site_packages() -> Path:
 
 
 def edited(files: Set[str]) -> Iterator[str]:
-    """Yield those of some files that are others than when a module was imported from them.
+    """Yield those of some files that modules may have been imported from with another text.
 
     Args:
         files: paths; through links too.
     """
     real = {os.path.realpath(file) for file in files}
-    for name, module in list(sys.modules.items()) if real else ():
-        file = getattr(module, "__file__", None)
-        if file is None or name.partition(".")[0] in _libraries:
-            continue
-        if os.path.realpath(file) in real and _is_edited(name, file):
+    covered = {
+        name: file
+        for name, module in (list(sys.modules.items()) if real else ())
+        if (file := getattr(module, "__file__", None)) is not None
+        and not _is_library(name)
+        and os.path.realpath(file) in real
+    }
+    before = set().union(*(_older.get(name, ()) for name in covered))
+    for name, file in covered.items():
+        # Of an import by somebody else's finder it is known only where the file is old.
+        digest = _digests[name] if name in _digests else not _is_newer(file) and _digest(file)
+        if not digest or _digest(file) != digest or name in before:
             yield file
 
 
-def _is_edited(name: str, file: str) -> bool:
-    if name in _digests:
-        return _digests[name] is None or _digest(file) != _digests[name]
-    try:  # its import went by no finder; a file older than our own has not been edited since
-        status = os.stat(file)
-    except OSError:
-        return True
-    return max(status.st_mtime, status.st_ctime) >= _begun
-
-
-def _digest(file: str | None) -> str | None:
+def _digest(file: str) -> str | None:
     try:
-        return file and file_sha256(Path(file), limit=None)
-    except OSError:  # a folder of a package without a file of its own
+        return file_sha256(Path(file), limit=None)
+    except OSError:
         return None

@@ -34,11 +34,13 @@ import ast
 import hashlib
 import inspect
 import json
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
+from types import FunctionType
 
 from decoderlab.common import process
 from decoderlab.common.edited_sources import edited, is_installed
@@ -87,6 +89,8 @@ UNCOUNTED = (
 )
 # Their versions are recorded, so their source need not count.
 VERSIONED = ("torch", "pytorch_lightning", "hydra", "numpy", *sys.stdlib_module_names)
+# Whose functions may stand in a class of anybody.
+MAY_GIVE_METHODS = {PACKAGE.name, *VERSIONED}
 
 
 def own_name(target: Callable) -> str | None:
@@ -172,11 +176,12 @@ def foreign_code(target: Callable) -> str | None:
     it. Installed packages count whole and byte by byte. None for a class of ours or of `VERSIONED`.
 
     Raises:
-        ConfigError: for a class without a file, or whose file was edited since it was imported: no
-            id would tell what is computed.
+        ConfigError: for a class without a file, whose file was edited since it was imported, or
+            that was given a method from elsewhere: no id would tell what is computed.
     """
     files = _foreign_files(target, _folder_of(target))
     _refuse_edited(files)
+    _refuse_given(target, files)
     return _code_in(files)
 
 
@@ -244,9 +249,31 @@ def _refuse_edited(files: Sequence[Path]) -> None:
     own = frozenset(map(str, files)) if files and not is_installed(files[0]) else frozenset()
     for file in edited(own):
         raise ConfigError(
-            f"{file} was edited after it was imported, so that other code would run than the id "
-            "says; restart Python, or give the folder as config_dir, which imports it anew"
+            f"{file} was edited after it was imported, so that other code may run than the id "
+            "says; restart Python and import decoderlab first, or give the folder as config_dir, "
+            "which imports it anew"
         )
+
+
+def _refuse_given(target: Callable, files: Sequence[Path]) -> None:
+    """Raise ConfigError where a method, of the class or a base, is of code that no id covers."""
+    covered = {os.path.realpath(file) for file in files}
+    for kind in inspect.getmro(target) if isinstance(target, type) else ():
+        for name, value in list(vars(kind).items()):
+            value = getattr(value, "__func__", getattr(value, "fget", value))
+            function = inspect.unwrap(value) if callable(value) else None
+            if not isinstance(function, FunctionType) or function.__module__ == kind.__module__:
+                continue
+            module = function.__module__ or ""
+            file = getattr(sys.modules.get(module), "__file__", None)
+            if module.split(".")[0] not in MAY_GIVE_METHODS and not (
+                file and (os.path.realpath(file) in covered or is_installed(Path(file)))
+            ):
+                raise ConfigError(
+                    f"{kind.__module__}.{kind.__qualname__}.{name} was set to a function of "
+                    f"{module or 'no module'}, which no id of a run covers; write it into the "
+                    "class's file, or into a subclass in a file of its own"
+                )
 
 
 def _root_of(path: Path, module: str) -> Path:
