@@ -10,6 +10,7 @@ import sys
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # before anything imports keras
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import cache, partial
@@ -94,8 +95,10 @@ NUM_FAULTS = 63
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are left out by their marks
+@pytest.hookimpl(tryfirst=True)  # before slow tests are left out
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Note which promises each test proves, for its record and for the test of the page."""
+    """Mark slow cases; note which promises each test proves, for its record and the page."""
+    _thin(items)
     proofs: dict[int, set[str]] = {}
     for item in items:
         for mark in item.iter_markers("fault"):
@@ -107,6 +110,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             for number in mark.args:
                 proofs.setdefault(number, set()).add(name)
     config.stash[FAULTS] = proofs
+
+
+def _thin(items: list[pytest.Item]) -> None:
+    """Mark as slow all cases but every third, or so, of tests that are `thinned`."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        if mark := item.get_closest_marker("thinned"):
+            name = item.nodeid.split("[")[0]
+            if seen[name] % (mark.args or (3,))[0]:
+                item.add_marker("slow")
+            seen[name] += 1
 
 
 def pytest_collection_finish() -> None:

@@ -52,22 +52,21 @@ def head(name: str, **settings: Any) -> Callable[..., Any]:
 
 
 def some_quick(**levels: Sequence[Any]) -> pytest.MarkDecorator:
-    """Parametrize a test by combinations of levels; the quick ones have each level of each factor.
+    """Parametrize a test by combinations of levels, of which a few are quick and a third are slow.
 
-    Of one factor every third level is quick. Of two factors the slow tests have all other
-    combinations, of more a third, in which each level meets each level of every other factor. (Of
-    the levels' numbers, which are added up, the other factors can make up whatever remains of
-    three.)
+    The quick ones have every second level of the factor with the most, of a single one every third.
+    Of one factor all others are slow. Of more, a third, in which each level meets each level of
+    every other factor. (Of the levels' numbers, which are added up, the other factors can make up
+    whatever remains of three.)
     """
     sizes = [len(of) for of in levels.values()]
-    diagonal = {tuple(row % size for size in sizes) for row in range(max(sizes))}
-    if len(sizes) == 1:
-        diagonal = {(number,) for number in range(0, sizes[0], 3)}
+    step = 3 if len(sizes) == 1 else 2
+    chosen_quick = {tuple(row % size for size in sizes) for row in range(0, max(sizes), step)}
     cases = []
     for chosen in product(*map(enumerate, levels.values())):
         numbers, values = tuple(n for n, _ in chosen), [value for _, value in chosen]
-        quick = numbers in diagonal
-        if quick or len(sizes) < 3 or sum(numbers) % 3 == 0:
+        quick = numbers in chosen_quick
+        if quick or len(sizes) == 1 or sum(numbers) % 3 == 0:
             marks = () if quick else pytest.mark.slow
             cases.append(pytest.param(*values, marks=marks, id="-".join(map(str, values))))
     return pytest.mark.parametrize(tuple(levels), cases)

@@ -8,6 +8,7 @@
 # # A report in pandas
 #
 # A study writes `results.csv`, a row a run. This reads that of a sweep of two decoders, two seeds.
+# Only what is empty is missing: a variant or a level may be called `None` or `null`.
 
 # %%
 import subprocess
@@ -30,7 +31,8 @@ command += ["hydra/launcher=basic"]
 subprocess.run(command, check=True, capture_output=True)
 
 # %%
-runs = pd.read_csv("notebook_outputs/studies/pandas/results.csv")
+path = "notebook_outputs/studies/pandas/results.csv"
+runs = pd.read_csv(path, keep_default_na=False, na_values="")
 print(runs.columns.tolist())
 
 # %% [markdown]

@@ -126,6 +126,7 @@ def test_values_have_no_softmax_to_feed_back():
         )
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("name", variants("decoder"))
 def test_loss_falls_on_one_batch(name):
     target, chosen = settings("decoder", name)

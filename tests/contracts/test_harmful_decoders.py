@@ -356,6 +356,7 @@ DEFECTS = {
 }  # fmt: skip
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("name", DEFECTS)
 def test_a_planted_defect_is_reported_by_name(name):
     kind, check, seen = DEFECTS[name]

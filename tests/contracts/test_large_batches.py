@@ -81,6 +81,7 @@ class PoolingOfEqualLengths(MeanPooling):
         return memory.mean(1) if equal(memory_mask) else super().forward(memory, memory_mask)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("kind", RIGHT)
 @pytest.mark.parametrize("change", [mixed_in_large_batches, other_after_fifteen_calls])
 def test_large_batches_and_many_calls_are_looked_at(kind, change):

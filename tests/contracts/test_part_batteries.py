@@ -187,6 +187,7 @@ def test_a_score_that_carries_something_passes():
     testing.check_attention_score(LastWeights)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize(
     ("kind", "make", "settings", "check"),
     DEFECTS,

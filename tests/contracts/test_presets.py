@@ -70,6 +70,7 @@ def test_a_preset_names_its_paper_and_marks_its_numbers(name):
             assert re.search(r"# (paper|ours)\b", line), f"whose is it? {line}"
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_trains_when_it_is_made_small(tmp_path, name):
     small = [

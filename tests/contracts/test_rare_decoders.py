@@ -123,6 +123,7 @@ class TorchsTransformer(nn.Module):
 RARE = [Latent, MeanOfWeights, SpectralNorm, ComplexWeights, Deliberation, TorchsTransformer]
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("kind", RARE, ids=lambda kind: kind.__name__)
 def test_what_is_right_in_a_rare_way_passes(kind):
     check_decoder(kind)

@@ -71,6 +71,7 @@ def test_a_wrong_letter_is_caught(case: Case, tried):
 UNDERSTOOD = {"y_{t-1}": "it is the target's where no line says something else"}
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_missing_line_a_wrong_width_and_a_wrong_number_are_caught(case: Case, tried):
     equations, missed = printed(case), []

@@ -150,6 +150,7 @@ def test_a_yaml_says_what_it_is_and_how_it_is_run(path):
     assert f"={path.stem}" in header
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_it_passes_the_battery(folder, monkeypatch, capsys):
     settings = checked(command_of(folder))
@@ -166,6 +167,7 @@ def test_it_passes_the_battery(folder, monkeypatch, capsys):
         assert printed.out.count(" 0 failed") == len(named)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_its_command_trains(folder, monkeypatch, capfd, tmp_path):
     settings = command_of(folder)

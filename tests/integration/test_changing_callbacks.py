@@ -95,6 +95,7 @@ def best_weights(prepared):
     return torch.load(best, weights_only=True)["state_dict"]
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_validated_is_kept_and_tested(tiny, kind):
     prepared = tiny(named(kind), *LEARNING)

@@ -73,6 +73,7 @@ CASES = [
 ]  # fmt: skip
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize(("words", "offered"), CASES, ids=lambda value: " ".join(value)[:60])
 def test_bash_completes(words, offered, folder):
     if not shutil.which("bash"):

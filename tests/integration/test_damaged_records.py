@@ -76,6 +76,7 @@ def rows(output_dir: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("harm", HARMS)
 @pytest.mark.parametrize("name", COVERED)
 @pytest.mark.fault(50, 54)

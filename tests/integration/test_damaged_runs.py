@@ -57,6 +57,7 @@ def check_mended(single: Prepared, ended: tuple[Prepared, Prepared]) -> None:
     assert steps[-1] == 12
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("harm", ["flip", "delete", "folder", "pipe", "other run"])
 @pytest.mark.parametrize("name", [*FILES, "probes.npz", "manifest.json"])
 @pytest.mark.fault(50, 54)

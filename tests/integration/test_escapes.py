@@ -235,6 +235,7 @@ def test_what_is_said_acts_on_no_terminal(text, monkeypatch, capfd):
     assert acts(capfd.readouterr().err) == []
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("text", [TEXTS["all"], TEXTS["surrogate"]], ids=["all", "surrogate"])
 @pytest.mark.fault(62)
 def test_a_whole_study_of_hostile_names(text, tmp_path, monkeypatch, capfd):

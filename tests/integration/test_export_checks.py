@@ -37,6 +37,7 @@ def untrained(tiny, decoder, *settings):
     return prepared.task, model
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("wrong", [None, "features", "start", "step", "reorder"])
 @pytest.mark.parametrize("settings", DECODERS, ids=lambda settings: settings[0])
 def test_programs_are_compared_with_the_model_itself(tiny, settings, wrong):

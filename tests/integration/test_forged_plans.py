@@ -204,6 +204,7 @@ def found(output_dir: Path) -> list[str]:
     return defects(read_plan(output_dir, "s"), output_dir)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("name", FORGERIES)
 @pytest.mark.filterwarnings("ignore:study s is damaged")
 def test_a_study_that_was_edited_and_sealed_again_does_not_agree_with_its_runs(outputs, name):

@@ -49,6 +49,7 @@ def _children(tmp_path, monkeypatch, setting: str, parent_of_seed):
     return study(tmp_path, {"a": A, "b": [score + 0.1 for score in A]})
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(
     ("setting", "parent_of_seed", "said"),
     [

@@ -299,6 +299,7 @@ def _float64():
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("wiring", ["repeat_vector", "initial_state"])
 @pytest.mark.parametrize("cell", KERAS)
 @pytest.mark.usefixtures("_float64")

@@ -132,6 +132,7 @@ RECORDER = {
 FAULTS = OPTIMIZER | RECORDER
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_state_that_is_none_of_this_run_is_gone_back_from(single, capfd, fault):
     newest, older = single.folder.resume_checkpoints()

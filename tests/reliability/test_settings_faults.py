@@ -42,6 +42,7 @@ def case(number: int, words: str | list[str], *parts: str):
     return pytest.param(words, parts, marks=pytest.mark.fault(number), id=" ".join(words)[:60])
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize(
     ("words", "parts"),
     [

@@ -89,6 +89,7 @@ def test_examples_of_the_authors(command, actions):
     assert list(commands()[command]) == [names.get(one, f"I_{one}") for one in actions.split()]
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(
     ("split", "train", "test"),
     [

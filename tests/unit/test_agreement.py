@@ -237,6 +237,7 @@ def made(tmp_path) -> tuple[Path, RunFolder]:
     return tmp_path, RunFolder(tmp_path / plan.cells[0].folder)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("name", EDITS)
 def test_what_was_edited_and_sealed_again_is_a_row_that_is_invalid(made, name):
     outputs, folder = made

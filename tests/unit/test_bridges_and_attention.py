@@ -206,6 +206,7 @@ class Coverage(AttentionScore):
         return weights, carried + weights.squeeze(1)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.long
 @pytest.mark.parametrize("query", ["current", "previous"])
 @pytest.mark.parametrize("input_feeding", [False, True])

@@ -97,6 +97,7 @@ def test_these_edits_change_no_run(copy):
     }
 
 
+@pytest.mark.thinned
 @pytest.mark.long
 @pytest.mark.parametrize("edit", [edit for edit in EDITS if edit.runs], ids=lambda edit: edit.what)
 def test_an_edit_changes_the_runs_that_depend_on_it(copy, edit):

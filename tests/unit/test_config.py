@@ -284,6 +284,7 @@ def test_what_a_part_has_no_use_for_names_no_other_run():
         parts("decoder=luong", "decoder.attention.score=dot")
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.long
 @pytest.mark.parametrize("group", ["attention", "bridge", "head", "feedback"])
 def test_every_part_can_be_chosen_under_every_preset(group):

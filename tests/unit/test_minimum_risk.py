@@ -35,6 +35,7 @@ def risk_of(candidates, decoder, target, sharpness, cost=error_rate):
     return float((weights / weights.sum() * values).sum())
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("sharpness", [0.005, 1.0, 3.0])
 @pytest.mark.parametrize("target", TARGETS)
 def test_over_all_outputs_it_is_the_formula(target, sharpness):

@@ -36,6 +36,7 @@ def slopes_of_log_p(decoder, output, begin=0):
     return decoder.logits.grad.clone()
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("cost", ["symbol_error_rate", "inexact"])
 @pytest.mark.parametrize("baseline", ["others", "greedy", "none"])
 @pytest.mark.parametrize(("target", "ratio"), [((4, 5, EOS), 1.0), ((5, EOS), 1.5)])

@@ -187,18 +187,22 @@ def test_settings_have_descriptions_defaults_and_ranges(validators):
     assert all("description" in union[name] for name in union if name != "defaults")
 
 
-def test_the_command_writes_schemas_and_the_line(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("header", ["", "# @package _global_\n", "\n  #  @package x.y\n\n"])
+def test_the_command_writes_schemas_and_the_line(tmp_path, monkeypatch, capsys, header):
+    """Of a header Hydra reads what stands before the first other line."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "my_conf" / "decoder" / "bridge"
     folder.mkdir(parents=True)
-    (folder / "mine.yaml").write_text("# Mine.\n_target_: mine.Bridge\n")
+    (folder / "mine.yaml").write_text(f"{header}# Mine.\n_target_: mine.Bridge\n")
     for _ in range(2):  # the second time, the line is replaced
         command = ["decoderlab-schema", "--to", "schemas", "my_conf/decoder/bridge/mine.yaml"]
         monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as left:
             schema.main()
         assert left.value.code == 0
-    line, *rest = (folder / "mine.yaml").read_text().splitlines()
+    text = (folder / "mine.yaml").read_text()
+    assert text.startswith(header)
+    line, *rest = text.removeprefix(header).splitlines()
     assert line == "# yaml-language-server: $schema=../../../schemas/decoder.bridge.json"
     assert rest == ["# Mine.", "_target_: mine.Bridge"]
     assert (folder / line.partition("=")[2]).resolve().is_file()

@@ -132,12 +132,18 @@ def group_of_yaml(path: Path, groups: list[str]) -> str:
 
 
 def write_line(path: Path, schema: Path) -> None:
-    """Write the line that editors know as the first of a YAML, in lieu of such a line."""
+    """Write the line that editors know into a YAML, in lieu of such a line.
+
+    It is the first behind Hydra's own header (`# @package ...`), which no comment may precede.
+    """
     from decoderlab.records.run_folder import write_text
 
     relative = os.path.relpath(schema.resolve(), path.resolve().parent)
     text = re.sub(rf"^{re.escape(SCHEMA_LINE)}.*\n", "", read_text(path), flags=re.MULTILINE)
-    write_text(path.resolve(), f"{SCHEMA_LINE}{Path(relative).as_posix()}\n{text}")
+    header = re.match(r"(?:[ \t]*(?:#[ \t]*@.*)?\n)*", text)
+    assert header is not None  # it may be empty
+    line = f"{SCHEMA_LINE}{Path(relative).as_posix()}\n"
+    write_text(path.resolve(), f"{header[0]}{line}{text[header.end() :]}")
 
 
 if __name__ == "__main__":
