@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from filelock import FileLock
 
+from decoderlab.cli import schema
 from decoderlab.cli.complete import install_completion
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.lean_imports import in_root_folder
@@ -193,6 +194,46 @@ def test_a_shells_own_file_is_added_to_and_never_written_anew(tmp_path, before):
     assert after.startswith(before)
     assert after.count(b"decoderlab-complete") == 1
     assert after.splitlines()[: len(before.splitlines())] == before.splitlines()
+
+
+@pytest.mark.parametrize("what", ["study.json", "vscode.json", "a folder", "a YAML"])
+def test_schemas_are_written_through_no_link(tmp_path, monkeypatch, capsys, what):
+    elsewhere, yaml = tmp_path / "elsewhere", tmp_path / "my/study/mine.yaml"
+    elsewhere.mkdir()
+    yaml.parent.mkdir(parents=True)
+    (theirs := elsewhere / "theirs.yaml").write_bytes(TEXT)
+    monkeypatch.chdir(tmp_path / "my")
+    if what == "a YAML":
+        yaml.symlink_to(theirs)
+    else:
+        yaml.write_text("study: {}\n")
+        (tmp_path / "my/schemas").mkdir()
+        (tmp_path / "my/schemas" / what).symlink_to(theirs)
+    command = ["decoderlab-schema", "--to", "schemas", "study/mine.yaml"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as left:
+        schema.main()
+    assert left.value.code == (0 if what == "a folder" else 2)
+    assert ("link" in capsys.readouterr().err) == (what != "a folder")
+    assert [path.read_bytes() for path in elsewhere.iterdir()] == [TEXT]
+
+
+@pytest.mark.parametrize("link", ["diagrams", "the file"])
+def test_a_diagram_is_written_through_no_link(tmp_path, monkeypatch, link):
+    outputs, elsewhere = tmp_path / "outputs", tmp_path / "elsewhere"
+    outputs.mkdir()
+    elsewhere.mkdir()
+    arguments = ["plan", f"run.output_dir={outputs}", "--diagram", *TINY]
+    if link == "diagrams":
+        (outputs / "diagrams").symlink_to(elsewhere)
+        assert forked(*arguments).returncode == 2
+    else:
+        assert forked(*arguments).returncode == 0
+        (made,) = (outputs / "diagrams").iterdir()
+        made.unlink()
+        made.symlink_to(elsewhere / "x.svg")
+        assert forked(*arguments).returncode == 2
+    assert list(elsewhere.iterdir()) == []
 
 
 WORDS = [[], ["bash"], ["bash", "x", "y"], ["bash", "-5", "a", "b"], ["bash", "9" * 8, "a"]]

@@ -176,6 +176,40 @@ def test_outside_of_config_dir_a_package_counts_whole(folder, monkeypatch):
     assert len({first, second, code("pack.first")}) == 3
 
 
+@pytest.mark.parametrize("given", [True, False], ids=["config_dir", "none"])
+@pytest.mark.parametrize("spaced", [True, False], ids=["no __init__", "a package"])
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [
+        ("mylib/layers.py", True),
+        ("mylib/near.py", True),
+        ("beside.py", True),
+        ("mylib/unused.py", False),
+        ("unused.py", False),
+    ],
+)
+def test_what_is_imported_from_elsewhere_on_the_path_counts(
+    folder, tmp_path, monkeypatch, file, counts, spaced, given
+):
+    library = tmp_path / "library"
+    (library / "mylib").mkdir(parents=True)
+    if not spaced:
+        (library / "mylib" / "__init__.py").touch()
+    for name in ("beside", "unused", "mylib/unused"):
+        (library / f"{name}.py").touch()
+    (library / "mylib/layers.py").write_text("from .near import near\nimport beside\n")
+    (library / "mylib/near.py").write_text("near = 1\n")
+    if not given:
+        monkeypatch.setattr(process, "user_config_dir", None)
+    monkeypatch.syspath_prepend(str(library))
+    for name in ("mylib", "mylib.layers", "mylib.near", "beside"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    (folder / "further.py").write_text("from mylib.layers import near\n")
+    before = code()
+    (library / file).write_text("ADDED = 1\n")
+    assert (code() != before) is counts
+
+
 def test_of_ours_counts_what_the_imported_modules_take(folder):
     (folder / "further.py").write_text("from decoderlab.decoders import FeedforwardDecoder\n")
     (folder / "another.py").write_text("from decoderlab.decoders import TransformerDecoder\n")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -142,8 +141,9 @@ def _drawn(prepared: Prepared) -> list[str]:
     decoder = prepared.config.choices.decoder
     text = diagram(facts, decoder)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    folder = Path(prepared.config.run.output_dir) / "diagrams"
-    path = inside(folder, f"{plain_name(decoder)}-{digest}.svg", setting="the decoder's name")
+    name = f"{plain_name(decoder)}-{digest}.svg"
+    output_dir = prepared.config.run.output_dir
+    path = inside(output_dir, "diagrams", name, setting="the decoder's name")
     write_text(path, text)
     return [f"diagram: {path}", *(f"  {said}" for said in facts.sentences)]
 

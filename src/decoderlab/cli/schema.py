@@ -30,6 +30,7 @@ from decoderlab.common.errors import ConfigError
 from decoderlab.common.escapes import terminal_line
 from decoderlab.common.folders import add_to_path, check_own_folder, conf_dir
 from decoderlab.common.require import did_you_mean
+from decoderlab.common.safe_names import inside
 
 if TYPE_CHECKING:
     from decoderlab.config.group_schemas import GroupSchemas
@@ -96,12 +97,12 @@ def schema_name(group: str) -> str:
 
 def _write(schemas: GroupSchemas, groups: list[str], folder: Path) -> list[Path]:
     """Write all schemas, and the setting that says which YAMLs each is for; return the files."""
-    folder.mkdir(parents=True, exist_ok=True)
+    from decoderlab.records.run_folder import write_text
+
     written = []
     for group in groups:
-        path = folder / schema_name(group)
-        path.write_text(json.dumps(schemas.of_group(group)) + "\n")
-        written.append(path)
+        written.append(inside(folder, schema_name(group)))
+        write_text(written[-1], json.dumps(schemas.of_group(group)) + "\n")
     below = folder.resolve().is_relative_to(Path.cwd())
     where = f"./{os.path.relpath(folder)}" if below else str(folder.resolve())
     globs = {
@@ -109,9 +110,9 @@ def _write(schemas: GroupSchemas, groups: list[str], folder: Path) -> list[Path]
         for group in schemas.groups
     }
     globs[f"{where}/{schema_name(WHOLE)}"] = ["**/conf/train.yaml"]
-    setting = folder / "vscode.json"
-    setting.write_text(json.dumps({"yaml.schemas": globs}, indent=2) + "\n")
-    return [*written, setting]
+    written.append(inside(folder, "vscode.json"))
+    write_text(written[-1], json.dumps({"yaml.schemas": globs}, indent=2) + "\n")
+    return written
 
 
 def group_of_yaml(path: Path, groups: list[str]) -> str:
@@ -122,6 +123,8 @@ def group_of_yaml(path: Path, groups: list[str]) -> str:
     """
     if path.suffix != ".yaml" or not path.is_file():
         raise ConfigError(f"{path} is not a YAML that is there; give the path of yours")
+    if path.is_symlink():
+        raise ConfigError(f"{path} is a link; give the path of the YAML itself: {path.resolve()}")
     folders = [name for name in path.resolve().parent.parts if name != "base"]
     for length in (2, 1):
         if (group := "/".join(folders[-length:])) in groups:
@@ -140,10 +143,9 @@ def write_line(path: Path, schema: Path) -> None:
 
     relative = os.path.relpath(schema.resolve(), path.resolve().parent)
     text = re.sub(rf"^{re.escape(SCHEMA_LINE)}.*\n", "", read_text(path), flags=re.MULTILINE)
-    header = re.match(r"(?:[ \t]*(?:#[ \t]*@.*)?\n)*", text)
-    assert header is not None  # it may be empty
     line = f"{SCHEMA_LINE}{Path(relative).as_posix()}\n"
-    write_text(path.resolve(), f"{header[0]}{line}{text[header.end() :]}")
+    header = r"\A(?:[ \t]*(?:#[ \t]*@.*)?\n)*"
+    write_text(path, re.sub(header, lambda header_lines: header_lines[0] + line, text))
 
 
 if __name__ == "__main__":

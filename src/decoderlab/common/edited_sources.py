@@ -87,7 +87,7 @@ class ImportNotes(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return None for anything but a source that nobody installed."""
-        if _is_library(fullname) or (spec := PathFinder.find_spec(fullname, path)) is None:
+        if is_library(fullname) or (spec := PathFinder.find_spec(fullname, path)) is None:
             return None
         if spec.origin is not None and is_installed(Path(spec.origin)):
             _libraries.add(fullname.partition(".")[0])
@@ -103,7 +103,7 @@ def note_imports() -> None:
         return
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if _is_library(name) or file is None:
+        if is_library(name) or file is None:
             continue
         if is_installed(Path(file)):
             _libraries.add(name.partition(".")[0])
@@ -113,7 +113,8 @@ def note_imports() -> None:
     sys.meta_path.insert(known, ImportNotes())
 
 
-def _is_library(name: str) -> bool:
+def is_library(name: str) -> bool:
+    """Whether a module is of Python, of this package, or known as installed."""
     return name.partition(".")[0] in _libraries
 
 
@@ -162,7 +163,7 @@ def edited(files: Set[str]) -> Iterator[str]:
         name: file
         for name, module in (list(sys.modules.items()) if real else ())
         if (file := getattr(module, "__file__", None)) is not None
-        and not _is_library(name)
+        and not is_library(name)
         and os.path.realpath(file) in real
     }
     before = set().union(*(_older.get(name, ()) for name in covered))

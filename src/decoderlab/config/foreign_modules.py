@@ -1,4 +1,7 @@
-"""The Python files that a module depends on in a folder: what it imports there, and so on.
+"""The Python files that a module depends on: what it imports, and what that imports, and so on.
+
+All that nobody installed counts: what lies in the folder of the module, and what is imported from
+elsewhere on the Python path, as with a checkout that was installed in place.
 
 Source is only read. All import statements count, in functions too, but for what only types need
 (`TYPE_CHECKING`): by name, relative, of packages with their `__init__.py`, and names of a package
@@ -12,8 +15,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
+from decoderlab.common.edited_sources import is_installed, is_library
 from decoderlab.config.definitions import for_types
 
 # Names by which a file can import what its import statements do not name.
@@ -46,30 +51,58 @@ def modules_used(
     but: Collection[str],
     whole: bool = True,
 ) -> list[Path]:
-    """Return some files and all files of a folder that they depend on, sorted.
+    """Return some files and all files, of nothing installed, that they depend on, sorted.
 
     Args:
         start: the files.
-        folder: nothing outside of it is looked at.
+        folder: that they lie in.
         roots: folders on the Python path, inside of `folder`, that modules are imported from.
         but: first names of modules that are passed over.
         whole: whether all files of the folder count where imports are computed.
     """
     used: set[Path] = set()
-    todo = list(start)
+    todo = [(path, folder) for path in start]
     while todo:
-        path = todo.pop()
-        if path in used or not path.is_relative_to(folder):
+        path, within = todo.pop()
+        if path in used or not path.is_relative_to(within):
             continue
         used.add(path)
-        todo += _packages_of(path, folder)
+        todo += [(each, within) for each in _packages_of(path, within)]
         computed, statements = _imports(path.read_bytes())
-        if whole and computed:
-            return sorted(folder.rglob("*.py"))
+        if computed and whole and within == folder:
+            todo += [(each, folder) for each in folder.rglob("*.py") if not is_installed(each)]
         for node in statements:
-            for base, names in _imported(node, path, roots, but):
-                todo += _along(base, names)
+            for names, level in _named(node):
+                if level:
+                    todo += [
+                        (each, within)
+                        for base in path.parents[level - 1 : level]
+                        for each in _along(base, names)
+                    ]
+                elif names[0] not in but:
+                    of = [(root, folder) for root in roots if _provides(root, names[0])]
+                    of = of or [(root, root) for root in _elsewhere(names[0])]
+                    todo += [(each, top) for root, top in of for each in _along(root, names)]
     return sorted(used)
+
+
+def _provides(root: Path, name: str) -> bool:
+    return (root / f"{name}.py").is_file() or (root / name).is_dir()
+
+
+def _elsewhere(name: str) -> list[Path]:
+    """Return the folders on the Python path that have a module which nobody installed."""
+    if is_library(name):
+        return []
+    try:
+        spec = find_spec(name)  # executes nothing, since it lies in no package
+    except (ImportError, ValueError):
+        return []
+    if spec is None:
+        return []
+    packages = [Path(package) for package in spec.submodule_search_locations or ()]
+    files = packages or [Path(spec.origin)] if spec.origin or packages else []
+    return [file.parent for file in files if not is_installed(file) and file.exists()]
 
 
 @lru_cache(1024)  # the classes of one package read the same files
@@ -117,21 +150,14 @@ def _is_computed(node: ast.AST) -> bool:
     )
 
 
-def _imported(
-    node: ast.Import | ast.ImportFrom, path: Path, roots: Sequence[Path], but: Collection[str]
-) -> Iterator[tuple[Path, list[str]]]:
-    """Yield what a statement imports: the folder that it starts from, and the names from there."""
+def _named(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[list[str], int]]:
+    """Yield what a statement imports: the parts of a dotted name, and how far above it begins."""
     match node:
         case ast.Import(names=aliases):
-            named, level = [alias.name.split(".") for alias in aliases], 0
+            yield from ((alias.name.split("."), 0) for alias in aliases)
         case ast.ImportFrom(module=module, names=aliases, level=level):
             above = module.split(".") if module else []
-            named = [[*above, alias.name] for alias in aliases]
-    if level:
-        bases = path.parents[level - 1 : level]
-    else:
-        bases, named = roots, [names for names in named if names[0] not in but]
-    yield from ((base, names) for base in bases for names in named)
+            yield from (([*above, alias.name], level) for alias in aliases)
 
 
 def _along(base: Path, names: Sequence[str]) -> Iterator[Path]:
