@@ -226,6 +226,38 @@ def test_an_edited_task_of_ones_own_makes_its_data_anew(tmp_path, forgetful):
     assert len({fingerprint for _, fingerprint in data.values()}) == 2
 
 
+def test_an_edited_class_of_ones_own_is_told_wherever_its_run_is_used(tmp_path, capsys):
+    own = tmp_path / "own"
+    (own / "decoder").mkdir(parents=True)
+    yaml = (ROOT / "conf/decoder/feedforward.yaml").read_text()
+    (own / "decoder/mine.yaml").write_text(
+        yaml.replace("decoderlab.decoders.FeedforwardDecoder", "its_decoder.Mine")
+    )
+    text = (
+        "from its_factor import FACTOR\nfrom decoderlab.decoders import FeedforwardDecoder\n\n\n"
+        "class Mine(FeedforwardDecoder):\n"
+        "    def forward(self, encoded, target):\n"
+        "        return FACTOR * super().forward(encoded, target)\n"
+    )
+    (own / "its_decoder.py").write_text(text)
+    (own / "its_factor.py").write_text("FACTOR = 1.0\n")
+    given = [word for word in tiny_arguments(tmp_path) if not word.startswith("decoder")]
+    given += ["decoder=mine", "decoder.hidden_size=8"]
+    decoderlab.train(given, config_dir=own)
+    (first,) = (tmp_path / "runs").iterdir()
+    assert decoderlab.load_run(first, trust=True, config_dir=own).code_changes == []
+    assert "other code" not in capsys.readouterr().err
+    (own / "its_factor.py").write_text("FACTOR = 5.0\n")
+    opened = decoderlab.load_run(first, trust=True, config_dir=own)
+    assert opened.code_changes == ["its_decoder.Mine"]
+    assert f"{first} was made by other code: its_decoder.Mine" in capsys.readouterr().err
+    more = [f"training.from_run={first}", "training.max_steps=14"]
+    child = decoderlab.train([*given, *more], config_dir=own)
+    assert child.result.code_changes == ["its_decoder.Mine"]
+    for name in ("its_decoder", "its_factor"):
+        sys.modules.pop(name, None)
+
+
 def test_the_feature_extractor_of_the_docs_works(tiny):
     prepared = tiny()
     assert run(prepared) == "FINISHED"

@@ -8,7 +8,7 @@ from typing import Any
 
 from decoderlab.common.bounded_reading import read_json
 from decoderlab.common.errors import Invalid, Unreadable
-from decoderlab.config.code_identity import code_of
+from decoderlab.config.code_identity import code_of, foreign_code
 from decoderlab.config.environment import versions
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import classes_in, digest_of
@@ -27,12 +27,23 @@ ADVICE = (
 def made_here(config: RunConfig, *groups: str) -> dict[str, Any]:
     """Return the present code of a run: the definitions that its result depends on, and versions.
 
+    Of a class from outside, its source counts as one definition.
+
     Args:
         config: of the run.
         groups: whose classes alone are looked at, see `classes_in`.
+
+    Raises:
+        ConfigError: for a class that may run other code than its file holds, see `foreign_code`.
     """
     ours = {name: version for name, version in versions().items() if name != "decoderlab"}
-    return {"code": code_of(frozenset(classes_in(config, *groups))), "versions": ours}
+    classes = frozenset(classes_in(config, *groups))
+    own = {
+        f"{kind.__module__}.{kind.__qualname__}": code[:16]
+        for kind in classes
+        if (code := foreign_code(kind)) is not None
+    }
+    return {"code": code_of(classes) | own, "versions": ours}
 
 
 def code_digest(config: RunConfig) -> str:
