@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from decoderlab.common.errors import ConfigError, LaunchError, Unreadable
+from decoderlab.common.errors import ConfigError, EditedSource, LaunchError, Unreadable
 from decoderlab.config.secret_settings import redacted
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.planned_and_run import standing
@@ -108,6 +109,22 @@ def test_a_record_that_cannot_be_read_now_fails_no_run(job, monkeypatch):
     with pytest.raises(LaunchError, match=r"made_by.json cannot be read: Input/output error"):
         bring_to_end(job, lambda step, values: None)
     assert job.folder.recorded_status()["status"] == "INTERRUPTED"
+
+
+@pytest.mark.parametrize("what", ["our code", "the data", "a class of one's own"])
+def test_what_is_edited_while_a_sweep_runs_fails_no_run(job, monkeypatch, what):
+    def edited(*_):
+        raise EditedSource("mine.py was edited after it was imported")
+
+    if what == "our code":
+        job = replace(job, code="other")
+    elif what == "the data":
+        job = replace(job, cell=replace(job.cell, run_id=OTHER))
+    else:
+        monkeypatch.setattr(jobs, "prepare_planned", edited)
+    with pytest.raises(LaunchError, match="give the same command again"):
+        bring_to_end(job, lambda step, values: None)
+    assert job.folder.recorded_status()["status"] == "PLANNED"
 
 
 def test_a_secret_that_begins_another_one_does_not_leave_the_rest(monkeypatch):

@@ -61,7 +61,9 @@ def test_what_was_edited_since_it_was_imported_is_refused(folder, monkeypatch, c
     assert foreign_code(mine)
     before = (folder / f"{file}.py").stat()
     (folder / f"{file}.py").write_text(
-        {"mine": MINE, "beside": BESIDE}[file].replace("1", "2") + "#"
+        {"mine": MINE.replace("return SIZE", "return +SIZE"), "beside": BESIDE.replace("1", "2")}[
+            file
+        ]
     )
     os.utime(folder / f"{file}.py", ns=(before.st_atime_ns, before.st_mtime_ns))
     with refused(file):
@@ -76,7 +78,7 @@ def test_a_link_that_leads_elsewhere_is_an_edit(folder, monkeypatch):
     folder.rename(other)
     folder.mkdir()
     (folder / "beside.py").write_text(BESIDE)
-    (folder / "mine.py").write_text(MINE.replace("SIZE\n\n", "SIZE as SIZE\n\n"))
+    (folder / "mine.py").write_text(MINE.replace("return SIZE", "return +SIZE"))
     with refused("mine"):
         foreign_code(mine)
 
@@ -193,6 +195,19 @@ def test_a_method_of_a_notebook_is_refused(folder, kind):
     )
 
 
+@pytest.mark.parametrize("again", [True, False], ids=["reloaded", "edited"])
+@pytest.mark.parametrize("file", ["mine", "beside"])
+def test_a_comment_is_no_edit(folder, monkeypatch, file, again):
+    monkeypatch.syspath_prepend(str(folder))
+    mine = importlib.import_module("mine").Mine
+    code = foreign_code(mine)
+    with (folder / f"{file}.py").open("a") as source:
+        source.write("# more\n")
+    if again:
+        importlib.reload(sys.modules[file])
+    assert foreign_code(mine) == code
+
+
 def test_a_file_that_only_was_touched_is_no_edit(folder, monkeypatch):
     monkeypatch.syspath_prepend(str(folder))
     mine = importlib.import_module("mine").Mine
@@ -208,7 +223,7 @@ def test_of_an_import_without_a_finder_only_an_old_file_is_known(folder, monkeyp
     spec = importlib.util.spec_from_file_location("mine", folder / "mine.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "mine", module)
-    monkeypatch.delitem(edited_sources._digests, "mine", raising=False)
+    monkeypatch.delitem(edited_sources._texts, "mine", raising=False)
     spec.loader.exec_module(module)
     if older:
         assert foreign_code(module.Mine)

@@ -5,32 +5,33 @@ switched off. So every import from now on is noted; of what was imported before,
 older than the process is as it was read.
 
 A module that is executed again with another text leaves objects of the old one in whoever took them
-(`from helper import scale`), and a reload that fails leaves all of them. So after `reload` with
-another text a module is not known any more, and after a new import under an old name nothing is
-that was there before.
+(`from helper import scale`), and a reload that fails leaves all of them. So every text counts that
+was executed since a module's import; after a new import under an old name, with another text, those
+are not known that were there before.
 """
 
 from __future__ import annotations
 
+import operator
 import os
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from functools import cache
-from hashlib import sha256
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from decoderlab.common.digests import file_sha256
-
 # Folders of what is installed, wherever Python lies.
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 
-_digests: dict[str, str | None] = {}  # of the files of modules, when they were imported
-_older: dict[str, set[str]] = {}  # of a module, those that were there before its present text
+Texts = frozenset[bytes] | None  # None: nobody knows
+
+_texts: dict[str, Texts] = {}  # of each module, all that was executed since its import
+# Of a module that was imported again: those that were there before, and its texts until then.
+_older: dict[str, tuple[set[str], Texts]] = {}
 _libraries = {"decoderlab", "hydra_plugins", *sys.stdlib_module_names}
 
 
@@ -48,26 +49,24 @@ class NotedSource(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType | None:
         """Compile the source."""
-        source = self.get_data(self.path)
-        self.digest = sha256(source).hexdigest()
-        return self.source_to_code(source, self.path)
+        self.source = self.get_data(self.path)
+        if self.again and (before := _texts.get(fullname)) is not None:
+            _texts[fullname] = before | {self.source}  # also if it fails
+        return self.source_to_code(self.source, self.path)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Execute the source; what was executed twice, with two texts, is not known any more."""
-        name = self.name
+        """Execute the source and note it."""
         if self.again:
-            before, _digests[name] = _digests.get(name), None
             super().exec_module(module)
-            if self.digest == before:
-                _digests[name] = before
             return
-        older = _executed()
+        name, older = self.name, _executed()
         super().exec_module(module)
-        for earlier in _older.values():
-            earlier.discard(name)
-        if _digests.get(name, self.digest) != self.digest:
-            _older[name] = older
-        _digests[name] = self.digest
+        for modules, _ in _older.values():
+            modules.discard(name)
+        text = frozenset([self.source])
+        if (before := _texts.get(name, text)) != text:
+            _older[name] = older, before
+        _texts[name] = text
 
 
 def _executed() -> set[str]:
@@ -75,8 +74,7 @@ def _executed() -> set[str]:
     return {
         name
         for name, module in list(sys.modules.items())
-        if name in _digests
-        and not getattr(getattr(module, "__spec__", None), "_initializing", False)
+        if name in _texts and not getattr(getattr(module, "__spec__", None), "_initializing", False)
     }
 
 
@@ -108,7 +106,7 @@ def note_imports() -> None:
         if is_installed(Path(file)):
             _libraries.add(name.partition(".")[0])
         else:
-            _digests[name] = None if _is_newer(file) else _digest(file)
+            _texts[name] = _text_of_old(file)
     known = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else 0
     sys.meta_path.insert(known, ImportNotes())
 
@@ -133,13 +131,15 @@ def _process_start() -> float:
 _begun = _process_start()
 
 
-def _is_newer(file: str) -> bool:
-    """Whether a file may have been written since this process began."""
+def _text_of_old(file: str) -> Texts:
+    """Return what a file holds, unless it may have been written since this process began."""
     try:
         status = os.stat(file)
+        if max(status.st_mtime, status.st_ctime) >= _begun:
+            return None
+        return frozenset([Path(file).read_bytes()])
     except OSError:
-        return True
-    return max(status.st_mtime, status.st_ctime) >= _begun
+        return None
 
 
 def is_installed(path: Path) -> bool:
@@ -152,11 +152,12 @@ def _site_packages() -> Path:
     return Path(sysconfig.get_paths()["purelib"]).resolve()
 
 
-def edited(files: Set[str]) -> Iterator[str]:
+def edited(files: Set[str], same: Callable[[bytes, bytes], bool] = operator.eq) -> Iterator[str]:
     """Yield those of some files that modules may have been imported from with another text.
 
     Args:
         files: paths; through links too.
+        same: whether two texts are alike enough.
     """
     real = {os.path.realpath(file) for file in files}
     covered = {
@@ -166,16 +167,21 @@ def edited(files: Set[str]) -> Iterator[str]:
         and not is_library(name)
         and os.path.realpath(file) in real
     }
-    before = set().union(*(_older.get(name, ()) for name in covered))
+
+    def holds(file: str, texts: Texts) -> bool:
+        try:
+            now = Path(file).read_bytes()
+        except OSError:
+            return False
+        return texts is not None and all(same(text, now) for text in texts)
+
+    stale: set[str] = set()
+    for name in covered.keys() & _older.keys():
+        modules, texts = _older[name]
+        if not holds(covered[name], texts):
+            stale |= modules
     for name, file in covered.items():
         # Of an import by somebody else's finder it is known only where the file is old.
-        digest = _digests[name] if name in _digests else not _is_newer(file) and _digest(file)
-        if not digest or _digest(file) != digest or name in before:
+        texts = _texts[name] if name in _texts else _text_of_old(file)
+        if name in stale or not holds(file, texts):
             yield file
-
-
-def _digest(file: str) -> str | None:
-    try:
-        return file_sha256(Path(file), limit=None)
-    except OSError:
-        return None

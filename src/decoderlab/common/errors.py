@@ -16,6 +16,10 @@ class ConfigError(ValueError):
     """A config that cannot run. The message names field, value, what is allowed and the fix."""
 
 
+class EditedSource(ConfigError):
+    """A class of one's own whose file is not what was imported."""
+
+
 class LaunchError(Exception):
     """A sweep that cannot go on, with a config that is right; the same command may help."""
 

@@ -44,7 +44,7 @@ from types import FunctionType
 
 from decoderlab.common import process
 from decoderlab.common.edited_sources import edited, is_installed
-from decoderlab.common.errors import ConfigError
+from decoderlab.common.errors import ConfigError, EditedSource
 from decoderlab.common.folders import folder_of
 from decoderlab.config.definitions import STATEMENTS, Package, Writer, imports
 from decoderlab.config.foreign_modules import modules_used
@@ -176,8 +176,9 @@ def foreign_code(target: Callable) -> str | None:
     it. Installed packages count whole and byte by byte. None for a class of ours or of `VERSIONED`.
 
     Raises:
-        ConfigError: for a class without a file, whose file was edited since it was imported, or
-            that was given a method from elsewhere: no id would tell what is computed.
+        ConfigError: for a class without a file, whose file was edited since it was imported
+            (EditedSource), or that was given a method from elsewhere: no id would tell what is
+            computed.
     """
     files = _foreign_files(target, _folder_of(target))
     _refuse_edited(files)
@@ -245,14 +246,18 @@ def _all_files(package: Path) -> list[Path]:
 
 
 def _refuse_edited(files: Sequence[Path]) -> None:
-    """Raise ConfigError where a file, of nothing installed, was edited since it was imported."""
+    """Raise EditedSource where a file, of nothing installed, was edited since it was imported."""
     own = frozenset(map(str, files)) if files and not is_installed(files[0]) else frozenset()
-    for file in edited(own):
-        raise ConfigError(
+    for file in edited(own, _are_alike):
+        raise EditedSource(
             f"{file} was edited after it was imported, so that other code may run than the id "
             "says; restart Python and import decoderlab first, or give the folder as config_dir, "
             "which imports it anew"
         )
+
+
+def _are_alike(text: bytes, other: bytes) -> bool:
+    return text == other or _normal(text) == _normal(other)
 
 
 def _refuse_given(target: Callable, files: Sequence[Path]) -> None:

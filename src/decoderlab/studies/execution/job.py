@@ -17,7 +17,7 @@ from decoderlab.common.disk import (
     passing_error,
     room_for,
 )
-from decoderlab.common.errors import ConfigError, Invalid, LaunchError, Unreadable
+from decoderlab.common.errors import ConfigError, EditedSource, Invalid, LaunchError, Unreadable
 from decoderlab.common.progress import say
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.secret_settings import redacted
@@ -87,24 +87,24 @@ def bring_to_end(job: Job, report: ProgressReport) -> str:
     """Bring a planned run to its end and return its status: RUNNING if another process is at it.
 
     Args:
-        job: what was planned; what is not what was planned is given up.
+        job: what was planned.
         report: called with (step, values) as training goes on.
 
     Raises:
         Interrupted: by a signal.
         LaunchError: if the disk is full, or somebody has deleted or moved the run's folder: how the
-            run ended may not be written then; or if a record of the run cannot be read now.
+            run ended may not be written then; if a record of the run cannot be read now; if data
+            or code were edited since the plan, which is no failure of a run.
     """
     folder, study, kept = job.folder, job.config.study, (job.config.logger, job.config.callbacks)
     root = Path(job.config.run.output_dir)
-    again = "; give the same command again, with study.retry=failed"
+    changed = "changed after the study was planned; give the same command again"
     try:
         prepared = prepare_planned(job.config, folder)
         if prepared.run_id != job.cell.run_id:
-            what = "the data, or a class of yours,"
-            return give_up(job, f"{what} changed after the study was planned{again}")
+            raise LaunchError(f"the data, or a class of yours, {changed}")
         if job.code != code_digest(job.config) and not study.allow_changes:
-            return give_up(job, f"the code changed after the study was planned{again}")
+            raise LaunchError(f"the code {changed}")
         check_owner(folder, prepared.run_id, prepared.identity)  # before anything is written there
         if study.name is not None:
             note_planned(folder, study.name, as_planned(job.cell, study, job.config.budget))
@@ -120,6 +120,8 @@ def bring_to_end(job: Job, report: ProgressReport) -> str:
         )
     except LaunchError:
         raise
+    except EditedSource as error:
+        raise LaunchError(f"{error}; or give the same command again") from error
     except Exception as error:  # before or after training, which has a handler of its own
         if is_full(error, folder.path):
             raise LaunchError(full_message(folder.path, room_for(job.cell.parameters))) from error
