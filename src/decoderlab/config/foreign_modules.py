@@ -100,8 +100,8 @@ def _elsewhere(name: str) -> list[Path]:
         return []
     if spec is None:
         return []
-    packages = [Path(package) for package in spec.submodule_search_locations or ()]
-    files = packages or [Path(spec.origin)] if spec.origin or packages else []
+    origin = [spec.origin] if spec.origin else []  # none of a package without an __init__.py
+    files = map(Path, list(spec.submodule_search_locations or ()) or origin)
     return [file.parent for file in files if not is_installed(file) and file.exists()]
 
 

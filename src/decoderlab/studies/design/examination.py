@@ -207,7 +207,12 @@ def _alone(runs: Path, alone: list[Path]) -> Finding:
     more = ", ..." if len(alone) > SHOWN else ""
     named = ", ".join(path.name for path in alone[:SHOWN])
     what = f"has {len(alone)} runs that no study has planned ({named}{more})"
-    return Finding(runs, what, "they are single runs, or their study was deleted", note=True)
+    return Finding(
+        runs,
+        what,
+        "they are single runs, were planned before a study was amended, or their study was deleted",
+        note=True,
+    )
 
 
 def _space(output_dir: Path) -> Iterator[Finding]:
