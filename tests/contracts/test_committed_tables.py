@@ -26,6 +26,7 @@ FROM_RUNS = (
     "g2p_attention",
     "length_generalisation",
     "length_generalisation_20",
+    "length_generalisation_scan",
     "modern_cells",
     "source_reversal",
 )

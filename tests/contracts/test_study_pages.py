@@ -180,6 +180,27 @@ def test_the_verdicts_on_longer_sequences_are_those_of_the_report():
     assert verdicts["copy", "pointer"] == verdicts["reverse", r"hard\_monotonic"] == "inconclusive"
 
 
+def test_no_decoder_follows_long_commands():
+    scores = exact_matches("length_generalisation_scan")
+    page = " ".join((STUDIES / "length_generalisation_scan.md").read_text().split())
+    report = (STUDIES / "length_generalisation_scan" / "report.md").read_text()
+    assert {len(values) for values in scores.values()} == {10}
+    most = max(map(max, scores.values()))
+    assert f"no row is right on more than {1000 * most:.0f} of 1,000 commands" in page
+    for values in scores.values():
+        assert f"| {min(values):.3f} to {max(values):.3f} |" in page
+    assert "Of 5 comparisons with contents: 1 worse, 4 inconclusive;" in report
+    assert re.search(r"^\| stack \|[^|]*\|[^|]*\| worse \|", report, re.M)
+    detectable = re.findall(r"inconclusive \(n=10, MDE ([\d.]+)\)", report)
+    assert len(detectable) == 4
+    assert f"below {min(detectable)} to {max(detectable)} would not be found" in page
+    known = exact_matches("length_generalisation_scan", "validation")
+    low, high = min(stack := known.pop(("scan", "stack"))), max(stack)
+    assert f"follows {low:.3f} to {high:.3f} of the short commands" in page
+    shorts = [score for values in known.values() for score in values]
+    assert f"but the stack follow {min(shorts):.3f} to {max(shorts):.3f}" in page
+
+
 def test_where_a_pointer_writes_better():
     runs, scores = by_row("copying"), exact_matches("copying")
     page = " ".join((STUDIES / "copying.md").read_text().split())
