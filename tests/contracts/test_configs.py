@@ -258,6 +258,7 @@ GIVEN_BY_OTHERS |= {f"task.{name}" for name in ("metrics", "path", "columns", "t
 NEEDS = {"decoder/head=pointer": ("decoder/attention=general",)}
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize(
     ("group", "name"),
     [

@@ -18,6 +18,7 @@ from tests.equations.notation import Unreadable
 CASES = [*decoder_cases(), *encoder_cases()]
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_models_equations_compute_what_it_computes(case: Case):
     check(case)

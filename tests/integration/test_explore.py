@@ -250,6 +250,7 @@ def without_scripts(html: str) -> str:
     return re.sub(r"(?s)<(script|style)>.*?</\1>", "", html)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_has_the_page_beside_it_and_the_same_runs_give_the_same_bytes(made):
     analysis, folder = made
     write(analysis.plan, folder)

@@ -285,6 +285,7 @@ def finished(output_dir: Path) -> Path:
     return prepared.folder.path
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.fault(16)
 def test_hostile_configs_are_refused_and_run_nothing(opened, name):

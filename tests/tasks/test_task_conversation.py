@@ -78,6 +78,7 @@ def test_the_data_are_those_that_were_counted(real):
         assert int(split.target.lengths.max()) == 11
 
 
+@pytest.mark.slow
 def test_pairs_are_turns_in_a_row_of_one_conversation_and_of_one_split(real):
     path = reading.package_file("chitchat-dataset", "chitchat_dataset/dataset.json")
     adjacent: dict[tuple[str, str], set[str]] = {}

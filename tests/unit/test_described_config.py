@@ -68,12 +68,14 @@ ROWS = [
 ]
 
 
+@pytest.mark.thinned
 @pytest.mark.long
 @pytest.mark.parametrize("overrides", ROWS, ids=" ".join)
 def test_every_setting_of_tasks_encoders_and_training_is_described(overrides):
     assert {line.split(":")[0] for line in undescribed(*overrides)} <= NAMES
 
 
+@pytest.mark.thinned
 @pytest.mark.long
 @pytest.mark.parametrize("name", variants("decoder"))
 def test_every_setting_of_decoders_is_described(name):

@@ -210,6 +210,7 @@ def test_beam_of_width_one_is_greedy(penalty):
             assert torch.equal(found.tokens[:, 0], greedy(decoder, source, **SIX))
 
 
+@pytest.mark.thinned
 @pytest.mark.long
 @pytest.mark.parametrize("penalty", [*PENALTIES, -6.0, 1.0])
 @pytest.mark.parametrize(("width", "num_best"), [(1, 1), (3, 1), (3, 3), (6, 2)])
