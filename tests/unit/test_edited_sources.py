@@ -195,6 +195,24 @@ def test_a_method_of_a_notebook_is_refused(folder, kind):
     )
 
 
+def test_methods_that_python_makes_are_the_classes_own(folder, monkeypatch):
+    (folder / "mine.py").write_text(
+        "import functools\nfrom dataclasses import dataclass\nfrom typing import NamedTuple\n"
+        "from beside import decorated\n\n\nclass Mine(NamedTuple):\n    size: int = 1\n\n\n"
+        "@dataclass\nclass Other(Mine):\n    width: int = 1\n\n    @decorated\n"
+        "    def value(self):\n        return 1\n\n    @functools.cached_property\n"
+        "    def more(self):\n        return 2\n"
+    )
+    (folder / "beside.py").write_text(
+        "def decorated(function):\n    def inner(self):\n        return function(self)\n\n"
+        "    return inner\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    module = importlib.import_module("mine")
+    assert foreign_code(module.Mine)
+    assert foreign_code(module.Other)
+
+
 @pytest.mark.parametrize("again", [True, False], ids=["reloaded", "edited"])
 @pytest.mark.parametrize("file", ["mine", "beside"])
 def test_a_comment_is_no_edit(folder, monkeypatch, file, again):

@@ -269,15 +269,15 @@ def _refuse_given(target: Callable, files: Sequence[Path]) -> None:
             function = inspect.unwrap(value) if callable(value) else None
             if not isinstance(function, FunctionType) or function.__module__ == kind.__module__:
                 continue
-            module = function.__module__ or ""
-            file = getattr(sys.modules.get(module), "__file__", None)
-            if module.split(".")[0] not in MAY_GIVE_METHODS and not (
-                file and (os.path.realpath(file) in covered or is_installed(Path(file)))
-            ):
+            module = sys.modules.get(function.__module__ or "")
+            if module is None or module.__name__.split(".")[0] in MAY_GIVE_METHODS:
+                continue  # made by Python itself, as of a named tuple
+            file = getattr(module, "__file__", None)
+            if not (file and (os.path.realpath(file) in covered or is_installed(Path(file)))):
                 raise ConfigError(
                     f"{kind.__module__}.{kind.__qualname__}.{name} was set to a function of "
-                    f"{module or 'no module'}, which no id of a run covers; write it into the "
-                    "class's file, or into a subclass in a file of its own"
+                    f"{module.__name__}, which no id of a run covers; write it into the class's "
+                    "file, or into a subclass in a file of its own"
                 )
 
 
