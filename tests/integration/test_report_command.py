@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import re
 import shlex
@@ -13,6 +14,7 @@ import pytest
 import decoderlab
 from decoderlab.cli.report import main
 from decoderlab.studies.design.plan_file import read_plan
+from decoderlab.studies.reporting import build
 from decoderlab.studies.reporting.build import build_report
 from decoderlab.studies.reporting.headline import headline
 from tests.integration.reports import A, read_analysis
@@ -83,6 +85,25 @@ def test_the_command_prints_the_numbers_of_the_tables_as_json(tmp_path, monkeypa
     assert compared["difference"] == comparison.estimate.mean
     assert compared["simultaneous_interval"] == [*comparison.simultaneous]
     assert record["complete"] is False
+
+
+@pytest.mark.parametrize("given", [(), ("--json",)])
+def test_of_a_folder_that_may_only_be_read_the_numbers_are_printed(
+    tmp_path, monkeypatch, capfd, given
+):
+    def refused(path, text):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    folder = written(tmp_path)
+    monkeypatch.setattr(build, "write_text", refused)
+    monkeypatch.setattr(build, "write_atomic", refused)
+    assert command(monkeypatch, tmp_path, "s", *given) == 1
+    printed = capfd.readouterr()
+    assert "Permission denied" in printed.err
+    shown = json.loads(printed.out)["study"] if given else printed.out
+    assert "s" in shown
+    assert given or "exact match" in shown
+    assert not list(folder.glob("*.csv"))
 
 
 def test_the_command_compares_two_studies(tmp_path, monkeypatch, capfd):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import shlex
 import sys
@@ -49,6 +50,10 @@ def main() -> None:
     sys.exit(guarded(lambda: write_report(study, folder, board, as_json=arguments.json)))
 
 
+# Whose runs can be read all the same.
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
 def write_report(study: str, output_dir: Path, tensorboard: bool, *, as_json: bool = False) -> int:
     """Write a study's report and print its table; return the exit code.
 
@@ -59,15 +64,23 @@ def write_report(study: str, output_dir: Path, tensorboard: bool, *, as_json: bo
         as_json: whether to print JSON in place of the table.
     """
     from decoderlab.studies.design.plan_file import read_plan
-    from decoderlab.studies.reporting.build import build_report
+    from decoderlab.studies.reporting.build import build_report, read_report
     from decoderlab.studies.reporting.json_record import report_record
     from decoderlab.studies.reporting.terminal_table import print_table
 
-    report = build_report(read_plan(output_dir, study), output_dir)
+    plan, unwritten = read_plan(output_dir, study), None
+    try:
+        report = build_report(plan, output_dir)
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        report, unwritten = read_report(plan, output_dir), error
     if as_json:
         print(json.dumps(report_record(report.analysis), indent=2))  # noqa: T201
     else:
         print_table(report)
+    if unwritten is not None:
+        raise unwritten
     if tensorboard:
         from decoderlab.studies.reporting.tensorboard_study import MEANS, write_board
 

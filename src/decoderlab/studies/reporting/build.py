@@ -20,7 +20,7 @@ from decoderlab.studies.reporting.variant_diagrams import VariantDiagrams, varia
 
 @dataclass(frozen=True)
 class Report:
-    """A report that has been written.
+    """What a study's runs say, and where that is written.
 
     Args:
         analysis: what it says.
@@ -36,6 +36,17 @@ class Report:
         return self.analysis.complete
 
 
+def read_report(plan: Plan, output_dir: Path) -> Report:
+    """Read all runs of a plan, and write nothing.
+
+    Args:
+        plan: of the study.
+        output_dir: as in `run.output_dir`.
+    """
+    analysis = Analysis(plan, read_rows(plan, output_dir), settings_by_row(plan, output_dir))
+    return Report(analysis, study_folder(output_dir, plan.name))
+
+
 def build_report(plan: Plan, output_dir: Path) -> Report:
     """Read all runs of a plan and write the report; the same runs give the same bytes.
 
@@ -43,9 +54,8 @@ def build_report(plan: Plan, output_dir: Path) -> Report:
         plan: of the study.
         output_dir: as in `run.output_dir`.
     """
-    rows = read_rows(plan, output_dir)
-    analysis = Analysis(plan, rows, settings_by_row(plan, output_dir))
-    folder = study_folder(output_dir, plan.name)
+    report = read_report(plan, output_dir)
+    analysis, folder = report.analysis, report.folder
     drawn = pictures(analysis, output_dir)
     parts = sections(analysis, drawn, output_dir)
     diagrams = VariantDiagrams(variant_facts(analysis))
@@ -55,7 +65,7 @@ def build_report(plan: Plan, output_dir: Path) -> Report:
             name = f"{picture.name}.{ending}"
             file = inside(folder, "figures", name, setting="the name of a figure")
             write_atomic(file, lambda out, content=content: out.write(content))
-    write_text(folder / "results.csv", as_csv(frame(plan, rows)))
+    write_text(folder / "results.csv", as_csv(frame(plan, analysis.rows)))
     write_text(folder / "report.md", render.markdown(title, question, parts))
     write_text(folder / "report.tex", render.latex(title, question, parts))
     table = paper_table(analysis)
@@ -68,4 +78,4 @@ def build_report(plan: Plan, output_dir: Path) -> Report:
         write_text(explore, page)
     linked = None if page is None else explore.name
     write_text(folder / "report.html", render.html(title, question, parts, diagrams, linked))
-    return Report(analysis, folder)
+    return report
