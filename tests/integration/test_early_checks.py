@@ -130,6 +130,54 @@ def test_a_sweep_says_it_early_as_its_plan_says_it(monkeypatch, capfd, tmp_path,
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "group", "settings"),
+    [
+        (("-m", "task=echo,reverse", "task.num_values=60"), "task", {"num_values": 60}),
+        (("study=length_generalisation_20", "task.num_values=60"), "task", {"num_values": 60}),
+        (("-m", "encoder=cnn", "seed=0,1", "encoder.kernel_size=5"), "encoder", {"kernel_size": 5}),
+        (
+            ("-m", "task=echo,copy", "task.min_length=3", "task.max_length=9"),
+            "task",
+            {"min_length": 3, "max_length": 9},
+        ),
+    ],
+)
+def test_a_setting_that_all_choices_of_a_sweep_have_is_set(
+    monkeypatch, tmp_path, given, group, settings
+):
+    """Hydra composes a sweep with its default choice first, which may lack the setting."""
+    seen = []
+
+    def looked_at(cells, compose):
+        seen.extend(compose(cell.overrides).config for cell in cells)
+        raise ConfigError("seen")
+
+    monkeypatch.setattr(impossible_cells, "refuse_before_imports", looked_at)
+    assert in_process(monkeypatch, f"run.output_dir={tmp_path / 'outputs'}", *given) == 2
+    assert len(seen) >= 2
+    for config in seen:
+        assert {name: config[group][name] for name in settings} == settings
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            ("task=echo,reverse", "task.num_valuse=6"),
+            "task.num_valuse is not a setting; task has num_values, min_",
+        ),
+        (("task=echo,addition", "task.num_values=60"), "task has num_terms, num_digits"),
+        (("seed=0,1", "task.num_values=6"), "task has num_terms, num_digits"),
+    ],
+)
+def test_a_setting_that_a_choice_has_not_is_refused_by_what_it_has(
+    monkeypatch, capfd, tmp_path, given, said
+):
+    assert in_process(monkeypatch, "-m", f"run.output_dir={tmp_path / 'outputs'}", *given) == 2
+    assert said in capfd.readouterr().err
+
+
 def test_cells_of_which_some_can_run_are_left_to_the_plan(monkeypatch, capfd, tmp_path):
     command = ["-m", f"run.output_dir={tmp_path / 'outputs'}", "training.max_steps=1,-1"]
     assert in_process(monkeypatch, *command) == 2

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from decoderlab.cli import export
 from decoderlab.common.errors import ConfigError
 from decoderlab.training.assembly import build_model
 from decoderlab.usage import run_export
 from decoderlab.usage.program_checks import check_predictions
 from decoderlab.usage.programs import programs_of
-from decoderlab.usage.run_export import BATCHES, export_run
+from decoderlab.usage.run_export import BATCHES, CANNOT, export_run
+from tests.conftest import variants
 
+ROOT = Path(__file__).parents[2]
 # The exporters of torch warn about their own deprecations.
 pytestmark = pytest.mark.filterwarnings("ignore")
 # Decoders with every kind of part that a state has.
@@ -55,6 +59,44 @@ def test_programs_are_compared_with_the_model_itself(tiny, settings, wrong):
         return
     with pytest.raises(ConfigError, match="would give other outputs than the run"):
         check_predictions(model, task.data.source_space, run, BATCHES)
+
+
+# Their states have other shapes after each step, or count the steps.
+NOT_EXPORTED = ("ctc", "feedforward", "feedforward_no_feedback", "transformer")
+CELLS = [name for name in variants("decoder/cell") if name != "mlstm"]
+
+
+@pytest.mark.thinned(5)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *((name,) for name in variants("decoder") if name not in NOT_EXPORTED),
+        *(("luong", f"decoder/attention={name}") for name in variants("decoder/attention")),
+        *(("repeat_vector", f"decoder/cell={name}") for name in CELLS),
+    ],
+    ids=" ".join,
+)
+def test_every_recurrent_decoder_has_programs_that_give_its_outputs(tiny, settings):
+    try_programs(*untrained(tiny, *settings))
+
+
+def try_programs(task, model):
+    programs = programs_of(model, task.data.source_space)
+
+    def run(name, given):
+        return programs[name].module(*given)
+
+    check_predictions(model, task.data.source_space, run, BATCHES)
+
+
+@pytest.mark.parametrize("name", NOT_EXPORTED)
+def test_what_cannot_be_exported_is_documented(tiny, name):
+    given = untrained(tiny, name)
+    if name != "ctc":  # whose axes are found out with ONNX, by two lengths
+        with pytest.raises(ConfigError, match="the decoder's state"):
+            programs_of(given[1], given[0].data.source_space)
+    for text in ((ROOT / "docs/usage.md").read_text(), CANNOT, export.__doc__):
+        assert name.removesuffix("_no_feedback") in text
 
 
 class Eager:

@@ -22,7 +22,7 @@ import hydra
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -265,12 +265,39 @@ def with_hydra(single: Callable[[DictConfig], str]) -> int:
             )
 
     with _known_mode(arguments, sweep):
-        start()
+        while True:
+            try:
+                start()
+                break
+            except ConfigCompositionException as error:
+                left = _left_to_cells(settings, error) if sweep else settings
+                if left == settings:
+                    raise
+                settings = left
+                sys.argv[1:] = _without_config_dir(flags) + settings
     if errors:
         raise errors[0]
     if process.sweep_exit_code is not None:
         return process.sweep_exit_code
     return int(any(status != "FINISHED" for status in statuses))
+
+
+def _left_to_cells(settings: list[str], error: ConfigCompositionException) -> list[str]:
+    """Return settings of which one that Hydra's default choices have not is left to the cells.
+
+    Hydra composes a sweep once before its cells, with the default choice of what is swept: there
+    `task=echo,reverse task.num_values=6` has no `task.num_values`. A sweep of one value is only
+    looked at in the cells, where it is set or refused.
+    """
+    unknown = re.search(r"Could not override '([^']+)'", str(error))
+    group = re.split(r"[./]", unknown[1])[0] if unknown else ""
+    chosen = re.compile(rf"study=|{re.escape(group)}=.*,")
+    if unknown is None or not any(map(chosen.match, settings)):
+        return settings
+    fixed = re.compile(rf"({re.escape(unknown[1])})=((?!choice\().*)", re.DOTALL)
+    return [
+        fixed.sub(r"\1=choice(\2)", word) if fixed.fullmatch(word) else word for word in settings
+    ]
 
 
 def _known_mode(arguments: argparse.Namespace, sweep: bool) -> AbstractContextManager[Any]:

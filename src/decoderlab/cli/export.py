@@ -3,7 +3,7 @@
 Written are, as torch.export (.pt2) and ONNX (.onnx), the programs encode, start, step, reorder and
 features (the encoder alone: summary and memory); the weights (model.safetensors and
 encoder.safetensors); vocabulary.json; and run.py, which predicts with onnxruntime and NumPy alone.
-The transformer and the feedforward decoder cannot be exported; their weights can.
+The transformer, ctc and feedforward decoders cannot be exported; their weights can.
 
 Examples:
   decoderlab-export outputs/runs/RUN --to exported

@@ -45,5 +45,5 @@ def compose_config(overrides: Sequence[str], *, config_dir: str | Path | None = 
                     "train", with_one_budget(overrides), return_hydra_config=True
                 )
         except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(explain(error)) from error
+            raise ConfigError(explain(error, overrides)) from error
         return RunConfig.from_composed(composed, composed.hydra.runtime.choices)

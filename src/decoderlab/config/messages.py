@@ -73,8 +73,14 @@ def training_notes(steps: int | None, every_steps: int, objective: Mapping[str, 
     return [*filter(None, (validated_once(steps, every_steps), never_begun(steps, objective)))]
 
 
-def explain(error: Exception) -> str:
-    """Return Hydra's message on a wrong config, with a suggestion where that can be made."""
+def explain(error: Exception, overrides: Sequence[str] | None = None) -> str:
+    """Return Hydra's message on a wrong config, with a suggestion where that can be made.
+
+    Args:
+        error: of Hydra or OmegaConf.
+        overrides: that were composed; None for those of the command line.
+    """
+    given = sys.argv[1:] if overrides is None else overrides
     if isinstance(error, OverrideParseException) and "=" not in error.override:
         return f"{error.override!r} has no '='; write SETTING=VALUE, as in decoder=luong"
     if isinstance(error, OverrideParseException):
@@ -100,11 +106,11 @@ def explain(error: Exception) -> str:
     text = "\n".join(lines).split("\n\nConfig search path:")[0].split("\nConfig search path:")[0]
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
-        if part := _choice_of(unknown[1]):
+        if part := _choice_of(unknown[1], given):
             return f"{unknown[1]} is not a setting: a part is chosen by its name; write {part}"
         # The cause names the very key, where a mapping was given.
         inner = re.search(rf"full_key: ({re.escape(unknown[1])}\.\S+)", str(error.__cause__))
-        return _explain_key(inner[1] if inner else unknown[1])
+        return _explain_key(inner[1] if inner else unknown[1], given)
     choice = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     options = re.search(r"Available options in '[^']+':\n((?:\t.*\n?)+)", text)
     if choice and options:
@@ -133,9 +139,9 @@ def is_about_settings(error: Exception) -> bool:
     return module.split(".")[0] in ("hydra", "omegaconf")
 
 
-def _choice_of(key: str) -> str | None:
+def _choice_of(key: str, overrides: Sequence[str]) -> str | None:
     """Return how a part is chosen whose name was given in a key such as decoder.bridge.kind."""
-    given = next((text for text in sys.argv[1:] if text.lstrip("+").startswith(f"{key}=")), "=")
+    given = next((text for text in overrides if text.lstrip("+").startswith(f"{key}=")), "=")
     group, name = "/".join(key.split(".")[:2]), given.split("=", 1)[1]
     folder = conf_dir() / group
     options = {path.stem for path in folder.glob("*.yaml")}
@@ -143,10 +149,10 @@ def _choice_of(key: str) -> str | None:
     return f"{group}={name}" if named else None
 
 
-def _explain_key(key: str) -> str:
+def _explain_key(key: str, overrides: Sequence[str]) -> str:
     """Return what a key that does not exist might have meant."""
     arguments = [
-        argument for argument in sys.argv[1:] if re.match(r"[a-z_]+(/[a-z_]+)?=[^\[{]*$", argument)
+        argument for argument in overrides if re.match(r"[a-z_]+(/[a-z_]+)?=[^\[{]*$", argument)
     ]
     parent, _, name = key.rpartition(".")
     config, names = DictConfig({}), []

@@ -36,7 +36,7 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime", "safetensors")
 CANNOT = (
     "{what} cannot be exported: {why}. Exported are recurrent encoders and decoders, but for the "
     "cell mlstm, and cnn, image_cnn and transformer encoders, whose state has the same shapes at "
-    "every step; the transformer and the feedforward decoder are not. The weights alone: "
+    "every step; the transformer, ctc and feedforward decoders are not. The weights alone: "
     "--weights-only"
 )
 

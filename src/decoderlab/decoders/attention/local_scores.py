@@ -148,7 +148,7 @@ class LocalMonotonicScore(WindowedScore):
 
     def begin(self, memory_mask: Tensor, keys: Tensor) -> Tensor:
         """Return the index of the first step, (B,)."""
-        return keys.new_zeros(len(keys))
+        return keys.new_zeros(keys.shape[0])
 
     def weights(
         self, query: Tensor, keys: Tensor, memory_mask: Tensor, carried: Tensor | None

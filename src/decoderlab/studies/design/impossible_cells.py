@@ -17,9 +17,9 @@ from decoderlab.studies.design.row_labels import varied_keys
 UNFIT = (ConfigError, HydraException, OmegaConfBaseException)
 
 
-def why_unfit(error: Exception) -> str:
+def why_unfit(error: Exception, cell: GridCell) -> str:
     """Return why a cell cannot run."""
-    return str(error) if isinstance(error, ConfigError) else explain(error)
+    return str(error) if isinstance(error, ConfigError) else explain(error, cell.overrides)
 
 
 def impossible(reasons: Mapping[str, Sequence[str]], others_can: bool = False) -> ConfigError:
@@ -57,7 +57,7 @@ def refuse_before_imports(
         try:
             check_before_imports(compose(cell.overrides).config)
         except UNFIT as error:
-            reasons.setdefault(why_unfit(error), []).append(cell.text(varied))
+            reasons.setdefault(why_unfit(error, cell), []).append(cell.text(varied))
         else:
             return  # the others are looked at in the plan
     raise impossible(reasons)

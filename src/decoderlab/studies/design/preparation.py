@@ -166,7 +166,7 @@ class _Maker:
 
     def refuse(self, cell: GridCell, error: Exception) -> None:
         """Note that a cell cannot run."""
-        self.impossible.setdefault(why_unfit(error), []).append(cell.text(self.varied))
+        self.impossible.setdefault(why_unfit(error, cell), []).append(cell.text(self.varied))
 
     def composed(
         self, cells: Sequence[GridCell], compose: Callable[[Sequence[str]], Composed]

@@ -14,12 +14,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-
 from decoderlab.common.errors import ConfigError, LaunchError
 from decoderlab.common.progress import say
-from decoderlab.config.messages import explain
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import sorted_json
 from decoderlab.config.study_settings import TUNING, Tuning
@@ -30,6 +26,7 @@ from decoderlab.records.run_folder import file_lock
 from decoderlab.studies.analysis.entries import worst_score
 from decoderlab.studies.design.composed_cells import Composer
 from decoderlab.studies.design.grid import GridCell, as_sweep, as_value, swept_values
+from decoderlab.studies.design.impossible_cells import UNFIT, why_unfit
 from decoderlab.studies.design.plan_file import Chosen, StudyCell, TuningRecord, study_folder
 from decoderlab.studies.design.preparation import Planned, make_plan
 from decoderlab.studies.design.row_labels import varied_keys
@@ -145,13 +142,14 @@ class Tuner:
         variants = {cell.variant or cell.given.get("decoder"): cell for cell in self.cells}
         for cell in variants.values():
             try:
-                RunConfig.from_composed(
-                    self.compose(with_settings(cell, first, None).overrides).config
-                )
-            except ConfigError as error:
-                raise ConfigError(f"study.tuning.space: {error}") from error
-            except (HydraException, OmegaConfBaseException) as error:
-                raise ConfigError(f"study.tuning.space: {explain(error)}") from error
+                RunConfig.from_composed(self.compose(cell.overrides).config)
+            except UNFIT:
+                continue  # of which the plan tells
+            tried = with_settings(cell, first, None)
+            try:
+                RunConfig.from_composed(self.compose(tried.overrides).config)
+            except UNFIT as error:
+                raise ConfigError(f"study.tuning.space: {why_unfit(error, tried)}") from error
 
     def _check_data(self, planned: Planned) -> None:
         """Raise ConfigError where settings would be chosen on examples that are tested."""
