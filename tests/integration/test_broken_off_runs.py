@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import math
@@ -67,6 +68,25 @@ def test_a_run_interrupted_anywhere_ends_with_the_same_bits(
         return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
     assert values(whole) == values(broken)
+
+
+@pytest.mark.parametrize("step", [3, 4])
+def test_loggers_get_all_that_was_logged_before_an_interruption(tiny, tmp_path, monkeypatch, step):
+    settings = ("logger=csv", "run.log_every_steps=3", "training.max_steps=11")
+    whole = tiny(*settings, output_dir=tmp_path / "whole")
+    broken = tiny(*settings, output_dir=tmp_path / "broken")
+    run(whole)
+    interrupted(broken, monkeypatch, step)
+    assert run(broken) == "FINISHED"
+
+    def logged(prepared):
+        rows = []
+        for path in sorted(prepared.folder.path.glob("csv/**/metrics.csv")):
+            rows += csv.DictReader(path.read_text().splitlines())
+        return [(int(row["step"]), row["train/loss"]) for row in rows if row["train/loss"]]
+
+    assert [step for step, _ in logged(whole)] == [3, 5, 6, 9, 10, 11]
+    assert logged(whole) == logged(broken)
 
 
 def test_a_signal_during_validation_or_test_is_an_interruption(tiny, monkeypatch):

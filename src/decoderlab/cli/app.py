@@ -34,7 +34,13 @@ from decoderlab.common.disk import RECORD_BYTES, full_message, is_full
 from decoderlab.common.errors import ConfigError, Invalid, LaunchError, lacks_memory
 from decoderlab.common.escapes import terminal_text
 from decoderlab.common.folders import add_to_path, conf_dir
-from decoderlab.config.command_line import check_options, check_words, with_one_budget
+from decoderlab.config.command_line import (
+    check_options,
+    check_words,
+    left_to_cells,
+    with_one_budget,
+    without_config_dir,
+)
 from decoderlab.config.early_checks import check_before_imports
 from decoderlab.config.messages import explain, is_about_settings, unfit
 from decoderlab.config.secret_settings import redacted
@@ -229,9 +235,8 @@ def with_hydra(single: Callable[[DictConfig], str]) -> int:
     if logging.lastResort is not None:  # what prints warnings of libraries
         logging.lastResort.setFormatter(_Visible())
     # Hydra's parser wants all flags on one side of the settings.
-    words = sys.argv[1:]
-    settings = [word for word in words if re.match(r"~|[+]*[A-Za-z_][\w./@:]*=", word)]
-    flags = [word for word in words if word not in settings]
+    settings = [word for word in sys.argv[1:] if re.match(r"~|[+]*[A-Za-z_][\w./@:]*=", word)]
+    flags = [word for word in sys.argv[1:] if word not in settings]
     arguments = get_args_parser().parse_args(flags + settings)
     check_options(arguments)
     process.user_config_dir = add_to_path(arguments.config_dir)
@@ -242,7 +247,6 @@ def with_hydra(single: Callable[[DictConfig], str]) -> int:
     # A sweep looks at the budget of each of its runs.
     sweep = arguments.multirun or any(word.startswith("study=") for word in settings)
     settings = settings if sweep else with_one_budget(settings)
-    sys.argv[1:] = _without_config_dir(flags) + settings  # our plug-in knows the folder
     process.sweep_exit_code = None
     statuses: list[str] = []
     errors: list[Exception] = []
@@ -266,38 +270,17 @@ def with_hydra(single: Callable[[DictConfig], str]) -> int:
 
     with _known_mode(arguments, sweep):
         while True:
+            sys.argv[1:] = without_config_dir(flags) + settings  # our plug-in knows the folder
             try:
                 start()
                 break
             except ConfigCompositionException as error:
-                left = _left_to_cells(settings, error) if sweep else settings
-                if left == settings:
-                    raise
-                settings = left
-                sys.argv[1:] = _without_config_dir(flags) + settings
+                settings = left_to_cells(settings, error, sweep)
     if errors:
         raise errors[0]
     if process.sweep_exit_code is not None:
         return process.sweep_exit_code
     return int(any(status != "FINISHED" for status in statuses))
-
-
-def _left_to_cells(settings: list[str], error: ConfigCompositionException) -> list[str]:
-    """Return settings of which one that Hydra's default choices have not is left to the cells.
-
-    Hydra composes a sweep once before its cells, with the default choice of what is swept: there
-    `task=echo,reverse task.num_values=6` has no `task.num_values`. A sweep of one value is only
-    looked at in the cells, where it is set or refused.
-    """
-    unknown = re.search(r"Could not override '([^']+)'", str(error))
-    group = re.split(r"[./]", unknown[1])[0] if unknown else ""
-    chosen = re.compile(rf"study=|{re.escape(group)}=.*,")
-    if unknown is None or not any(map(chosen.match, settings)):
-        return settings
-    fixed = re.compile(rf"({re.escape(unknown[1])})=((?!choice\().*)", re.DOTALL)
-    return [
-        fixed.sub(r"\1=choice(\2)", word) if fixed.fullmatch(word) else word for word in settings
-    ]
 
 
 def _known_mode(arguments: argparse.Namespace, sweep: bool) -> AbstractContextManager[Any]:
@@ -309,16 +292,6 @@ def _known_mode(arguments: argparse.Namespace, sweep: bool) -> AbstractContextMa
     if sweep or own or any("hydra" in word for word in arguments.overrides):
         return nullcontext()
     return mock.patch.object(Hydra, "get_mode", return_value=None)
-
-
-def _without_config_dir(flags: list[str]) -> list[str]:
-    """Return flags without the user's own folder, which Hydra would read its own way."""
-    kept, skip = [], False
-    for flag in flags:
-        if not skip and not re.match(r"(--config-d(i|ir)?|-cd)(=|$)", flag):
-            kept.append(flag)
-        skip = not skip and flag in ("--config-dir", "--config-di", "--config-d", "-cd")
-    return kept
 
 
 def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,46 @@ def check_options(arguments: argparse.Namespace) -> None:
         raise ConfigError("--package is about --cfg; give both: --cfg job --package decoder")
     if arguments.config_dir is not None:
         check_own_folder("--config-dir", arguments.config_dir)
+
+
+def without_config_dir(flags: list[str]) -> list[str]:
+    """Return flags without the user's own folder, which Hydra would read its own way.
+
+    Args:
+        flags: of a command line.
+    """
+    kept, skip = [], False
+    for flag in flags:
+        if not skip and not re.match(r"(--config-d(i|ir)?|-cd)(=|$)", flag):
+            kept.append(flag)
+        skip = not skip and flag in ("--config-dir", "--config-di", "--config-d", "-cd")
+    return kept
+
+
+def left_to_cells(settings: Sequence[str], error: Exception, sweep: bool) -> list[str]:
+    """Return settings of which one that Hydra's default choices have not is left to the cells.
+
+    Hydra composes a sweep once before its cells, with the default choice of what is swept: there
+    `task=echo,reverse task.num_values=6` has no `task.num_values`. A sweep of one value is only
+    looked at in the cells, where it is set or refused.
+
+    Args:
+        settings: as on the command line.
+        error: of Hydra, that one of them is unknown.
+        sweep: whether there are cells.
+
+    Raises:
+        Exception: the error, where no cell may have another choice.
+    """
+    unknown = re.search(r"Could not override '([^']+)'", str(error))
+    name = unknown[1] if unknown else ""
+    group = re.split(r"[./]", name)[0]
+    chosen = re.compile(rf"study=|{re.escape(group)}=.*,")
+    fixed = re.compile(rf"\A({re.escape(name)})=((?!choice\().*)\Z", re.DOTALL)
+    left = [fixed.sub(r"\1=choice(\2)", word) for word in settings]
+    if not sweep or left == [*settings] or not any(map(chosen.match, settings)):
+        raise error
+    return left
 
 
 def check_words(words: Sequence[str]) -> None:

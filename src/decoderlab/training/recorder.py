@@ -104,7 +104,7 @@ class Recorder(pl.Callback):
             "finished": False,
         }
         self._weights: dict[str, Tensor] | None = None
-        self._step = 0
+        self._step = self._signum = 0
         self._clock = self._last_checkpoint = 0.0
         self._stopwatch = Stopwatch()
 
@@ -141,7 +141,13 @@ class Recorder(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Note the number of updates, which the batch raises unless more are summed up first."""
+        """Note the number of updates, which the batch raises unless more are summed up first.
+
+        Raises:
+            Interrupted: after the update in which a signal arrived, of which all is logged by now.
+        """
+        if self._signum:
+            raise Interrupted(self._signum)
         self._step = trainer.global_step
 
     def on_train_batch_end(
@@ -152,11 +158,7 @@ class Recorder(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Log, stop at the end of the budget, and save between validations.
-
-        Raises:
-            Interrupted: after the update in which a signal arrived.
-        """
+        """Log, stop at the end of the budget, and save between validations."""
         step = trainer.global_step
         self.memory["examples_seen"] += len(batch.index)
         self.memory["tokens_seen"] += batch.target.numel()
@@ -173,15 +175,14 @@ class Recorder(pl.Callback):
         old = now - self._last_checkpoint > self.run.checkpoint_every_seconds
         spent, old, signum = self.ranks.highest(spent, old, self.interruption.signum or 0)
         if spent or step == self.total_steps:
-            self._log_training(trainer, pl_module)
             self.memory["finished"] = trainer.should_stop = True  # validates once more, then ends
+            self._log_training(trainer, pl_module)
         elif step % self.evaluation.every_steps:
             # Where a validation follows at once, its end is when to save: a run that went on from
             # before it would leave it out.
             if old or signum:
                 self._save(trainer)
-            if signum:
-                raise Interrupted(signum)
+            self._signum = signum
 
     def on_validation_batch_start(
         self,
@@ -294,7 +295,8 @@ class Recorder(pl.Callback):
         if not math.isfinite(values["train/loss"]):
             raise Diverged(step)
         self._write(step, values)
-        if step % self.run.log_every_steps:  # at others Lightning hands them on itself
+        # At others, and at the last, Lightning hands them on itself.
+        if step % self.run.log_every_steps and not trainer.should_stop:
             for logger in trainer.loggers:
                 logger.log_metrics(values, step)
 
