@@ -8,12 +8,14 @@ import json
 import math
 import os
 import signal
+from itertools import pairwise
 
 import pytest
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger
 
+from decoderlab.common.stopwatch import Stopwatch
 from decoderlab.data.task import Task
 from decoderlab.decoders import RecurrentDecoder
 from decoderlab.training import train_and_test
@@ -87,6 +89,17 @@ def test_loggers_get_all_that_was_logged_before_an_interruption(tiny, tmp_path, 
 
     assert [step for step, _ in logged(whole)] == [3, 5, 6, 9, 10, 11]
     assert logged(whole) == logged(broken)
+
+
+def test_saving_between_validations_is_no_training(tiny, monkeypatch):
+    """A budget in seconds would depend on the disk and on how often is saved."""
+    acts, save, begin = [], Recorder._save, Stopwatch.start
+    monkeypatch.setattr(Recorder, "_save", lambda *args: (acts.append("save"), save(*args)))
+    monkeypatch.setattr(Stopwatch, "start", lambda self: (acts.append("begin"), begin(self)))
+    assert run(tiny("run.checkpoint_every_seconds=0.0001")) == "FINISHED"
+    assert acts.count("save") >= 11
+    for one, next_one in pairwise(acts):
+        assert one == "begin" or next_one == "begin"
 
 
 def test_a_signal_during_validation_or_test_is_an_interruption(tiny, monkeypatch):

@@ -10,6 +10,7 @@ from scipy import stats
 
 from decoderlab.config.study_settings import Published
 from decoderlab.studies.analysis.published_verdicts import judge_published
+from decoderlab.studies.reporting.wider_results import published_values
 from decoderlab.studies.statistics import NONE, Estimate, Interval, over_seeds
 from tests.unit.studies import analysis
 
@@ -105,3 +106,18 @@ def test_published_values_stand_beside_ours(tmp_path):
     assert [one.word for one in open_.published[1:2]] == ["inconclusive"]
     pilot = analysis(tmp_path / "p", {"a": A[:5], "b": UP[:5]}, published=published[:1])
     assert [one.word for one in pilot.published] == ["pilot"]
+
+
+def test_of_several_tasks_it_is_said_on_which_a_value_is(tmp_path):
+    scores = {(row, task): A for row in "ab" for task in ("echo", "reverse")}
+    value = {"row": "b", "against": "a", "tolerance": 0.01, "source": "x"}
+    published = [value | {"task": task, "value": 0.3} for task in ("reverse", "echo")]
+    section = published_values(analysis(tmp_path, scores, published=published))
+    grid = section.blocks[0]
+    assert grid.header[:2] == ["task", "of"]
+    assert [row[:2] for row in grid.rows] == [["reverse", "b minus a"], ["echo", "b minus a"]]
+    alone = {"a": A, "b": A}
+    section = published_values(
+        analysis(tmp_path / "one", alone, published=[value | {"value": 0.3}])
+    )
+    assert section.blocks[0].header[0] == "of"

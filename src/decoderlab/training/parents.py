@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,11 +96,12 @@ def _check_whole(
     batches = task.train_dataloader().batches_per_epoch
     steps, seconds = config.total_steps(batches), config.training.max_seconds
     if (steps is not None and steps <= done) or (seconds is not None and seconds <= spent):
-        budget = f"{steps:,} updates" if steps is not None else f"{seconds:g} s"
+        budget, more = f"{seconds or 0:g} s", f"training.max_seconds={math.ceil(spent) + 60}"
+        if steps is not None:
+            budget, more = f"{steps:,} updates", f"training.max_steps={done + 1000}"
         raise ConfigError(
             f"training.from_run names a run of {done:,} updates and {spent:.0f} s, and the budget "
-            f"is {budget}; it counts what the parent has done, so give more: "
-            f"training.max_steps={done + 1000}"
+            f"is {budget}; it counts what the parent has done, so give more: {more}"
         )
 
 

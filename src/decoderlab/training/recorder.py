@@ -182,6 +182,7 @@ class Recorder(pl.Callback):
             # before it would leave it out.
             if old or signum:
                 self._save(trainer)
+                self._stopwatch.start()  # saving is no training
             self._signum = signum
 
     def on_validation_batch_start(

@@ -36,9 +36,12 @@ def with_prefix(run: LoadedRun, prefix: str) -> LoadedRun:
         if number in vocabulary.space.never_generated
     ]
     if unknown:
+        so = "no output can have it"
+        if vocabulary.unknown_slots:
+            so = "only the output of a source with it can have it, and a prefix is for all"
         raise ConfigError(
             f"--prefix is {prefix!r:.200}, but training never saw {unknown[0]!r:.60} in a target, "
-            "so that no output can have it; take a text of what targets are made of"
+            f"so that {so}; take a text of what targets are made of"
         )
     if len(ids) >= run.module.max_target_length:
         raise ConfigError(

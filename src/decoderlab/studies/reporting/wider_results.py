@@ -57,6 +57,10 @@ def published_values(analysis: Analysis) -> Section | None:
         for verdict in analysis.published
     ]
     header = ["of", "published", "tolerance", "ours [95 % CI]", "verdict", "source"]
+    if len(analysis.tasks) > 1:
+        header = ["task", *header]
+        tasks = [str(verdict.published.task) for verdict in analysis.published]
+        rows = [[task, *row] for task, row in zip(tasks, rows, strict=True)]
     return Section(
         "Published values",
         [
