@@ -16,6 +16,7 @@ from decoderlab.training.model_evaluation import evaluate, quiet
 from decoderlab.usage.ensemble import ensemble
 from decoderlab.usage.new_data import load_with
 from decoderlab.usage.outputs import predict, predict_outputs
+from decoderlab.usage.prefixed_outputs import with_prefix
 from decoderlab.usage.run_export import export_run
 from tests.conftest import composed, prepare, run
 
@@ -103,6 +104,8 @@ def test_outputs_on_new_lines_have_their_words(greeting):
     assert alone[0].probabilities == pytest.approx(first.probabilities, abs=1e-6)
     joint = ensemble([loaded, loaded])
     assert predict(joint, LINES) == texts
+    with pytest.raises(ConfigError, match="'Uz' in a target.* and a prefix is for all"):
+        with_prefix(loaded, "Uz met")
 
 
 def test_a_new_file_is_tested_with_its_own_words(greeting, tmp_path):
