@@ -170,10 +170,10 @@ def edited(files: Set[str], same: Callable[[bytes, bytes], bool] = operator.eq) 
 
     def holds(file: str, texts: Texts) -> bool:
         try:
-            now = Path(file).read_bytes()
+            now = Path(file).read_bytes() if os.path.isfile(file) else None  # a pipe has no end
         except OSError:
-            return False
-        return texts is not None and all(same(text, now) for text in texts)
+            now = None
+        return now is not None and texts is not None and all(same(text, now) for text in texts)
 
     stale: set[str] = set()
     for name in covered.keys() & _older.keys():
