@@ -176,3 +176,18 @@ def test_a_run_whose_data_have_moved_is_evaluated_on_them_as_the_message_says(fo
     assert "where the data of the run are now: --data FILE" in refused.stderr
     done = forked("evaluate", str(folder), "--data", str(moved))
     assert (done.returncode, "the run's own data" in done.stdout) == (0, True), done.stderr
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["of the run too", "of the call alone"])
+def test_bad_lines_make_no_new_data_of_the_runs_own(tiny, tmp_path, own):
+    lines = [f"a{n}\tb{n}" for n in range(60)]
+    bad = ["no target\t"] if own else []
+    file = tmp_path / "pairs.tsv"
+    file.write_text("\n".join(["source\ttarget", *bad, *lines]) + "\n")
+    prepared = tiny(
+        f"task.path={file}", f"task.skip_bad_lines={own}", "training.max_steps=2", task="tsv"
+    )
+    assert run(prepared) == "FINISHED"
+    opened = load_with(prepared.folder.path, [str(file)], skip_bad_lines=True)
+    assert opened.moved
+    assert set(opened.run.task.data.splits) == {"train", "validation", "test"}

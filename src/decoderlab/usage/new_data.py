@@ -72,12 +72,12 @@ def load_with(
         Invalid: as `load_run`.
     """
     run = load_run(path, data=False, trust=trust)
-    config = _with_files(run.config, files)
+    own = config = _with_files(run.config, files)
     if skip_bad_lines:
         config = _without_bad_lines(config)
-    task = construct_task(config)
+    task = construct_task(own)  # which leaves out what the run left out
     try:
-        if not skip_bad_lines and _is_moved(task, run):
+        if _is_moved(task, run):
             return NewData(_measured(run, task), True, dict(task.data.counts))
         task = _as_test(config, run, path, trust)
     except ValueError as error:
