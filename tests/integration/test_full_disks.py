@@ -222,5 +222,24 @@ def test_a_full_disk_at_the_report_is_one_line(small_disk, monkeypatch, capfd):
     given = ["-m", *settings(small_disk / "o"), "study.name=s"]
     assert in_process(monkeypatch, *given, "hydra/launcher=basic") == 1
     error = capfd.readouterr().err
-    assert "error: the disk is full" in error
+    assert f"error: the disk is full: {small_disk}" in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["report", "--output-dir", "/full/outputs"],
+        ["run.output_dir=/full/outputs", "x" * 5000, "a=\0", "~nobody-x/y"],
+        ["RUN", "--picture", "/full/a.png"],
+    ],
+)
+def test_the_disk_that_is_named_is_the_fullest_of_those_of_the_command(
+    tmp_path, monkeypatch, words
+):
+    full = tmp_path / "full"
+    full.mkdir()
+    free = {full: 1000}
+    monkeypatch.setattr(disk, "free_bytes", lambda path: free.get(path, 10**9))
+    assert disk.fullest([word.replace("/full", str(full)) for word in words]) == full
+    assert disk.fullest(["--json"]) == Path()

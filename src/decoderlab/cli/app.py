@@ -30,7 +30,7 @@ from yaml import YAMLError
 
 from decoderlab.cli.train_help import train_help
 from decoderlab.common import process
-from decoderlab.common.disk import RECORD_BYTES, full_message, is_full
+from decoderlab.common.disk import RECORD_BYTES, full_message, fullest, is_full
 from decoderlab.common.errors import ConfigError, Invalid, LaunchError, lacks_memory
 from decoderlab.common.escapes import terminal_text
 from decoderlab.common.folders import add_to_path, conf_dir
@@ -108,7 +108,7 @@ def _unexpected(error: Exception) -> int:
         _say(_unloaded(error))
         return 2
     if is_full(error):
-        _say(f"error: {full_message(Path(), RECORD_BYTES)}")
+        _say(f"error: {full_message(fullest(sys.argv[1:]), RECORD_BYTES)}")
         return 1
     if isinstance(error, UnicodeEncodeError) and error.encoding == sys.stdout.encoding:
         letter = error.object[error.start : error.start + 1]
@@ -138,8 +138,8 @@ def _unexpected(error: Exception) -> int:
 def _about(error: OSError) -> str:
     """Return what a person needs to know about an error of the system's."""
     if is_full(error):
-        where = Path(os.fsdecode(error.filename)) if error.filename else Path()
-        return full_message(where.parent, RECORD_BYTES)
+        words = [os.fsdecode(error.filename)] if error.filename else sys.argv[1:]
+        return full_message(fullest(words), RECORD_BYTES)
     if error.errno == errno.ENAMETOOLONG:
         return f"{error.strerror}: {str(error.filename)[:80]!r}...; give a shorter path"
     if not error.filename or not error.strerror:

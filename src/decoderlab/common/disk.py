@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from decoderlab.common.errors import Unreadable, lacks_memory
@@ -109,6 +109,19 @@ def is_of_the_machine(error: BaseException) -> bool:
 
 def _names(error: OSError) -> list[str | bytes]:
     return [name for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+
+
+def fullest(words: Sequence[str]) -> Path:
+    """Return the folder with the least space, of the working directory and those that words name.
+
+    A write that fails says that a disk is full, not which.
+
+    Args:
+        words: of a command line.
+    """
+    named = [Path(os.path.expanduser(word.partition("=")[2] or word)) for word in words]
+    folders = {Path(), *named, *(path.parent for path in named)}
+    return min(filter(os.path.isdir, sorted(folders)), key=free_bytes, default=Path())
 
 
 def full_message(path: Path, needed: float) -> str:
