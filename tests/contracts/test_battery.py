@@ -348,6 +348,7 @@ def test_a_planted_defect_of_a_decoder_is_reported_by_name(kind, chosen, check, 
 BASES = {str(chosen): chosen for _, chosen, *_ in DEFECTS}
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("chosen", BASES.values(), ids=lambda chosen: " ".join(chosen))
 def test_without_a_defect_all_is_well(chosen):
     assert not decoder_failures(RecurrentDecoder, **chosen)

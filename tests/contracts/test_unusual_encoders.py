@@ -217,6 +217,7 @@ def test_a_decoder_reads_the_fields_of_the_encoder_that_is_given(make):
     assert failures == ["reorder_moves_everything_a_row_knows"]
 
 
+@pytest.mark.slow
 def test_gradients_go_through_fields_of_its_own():
     encoder = RichEncoder(source_space=TokenSpace(11))
     check_decoder(ReadsTheNorms, encoder=encoder)

@@ -54,6 +54,7 @@ def tried() -> set[tuple[str, str, str]]:
     return set()
 
 
+@pytest.mark.thinned(6)
 @parts.some_quick(case=CASES)
 def test_a_wrong_letter_is_caught(case: Case, tried):
     equations = printed(case)

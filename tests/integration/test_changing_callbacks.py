@@ -131,10 +131,16 @@ def test_an_interrupted_run_with_exchanged_weights_ends_as_one_that_was_not(tiny
     assert same(weights(twice), weights(once))
 
 
-@pytest.mark.parametrize("own", [(), (named("EMAWeightAveraging"),)])
-def test_a_run_goes_on_from_what_was_trained_and_not_from_its_averages(tiny, tmp_path, own):
+@pytest.mark.parametrize(
+    ("own", "batches"),
+    [((), 1), ((named("EMAWeightAveraging"),), 1), ((named("EMAWeightAveraging"),), 3)],
+)
+def test_a_run_goes_on_from_what_was_trained_and_not_from_its_averages(
+    tiny, tmp_path, own, batches
+):
     def last(*given: str, steps: int) -> tuple:
         budget = (f"training.max_steps={steps}", "training/schedule=constant")
+        budget += (f"+trainer.accumulate_grad_batches={batches}",) if batches > 1 else ()
         prepared = tiny(*given, *LEARNING, *budget, output_dir=tmp_path / str(steps))
         assert run(prepared) == "FINISHED"
         saved = torch.load(prepared.folder.resume_checkpoints()[0], weights_only=True)

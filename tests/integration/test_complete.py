@@ -96,6 +96,7 @@ def options_of(name: str) -> set[str]:
     return set(re.findall(r"(?:^  |, )(--[a-z][a-z-]+)", call(name, "--help").stdout, re.MULTILINE))
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("name", sorted(script.removeprefix("decoderlab-") for script in SCRIPTS))
 def test_the_options_are_those_that_the_command_has(name):
     offered = set(complete.completions("zsh", 1, [f"decoderlab-{name}", "-"]))

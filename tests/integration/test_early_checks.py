@@ -94,6 +94,7 @@ finally:
 """
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("sweep", [(), ("-m", "encoder=lstm,gru")], ids=["a run", "a sweep"])
 @pytest.mark.parametrize("override", ["decoder.hidden_size=abc", "training.max_steps=-3"])
 def test_the_command_says_it_without_torch(override, sweep, tmp_path):

@@ -215,6 +215,7 @@ def test_probabilities_sum_to_one():
         assert total == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_ngrams_stand_beside_the_rules(real):
     baselines = real.baselines()
     orders = [baselines[f"{name} of replies"] for name in ("unigrams", "bigrams", "trigrams")]

@@ -184,6 +184,7 @@ def test_a_file_that_is_no_lexicon_is_refused(tmp_path):
         read_lexicon(path, "a-z")
 
 
+@pytest.mark.slow
 def test_by_position_three_of_twenty_words_are_held_out():
     task = G2PTask(num_validation=300, num_test=400, num_train=2000, split="by_position")
     words = list(task._dictionary()[0])

@@ -98,6 +98,7 @@ def test_english_can_be_the_target_and_chinese_is_scored_by_characters():
     assert "|tok:zh|" in chinese.signatures()["bleu"]
 
 
+@pytest.mark.slow
 @needs("emoji", "tokenizers")
 def test_data_are_the_same_in_every_process_and_follow_the_data_seed():
     code = (

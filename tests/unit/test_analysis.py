@@ -109,6 +109,7 @@ def test_a_difference_below_the_minimum_effect_is_not_called_better(tmp_path):
         assert found.comparisons["b", "echo"].verdict == word, "a collapse would often be missed"
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.long
 @pytest.mark.parametrize(("seeds", "word"), [(8, "better barring collapse"), (60, "better")])
 def test_better_without_a_condition_holds_even_if_runs_collapse(tmp_path, seeds, word):

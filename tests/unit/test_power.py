@@ -41,6 +41,7 @@ def test_a_minimum_effect_and_examples_ask_for_a_larger_effect(n):
     assert detectable_effect(n, 2, margin=50.0) - 50.0 < alone
 
 
+@pytest.mark.thinned
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("n", "comparisons", "margin"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 
 from decoderlab.contract import Encoded
 from decoderlab.data.packed_outcomes import unpack
+from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.training import probes
 from decoderlab.training.loading import load_run
 from decoderlab.training.memory_probe import influence_by_position, partners
@@ -28,6 +30,25 @@ def looked_at(prepared):
     lines = list(map(json.loads, prepared.folder.predictions.read_text().splitlines()))
     result = prepared.folder.result()
     return result.probes, result, lines, load_run(prepared.folder.path)
+
+
+@pytest.mark.parametrize("written", ["by its slot", "by its own id", "wrongly"])
+def test_a_word_may_be_written_either_way_where_it_has_a_slot(written):
+    vocabulary = Vocabulary(["Ur", "to"], unknown_slots=2)
+    task = SimpleNamespace(
+        append_eos=False,
+        data=SimpleNamespace(target_vocabulary=vocabulary),
+        words_of=lambda split, row: ["Ur"],
+    )
+    slot, own, other = vocabulary.first_slot, *vocabulary.encode(["Ur", "to"])
+    first = {"by its slot": slot, "by its own id": own, "wrongly": other}[written]
+    batch = SimpleNamespace(index=torch.tensor([0]), target=torch.tensor([[slot, other]]))
+    outputs = torch.nn.functional.one_hot(torch.tensor([[first, other]]), vocabulary.space.size)
+    model = SimpleNamespace(met_limit=lambda ids: False)
+    real, free, forced = probes._hits(model, task, batch, outputs.float(), [[slot, other]])
+    assert real.all()
+    assert free.all()
+    assert forced.tolist() == [[written != "wrongly", True]]
 
 
 @pytest.mark.parametrize("task", ["echo", "shapes"])

@@ -35,10 +35,11 @@ def begin_from_parent(prepared: Prepared, model: EncoderDecoder) -> None:
 
     These are the parent's metrics, its best weights and its last checkpoint, whole: an update of
     the run is what it would have been had the parent's budget been as large. The learning rate of
-    update n is that of the run's own schedule and budget; callbacks begin anew. A run of which no
-    checkpoint is intact begins with the parent again. Where the evaluation is another one, the
-    parent's validations are left out: no score is compared with one that means something else, and
-    the run's scores with none of a run that had these steps to choose from.
+    update n is that of the run's own schedule and budget; callbacks begin anew, but for averages of
+    weights, which go on. A run of which no checkpoint is intact begins with the parent again. Where
+    the evaluation is another one, the parent's validations are left out: no score is compared with
+    one that means something else, and the run's scores with none of a run that had these steps to
+    choose from.
 
     Args:
         prepared: of the run.
@@ -71,10 +72,11 @@ def begin_from_parent(prepared: Prepared, model: EncoderDecoder) -> None:
         AtomicCheckpointIO().remove_checkpoint(damaged)
     memory |= {"run_id": prepared.run_id, "finished": False, "restarts": restarts_of(memory)}
     memory.pop("trained_by", None)  # what goes on is this run's own training
-    saved["callbacks"] = {RECORDER_KEY: memory}
-    if not any(
-        isinstance(each, WeightAveraging) for each in build_callbacks(config, prepared.task)
-    ):
+    callbacks = build_callbacks(config, prepared.task)
+    averaging = {each.state_key for each in callbacks if isinstance(each, WeightAveraging)}
+    kept = {key: state for key, state in saved["callbacks"].items() if key in averaging}
+    saved["callbacks"] = {RECORDER_KEY: memory} | kept
+    if not averaging:
         # Lightning's callback keeps what is trained beside the averages that it saves.
         saved["state_dict"] = saved.pop("current_model_state", saved["state_dict"])
     _set_rates(prepared, saved)

@@ -189,6 +189,9 @@ def _hits(
     ends = [task.append_eos and not model.met_limit(ids) for ids in made]
     tokens = of_tokens(task.data.target_vocabulary).space
     forced = _until_end(allowed(outputs, tokens).argmax(dim=-1), tokens)
+    if of_tokens(task.data.target_vocabulary).unknown_slots:
+        written = scored_ids(task, "test", batch.index.tolist(), forced.tolist())
+        forced = torch.tensor(written, device=forced.device)
     free = _as_targets(made, batch.target, tokens, ends)
     return batch.target != tokens.pad_id, free == batch.target, forced == batch.target
 
