@@ -54,19 +54,17 @@ def head(name: str, **settings: Any) -> Callable[..., Any]:
 def some_quick(**levels: Sequence[Any]) -> pytest.MarkDecorator:
     """Parametrize a test by combinations of levels, of which a few are quick and a third are slow.
 
-    The quick ones have every second level of the factor with the most, of a single one every third.
-    Of one factor all others are slow. Of more, a third, in which each level meets each level of
-    every other factor. (Of the levels' numbers, which are added up, the other factors can make up
-    whatever remains of three.)
+    The quick ones have every second level of the factor with the most. In the third each level
+    meets each level of every other factor. (Of the levels' numbers, which are added up, the other
+    factors can make up whatever remains of three.) For a single factor there is `thinned`.
     """
     sizes = [len(of) for of in levels.values()]
-    step = 3 if len(sizes) == 1 else 2
-    chosen_quick = {tuple(row % size for size in sizes) for row in range(0, max(sizes), step)}
+    chosen_quick = {tuple(row % size for size in sizes) for row in range(0, max(sizes), 2)}
     cases = []
     for chosen in product(*map(enumerate, levels.values())):
         numbers, values = tuple(n for n, _ in chosen), [value for _, value in chosen]
         quick = numbers in chosen_quick
-        if quick or len(sizes) == 1 or sum(numbers) % 3 == 0:
+        if quick or sum(numbers) % 3 == 0:
             marks = () if quick else pytest.mark.slow
             cases.append(pytest.param(*values, marks=marks, id="-".join(map(str, values))))
     return pytest.mark.parametrize(tuple(levels), cases)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from decoderlab.layers.equations import Equation
-from tests import parts
 from tests.conftest import composed, variants
 from tests.equations.cases import EQUAL, Case, decoder_cases, encoder_cases
 from tests.equations.comparison import check, printed
@@ -55,7 +54,7 @@ def tried() -> set[tuple[str, str, str]]:
 
 
 @pytest.mark.thinned(6)
-@parts.some_quick(case=CASES)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_wrong_letter_is_caught(case: Case, tried):
     equations = printed(case)
     missed = []

@@ -125,13 +125,19 @@ def _forget_stale(folder: Path) -> None:
     for other, known in _IMPORTED.items():
         changed = any(_digest(file) != digest for file, digest in known.values())
         for name in list(known):
-            hidden = Path(other) != folder and _provides(folder, name.partition(".")[0])
+            hidden = Path(other) != folder and provides(folder, name.partition(".")[0])
             if changed or hidden:
                 sys.modules.pop(name, None)
                 del known[name]
 
 
-def _provides(folder: Path, name: str) -> bool:
+def provides(folder: Path, name: str) -> bool:
+    """Return whether a folder on the Python path has a module or package.
+
+    Args:
+        folder: on the path.
+        name: of the module, the first one of a dotted name.
+    """
     return (folder / f"{name}.py").is_file() or (folder / name).is_dir()
 
 

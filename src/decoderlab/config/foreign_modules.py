@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from decoderlab.common.edited_sources import is_installed, is_library
+from decoderlab.common.folders import provides
 from decoderlab.config.definitions import for_types
 
 # Names by which a file can import what its import statements do not name.
@@ -80,14 +81,10 @@ def modules_used(
                         for each in _along(base, names)
                     ]
                 elif names[0] not in but:
-                    of = [(root, folder) for root in roots if _provides(root, names[0])]
+                    of = [(root, folder) for root in roots if provides(root, names[0])]
                     of = of or [(root, root) for root in _elsewhere(names[0])]
                     todo += [(each, top) for root, top in of for each in _along(root, names)]
     return sorted(used)
-
-
-def _provides(root: Path, name: str) -> bool:
-    return (root / f"{name}.py").is_file() or (root / name).is_dir()
 
 
 def _elsewhere(name: str) -> list[Path]:
