@@ -1,4 +1,4 @@
-"""Seeds that are not independent, since they begin with one run or are one training, are named."""
+"""Seeds that are not independent are named: of one start, one training, or one draw."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from decoderlab.common.errors import ConfigError
 from decoderlab.config.run_config import Choices
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.analysis.results import read_rows
@@ -18,6 +19,7 @@ from decoderlab.studies.reporting.build import build_report
 from decoderlab.studies.reporting.json_record import report_record
 from decoderlab.studies.reporting.terminal_table import print_table
 from decoderlab.studies.reporting.two_studies import compare_studies
+from decoderlab.training.assembly import build_model
 from tests.conftest import run
 from tests.integration.reports import A, report_text
 from tests.unit import studies
@@ -133,3 +135,47 @@ def test_seeds_that_are_one_training_are_named(tmp_path, capsys):
     )  # a digit of its loss is another one
     assert last["loss"] == 0.4
     assert "(b on echo: seeds 1, 2)" in report_text(tmp_path, plan)
+
+
+def test_initial_weights_and_order_have_seeds_of_their_own(tiny):
+    def drawn(*given: str):
+        made = tiny(*given)
+        model = build_model(made.config, made.task)
+        batch = next(iter(made.task.train_dataloader()))
+        return [weight.tolist() for weight in model.state_dict().values()], batch.source.tolist()
+
+    weights, order = drawn("seed=0")
+    others, another = drawn("seed=5")
+    assert weights != others
+    assert order != another
+    assert drawn("seed=0", "training.weights_seed=5") == (others, order)
+    assert drawn("seed=0", "training.order_seed=5") == (weights, another)
+    assert drawn("seed=0", "training.weights_seed=0", "training.order_seed=0") == (weights, order)
+
+
+@pytest.mark.parametrize("given", ["-1", "4294967296", "1.5", "true", "x"])
+@pytest.mark.parametrize("name", ["weights_seed", "order_seed"])
+def test_a_seed_of_a_draw_is_checked(tiny, name, given):
+    with pytest.raises(ConfigError, match=f"training.{name}|{name} is {given}"):
+        tiny(f"training.{name}={given}")
+
+
+@pytest.mark.parametrize(
+    ("setting", "drawn"),
+    [("training.weights_seed", "initial weights"), ("training.order_seed", "order of examples")],
+)
+def test_a_report_says_which_seeds_have_one_draw(tmp_path, monkeypatch, setting, drawn):
+    made = studies.config_of
+
+    def fixed(number, choices, seed):
+        config = made(number, choices, seed)
+        of_seed = 3 if seed < 6 else seed  # seeds 6 and 7 have draws of their own
+        return config if choices.decoder != "b" else config.with_setting(setting, of_seed)
+
+    monkeypatch.setattr(studies, "config_of", fixed)
+    plan = study(tmp_path, {"a": A, "b": [score + 0.1 for score in A]})
+    report_text(tmp_path, plan)
+    text = report_text(tmp_path, read_plan(tmp_path, "s")).replace("**", "").replace("\\_", "_")
+    said = f"b on echo: the seeds 0-5 have one draw of the {drawn} ({setting})"
+    assert f"Not independent: {said}" in text
+    assert f"{drawn} (but where one draw is fixed)" in text

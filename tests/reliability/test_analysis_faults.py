@@ -125,6 +125,37 @@ def test_nothing_is_claimed_of_rows_with_different_budgets(tmp_path):
 
 
 @pytest.mark.fault(61)
+@pytest.mark.parametrize("match", ["updates", "flops"])
+def test_budgets_may_follow_the_seed(tmp_path, match):
+    """An epoch does where the data do: runs of one seed are what is compared."""
+
+    def given(extra: int):
+        cells = [
+            replace(
+                cell,
+                steps=steps,
+                factors={"decoder": cell.variant},
+                flops=cell.flops if match == "updates" or cell.variant == "a" else cell.flops * 2,
+            )
+            for cell in made.cells
+            for steps in [
+                (100 + 10 * cell.seed + (extra if (cell.variant, cell.seed) == ("b", 5) else 0))
+                * (2 if match == "flops" and cell.variant == "a" else 1)
+            ]
+        ]
+        return replace(made, cells=tuple(cells), budget=replace(made.budget, match=match))
+
+    made = study(tmp_path, {"a": LOW, "b": HIGH})
+    assert verdict(given(0), tmp_path, made) == "better"
+    text = report_of(given(0), tmp_path, rows_as(given(0), tmp_path, made))
+    assert f"budget: equal {match}" in text
+    assert verdict(given(50), tmp_path, made) == "unequal budget"
+    if match == "updates":
+        text = report_of(given(50), tmp_path, rows_as(given(50), tmp_path, made))
+        assert "budget: the variants have different updates on echo" in text
+
+
+@pytest.mark.fault(61)
 def test_budgets_in_seconds_are_budgets_too(tmp_path):
     made = study(tmp_path, {"a": LOW, "b": HIGH})
     plan = with_steps(made, {"a": None, "b": None})

@@ -29,7 +29,7 @@ from decoderlab.config.lightning_settings import (
     named_parts,
 )
 from decoderlab.config.part_settings import PartSettings
-from decoderlab.config.run_sections import TRAINING_PARTS, Evaluation, Run, Training
+from decoderlab.config.run_sections import MAX_SEED, TRAINING_PARTS, Evaluation, Run, Training
 from decoderlab.config.scientific import SCIENTIFIC, scientific_of
 from decoderlab.config.study_settings import Budget, Study
 
@@ -317,8 +317,8 @@ def choices_of(record: Mapping[str, Any]) -> Choices:
 
 
 def _checked_seed(seed: object) -> int:
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise ConfigError(f"seed is {seed!r}; it must be an integer from 0 to {2**32 - 1}")
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED:
+        raise ConfigError(f"seed is {seed!r}; it must be an integer from 0 to {MAX_SEED}")
     return seed
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from decoderlab.common import require
 from decoderlab.common.part_choice import Choice
@@ -15,12 +15,20 @@ from decoderlab.layers.initialisation import SCHEMES
 
 # What of `Training` is a class, chosen from a config group: training/optimizer=adamw.
 TRAINING_PARTS = ("optimizer", "schedule", "objective")
+MAX_SEED = 2**32 - 1
 # What Lightning calls each precision.
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "64-true"]] = {
     "float32": "32-true",
     "bfloat16": "bf16-mixed",
     "float64": "64-true",
 }
+
+
+class Seeds(NamedTuple):
+    """Seeds of the initial weights, and of the order of the training examples."""
+
+    weights: int
+    order: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +64,10 @@ class Training:
             run's schedule and budget. Encoder,
             decoder, data, optimizer and precision are the parent's. null to train from scratch.
         precision: `float32`, `bfloat16` (mixed: weights stay float32) or `float64`.
+        weights_seed, order_seed: seeds of the initial weights, and of the order of the training
+            examples, in place of the run's `seed`; null for that one. With one of them fixed, and
+            `task.data_seed` fixed or equal to the seed, seeds show how much of the variance each
+            makes.
 
     Raises:
         ValueError: for a value out of range, a part without a class, or another number of
@@ -78,6 +90,8 @@ class Training:
     precision: str
     from_run: str | None = None
     group_by_target_length: bool = False
+    weights_seed: int | None = None
+    order_seed: int | None = None
 
     def __post_init__(self) -> None:
         for name in TRAINING_PARTS:
@@ -99,6 +113,9 @@ class Training:
         for name in ("gradient_clip_norm", "uniform_range"):
             if getattr(self, name) is not None:
                 require.positive(name, getattr(self, name))
+        for name in ("weights_seed", "order_seed"):
+            if getattr(self, name) is not None:
+                require.between(name, getattr(self, name), 0, MAX_SEED)
         if self.uniform_range is not None and self.initial_weights != "torch":
             raise ValueError(
                 f"initial_weights is {self.initial_weights!r} and uniform_range "
@@ -115,6 +132,11 @@ class Training:
                 "max_epochs and max_seconds"
             )
         require.positive(*next(iter(budgets.items())))
+
+    def seeds(self, seed: int) -> Seeds:
+        """Return what each kind of draw is made with in a run of `seed`."""
+        weights = seed if self.weights_seed is None else self.weights_seed
+        return Seeds(weights, seed if self.order_seed is None else self.order_seed)
 
     def total_steps(self, batches_per_epoch: float) -> int | None:
         """Return the budget in updates; None for a budget in seconds.

@@ -36,6 +36,8 @@ UNSAID: dict[str, dict[str, Any]] = {
     "training": {
         "from_run": None,
         "group_by_target_length": False,
+        "weights_seed": None,
+        "order_seed": None,
         "objective.without_eos": False,
     },
     "evaluation": {

@@ -90,7 +90,7 @@ def construct_task(config: RunConfig) -> Task:
         batch_size=config.training.batch_size,
         evaluation_batch_size=config.run.evaluation_batch_size,
         group_by_target_length=config.training.group_by_target_length,
-        seed=config.seed,
+        seed=config.training.seeds(config.seed).order,
         metrics=metrics,
     )
     return task
@@ -124,9 +124,10 @@ def build_objective(config: RunConfig, target: TokenSpace | ValueSpace) -> Objec
         ConfigError: if the settings are wrong, or not for such targets.
     """
     part = config.training.objective
+    weights_seed = config.training.seeds(config.seed).weights
     known = taken_by(find_target("training.objective", part.target), {"target_space": target})
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(stream_seed(config.seed, "init", "objective"))
+        torch.default_generator.manual_seed(stream_seed(weights_seed, "init", "objective"))
         return _build("training.objective", part, **known)
 
 
@@ -146,15 +147,16 @@ def build_networks(
     """
     if isinstance(target, ValueSpace):
         _check_values(config)
+    weights_seed = config.training.seeds(config.seed).weights
     with torch.random.fork_rng(devices=[]):
         # For what a class draws itself: another encoder leaves the decoder's draws as they are.
         # The CPU's alone: nobody would restore the generators of other devices.
-        torch.default_generator.manual_seed(stream_seed(config.seed, "init", "encoder"))
+        torch.default_generator.manual_seed(stream_seed(weights_seed, "init", "encoder"))
         settings, start = EncoderStart.split(config.encoder.to_dict())
         encoder = _build("encoder", PartSettings(settings), source_space=source)
         if start.frozen:
             encoder.requires_grad_(False)
-        torch.default_generator.manual_seed(stream_seed(config.seed, "init", "decoder"))
+        torch.default_generator.manual_seed(stream_seed(weights_seed, "init", "decoder"))
         sizes = {"target_space": target, "encoder_shape": encoder.shape}
         ids = None
         if alignment is not None:
@@ -201,7 +203,7 @@ def build_model(config: RunConfig, task: Task) -> EncoderDecoder:
     scheme = training.initial_weights
     if not isinstance(scheme, str):
         scheme = _build("training.initial_weights", scheme)
-    initialise(model, drawn, config.seed, training.uniform_range, scheme)
+    initialise(model, drawn, training.seeds(config.seed).weights, training.uniform_range, scheme)
     return model.double() if training.precision == "float64" else model
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from statistics import fmean
 from typing import Any
 
@@ -202,22 +203,30 @@ class Analysis:
         )
 
     def _unequal(self, variants: Iterable[str], task: str) -> bool:
-        """Whether variants had different budgets, where they should have one."""
-        budget = self.plan.budget
-        all_rows = [self.by_cell[name, task] for name in variants]
-        if budget.match == "flops":  # each within the tolerance of what the baseline has
-            cells = [row.cell for rows in all_rows for row in rows]
-            totals = [cell.flops * (cell.steps or 0) for cell in cells]
-            return max(totals) * (1 - budget.tolerance) > min(totals) * (1 + budget.tolerance)
-        if all(any(map(self._is_budget, rows[0].cell.factors)) for rows in all_rows):
-            return False  # the study asks for it; a row outside of the grid is no level of it
-        return len(set.union(*map(self._budgets, all_rows))) > 1
+        """Whether variants had different budgets in any seed, where they should have one.
 
-    def _budgets(self, rows: Sequence[RunRow]) -> set[tuple[int | None, float | None]]:
-        """Return updates and seconds of a variant's runs on a task."""
-        return {
+        Between seeds budgets may differ: where the data follow the seed, so does an epoch.
+        """
+        all_rows = [self.by_cell[name, task] for name in variants]
+        if self.plan.budget.match != "flops" and all(
+            any(map(self._is_budget, rows[0].cell.factors)) for rows in all_rows
+        ):
+            return False  # the study asks for it; a row outside of the grid is no level of it
+        by_seed: dict[int, list[RunRow]] = {}
+        for row in chain(*all_rows):
+            by_seed.setdefault(row.cell.seed, []).append(row)
+        return any(map(self._differ_in_budget, by_seed.values()))
+
+    def _differ_in_budget(self, rows: Sequence[RunRow]) -> bool:
+        """Whether runs of one seed had different budgets."""
+        budget = self.plan.budget
+        if budget.match == "flops":  # each within the tolerance of what the baseline has
+            totals = [row.cell.flops * (row.cell.steps or 0) for row in rows]
+            return max(totals) * (1 - budget.tolerance) > min(totals) * (1 + budget.tolerance)
+        given = {
             (row.cell.steps, self._seconds.get((row.cell.variant, row.cell.task))) for row in rows
         }
+        return len(given) > 1
 
     def _is_budget(self, factor: str) -> bool:
         """Whether a factor sets nothing but the budget, by its name or in each named level."""

@@ -1,4 +1,4 @@
-"""Seeds of a row that begin with the weights of one run, so that they are not independent."""
+"""What the seeds of a row share: the weights of a run that they begin with, and fixed draws."""
 
 from __future__ import annotations
 
@@ -13,7 +13,28 @@ from decoderlab.studies.design.plan_file import StudyCell
 
 NAMED = 3  # rows that a line names
 WHAT = {"training.from_run": "the weights", "encoder.from_run": "the encoder"}
+# Settings of training that fix a draw, and what is drawn.
+DRAWS = {"weights_seed": "initial weights", "order_seed": "order of examples"}
 Row = tuple[str, str]
+
+
+def dependent_seeds(cells: Iterable[StudyCell], settings: Mapping[str, str]) -> list[str]:
+    """Return which seeds of a row have the same weights or draws, and what that means.
+
+    Args:
+        cells: of a study.
+        settings: of its runs, by run id, as `Plan.settings`; of others nothing is said.
+    """
+    cells = list(cells)
+    setting = {drawn: f"training.{name}" for name, drawn in DRAWS.items()}
+    fixed = [
+        f"{_named(rows)}: the seeds {ranges_text(set().union(*rows.values()))} have one draw of "
+        f"the {drawn} ({setting[drawn]}), so that they are not independent: intervals and "
+        "verdicts are about that draw, and not about others like it; leave the setting out, or "
+        f"give {setting[drawn]}=${{seed}}"
+        for drawn, rows in fixed_draws(cells, settings).items()
+    ]
+    return [*shared_starts(cells, settings), *fixed]
 
 
 def shared_starts(cells: Iterable[StudyCell], settings: Mapping[str, str]) -> list[str]:
@@ -37,6 +58,39 @@ def shared_starts(cells: Iterable[StudyCell], settings: Mapping[str, str]) -> li
     return [_line(*start, rows) for start, rows in shared.items() if rows]
 
 
+def fixed_draws(
+    cells: Iterable[StudyCell], settings: Mapping[str, str]
+) -> dict[str, dict[Row, set[int]]]:
+    """Return the rows in which several seeds have one draw, with these seeds, by what is drawn.
+
+    Args:
+        cells: of a study.
+        settings: of its runs, as `shared_starts`.
+    """
+    drawn: dict[tuple[str, int], dict[Row, set[int]]] = {}
+    for cell in cells:
+        for name, seed in _own_seeds(settings.get(cell.run_id, "")).items():
+            of_row = drawn.setdefault((name, seed), {})
+            of_row.setdefault((cell.variant, cell.task), set()).add(cell.seed)
+    fixed: dict[str, dict[Row, set[int]]] = {}
+    for (name, _), rows in drawn.items():
+        for row, seeds in rows.items():
+            if len(seeds) > 1:
+                fixed.setdefault(DRAWS[name], {}).setdefault(row, set()).update(seeds)
+    return fixed
+
+
+def _own_seeds(text: str) -> dict[str, int]:
+    """Return the seeds that settings of a run give to single draws."""
+    if not any(f'"{name}"' in text for name in DRAWS):
+        return {}
+    try:
+        training = json.loads(text)["training"]
+        return {name: training[name] for name in DRAWS if isinstance(training.get(name), int)}
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return {}  # which is said elsewhere
+
+
 def _starts(text: str) -> list[tuple[str, str]]:
     """Return the settings that name a run to begin with, and the run's folder.
 
@@ -57,11 +111,15 @@ def _starts(text: str) -> list[tuple[str, str]]:
 
 
 def _line(setting: str, path: str, rows: Mapping[Row, set[int]]) -> str:
-    names = [f"{variant} on {task}" for variant, task in rows]
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     seeds, run = ranges_text(set().union(*rows.values())), os.path.basename(path)
     return (
-        f"{', '.join(names[:NAMED])}{more}: the seeds {seeds} begin with {WHAT[setting]} of one "
+        f"{_named(rows)}: the seeds {seeds} begin with {WHAT[setting]} of one "
         f"run ({setting}: {run:.100}), so that they are not independent: intervals and verdicts "
         "are about that run, and not about others like it; give each seed a run of its own"
     )
+
+
+def _named(rows: Iterable[Row]) -> str:
+    names = [f"{variant} on {task}" for variant, task in rows]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"

@@ -34,7 +34,7 @@ from decoderlab.studies.design.planned_and_run import note_all_planned
 from decoderlab.studies.design.preparation import Planned, is_left_alone, make_plan
 from decoderlab.studies.design.replanning_checks import check_changes
 from decoderlab.studies.design.sealed_plan import settings_of
-from decoderlab.studies.design.shared_starts import shared_starts
+from decoderlab.studies.design.shared_starts import dependent_seeds
 from decoderlab.studies.execution.job import Job, demand_room, give_up, has_failed
 from decoderlab.studies.execution.tuning import Tuner
 from decoderlab.studies.reporting.build import build_report
@@ -115,7 +115,7 @@ def notes_of(planned: Planned) -> list[str]:
         ConfigError: for two runs of one row, task and seed.
     """
     settings = {run: settings_of(config.to_dict()) for run, config in planned.configs.items()}
-    shared = shared_starts(planned.plan.cells, settings)
+    shared = dependent_seeds(planned.plan.cells, settings)
     return [*planned.notes, *_once(planned), *planned.check_seeds(), *shared]
 
 

@@ -11,7 +11,7 @@ from decoderlab.common.number_ranges import ranges_text
 from decoderlab.config.run_identity import sorted_json
 from decoderlab.studies.analysis.seed_groups import better_group, share_text
 from decoderlab.studies.analysis.study_analysis import Analysis
-from decoderlab.studies.design.shared_starts import shared_starts
+from decoderlab.studies.design.shared_starts import dependent_seeds
 from decoderlab.studies.reporting.blocks import Block, Bullets, Paragraph, Section
 from decoderlab.studies.reporting.provenance import ended_early, mixtures
 from decoderlab.studies.reporting.row_parts import joint_differences
@@ -134,7 +134,7 @@ def _trained_once(analysis: Analysis) -> str:
 def not_independent(analysis: Analysis) -> list[str]:
     """Return which seeds are not independent of each other, and why, a line each."""
     plan = analysis.plan
-    return [*_repeated_seeds(analysis), *shared_starts(plan.cells, plan.settings)]
+    return [*_repeated_seeds(analysis), *dependent_seeds(plan.cells, plan.settings)]
 
 
 def _repeated_seeds(analysis: Analysis) -> list[str]:

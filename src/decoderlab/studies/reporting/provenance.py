@@ -15,7 +15,7 @@ from decoderlab.records.run_result import RunResult
 from decoderlab.studies.analysis.results import RunRow, read_rows
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Plan, amendments, read_plan
-from decoderlab.studies.design.shared_starts import shared_starts
+from decoderlab.studies.design.shared_starts import DRAWS, fixed_draws, shared_starts
 
 PROTOCOL = "1"
 
@@ -62,9 +62,13 @@ def _data(analysis: Analysis) -> list[str]:
     varied = list(dict.fromkeys(task for (task, _), some in fingerprints.items() if len(some) > 1))
     also = f"; on {', '.join(varied)} the data too" if varied else "; fixed: the data"
     shared = shared_starts(analysis.plan.cells, analysis.plan.settings)
-    but = " (but where the seeds of a row begin with one run)" if shared else ""
+    fixed = fixed_draws(analysis.plan.cells, analysis.plan.settings)
+    but = {name: " (but where one draw is fixed)" for name in fixed}
+    if shared:
+        but["initial weights"] = " (but where the seeds of a row begin with one run)"
+    drawn = ", ".join(f"{name}{but.get(name, '')}" for name in (*DRAWS.values(), "dropout"))
     return [
-        f"varied between seeds: initial weights{but}, order of examples, dropout{also}",
+        f"varied between seeds: {drawn}{also}",
         *(
             f"data of {task}: {' or '.join(sorted(texts)[:3])}"
             + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
@@ -159,10 +163,10 @@ def ended_early(rows: Sequence[RunRow]) -> str:
 def _fairness(plan: Plan) -> list[str]:
     """Return what the variants were given alike, and what was accepted that is not."""
     match = plan.budget.match
-    updates: dict[str, set[int | None]] = {}
+    updates: dict[tuple[str, int], set[int | None]] = {}
     for cell in plan.cells:
-        updates.setdefault(cell.task, set()).add(cell.steps)
-    unequal = [task for task, steps in updates.items() if len(steps) > 1]
+        updates.setdefault((cell.task, cell.seed), set()).add(cell.steps)
+    unequal = list(dict.fromkeys(task for (task, _), steps in updates.items() if len(steps) > 1))
     if match != "updates":
         lines = [f"budget: equal {match} (budget.match)"]
     elif unequal:

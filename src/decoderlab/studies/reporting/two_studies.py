@@ -15,7 +15,7 @@ from decoderlab.records.run_folder import write_text
 from decoderlab.studies.analysis.results import read_rows, settings_by_row
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Plan, read_plan, study_folder
-from decoderlab.studies.design.shared_starts import shared_starts
+from decoderlab.studies.design.shared_starts import dependent_seeds
 from decoderlab.studies.reporting import render
 from decoderlab.studies.reporting.blocks import Bullets, Grid, Paragraph, Section
 from decoderlab.studies.reporting.cautions import failures_text
@@ -63,7 +63,7 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, li
     sides = [*(_side(name, plan) for name, plan in plans.items()), *_declared_otherwise(plans)]
     sides += left_out
     for name, plan in plans.items():
-        sides += [f"{name}: {line}" for line in shared_starts(plan.cells, plan.settings)]
+        sides += [f"{name}: {line}" for line in dependent_seeds(plan.cells, plan.settings)]
     alone = [
         f"only in {name}: {_named(mine)}"
         for name, other in ((first, second), (second, first))
