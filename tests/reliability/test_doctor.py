@@ -28,10 +28,18 @@ from tests.reliability.examining import (
 )
 from tests.unit.studies import STUDY
 
+def _break_off(run: RunFolder) -> None:
+    """Leave what a copy by name has brought before it broke off."""
+    for path in (run.status_file, run.manifest, run.result_file, run.metrics, run.predictions):
+        path.unlink()
+
+
 DAMAGE: dict[str, tuple[Callable[[RunFolder], object], str]] = {
     "result edited": (lambda run: flip(run.result_file), "result.json"),
     "result gone": (lambda run: run.result_file.unlink(), "is missing"),
     "manifest gone": (lambda run: run.manifest.unlink(), "manifest.json"),
+    "status gone": (lambda run: run.status_file.unlink(), "status.json is missing"),
+    "a copy broke off": (_break_off, "status.json is missing, but the run has begun"),
     "config edited": (lambda run: run.config.write_text("a: [1"), "config.yaml"),
     "as what it was planned, gone": (lambda run: run.planned.unlink(), "planned.json is missing"),
     "predictions cut": (lambda run: cut(run.predictions, 9), "predictions.jsonl"),

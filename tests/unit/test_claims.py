@@ -248,6 +248,7 @@ LINES += [f"s,a,echo,{seed},FINISHED,0.{seed}5,{WAY}\n" for seed in range(1, 4)]
         ([*LINES[:-1], LINES[-1].replace(",3,", ",0.5,")], "line 4 has the seed '0.5'"),
         ([*LINES[:-1], LINES[-1].replace(",3,", f",{10**20},")], "line 4 has the seed"),
         ([*LINES[:-1], LINES[-1].replace("test|", "train|")], "measured in another way than a"),
+        ([*LINES[:-1], LINES[-1].replace("n:5", "n:6")], "measured in another way than a"),
         ([*LINES[:-1], LINES[-1].replace("s,a", "t,a")], "line 4 is of the study 't'"),
         ([LINES[0].replace("task", "variant"), *LINES[1:]], "has the column 'variant' twice"),
         ([*LINES, '"'], "no results.csv"),
@@ -258,6 +259,11 @@ LINES += [f"s,a,echo,{seed},FINISHED,0.{seed}5,{WAY}\n" for seed in range(1, 4)]
 def test_results_of_more_than_one_report_or_less_are_damaged(tmp_path, lines, match):
     assert not damaged_in(tmp_path, "".join(LINES).encode())
     assert match in damaged_in(tmp_path, "".join(lines).encode())
+
+
+def test_seeds_with_data_of_their_own_may_have_as_many_examples_as_these(tmp_path):
+    own = "n:6|data:b"
+    assert not damaged_in(tmp_path, "".join(LINES).replace("n:5|data:a", own, 1).encode())
 
 
 def test_a_score_that_no_metric_can_be_is_damage():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 VERSION = "1"
 # What a signature says beside the search that made the outputs.
 MEASURED = ("max_length", "split", "n", "data", "scores", "v", "lengths")
+FOLLOW_DATA = ("data", "n", "max_length")
 
 
 def signature(
@@ -46,14 +47,25 @@ def signature_parts(signature: str) -> dict[str, str]:
     return dict(part.split(":", 1) for part in signature.split("|"))
 
 
-def parts_without(signature: str, *names: str) -> frozenset[tuple[str, str]]:
-    """Return what a signature is made of, without some parts, to be compared.
+def measured_alike(signatures: Iterable[str]) -> bool:
+    """Whether runs of one variant were measured in one way, each on its own data.
+
+    How many examples there are, and how long an output may be, may follow the data.
 
     Example:
-        >>> sorted(parts_without("generation:greedy|n:500|data:718a", "data"))
-        [('generation', 'greedy'), ('n', '500')]
+        >>> measured_alike(["generation:greedy|n:5|data:a", "generation:greedy|n:6|data:b"])
+        True
+        >>> measured_alike(["generation:greedy|n:5|data:a", "generation:greedy|n:6|data:a"])
+        False
     """
-    return frozenset(part for part in signature_parts(signature).items() if part[0] not in names)
+    runs = [signature_parts(text) for text in signatures]
+    ways = {_without(parts, "seed", *FOLLOW_DATA) for parts in runs}
+    each = {(parts.get("data"), _without(parts, "seed")) for parts in runs}
+    return len(ways) <= 1 and len(each) == len({data for data, _ in each})
+
+
+def _without(parts: Mapping[str, str], *names: str) -> frozenset[tuple[str, str]]:
+    return frozenset(part for part in parts.items() if part[0] not in names)
 
 
 def without_search(signature: str) -> str:

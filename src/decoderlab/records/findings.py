@@ -71,6 +71,9 @@ def run_findings(folder: RunFolder, run_id: str | None = None) -> Iterator[Findi
         yield Finding(folder.status_file, error.what, error.advice)
         return
     status, reason = record["status"], str(record.get("reason", ""))
+    if not os.path.lexists(folder.status_file) and _has_begun(folder):
+        what = "is missing, but the run has begun: a copy broke off, or the file was deleted"
+        yield Finding(folder.status_file, what, f"copy the whole folder, or {AGAIN}")
     if status == "RUNNING":
         what = "says RUNNING, but no process is running it: it was killed"
         yield Finding(folder.path, what, AGAIN, lambda: _interrupted(folder))
@@ -84,6 +87,13 @@ def run_findings(folder: RunFolder, run_id: str | None = None) -> Iterator[Findi
         what = "is the sha256 of a checkpoint that does not exist"
         yield Finding(lost, what, "delete it", partial(_delete_hash, folder, lost))
     yield from left_behind(folder.path)
+
+
+def _has_begun(folder: RunFolder) -> bool:
+    """Whether there is anything that training writes, whatever the status says."""
+    written = (folder.metrics, folder.result_file, folder.manifest, folder.predictions)
+    kept = folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir())
+    return kept or any(map(os.path.lexists, written))
 
 
 def outward_links(folder: Path) -> Iterator[Finding]:

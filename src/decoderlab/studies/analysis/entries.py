@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from decoderlab.metrics.metric_score import MetricScore
-from decoderlab.metrics.signature import num_examples, parts_without, signature_parts
+from decoderlab.metrics.signature import measured_alike, num_examples, signature_parts
 from decoderlab.records.run_result import RunResult
 from decoderlab.studies.analysis.results import RunRow, shared_examples
 from decoderlab.studies.analysis.seed_groups import outlying
@@ -144,7 +144,7 @@ def entry_of(rows: Sequence[RunRow], scores: Mapping[int, float], scale: MetricS
         updates=(min(updates), max(updates)) if updates else None,
         seconds=fmean(seconds) if seconds else math.nan,
         met_limit=fmean(cut) if cut else math.nan,
-        mixed=len({parts_without(each.signature, "data", "seed") for each in finished}) > 1,
+        mixed=not measured_alike(result.signature for result in finished),
         bounds=bounds,
     )
 

@@ -14,7 +14,7 @@ import pandas as pd
 from decoderlab.common.bounded_reading import MIB, read_bytes, read_text
 from decoderlab.common.errors import Invalid, Unreadable
 from decoderlab.common.safe_names import inside
-from decoderlab.metrics.signature import parts_without
+from decoderlab.metrics.signature import measured_alike
 from decoderlab.records.run_folder import STATUSES, write_atomic, write_text
 from decoderlab.studies.claims.declared_claim import Claim
 
@@ -124,7 +124,7 @@ def _check_whole(text: str) -> None:
 def _check_rows(study: str, rows: Sequence[Mapping[str, str]]) -> None:
     """Raise ValueError for rows that are not those of one report of this study."""
     known: set[tuple[str, str, int]] = set()
-    ways: dict[tuple[str, str], frozenset[tuple[str, str]]] = {}
+    ways: dict[tuple[str, str], dict[str, None]] = {}
     for number, row in enumerate(rows, start=2):
         if row.get("study", study) != study:
             raise ValueError(f"line {number} is of the study {row['study']!r:.60}")
@@ -141,8 +141,9 @@ def _check_rows(study: str, rows: Sequence[Mapping[str, str]]) -> None:
             if name.startswith("test_") and cell and not math.isfinite(float(cell)):
                 raise ValueError(f"line {number} has {cell!r:.60} as {name}")
         if signature := row.get("signature"):
-            way = parts_without(signature, "data", "seed")
-            if ways.setdefault(run[:2], way) != way:
+            way = ways.setdefault(run[:2], {})
+            way[signature] = None
+            if not measured_alike(way):
                 raise ValueError(
                     f"line {number} was measured in another way than {run[0]} before it"
                 )
