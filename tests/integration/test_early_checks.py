@@ -136,6 +136,11 @@ def test_a_sweep_says_it_early_as_its_plan_says_it(monkeypatch, capfd, tmp_path,
     [
         (("-m", "task=echo,reverse", "task.num_values=60"), "task", {"num_values": 60}),
         (("study=length_generalisation_20", "task.num_values=60"), "task", {"num_values": 60}),
+        (
+            ("study=length_generalisation_20", "task.num_values=6", "task.max_length=9"),
+            "task",
+            {"num_values": 6, "max_length": 9},
+        ),
         (("-m", "encoder=cnn", "seed=0,1", "encoder.kernel_size=5"), "encoder", {"kernel_size": 5}),
         (
             ("-m", "task=echo,copy", "task.min_length=3", "task.max_length=9"),

@@ -82,6 +82,15 @@ def test_a_baseline_that_is_no_row_is_refused(planned):
     assert "none of the rows: luong, peek" in note
 
 
+def test_a_task_without_its_baseline_is_noted_before_the_runs(planned):
+    given = ("decoder=luong,peek", "task=echo,addition", "study.baseline=luong")
+    assert not any("no row is compared" in note for note in planned(*given).notes)
+    left_out = "study.exclude=[{decoder: luong, task: echo}]"
+    notes = planned(*given, left_out).notes
+    said = "study.baseline is luong, which has no run on echo: no row is compared there"
+    assert said in notes
+
+
 @pytest.mark.parametrize(
     ("seeds", "decoders", "said"),
     [

@@ -28,6 +28,7 @@ from tests.reliability.examining import (
 )
 from tests.unit.studies import STUDY
 
+
 def _break_off(run: RunFolder) -> None:
     """Leave what a copy by name has brought before it broke off."""
     for path in (run.status_file, run.manifest, run.result_file, run.metrics, run.predictions):

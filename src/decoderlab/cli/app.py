@@ -275,7 +275,7 @@ def with_hydra(single: Callable[[DictConfig], str]) -> int:
                 start()
                 break
             except ConfigCompositionException as error:
-                settings = left_to_cells(settings, error, sweep)
+                settings, flags = left_to_cells(settings, error, sweep), ["-m", *flags]
     if errors:
         raise errors[0]
     if process.sweep_exit_code is not None:

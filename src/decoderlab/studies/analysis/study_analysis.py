@@ -139,10 +139,12 @@ class Analysis:
 
     @cached_property
     def comparisons(self) -> dict[tuple[str, str], Comparison]:
-        """Each variant against the baseline, by variant and task; {} without a baseline."""
-        if self.baseline not in self.variants:
-            return {}
-        keys = [key for key in self.by_cell if key[0] != self.baseline]
+        """Each variant against the baseline, by variant and task, where both are planned."""
+        keys = [
+            (variant, task)
+            for variant, task in self.by_cell
+            if variant != self.baseline and (self.baseline, task) in self.by_cell
+        ]
         made = {key: self.compare(key[0], self.baseline, key[1]) for key in keys}
         families: dict[str, list[tuple[str, str]]] = {}
         for key in made:

@@ -288,7 +288,7 @@ class _Maker:
         ]
         self.notes += [unread_note(*each) for each in self.unread.items()]
         self.each("timing the models", list(pending.values()), self.timer.add)
-        self.check_baseline(study, {cell.variant for cell in cells.values()})
+        self.check_baseline(study, cells.values())
         self.check_published(study, cells.values())
         if study.name is None:
             digest = hashlib.sha256(" ".join(cells).encode()).hexdigest()
@@ -305,9 +305,17 @@ class _Maker:
             output_dir=output_dir,
         )
 
-    def check_baseline(self, study: Study, rows: Collection[str]) -> None:
+    def check_baseline(self, study: Study, cells: Collection[StudyCell]) -> None:
         """Refuse a baseline that is no row, but for one of a study that may lose rows."""
-        if study.baseline is None or study.baseline in rows:
+        rows = {cell.variant for cell in cells}
+        if study.baseline is None:
+            return
+        if study.baseline in rows:
+            of_baseline = {cell.task for cell in cells if cell.variant == study.baseline}
+            tasks = dict.fromkeys(cell.task for cell in cells)
+            if lacking := ", ".join(task for task in tasks if task not in of_baseline):
+                what = f"study.baseline is {study.baseline}, which has no run on {lacking}"
+                self.notes.append(f"{what}: no row is compared there")
             return
         what = f"study.baseline is {study.baseline}, which is none of the rows: "
         what += ", ".join(sorted(rows))

@@ -34,8 +34,13 @@ def cautions(analysis: Analysis) -> list[Block]:
 
 def without_baseline(analysis: Analysis) -> str:
     """Return why there are no differences, and what gives them; empty where nothing is missing."""
-    if len(analysis.variants) < 2 or analysis.baseline in analysis.variants:
+    if len(analysis.variants) < 2:
         return ""
+    if analysis.baseline in analysis.variants:
+        of_baseline = {task for variant, task in analysis.by_cell if variant == analysis.baseline}
+        lacking = [task for task in analysis.tasks if task not in of_baseline]
+        what = f"on {_listed(lacking)} the baseline {analysis.baseline} has no run"
+        return f"{what}, so that no row is compared there" if lacking else ""
     why = "no baseline"
     if analysis.baseline is not None:
         why = f"the baseline {analysis.baseline} is none of the rows"
