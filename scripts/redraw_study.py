@@ -31,7 +31,12 @@ from decoderlab.studies.reporting.paper_table import paper_table
 
 FOLDER = Path(__file__).parents[1] / "docs" / "studies"
 # A study that is another one with a setting of its own.
-MADE_FROM = {"context_routes_matched": ("context_routes", "budget.match=parameters")}
+UNTUNED = ("study.tuning=null", "training.learning_rate=0.01")
+MADE_FROM = {
+    "context_routes_matched": ("context_routes", "budget.match=parameters"),
+    "length_generalisation_untuned": ("length_generalisation", *UNTUNED),
+    "length_generalisation_20_untuned": ("length_generalisation_20", *UNTUNED),
+}
 UNKNOWN = {
     "versions": {},
     "git_commit": "",

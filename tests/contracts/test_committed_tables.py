@@ -26,7 +26,9 @@ FROM_RUNS = (
     "g2p_attention",
     "length_generalisation",
     "length_generalisation_20",
+    "length_generalisation_20_untuned",
     "length_generalisation_scan",
+    "length_generalisation_untuned",
     "modern_cells",
     "source_reversal",
 )

@@ -6,6 +6,9 @@ import csv
 import re
 from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
+
+import pytest
 
 from decoderlab.metrics.signature import num_examples
 
@@ -139,45 +142,75 @@ def test_which_decoders_go_on_to_somewhat_longer_sequences():
     added = [
         score for (task, _), values in scores.items() if task == "addition" for score in values
     ]
-    assert (len(added), sorted(added)[-2:]) == (60, [0.0, 0.001])
-    assert "in 60 runs on 1,000 sums, one sum came out right once" in page
+    assert len(added) == 60
+    assert f"of 60 runs on 1,000 sums the best has {1000 * max(added):.0f} right" in page
     lists = {key: values for key, values in scores.items() if key[0] != "addition"}
-    for task in ("copy", "reverse"):
-        assert max(lists[task, "contents"]) <= 0.38
-        assert sum(lists[task, "contents"]) / 10 < 1 / 3
-        for row in ("location_aware", "monotonic"):
-            assert sum(lists[task, row]) / 10 > 0.94
     assert set(lists.pop(("reverse", "stack"))) == {1.0}
     assert set(lists.pop(("copy", "stack"))) == {0.0}
     for values in lists.values():
         assert f"| {min(values):.3f} to {max(values):.3f} |" in page
     known = exact_matches("length_generalisation", "validation")
-    assert max(known["copy", "stack"]) < 0.01
     sums = [score for (task, _), values in known.items() if task == "addition" for score in values]
     assert f"{min(sums):.3f} to {max(sums):.3f} of the validation sums" in page
+    assert max(known["copy", "stack"]) < 0.06
+
+
+def test_the_rate_decides_how_many_longer_lists_come_out_right():
+    """Short lists do not choose it: rows solve them with both rates."""
+    report = (STUDIES / "length_generalisation" / "report.md").read_text().replace("\\_", "_")
+    chosen = {
+        (task, row): (float(rate), float(score))
+        for row, task, rate, score in re.findall(
+            r"memory=(\S+) task=(\S+): training.learning_rate=([\d.]+) \(([\d.]+)\)", report
+        )
+    }
+    assert len(chosen) == 18
+    rates = {key: rate for key, (rate, _) in chosen.items() if key[0] != "addition"}
+    assert {key for key, rate in rates.items() if rate != 0.003} == {("reverse", "hard_monotonic")}
+    name = "length_generalisation"
+    tuned, untuned = map(exact_matches, (name, f"{name}_untuned"))
+    alike = [(task, row) for task, row in rates if row != "stack" and rates[task, row] == 0.003]
+    for study in (name, f"{name}_untuned"):
+        known = exact_matches(study, "validation")
+        assert all(min(known[key]) > 0.96 for key in rates if key[1] != "stack")
+    for key in alike:
+        assert fmean(untuned[key]) > fmean(tuned[key])
+    for scores in (tuned, untuned):  # the order is the same with both
+        for task in ("copy", "reverse"):
+            for row in ("location_aware", "monotonic"):
+                assert min(scores[task, row]) > max(scores[task, "contents"])
+    hard = "copy", "hard_monotonic"
+    assert fmean(untuned[hard]) > 0.5
+    assert fmean(tuned[hard]) == pytest.approx(0.25, abs=0.03)
 
 
 def test_the_verdicts_on_longer_sequences_are_those_of_the_report():
-    report = (STUDIES / "length_generalisation" / "report.md").read_text()
-    counts = "6 better, 1 worse, 1 worse barring collapse, 4 tie, 3 inconclusive"
+    report = (STUDIES / "length_generalisation" / "report.md").read_text().replace("\\_", "_")
+    counts = "3 better, 2 worse, 3 better barring collapse, 4 tie, 3 inconclusive"
     assert f"Of 15 comparisons with contents: {counts};" in report
     tables = re.findall(r"^\*\*(copy|reverse|addition)\*\*\n\n(.*?)\n\n", report, re.M | re.S)
-    verdicts = {
-        (task, row): verdict
-        for task, table in tables
+    verdicts: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for task, table in tables:
         for row, verdict in re.findall(
             r"^\| (\S+) \|[^|]*\|[^|]*\| ([a-z ]+?) (?:\(|\|)", table, re.M
-        )
-    }
-    better = {key for key, verdict in verdicts.items() if verdict == "better"}
-    assert better == {
-        *((task, row) for task in ("copy", "reverse") for row in (r"location\_aware", "monotonic")),
-        ("copy", r"hard\_monotonic"),
+        ):
+            verdicts[verdict].add((task, row))
+    assert verdicts["better"] == {
+        ("copy", "monotonic"),
+        ("reverse", "location_aware"),
         ("reverse", "stack"),
     }
-    assert verdicts["copy", "stack"] == "worse"
-    assert verdicts["reverse", "pointer"] == "worse barring collapse"
-    assert verdicts["copy", "pointer"] == verdicts["reverse", r"hard\_monotonic"] == "inconclusive"
+    assert verdicts["better barring collapse"] == {
+        ("copy", "location_aware"),
+        ("reverse", "monotonic"),
+        ("reverse", "hard_monotonic"),
+    }
+    assert verdicts["worse"] == {("copy", "stack"), ("reverse", "pointer")}
+    assert verdicts["inconclusive"] == {
+        ("copy", "pointer"),
+        ("copy", "hard_monotonic"),
+        ("addition", "location_aware"),
+    }
 
 
 def test_no_decoder_follows_long_commands():

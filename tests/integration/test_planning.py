@@ -83,10 +83,9 @@ def test_a_baseline_that_is_no_row_is_refused(planned):
 
 
 def test_a_task_without_its_baseline_is_noted_before_the_runs(planned):
-    given = ("decoder=luong,peek", "task=echo,addition", "study.baseline=luong")
+    given = ("decoder=luong,peek", "task=echo,reverse", "study.baseline=luong")
     assert not any("no row is compared" in note for note in planned(*given).notes)
-    left_out = "study.exclude=[{decoder: luong, task: echo}]"
-    notes = planned(*given, left_out).notes
+    notes = planned(*given, exclude=[{"decoder": "luong", "task": "echo"}]).notes
     said = "study.baseline is luong, which has no run on echo: no row is compared there"
     assert said in notes
 
