@@ -29,13 +29,28 @@ A = [0.50, 0.52, 0.48, 0.51, 0.49, 0.50, 0.53, 0.47]
 UP = [score + 0.1 + place / 100 for place, score in enumerate(A)]
 
 
-def test_three_sentences_say_the_best_the_verdicts_and_what_is_missing(tmp_path):
+def test_three_sentences_say_the_verdicts_the_best_and_what_is_missing(tmp_path):
     made = analysis(tmp_path, {"a": A, "b": UP, "c": [*A[:7], "FAILED"]}, minimum_effect=0.02)
     assert headline(made) == [
-        "Highest mean exact match: b.",
         "Of 2 comparisons with a: 1 better barring collapse, 1 inconclusive; "
         "the largest difference: b (+0.135).",
+        "Highest mean exact match: b.",
         "Of 24 runs 1 failed (counted with the worst score).",
+    ]
+
+
+def test_a_row_that_is_ahead_and_not_shown_to_be_better_is_called_so(tmp_path):
+    scores = {("a", "echo"): A, ("b", "echo"): UP, ("a", "copy"): A, ("b", "copy"): A[::-1]}
+    made = analysis(tmp_path / "tasks", scores, minimum_effect=0.02)
+    copied = made.entries["b", "copy"].summary.mean - made.entries["a", "copy"].summary.mean
+    assert abs(copied) < 1e-12
+    ahead = "Highest mean exact match: b (on echo); a and 1 more (equal) (on copy)."
+    assert headline(made)[1] == ahead
+    barely = [round(score + (0.02, -0.01)[place % 2], 2) for place, score in enumerate(A)]
+    made = analysis(tmp_path / "one", {"a": A, "b": barely}, minimum_effect=0.02)
+    assert headline(made)[:2] == [
+        "Of 1 comparisons with a: 1 inconclusive.",
+        "Highest mean exact match: b, not shown to be better.",
     ]
 
 
@@ -43,7 +58,7 @@ def test_three_sentences_say_the_best_the_verdicts_and_what_is_missing(tmp_path)
 def test_where_nothing_could_be_certain_that_is_the_answer(tmp_path):
     names = [f"v{number}" for number in range(27)]
     made = analysis(tmp_path, {name: [*A, 0.5, 0.5] for name in names}, baseline="v0")
-    assert headline(made)[1] == (
+    assert headline(made)[0] == (
         "Nothing can be called better or worse: 10 seeds cannot be certain of any among 26 "
         "comparisons; 11 seeds could be."
     )

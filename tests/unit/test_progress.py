@@ -30,7 +30,8 @@ def test_the_score_that_chooses_the_checkpoint_is_shown_beside_the_loss(
 def test_a_sweep_says_the_plans_estimate_first_and_then_the_pace_of_its_updates():
     tally = progress.Tally(2, reused=3, estimate=50.0, updates={"a": 900, "b": 100})
     assert tally.line() == "3 of 5 done, 0 failed, about 50 s left"
-    assert tally.left(0.0) == pytest.approx(50, abs=0.1)
+    assert tally.left(1.0) == 50  # before the first update
+    assert tally.left(10.0) == 50
     tally.running = {"a": 450}
     assert tally.left(10.0) == pytest.approx((10 + 2.5) / (0.45 + 0.05) * 0.55)
     before = tally.left(10.0)
@@ -40,6 +41,11 @@ def test_a_sweep_says_the_plans_estimate_first_and_then_the_pace_of_its_updates(
     assert tally.left(20.0) == pytest.approx((20 + 2.5) / (0.9 + 0.05) * 0.1)
     tally.ended["b"] = "FAILED"
     assert tally.line() == "5 of 5 done, 1 failed"
+
+
+def test_the_end_of_a_sweep_is_no_zero_seconds():
+    tally = progress.Tally(2, reused=0, estimate=0.2)
+    assert tally.line() == "0 of 2 done, 0 failed, a few seconds left"
 
 
 def test_without_an_estimate_and_without_updates_runs_are_counted():

@@ -24,6 +24,7 @@ from decoderlab.common.escapes import visible
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 PLAIN_SECONDS = 10.0
+FEW_SECONDS = 5
 PRIOR = 0.05  # of all the work: what a plan's estimate counts as
 LINE_WIDTH = 100  # columns that the line of a finished run of a sweep has
 SHOWN_AFTER_SECONDS = 2.0
@@ -116,13 +117,17 @@ class Tally:
         done = len(self.ended)
         text = f"{done + self.reused} of {self.total + self.reused} done, {self.failed} failed"
         left = self.left(time.perf_counter() - self.started)
-        return text + (f", about {duration(left)} left" if left < math.inf else "")
+        about = f"about {duration(left)}" if left >= FEW_SECONDS else "a few seconds"
+        return text + (f", {about} left" if left < math.inf else "")
 
     def left(self, seconds: float) -> float:
         """Return the seconds left after so many; it never rises, infinite where nothing is known.
 
-        It is the plan's estimate at first, and then the pace of the updates that were done.
+        It is the plan's estimate at first, and then the pace of the updates that were done; what
+        it takes to start, before the first of them, makes it no longer.
         """
+        if not math.isnan(self.estimate):
+            self._least = min(self._least, self.estimate)
         whole = sum(self.updates.values()) or self.total
         done = sum(self.updates.get(name, 0) for name in self.ended) + sum(self.running.values())
         done = min(done, whole) if self.updates else len(self.ended)

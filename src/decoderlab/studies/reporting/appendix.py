@@ -29,6 +29,7 @@ from decoderlab.studies.reporting.tables import MAX_LISTED, variant_anchor
 from decoderlab.studies.reporting.variant_styles import shown_variants
 
 NUM_SAMPLES = 5
+SIDE_BY_SIDE = 5  # columns of predictions that fit a screen of 900 pixels
 MAX_SEEDS = 4  # whose predictions stand side by side
 MAX_LINKS = 5000  # runs that a page links
 
@@ -118,7 +119,9 @@ def sample_predictions(analysis: Analysis, output_dir: Path) -> Section | None:
             continue
         rows = _prediction_rows(lines, seeds[:MAX_SEEDS], variants)
         header = ["variant", "source", "target", *(f"seed {seed}" for seed in seeds[:MAX_SEEDS])]
-        blocks.append(Grid(header, rows, task, align=["left"] * len(header)))
+        align = ["left"] * len(header)
+        main = SIDE_BY_SIDE if len(header) > SIDE_BY_SIDE else None
+        blocks.append(Grid(header, rows, task, align=align, main=main))
     if not blocks:
         return None
     fewer = "" if len(variants) == len(analysis.variants) else " of the rows in the figures"

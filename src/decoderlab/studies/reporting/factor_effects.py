@@ -50,17 +50,17 @@ def _factorial(task: str, factorial: Factorial) -> list[Block]:
         [
             _named(effect.factors),
             f"{effect.f:.2f}",
-            f"{effect.freedom * effect.epsilon:.1f}, {effect.freedom_error * effect.epsilon:.1f}",
-            p_text(effect.p, bare=True),
             p_text(effect.p_holm, bare=True),
-            p_text(effect.p_sign_flip, bare=True),
             f"{effect.partial_eta_squared:.3f}",
             "yes" if effect.real else "no",
+            f"{effect.freedom * effect.epsilon:.1f}, {effect.freedom_error * effect.epsilon:.1f}",
+            p_text(effect.p, bare=True),
+            p_text(effect.p_sign_flip, bare=True),
         ]
         for effect in factorial.effects
     ]
-    header = ["effect", "F", "df", "p", "p Holm", "p sign flip", "partial eta squared", "certain"]
-    blocks: list[Block] = [Grid(header, effects, f"{task}: effects")]
+    header = ["effect", "F", "p Holm", "partial eta squared", "certain", "df", "p", "p sign flip"]
+    blocks: list[Block] = [Grid(header, effects, f"{task}: effects", main=5)]
     if factorial.left_out:
         blocks.append(Paragraph(f"Seeds left out: {', '.join(map(str, factorial.left_out))}.", ""))
     if len(factorial.levels) > 1:
@@ -77,13 +77,13 @@ def _steps(steps: Sequence[LevelContrast], title: str) -> list[Block]:
             f"{step.level} against {step.against}",
             ", ".join(step.held.values()) or "mean over all",
             difference_text(step.difference),
-            p_text(step.difference.p, bare=True),
             p_text(step.p_holm, bare=True),
+            p_text(step.difference.p, bare=True),
         ]
         for step in steps[:MAX_STEPS]
     ]
-    header = ["factor", "level", "held", "difference [95 % CI]", "p", "p Holm"]
-    blocks: list[Block] = [Grid(header, rows, title)]
+    header = ["factor", "level", "held", "difference [95 % CI]", "p Holm", "p"]
+    blocks: list[Block] = [Grid(header, rows, title, main=5)]
     if len(steps) > MAX_STEPS:
         blocks.append(Paragraph(f"{len(steps) - MAX_STEPS} more are not shown."))
     return blocks

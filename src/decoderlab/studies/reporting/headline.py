@@ -28,7 +28,7 @@ def headline(analysis: Analysis) -> list[str]:
         compared = f"With fewer than {PILOT_SEEDS} seeds this is a pilot: nothing is claimed."
     else:
         compared = _could_be_certain(analysis) or _verdicts(analysis)
-    return [text for text in (_highest(analysis), compared, _lost(analysis)) if text]
+    return [text for text in (compared, _highest(analysis), _lost(analysis)) if text]
 
 
 def _highest(analysis: Analysis) -> str:
@@ -40,11 +40,14 @@ def _highest(analysis: Analysis) -> str:
             best = max(means, key=lambda variant: analysis.sign * means[variant])
             equal = sum(mean == means[best] for mean in means.values()) - 1
             more = f" and {equal} more (equal)" if equal else ""
+            against = analysis.comparisons.get((best, task))
+            if against is not None and not (analysis.pilot or against.verdict.startswith("better")):
+                more += ", not shown to be better"
             tasks_of.setdefault(_name(analysis, best) + more, []).append(task)
     if not tasks_of:
         return "No row has a mean over all of its runs."
     word = "Highest" if analysis.sign > 0 else "Lowest"
-    parts = [f"{name} on {_listed(tasks)}" for name, tasks in tasks_of.items()]
+    parts = [f"{name} (on {_listed(tasks)})" for name, tasks in tasks_of.items()]
     if len(analysis.tasks) == 1:
         parts = list(tasks_of)
     return f"{word} mean {analysis.scale.label}: {_listed(parts, '; ')}."
