@@ -135,6 +135,17 @@ def test_the_first_screen_is_question_answer_and_forest_plot(page, studied):
     assert dots == SEEDS * (len(studied[1].variants) - 1)
 
 
+def cut_tables(page) -> list[str]:
+    """Return the beginnings of the tables that are wider than the room that they have."""
+    return page.execute_script(
+        """
+        return [...document.querySelectorAll(".wide")]
+          .filter(one => one.scrollWidth > one.clientWidth + 1)
+          .map(one => one.textContent.trim().slice(0, 60))
+        """
+    )
+
+
 @pytest.mark.parametrize("width", [390, 900, 1440])
 def test_the_verdict_is_seen_at_every_width_and_the_page_never_goes_sideways(page, studied, width):
     show(page, studied, width)
@@ -150,6 +161,7 @@ def test_the_verdict_is_seen_at_every_width_and_the_page_never_goes_sideways(pag
     everything = "return document.documentElement.scrollWidth"
     assert page.execute_script(everything) <= width
     page.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert cut_tables(page) == []
     all_columns(page)
     assert page.execute_script(everything) <= width
     assert headings(page)[:5] == shown

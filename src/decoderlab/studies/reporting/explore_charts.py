@@ -6,11 +6,17 @@ followed in all of them.
 
 from __future__ import annotations
 
+import json
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from decoderlab.studies.reporting.variant_names import short_names
+
 VEGA_LITE = "https://vega.github.io/schema/vega-lite/v6.json"
 Spec = dict[str, Any]
+NAME_LETTERS = 22  # of a line of a name beside a chart, about 120 pixels
+LINE_HEIGHT = 11  # pixels
 # A run that is followed stands out; without one all are alike.
 FOLLOWED = "seed === null || datum.seed === seed"
 ERRORS = ("right", "1 edit", "2 edits", "3 or more")
@@ -28,8 +34,8 @@ def charts(data: Mapping[str, Any]) -> dict[str, Spec]:
         "differences": _differences(data),
         "learning": _learning(data),
         "positions": _positions(data),
-        "errors": _errors(),
-        "examples": _examples(),
+        "errors": _errors(data),
+        "examples": _examples(data),
     }
 
 
@@ -48,8 +54,29 @@ def _params(**values: Any) -> list[Spec]:
     return [{"name": name, "value": value} for name, value in values.items()]
 
 
-def _variant(title: str | None = None) -> Spec:
-    axis = {"labelLimit": 150, "title": title}
+def _lines(data: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the name of each variant in lines that fit beside a chart."""
+    short = short_names(list(data["variants"]))
+    return {
+        name: textwrap.wrap(text, NAME_LETTERS, break_on_hyphens=False) or [text]
+        for name, text in short.items()
+    }
+
+
+def _step(data: Mapping[str, Any], least: int) -> Spec:
+    """Return the height of a row, in pixels: its name has to fit."""
+    most = max(map(len, _lines(data).values()), default=1)
+    return {"step": max(least, LINE_HEIGHT * most + 4)}
+
+
+def _variant(data: Mapping[str, Any]) -> Spec:
+    lines = json.dumps(_lines(data))
+    axis = {
+        "labelLimit": 150,
+        "labelExpr": f"({lines})[datum.label]",
+        "labelLineHeight": LINE_HEIGHT,
+        "title": None,
+    }
     return {"field": "variant", "type": "nominal", "sort": {"field": "order"}, "axis": axis}
 
 
@@ -70,7 +97,7 @@ def _differences(data: Mapping[str, Any]) -> Spec:
         "mark": {"type": "circle", "size": 70, "cursor": "pointer", "clip": False},
         "encoding": {
             "x": {"field": "difference", "type": "quantitative"},
-            "y": _variant(),
+            "y": _variant(data),
             "yOffset": {"field": "lane", "type": "quantitative", "scale": {"domain": [-1.6, 1.6]}},
             "color": _colour(data),
             "opacity": {"condition": {"test": FOLLOWED, "value": 0.9}, "value": 0.15},
@@ -92,13 +119,13 @@ def _differences(data: Mapping[str, Any]) -> Spec:
         "encoding": {
             "x": {"field": "low", "type": "quantitative"},
             "x2": {"field": "high"},
-            "y": _variant(),
+            "y": _variant(data),
         },
     }
     middle = {
         "transform": means,
         "mark": {"type": "tick", "thickness": 3, "size": 22, "color": {"expr": "ink"}},
-        "encoding": {"x": {"field": "mean", "type": "quantitative"}, "y": _variant()},
+        "encoding": {"x": {"field": "mean", "type": "quantitative"}, "y": _variant(data)},
     }
     band = {
         "data": {"values": [{"from": -margin, "to": margin}]},
@@ -110,7 +137,7 @@ def _differences(data: Mapping[str, Any]) -> Spec:
     }
     return _chart(
         "Each run's score minus that of the baseline with the same seed",
-        {"step": 44},
+        _step(data, 44),
         params=_params(seed=None, t=list(data["t"]), ink="#000", most=data["most"]),
         layer=[band, bar, middle, seeds],  # dots can be clicked wherever they lie
     )
@@ -226,14 +253,14 @@ def _how(sizes: list[float]) -> Spec:
     return {"field": "how", "type": "nominal", "scale": scale}
 
 
-def _errors() -> Spec:
+def _errors(data: Mapping[str, Any]) -> Spec:
     scale = {"domain": list(ERRORS), "range": list(ERROR_COLOURS)}
     return _chart(
         "How wrong the wrong predictions are, in tokens to insert, delete or exchange",
-        {"step": 30},
+        _step(data, 30),
         mark={"type": "bar"},
         encoding={
-            "y": _variant(),
+            "y": _variant(data),
             "x": {
                 "field": "number",
                 "type": "quantitative",
@@ -257,12 +284,12 @@ def _errors() -> Spec:
     )
 
 
-def _examples() -> Spec:
+def _examples(data: Mapping[str, Any]) -> Spec:
     cells = {
         "mark": {"type": "rect", "cursor": "pointer"},
         "encoding": {
             "x": {"field": "place", "type": "ordinal", "axis": None},
-            "y": _variant(),
+            "y": _variant(data),
             "color": {
                 "field": "share",
                 "type": "quantitative",
@@ -280,11 +307,11 @@ def _examples() -> Spec:
     marked = {
         "transform": [{"filter": "datum.place === example"}],
         "mark": {"type": "rect", "filled": False, "stroke": "#ff2d2d", "strokeWidth": 2},
-        "encoding": {"x": {"field": "place", "type": "ordinal"}, "y": _variant()},
+        "encoding": {"x": {"field": "place", "type": "ordinal"}, "y": _variant(data)},
     }
     return _chart(
         "The test examples, easy to hard from left to right, by variant",
-        {"step": 24},
+        _step(data, 24),
         params=_params(example=None),
         layer=[cells, marked],
     )
