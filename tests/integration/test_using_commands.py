@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import sys
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import pytest
 
 from decoderlab.cli import evaluate, export, predict
 from decoderlab.training import code_changes
-from decoderlab.usage import run_export
+from decoderlab.usage import exported_runner, run_export
 from tests.conftest import run
 
 WRONG = {
@@ -178,6 +179,8 @@ def test_export_writes_weights_and_says_what_is_missing(finished, called, tmp_pa
 
 def test_export_says_how_to_try_what_it_wrote(finished, called, tmp_path, monkeypatch):
     folder = tmp_path / "of two words"
+    folder.mkdir()
+    (folder / "vocabulary.json").write_text('{"source": {"kind": "tokens"}}')
     monkeypatch.setattr(run_export, "export_run", lambda *_, **__: [folder / "run.py"])
     code, text, told = called(export, finished, "--to", folder)
     assert (code, text) == (0, f"{folder / 'run.py'}\n")
@@ -204,3 +207,20 @@ def test_other_code_than_that_which_made_a_run_is_told(finished, called, monkeyp
     assert changed == "RecurrentDecoder"
     assert f"was made by other code: {changed}" in " ".join(told.split())
     assert f"was made by other code: {changed}" in " ".join(called(predict, finished)[2].split())
+
+
+@pytest.mark.parametrize(
+    ("source", "example"),
+    [
+        ({"kind": "tokens"}, "'a source'"),
+        ({"kind": "values", "mean": [1.0]}, "'0.5 0.5 0.5'"),
+        ({"kind": "values", "mean": [1.0, 2.0]}, "'0.5,0.5 0.5,0.5 0.5,0.5'"),
+        ({"kind": "images"}, "image.npy"),
+    ],
+)
+def test_what_an_export_is_tried_with_is_what_it_reads(source, example):
+    assert export._example(source) == example
+    if source["kind"] == "values":
+        scale = source | {"deviation": [1.0] * len(source["mean"])}
+        read = exported_runner.read_values(shlex.split(example)[0], scale)
+        assert read.shape == (1, 3, len(source["mean"]))

@@ -14,9 +14,12 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from decoderlab.cli.app import add_own_folder, guarded
 from decoderlab.common.escapes import terminal_line
@@ -53,11 +56,19 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(f"{terminal_line(path)}\n")
     if not arguments.weights_only:
         runner = shlex.quote(str(folder / "run.py"))
-        sys.stderr.write(f"try it with: python {terminal_line(runner)} 'a source'\n")
+        source = json.loads((folder / "vocabulary.json").read_text())["source"]
+        sys.stderr.write(f"try it with: python {terminal_line(runner)} {_example(source)}\n")
     search = loaded.module.search.signature
     if search != "greedy" and not arguments.weights_only:
         sys.stderr.write(f"note: run.py is greedy, decoderlab-predict of this run {search}\n")
     return 0
+
+
+def _example(source: Mapping[str, Any]) -> str:
+    """Return a source that the runner reads, quoted for a shell."""
+    if source["kind"] == "values":  # three positions
+        return shlex.quote(" ".join([",".join(["0.5"] * len(source["mean"]))] * 3))
+    return {"tokens": "'a source'", "images": "image.npy"}[source["kind"]]
 
 
 if __name__ == "__main__":
