@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from decoderlab.common import require
 from decoderlab.common.folders import conf_dir
+from decoderlab.common.part_building import find_target
 
 
 def validated_once(steps: int | None, every_steps: int) -> str:
@@ -191,9 +193,20 @@ def _explain_key(key: str, overrides: Sequence[str]) -> str:
     if inner := [f"{parent}.{part}.{name}" for part in names if parent and _has(node, part, name)]:
         return f"{key} is not a setting by itself; write {' or '.join(inner)}"
     text = f"{key} is not a setting"
+    if _takes(node, parent, name):
+        return f"{text}, but its class takes {name}: list it in its YAML, or write +{key}=..."
     if names:
         text += f"; {parent or 'the config'} has {', '.join(names)}"
     return f"{text}.{require.did_you_mean(name, names)}"
+
+
+def _takes(node: Any, group: str, name: str) -> bool:
+    """Whether the class of a part has an argument that its YAML does not list."""
+    target = node.get("_target_") if isinstance(node, DictConfig) else None
+    try:
+        return bool(target) and name in inspect.signature(find_target(group, target)).parameters
+    except Exception:  # only a suggestion
+        return False
 
 
 def _has(config: DictConfig, group: str, name: str) -> bool:

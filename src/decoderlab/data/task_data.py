@@ -19,6 +19,7 @@ from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import MAX_SLOTS, Vocabulary
 
 Kind = Vocabulary | Values | ImageSpace
+FEW_UNKNOWN = 0.1  # unknown tokens a target, of which nothing is said
 
 
 def of_tokens(vocabulary: Kind) -> Vocabulary:
@@ -182,6 +183,28 @@ def counts_text(counts: Mapping[str, int]) -> str:
     """
     return ", ".join(
         f"{name.replace('_', ' ')} {number:,}" for name, number in counts.items() if number
+    )
+
+
+def unknown_targets(counts: Mapping[str, int]) -> str:
+    """Return that many test targets have tokens that no output has; empty where few have.
+
+    Args:
+        counts: of a task's data.
+
+    Example:
+        >>> unknown_targets({"test": 40, "test_unknown_target_tokens": 40})[:50]
+        'its 40 test targets have 40 tokens that no target '
+        >>> unknown_targets({"test": 40, "test_unknown_target_tokens": 3})
+        ''
+    """
+    tokens, targets = counts.get("test_unknown_target_tokens", 0), counts.get("test", 0)
+    if tokens <= targets * FEW_UNKNOWN:
+        return ""
+    return (
+        f"its {targets:,} test targets have {tokens:,} tokens that no target of training has, and "
+        "where one stands no output is right; smaller tokens help, such as characters or digits "
+        "with spaces between (task.tokens, for files of your own)"
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 from decoderlab.common.number_ranges import ranges_text
 from decoderlab.config.run_identity import sorted_json
+from decoderlab.data.task_data import unknown_targets
 from decoderlab.studies.analysis.seed_groups import better_group, share_text
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.shared_starts import dependent_seeds
@@ -79,6 +80,9 @@ def _numbers(analysis: Analysis) -> list[Block]:
     if missing := without_baseline(analysis):
         blocks.append(Paragraph(f"{missing}.", "Not compared: "))
     blocks += [Paragraph(f"{line}.", "Several parts: ") for line in joint_differences(analysis)]
+    for task in analysis.tasks:
+        said = {unknown_targets(data.counts) for data in analysis.data_of(task).values()} - {""}
+        blocks += [Paragraph(f"{task}: {line}.", "Unknown: ") for line in sorted(said)[:1]]
     if analysis.pilot:
         what = f"fewer than {PILOT_SEEDS} seeds, so nothing is claimed."
         blocks.append(Paragraph(what, "Pilot: "))

@@ -1,0 +1,58 @@
+"""Targets of the test with tokens that training never had are named before and after the runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from decoderlab.studies.reporting.cautions import cautions
+from tests.unit.studies import analysis, result
+
+SIZES = ("encoder.hidden_size=8", "decoder.hidden_size=8")
+A = [0.50, 0.52, 0.48, 0.51, 0.49, 0.50]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        ("word", "tsv: its 6 test targets have 6 tokens that no target of training has, and where"),
+        ("character", ""),
+    ],
+)
+def test_a_plan_says_that_most_targets_cannot_be_written(here, tmp_path, tokens, said):
+    pairs = "".join(f"number {'i' * (number % 7)} {number}\t{number}\n" for number in range(60))
+    (tmp_path / "pairs.tsv").write_text(f"source\ttarget\n{pairs}")
+    given = [f"task.path={tmp_path / 'pairs.tsv'}", f"task.tokens={tokens}", "seed=0"]
+    given += ["task=tsv", *SIZES, f"run.output_dir={tmp_path / 'out'}"]
+    done = here("plan", "-m", "decoder=repeat_vector,luong", *given)
+    assert done.returncode == 0, done.stderr
+    assert (said in done.stderr) if said else ("no target of training has" not in done.stderr)
+    assert done.stderr.count("no target of training has") == bool(said)
+
+
+@pytest.mark.parametrize(("unknown", "known"), [(40, False), (3, True)])
+def test_a_report_says_it_above_its_tables(tmp_path, unknown, known):
+    data = result(0.5)["data"]
+    counts = data["counts"] | {"test_unknown_target_tokens": unknown, "test": 100}
+    changes = {"data": data | {"counts": counts}}
+    made = analysis(tmp_path, {"a": A, "b": A}, result_changes=changes)
+    said = [block.text for block in cautions(made) if getattr(block, "strong", "") == "Unknown: "]
+    first = "echo: its 100 test targets have 40 tokens that no target of training has"
+    assert [text.partition(", and where")[0] for text in said] == ([] if known else [first])
+
+
+def test_an_argument_that_a_yaml_does_not_list_is_named(here, tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/decoder").mkdir()
+    (tmp_path / "own/ownpart.py").write_text(
+        "from decoderlab.decoders import RecurrentDecoder\n"
+        "class Mine(RecurrentDecoder):\n"
+        "    def __init__(self, *, target_space, encoder_shape, width=4):\n"
+        "        raise NotImplementedError\n"
+    )
+    (tmp_path / "own/decoder/mine.yaml").write_text("_target_: ownpart.Mine\n")
+    given = ("decoder=mine", "decoder.width=8", "--config-dir", str(tmp_path / "own"))
+    for command in (("plan", "-m", "decoder=mine,mine", *given[1:]), ("train", *given)):
+        done = here(*command, f"run.output_dir={tmp_path / 'out'}")
+        assert done.returncode == 2
+        said = "decoder.width is not a setting, but its class takes width: list it in its YAML"
+        assert said in done.stderr
