@@ -82,6 +82,8 @@ def test_a_search_of_the_test_alone_leaves_a_parents_validations_comparable(tmp_
         ("+trainer.deterministic=true", "trainer.deterministic is new"),
         ("training/initial_weights=keras", "training.initial_weights"),
         ("training.uniform_range=0.08", "training.uniform_range is 0.08"),
+        ("training.weights_seed=3", "training.weights_seed is 3, where None was run"),
+        ("training.order_seed=3", "training.order_seed is 3, where None was run"),
     ],
 )
 def test_what_a_continued_run_cannot_change_is_refused(parent, tmp_path, setting, message):

@@ -13,7 +13,8 @@ from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.analysis.results import read_rows
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import StudyCell, read_plan
-from decoderlab.studies.design.shared_starts import shared_starts
+from decoderlab.studies.design.sealed_plan import settings_of
+from decoderlab.studies.design.shared_starts import DRAWS, dependent_seeds, shared_starts
 from decoderlab.studies.execution.sweep import notes_of
 from decoderlab.studies.reporting.build import build_report
 from decoderlab.studies.reporting.json_record import report_record
@@ -151,6 +152,23 @@ def test_initial_weights_and_order_have_seeds_of_their_own(tiny):
     assert drawn("seed=0", "training.weights_seed=5") == (others, order)
     assert drawn("seed=0", "training.order_seed=5") == (weights, another)
     assert drawn("seed=0", "training.weights_seed=0", "training.order_seed=0") == (weights, order)
+
+
+@pytest.mark.parametrize("name", ["weights_seed", "order_seed"])
+@pytest.mark.parametrize("start", ["training.from_run", "encoder.from_run"])
+def test_who_begins_with_a_run_of_a_fixed_draw_says_so(tiny, start, name):
+    """So that seeds which go on from runs of one draw are known not to be independent."""
+    parent = tiny("seed=0", f"training.{name}=1")
+    assert run(parent) == "FINISHED"
+    begins, more = f"{start}={parent.folder.path}", "training.max_steps=40"
+    with pytest.raises(ConfigError, match=f"{start}: training.{name} is None, where 1 was run"):
+        tiny("seed=0", begins, more)
+    child = tiny("seed=0", begins, more, f"training.{name}=1")
+    assert child.config.training.from_run or child.config.encoder_start.from_run
+    settings = settings_of(child.config.to_dict())
+    cells = [StudyCell(str(seed), "runs/a", "a", "echo", seed, 9, ()) for seed in (0, 1)]
+    lines = dependent_seeds(cells, dict.fromkeys("01", settings))
+    assert any(f"the seeds 0, 1 have one draw of the {DRAWS[name]}" in line for line in lines)
 
 
 @pytest.mark.parametrize("given", ["-1", "4294967296", "1.5", "true", "x"])

@@ -31,6 +31,7 @@ STOPPING = tuple(
 )
 # What an identity has beside settings.
 BESIDE_SETTINGS = ("format", "data", "code")
+OWN_SEEDS = ("weights_seed", "order_seed")  # of `training`: each of one draw alone
 PACKAGE_NAME = "decoderlab"
 SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -113,8 +114,8 @@ def difference_of_models(known: Mapping[str, Any], given: Mapping[str, Any]) -> 
     for group in ("task", "decoder"):
         if mismatch := difference(group, known[group], given[group]):
             return mismatch
-    for name in ("optimizer", "precision", "initial_weights", "uniform_range"):
-        parts = (record["training"][name] for record in (known, given))
+    for name in ("optimizer", "precision", "initial_weights", "uniform_range", *OWN_SEEDS):
+        parts = (record["training"].get(name) for record in (known, given))
         if mismatch := difference(f"training.{name}", *parts):
             return mismatch
     own, other = (
@@ -162,7 +163,13 @@ def difference_of_encoders(known: Mapping[str, Any], given: Mapping[str, Any]) -
         given: identity of another run.
     """
     own, other = (EncoderStart.split(record["encoder"])[0] for record in (known, given))
-    return difference("encoder", own, other)
+    if mismatch := difference("encoder", own, other):
+        return mismatch
+    for name in OWN_SEEDS:  # whoever begins with runs that share a draw says so
+        seed = known["training"].get(name)
+        if seed is not None and seed != (own_seed := given["training"].get(name)):
+            return difference(f"training.{name}", seed, own_seed)
+    return None
 
 
 def parent_id(identity: Mapping[str, Any]) -> str | None:

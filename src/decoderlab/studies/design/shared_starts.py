@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from decoderlab.common.number_ranges import ranges_text
-from decoderlab.config.run_identity import encoder_weights, parent_id
+from decoderlab.config.run_identity import OWN_SEEDS, encoder_weights, parent_id
 from decoderlab.studies.design.plan_file import StudyCell
 
 NAMED = 3  # rows that a line names
 WHAT = {"training.from_run": "the weights", "encoder.from_run": "the encoder"}
 # Settings of training that fix a draw, and what is drawn.
-DRAWS = {"weights_seed": "initial weights", "order_seed": "order of examples"}
+DRAWS = dict(zip(OWN_SEEDS, ("initial weights", "order of examples"), strict=True))
 Row = tuple[str, str]
 
 
