@@ -32,11 +32,14 @@ def test_a_sweep_says_the_plans_estimate_first_and_then_the_pace_of_its_updates(
     assert tally.line() == "3 of 5 done, 0 failed, about 50 s left"
     assert tally.left(1.0) == 50  # before the first update
     assert tally.left(10.0) == 50
+    assert tally._pace == 0.0  # starting is no sign of a slower pace
     tally.running = {"a": 450}
     assert tally.left(10.0) == pytest.approx((10 + 2.5) / (0.45 + 0.05) * 0.55)
     before = tally.left(10.0)
     # A run that lasts longer than was thought leaves the number where it is.
     assert tally.left(60.0) == before
+    tally.started -= 60
+    assert tally.line().endswith("failed, more than 14 s left")
     tally.running, tally.ended = {}, {"a": "FINISHED"}
     assert tally.left(20.0) == pytest.approx((20 + 2.5) / (0.9 + 0.05) * 0.1)
     tally.ended["b"] = "FAILED"

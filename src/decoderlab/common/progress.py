@@ -25,6 +25,7 @@ from decoderlab.common.escapes import visible
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 PLAIN_SECONDS = 10.0
 FEW_SECONDS = 5
+SLOWER = 1.5  # than the number that is shown: what is said then
 PRIOR = 0.05  # of all the work: what a plan's estimate counts as
 LINE_WIDTH = 100  # columns that the line of a finished run of a sweep has
 SHOWN_AFTER_SECONDS = 2.0
@@ -111,14 +112,20 @@ class Tally:
     running: dict[str, int] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
     _least: float = math.inf
+    _begun: float | None = None  # when the first update was seen, in seconds since the start
+    _pace: float = 0.0  # seconds left at the pace since then
 
     def line(self) -> str:
         """Return done, failed, and the time left."""
         done = len(self.ended)
         text = f"{done + self.reused} of {self.total + self.reused} done, {self.failed} failed"
         left = self.left(time.perf_counter() - self.started)
-        about = f"about {duration(left)}" if left >= FEW_SECONDS else "a few seconds"
-        return text + (f", {about} left" if left < math.inf else "")
+        span = duration(left) if left >= FEW_SECONDS else "a few seconds"
+        if self._pace > SLOWER * max(left, FEW_SECONDS):  # the number never rises
+            span = f"more than {span}"
+        elif left >= FEW_SECONDS:
+            span = f"about {span}"
+        return text + (f", {span} left" if left < math.inf else "")
 
     def left(self, seconds: float) -> float:
         """Return the seconds left after so many; it never rises, infinite where nothing is known.
@@ -135,7 +142,11 @@ class Tally:
         known = 0.0 if math.isnan(self.estimate) else PRIOR
         if len(self.ended) < self.total and (worked := done / whole + known):
             spent = seconds + (known * self.estimate if known else 0.0)
-            self._least = min(self._least, spent / worked * (1 - done / whole))
+            to_do = (1 - done / whole) / worked
+            if done and self._begun is None:
+                self._begun = seconds
+            self._pace = (spent - self._begun) * to_do if self._begun is not None else 0.0
+            self._least = min(self._least, spent * to_do)
         return self._least if len(self.ended) < self.total else math.inf
 
     @property
