@@ -17,7 +17,9 @@ from decoderlab.studies.design.sealed_plan import settings_of
 from decoderlab.studies.design.shared_starts import DRAWS, dependent_seeds, shared_starts
 from decoderlab.studies.execution.sweep import notes_of
 from decoderlab.studies.reporting.build import build_report
+from decoderlab.studies.reporting.cautions import not_independent
 from decoderlab.studies.reporting.json_record import report_record
+from decoderlab.studies.reporting.row_parts import joint_differences
 from decoderlab.studies.reporting.terminal_table import print_table
 from decoderlab.studies.reporting.two_studies import compare_studies
 from decoderlab.training.assembly import build_model
@@ -194,6 +196,28 @@ def test_a_report_says_which_seeds_have_one_draw(tmp_path, monkeypatch, setting,
     plan = study(tmp_path, {"a": A, "b": [score + 0.1 for score in A]})
     report_text(tmp_path, plan)
     text = report_text(tmp_path, read_plan(tmp_path, "s")).replace("**", "").replace("\\_", "_")
-    said = f"b on echo: the seeds 0-5 have one draw of the {drawn} ({setting})"
+    said = f"b on echo: the seeds 0-5 have one draw of the {drawn} ({setting}=3)"
     assert f"Not independent: {said}" in text
     assert f"{drawn} (but where one draw is fixed)" in text
+
+
+def test_rows_of_two_draws_are_two_lines_and_differ_in_the_draw(tmp_path, monkeypatch):
+    made = studies.config_of
+
+    def of_row(number, choices, seed):
+        row = {"a": 1, "b": 3}[choices.decoder]
+        config = made(number, choices, seed).with_setting("training.weights_seed", row)
+        return config.with_setting("training.learning_rate", row / 100)
+
+    monkeypatch.setattr(studies, "config_of", of_row)
+    plan = study(tmp_path, {"a": A, "b": A})
+    report_text(tmp_path, plan)
+    found = Analysis(read_plan(tmp_path, "s"), read_rows(plan, tmp_path), studies.CONFIGS)
+    lines = not_independent(found)
+    assert [line.partition(", so that")[0] for line in lines] == [
+        f"{row} on echo: the seeds 0-7 have one draw of the initial weights "
+        f"(training.weights_seed={seed})"
+        for row, seed in (("a", 1), ("b", 3))
+    ]
+    (said,) = joint_differences(found)
+    assert "training.weights_seed" in said

@@ -217,6 +217,10 @@ WRONG = [
         ["study.tuning={space: {encoder.x: [1]}, trials: 1, seeds: [9]}"],
         "study.tuning.space: encoder.x is not a setting",
     ),
+    (
+        ["study.tuning={space: {training.weights_seed: [1]}, trials: 1, seeds: [9]}"],
+        "a seed that is chosen by its score is no draw any more",
+    ),
 ]
 
 

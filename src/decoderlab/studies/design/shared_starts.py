@@ -26,13 +26,12 @@ def dependent_seeds(cells: Iterable[StudyCell], settings: Mapping[str, str]) -> 
         settings: of its runs, by run id, as `Plan.settings`; of others nothing is said.
     """
     cells = list(cells)
-    setting = {drawn: f"training.{name}" for name, drawn in DRAWS.items()}
     fixed = [
         f"{_named(rows)}: the seeds {ranges_text(set().union(*rows.values()))} have one draw of "
-        f"the {drawn} ({setting[drawn]}), so that they are not independent: intervals and "
-        "verdicts are about that draw, and not about others like it; leave the setting out, or "
-        f"give {setting[drawn]}=${{seed}}"
-        for drawn, rows in fixed_draws(cells, settings).items()
+        f"the {DRAWS[name]} (training.{name}={seed}), so that they are not independent: intervals "
+        "and verdicts are about that draw, and not about others like it; leave the setting out, "
+        f"or give training.{name}=${{seed}}"
+        for (name, seed), rows in fixed_draws(cells, settings).items()
     ]
     return [*shared_starts(cells, settings), *fixed]
 
@@ -60,8 +59,10 @@ def shared_starts(cells: Iterable[StudyCell], settings: Mapping[str, str]) -> li
 
 def fixed_draws(
     cells: Iterable[StudyCell], settings: Mapping[str, str]
-) -> dict[str, dict[Row, set[int]]]:
-    """Return the rows in which several seeds have one draw, with these seeds, by what is drawn.
+) -> dict[tuple[str, int], dict[Row, set[int]]]:
+    """Return the rows in which several seeds have one draw, with these seeds.
+
+    They stand by the setting that fixes the draw, and its value.
 
     Args:
         cells: of a study.
@@ -72,12 +73,11 @@ def fixed_draws(
         for name, seed in _own_seeds(settings.get(cell.run_id, "")).items():
             of_row = drawn.setdefault((name, seed), {})
             of_row.setdefault((cell.variant, cell.task), set()).add(cell.seed)
-    fixed: dict[str, dict[Row, set[int]]] = {}
-    for (name, _), rows in drawn.items():
-        for row, seeds in rows.items():
-            if len(seeds) > 1:
-                fixed.setdefault(DRAWS[name], {}).setdefault(row, set()).update(seeds)
-    return fixed
+    several = {
+        draw: {row: seeds for row, seeds in rows.items() if len(seeds) > 1}
+        for draw, rows in drawn.items()
+    }
+    return {draw: rows for draw, rows in several.items() if rows}
 
 
 def _own_seeds(text: str) -> dict[str, int]:

@@ -17,7 +17,7 @@ from typing import Any
 from decoderlab.common.errors import ConfigError, LaunchError
 from decoderlab.common.progress import say
 from decoderlab.config.run_config import RunConfig
-from decoderlab.config.run_identity import sorted_json
+from decoderlab.config.run_identity import OWN_SEEDS, sorted_json
 from decoderlab.config.study_settings import TUNING, Tuning
 from decoderlab.metrics.metric_score import MetricScore
 from decoderlab.metrics.shipped import recorded_scores
@@ -119,6 +119,11 @@ class Tuner:
                 raise ConfigError(
                     f"study.tuning.space has {key}, which all variants share; tune settings "
                     f"of encoder, decoder and training, other than {', '.join(ALIKE)}"
+                )
+            if name in OWN_SEEDS:
+                raise ConfigError(
+                    f"study.tuning.space has {key}, but a seed that is chosen by its score is no "
+                    "draw any more; leave it out"
                 )
             if key in fixed:
                 raise ConfigError(

@@ -63,7 +63,7 @@ def _data(analysis: Analysis) -> list[str]:
     also = f"; on {', '.join(varied)} the data too" if varied else "; fixed: the data"
     shared = shared_starts(analysis.plan.cells, analysis.plan.settings)
     fixed = fixed_draws(analysis.plan.cells, analysis.plan.settings)
-    but = {name: " (but where one draw is fixed)" for name in fixed}
+    but = {DRAWS[name]: " (but where one draw is fixed)" for name, _ in fixed}
     if shared:
         but["initial weights"] = " (but where the seeds of a row begin with one run)"
     drawn = ", ".join(f"{name}{but.get(name, '')}" for name in (*DRAWS.values(), "dropout"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from decoderlab.config.run_identity import OWN_SEEDS
 from decoderlab.studies.analysis.study_analysis import Analysis
 
 SECTIONS = ("decoder", "encoder", "training", "task")
@@ -78,7 +79,7 @@ def _differing(mine: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
         if own.get("_target_") != theirs.get("_target_"):
             differing.append(section)
             continue
-        keys = [key for key in {**own, **theirs} if not key.endswith(SEEDS)]
+        keys = [key for key in {**own, **theirs} if key in OWN_SEEDS or not key.endswith(SEEDS)]
         differing += [f"{section}.{key}" for key in keys if own.get(key) != theirs.get(key)]
     differing += [section for section in WHOLE if mine.get(section) != other.get(section)]
     matched = {"parameters": mine["budget"]["width"], "flops": "training.max_steps"}
