@@ -140,12 +140,15 @@ class Analysis:
     @cached_property
     def comparisons(self) -> dict[tuple[str, str], Comparison]:
         """Each variant against the baseline, by variant and task, where both are planned."""
+        baseline = self.baseline
+        if baseline is None:
+            return {}
         keys = [
             (variant, task)
             for variant, task in self.by_cell
-            if variant != self.baseline and (self.baseline, task) in self.by_cell
+            if variant != baseline and (baseline, task) in self.by_cell
         ]
-        made = {key: self.compare(key[0], self.baseline, key[1]) for key in keys}
+        made = {key: self.compare(key[0], baseline, key[1]) for key in keys}
         families: dict[str, list[tuple[str, str]]] = {}
         for key in made:
             families.setdefault(key[1] if self.by_task else "", []).append(key)
@@ -157,7 +160,7 @@ class Analysis:
             adjusted = (holm(some, len(keys)) for some in (raw, equivalent))
             for key, p, p_equivalent in zip(keys, *adjusted, strict=True):
                 comparison = replace(made[key], p_holm=p, p_equivalent=p_equivalent)
-                fall = (self._fall(key), self._fall((self.baseline, key[1])))
+                fall = (self._fall(key), self._fall((baseline, key[1])))
                 made[key] = with_verdict(comparison, len(keys), self.sign, self.margin or 0.0, fall)
         return made
 

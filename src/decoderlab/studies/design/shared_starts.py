@@ -14,7 +14,7 @@ from decoderlab.studies.design.plan_file import StudyCell
 NAMED = 3  # rows that a line names
 WHAT = {"training.from_run": "the weights", "encoder.from_run": "the encoder"}
 # Settings of training that fix a draw, and what is drawn.
-DRAWS = dict(zip(OWN_SEEDS, ("initial weights", "order of examples"), strict=True))
+DRAWS: dict[str, str] = dict(zip(OWN_SEEDS, ("initial weights", "order of examples"), strict=True))
 Row = tuple[str, str]
 
 
