@@ -141,6 +141,21 @@ def test_a_sweep_says_it_early_as_its_plan_says_it(monkeypatch, capfd, tmp_path,
             "task",
             {"num_values": 6, "max_length": 9},
         ),
+        (
+            (
+                "study=length_generalisation_20",
+                "seed=0,1",
+                "task.num_values=6",
+                "task.min_length=2",
+            ),
+            "task",
+            {"num_values": 6, "min_length": 2},
+        ),
+        (
+            ("study=length_generalisation_20", "task.num_values=range(6,8)", "task.max_length=9"),
+            "task",
+            {"max_length": 9},
+        ),
         (("-m", "encoder=cnn", "seed=0,1", "encoder.kernel_size=5"), "encoder", {"kernel_size": 5}),
         (
             ("-m", "task=echo,copy", "task.min_length=3", "task.max_length=9"),

@@ -275,7 +275,10 @@ def with_hydra(single: Callable[[DictConfig], str]) -> int:
                 start()
                 break
             except ConfigCompositionException as error:
-                settings, flags = left_to_cells(settings, error, sweep), ["-m", *flags]
+                if sweep and not (arguments.cfg or "-m" in flags):
+                    flags = ["-m", *flags]  # it had not yet read that the study is a sweep
+                else:
+                    settings = left_to_cells(settings, error, sweep)
     if errors:
         raise errors[0]
     if process.sweep_exit_code is not None:
@@ -340,10 +343,7 @@ def _add_search(search: argparse._ArgumentGroup) -> None:
         help="tell each output the length of its target, where there is one",
     )
     search.add_argument(
-        "--max-length",
-        type=int,
-        metavar="N",
-        help="maximum tokens of an output, with its end token",
+        "--max-length", type=int, metavar="N", help="maximum tokens of an output, with its end"
     )
 
 

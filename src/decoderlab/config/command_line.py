@@ -87,8 +87,8 @@ def left_to_cells(settings: Sequence[str], error: Exception, sweep: bool) -> lis
 
     Hydra composes a sweep once before its cells, with the default choice of what is swept: there
     `task=echo,reverse task.num_values=6` has no `task.num_values`. A sweep of one value is only
-    looked at in the cells, where it is set or refused. From there on Hydra has to know that it is
-    a sweep, also of a study, whose YAML says so: give it `--multirun`.
+    looked at in the cells, where it is set or refused. Hydra has to know that it is a sweep, also
+    of a study, whose YAML says so: give it `--multirun`.
 
     Args:
         settings: as on the command line.
