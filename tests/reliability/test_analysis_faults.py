@@ -124,7 +124,6 @@ def test_nothing_is_claimed_of_rows_with_different_budgets(tmp_path):
     assert verdict(replace(matched, cells=tuple(halved)), tmp_path, plan) == "better"
 
 
-@pytest.mark.fault(61)
 @pytest.mark.parametrize("match", ["updates", "flops"])
 def test_budgets_may_follow_the_seed(tmp_path, match):
     """An epoch does where the data do: runs of one seed are what is compared."""

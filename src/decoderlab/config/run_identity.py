@@ -177,6 +177,12 @@ def parent_id(identity: Mapping[str, Any]) -> str | None:
     return identity["training"].get("from_run")
 
 
+def own_seeds(identity: Mapping[str, Any]) -> dict[str, int]:
+    """Return the seeds of single draws that a run has in place of its own; see `OWN_SEEDS`."""
+    training = identity["training"]
+    return {name: training[name] for name in OWN_SEEDS if isinstance(training.get(name), int)}
+
+
 def encoder_weights(identity: Mapping[str, Any]) -> str:
     """Return the sha256 of the weights that a run's encoder begins with; empty for its own."""
     return EncoderStart.split(identity["encoder"])[1].from_run or ""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from decoderlab.common.number_ranges import ranges_text
-from decoderlab.config.run_identity import OWN_SEEDS, encoder_weights, parent_id
+from decoderlab.config.run_identity import OWN_SEEDS, encoder_weights, own_seeds, parent_id
 from decoderlab.studies.design.plan_file import StudyCell
 
 NAMED = 3  # rows that a line names
@@ -85,8 +85,7 @@ def _own_seeds(text: str) -> dict[str, int]:
     if not any(f'"{name}"' in text for name in DRAWS):
         return {}
     try:
-        training = json.loads(text)["training"]
-        return {name: training[name] for name in DRAWS if isinstance(training.get(name), int)}
+        return own_seeds(json.loads(text))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return {}  # which is said elsewhere
 
