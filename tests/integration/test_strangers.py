@@ -141,6 +141,15 @@ HOSTILE |= {
     "an interpolation as a key": ({"task.${oc.env:HOME}": 1}, "an interpolation"),
     "an interpolated target": ({"task._target_": "${oc.env:TASK}"}, "an interpolation"),
     "decoding": ({"study.question": "${oc.decode:'[1]'}"}, "an interpolation"),
+    "a resolver in a bundle": (
+        {"study.factors": {"varied": {"all": {"task.data_seed": "${oc.env:HOME}"}}}},
+        "an interpolation",
+    ),
+    "an interpolation in a reference": (
+        {"study.variants": {"a": {"task.path": "x${a${oc.env:HOME}}"}}},
+        "an interpolation",
+    ),
+    "a reference elsewhere in a study": ({"study.question": "Why ${seed}?"}, "an interpolation"),
     "an interpolation within text": ({"paper": {"title": "see ${seed}"}}, "an interpolation"),
     "hydra": ({"hydra": {"run": {"dir": "elsewhere"}}}, "a word of Hydra's"),
     "hydra in a task": ({"task.hydra": {"x": 1}}, "a word of Hydra's"),
@@ -150,6 +159,9 @@ HOSTILE |= {
 IDLE = {
     "a callback": {"callbacks.theirs": {"_target_": "stranger_canary.Theirs"}},
     "a callback that runs": {"callbacks.theirs": {"_target_": "os.system", "command": "id"}},
+    "a reference in a bundle": {
+        "study.factors": {"varied": {"all": {"task.data_seed": "${seed}", "x": "parent${a.b}"}}}
+    },
     "a logger": {"logger.theirs": {"_target_": "stranger_canary.Theirs", "save_dir": "elsewhere"}},
 }
 # Opens every folder below argv[1] and prints what came of it, and what it did besides.

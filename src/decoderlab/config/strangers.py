@@ -8,6 +8,7 @@ decoder. Names are compared as they are written; nothing is imported.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,9 @@ from decoderlab.common.folders import conf_dir
 GROUPS = ("task", "metric", "encoder", "decoder", "training")
 NEVER_BUILT = ("callbacks", "logger", "study")
 MAX_DEPTH = 20
+# Of a study, where settings are given to its rows.
+BUNDLES = (("factors",), ("variants",), ("references",))
+REFERENCE = re.compile(r"\$\{[A-Za-z_][\w.]*\}")  # to another setting; no resolver
 Keys = tuple[str, ...]
 
 
@@ -49,7 +53,7 @@ def _complaint(path: Keys, value: Any) -> str | None:
     *where, key = path or ("the config",)
     if len(path) > MAX_DEPTH:
         return f"is nested more than {MAX_DEPTH} times, as no config of a run is"
-    if isinstance(value, str) and "${" in value:
+    if isinstance(value, str) and "${" in value and not _of_a_bundle(path, value):
         return "is an interpolation: the config of a run is plain data"
     if "hydra" in path or any(name.startswith("_") for name in path if name != "_target_"):
         return "is a word of Hydra's and no setting of a run"
@@ -63,6 +67,14 @@ def _complaint(path: Keys, value: Any) -> str | None:
         if not isinstance(value, str) or value not in allowed:
             return f"is not a class of decoderlab for {'.'.join(where)}"
     return None
+
+
+def _of_a_bundle(path: Keys, value: str) -> bool:
+    """Whether a text is what a study gives its rows, with plain references such as `${seed}`.
+
+    Its sweep has resolved them in each run's own settings; whoever opens a run leaves them as text.
+    """
+    return path[0] == "study" and path[1:2] in BUNDLES and "${" not in REFERENCE.sub("", value)
 
 
 def _leaves(value: Any, path: Keys) -> Iterator[tuple[Keys, Any]]:
