@@ -51,3 +51,11 @@ def test_a_study_without_some_cells_has_its_report(tmp_path, capsys, family, lef
 def test_pictures_do_without_the_cells_too(tmp_path):
     scores = dict.fromkeys([cell for cell in CELLS if cell not in (("a", "echo"), CELLS[-1])], A)
     assert "figures/forest.png" in report_text(tmp_path, study(tmp_path, scores))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_row_that_lacks_seeds_is_named(tmp_path):
+    whole = report_text(tmp_path / "whole", study(tmp_path / "whole", {"a": A, "b": A}))
+    assert "has no run of the seeds" not in whole
+    text = report_text(tmp_path / "less", study(tmp_path / "less", {"a": A, "b": A[:6]}))
+    assert "b on echo has no run of the seeds 6, 7, which other rows have" in text

@@ -83,6 +83,7 @@ def _numbers(analysis: Analysis) -> list[Block]:
     for task in analysis.tasks:
         said = {unknown_targets(data.counts) for data in analysis.data_of(task).values()} - {""}
         blocks += [Paragraph(f"{task}: {line}.", "Unknown: ") for line in sorted(said)[:1]]
+    blocks += [Paragraph(f"{line}.", "Fewer seeds: ") for line in _fewer_seeds(analysis)]
     if analysis.pilot:
         what = f"fewer than {PILOT_SEEDS} seeds, so nothing is claimed."
         blocks.append(Paragraph(what, "Pilot: "))
@@ -99,6 +100,26 @@ def _numbers(analysis: Analysis) -> list[Block]:
             what = f"{variant} on {task} is compared without the seeds {seeds}."
             blocks.append(Paragraph(what, "Unpaired: "))
     return blocks
+
+
+def _fewer_seeds(analysis: Analysis) -> list[str]:
+    """Return the rows that lack seeds which other rows on the task have."""
+    lines = []
+    for task in analysis.tasks:
+        of_row = {
+            variant: {row.cell.seed for row in rows}
+            for (variant, of), rows in analysis.by_cell.items()
+            if of == task
+        }
+        every = set().union(*of_row.values())
+        lines += [
+            f"{variant} on {task} has no run of the seeds {ranges_text(every - seeds)}, which "
+            "other rows have: it is the same run as one of theirs, or was left out (the plan says "
+            "which); its mean is of the others"
+            for variant, seeds in of_row.items()
+            if seeds != every
+        ]
+    return lines[:MAX_ITEMS]
 
 
 def _differences(analysis: Analysis) -> list[Block]:
