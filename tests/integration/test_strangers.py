@@ -141,6 +141,10 @@ HOSTILE |= {
     "an interpolation as a key": ({"task.${oc.env:HOME}": 1}, "an interpolation"),
     "an interpolated target": ({"task._target_": "${oc.env:TASK}"}, "an interpolation"),
     "decoding": ({"study.question": "${oc.decode:'[1]'}"}, "an interpolation"),
+    "a resolver of a logger": (
+        {"logger.theirs": {"_target_": "a.B", "key": "x ${oc.decode:HOME}"}},
+        "an interpolation",
+    ),
     "a resolver in a bundle": (
         {"study.factors": {"varied": {"all": {"task.data_seed": "${oc.env:HOME}"}}}},
         "an interpolation",
@@ -159,6 +163,9 @@ HOSTILE |= {
 IDLE = {
     "a callback": {"callbacks.theirs": {"_target_": "stranger_canary.Theirs"}},
     "a callback that runs": {"callbacks.theirs": {"_target_": "os.system", "command": "id"}},
+    "a secret of a logger": {
+        "logger.theirs": {"_target_": "stranger_canary.Theirs", "key": "${oc.env:HOME}"}
+    },
     "a reference in a bundle": {
         "study.factors": {"varied": {"all": {"task.data_seed": "${seed}", "x": "parent${a.b}"}}}
     },

@@ -27,6 +27,7 @@ MAX_DEPTH = 20
 # Of a study, where settings are given to its rows.
 BUNDLES = (("factors",), ("variants",), ("references",))
 REFERENCE = re.compile(r"\$\{[A-Za-z_][\w.]*\}")  # to another setting; no resolver
+SECRET = re.compile(r"\$\{oc\.env:\w+\}")
 Keys = tuple[str, ...]
 
 
@@ -53,7 +54,7 @@ def _complaint(path: Keys, value: Any) -> str | None:
     *where, key = path or ("the config",)
     if len(path) > MAX_DEPTH:
         return f"is nested more than {MAX_DEPTH} times, as no config of a run is"
-    if isinstance(value, str) and "${" in value and not _of_a_bundle(path, value):
+    if isinstance(value, str) and "${" in value and not _left_as_text(path, value):
         return "is an interpolation: the config of a run is plain data"
     if "hydra" in path or any(name.startswith("_") for name in path if name != "_target_"):
         return "is a word of Hydra's and no setting of a run"
@@ -69,11 +70,14 @@ def _complaint(path: Keys, value: Any) -> str | None:
     return None
 
 
-def _of_a_bundle(path: Keys, value: str) -> bool:
-    """Whether a text is what a study gives its rows, with plain references such as `${seed}`.
+def _left_as_text(path: Keys, value: str) -> bool:
+    """Whether a text has a place where nobody who opens a run resolves it, and a plain reference.
 
-    Its sweep has resolved them in each run's own settings; whoever opens a run leaves them as text.
+    That is what a study gives its rows, such as `${seed}`, which its sweep has resolved in each
+    run's own settings; and the name of a secret that a logger is given by the environment.
     """
+    if path[0] == "logger":
+        return SECRET.fullmatch(value) is not None
     return path[0] == "study" and path[1:2] in BUNDLES and "${" not in REFERENCE.sub("", value)
 
 
