@@ -25,7 +25,7 @@ def test_a_plan_says_that_most_targets_cannot_be_written(here, tmp_path, tokens,
     given += ["task=tsv", *SIZES, f"run.output_dir={tmp_path / 'out'}"]
     done = here("plan", "-m", "decoder=repeat_vector,luong", *given)
     assert done.returncode == 0, done.stderr
-    assert (said in done.stderr) if said else ("no target of training has" not in done.stderr)
+    assert said in done.stderr
     assert done.stderr.count("no target of training has") == bool(said)
 
 
@@ -44,10 +44,10 @@ def test_an_argument_that_a_yaml_does_not_list_is_named(here, tmp_path):
     (tmp_path / "own").mkdir()
     (tmp_path / "own/decoder").mkdir()
     (tmp_path / "own/ownpart.py").write_text(
-        "from decoderlab.decoders import RecurrentDecoder\n"
-        "class Mine(RecurrentDecoder):\n"
+        "from torch import nn\n"
+        "class Mine(nn.Module):\n"
         "    def __init__(self, *, target_space, encoder_shape, width=4):\n"
-        "        raise NotImplementedError\n"
+        "        super().__init__()\n"
     )
     (tmp_path / "own/decoder/mine.yaml").write_text("_target_: ownpart.Mine\n")
     given = ("decoder=mine", "decoder.width=8", "--config-dir", str(tmp_path / "own"))

@@ -18,6 +18,7 @@ from decoderlab.config.encoder_start import EncoderStart
 from decoderlab.config.lightning_settings import PROCESSES
 from decoderlab.config.named_files import is_path, may_name_file, with_contents
 from decoderlab.config.run_config import RunConfig
+from decoderlab.config.run_sections import OWN_SEEDS
 from decoderlab.config.scientific import training_of
 
 # Raised when what a run id covers or means changes, so that old runs are not taken for new ones. It
@@ -31,7 +32,6 @@ STOPPING = tuple(
 )
 # What an identity has beside settings.
 BESIDE_SETTINGS = ("format", "data", "code")
-OWN_SEEDS = ("weights_seed", "order_seed")  # of `training`: each of one draw alone
 PACKAGE_NAME = "decoderlab"
 SHA256 = re.compile("[0-9a-f]{64}")
 

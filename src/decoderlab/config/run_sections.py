@@ -16,6 +16,7 @@ from decoderlab.layers.initialisation import SCHEMES
 # What of `Training` is a class, chosen from a config group: training/optimizer=adamw.
 TRAINING_PARTS = ("optimizer", "schedule", "objective")
 MAX_SEED = 2**32 - 1
+OWN_SEEDS = ("weights_seed", "order_seed")  # of `Training`: each of one draw alone
 # What Lightning calls each precision.
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "64-true"]] = {
     "float32": "32-true",
@@ -113,7 +114,7 @@ class Training:
         for name in ("gradient_clip_norm", "uniform_range"):
             if getattr(self, name) is not None:
                 require.positive(name, getattr(self, name))
-        for name in ("weights_seed", "order_seed"):
+        for name in OWN_SEEDS:
             if getattr(self, name) is not None:
                 require.between(name, getattr(self, name), 0, MAX_SEED)
         if self.uniform_range is not None and self.initial_weights != "torch":

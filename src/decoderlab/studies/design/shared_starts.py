@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from decoderlab.common.number_ranges import ranges_text
-from decoderlab.config.run_identity import OWN_SEEDS, encoder_weights, own_seeds, parent_id
+from decoderlab.config.run_identity import encoder_weights, own_seeds, parent_id
+from decoderlab.config.run_sections import OWN_SEEDS
 from decoderlab.studies.design.plan_file import StudyCell
 
 NAMED = 3  # rows that a line names
@@ -16,6 +17,7 @@ WHAT = {"training.from_run": "the weights", "encoder.from_run": "the encoder"}
 # Settings of training that fix a draw, and what is drawn.
 DRAWS: dict[str, str] = dict(zip(OWN_SEEDS, ("initial weights", "order of examples"), strict=True))
 Row = tuple[str, str]
+T = TypeVar("T", str, int)
 
 
 def dependent_seeds(cells: Iterable[StudyCell], settings: Mapping[str, str]) -> list[str]:
@@ -45,16 +47,8 @@ def shared_starts(cells: Iterable[StudyCell], settings: Mapping[str, str]) -> li
         cells: of a study.
         settings: of its runs, by run id, as `Plan.settings`; of others nothing is said.
     """
-    seeds: dict[tuple[str, str], dict[Row, set[int]]] = {}
-    for cell in cells:
-        for start in _starts(settings.get(cell.run_id, "")):
-            of_row = seeds.setdefault(start, {})
-            of_row.setdefault((cell.variant, cell.task), set()).add(cell.seed)
-    shared = {
-        start: {row: own for row, own in rows.items() if len(own) > 1}
-        for start, rows in seeds.items()
-    }
-    return [_line(*start, rows) for start, rows in shared.items() if rows]
+    shared = _shared(cells, settings, "from_run", _starts)
+    return [_line(*start, rows) for start, rows in shared.items()]
 
 
 def fixed_draws(
@@ -68,40 +62,45 @@ def fixed_draws(
         cells: of a study.
         settings: of its runs, as `shared_starts`.
     """
-    drawn: dict[tuple[str, int], dict[Row, set[int]]] = {}
+    return _shared(cells, settings, "_seed", lambda given: own_seeds(given).items())
+
+
+def _shared(
+    cells: Iterable[StudyCell],
+    settings: Mapping[str, str],
+    word: str,
+    named: Callable[[Any], Iterable[tuple[str, T]]],
+) -> dict[tuple[str, T], dict[Row, set[int]]]:
+    """Return the rows in which several seeds name the same, with these seeds.
+
+    Args:
+        cells: of a study.
+        settings: of its runs, as `shared_starts`.
+        word: that a text has which names anything; others are not parsed.
+        named: by settings, with the setting.
+    """
+    seeds: dict[tuple[str, T], dict[Row, set[int]]] = {}
     for cell in cells:
-        for name, seed in _own_seeds(settings.get(cell.run_id, "")).items():
-            of_row = drawn.setdefault((name, seed), {})
+        text = settings.get(cell.run_id, "")
+        try:
+            keys = [*named(json.loads(text))] if f'{word}"' in text else []
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            continue  # which is said elsewhere
+        for key in keys:
+            of_row = seeds.setdefault(key, {})
             of_row.setdefault((cell.variant, cell.task), set()).add(cell.seed)
     several = {
-        draw: {row: seeds for row, seeds in rows.items() if len(seeds) > 1}
-        for draw, rows in drawn.items()
+        key: {row: own for row, own in rows.items() if len(own) > 1} for key, rows in seeds.items()
     }
-    return {draw: rows for draw, rows in several.items() if rows}
+    return {key: rows for key, rows in several.items() if rows}
 
 
-def _own_seeds(text: str) -> dict[str, int]:
-    """Return the seeds that settings of a run give to single draws."""
-    if not any(f'"{name}"' in text for name in DRAWS):
-        return {}
-    try:
-        return own_seeds(json.loads(text))
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        return {}  # which is said elsewhere
-
-
-def _starts(text: str) -> list[tuple[str, str]]:
+def _starts(given: Any) -> list[tuple[str, str]]:
     """Return the settings that name a run to begin with, and the run's folder.
 
     Nothing is looked at there: whose text it is, is not known.
     """
-    if '"from_run"' not in text:
-        return []
-    try:
-        settings = json.loads(text)
-        paths: list[Any] = [parent_id(settings), encoder_weights(settings)]
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        return []  # which is said elsewhere
+    paths: list[Any] = [parent_id(given), encoder_weights(given)]
     return [
         (setting, os.path.normpath(os.path.expanduser(path)))
         for setting, path in zip(WHAT, paths, strict=True)

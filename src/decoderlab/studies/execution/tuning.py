@@ -17,7 +17,8 @@ from typing import Any
 from decoderlab.common.errors import ConfigError, LaunchError
 from decoderlab.common.progress import say
 from decoderlab.config.run_config import RunConfig
-from decoderlab.config.run_identity import OWN_SEEDS, sorted_json
+from decoderlab.config.run_identity import sorted_json
+from decoderlab.config.run_sections import OWN_SEEDS
 from decoderlab.config.study_settings import TUNING, Tuning
 from decoderlab.metrics.metric_score import MetricScore
 from decoderlab.metrics.shipped import recorded_scores

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from decoderlab.config.run_identity import OWN_SEEDS
+from decoderlab.config.run_sections import OWN_SEEDS
 from decoderlab.studies.analysis.study_analysis import Analysis
 
 SECTIONS = ("decoder", "encoder", "training", "task")
