@@ -15,6 +15,7 @@ LEAST = 2 / 2 ** len(A)  # p of a row that is ahead in each seed
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("family", ["study", "task"])
 @pytest.mark.parametrize(
     ("left_out", "compared"),
@@ -48,6 +49,7 @@ def test_a_study_without_some_cells_has_its_report(tmp_path, capsys, family, lef
             assert comparison.p_holm == pytest.approx(LEAST * number)
 
 
+@pytest.mark.slow  # figures
 def test_pictures_do_without_the_cells_too(tmp_path):
     scores = dict.fromkeys([cell for cell in CELLS if cell not in (("a", "echo"), CELLS[-1])], A)
     assert "figures/forest.png" in report_text(tmp_path, study(tmp_path, scores))

@@ -156,6 +156,7 @@ def test_initial_weights_and_order_have_seeds_of_their_own(tiny):
     assert drawn("seed=0", "training.weights_seed=0", "training.order_seed=0") == (weights, order)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("name", ["weights_seed", "order_seed"])
 @pytest.mark.parametrize("start", ["training.from_run", "encoder.from_run"])
 def test_who_begins_with_a_run_of_a_fixed_draw_says_so(tiny, start, name):
@@ -173,6 +174,7 @@ def test_who_begins_with_a_run_of_a_fixed_draw_says_so(tiny, start, name):
     assert any(f"the seeds 0, 1 have one draw of the {DRAWS[name]}" in line for line in lines)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("given", ["-1", "4294967296", "1.5", "true", "x"])
 @pytest.mark.parametrize("name", ["weights_seed", "order_seed"])
 def test_a_seed_of_a_draw_is_checked(tiny, name, given):
