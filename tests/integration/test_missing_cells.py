@@ -43,6 +43,8 @@ def test_a_study_without_some_cells_has_its_report(tmp_path, capsys, family, lef
     for task in ("echo", "reverse"):
         said = f"on {task} the baseline a has no run, so that no row is compared there"
         assert (said in text) == (said in printed) == (("a", task) not in kept)
+        for row in "bc":
+            assert (f"{row} has no run on {task}" in text) == ((row, task) not in kept)
     for (variant, task), comparison in comparisons.items():  # a family is of those that there are
         number = sum(family == "study" or of == task for _, of in comparisons)
         if variant == "b":

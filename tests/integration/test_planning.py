@@ -141,6 +141,30 @@ def test_cells_that_are_the_same_run_are_planned_once(planned):
     assert note == "repeat_vector, echo is given more than once: planned once (seed 0, 1)"
 
 
+@pytest.mark.parametrize(
+    ("key", "fixed", "shared", "others"),
+    [
+        ("task.data_seed", 1, "1", "2,3"),
+        ("evaluation.max_length", 7, "7", "8,9"),
+    ],
+)
+def test_rows_that_are_the_same_run_with_some_seeds_are_refused(
+    planned, key, fixed, shared, others
+):
+    own, one = ({"decoder": "luong", key: value} for value in ("${seed}", fixed))
+    for rows in ({"own": own, "one": one}, {"one": one, "own": own}):
+        with pytest.raises(ConfigError) as refused:
+            planned(f"seed={others},{shared}", variants=rows)
+        said = str(refused.value)
+        different = others.replace(",", ", ")
+        assert f"are the same run with seed {shared}, and others with seed {different}:" in said
+        assert f"leave seed {shared} out" in said
+        apart = planned(f"seed={others}", variants=rows)
+        assert len(apart.plan.cells) == 4
+        assert not any("same run" in note for note in apart.notes)
+        assert len(planned(f"seed={shared}", variants=rows).plan.cells) == 1  # one under two names
+
+
 @pytest.mark.fault(9)
 def test_a_run_under_two_names_is_recorded_by_its_first(planned, tmp_path):
     plan = planned("task=reverse,echo,copy", "decoder=repeat_vector,peek", "seed=0,1")

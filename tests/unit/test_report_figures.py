@@ -15,7 +15,7 @@ from decoderlab.studies.reporting.blocks import Bullets, Paragraph
 from decoderlab.studies.reporting.cautions import cautions
 from decoderlab.studies.reporting.curve_figures import learning, learning_caption
 from decoderlab.studies.reporting.explore_charts import _difference
-from decoderlab.studies.reporting.figures import pictures
+from decoderlab.studies.reporting.figures import _drawn, pictures
 from decoderlab.studies.reporting.forest_figure import forest
 from decoderlab.studies.reporting.headline import headline
 from decoderlab.studies.reporting.model_figures import attention
@@ -164,6 +164,32 @@ def test_numbers_below_an_axis_do_not_run_into_each_other(tmp_path):
         assert len(boxes) >= 3
         gaps = [right.x0 - left.x1 for left, right in itertools.pairwise(boxes)]
         assert min(gaps) > 10
+        assert 0 <= boxes[0].x0
+        assert boxes[-1].x1 <= axis.figure.bbox.width
+
+
+@pytest.mark.parametrize(
+    ("words", "shown", "turned"),
+    [
+        (["a", "b", "c"], 3, 0),
+        (["jump", "around", "left", "twice", "after"], 5, 90),
+        (list("abcdefghijklmnop"), 16, 0),
+        (list(20 * "ab"), 20, 90),
+    ],
+)
+def test_words_beside_a_map_of_attention_do_not_overlap(
+    tmp_path, monkeypatch, words, shown, turned
+):
+    made = analysis(tmp_path, {"a": A})
+    monkeypatch.setattr(Panels, "_first_probes", lambda self, variant, task: maps(words))
+    (axis,) = _drawn(attention, Panels(made, tmp_path).part("echo")).axes
+    axis.figure.canvas.draw()
+    labels = axis.get_xticklabels()
+    assert [label.get_rotation() for label in labels] == [turned] * shown
+    assert [label.get_text() for label in labels] == words[:: -(-len(words) // shown)]
+    boxes = [label.get_window_extent() for label in labels]
+    assert all(right.x0 > left.x1 for left, right in itertools.pairwise(boxes))
+    assert boxes[0].y0 > -2
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from decoderlab.common.errors import ConfigError
+from decoderlab.common.number_ranges import ranges_text
 from decoderlab.config.run_config import RunConfig
 from decoderlab.data.task import Task
 from decoderlab.studies.design.grid import GridCell
@@ -49,6 +51,40 @@ class Draft:
             flops=self.flops,
             steps=self.steps,
         )
+
+
+def twin_notes(drafts: Sequence[Draft]) -> list[str]:
+    """Return which cells of the table are the same runs as others before them.
+
+    Args:
+        drafts: with their run ids.
+
+    Raises:
+        ConfigError: for two cells that are the same run with some of their seeds only: there their
+            difference is 0 by construction, and no draw of it.
+    """
+    firsts: dict[str, str] = {}
+    seeds: dict[str, set[int]] = {}
+    twins: dict[tuple[str, str], set[int]] = {}
+    for draft in drafts:
+        name = f"{draft.row}, {draft.column}"
+        seeds.setdefault(name, set()).add(draft.config.seed)
+        if draft.run_id in firsts:
+            twins.setdefault((name, firsts[draft.run_id]), set()).add(draft.config.seed)
+        else:
+            firsts[draft.run_id] = name
+    notes = []
+    for (name, first), shared in twins.items():
+        if name != first and shared != seeds[name]:
+            raise ConfigError(
+                f"{name} and {first} are the same run with seed {ranges_text(shared)}, and others "
+                f"with seed {ranges_text(seeds[name] - shared)}: a value that follows the seed "
+                "meets one that is fixed. Fix it to a value that no seed of the study gives, or "
+                f"leave seed {ranges_text(shared)} out of the study's seeds"
+            )
+        of = f"the same run as {first}" if name != first else "given more than once"
+        notes.append(f"{name} is {of}: planned once (seed {ranges_text(shared)})")
+    return notes
 
 
 class TaskOfLast:

@@ -12,7 +12,6 @@ import torch
 
 from decoderlab.common import require
 from decoderlab.common.errors import ConfigError
-from decoderlab.common.number_ranges import ranges_text
 from decoderlab.common.progress import track
 from decoderlab.config.messages import unread_note
 from decoderlab.config.run_config import RunConfig
@@ -27,7 +26,7 @@ from decoderlab.records.opened_run import finished
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.budget import Matcher
 from decoderlab.studies.design.composed_cells import Composed, ConfigMaker
-from decoderlab.studies.design.draft import Draft, TaskOfLast
+from decoderlab.studies.design.draft import Draft, TaskOfLast, twin_notes
 from decoderlab.studies.design.grid import GridCell
 from decoderlab.studies.design.impossible_cells import UNFIT, impossible, why_unfit
 from decoderlab.studies.design.plan_file import Plan, StudyCell
@@ -271,24 +270,15 @@ class _Maker:
         cells: dict[str, StudyCell] = {}
         pending: dict[str, Draft] = {}
         firsts: dict[str, Draft] = {}
-        twins: dict[tuple[str, ...], set[int]] = {}
+        self.notes += twin_notes(drafts)
         for draft in drafts:
-            first = firsts.setdefault(draft.run_id, draft)
-            if first is not draft:
-                names = (f"{each.row}, {each.column}" for each in (draft, first))
-                twins.setdefault(tuple(names), set()).add(draft.config.seed)
+            if firsts.setdefault(draft.run_id, draft) is not draft:
                 continue
             folder = find_folder(draft.config, draft.run_id, existing)
             _check_owner(folder, draft)
             cells[draft.run_id] = draft.cell(folder.path.relative_to(output_dir), self.varied)
             if not is_left_alone(folder, study.retry):
                 pending[draft.run_id] = draft
-        self.notes += [
-            f"{name} is the same run as {first}: planned once (seed {ranges_text(seeds)})"
-            if name != first
-            else f"{name} is given more than once: planned once (seed {ranges_text(seeds)})"
-            for (name, first), seeds in twins.items()
-        ]
         self.notes += [unread_note(*each) for each in self.unread.items()]
         self.each("timing the models", list(pending.values()), self.timer.add)
         self.check_baseline(study, cells.values())

@@ -83,7 +83,7 @@ def _numbers(analysis: Analysis) -> list[Block]:
     for task in analysis.tasks:
         said = {unknown_targets(data.counts) for data in analysis.data_of(task).values()} - {""}
         blocks += [Paragraph(f"{task}: {line}.", "Unknown: ") for line in sorted(said)[:1]]
-    blocks += [Paragraph(f"{line}.", "Fewer seeds: ") for line in _fewer_seeds(analysis)]
+    blocks += [Paragraph(f"{line}.", "Fewer cells: ") for line in _fewer_cells(analysis)]
     if analysis.pilot:
         what = f"fewer than {PILOT_SEEDS} seeds, so nothing is claimed."
         blocks.append(Paragraph(what, "Pilot: "))
@@ -102,9 +102,16 @@ def _numbers(analysis: Analysis) -> list[Block]:
     return blocks
 
 
-def _fewer_seeds(analysis: Analysis) -> list[str]:
-    """Return the rows that lack seeds which other rows on the task have."""
+def _fewer_cells(analysis: Analysis) -> list[str]:
+    """Return the rows that lack tasks, or seeds which other rows on the task have."""
     lines = []
+    for variant in analysis.variants:
+        lacking = [task for task in analysis.tasks if (variant, task) not in analysis.by_cell]
+        if lacking and variant != analysis.baseline:  # which is spoken of before
+            lines.append(
+                f"{variant} has no run on {_listed(lacking)}: it is the same run as another row's "
+                "there, or was left out"
+            )
     for task in analysis.tasks:
         of_row = {
             variant: {row.cell.seed for row in rows}
@@ -114,8 +121,7 @@ def _fewer_seeds(analysis: Analysis) -> list[str]:
         every = set().union(*of_row.values())
         lines += [
             f"{variant} on {task} has no run of the seeds {ranges_text(every - seeds)}, which "
-            "other rows have: it is the same run as one of theirs, or was left out (the plan says "
-            "which); its mean is of the others"
+            "other rows have: its mean is of the others"
             for variant, seeds in of_row.items()
             if seeds != every
         ]

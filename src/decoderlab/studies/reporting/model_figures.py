@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from decoderlab.common.escapes import visible
@@ -17,7 +19,10 @@ from decoderlab.studies.reporting.panels import Panels
 
 MAX_PANELS = 4  # models of a task
 MAX_TITLE = 60
+MAX_WORD = 16  # letters of a label
 MAX_TICKS = 24  # labels beside an attention map
+MAX_ROW = 34  # letters of the labels below it, side by side
+LETTER_INCHES = 0.06  # of a label
 
 
 def attention(panels: Panels) -> Figure | None:
@@ -48,7 +53,9 @@ def attention(panels: Panels) -> Figure | None:
 
 def _inches_high(each: AttentionMap) -> float:
     """Return how high a map is: two rows need not fill a square."""
-    return min(0.9 + 0.22 * len(each.target), 2.7)
+    words = _ticks(each.source)[1]
+    below = LETTER_INCHES * max(map(len, words)) if _upright(words) else 0.0
+    return min(0.9 + 0.22 * len(each.target), 2.7) + below
 
 
 def _draw_map(axis: Axes, each: AttentionMap) -> None:
@@ -57,10 +64,20 @@ def _draw_map(axis: Axes, each: AttentionMap) -> None:
     most = 1.0 if len(each.source) <= MAX_TICKS else float(each.weights.max()) or 1.0
     looks: Any = {"cmap": "Greys", "aspect": "auto", "interpolation": "none"}
     axis.imshow(each.weights, vmin=0, vmax=most, **looks)
-    if len(each.source) <= MAX_TICKS:
-        axis.set_xticks(range(len(each.source)), list(map(visible, each.source)), fontsize=7)
-    if len(each.target) <= MAX_TICKS:
-        axis.set_yticks(range(len(each.target)), list(map(visible, each.target)), fontsize=7)
+    places, words = _ticks(each.source)
+    axis.set_xticks(places, words, fontsize=7, rotation=90 if _upright(words) else 0)
+    axis.set_yticks(*_ticks(each.target), fontsize=7)
+
+
+def _upright(words: Sequence[str]) -> bool:
+    """Whether labels have no room side by side, where each takes that of the longest and a space."""
+    return (max(map(len, words)) + 1) * len(words) > MAX_ROW
+
+
+def _ticks(tokens: Sequence[str]) -> tuple[range, list[str]]:
+    """Return where a label stands, and what it says: each token, or as many as there is room."""
+    places = range(0, len(tokens), -(-len(tokens) // MAX_TICKS))
+    return places, [visible(tokens[place])[:MAX_WORD] for place in places]
 
 
 def most_examples(panels: Panels, name: str) -> int:
@@ -152,6 +169,9 @@ def summaries(panels: Panels) -> Figure | None:
         scatter = None
         for axis, variant in zip(row, variants, strict=False):
             arrays = panels.first_probes(variant, task)
+            # Light on a dark page too, where the dark half of the scale would be lost.
+            ground: Any = {"transform": axis.transAxes, "color": "#f2f2f2", "zorder": 0}
+            axis.add_patch(Rectangle((0, 0), 1, 1, **ground))
             points, share = curves.plane(arrays["summaries"])
             colours = arrays.get("level", arrays["lengths"])
             # An edge, as the lightest dots would be lost on white and the darkest on black.

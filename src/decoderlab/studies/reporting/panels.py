@@ -153,7 +153,8 @@ class Panels:
         width = (self.panel_inches if self.alone else PANEL_INCHES + 0.2) * columns
         figure = Figure(figsize=(width, height))
         # The letters stand in the panels, so that nothing has to be measured.
-        ends = {"left": 0.14 / width, "right": 1 - 0.14 / width, "wspace": 0.06}
+        # Half of a number such as -0.025 stands beside the end of an axis.
+        ends = {"left": 0.23 / width, "right": 1 - 0.23 / width, "wspace": 0.1}
         ends |= {"top": 1 - 0.28 / height, "bottom": 0.5 / height}
         return figure, figure.subplots(1, columns, squeeze=False, gridspec_kw=ends)
 

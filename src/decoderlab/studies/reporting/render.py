@@ -164,6 +164,7 @@ def _latex_template(name: str) -> Any:
     environment.filters["cell"] = _latex_cell
     environment.filters["number"] = _latex_number
     environment.filters["name"] = _latex_name
+    environment.filters["prose"] = _latex_prose
     return environment.get_template(name)
 
 
@@ -180,6 +181,12 @@ def _latex_number(text: str) -> Markup:
 def _latex_name(text: str) -> Markup:
     """Escape a name, which may go on in another line where words of code do."""
     return Markup(re.sub(r"(\\_|[/=.,:-])(?=\S)", r"\1\\allowbreak{}", _latex_cell(text)))
+
+
+def _latex_prose(text: str) -> Markup:
+    """Escape a sentence, whose settings and paths may go on in another line."""
+    breaks = r"(\\_|[/=](?=\S)|(?<=[^\W\d])[.,:](?=[^\W\d]))"
+    return Markup(re.sub(breaks, r"\1\\allowbreak{}", latex_text(text)))
 
 
 def _html_name(text: str) -> Markup:
