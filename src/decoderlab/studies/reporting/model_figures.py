@@ -70,7 +70,7 @@ def _draw_map(axis: Axes, each: AttentionMap) -> None:
 
 
 def _upright(words: Sequence[str]) -> bool:
-    """Whether labels have no room side by side, where each takes that of the longest and a space."""
+    """Whether labels have no room side by side: each takes that of the longest, and a space."""
     return (max(map(len, words)) + 1) * len(words) > MAX_ROW
 
 
