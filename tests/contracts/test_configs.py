@@ -87,7 +87,7 @@ TASKS = [
 ]
 
 
-@pytest.mark.thinned
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_trains_with_its_own_settings(monkeypatch, capfd, tmp_path, task):
     if OmegaConf.missing_keys(of_task(task)):

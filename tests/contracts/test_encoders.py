@@ -32,7 +32,7 @@ def test_it_passes_the_battery(name):
     check_encoder(target, source_space=source_space(name), **chosen)
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(7)
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_cell_passes_it_deep_and_in_both_directions(cell):
     chosen = {"cell": CELLS[cell], "bidirectional": True, "residual": True}

@@ -53,7 +53,7 @@ def tried() -> set[tuple[str, str, str]]:
     return set()
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.thinned(9)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_wrong_letter_is_caught(case: Case, tried):
     equations = printed(case)
@@ -72,7 +72,7 @@ def test_a_wrong_letter_is_caught(case: Case, tried):
 UNDERSTOOD = {"y_{t-1}": "it is the target's where no line says something else"}
 
 
-@pytest.mark.thinned
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_missing_line_a_wrong_width_and_a_wrong_number_are_caught(case: Case, tried):
     equations, missed = printed(case), []

@@ -93,6 +93,7 @@ def test_there_are_commands_and_every_reason_is_of_one_that_stands_there():
     }
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("line", STUDIES)
 def test_the_studies_of_the_pages_plan(line, monkeypatch, tmp_path):
     monkeypatch.setattr("decoderlab.common.process.plan_only", True)

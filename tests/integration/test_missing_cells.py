@@ -15,7 +15,7 @@ LEAST = 2 / 2 ** len(A)  # p of a row that is ahead in each seed
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 @pytest.mark.parametrize("family", ["study", "task"])
 @pytest.mark.parametrize(
     ("left_out", "compared"),
