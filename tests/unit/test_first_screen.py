@@ -52,6 +52,14 @@ def test_a_row_that_is_ahead_and_not_shown_to_be_better_is_called_so(tmp_path):
         "Of 1 comparisons with a: 1 inconclusive.",
         "Highest mean exact match: b, not shown to be better.",
     ]
+    turned = analysis(tmp_path / "turned", {"a": barely, "b": A}, minimum_effect=0.02)
+    assert headline(turned)[1] == "Highest mean exact match: a, not shown to be better."
+    shown = analysis(tmp_path / "shown", {"a": UP, "b": A}, minimum_effect=0.02)
+    assert headline(shown)[1] == "Highest mean exact match: a."
+    lacking = {("a", "echo"): A, ("b", "echo"): UP, ("b", "copy"): UP, ("c", "copy"): A}
+    assert headline(analysis(tmp_path / "lacking", lacking))[1] == (
+        "Highest mean exact match: b (on echo); b, compared with none (on copy)."
+    )
 
 
 @pytest.mark.long

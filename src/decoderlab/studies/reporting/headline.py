@@ -40,9 +40,8 @@ def _highest(analysis: Analysis) -> str:
             best = max(means, key=lambda variant: analysis.sign * means[variant])
             equal = sum(mean == means[best] for mean in means.values()) - 1
             more = f" and {equal} more (equal)" if equal else ""
-            against = analysis.comparisons.get((best, task))
-            if against is not None and not (analysis.pilot or against.verdict.startswith("better")):
-                more += ", not shown to be better"
+            if not equal or best != analysis.baseline:
+                more += _not_shown(analysis, best, task)
             tasks_of.setdefault(_name(analysis, best) + more, []).append(task)
     if not tasks_of:
         return "No row has a mean over all of its runs."
@@ -51,6 +50,21 @@ def _highest(analysis: Analysis) -> str:
     if len(analysis.tasks) == 1:
         parts = list(tasks_of)
     return f"{word} mean {analysis.scale.label}: {_listed(parts, '; ')}."
+
+
+def _not_shown(analysis: Analysis, best: str, task: str) -> str:
+    """Say of the row with the best mean that it is not shown to be better; empty where it is."""
+    others = sum(of == task for _, of in analysis.by_cell) > 1
+    if analysis.pilot or analysis.baseline not in analysis.variants or not others:
+        return ""  # which is said, or nothing is asked
+    compared = {key: each for key, each in analysis.comparisons.items() if key[1] == task}
+    if not compared:
+        return ", compared with none"
+    if best != analysis.baseline:
+        compared = {(best, task): compared[best, task]} if (best, task) in compared else {}
+    word = "worse" if best == analysis.baseline else "better"
+    shown = compared and all(each.verdict.startswith(word) for each in compared.values())
+    return "" if shown else ", not shown to be better"
 
 
 def _verdicts(analysis: Analysis) -> str:
