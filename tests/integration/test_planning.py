@@ -146,12 +146,15 @@ def test_cells_that_are_the_same_run_are_planned_once(planned):
     [
         ("task.data_seed", 1, "1", "2,3"),
         ("evaluation.max_length", 7, "7", "8,9"),
+        ("training.weights_seed", 1, "1", "0,2"),
+        ("training.order_seed", 2, "2", "0,1"),
     ],
 )
 def test_rows_that_are_the_same_run_with_some_seeds_are_refused(
     planned, key, fixed, shared, others
 ):
-    own, one = ({"decoder": "luong", key: value} for value in ("${seed}", fixed))
+    follows = None if key.startswith("training") else "${seed}"
+    own, one = ({"decoder": "luong", key: value} for value in (follows, fixed))
     for rows in ({"own": own, "one": one}, {"one": one, "own": own}):
         with pytest.raises(ConfigError) as refused:
             planned(f"seed={others},{shared}", variants=rows)

@@ -177,10 +177,10 @@ def parent_id(identity: Mapping[str, Any]) -> str | None:
     return identity["training"].get("from_run")
 
 
-def own_seeds(identity: Mapping[str, Any]) -> dict[str, int]:
-    """Return the seeds of single draws that a run has in place of its own; see `OWN_SEEDS`."""
+def seeds_of_draws(identity: Mapping[str, Any]) -> dict[str, int]:
+    """Return the seed of each kind of draw of a run, by the setting of `OWN_SEEDS`."""
     training = identity["training"]
-    return {name: training[name] for name in OWN_SEEDS if isinstance(training.get(name), int)}
+    return {name: training.get(name, identity["seed"]) for name in OWN_SEEDS}
 
 
 def encoder_weights(identity: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from decoderlab.config.lightning_settings import changing_arguments, changing_callbacks
+from decoderlab.config.run_sections import OWN_SEEDS
 
 # What a run's result depends on, beside callbacks and what `trainer` changes; everything else in
 # the config is how, where and why.
@@ -103,12 +104,19 @@ def training_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _without_nothing(groups: dict[str, Any]) -> dict[str, Any]:
-    """Return groups of settings without those of `UNSAID` that change nothing."""
+    """Return groups of settings without those of `UNSAID`, and own seeds, that change nothing."""
     left = {
         group: _without(groups[group], unsaid)
         for group, unsaid in UNSAID.items()
         if isinstance(groups[group], Mapping)
     }
+    if isinstance(training := left.get("training"), Mapping):
+        # Of the run's own seed each kind of draw is made anyway.
+        left["training"] = {
+            name: value
+            for name, value in training.items()
+            if name not in OWN_SEEDS or type(value) is not int or value != groups["seed"]
+        }
     return groups | left
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from decoderlab.common.number_ranges import ranges_text
-from decoderlab.config.run_identity import encoder_weights, own_seeds, parent_id
+from decoderlab.config.run_identity import encoder_weights, parent_id, seeds_of_draws
 from decoderlab.config.run_sections import OWN_SEEDS
 from decoderlab.studies.design.plan_file import StudyCell
 
@@ -62,7 +62,10 @@ def fixed_draws(
         cells: of a study.
         settings: of its runs, as `shared_starts`.
     """
-    return _shared(cells, settings, "_seed", lambda given: own_seeds(given).items())
+    if not any(f'"{name}"' in text for text in settings.values() for name in OWN_SEEDS):
+        return {}
+    # The run whose own seed is the fixed one has that draw too.
+    return _shared(cells, settings, "seed", lambda given: seeds_of_draws(given).items())
 
 
 def _shared(

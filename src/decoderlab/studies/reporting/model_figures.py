@@ -64,8 +64,8 @@ def _draw_map(axis: Axes, each: AttentionMap) -> None:
     most = 1.0 if len(each.source) <= MAX_TICKS else float(each.weights.max()) or 1.0
     looks: Any = {"cmap": "Greys", "aspect": "auto", "interpolation": "none"}
     axis.imshow(each.weights, vmin=0, vmax=most, **looks)
-    places, words = _ticks(each.source)
-    axis.set_xticks(places, words, fontsize=7, rotation=90 if _upright(words) else 0)
+    positions, words = _ticks(each.source)
+    axis.set_xticks(positions, words, fontsize=7, rotation=90 if _upright(words) else 0)
     axis.set_yticks(*_ticks(each.target), fontsize=7)
 
 
@@ -76,8 +76,8 @@ def _upright(words: Sequence[str]) -> bool:
 
 def _ticks(tokens: Sequence[str]) -> tuple[range, list[str]]:
     """Return where a label stands, and what it says: each token, or as many as there is room."""
-    places = range(0, len(tokens), -(-len(tokens) // MAX_TICKS))
-    return places, [visible(tokens[place])[:MAX_WORD] for place in places]
+    positions = range(0, len(tokens), -(-len(tokens) // MAX_TICKS))
+    return positions, [visible(tokens[at])[:MAX_WORD] for at in positions]
 
 
 def most_examples(panels: Panels, name: str) -> int:

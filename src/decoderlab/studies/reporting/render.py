@@ -21,6 +21,7 @@ from decoderlab.studies.reporting.variant_names import broken_name
 SMALL, WIDE = 130, 160
 # A table of so many rows fits a column of a two-column paper, names of so many letters in a line.
 NARROW_ROWS, NARROW_NAME = 8, 16
+MANY_COLUMNS = 8  # above which a table of Markdown has its further columns in one of its own
 LONG_NAME = 36  # letters, from which a name in report.tex goes on in another line
 MANY_ROWS = 24  # from which a paper's table has smaller letters, to fit a page
 
@@ -149,7 +150,9 @@ def page_template(name: str) -> Any:
 
 @cache
 def _markdown_template(name: str) -> Any:
-    return _environment(markdown_text).get_template(name)
+    environment = _environment(markdown_text)
+    environment.globals["many_columns"] = MANY_COLUMNS
+    return environment.get_template(name)
 
 
 @cache
