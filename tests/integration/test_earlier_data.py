@@ -52,6 +52,21 @@ def test_examples_that_an_encoder_was_trained_on_are_no_test(earlier, tmp_path):
     assert SEEN not in same_split.task.data.counts
 
 
+def test_examples_that_an_encoder_was_chosen_on_are_no_test(tmp_path):
+    """As in two folds of a cross-validation, where validation and test change places."""
+    pairs = write_pairs(tmp_path / "pairs.tsv").read_text().splitlines()[1:]
+    files = []
+    for name, held_out in (("a", ("validation", "test")), ("b", ("test", "validation"))):
+        of_row = [*held_out, "train", "train", "train"]
+        rows = [f"{pair}\t{of_row[number % 5]}" for number, pair in enumerate(pairs)]
+        files.append(tmp_path / f"{name}.tsv")
+        files[-1].write_text("\n".join(["source\ttarget\tsplit", *rows, ""]))
+    parent = prepared_run(tmp_path, files[0], "task.split_column=split")
+    assert run(parent) == "FINISHED"
+    with pytest.raises(ConfigError, match="weights were chosen, on .* of this run's test split"):
+        from_encoder(tmp_path, files[1], parent.folder.path, "task.split_column=split")
+
+
 def test_a_sweep_with_such_an_encoder_ends_before_its_first_run(
     earlier, monkeypatch, tmp_path, capfd
 ):

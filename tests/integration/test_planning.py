@@ -168,6 +168,12 @@ def test_rows_that_are_the_same_run_with_some_seeds_are_refused(
         assert len(planned(f"seed={shared}", variants=rows).plan.cells) == 1  # one under two names
 
 
+def test_a_baseline_that_is_another_row_is_named_with_it(planned):
+    rows = {"a": {"decoder": "luong"}, "b": {"decoder": "luong", "decoder.dropout": 0.0}}
+    with pytest.raises(ConfigError, match="which is the same run as a with all seeds.*baseline=a"):
+        planned("seed=0,1", "study.baseline=b", variants=rows)
+
+
 @pytest.mark.fault(9)
 def test_a_run_under_two_names_is_recorded_by_its_first(planned, tmp_path):
     plan = planned("task=reverse,echo,copy", "decoder=repeat_vector,peek", "seed=0,1")

@@ -287,3 +287,32 @@ def test_data_that_follow_the_seed_and_share_no_example_are_tuned_on(monkeypatch
     apart = ("task.min_length=14", "task.max_length=16", "task.data_seed=${seed}")
     assert in_process(monkeypatch, *tuned(tmp_path / "o", *apart)) == 0
     assert "12 runs of tuning" in capfd.readouterr().err
+
+
+TWINS = "study.variants={a: {decoder: luong}, b: {decoder: luong, decoder.dropout: 0.0}, c: {}}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_rows_that_are_the_same_run_have_one_search(monkeypatch, capfd, tmp_path, sampler):
+    arguments = [one for one in tuned(tmp_path, sampler=sampler) if "decoder=" not in one]
+    arguments += [TWINS, "study.baseline=c"]
+    assert in_process(monkeypatch, *arguments) == 0
+    assert "b, echo is the same run as a, echo: planned once" in capfd.readouterr().err
+    record = read_plan(tmp_path, "s").tuning
+    assert (record["runs"], set(record["chosen"])) == (12, {"variant=a", "variant=c"})
+    assert len(runs_of(tmp_path, "s/tuning")) == 12
+    assert len(runs_of(tmp_path, "s")) == 4
+
+
+@pytest.mark.slow
+def test_rows_that_tuning_makes_the_same_run_are_named(monkeypatch, capfd, tmp_path):
+    space = "decoder.routes: [[every_input], [initial_state, every_input]]"
+    tuning = f"{{space: {{{space}}}, trials: 2, seeds: [100], sampler: grid}}"
+    arguments = [one for one in tuned(tmp_path) if not one.startswith(("study.tuning", "decoder="))]
+    arguments += ["decoder=every_input,peek", f"study.tuning={tuning}"]
+    assert in_process(monkeypatch, *arguments, "study.baseline=peek") == 2
+    said = capfd.readouterr().err
+    assert "study.baseline is peek, which is the same run as every_input with all seeds" in said
+    assert in_process(monkeypatch, *arguments, "study.baseline=every_input") == 0
+    assert "peek, echo is the same run as every_input, echo: planned once" in capfd.readouterr().err

@@ -18,7 +18,8 @@ from decoderlab.training.parents import checked_parent, open_parent
 
 SEEN = "test_sources_that_the_encoder_was_trained_on"
 NOT_KNOWN = "earlier_training_data_not_known"
-HELD_OUT = ("validation", "test")
+# What must not be known of each split of a run: training adapts to examples, validation chooses.
+APART = {"validation": ("train",), "test": ("train", "validation")}
 
 
 def checked_start(config: RunConfig, task: Task, identity: Mapping[str, Any]) -> dict[str, int]:
@@ -33,8 +34,8 @@ def checked_start(config: RunConfig, task: Task, identity: Mapping[str, Any]) ->
         identity: of the run.
 
     Raises:
-        ConfigError: for a parent that the run cannot begin with, or that was trained on examples of
-            its validation or test split.
+        ConfigError: for a parent that the run cannot begin with, that was trained on examples of
+            its validation or test split, or chosen on those of its test split.
     """
     parent = checked_parent(config, task, identity)
     if parent is None:
@@ -103,12 +104,13 @@ def _data_of(parent: OpenedRun, config: RunConfig) -> TaskData | None:
 
 
 def _refuse_known_examples(parent: OpenedRun, data: TaskData, own: TaskData) -> None:
-    trained = own.examples_apart(data, ("train",))
-    for split in HELD_OUT:
-        number = sum(example in trained for example in own.known_examples(split))
+    for split, splits in APART.items():
+        known = own.examples_apart(data, splits)
+        number = sum(example in known for example in own.known_examples(split))
         if number:
+            chosen = ", or its weights were chosen," if "validation" in splits else ""
             raise ConfigError(
-                f"{parent.folder.path} was trained on {number:,} of the "
+                f"{parent.folder.path} was trained{chosen} on {number:,} of the "
                 f"{len(own.splits[split]):,} examples of this run's {split} split; what is tested "
                 "must not be trained on: give the data that it was trained on, divided as there "
                 "(task.data_seed), or an encoder that was trained on other examples"

@@ -281,7 +281,8 @@ class _Maker:
                 pending[draft.run_id] = draft
         self.notes += [unread_note(*each) for each in self.unread.items()]
         self.each("timing the models", list(pending.values()), self.timer.add)
-        self.check_baseline(study, cells.values())
+        rows = {draft.row: firsts[draft.run_id].row for draft in drafts}
+        self.check_baseline(study, cells.values(), rows.get(study.baseline or ""))
         self.check_published(study, cells.values())
         if study.name is None:
             digest = hashlib.sha256(" ".join(cells).encode()).hexdigest()
@@ -298,7 +299,9 @@ class _Maker:
             output_dir=output_dir,
         )
 
-    def check_baseline(self, study: Study, cells: Collection[StudyCell]) -> None:
+    def check_baseline(
+        self, study: Study, cells: Collection[StudyCell], same_as: str | None
+    ) -> None:
         """Refuse a baseline that is no row, but for one of a study that may lose rows."""
         rows = {cell.variant for cell in cells}
         if study.baseline is None:
@@ -310,6 +313,11 @@ class _Maker:
                 what = f"study.baseline is {study.baseline}, which has no run on {lacking}"
                 self.notes.append(f"{what}: no row is compared there")
             return
+        if same_as is not None:
+            raise ConfigError(
+                f"study.baseline is {study.baseline}, which is the same run as {same_as} with all "
+                f"seeds, so that it is no row of its own; give study.baseline={same_as}"
+            )
         what = f"study.baseline is {study.baseline}, which is none of the rows: "
         what += ", ".join(sorted(rows))
         meant = require.did_you_mean(study.baseline, rows)

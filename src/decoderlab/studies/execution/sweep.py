@@ -156,6 +156,9 @@ def _tuned(
     tuned, record, changes = tuner.tune(planned.output_dir, do)
     best = make_plan(tuned, tuner.compose, default_name)
     best.demand_possible()
+    for note in best.notes:  # such as rows that tuning made the same run
+        if note not in planned.notes:
+            say(f"note: {note}")
     if not confirmed:
         confirm([best], jobs)
     return replace(best, plan=replace(best.plan, tuning=record, accepted_changes=changes))

@@ -91,10 +91,14 @@ class Tuner:
         self._check({cell.seed for cell in planned.plan.cells})
         self._try_space()
         self.varied = [key for key in varied_keys([cell.named for cell in cells]) if key != "seed"]
-        self.arms: dict[str, Arm] = {}
+        arms: dict[str, Arm] = {}
         for cell in cells:
             key = planned.run_ids.get(tuple(cell.overrides), " ".join(cell.overrides))
-            self.arms.setdefault(self.name(cell), Arm(self.name(cell), key, cell))
+            arms.setdefault(self.name(cell), Arm(self.name(cell), key, cell))
+        # Rows that are the same run have one search.
+        of_key = {arm.key: arm for arm in reversed(arms.values())}
+        self.searched = {name: of_key[arm.key].name for name, arm in arms.items()}
+        self.arms = {name: arm for name, arm in arms.items() if self.searched[name] == name}
         self._check_data(planned)
 
     def name(self, cell: GridCell) -> str:
@@ -198,7 +202,8 @@ class Tuner:
             settings, scores, changes = self._run_trials(searches, wanted, do)
         chosen = {name: self._best(name, settings[name], scores[name]) for name in self.arms}
         tuned = [
-            with_settings(cell, chosen[self.name(cell)]["settings"], None) for cell in self.cells
+            with_settings(cell, chosen[self.searched[self.name(cell)]]["settings"], None)
+            for cell in self.cells
         ]
         record: TuningRecord = {
             "space": self.tuning.space,
