@@ -104,6 +104,18 @@ def test_settings_that_are_none_name_no_run(text):
     assert shared_starts(cells, dict.fromkeys("01", text)) == []
 
 
+def test_links_to_one_run_name_one_run(tmp_path):
+    for name in ("run", "other"):
+        (tmp_path / name).mkdir()
+    for seed, name in enumerate(("run", "run", "other")):
+        (tmp_path / f"parent{seed}").symlink_to(tmp_path / name)
+    cells = [StudyCell(str(seed), "runs/a", "a", "echo", seed, 9, ()) for seed in range(3)]
+    text = '{{"training": {{"from_run": "{}"}}, "encoder": {{}}}}'
+    settings = {str(seed): text.format(tmp_path / f"parent{seed}") for seed in range(3)}
+    (line,) = shared_starts(cells, settings)
+    assert "the seeds 0, 1 begin with the weights of one run (training.from_run: run)" in line
+
+
 def test_a_comparison_of_studies_says_it_too(tmp_path, monkeypatch):
     write(_children(tmp_path, monkeypatch, "training.from_run", lambda seed: 0), tmp_path)
     write(study(tmp_path, {"b": A}, name="t"), tmp_path)

@@ -101,11 +101,12 @@ def _shared(
 def _starts(given: Any) -> list[tuple[str, str]]:
     """Return the settings that name a run to begin with, and the run's folder.
 
-    Nothing is looked at there: whose text it is, is not known.
+    Links are followed, since several may lead to one run; nothing is read there: whose text it is,
+    is not known.
     """
     paths: list[Any] = [parent_id(given), encoder_weights(given)]
     return [
-        (setting, os.path.normpath(os.path.expanduser(path)))
+        (setting, os.path.realpath(os.path.expanduser(path)))
         for setting, path in zip(WHAT, paths, strict=True)
         if isinstance(path, str) and path
     ]
