@@ -145,6 +145,14 @@ HOSTILE |= {
         {"logger.theirs": {"_target_": "a.B", "key": "x ${oc.decode:HOME}"}},
         "an interpolation",
     ),
+    "a resolver of a callback": (
+        {"callbacks.theirs": {"_target_": "a.B", "key": "${oc.env:${oc.decode:HOME}}"}},
+        "an interpolation",
+    ),
+    "the environment as a key": (
+        {"logger.theirs": {"_target_": "a.B", "${oc.env:HOME}": 1}},
+        "an interpolation",
+    ),
     "a resolver in a bundle": (
         {"study.factors": {"varied": {"all": {"task.data_seed": "${oc.env:HOME}"}}}},
         "an interpolation",
@@ -165,6 +173,10 @@ IDLE = {
     "a callback that runs": {"callbacks.theirs": {"_target_": "os.system", "command": "id"}},
     "a secret of a logger": {
         "logger.theirs": {"_target_": "stranger_canary.Theirs", "key": "${oc.env:HOME}"}
+    },
+    "secrets in texts": {
+        "logger.theirs": {"_target_": "a.B", "url": "https://x/${oc.env:HOME}?to=${oc.env:NO,me}"},
+        "callbacks.theirs": {"_target_": "a.B", "monitor": ["${oc.env:HOME,x}"]},
     },
     "a reference in a bundle": {
         "study.factors": {"varied": {"all": {"task.data_seed": "${seed}", "x": "parent${a.b}"}}}

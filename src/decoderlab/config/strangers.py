@@ -18,6 +18,7 @@ import yaml
 
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import conf_dir
+from decoderlab.config.secret_settings import KEEPING
 
 # The groups of conf whose classes a run is opened with. Callbacks and loggers are built only by
 # whoever trains, see `decoderlab.training.assembly`; what a study varies, by its sweep.
@@ -27,7 +28,7 @@ MAX_DEPTH = 20
 # Of a study, where settings are given to its rows.
 BUNDLES = (("factors",), ("variants",), ("references",))
 REFERENCE = re.compile(r"\$\{[A-Za-z_][\w.]*\}")  # to another setting; no resolver
-SECRET = re.compile(r"\$\{oc\.env:\w+\}")
+OF_ENVIRONMENT = re.compile(r"\$\{oc\.env:\w+(?:,[^}$]*)?\}")
 Keys = tuple[str, ...]
 
 
@@ -74,10 +75,10 @@ def _left_as_text(path: Keys, value: str) -> bool:
     """Whether a text has a place where nobody who opens a run resolves it, and a plain reference.
 
     That is what a study gives its rows, such as `${seed}`, which its sweep has resolved in each
-    run's own settings; and the name of a secret that a logger is given by the environment.
+    run's own settings; and the names of what loggers and callbacks are given by the environment.
     """
-    if path[0] == "logger":
-        return SECRET.fullmatch(value) is not None
+    if path[0] in KEEPING and path[-1] != value:  # which is a key
+        return "${" not in OF_ENVIRONMENT.sub("", value)
     return path[0] == "study" and path[1:2] in BUNDLES and "${" not in REFERENCE.sub("", value)
 
 
