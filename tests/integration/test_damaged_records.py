@@ -214,6 +214,7 @@ def test_a_damaged_file_of_a_study_is_said(outputs, capsys, name, harm):
         lambda plan: plan.update(scores={"exact_match": 3}),
         lambda plan: plan.update(budget=[]),
         lambda plan: plan.update(accepted_changes=[None]),
+        lambda plan: plan.update(same_runs={"a": 1}),
         lambda plan: plan.update(format=99),
     ],
 )

@@ -183,7 +183,9 @@ def test_a_run_under_two_names_is_recorded_by_its_first(planned, tmp_path):
         for variant in ("peek", "repeat_vector")
     ]
     plan.plan.write(tmp_path, plan.configs)
-    assert not read_plan(tmp_path, plan.plan.name).invalid
+    read = read_plan(tmp_path, plan.plan.name)
+    assert not read.invalid
+    assert sorted(read.same_runs) == sorted(plan.notes)
 
 
 def test_variants_are_the_rows_of_the_table(planned):

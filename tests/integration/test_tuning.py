@@ -315,4 +315,8 @@ def test_rows_that_tuning_makes_the_same_run_are_named(monkeypatch, capfd, tmp_p
     said = capfd.readouterr().err
     assert "study.baseline is peek, which is the same run as every_input with all seeds" in said
     assert in_process(monkeypatch, *arguments, "study.baseline=every_input") == 0
-    assert "peek, echo is the same run as every_input, echo: planned once" in capfd.readouterr().err
+    same = "peek, echo is the same run as every_input, echo: planned once (seed 0, 1)"
+    assert same in capfd.readouterr().err
+    assert f"**Same run:** {same}." in (tmp_path / "studies/s/report.md").read_text().replace(
+        "\\", ""
+    )

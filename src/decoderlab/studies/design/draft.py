@@ -53,8 +53,8 @@ class Draft:
         )
 
 
-def twin_notes(drafts: Sequence[Draft]) -> list[str]:
-    """Return which cells of the table are the same runs as others before them.
+def twin_notes(drafts: Sequence[Draft]) -> tuple[list[str], list[str]]:
+    """Return which cells of the table are the same runs as others before them, and are repeated.
 
     Args:
         drafts: with their run ids.
@@ -73,7 +73,7 @@ def twin_notes(drafts: Sequence[Draft]) -> list[str]:
             twins.setdefault((name, firsts[draft.run_id]), set()).add(draft.config.seed)
         else:
             firsts[draft.run_id] = name
-    notes = []
+    same, repeated = [], []
     for (name, first), shared in twins.items():
         if name != first and shared != seeds[name]:
             raise ConfigError(
@@ -82,9 +82,12 @@ def twin_notes(drafts: Sequence[Draft]) -> list[str]:
                 "meets one that is fixed. Fix it to a value that no seed of the study gives, or "
                 f"leave seed {ranges_text(shared)} out of the study's seeds"
             )
-        of = f"the same run as {first}" if name != first else "given more than once"
-        notes.append(f"{name} is {of}: planned once (seed {ranges_text(shared)})")
-    return notes
+        once = f"planned once (seed {ranges_text(shared)})"
+        if name == first:
+            repeated.append(f"{name} is given more than once: {once}")
+        else:
+            same.append(f"{name} is the same run as {first}: {once}")
+    return same, repeated
 
 
 class TaskOfLast:

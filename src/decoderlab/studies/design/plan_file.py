@@ -127,6 +127,7 @@ class Plan:
         accepted_changes: what has changed and was accepted with `study.allow_changes`.
         tuning: the settings that were chosen, by row and column, and what they were chosen from.
         scores: what the scores of its tasks mean, by name; see `metrics.MetricScore.record`.
+        same_runs: which rows are the same runs as others, and stand in the table once.
         damage: what was changed in its files since they were written, as `read_plan` found it.
         invalid: what is wrong with cells of it, by run id, as `read_plan` found it.
         settings: what the result of each run depends on, by run id, as the study's folder has it.
@@ -139,6 +140,7 @@ class Plan:
     accepted_changes: tuple[str, ...] = ()
     tuning: TuningRecord | None = None
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    same_runs: tuple[str, ...] = ()
     damage: tuple[str, ...] = ()
     invalid: dict[str, str] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict, compare=False)
@@ -184,7 +186,10 @@ class Plan:
             "accepted_changes": list(self.accepted_changes),
             "tuning": self.tuning,
         }
-        record = json.loads(json.dumps({**record, "scores": self.scores}, allow_nan=False))
+        record |= {"scores": self.scores} | (
+            {"same_runs": self.same_runs} if self.same_runs else {}
+        )
+        record = json.loads(json.dumps(record, allow_nan=False))
         write_plan(path, record, configs, keep=self.kept)
 
     @property
@@ -318,6 +323,7 @@ def read_plan(
             accepted_changes=tuple(record["accepted_changes"]),
             tuning=record["tuning"],
             scores=record["scores"],
+            same_runs=tuple(record.get("same_runs", ())),
             invalid=invalid,
             settings={identity: settings_of(job["config"]) for identity, job in jobs.items()},
             older=tuple((str(path.with_name(file)), str(older[file])) for file in sorted(older)),

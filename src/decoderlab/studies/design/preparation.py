@@ -270,7 +270,8 @@ class _Maker:
         cells: dict[str, StudyCell] = {}
         pending: dict[str, Draft] = {}
         firsts: dict[str, Draft] = {}
-        self.notes += twin_notes(drafts)
+        same, repeated = twin_notes(drafts)
+        self.notes += [*same, *repeated]
         for draft in drafts:
             if firsts.setdefault(draft.run_id, draft) is not draft:
                 continue
@@ -289,7 +290,7 @@ class _Maker:
             study = replace(study, name=self.default_name or f"sweep-{digest[:8]}")
         configs = {run: replace(draft.config, study=study) for run, draft in firsts.items()}
         return Planned(
-            plan=Plan(study, tuple(cells.values()), budget, scores=self.scores),
+            plan=Plan(study, (*cells.values(),), budget, scores=self.scores, same_runs=(*same,)),
             configs=configs,
             pending=[cells[run] for run in pending],
             impossible=self.impossible,

@@ -80,8 +80,10 @@ def check_plan(path: Path, record: Mapping[str, Any]) -> None:
     ids = [cell["run_id"] for cell in record["cells"]]
     if len(set(ids)) < len(ids) or not ids:
         raise Invalid(path, "is damaged: it has no cells, or a run twice", REPLACE)
-    if not all(isinstance(line, str) for line in record["accepted_changes"]):
-        raise Invalid(path, "is damaged: its accepted_changes are not a list of texts", REPLACE)
+    for name in ("accepted_changes", "same_runs"):
+        lines = record.get(name, [])
+        if not (isinstance(lines, list) and all(isinstance(line, str) for line in lines)):
+            raise Invalid(path, f"is damaged: its {name} are not a list of texts", REPLACE)
 
 
 def check_study_cell(path: Path, where: str, cell: Any) -> None:

@@ -83,6 +83,7 @@ def _numbers(analysis: Analysis) -> list[Block]:
     for task in analysis.tasks:
         said = {unknown_targets(data.counts) for data in analysis.data_of(task).values()} - {""}
         blocks += [Paragraph(f"{task}: {line}.", "Unknown: ") for line in sorted(said)[:1]]
+    blocks += [Paragraph(f"{line}.", "Same run: ") for line in analysis.plan.same_runs[:MAX_ITEMS]]
     blocks += [Paragraph(f"{line}.", "Fewer cells: ") for line in _fewer_cells(analysis)]
     if analysis.pilot:
         what = f"fewer than {PILOT_SEEDS} seeds, so nothing is claimed."
