@@ -92,6 +92,13 @@ def test_what_a_continued_run_cannot_change_is_refused(parent, tmp_path, setting
         prepared_run(tmp_path, file, f"training.from_run={first}", setting, steps=14)
 
 
+def test_a_child_of_another_seed_may_name_the_draws_of_its_parent(parent, tmp_path):
+    file, first = parent
+    draws = ("seed=4", "training.weights_seed=0", "training.order_seed=0")
+    child = prepared_run(tmp_path, file, f"training.from_run={first}", *draws, steps=11)
+    assert run(child) == "FINISHED"
+
+
 @pytest.mark.parametrize(
     ("more", "edited", "said"),
     [

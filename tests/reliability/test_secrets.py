@@ -96,7 +96,7 @@ def test_the_plan_of_a_sweep_has_names_alone(monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", ["MY_TOKEN", "CRED", "PGPASSWORD"])
 @pytest.mark.parametrize("teller", ["a callback", "a logger"])
 def test_an_error_does_not_tell_a_secret(tiny, tmp_path, monkeypatch, name, teller):
-    """What a logger or callback takes from the environment is one, whatever it is called."""
+    """What a logger, or a webhook, takes from the environment is one, whatever it is called."""
     monkeypatch.delenv("MY_TOKEN")
     monkeypatch.setenv(name, VALUE)
     given = f"'${{oc.env:{name}}}'"
@@ -125,6 +125,11 @@ def test_an_error_does_not_tell_a_secret(tiny, tmp_path, monkeypatch, name, tell
             (LOGGER, "+logger.mine.api_key=${oc.env:NOT_THERE}"),
             "Environment variable 'NOT_THERE' not found",
         ),
+        (
+            (CALLBACK, "+callbacks.mine.to=${oc.env:HOME}"),
+            r"to is \$\{oc.env:HOME\}: .* give the value, or, .* such as HOME_TOKEN",
+        ),
+        (("callbacks=early_stopping", "callbacks.early_stopping.monitor=${oc.env:HOME,x}"), "give"),
     ],
 )
 def test_a_secret_that_would_be_written_is_refused(tiny, given, message):

@@ -114,10 +114,14 @@ def difference_of_models(known: Mapping[str, Any], given: Mapping[str, Any]) -> 
     for group in ("task", "decoder"):
         if mismatch := difference(group, known[group], given[group]):
             return mismatch
-    for name in ("optimizer", "precision", "initial_weights", "uniform_range", *OWN_SEEDS):
+    for name in ("optimizer", "precision", "initial_weights", "uniform_range"):
         parts = (record["training"].get(name) for record in (known, given))
         if mismatch := difference(f"training.{name}", *parts):
             return mismatch
+    for name in OWN_SEEDS:
+        fixed = [record["training"].get(name) for record in (known, given)]
+        if any(seed is not None for seed in fixed) and not _one_draw(name, known, given):
+            return difference(f"training.{name}", *fixed)
     own, other = (
         {name: value for name, value in record.get("trainer", {}).items() if name != PROCESSES}
         for record in (known, given)
@@ -167,9 +171,14 @@ def difference_of_encoders(known: Mapping[str, Any], given: Mapping[str, Any]) -
         return mismatch
     for name in OWN_SEEDS:  # whoever begins with runs that share a draw says so
         seed = known["training"].get(name)
-        if seed is not None and seed != (own_seed := given["training"].get(name)):
-            return difference(f"training.{name}", seed, own_seed)
+        if seed is not None and not _one_draw(name, known, given):
+            return difference(f"training.{name}", seed, given["training"].get(name))
     return None
+
+
+def _one_draw(name: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Whether two runs have one seed of a kind of draw, said or as their own."""
+    return seeds_of_draws(known)[name] == seeds_of_draws(given)[name]
 
 
 def parent_id(identity: Mapping[str, Any]) -> str | None:

@@ -1,7 +1,8 @@
 """Secrets stay in the environment: files of runs and studies have their names, never their values.
 
 A logger or callback takes one as `'${oc.env:NAME}'`. The text is kept as it is, in a config, a plan
-and all that a logger records, and read when the logger is built.
+and all that a logger records, and read when the logger is built. What a callback is given else may
+change a result, so that its value has to stand there.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from decoderlab.common.errors import ConfigError
 KEEPING = ("logger", "callbacks")
 SECRET = re.compile(
     r"(^|[_.])(token|secret|password|passwd|passphrase|api_?key|access_?key|private_?key|"
-    r"credentials?)($|[_.])",
+    r"credentials?|webhook|dsn)($|[_.])",
     re.IGNORECASE,
 )
 IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
@@ -39,7 +40,8 @@ def with_names(composed: DictConfig, plain: dict[str, Any]) -> dict[str, Any]:
         plain: the same, resolved.
 
     Raises:
-        ConfigError: for a secret that would be written into a file.
+        ConfigError: for a secret that would be written into a file, and a callback's setting that
+            would be in none.
     """
     named: Any = plain
     if "oc.env:" in str(OmegaConf.to_container(composed, resolve=False)):
@@ -51,7 +53,14 @@ def with_names(composed: DictConfig, plain: dict[str, Any]) -> dict[str, Any]:
         where, text = ".".join(path), text.replace(_OPEN, "${oc.env:").replace(_CLOSE, "}")
         secret = SECRET.search(path[-1]) or IN_URL.search(text)
         names = [match[1] for match in ENVIRONMENT_VARIABLE.finditer(text)]
+        secrets = secret or any(map(SECRET.search, names))
         if path[0] in KEEPING:
+            if names and path[0] == "callbacks" and not secrets:
+                raise ConfigError(
+                    f"{where} is {text}: what a callback is given may change the result, so that "
+                    "it has to stand in the run's settings; give the value, or, if it is a "
+                    f"secret, call the variable so, such as {names[0]}_TOKEN"
+                )
             if names:
                 _put(plain, path, text)
             elif secret and text:
@@ -59,7 +68,7 @@ def with_names(composed: DictConfig, plain: dict[str, Any]) -> dict[str, Any]:
                     f"{where} is a secret that would be written into the files of the run; put it "
                     f"into the environment and give {where}='${{oc.env:NAME}}'"
                 )
-        elif names and (secret or any(map(SECRET.search, names))):
+        elif names and secrets:
             raise ConfigError(
                 f"{where} is {text}, a secret, and would be written into the files of the run; "
                 f"only settings of {' and '.join(KEEPING)} keep its name"
