@@ -67,6 +67,20 @@ def test_examples_that_an_encoder_was_chosen_on_are_no_test(tmp_path):
         from_encoder(tmp_path, files[1], parent.folder.path, "task.split_column=split")
 
 
+@pytest.mark.parametrize("stride", [1, 4])
+def test_windows_of_what_an_encoder_was_chosen_on_are_no_test(tiny, tmp_path, stride):
+    """The years that chose the encoder are those that are tested, whatever the stride."""
+    shared = ("training.max_steps=2", "task.source_length=6", "task.target_length=3")
+    shared += (f"task.stride={stride}",)
+    parts = ("task.validation_share=0.2", "task.test_share=0.2")
+    parent = tiny(*shared, *parts, task="forecasting_sunspots")
+    assert run(parent) == "FINISHED"
+    parts = ("task.validation_share=0.1", "task.test_share=0.3")
+    begun = f"encoder.from_run={parent.folder.path}"
+    with pytest.raises(ConfigError, match="weights were chosen, on .* of this run's test split"):
+        tiny(*shared, *parts, begun, task="forecasting_sunspots")
+
+
 def test_a_sweep_with_such_an_encoder_ends_before_its_first_run(
     earlier, monkeypatch, tmp_path, capfd
 ):

@@ -208,6 +208,10 @@ def test_callbacks_and_a_trainers_arguments_name_a_run_where_they_change_it(tiny
         (["+trainer.accumulate_grad_batches=true"], "is True; it must be an integer above 0"),
         (["callbacks=early_stopping", "callbacks.early_stopping.patience=x"], "patience is 'x'"),
         (["callbacks=early_stopping", "+callbacks.early_stopping.patince=3"], "Did you mean pat"),
+        (
+            ["callbacks=early_stopping", "callbacks.early_stopping.monitor=train/loss"],
+            r"monitor is 'train/loss', .* run.log_every_steps .* such as validation/",
+        ),
         pytest.param(
             ["callbacks=early_stopping", "callbacks.early_stopping.monitor=validation/bleu"],
             "validation of this task measures exact_match",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from decoderlab import load_run
 from decoderlab.common.errors import ConfigError
+from decoderlab.training.loading import search_with
 from decoderlab.training.model_evaluation import evaluate
 from decoderlab.usage.new_data import load_with
 from tests.conftest import run
@@ -61,6 +63,22 @@ def test_windows_of_training_are_counted_wherever_a_file_begins(forecast, tmp_pa
     tested = opened.run.task.data.splits["test"].source
     inside = (tested.starts + tested.lengths <= end - 1).sum().item()
     assert opened.trained_on == inside > 0
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_an_oracle_tells_lengths_beyond_those_of_the_runs_own_data(tiny, tmp_path, trained):
+    pairs = [(f"{a}{b}", f"{b}{a}") for a in "abcdefgh" for b in "abcdefgh"]
+    files = [tmp_path / name for name in ("own.tsv", "longer.tsv")]
+    files[0].write_text("source\ttarget\n" + "".join(f"{a}\t{b}\n" for a, b in pairs))
+    files[1].write_text("source\ttarget\nabcd\tabcdefghab\nab\tb\n")
+    told = ("evaluation.oracle_length=true",) if trained else ()
+    prepared = tiny(f"task.path={files[0]}", "training.max_steps=2", *told, task="tsv")
+    assert run(prepared) == "FINISHED"
+    opened = load_with(prepared.folder.path, [str(files[1])]).run
+    loaded = opened if trained else search_with(opened, oracle_length=True)
+    batch = loaded.task.data.splits["test"].batch(torch.arange(2))
+    written = loaded.module(batch.source, batch.source_lengths, batch.index, target=batch.target)
+    assert [len(one) for one in written] == [10, 1]
 
 
 @pytest.mark.parametrize(

@@ -214,9 +214,13 @@ def test_lines_that_a_run_was_trained_on_are_counted(runs, tmp_path, monkeypatch
     opened = load_with(first, [str(new)], skip_bad_lines=how.startswith("all"))
     assert not opened.moved
     assert opened.trained_on == (None if how.endswith("gone") else train)
-    assert opened.record([])["trained_on"] == opened.trained_on
-    (line,) = _of_training(opened.record([]))
+    held_out = None if how.endswith("gone") else load_run(first).task.data.counts["validation"]
+    assert opened.chosen_on == held_out
+    record = opened.record([])
+    assert (record["trained_on"], record["chosen_on"]) == (opened.trained_on, held_out)
+    line, *more = _of_training(record)
     assert ("not known" if how.endswith("gone") else f"{train} of the ") in line
+    assert [f"{held_out} of the " in one for one in more] == ([] if held_out is None else [True])
 
 
 def _gone(config):

@@ -177,6 +177,11 @@ def _of_training(data: Mapping[str, Any]) -> list[str]:
         said.append(
             f"trained on: {number:,} of the {tested:,} sources, which are no test of the run"
         )
+    if number is not None and (chosen := data["chosen_on"]):
+        said.append(
+            f"chosen on: {chosen:,} of the {tested:,} sources are of the validation split, which "
+            "chose the run's update"
+        )
     if data["began_with"] is not None:
         said.append(f"not looked at: what {data['began_with']} was trained on, which it began with")
     return said

@@ -25,11 +25,13 @@ class Ragged:
             they are windows of.
         lengths: (N,) int64.
         starts: (N,) int64, where each sequence begins in `values`.
+        of_a_series: whether they are windows of one series.
     """
 
     values: Tensor
     lengths: Tensor
     starts: Tensor
+    of_a_series: bool = False
 
     @classmethod
     def of(cls, sequences: Iterable[Iterable[int]]) -> Ragged:
@@ -52,7 +54,8 @@ class Ragged:
         """Store windows of one length in a series (steps, F), which is kept once."""
         lengths = np.full(len(starts), length, dtype=np.int64)
         values = np.ascontiguousarray(series, dtype=np.float32)
-        return cls(*map(torch.from_numpy, (values, lengths, np.asarray(starts, dtype=np.int64))))
+        arrays = values, lengths, np.asarray(starts, dtype=np.int64)
+        return cls(*map(torch.from_numpy, arrays), of_a_series=True)
 
     @classmethod
     def _of(cls, values: np.ndarray, lengths: np.ndarray) -> Ragged:
@@ -82,7 +85,7 @@ class Ragged:
         """Return all windows of a series from the first one to the last, whatever the stride."""
         first, last = int(self.starts.min()), int(self.starts.max())
         starts = torch.arange(first, last + 1)
-        return Ragged(self.values, self.lengths[:1].expand(len(starts)), starts)
+        return Ragged(self.values, self.lengths[:1].expand(len(starts)), starts, of_a_series=True)
 
     def take(self, index: Tensor, pad_id: int) -> tuple[Tensor, Tensor]:
         """Return the rows `index` (B,), padded to the longest, and their lengths.
@@ -169,6 +172,12 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def between(self) -> Split:
+        """Return the same; of windows of a series all of them, whatever the stride."""
+        if isinstance(self.source, Images) or not self.source.of_a_series:
+            return self
+        return Split(self.source.between(), self.target.between())
 
     def batch(self, index: Tensor, pad_id: int = 0) -> Batch:
         """Return the examples `index` (B,) as a batch."""

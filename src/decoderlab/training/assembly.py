@@ -32,6 +32,8 @@ from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.objective import Likelihood
 from decoderlab.training.optimizers import check_optimizer, make_optimizer, make_schedule
 
+# What `EncoderDecoder` logs of training, of the updates since it logged last.
+LOGGED = ("train/loss", "train/learning_rate", "train/gradient_norm")
 _DATA: dict[str, TaskData] = {}
 
 
@@ -222,6 +224,12 @@ def build_callbacks(config: RunConfig, task: Task) -> list[pl.Callback]:
         given = from_environment(f"callbacks.{name}", settings.to_dict())
         given.pop(WATCHES, None)
         stage, _, score = str(given.get("monitor") or "").partition("/")
+        if f"{stage}/{score}" in LOGGED:
+            raise ConfigError(
+                f"callbacks.{name}.monitor is {given['monitor']!r}, which is of the updates since "
+                "it was last logged, so that run.log_every_steps would change the result; give a "
+                f"score of validation, such as validation/{next(iter(task.scores))}"
+            )
         if stage == "validation" and score not in task.scores:
             raise ConfigError(
                 f"callbacks.{name}.monitor is {given['monitor']!r}, but validation of this task "

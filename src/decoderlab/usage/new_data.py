@@ -11,12 +11,13 @@ from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.common.part_building import find_target, taken_by
 from decoderlab.config.named_files import is_path
 from decoderlab.config.run_config import PartSettings, RunConfig
-from decoderlab.data.batches import Ragged, Split, as_ragged
+from decoderlab.data.batches import Ragged, Split
 from decoderlab.data.encoding import unknown_tokens
 from decoderlab.data.example import SPLITS
 from decoderlab.data.pairs import PairsTask
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import fingerprint_of
+from decoderlab.data.vocabulary import Vocabulary
 from decoderlab.tasks.forecasting import ForecastingTask
 from decoderlab.training.assembly import build_task, construct_task
 from decoderlab.training.loading import LoadedRun, load_run
@@ -35,6 +36,7 @@ class NewData:
         trained_on: examples of a test file with a source that training had; None where that is not
             known, since the run's own data cannot be read any more. What the run that this one
             began with was trained on is not looked at; `record` names it.
+        chosen_on: the same of the validation split, by which the run's update was chosen.
     """
 
     run: LoadedRun
@@ -42,6 +44,7 @@ class NewData:
     counts: dict[str, int]
     left_out: dict[int, str] = field(default_factory=dict)
     trained_on: int | None = None
+    chosen_on: int | None = None
 
     def record(self, files: Sequence[str]) -> dict[str, Any]:
         """Return what is said of the data, for JSON."""
@@ -50,7 +53,8 @@ class NewData:
         if self.moved:
             return record
         began_with = self.run.config.training.from_run or self.run.config.encoder_start.from_run
-        return record | {"trained_on": self.trained_on, "began_with": began_with}
+        known = {"trained_on": self.trained_on, "chosen_on": self.chosen_on}
+        return record | known | {"began_with": began_with}
 
 
 def load_with(
@@ -84,8 +88,7 @@ def load_with(
         raise ConfigError(f"--data: {error}") from error
     bad, counts = getattr(task, "bad_lines", None), task.data.counts
     left_out = {} if bad is None else dict(bad.reasons)
-    trained_on = _trained_on(run, task)
-    return NewData(_measured(run, task), False, counts, left_out, trained_on)
+    return NewData(_measured(run, task), False, counts, left_out, **_known_sources(run, task))
 
 
 def _with_files(config: RunConfig, files: Sequence[str]) -> RunConfig:
@@ -145,10 +148,14 @@ def _as_test(config: RunConfig, run: LoadedRun, path: str | Path, trust: bool) -
     vocabularies = known.source_vocabulary, known.target_vocabulary
     unknown_counts = unknown_tokens(splits, *vocabularies)
     unknown = {name: number for name, number in unknown_counts.items() if name.startswith("test_")}
+    longest = known.max_target_length
+    if isinstance(known.target_vocabulary, Vocabulary):  # of which an oracle tells the length
+        longest = max(longest, int(test.target.lengths.max()))
     task.adopt(
         replace(
             known,
             splits=splits,
+            max_target_length=longest,
             counts=counts | {"test": len(test)} | unknown,
             fingerprint=fingerprint_of(splits, *vocabularies),
             baselines={},
@@ -157,20 +164,23 @@ def _as_test(config: RunConfig, run: LoadedRun, path: str | Path, trust: bool) -
     return task
 
 
-def _trained_on(run: LoadedRun, task: Task) -> int | None:
-    """Return how many test examples have a source that a run was trained on, see `NewData`."""
+def _known_sources(run: LoadedRun, task: Task) -> dict[str, int | None]:
+    """Return how many test examples have a source that a run knows, see `NewData`."""
     try:
         own = build_task(run.config).data
     except (ConfigError, Invalid):  # they were moved or deleted
-        return None
-    if own.fingerprint != run.result.data.fingerprint:
-        return None
-    if isinstance(task, ForecastingTask):  # a file may begin between two windows
-        whole = as_ragged(own.splits["train"].source).between()
-        own = replace(own, splits={"train": Split(whole, whole)})
-    return task.data.num_test_sources_in(own)
+        own = None
+    if own is None or own.fingerprint != run.result.data.fingerprint:
+        return {"trained_on": None, "chosen_on": None}
+    return {
+        "trained_on": task.data.num_test_sources_in(own),
+        "chosen_on": task.data.num_test_sources_in(own, "validation"),
+    }
 
 
 def _measured(run: LoadedRun, task: Task) -> LoadedRun:
     """Return the run, measured by a task that has other data."""
-    return run._replace(module=run.module.with_settings(task=task), task=task)
+    # The run's own limit stays, but where each output is told the length of its target.
+    longest = task.data.max_target_length if run.module.search.oracle_length else None
+    module = run.module.with_settings(task=task, max_target_length=longest)
+    return run._replace(module=module, task=task)
