@@ -54,8 +54,8 @@ class Ragged:
         """Store windows of one length in a series (steps, F), which is kept once."""
         lengths = np.full(len(starts), length, dtype=np.int64)
         values = np.ascontiguousarray(series, dtype=np.float32)
-        arrays = values, lengths, np.asarray(starts, dtype=np.int64)
-        return cls(*map(torch.from_numpy, arrays), of_a_series=True)
+        first = torch.from_numpy(np.asarray(starts, dtype=np.int64))
+        return cls(torch.from_numpy(values), torch.from_numpy(lengths), first, of_a_series=True)
 
     @classmethod
     def _of(cls, values: np.ndarray, lengths: np.ndarray) -> Ragged:

@@ -25,6 +25,7 @@ T = TypeVar("T")
 PANEL_INCHES = 4.0
 MAX_NAME = 52  # letters of a name above its row
 ROW_INCHES, LINE_INCHES = 0.42, 0.13  # of a row, and of another line of its name
+FEW_ROWS, LOW_ROW_INCHES = 8, 0.3  # more rows are lower, so that a screen has them
 NAME_SIZE = 8
 
 
@@ -148,7 +149,8 @@ class Panels:
             longest_note: letters of it; beside it a long name takes two lines.
         """
         two_lines = any(len(self.short[name]) > MAX_NAME - longest_note for name in names)
-        row_inches = ROW_INCHES + LINE_INCHES * two_lines
+        row_inches = ROW_INCHES if len(names) <= FEW_ROWS else LOW_ROW_INCHES
+        row_inches += LINE_INCHES * two_lines
         columns, height = len(self.tasks), 0.9 + row_inches * len(names)
         width = (self.panel_inches if self.alone else PANEL_INCHES + 0.2) * columns
         figure = Figure(figsize=(width, height))
