@@ -168,6 +168,14 @@ def test_rows_that_are_the_same_run_with_some_seeds_are_refused(
         assert len(planned(f"seed={shared}", variants=rows).plan.cells) == 1  # one under two names
 
 
+def test_one_row_of_two_that_are_the_same_run_is_left_out_whole(planned):
+    rows = {"a": {"decoder": "luong"}, "b": {"decoder": "luong", "decoder.dropout": 0.0}}
+    with pytest.raises(ConfigError, match="a has no other seeds of b, echo; leave one|a, echo has"):
+        planned("seed=0,1,2", variants=rows, exclude=[{"variant": "a", "seed": [2]}])
+    plan = planned("seed=0,1,2", variants=rows, exclude=[{"variant": "b", "seed": [2]}])
+    assert {cell.variant for cell in plan.plan.cells} == {"a"}
+
+
 def test_a_baseline_that_is_another_row_is_named_with_it(planned):
     rows = {"a": {"decoder": "luong"}, "b": {"decoder": "luong", "decoder.dropout": 0.0}}
     with pytest.raises(ConfigError, match="which is the same run as a with all seeds.*baseline=a"):

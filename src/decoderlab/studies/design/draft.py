@@ -76,11 +76,17 @@ def twin_notes(drafts: Sequence[Draft]) -> tuple[list[str], list[str]]:
     same, repeated = [], []
     for (name, first), shared in twins.items():
         if name != first and shared != seeds[name]:
+            both = f"{name} and {first} are the same run with seed {ranges_text(shared)}, and"
+            if shared == seeds[name] & seeds[first]:
+                raise ConfigError(
+                    f"{both} {first} has no other seeds of {name}; leave one of the two out with "
+                    "all its seeds"
+                )
             raise ConfigError(
-                f"{name} and {first} are the same run with seed {ranges_text(shared)}, and others "
-                f"with seed {ranges_text(seeds[name] - shared)}: a value that follows the seed "
-                "meets one that is fixed. Fix it to a value that no seed of the study gives, or "
-                f"leave seed {ranges_text(shared)} out of the study's seeds"
+                f"{both} others with seed {ranges_text(seeds[name] & seeds[first] - shared)}: a "
+                "value that follows the seed meets one that is fixed. Fix it to a value that no "
+                f"seed of the study gives, or leave seed {ranges_text(shared)} out of the study's "
+                "seeds"
             )
         once = f"planned once (seed {ranges_text(shared)})"
         if name == first:
