@@ -36,7 +36,7 @@ def test_a_study_without_some_cells_has_its_report(tmp_path, capsys, family, lef
     text = report_text(tmp_path, plan)
     made = build_report(plan, tmp_path)
     print_table(made)
-    assert report_record(made.analysis)
+    cautions = " ".join(report_record(made.analysis)["cautions"])
     comparisons = made.analysis.comparisons
     assert [" ".join(key) for key in comparisons] == [some for some in compared.split(", ") if some]
     printed = capsys.readouterr().err
@@ -45,6 +45,7 @@ def test_a_study_without_some_cells_has_its_report(tmp_path, capsys, family, lef
         assert (said in text) == (said in printed) == (("a", task) not in kept)
         for row in "bc":
             assert (f"{row} has no run on {task}" in text) == ((row, task) not in kept)
+            assert (f"{row} has no run on {task}" in cautions) == ((row, task) not in kept)
     for (variant, task), comparison in comparisons.items():  # a family is of those that there are
         number = sum(family == "study" or of == task for _, of in comparisons)
         if variant == "b":

@@ -8,7 +8,8 @@ from typing import Any
 from decoderlab.studies.analysis.comparisons import Comparison
 from decoderlab.studies.analysis.entries import Entry
 from decoderlab.studies.analysis.study_analysis import Analysis
-from decoderlab.studies.reporting.cautions import not_independent
+from decoderlab.studies.reporting.blocks import Bullets, Paragraph
+from decoderlab.studies.reporting.cautions import cautions, not_independent, warnings
 from decoderlab.studies.reporting.headline import headline
 from decoderlab.studies.reporting.provenance import ended_early
 
@@ -23,7 +24,8 @@ def report_record(analysis: Analysis) -> dict[str, Any]:
 
     Returns:
         With `rows`: a variant on a task each, with `n` seeds, mean, interval, and against the
-        baseline the difference, its interval, the simultaneous one and the verdict.
+        baseline the difference, its interval, the simultaneous one and the verdict; and with
+        `cautions`: what the report says to beware of, a line each.
     """
     plan = analysis.plan
     rows = []
@@ -45,9 +47,20 @@ def report_record(analysis: Analysis) -> dict[str, Any]:
         "damage": list(plan.damage),
         "not_independent": not_independent(analysis),
         "ended_early": ended_early(analysis.rows),
+        "cautions": _cautions(analysis),
         "rows": rows,
     }
     return _plain(record)
+
+
+def _cautions(analysis: Analysis) -> list[str]:
+    lines = []
+    for block in [*warnings(analysis), *cautions(analysis)]:
+        if isinstance(block, Paragraph):
+            lines.append(f"{block.strong}{block.text}")
+        elif isinstance(block, Bullets):
+            lines += block.items
+    return lines
 
 
 def _of_entry(entry: Entry) -> dict[str, Any]:
