@@ -67,7 +67,7 @@ def test_names_cannot_break_a_format(tmp_path, drawn):
     assert "&lt;script&gt;alert" in html
     tex = (tmp_path / "studies/s/report.tex").read_text()
     assert r"\textless{}script\textgreater{}" in tex
-    assert r"\_\%\#\$\textasciicircum{}" in tex
+    assert r"\_\allowbreak{}\%\#\$\textasciicircum{}" in tex
     assert r"é\texttt{U+6F22}" in tex
     rows = list(csv.DictReader(io.StringIO((tmp_path / "studies/s/results.csv").read_text())))
     assert rows[0]["variant"] == f"'{name}"
