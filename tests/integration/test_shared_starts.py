@@ -95,6 +95,7 @@ def test_a_report_says_which_seeds_begin_with_one_run(
         '{"training": {"from_run": ["a"]}, "encoder": {"from_run": {}}}',
         '{"training": ["from_run"], "encoder": 7}',
         '{"training": {"from_run": "a"}}',
+        '{"training": {"weights_seed": [1], "order_seed": {}}, "encoder": {}, "seed": [2]}',
         '{"training": {"from_run": "a"',
         '{"x": "from_run"',
     ],

@@ -178,7 +178,7 @@ def difference_of_encoders(known: Mapping[str, Any], given: Mapping[str, Any]) -
 
 def _one_draw(name: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
     """Whether two runs have one seed of a kind of draw, said or as their own."""
-    return seeds_of_draws(known)[name] == seeds_of_draws(given)[name]
+    return seeds_of_draws(known).get(name) == seeds_of_draws(given).get(name)
 
 
 def parent_id(identity: Mapping[str, Any]) -> str | None:
@@ -188,8 +188,8 @@ def parent_id(identity: Mapping[str, Any]) -> str | None:
 
 def seeds_of_draws(identity: Mapping[str, Any]) -> dict[str, int]:
     """Return the seed of each kind of draw of a run, by the setting of `OWN_SEEDS`."""
-    training = identity["training"]
-    return {name: training.get(name, identity["seed"]) for name in OWN_SEEDS}
+    seeds = {name: identity["training"].get(name, identity["seed"]) for name in OWN_SEEDS}
+    return {name: seed for name, seed in seeds.items() if isinstance(seed, int)}
 
 
 def encoder_weights(identity: Mapping[str, Any]) -> str:

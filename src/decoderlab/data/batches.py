@@ -175,7 +175,7 @@ class Split:
 
     def between(self) -> Split:
         """Return the same; of windows of a series all of them, whatever the stride."""
-        if isinstance(self.source, Images) or not self.source.of_a_series:
+        if isinstance(self.source, Images) or not (self.source.of_a_series and len(self)):
             return self
         return Split(self.source.between(), self.target.between())
 

@@ -76,7 +76,7 @@ def _upright(words: Sequence[str]) -> bool:
 
 def _ticks(tokens: Sequence[str]) -> tuple[range, list[str]]:
     """Return where a label stands, and what it says: each token, or as many as there is room."""
-    positions = range(0, len(tokens), -(-len(tokens) // MAX_TICKS))
+    positions = range(0, len(tokens), max(-(-len(tokens) // MAX_TICKS), 1))
     return positions, [visible(tokens[at])[:MAX_WORD] for at in positions]
 
 
