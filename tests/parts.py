@@ -54,12 +54,12 @@ def head(name: str, **settings: Any) -> Callable[..., Any]:
 def some_quick(**levels: Sequence[Any]) -> pytest.MarkDecorator:
     """Parametrize a test by combinations of levels, of which a few are quick and a third are slow.
 
-    The quick ones have every second level of the factor with the most. In the third each level
+    The quick ones have every third level of the factor with the most. In the third each level
     meets each level of every other factor. (Of the levels' numbers, which are added up, the other
     factors can make up whatever remains of three.) For a single factor there is `thinned`.
     """
     sizes = [len(of) for of in levels.values()]
-    chosen_quick = {tuple(row % size for size in sizes) for row in range(0, max(sizes), 2)}
+    chosen_quick = {tuple(row % size for size in sizes) for row in range(0, max(sizes), 3)}
     cases = []
     for chosen in product(*map(enumerate, levels.values())):
         numbers, values = tuple(n for n, _ in chosen), [value for _, value in chosen]

@@ -25,7 +25,7 @@ def make(**given):
     return RecurrentEncoder(**chosen).double()
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", variants("encoder"))
 def test_it_passes_the_battery(name):
     target, chosen = settings("encoder", name)

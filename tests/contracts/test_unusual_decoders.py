@@ -344,7 +344,7 @@ UNUSUAL = [kind for kind in Plain.__subclasses__() if kind.__module__ == __name_
 UNUSUAL += [Plain, Honest, ManyHeadsPerStep, TiedToFrozenTable]
 
 
-@pytest.mark.thinned
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("kind", UNUSUAL, ids=lambda kind: kind.__name__)
 def test_what_is_right_in_its_own_way_passes(kind):
     check_decoder(kind)

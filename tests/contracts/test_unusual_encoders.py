@@ -207,7 +207,7 @@ def test_what_is_right_in_its_own_way_passes(kind):
     check_encoder(kind)
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [RichEncoder, TaggingEncoder])
 def test_a_decoder_reads_the_fields_of_the_encoder_that_is_given(make):
     encoder = make(source_space=TokenSpace(11))

@@ -17,7 +17,7 @@ from tests.equations.notation import Unreadable
 CASES = [*decoder_cases(), *encoder_cases()]
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_models_equations_compute_what_it_computes(case: Case):
     check(case)
@@ -53,7 +53,7 @@ def tried() -> set[tuple[str, str, str]]:
     return set()
 
 
-@pytest.mark.thinned(9)
+@pytest.mark.thinned(18)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_wrong_letter_is_caught(case: Case, tried):
     equations = printed(case)

@@ -115,6 +115,7 @@ def test_what_was_validated_is_kept_and_tested(tiny, kind):
     assert not same(own, best_weights(prepared))
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("kind", [Averaging, "EMAWeightAveraging"])
 def test_an_interrupted_run_with_exchanged_weights_ends_as_one_that_was_not(tiny, tmp_path, kind):
     once, twice = (
@@ -131,6 +132,7 @@ def test_an_interrupted_run_with_exchanged_weights_ends_as_one_that_was_not(tiny
     assert same(weights(twice), weights(once))
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("own", "batches"),
     [((), 1), ((named("EMAWeightAveraging"),), 1), ((named("EMAWeightAveraging"),), 3)],

@@ -128,6 +128,7 @@ def test_what_is_not_there_any_more_is_counted_as_not_known(tmp_path, replaced):
     assert grandchild.task.data.counts[NOT_KNOWN] == 1
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("frozen", ["true", "false"])
 def test_a_run_that_began_with_an_encoder_is_continued(tmp_path, frozen):
     """Also where that encoder's run is gone: it is in the weights that training goes on from."""

@@ -141,6 +141,7 @@ def test_cells_that_are_the_same_run_are_planned_once(planned):
     assert note == "repeat_vector, echo is given more than once: planned once (seed 0, 1)"
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(
     ("key", "fixed", "shared", "others"),
     [

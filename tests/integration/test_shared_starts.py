@@ -195,7 +195,7 @@ def test_a_seed_of_a_draw_is_checked(tiny, name, given):
         tiny(f"training.{name}={given}")
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "drawn"),
     [("training.weights_seed", "initial weights"), ("training.order_seed", "order of examples")],

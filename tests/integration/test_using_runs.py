@@ -282,7 +282,7 @@ class Level(schedules.Constant):
     """One of ours, whatever it is called."""
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "scale"), [(Level, 0), (Constant, 1)])
 def test_a_schedule_is_known_by_its_class_when_a_run_goes_on(runs, tmp_path, capsys, kind, scale):
     _, file, (first, _) = runs

@@ -348,7 +348,7 @@ def test_more_than_there_is_is_refused():
 EXECUTE = ("task.length=2", "task.nesting=1")
 
 
-@pytest.mark.thinned
+@pytest.mark.thinned(8)
 @pytest.mark.parametrize(
     ("curriculum", "setting", "same"),
     [

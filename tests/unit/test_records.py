@@ -160,7 +160,7 @@ def hold(path, held, release):
         release.wait(30)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.fault(48)
 def test_running_means_that_somebody_holds_the_lock(tmp_path):
     folder = RunFolder(tmp_path)
