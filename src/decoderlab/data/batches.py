@@ -60,7 +60,7 @@ class Ragged:
     @classmethod
     def _of(cls, values: np.ndarray, lengths: np.ndarray) -> Ragged:
         starts = np.cumsum(lengths) - lengths
-        return cls(*map(torch.from_numpy, (values, lengths, starts)))
+        return cls(torch.from_numpy(values), torch.from_numpy(lengths), torch.from_numpy(starts))
 
     def __len__(self) -> int:
         return len(self.lengths)
