@@ -248,6 +248,7 @@ def test_a_run_goes_on_as_if_its_budget_had_been_larger(runs, tmp_path, capsys):
         (10, (), "a run of 10 updates"),
         (20, ("decoder.dropout=0.5",), "decoder.dropout is 0.5, where 0.0 was run"),
         (20, ("training/optimizer=sgd",), "training.optimizer"),
+        (20, ("decoder.dropout=0.5", "training/optimizer=sgd"), "decoder.dropout .* training.opt"),
     ):
         with pytest.raises(ConfigError, match=message):
             prepared_run(tmp_path, file, f"training.from_run={first}", *more, steps=steps)

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,39 +94,37 @@ def departure(known: Mapping[str, Any], scientific: Mapping[str, Any]) -> str | 
     if known.get("format") != FORMAT:
         return f"its identity is of format {known.get('format')!r}; this version reads {FORMAT}"
     settings = {key: value for key, value in known.items() if key not in BESIDE_SETTINGS}
-    return _departure("", settings, {**scientific, "task": _without_paths(scientific["task"])})
+    return next(
+        _departures("", settings, {**scientific, "task": _without_paths(scientific["task"])}), None
+    )
 
 
-def difference_of_models(known: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
-    """Return the first setting in which the models or the training of two runs differ, or None.
+def differences_of_models(known: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the settings in which the models or the training of two runs differ.
 
     Args:
         known: identity of a run.
         given: identity of another run, which goes on from its weights and optimizer.
     """
-    if mismatch := difference_of_encoders(known, given):
-        return mismatch
+    yield from differences_of_encoders(known, given)
     begun, start = (EncoderStart.split(record["encoder"])[1] for record in (known, given))
     if start.from_run is None:  # it is in the weights that training goes on from
         start = start._replace(from_run=begun.from_run)
-    if mismatch := difference("encoder", begun._asdict(), start._asdict()):
-        return mismatch
+    yield from differences("encoder", begun._asdict(), start._asdict())
     for group in ("task", "decoder"):
-        if mismatch := difference(group, known[group], given[group]):
-            return mismatch
+        yield from differences(group, known[group], given[group])
     for name in ("optimizer", "precision", "initial_weights", "uniform_range"):
         parts = (record["training"].get(name) for record in (known, given))
-        if mismatch := difference(f"training.{name}", *parts):
-            return mismatch
+        yield from differences(f"training.{name}", *parts)
     for name in OWN_SEEDS:
         fixed = [record["training"].get(name) for record in (known, given)]
-        if any(seed is not None for seed in fixed) and not _one_draw(name, known, given):
-            return difference(f"training.{name}", *fixed)
+        if fixed[0] is None and fixed[1] is not None and not _one_draw(name, known, given):
+            yield from differences(f"training.{name}", *fixed)  # others are of the encoder's
     own, other = (
         {name: value for name, value in record.get("trainer", {}).items() if name != PROCESSES}
         for record in (known, given)
     )
-    return difference("trainer", own, other)
+    yield from differences("trainer", own, other)
 
 
 def difference_of_validations(known: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
@@ -157,8 +155,8 @@ def difference_of_validations(known: Mapping[str, Any], given: Mapping[str, Any]
     return difference("callbacks", weighed, otherwise)
 
 
-def difference_of_encoders(known: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
-    """Return the first setting in which the encoders of two runs differ, or None.
+def differences_of_encoders(known: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the settings in which the encoders of two runs differ.
 
     Whose weights they began with is left out.
 
@@ -167,13 +165,11 @@ def difference_of_encoders(known: Mapping[str, Any], given: Mapping[str, Any]) -
         given: identity of another run.
     """
     own, other = (EncoderStart.split(record["encoder"])[0] for record in (known, given))
-    if mismatch := difference("encoder", own, other):
-        return mismatch
+    yield from differences("encoder", own, other)
     for name in OWN_SEEDS:  # whoever begins with runs that share a draw says so
         seed = known["training"].get(name)
         if seed is not None and not _one_draw(name, known, given):
-            return difference(f"training.{name}", seed, given["training"].get(name))
-    return None
+            yield from differences(f"training.{name}", seed, given["training"].get(name))
 
 
 def _one_draw(name: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
@@ -205,25 +201,36 @@ def difference(name: str, known: Any, given: Any) -> str | None:
         known: of a run.
         given: of another run.
     """
-    return _departure(name, known, given, of_identities=True)
+    return next(differences(name, known, given), None)
 
 
-def _departure(
+def differences(name: str, known: Any, given: Any) -> Iterator[str]:
+    """Yield the settings in which two parts of identities differ.
+
+    Args:
+        name: of the part, for the message.
+        known: of a run.
+        given: of another run.
+    """
+    return _departures(name, known, given, of_identities=True)
+
+
+def _departures(
     name: str, known: Any, given: Any, key: str = "", *, of_identities: bool = False
-) -> str | None:
+) -> Iterator[str]:
     if isinstance(known, Mapping) and isinstance(given, Mapping):
         for inner in dict.fromkeys([*known, *given]):
             inner_name = f"{name}.{inner}".lstrip(".")
             if inner not in known or inner not in given:
-                return f"{inner_name} {'is new' if inner in given else 'is gone'}"
-            values = (known[inner], given[inner], inner)
-            if mismatch := _departure(inner_name, *values, of_identities=of_identities):
-                return mismatch
-        return None
+                yield f"{inner_name} {'is new' if inner in given else 'is gone'}"
+            else:
+                values = (known[inner], given[inner], inner)
+                yield from _departures(inner_name, *values, of_identities=of_identities)
+        return
     same = type(known) is type(given) and known == given
     if not same and isinstance(known, list) and isinstance(given, list):
         same = len(known) == len(given) and not any(
-            _departure(name, *items, key, of_identities=of_identities)
+            any(_departures(name, *items, key, of_identities=of_identities))
             for items in zip(known, given, strict=True)
         )
     if isinstance(known, str) and isinstance(given, str) and not same:
@@ -232,7 +239,8 @@ def _departure(
         elif not of_identities and (key == "from_run" or may_name_file(key, given)):
             # The identity has the digest of the file that the settings name.
             same = bool(SHA256.fullmatch(known)) and not SHA256.fullmatch(given)
-    return None if same else f"{name} is {given!r:.60}, where {known!r:.60} was run"
+    if not same:
+        yield f"{name} is {given!r:.60}, where {known!r:.60} was run"
 
 
 def changed_metrics(task: Mapping[str, Any]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.common.progress import say
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import (
-    difference_of_encoders,
-    difference_of_models,
+    differences_of_encoders,
+    differences_of_models,
     encoder_weights,
 )
 from decoderlab.data.task import Task
@@ -28,6 +28,9 @@ from decoderlab.records.checkpoints import (
 )
 from decoderlab.records.opened_run import OpenedRun, open_run
 from decoderlab.records.run_folder import RunFolder
+
+# Of the differences of two runs a message has so many.
+TOLD = 5
 
 
 def open_parent(setting: str, path: str) -> OpenedRun:
@@ -85,8 +88,7 @@ def _check_whole(
     config: RunConfig, task: Task, identity: Mapping[str, Any], parent: OpenedRun
 ) -> None:
     known = parent.manifest.identity
-    if mismatch := difference_of_models(known, identity):
-        raise _other("training", mismatch)
+    _check_same("training", differences_of_models(known, identity))
     if known["data"] != identity["data"]:
         raise ConfigError(
             "training.from_run names a run on other data; to begin with its encoder alone, give "
@@ -106,8 +108,7 @@ def _check_whole(
 
 
 def _check_encoder(task: Task, identity: Mapping[str, Any], parent: OpenedRun) -> None:
-    if mismatch := difference_of_encoders(parent.manifest.identity, identity):
-        raise _other("encoder", mismatch)
+    _check_same("encoder", differences_of_encoders(parent.manifest.identity, identity))
     read = read_json(parent.folder.vocabularies).get("source")
     if read != json.loads(json.dumps(task.data.record()["source"])):
         raise ConfigError(
@@ -117,8 +118,13 @@ def _check_encoder(task: Task, identity: Mapping[str, Any], parent: OpenedRun) -
         )
 
 
-def _other(group: str, mismatch: str) -> ConfigError:
-    return ConfigError(f"{group}.from_run: {mismatch}; give the same as the run that it names")
+def _check_same(group: str, differences: Iterable[str]) -> None:
+    if told := list(differences):
+        more = f", and {len(told) - TOLD} more" if len(told) > TOLD else ""
+        raise ConfigError(
+            f"{group}.from_run: {', '.join(told[:TOLD])}{more}; give the same as the run that it "
+            "names"
+        )
 
 
 def begin_with_encoder(model: nn.Module, config: RunConfig, identity: Mapping[str, Any]) -> None:
