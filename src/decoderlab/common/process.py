@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from decoderlab.common.errors import LaunchError
+from decoderlab.common.torch_settings import check_torch
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -111,11 +112,16 @@ _turn = threading.RLock()
 
 
 def one_at_a_time(function: Callable[P, R]) -> Callable[P, R]:
-    """Have the threads of this process take turns in a function, and in all such functions."""
+    """Have the threads of this process take turns in a function, and in all such functions.
+
+    Raises:
+        ConfigError: where torch does not compute as every run does; it is called by nobody then.
+    """
 
     @functools.wraps(function)
     def in_turn(*args: P.args, **kwargs: P.kwargs) -> R:
         with _turn:
+            check_torch()
             return function(*args, **kwargs)
 
     return in_turn

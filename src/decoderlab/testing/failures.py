@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from decoderlab.common.torch_settings import check_torch, torch_as_before
 from decoderlab.testing.differences import Seen, Skipped
 
 
@@ -41,8 +42,9 @@ def run_checks(checks: Sequence[Callable], subject: Any) -> list[Failure | Skipp
     for check in checks:
         outcome: Failure | Skipped | None = None
         try:
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), torch_as_before():
                 check(subject)
+                check_torch("after it was built and called")
         except Skipped as skipped:
             outcome = skipped
         except Seen as seen:

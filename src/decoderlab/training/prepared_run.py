@@ -17,6 +17,7 @@ from decoderlab.common.disk import RECORD_BYTES, full_message, is_full
 from decoderlab.common.errors import ConfigError, LaunchError
 from decoderlab.common.meta_device import reads_values, without_values
 from decoderlab.common.safe_names import stay_below
+from decoderlab.common.torch_settings import check_torch
 from decoderlab.config.bounds import check_parameters
 from decoderlab.config.lightning_settings import TrainerSettings
 from decoderlab.config.run_config import RunConfig
@@ -126,6 +127,7 @@ def prepare_planned(config: RunConfig, folder: RunFolder | None = None) -> Prepa
     if folder is None:
         existing = existing_folders(Path(config.run.output_dir))
         folder = find_folder(config, digest_of(known), existing)
+    check_torch()  # after all classes of the user's were built once
     return Prepared(config, known, task, folder, networks)
 
 
@@ -154,6 +156,7 @@ def check_machine(config: RunConfig, *, sweeping: bool = False) -> None:
         config: of the run.
         sweeping: whether the run is one of a sweep.
     """
+    check_torch()
     check_gpus(config.trainer)
     check_ranks(config.trainer, sweeping)
     check_loggers(config)

@@ -29,6 +29,7 @@ from decoderlab.common.errors import (
 from decoderlab.common.escapes import visible
 from decoderlab.common.process import printing_to_anybody, without_trainer_variables
 from decoderlab.common.progress import say
+from decoderlab.common.torch_settings import torch_as_before
 from decoderlab.config.secret_settings import redacted
 from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.records.agreement import out_of_range
@@ -91,6 +92,7 @@ def execute(
         ranks,
         printing_to_anybody(),
         without_trainer_variables() as unused,
+        torch_as_before(),
     ):
         if unused:
             say(

@@ -21,6 +21,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from decoderlab.common.disk import is_of_the_machine
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.progress import say
+from decoderlab.common.torch_settings import check_torch
 from decoderlab.config.environment import environment
 from decoderlab.config.lightning_settings import STRATEGIES
 from decoderlab.config.run_config import RunConfig
@@ -113,6 +114,7 @@ def train_and_test(
     recorder.open(step)
     try:
         tested = _fit_and_test(trainer, model, task, recorder, checkpoint)
+        _check_process(config.run.threads)
         if ranks.rank:
             return None
         _write_predictions(folder, task, model)
@@ -121,6 +123,16 @@ def train_and_test(
     finally:
         recorder.close()
     return _result(prepared, model, recorder, trainer, probed, started, tested)
+
+
+def _check_process(threads: int) -> None:
+    """Raise ConfigError where code of the run has changed how torch computes."""
+    if (number := torch.get_num_threads()) != threads:
+        raise ConfigError(
+            f"torch computes with {number} threads after the run, and run.threads is {threads}: a "
+            "class of yours has changed it; take that out"
+        )
+    check_torch("after the run, and was not before it")
 
 
 def _resume(recorder: Recorder, checkpoint: Path) -> int:
@@ -240,7 +252,7 @@ def make_trainer(
     alone = ranks.world_size == 1
     # Where it is off it is not set, which would import torch's compiler.
     usual = False if torch.are_deterministic_algorithms_enabled() else None
-    free: dict[str, Any] = {"deterministic": usual} | trainer.further.to_dict()
+    free = {"deterministic": usual, "benchmark": False} | trainer.further.to_dict()
     return pl.Trainer(
         **free,
         accelerator=trainer.accelerator,

@@ -13,6 +13,7 @@ import torch
 from decoderlab.common import require
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.progress import track
+from decoderlab.common.torch_settings import check_torch
 from decoderlab.config.messages import unread_note
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import digest_of, identity, sorted_json
@@ -144,6 +145,7 @@ def make_plan(
     drafts = maker.each("naming the runs", drafts, maker.identify)
     if not drafts:
         raise impossible(maker.impossible)
+    check_torch()  # after all classes of the user's were built once
     return maker.planned(drafts)
 
 
