@@ -249,5 +249,5 @@ def test_the_columns_of_runs_are_defined_once_and_documented(tmp_path):
     assert list(frame(plan, rows).columns) == names
     documented = re.sub(r"\s+", " ", str(results.__doc__))
     for name in names:
-        kind = re.sub(r"^(factor|test|validation)_.*", r"\1_", name)
+        kind = re.sub(r"^(factor|tuned|test|validation)_.*", r"\1_", name)
         assert kind in documented, name

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from decoderlab import results
 from decoderlab.config.run_config import RunConfig
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.plan_file import read_configs, read_plan
@@ -70,6 +71,10 @@ def test_every_variant_gets_the_same_trials_and_its_best_is_frozen(monkeypatch, 
         chosen = record["chosen"][f"decoder={name}"]
         assert tuple(chosen["settings"].values()) == best
         assert chosen["score"] == pytest.approx(sum(scores[best]) / 2)
+    runs = results("s", tmp_path).drop_duplicates("variant").set_index("variant")
+    for name in ("repeat_vector", "luong"):
+        for key, value in record["chosen"][f"decoder={name}"]["settings"].items():
+            assert float(runs.loc[name, f"tuned_{key}"]) == value
     report = (tmp_path / "studies/s/report.md").read_text()
     assert "tuning: 3 trials (random) of each variant on each task" in report
     assert "| luong | " in report  # a tuned variant goes by its own name

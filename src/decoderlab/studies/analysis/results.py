@@ -223,7 +223,8 @@ def results(study: str, output_dir: str | Path = "outputs") -> pd.DataFrame:
         output_dir: as in `run.output_dir`.
 
     Returns:
-        Columns study, variant, task, seed, status; `factor_NAME` for each factor; `test_METRIC` and
+        Columns study, variant, task, seed, status; `factor_NAME` for each factor; `tuned_SETTING`
+        for each setting that was chosen by tuning; `test_METRIC` and
         `validation_METRIC` (NaN without a result; a failure's worst score is the report's doing);
         parameters, flops_per_example, steps, best_step, train_seconds, evaluation_seconds,
         signature, run_id, folder, reason. A row of which something is damaged has the status
@@ -271,6 +272,14 @@ def _of_factor(name: str) -> Callable[[str, RunRow], Any]:
     return lambda study, row: row.cell.factors.get(name, "")
 
 
+def _of_tuning(key: str) -> Callable:
+    def value(study: str, row: RunRow) -> Any:
+        given = dict(override.split("=", 1) for override in row.cell.overrides if "=" in override)
+        return given.get(key, "")
+
+    return value
+
+
 def _of_score(split: str, name: str) -> Callable[[str, RunRow], Any]:
     return _of_result(lambda result: getattr(result.metrics, split).get(name, np.nan))
 
@@ -310,6 +319,10 @@ def run_columns(plan: Plan, rows: Sequence[RunRow]) -> list[RunColumn]:
     return [
         *COLUMNS_BEFORE,
         *(RunColumn(f"factor_{name}", _of_factor(name)) for name in factors),
+        *(
+            RunColumn(f"tuned_{key}", _of_tuning(key))
+            for key in (plan.tuning or {"space": ()})["space"]
+        ),
         *(
             RunColumn(f"{split}_{name}", _of_score(split, name))
             for split in ("test", "validation")

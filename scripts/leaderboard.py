@@ -1,0 +1,123 @@
+"""docs/leaderboard.md: six decoders on each task, from the committed results.csv of each study.
+
+    decoderlab-train study=task_echo          # then copy its report, results.csv, table.tex and
+    python scripts/leaderboard.py             # figures to docs/studies/task_echo
+
+Writes the tables between the marks of the page. Intervals are those of new seeds on these test
+examples: which example was right is not in a results.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+
+from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.reporting.table_texts import mean_text
+from measuring.speed_tables import Marks, Row, markdown, with_table
+from redraw_study import FOLDER, committed
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "leaderboard.md"
+SCORES = Marks("<!-- scores -->", "<!-- end of scores -->")
+CELLS = Marks("<!-- cells -->", "<!-- end of cells -->")
+RATE = "tuned_training.learning_rate"
+RULES = re.compile(r"Rules without trained weights, on [^:]+: (.+)\.\n")
+
+
+def main() -> None:
+    """Write the page anew."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def rendered(page: str) -> str:
+    """Return the page with the tables of today's results."""
+    studies = {name: committed(name) for name in done()}
+    page = with_table(page, scores(studies), SCORES)
+    return with_table(page, cells(studies), CELLS)
+
+
+def planned() -> list[str]:
+    """Return the names of all studies of a task."""
+    return sorted(path.stem for path in ROOT.glob("conf/study/task_*.yaml"))
+
+
+def done() -> list[str]:
+    """Return the names of those that have committed results."""
+    return [name for name in planned() if (FOLDER / name / "results.csv").is_file()]
+
+
+def scores(studies: dict[str, Analysis]) -> str:
+    """Return the table of all scores: a row a task, a column a decoder."""
+    decoders = list(dict.fromkeys(name for one in studies.values() for name in one.variants))
+    header = ["task", "test metric", *(f"`{name}`" for name in decoders), "best rule"]
+    rows = []
+    for name, analysis in studies.items():
+        (task,) = analysis.tasks
+        better = "higher" if analysis.sign > 0 else "lower"
+        texts = (mean_text(analysis.entries[decoder, task]) for decoder in decoders)
+        shown = f"[`{task}`](studies/{name}/report.md)"
+        rows.append([shown, f"{analysis.scale.label}, {better} is better", *texts, rule(name)])
+    missing = [name.removeprefix("task_") for name in planned() if name not in studies]
+    count = f"\n{len(studies)} of {len(planned())} tasks."
+    if missing:
+        count += f" Not run yet: {', '.join(f'`{name}`' for name in missing)}."
+    return markdown(header, rows) + count + "\n"
+
+
+def rule(study: str) -> str:
+    """Return the best rule without trained weights, from the committed report."""
+    found = RULES.search((FOLDER / study / "report.md").read_text(encoding="utf-8"))
+    if found is None:
+        return "–"
+    known = dict(each.rsplit(" ", 1) for each in found[1].split("; "))
+    best = (max if committed(study).sign > 0 else min)(known, key=lambda name: float(known[name]))
+    return f"{known[best]} ({best})"
+
+
+def cells(studies: dict[str, Analysis]) -> str:
+    """Return what each score cost, and its command, in a table of each task that opens."""
+    parts = []
+    for name in studies:
+        rows = list(costs(name))
+        header = ["decoder", "learning rate", "updates", "parameters", "seconds a run", "command"]
+        table = markdown(header, rows)
+        parts.append(
+            f"<details><summary>{name.removeprefix('task_')}</summary>\n\n{table}\n</details>\n"
+        )
+    return "\n".join(parts)
+
+
+def costs(study: str) -> Iterator[list[str]]:
+    """Yield the row of each decoder of a study."""
+    with (FOLDER / study / "results.csv").open(newline="", encoding="utf-8") as file:
+        runs = list(csv.DictReader(file))
+    for decoder in dict.fromkeys(run["variant"] for run in runs):
+        own = [run for run in runs if run["variant"] == decoder]
+        seconds = fmean(float(run["train_seconds"] or "nan") for run in own)
+        yield [
+            f"`{decoder}`",
+            one_value(own, RATE),
+            f"{int(one_value(own, 'steps')):,}",
+            f"{int(one_value(own, 'parameters')):,}",
+            f"{seconds:.1f}",
+            f"`decoderlab-train study={study} 'study.factors.decoder=[{decoder}]' "
+            "study.baseline=null`",
+        ]
+
+
+def one_value(runs: list[Row], key: str) -> str:
+    """Return what all runs of a row have."""
+    (value,) = {run[key] for run in runs if run[key]}
+    return value
+
+
+if __name__ == "__main__":
+    main()
