@@ -3,6 +3,10 @@
 Both train the same modules on the same batches with the same optimizer, in one process with one
 thread, taking turns; what is printed is the ratio of their speeds. Have nothing else running.
 
+With `--profile` one bare loop is looked into: which share of its time is in torch's recurrent
+kernels, forward and backward, which in the other operators, and which is Python. No way to call
+the kernels is faster than the kernels alone.
+
 With `--peers` other tools are compared with ours. Each is installed by the name of its package into
 an environment of its own below build/peers, which is made once. It runs as a process of its own
 and takes turns with ours, all on one core. A row is training or writing outputs, with samples or
@@ -11,6 +15,7 @@ words a second of both and the ratio: the median of the turns, from the lowest t
 
 Example:
     python scripts/benchmark.py --steps 300 --repeats 5 decoder=repeat_vector task=addition
+    python scripts/benchmark.py --profile encoder=lstm decoder=repeat_vector
     python scripts/benchmark.py --peers keras,yoyodyne --only article
     python scripts/benchmark.py --peers keras,yoyodyne --page docs/performance.md
 """
@@ -27,6 +32,8 @@ from measuring.peer_speeds import Unmeasured, measure
 from measuring.peer_works import ASKED, WORKS
 from measuring.timed_runs import bare_seconds, prepared_run, run_seconds
 
+RECURRENT = "mkldnn_rnn_layer"  # of torch's operators: oneDNN's, forward and backward
+
 
 def with_bare_loop(overrides: list[str], steps: int, repeats: int) -> None:
     """Measure and print the ratio of a run and a bare loop."""
@@ -42,6 +49,27 @@ def with_bare_loop(overrides: list[str], steps: int, repeats: int) -> None:
         per = 1000 / steps
         print(f"bare {bare * per:.2f} ms, run {run * per:.2f} ms an update, ratio {bare / run:.2f}")
     print(f"speed of a run over a bare loop: median {statistics.median(ratios):.2f}")
+
+
+def kernel_shares(overrides: list[str], steps: int) -> dict[str, float]:
+    """Return the shares of a bare loop's time, by what takes it.
+
+    Args:
+        overrides: as for decoderlab-train.
+        steps: updates.
+    """
+    torch.set_num_threads(1)
+    prepared = prepared_run(overrides, steps, Path("unused"))
+    bare_seconds(prepared, 30)  # warm-up
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+        seconds = bare_seconds(prepared, steps)
+    own = {event.key: event.self_cpu_time_total / 1e6 for event in profiled.key_averages()}
+    operators = {name: spent for name, spent in own.items() if name.startswith("aten::")}
+    kernels = sum(spent for name, spent in operators.items() if RECURRENT in name)
+    others = sum(operators.values()) - kernels
+    shares = {"recurrent kernels": kernels, "other operators": others}
+    shares["the rest, Python for the most part"] = seconds - kernels - others
+    return {name: spent / seconds for name, spent in shares.items()}
 
 
 def positive(text: str) -> int:
@@ -67,6 +95,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     rows = ", ".join(work.name for work in WORKS)
     parser.add_argument(
+        "--profile", action="store_true", help="print what takes the time of a bare loop"
+    )
+    parser.add_argument(
         "--only", metavar="TEXT", default="", help=f"rows with this text in their name: {rows}"
     )
     parser.add_argument("--page", type=Path, help="write the figures of all peers into this page")
@@ -83,10 +114,16 @@ def main() -> None:
     if arguments.peers is None:
         if arguments.page or arguments.only:
             parser.error("--page and --only are of --peers; give that, or leave them out")
+        if arguments.profile:
+            for name, share in kernel_shares(arguments.overrides, arguments.steps or 300).items():
+                print(f"{name}: {share:.0%}")
+            return
         with_bare_loop(arguments.overrides, arguments.steps or 300, arguments.repeats)
         return
-    if arguments.overrides:
-        parser.error(f"rows of --peers have settings of their own; leave {arguments.overrides} out")
+    if arguments.overrides or arguments.profile:
+        parser.error(
+            "rows of --peers have settings of their own; leave overrides and --profile out"
+        )
     try:
         measure(
             peers=arguments.peers,

@@ -233,7 +233,7 @@ def test_data_that_change_under_a_sweep_leave_its_runs_to_be_done(begin, tmp_pat
     pairs(files[1], "c")
     output = process.communicate(timeout=240)[0]
     assert process.returncode == 1, output
-    assert "the data, or a class of yours, changed after the study was planned" in output
+    assert "the data, or a class of yours, changed after the study was planned; put it" in output
     assert len(list(tmp_path.glob("runs/*/result.json"))) == 1
     assert "FAILED" not in output
     again = forked("train", *arguments, *sizes)

@@ -35,12 +35,20 @@ def _break_off(run: RunFolder) -> None:
         path.unlink()
 
 
+def _leave_the_config(run: RunFolder) -> None:
+    """Leave the settings alone, which a copy by name brings first."""
+    for path in run.path.iterdir():
+        if path != run.config:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 DAMAGE: dict[str, tuple[Callable[[RunFolder], object], str]] = {
     "result edited": (lambda run: flip(run.result_file), "result.json"),
     "result gone": (lambda run: run.result_file.unlink(), "is missing"),
     "manifest gone": (lambda run: run.manifest.unlink(), "manifest.json"),
     "status gone": (lambda run: run.status_file.unlink(), "status.json is missing"),
     "a copy broke off": (_break_off, "status.json is missing, but the run has begun"),
+    "the config alone": (_leave_the_config, "status.json is missing, but the run has begun"),
     "config edited": (lambda run: run.config.write_text("a: [1"), "config.yaml"),
     "as what it was planned, gone": (lambda run: run.planned.unlink(), "planned.json is missing"),
     "predictions cut": (lambda run: cut(run.predictions, 9), "predictions.jsonl"),

@@ -91,7 +91,10 @@ def run_findings(folder: RunFolder, run_id: str | None = None) -> Iterator[Findi
 
 def _has_begun(folder: RunFolder) -> bool:
     """Whether there is anything that training writes, whatever the status says."""
-    written = (folder.metrics, folder.result_file, folder.manifest, folder.predictions)
+    written = (
+        *(folder.config, folder.metrics, folder.result_file),
+        *(folder.manifest, folder.predictions),
+    )
     kept = folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir())
     return kept or any(map(os.path.lexists, written))
 

@@ -98,13 +98,19 @@ def bring_to_end(job: Job, report: ProgressReport) -> str:
     """
     folder, study, kept = job.folder, job.config.study, (job.config.logger, job.config.callbacks)
     root = Path(job.config.run.output_dir)
-    changed = "changed after the study was planned; give the same command again"
+    changed = "changed after the study was planned"
+    again = (
+        "put it back and give the same command again, or give what is new a study of its own: "
+        "study.name=NAME"
+    )
     try:
         prepared = prepare_planned(job.config, folder)
         if prepared.run_id != job.cell.run_id:
-            raise LaunchError(f"the data, or a class of yours, {changed}")
+            raise LaunchError(f"the data, or a class of yours, {changed}; {again}")
         if job.code != code_digest(job.config) and not study.allow_changes:
-            raise LaunchError(f"the code {changed}")
+            raise LaunchError(
+                f"the code {changed}; {again}, or accept both with study.allow_changes=true"
+            )
         check_owner(folder, prepared.run_id, prepared.identity)  # before anything is written there
         if study.name is not None:
             note_planned(folder, study.name, as_planned(job.cell, study, job.config.budget))
