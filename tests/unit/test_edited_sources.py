@@ -15,6 +15,7 @@ import pytest
 
 from decoderlab.common import edited_sources
 from decoderlab.common.errors import ConfigError
+from decoderlab.common.folders import own_folder
 from decoderlab.config.code_identity import foreign_code
 
 BESIDE = "SIZE = 1\n"
@@ -133,6 +134,21 @@ def test_who_stays_while_what_it_took_is_imported_anew_is_refused(folder, monkey
     monkeypatch.delitem(sys.modules, "mine")
     module = importlib.import_module("mine")
     assert (module.Mine().value(), bool(foreign_code(module.Mine))) == (2, True)
+
+
+@pytest.mark.parametrize("names", [("kept", "changed"), ("changed", "kept")])
+def test_what_a_folder_imports_anew_is_known_in_any_order(tmp_path, names):
+    (tmp_path / "kept.py").write_text("KEPT = 1\n")
+    lines = "".join(f"from {name} import {name.upper()}\n" for name in names)
+    (tmp_path / "outer.py").write_text(f"{lines}\n\nclass Mine:\n    value = CHANGED + KEPT\n")
+    codes = []
+    for number in (1, 2, 1):
+        (tmp_path / "changed.py").write_text(f"CHANGED = {number}\n")
+        with own_folder(tmp_path):
+            kind = importlib.import_module("outer").Mine
+            codes.append(foreign_code(kind))
+        assert kind.value == number + 1
+    assert codes[0] == codes[2] != codes[1]
 
 
 def test_after_a_failed_import_the_mended_file_is_read(folder, monkeypatch):

@@ -17,7 +17,7 @@ import os
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -32,6 +32,8 @@ Texts = frozenset[bytes] | None  # None: nobody knows
 _texts: dict[str, Texts] = {}  # of each module, all that was executed since its import
 # Of a module that was imported again: those that were there before, and its texts until then.
 _older: dict[str, tuple[set[str], Texts]] = {}
+# Of a module that was forgotten, and is not imported again yet: those that stayed.
+_stayed: dict[str, set[str]] = {}
 _libraries = {"decoderlab", "hydra_plugins", *sys.stdlib_module_names}
 
 
@@ -59,9 +61,11 @@ class NotedSource(SourceFileLoader):
         if self.again:
             super().exec_module(module)
             return
-        name, older = self.name, _executed()
+        name = self.name
+        older = _stayed[name] if name in _stayed else _executed()
         super().exec_module(module)
-        for modules, _ in _older.values():
+        _stayed.pop(name, None)
+        for modules in (*(modules for modules, _ in _older.values()), *_stayed.values()):
             modules.discard(name)
         text = frozenset([self.source])
         if (before := _texts.get(name, text)) != text:
@@ -76,6 +80,14 @@ def _executed() -> set[str]:
         for name, module in list(sys.modules.items())
         if name in _texts and not getattr(getattr(module, "__spec__", None), "_initializing", False)
     }
+
+
+def forget(names: Collection[str]) -> None:
+    """Take modules out, so that they are imported anew; those that stay may have what they took."""
+    for name in names:
+        sys.modules.pop(name, None)
+    staying = _executed()
+    _stayed.update((name, set(staying)) for name in names)
 
 
 class ImportNotes(MetaPathFinder):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from decoderlab.common import process
 from decoderlab.common.digests import file_sha256
+from decoderlab.common.edited_sources import forget
 from decoderlab.common.errors import ConfigError
 
 # Of each folder of `own_folder`, the modules that were imported from it: their files and digests.
@@ -120,15 +121,16 @@ def _forget_stale(folder: Path) -> None:
     """Forget modules imported from such folders that differ from what this folder has now."""
     importlib.invalidate_caches()
     known = _IMPORTED.get(str(folder), {})
-    for name in [name for name in sys.modules if name not in known and _file_in(folder, name)]:
-        del sys.modules[name]  # imported by somebody else, nobody knows from which text
+    # Those imported by somebody else, nobody knows from which text.
+    stale = [name for name in sys.modules if name not in known and _file_in(folder, name)]
     for other, known in _IMPORTED.items():
         changed = any(_digest(file) != digest for file, digest in known.values())
         for name in list(known):
             hidden = Path(other) != folder and provides(folder, name.partition(".")[0])
             if changed or hidden:
-                sys.modules.pop(name, None)
+                stale.append(name)
                 del known[name]
+    forget(stale)
 
 
 def provides(folder: Path, name: str) -> bool:
