@@ -266,20 +266,39 @@ def test_a_run_goes_on_after_a_docstring_and_not_after_a_formula(tiny, copy, mon
 
 MINE = """from decoderlab.decoders import FeedforwardDecoder
 
+TYPE_CHECKING = True
+if TYPE_CHECKING:
+    PLUS = 1
+if __name__ != "__main__":
+    SCALE = 7
+
 
 class Mine(FeedforwardDecoder):
+    kept: int = 3
+
     def forward(self, x):
-        return x * 2
+        return self.equations(x * 2)
+
+    def equations(self, x):
+        try:
+            raise StopIteration(x * 4)
+        except StopIteration as found:
+            return found.value * 5
 """
 
 
 @pytest.mark.parametrize(
     ("old", "new", "same"),
     [
-        ("class", "# Mine.\nclass", True),
-        ("    def", '    """Decode."""\n\n    def', True),
-        ("x)", "x: int)", True),
+        ("class Mine", "# Mine.\nclass Mine", True),
+        ("    kept", '    """Decode."""\n\n    kept', True),
+        ("forward(self, x)", "forward(self, x: int)", False),
         ("x * 2", "x * 3", False),
+        ("x * 4", "x * 3", False),
+        ("value * 5", "value * 3", False),
+        ("kept: int = 3", "kept: str = 3", False),
+        ("PLUS = 1", "PLUS = 2", False),
+        ("SCALE = 7", "SCALE = 2", False),
         ("Mine", "Yours", False),
         ("decoders import", "contract import", False),
     ],

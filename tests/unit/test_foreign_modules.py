@@ -26,15 +26,18 @@ if TYPE_CHECKING:
 
 class Mine:
     def forward(self):
+        import quick
         from lazy import late
 
-        return late
+        return late * quick.factor
 """
 FILES = {
     "mine.py": MINE,
     "helper.py": "import further\n",
     "further.py": "import helper\n",
     "lazy.py": "late = 1\n",
+    "quick.abi3.so": "compiled",
+    "slow.so": "compiled",
     "for_types.py": "Kind = int\n",
     "pack/__init__.py": "",
     "pack/first.py": "from . import second\nfrom .inner import third as other\n",
@@ -52,7 +55,16 @@ FILES = {
     "python2.py": "print 3\n",
 }
 USED = {
-    *("mine.py", "helper.py", "further.py", "lazy.py", "pack/__init__.py", "pack/first.py"),
+    *(
+        "quick.abi3.so",
+        "for_types.py",
+        "mine.py",
+        "helper.py",
+        "further.py",
+        "lazy.py",
+        "pack/__init__.py",
+        "pack/first.py",
+    ),
     *("pack/second.py", "pack/inner/__init__.py", "pack/inner/deep.py", "pack/inner/third.py"),
     *("pack/outer.py", "stars/__init__.py", "stars/shining.py"),
 }

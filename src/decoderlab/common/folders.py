@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.machinery import all_suffixes
 from pathlib import Path
 
 from decoderlab.common import process
@@ -140,7 +141,18 @@ def provides(folder: Path, name: str) -> bool:
         folder: on the path.
         name: of the module, the first one of a dotted name.
     """
-    return (folder / f"{name}.py").is_file() or (folder / name).is_dir()
+    return (folder / name).is_dir() or any(files_of_module(folder, name))
+
+
+def files_of_module(folder: Path, name: str) -> Iterator[Path]:
+    """Yield the files by which a folder has a module: its source, and what is compiled.
+
+    Args:
+        folder: on the path, or of a package.
+        name: of the module; `__init__` for that of the package.
+    """
+    files = (folder / f"{name}{suffix}" for suffix in all_suffixes())
+    return (file for file in files if file.is_file())
 
 
 def _file_in(folder: Path, name: str) -> Path | None:

@@ -16,9 +16,9 @@ The rule:
   budget that is solved from a cost stands in the config, as a width or a number of updates; which
   examples were right counts (`per_example.pack`). A statement that only calls something there
   (`say(...)`) does not count either.
-* Of a definition the syntax tree counts, without comments, docstrings and annotations (the names of
-  a class's fields stay), without the arguments of `raise X(...)`, which are a message, and without
-  methods called `equations` or `equation_letters`, which are only shown. Constants, default
+* Of a definition of ours the syntax tree counts, without comments, docstrings and annotations (the
+  names of a class's fields stay), without the arguments of `raise X(...)`, which are a message, and
+  without methods called `equations` or `equation_letters`, which are only shown. Constants, default
   arguments and decorators count, and so do the names of private helpers.
 * The names of files and modules do not count: an imported name is written as the definition it
   stands for. So a file may be renamed, split or merged, and a definition may move to any file.
@@ -47,7 +47,7 @@ from decoderlab.common.edited_sources import edited, is_installed
 from decoderlab.common.errors import ConfigError, EditedSource
 from decoderlab.common.folders import folder_of
 from decoderlab.config.definitions import STATEMENTS, Package, Writer, imports
-from decoderlab.config.foreign_modules import modules_used
+from decoderlab.config.foreign_modules import modules_in, modules_used
 
 PACKAGE = Path(__file__).parents[1]
 # Where the walk starts for every run, beside the classes of its config. The last two are sections
@@ -72,6 +72,7 @@ UNCOUNTED = (
     "common.safe_names",
     "common.process",
     "common.progress",
+    "common.torch_settings",
     "config.bounds",
     "config.code_identity",
     "config.definitions",
@@ -171,9 +172,9 @@ def foreign_code(target: Callable) -> str | None:
 
     It covers the class's own module and all that this imports from the same `--config-dir`, or from
     the folder that its module is imported from, see `foreign_modules`; of a package outside of
-    `--config-dir`, every module of it too. Comments, docstrings, annotations and messages do not
-    count in them, as in ours. What lies beside them and is not Python counts where a setting names
-    it. Installed packages count whole and byte by byte. None for a class of ours or of `VERSIONED`.
+    `--config-dir`, every module of it too. All that is written in them counts but comments and
+    docstrings. What lies beside them and is not Python counts where a setting names it. Installed
+    packages count whole and byte by byte. None for a class of ours or of `VERSIONED`.
 
     Raises:
         ConfigError: for a class without a file, whose file was edited since it was imported
@@ -229,20 +230,20 @@ def _foreign_files(target: Callable, config_dir: str | None) -> list[Path]:
     imported, source = Path(source).absolute(), Path(source).resolve()
     package = _package_of(top)
     if is_installed(source):
-        return _all_files(package) if package else [source]
+        return _all_of_installed(package) if package else [source]
     if config_dir:  # where a link stands, its neighbours are what it imports
         own = Path(config_dir)
         for path, folder in ((imported, own.absolute()), (source, own.resolve())):
             if path.is_relative_to(folder):
                 roots = (folder, _root_of(path, name))
                 return modules_used([path], folder, roots, but=(PACKAGE.name,))
-    start, root = sorted(package.rglob("*.py")) if package else [source], _root_of(source, name)
+    start, root = modules_in(package, "**/*") if package else [source], _root_of(source, name)
     return modules_used(start, root, (root,), but=(PACKAGE.name, *VERSIONED), whole=False)
 
 
 @cache
-def _all_files(package: Path) -> list[Path]:
-    return sorted(package.rglob("*.py"))
+def _all_of_installed(package: Path) -> list[Path]:
+    return modules_in(package, "**/*")
 
 
 def _refuse_edited(files: Sequence[Path]) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 # Fields of syntax trees that only readers, type checkers and the compiler need.
-UNSEEN = ("annotation", "returns", "ctx", "kind", "simple", "type_comment", "type_params")
+UNSEEN = ("ctx", "kind", "simple", "type_comment", "type_params")
+ANNOTATIONS = ("annotation", "returns")
 # What a module does besides defining, among the names that it defines.
 STATEMENTS = "*"
 CODE = (".py", ".pyc", ".pyi", ".typed")
@@ -208,7 +209,8 @@ class Writer:
     """Writes normal forms and notes the definitions that are used.
 
     Args:
-        scope: that names are looked up in; None leaves names and imports as they are written.
+        scope: that names are looked up in; None for a file of anybody's, of which everything counts
+            as it is written but comments and docstrings: in ours it is known what computes nothing.
     """
 
     def __init__(self, scope: Scope | None = None) -> None:
@@ -219,21 +221,26 @@ class Writer:
         """Return a node as nested lists of texts; None if it does not count."""
         match node:
             case list():
-                written = [self.write(item, in_class) for item in node]
-                return [item for item in written if item is not None]
+                # None stands for something: the key of `**more`, an argument without a default.
+                written = [(item, self.write(item, in_class)) for item in node]
+                return [
+                    "" if item is None else text
+                    for item, text in written
+                    if item is None or text is not None
+                ]
             case ast.Constant():
                 return repr(node.value)
             case ast.Name() | ast.Attribute():
                 return self._name(node)
-            case (
-                ast.Expr(value=ast.Constant())
-                | ast.Pass()
-                | ast.FunctionDef(name="equations" | "equation_letters")
-            ):
+            case ast.Expr(value=ast.Constant()) | ast.Pass():
+                return None
+            case ast.AST() if self.scope is None:
+                return [type(node).__name__, *self._fields(node)]
+            case ast.FunctionDef(name="equations" | "equation_letters"):
                 return None
             case ast.Expr(value=ast.Call(func=function)) if self._is_beside(function):
                 return None
-            case ast.Import() | ast.ImportFrom() if self.scope:
+            case ast.Import() | ast.ImportFrom():
                 return None
             case ast.If() if for_types(node) or _as_script(node):
                 return self.write(node.orelse) or None
@@ -255,7 +262,8 @@ class Writer:
 
     def _fields(self, node: ast.AST, but: str = "") -> list[Any]:
         """Return the fields of a node that are not empty: new fields of Python do no harm."""
-        pairs = [(name, getattr(node, name)) for name in node._fields if name not in (*UNSEEN, but)]
+        unseen = (*UNSEEN, but) if self.scope is None else (*UNSEEN, *ANNOTATIONS, but)
+        pairs = [(name, getattr(node, name)) for name in node._fields if name not in unseen]
         return [[name, self.write(value)] for name, value in pairs if value not in (None, [])]
 
     def _name(self, node: ast.Name | ast.Attribute) -> Any:

@@ -1,13 +1,13 @@
-"""The Python files that a module depends on: what it imports, and what that imports, and so on.
+"""The files that a module depends on: what it imports, and what that imports, and so on.
 
 All that nobody installed counts: what lies in the folder of the module, and what is imported from
 elsewhere on the Python path, as with a checkout that was installed in place.
 
-Source is only read. All import statements count, in functions too, but for what only types need
-(`TYPE_CHECKING`): by name, relative, of packages with their `__init__.py`, and names of a package
-that may be modules of it; `from package import *` stands for all modules of it. Where an import
-cannot be read off the source, as with `importlib`, `exec` or a changed `sys.path` (`COMPUTED`), any
-file of the folder may be meant, and all of them count.
+Source is only read. All import statements count, in functions too: by name, relative, of packages
+with their `__init__.py`, and names of a package that may be modules of it; `from package import *`
+stands for all modules of it. Where an import cannot be read off the source, as with `importlib`,
+`exec` or a changed `sys.path` (`COMPUTED`), any module of the folder may be meant, and all of them
+count. What is compiled, such as an extension in C, counts as it is.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
+from importlib.machinery import all_suffixes
 from importlib.util import find_spec
 from pathlib import Path
 
 from decoderlab.common.edited_sources import is_installed, is_library
-from decoderlab.common.folders import provides
-from decoderlab.config.definitions import for_types
+from decoderlab.common.folders import files_of_module, provides
 
 # Names by which a file can import what its import statements do not name.
 COMPUTED = frozenset(
@@ -40,6 +40,7 @@ COMPUTED = frozenset(
         "sys.path",
     }
 )
+SUFFIXES = tuple(all_suffixes())
 # They import nothing themselves.
 READING = ("importlib.metadata", "importlib.resources")
 
@@ -71,7 +72,9 @@ def modules_used(
         todo += [(each, within) for each in _packages_of(path, within)]
         computed, statements = _imports(path.read_bytes())
         if computed and whole and within == folder:
-            todo += [(each, folder) for each in folder.rglob("*.py") if not is_installed(each)]
+            todo += [
+                (each, folder) for each in modules_in(folder, "**/*") if not is_installed(each)
+            ]
         for node in statements:
             for names, level in _named(node):
                 if level:
@@ -106,23 +109,11 @@ def _elsewhere(name: str) -> list[Path]:
 def _imports(source: bytes) -> tuple[bool, list[ast.Import | ast.ImportFrom]]:
     """Return whether a file computes what it imports, and its import statements."""
     try:
-        nodes = list(_executed(ast.parse(source)))
+        nodes = list(ast.walk(ast.parse(source)))
     except (SyntaxError, ValueError):  # it cannot be imported either
         return False, []
     statements = [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
     return any(map(_is_computed, nodes)), statements
-
-
-def _executed(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of a tree, but for those that only types need."""
-    todo = [tree]
-    while todo:
-        node = todo.pop()
-        yield node
-        if isinstance(node, ast.If) and for_types(node):
-            todo += node.orelse
-        else:
-            todo += ast.iter_child_nodes(node)
 
 
 def _is_computed(node: ast.AST) -> bool:
@@ -162,11 +153,25 @@ def _along(base: Path, names: Sequence[str]) -> Iterator[Path]:
     folder = base
     for name in names:
         if name == "*":
-            yield from folder.glob("*.py")
+            yield from modules_in(folder, "*")
             return
-        yield from (path for path in (folder / f"{name}.py",) if path.is_file())
+        yield from files_of_module(folder, name)
         folder = folder / name
-        yield from (path for path in (folder / "__init__.py",) if path.is_file())
+        yield from files_of_module(folder, "__init__")
+
+
+def modules_in(folder: Path, pattern: str) -> list[Path]:
+    """Return the modules of a folder, sources and compiled ones, sorted; no caches of Python's.
+
+    Args:
+        folder: the folder.
+        pattern: of the paths, as for `Path.glob`.
+    """
+    return sorted(
+        path
+        for path in folder.glob(pattern)
+        if path.name.endswith(SUFFIXES) and "__pycache__" not in path.parts and path.is_file()
+    )
 
 
 def _packages_of(path: Path, folder: Path) -> Iterator[Path]:
@@ -174,5 +179,4 @@ def _packages_of(path: Path, folder: Path) -> Iterator[Path]:
     for parent in path.parents:
         if parent == folder or not parent.is_relative_to(folder):
             return
-        if (parent / "__init__.py").is_file():
-            yield parent / "__init__.py"
+        yield from files_of_module(parent, "__init__")

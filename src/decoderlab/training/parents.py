@@ -30,7 +30,7 @@ from decoderlab.records.opened_run import OpenedRun, open_run
 from decoderlab.records.run_folder import RunFolder
 
 # Of the differences of two runs a message has so many.
-TOLD = 5
+SHOWN = 5
 
 
 def open_parent(setting: str, path: str) -> OpenedRun:
@@ -119,11 +119,11 @@ def _check_encoder(task: Task, identity: Mapping[str, Any], parent: OpenedRun) -
 
 
 def _check_same(group: str, differences: Iterable[str]) -> None:
-    if told := list(differences):
-        more = f", and {len(told) - TOLD} more" if len(told) > TOLD else ""
+    if mismatches := list(differences):
+        more = f", and {len(mismatches) - SHOWN} more" if len(mismatches) > SHOWN else ""
         raise ConfigError(
-            f"{group}.from_run: {', '.join(told[:TOLD])}{more}; give the same as the run that it "
-            "names"
+            f"{group}.from_run: {', '.join(mismatches[:SHOWN])}{more}; give the same as the run "
+            "that it names"
         )
 
 
