@@ -29,6 +29,7 @@ CHANGES = {
         "float32_matmul_precision",
     ),
     "onednn": (lambda: setattr(torch.backends.mkldnn, "enabled", False), "mkldnn.enabled"),
+    "autocast": (lambda: torch.set_autocast_enabled("cpu", True), "is_autocast_enabled"),
     "denormal": (lambda: torch.set_flush_denormal(True), "set_flush_denormal"),
     "kernel": (lambda: torch.backends.cuda.enable_flash_sdp(False), "flash_sdp"),
     "fast path": (lambda: torch.backends.mha.set_fastpath_enabled(False), "mha.get_fastpath"),

@@ -203,6 +203,8 @@ def test_bad_settings_are_refused(settings, message):
         ("20.13,4\n5,6\n", {}, r"numbers alone \(20.13, 4\)"),
         ("a\n" + "1e200\n-1e200\n" * 50, {}, "is out of range"),
         ("a\n1\n2\n3\n", {}, "the train part has 2 of 3 steps"),
+        ("day,a\n2024-01-03,1\n2024-01-02,2\n2024-01-01,3\n", {}, "'day' fall from 2024-01-03"),
+        ("a,at\n1,2024-01-03 12:00\n\n2,2024-01-03 11:00\n", {}, "write the oldest first"),
     ],
 )
 def test_a_file_that_does_not_serve_is_refused(tmp_path, text, settings, message):

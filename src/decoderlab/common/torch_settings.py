@@ -48,6 +48,14 @@ def _settings() -> tuple[_Setting, ...]:
         # torch has no call that says so.
         return torch.tensor(1e-310, dtype=torch.float64, device="cpu").mul(1).item() == 0
 
+    def autocast(device: str) -> _Setting:
+        return _Setting(
+            f"torch.is_autocast_enabled({device!r})",
+            lambda: torch.is_autocast_enabled(device),
+            (False,),
+            lambda value: torch.set_autocast_enabled(device, value),
+        )
+
     cuda = "backends.cuda"
     products = f"{cuda}.matmul.allow"
     return (
@@ -68,6 +76,7 @@ def _settings() -> tuple[_Setting, ...]:
         attribute(f"{products}_fp16_accumulation", False),
         *(call(f"{cuda}.{name}_sdp_enabled", f"{cuda}.enable_{name}_sdp", True) for name in SDP),
         call("backends.mha.get_fastpath_enabled", "backends.mha.set_fastpath_enabled", True),
+        *map(autocast, ("cpu", "cuda")),
         _Setting("torch.set_flush_denormal", flushes, (False,), torch.set_flush_denormal),
     )
 

@@ -67,7 +67,7 @@ def read_image(path: Path, width: int, height: int, *, name: str | None = None) 
         reason = reason_of(error) if isinstance(error, Invalid) else error
         if isinstance(error, MemoryError):
             reason = "there is no memory for it"
-        if isinstance(error, UnidentifiedImageError):
+        if isinstance(error.__cause__ or error, UnidentifiedImageError):
             reason = f"it is none of {', '.join(IMAGE_FORMATS)}"
         shown = str(path) if name is None else name
         raise ValueError(

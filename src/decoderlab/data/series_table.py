@@ -26,7 +26,8 @@ def read_table(path: Path, named: bool) -> pd.DataFrame:
         named: whether the columns wanted are given, so that their names may be numbers.
 
     Raises:
-        ValueError: if the file cannot be read, or its first line does not name the columns.
+        ValueError: if the file cannot be read, its first line does not name the columns, or its
+            dates fall.
     """
     import pandas as pd
 
@@ -37,15 +38,30 @@ def read_table(path: Path, named: bool) -> pd.DataFrame:
     try:
         _check_header(lines[:2], sign, named)
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-            return pd.read_csv(
+            table = pd.read_csv(
                 StringIO("\n".join(lines)), sep=sign, skip_blank_lines=False, index_col=False
             )
+        _check_order(table)
+        return table
     except pd.errors.ParserWarning as error:
         raise ValueError(
             f"path {path}: lines have more cells than the first line; name every column"
         ) from error
     except ValueError as error:
         raise ValueError(f"path {path}: {str(error).strip()}") from error
+
+
+def _check_order(table: pd.DataFrame) -> None:
+    """Raise ValueError where dates fall: training would be on what comes after the test."""
+    import pandas as pd
+
+    for name in table.select_dtypes(include=["object", "string"]):
+        dates = pd.to_datetime(table[name], format="ISO8601", errors="coerce", utc=True).dropna()
+        if len(dates) > 1 and dates.is_monotonic_decreasing and not dates.is_monotonic_increasing:
+            raise ValueError(
+                f"the dates in {name!r} fall from {table[name].iloc[0]} on, and rows are steps in "
+                "the order of time; write the oldest first"
+            )
 
 
 def _check_header(lines: list[str], sign: str, named: bool) -> None:

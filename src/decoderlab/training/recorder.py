@@ -23,6 +23,7 @@ from decoderlab.records.run_folder import RunFolder
 from decoderlab.training.distributed import Ranks
 from decoderlab.training.interruption import Interrupted, Interruption
 from decoderlab.training.module import EncoderDecoder
+from decoderlab.training.unsaved_state import UnsavedState
 
 ProgressReport = Callable[[int, dict[str, float]], None]
 
@@ -102,6 +103,7 @@ class Recorder(pl.Callback):
             "tokens_seen": 0,
             "restarts": 0,
             "finished": False,
+            "unsaved": [],  # what a user's callbacks and optimizers keep beside a checkpoint
         }
         self._weights: dict[str, Tensor] | None = None
         self._step = self._signum = 0
@@ -137,6 +139,7 @@ class Recorder(pl.Callback):
         self._listen()
         self._clock = self._last_checkpoint = time.perf_counter()
         self._stopwatch = Stopwatch(self.memory["train_seconds"], trainer.global_step)
+        self._unsaved = UnsavedState(trainer)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -324,6 +327,7 @@ class Recorder(pl.Callback):
                 logger.save()
                 if isinstance(logger, TensorBoardLogger):
                     logger.experiment.flush()
+        self.memory["unsaved"] = self._unsaved.changed()
         # Called by all ranks, written by the first; the others wait for it.
         trainer.save_checkpoint(self.folder.checkpoints / f"step-{trainer.global_step:09d}.ckpt")
         self._last_checkpoint = time.perf_counter()

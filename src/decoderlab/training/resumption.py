@@ -24,6 +24,7 @@ from decoderlab.records.run_folder import RunFolder
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.optimizer_states import check_optimizers
 
+SHOWN = 3
 # What to do about a checkpoint that stays as it is.
 ELSE = "if it stays so, delete that file: the run goes on from the checkpoint before"
 
@@ -81,6 +82,12 @@ def _check(folder: RunFolder, run_id: str, model: EncoderDecoder, key: str, path
         raise Invalid(path, f"is of update {saved.get('global_step')!r:.20}")
     _check_steps(folder, path, memory, step, model)
     if not memory["finished"]:
+        if unsaved := memory["unsaved"]:
+            raise Invalid(
+                path,
+                f"lacks what {', '.join(unsaved[:SHOWN])} was by then, as no checkpoint has it; "
+                "give the class state_dict and load_state_dict, and its runs can go on",
+            )
         _check_loops(path, saved, step)
         check_optimizers(path, saved, model)
     check_beginning(folder.metrics, memory["metrics"]["bytes"], memory["metrics"]["sha256"])
@@ -215,4 +222,5 @@ MEMORY_FIELDS: dict[str, Callable[[Any], bool]] = {
     "tokens_seen": _is_count,
     "restarts": _is_restarts,
     "finished": lambda value: isinstance(value, bool),
+    "unsaved": lambda value: isinstance(value, list) and all(isinstance(x, str) for x in value),
 }

@@ -1,0 +1,162 @@
+"""A run goes on only from what has all that its callbacks and optimizers keep."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from decoderlab.records.run_folder import RunFolder
+from tests.conftest import run, same, weights
+from tests.interrupting import interrupted
+
+
+class Counting(pl.Callback):
+    """Takes the gradients away after some updates, by a number of its own."""
+
+    def __init__(self) -> None:
+        self.kept = self.begin()
+
+    def begin(self):
+        return 0
+
+    def count(self) -> int:
+        self.kept += 1
+        return self.kept
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
+        if self.count() > 7:
+            for parameter in pl_module.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+
+
+class CountingInATensor(Counting):
+    def begin(self):
+        return torch.zeros(2)
+
+    def count(self) -> int:
+        self.kept[1] += 1
+        return int(self.kept[1])
+
+
+class CountingInAList(Counting):
+    def begin(self):
+        return {"all": [deque()]}
+
+    def count(self) -> int:
+        self.kept["all"][0].append(1)
+        return len(self.kept["all"][0])
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.number = 0
+
+
+class CountingInAnObject(Counting):
+    def begin(self):
+        return Counter()
+
+    def count(self) -> int:
+        self.kept.number += 1
+        return self.kept.number
+
+
+class Drawing(Counting):
+    def begin(self):
+        return np.random.default_rng(3)
+
+    def count(self) -> int:
+        return 8 * int(self.kept.integers(2))
+
+
+class DrawingInPython(Drawing):
+    def begin(self):
+        return random.Random(3)
+
+    def count(self) -> int:
+        return 8 * self.kept.randrange(2)
+
+
+class Saving(Counting):
+    def state_dict(self):
+        return {"kept": self.kept}
+
+    def load_state_dict(self, state_dict) -> None:
+        self.kept = state_dict["kept"]
+
+
+class Watching(pl.Callback):
+    """Keeps a number that nothing changes, and whom it watches."""
+
+    def __init__(self) -> None:
+        self.limit = 3
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self.trainer = trainer
+
+
+class CountingSGD(torch.optim.SGD):
+    """Halves its rate after some updates, by a number that is not in its state."""
+
+    number = 0
+
+    def step(self, closure=None):
+        self.number += 1
+        if self.number == 8:
+            for group in self.param_groups:
+                group["lr"] *= 0.5
+        return super().step(closure)
+
+
+class PlainSGD(torch.optim.SGD):
+    pass
+
+
+def settings(kind: type) -> tuple[str, ...]:
+    """Return those of a run with a callback, or with an optimizer."""
+    if issubclass(kind, pl.Callback):
+        return (f"+callbacks.mine._target_={__name__}.{kind.__name__}",)
+    return ("training/optimizer=sgd", f"training.optimizer._target_={__name__}.{kind.__name__}")
+
+
+FORGETFUL = (
+    *(Counting, CountingInATensor, CountingInAList, CountingInAnObject),
+    *(Drawing, DrawingInPython, CountingSGD),
+)
+LASTING = (Saving, Watching, PlainSGD)
+
+
+@pytest.mark.fault(35)
+@pytest.mark.thinned(2)
+@pytest.mark.parametrize("kind", [*FORGETFUL, *LASTING])
+def test_a_run_ends_as_one_that_was_not_interrupted(tiny, tmp_path, monkeypatch, capsys, kind):
+    whole, broken = (
+        tiny(*settings(kind), output_dir=tmp_path / name) for name in ("whole", "broken")
+    )
+    assert run(whole) == "FINISHED"
+    interrupted(broken, monkeypatch, 9)
+    capsys.readouterr()
+    assert run(broken) == "FINISHED"
+    said = capsys.readouterr().err
+    assert ("as no checkpoint has it; give the class state_dict" in said) is (kind in FORGETFUL)
+    assert ("the run starts again from update 0" in said) is (kind in FORGETFUL)
+    assert ("resuming from update 9" in said) is (kind in LASTING)
+    assert same(weights(whole), weights(broken))
+    first, second = (RunFolder(one.folder.path).result().metrics for one in (whole, broken))
+    assert first == second
+
+
+def test_who_goes_on_from_a_run_is_told_what_it_did_not_keep(tiny, capsys):
+    parent = tiny(*settings(Counting))
+    assert run(parent) == "FINISHED"
+    child = tiny(
+        *settings(Counting), f"training.from_run={parent.folder.path}", "training.max_steps=20"
+    )
+    assert run(child) == "FAILED"
+    assert "Counting.kept was by then, as no checkpoint has it" in capsys.readouterr().err
+    assert "it is not trained without it" in child.folder.recorded_status()["reason"]
