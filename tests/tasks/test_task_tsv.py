@@ -170,11 +170,10 @@ def test_tsv_reads_images(tmp_path):
     again = tsv(tmp_path, "source\ttarget\n" + lines + "again.png\tother\n", **settings)
     assert again.data.counts["same_sources"] == 1
     assert sum(map(len, again.examples()[0].values())) in (12, 13)  # 13: both targets train
-    with pytest.raises(ValueError, match=r"line 14: the image 'none.png' cannot be read"):
-        _ = tsv(tmp_path, "source\ttarget\n" + lines + "none.png\tx\n", **settings).data
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(ValueError, match=r"'text.png' cannot be read \(it is none of PNG"):
-        _ = tsv(tmp_path, "source\ttarget\n" + lines + "text.png\tx\n", **settings).data
+    for name, why in (("none", ""), ("text", r" \(it is none of PNG")):
+        with pytest.raises(ValueError, match=f"14: the image '{name}.png' cannot be read{why}"):
+            _ = tsv(tmp_path, f"source\ttarget\n{lines}{name}.png\tx\n", **settings).data
 
 
 def test_the_targets_of_a_source_are_encoded_once(tmp_path):

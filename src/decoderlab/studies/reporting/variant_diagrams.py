@@ -10,11 +10,14 @@ from decoderlab.common.escapes import html_text
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.route_diagrams import HEIGHT, STYLE, WIDTH, diagram_shapes
 from decoderlab.studies.reporting.route_facts import RouteFacts, equation_lines, route_facts
+from decoderlab.studies.reporting.route_icons import HEIGHT as ICON_HEIGHT
+from decoderlab.studies.reporting.route_icons import WIDTH as ICON_WIDTH
+from decoderlab.studies.reporting.route_icons import icon_shapes
 
 BASELINE = " (baseline)"  # what a table writes behind the name
-# A small diagram is a quarter of its size: its lines are bolder, and brighter on a dark page.
+# Lines are brighter on a dark page, where an icon is small.
 PAGE_STYLE = """
-.rd-icon { --rd-bold: 2; width: 5.6rem; height: auto; vertical-align: middle; margin-right: 8px; }
+.rd-icon { --rd-bold: 1; width: 4.4rem; height: auto; vertical-align: middle; margin-right: 8px; }
 .rd-sprite { position: absolute; }
 .rd-large { width: 100%; max-width: 32rem; height: auto; display: block; }
 .rd .rd-box { stroke-width: calc(1.2px * var(--rd-bold, 1)); } .rd .rd-own { stroke-width: calc(2.2px * var(--rd-bold, 1)); }
@@ -55,6 +58,7 @@ class VariantDiagrams:
         symbols = "".join(
             # The class again: what is shown elsewhere does not see what stands around it here.
             f'<g id="rd-{number}" class="rd">{diagram_shapes(routes)}</g>'
+            f'<g id="rd-icon-{number}" class="rd">{icon_shapes(routes)}</g>'
             f'<desc id="rd-words-{number}">{html_text(" ".join(routes.sentences))}</desc>'
             for number, routes in enumerate(self._facts)
         )
@@ -62,22 +66,22 @@ class VariantDiagrams:
         return Markup(f"{hidden}<defs>{symbols}</defs></svg>" if symbols else "")
 
     def icon(self, cell: str) -> Markup:
-        """Return the small diagram of the variant that a cell of a table names, if it does."""
-        return self._shown(cell, "rd-icon")
+        """Return the icon of the variant that a cell of a table names, if it does."""
+        return self._shown(cell, "rd-icon", "rd-icon-", ICON_WIDTH, ICON_HEIGHT)
 
     def large(self, variant: str) -> Markup:
         """Return the diagram of a variant with its words, if there is one."""
-        shown = self._shown(variant, "rd-large")
+        shown = self._shown(variant, "rd-large", "rd-", WIDTH, HEIGHT)
         if not shown:
             return shown
         words = " ".join(self._facts[self._number[variant]].sentences)
         return shown + Markup(f"<p>{html_text(words)}</p>")
 
-    def _shown(self, cell: str, kind: str) -> Markup:
+    def _shown(self, cell: str, kind: str, shape: str, width: int, height: int) -> Markup:
         number = self._number.get(cell, self._number.get(cell.removesuffix(BASELINE)))
         if number is None:
             return Markup("")
         return Markup(
-            f'<svg class="rd {kind}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-            f'aria-labelledby="rd-words-{number}"><use href="#rd-{number}"/></svg>'
+            f'<svg class="rd {kind}" viewBox="0 0 {width} {height}" role="img" '
+            f'aria-labelledby="rd-words-{number}"><use href="#{shape}{number}"/></svg>'
         )
