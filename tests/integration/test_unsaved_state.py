@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import random
+import threading
 from collections import deque
 
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import EarlyStopping
+from torch.optim.swa_utils import AveragedModel
 
 from decoderlab.records.run_folder import RunFolder
 from tests.conftest import run, same, weights
@@ -82,6 +87,94 @@ class DrawingInPython(Drawing):
         return 8 * self.kept.randrange(2)
 
 
+class DrawingAsBefore(Drawing):
+    def begin(self):
+        return np.random.RandomState(3)  # noqa: NPY002
+
+    def count(self) -> int:
+        return 8 * int(self.kept.randint(2))
+
+
+class CountingByAnIterator(Counting):
+    def begin(self):
+        return itertools.count(1)
+
+    def count(self) -> int:
+        return next(self.kept)
+
+
+class CountingByAGenerator(CountingByAnIterator):
+    def begin(self):
+        return (number for number in range(1, 100))
+
+
+class CountingOnTheClass(Counting):
+    number = 0
+
+    def begin(self):
+        CountingOnTheClass.number = 0
+
+    def count(self) -> int:
+        CountingOnTheClass.number += 1
+        return self.number
+
+
+NUMBERS = []
+
+
+class CountingInTheModule(Counting):
+    def begin(self):
+        NUMBERS.clear()
+
+    def count(self) -> int:
+        NUMBERS.append(1)
+        return len(NUMBERS)
+
+
+class CountingInASlot(pl.Callback):
+    __slots__ = ("kept",)
+
+    def __init__(self) -> None:
+        self.kept = 0
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
+        self.kept += 1
+        if self.kept > 7:
+            for parameter in pl_module.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+
+
+class CountingStop(EarlyStopping):
+    """One of Lightning's, with a number more."""
+
+    def __init__(self) -> None:
+        super().__init__("validation/loss", patience=99)
+        self.seen = 0
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
+        self.seen += 1
+        if self.seen > 7:
+            for parameter in pl_module.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+
+
+class Averaging(pl.Callback):
+    """Validates the mean of the weights, which it keeps in a model of its own."""
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self.mean = AveragedModel(pl_module.decoder)
+
+    def on_train_batch_end(self, trainer, pl_module, *_) -> None:
+        self.mean.update_parameters(pl_module.decoder)
+
+    def on_validation_start(self, trainer, pl_module) -> None:
+        self.own = {name: value.clone() for name, value in pl_module.decoder.state_dict().items()}
+        pl_module.decoder.load_state_dict(self.mean.module.state_dict())
+
+    def on_validation_end(self, trainer, pl_module) -> None:
+        pl_module.decoder.load_state_dict(self.own)
+
+
 class Saving(Counting):
     def state_dict(self):
         return {"kept": self.kept}
@@ -95,9 +188,18 @@ class Watching(pl.Callback):
 
     def __init__(self) -> None:
         self.limit = 3
+        self.lock, self.log, self.twice = threading.Lock(), logging.getLogger(), lambda x: 2 * x
 
     def on_train_start(self, trainer, pl_module) -> None:
-        self.trainer = trainer
+        self.trainer, self.model, self.weights = trainer, pl_module, list(pl_module.parameters())
+        self.optimizer, self.itself = trainer.optimizers[0], self
+
+
+class WatchingStop(EarlyStopping):
+    """One of Lightning's, whose state is saved."""
+
+    def __init__(self) -> None:
+        super().__init__("validation/loss", patience=99)
 
 
 class CountingSGD(torch.optim.SGD):
@@ -113,6 +215,20 @@ class CountingSGD(torch.optim.SGD):
         return super().step(closure)
 
 
+class Lookahead(torch.optim.SGD):
+    """Steps by an optimizer within, whose moments are in no state of its own."""
+
+    def __init__(self, params, **settings) -> None:
+        params = list(params)
+        super().__init__(params, **settings)
+        self.inner = torch.optim.Adam(params, lr=0.01)
+
+    def step(self, closure=None):
+        loss = None if closure is None else closure()
+        self.inner.step()
+        return loss
+
+
 class PlainSGD(torch.optim.SGD):
     pass
 
@@ -126,9 +242,11 @@ def settings(kind: type) -> tuple[str, ...]:
 
 FORGETFUL = (
     *(Counting, CountingInATensor, CountingInAList, CountingInAnObject),
-    *(Drawing, DrawingInPython, CountingSGD),
+    *(Drawing, DrawingInPython, DrawingAsBefore, CountingSGD, Lookahead, Averaging, CountingStop),
+    *(CountingByAnIterator, CountingByAGenerator, CountingOnTheClass, CountingInTheModule),
+    CountingInASlot,
 )
-LASTING = (Saving, Watching, PlainSGD)
+LASTING = (Saving, Watching, WatchingStop, PlainSGD)
 
 
 @pytest.mark.fault(35)

@@ -8,6 +8,9 @@ variants of a seed start from the same encoder and see the same batches in the s
 from __future__ import annotations
 
 import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -56,3 +59,33 @@ def numpy_generator(seed: int, stream: str, *keys: int | str) -> np.random.Gener
 def torch_generator(seed: int, stream: str, *keys: int | str) -> torch.Generator:
     """Return a CPU torch generator at the start of a stream."""
     return torch.Generator().manual_seed(stream_seed(seed, stream, *keys))
+
+
+def seed_process(seed: int, *, cuda: bool = False) -> None:
+    """Seed the generators that all code of a process shares: torch's, NumPy's and Python's.
+
+    Ours draws from streams of its own or from torch's; what a user's class draws from the others is
+    the same again too.
+
+    Args:
+        seed: of a stream.
+        cuda: whether the one of the GPU in use is seeded too.
+    """
+    # torch.manual_seed notes a stack trace for each missing device: as long as a small update.
+    torch.default_generator.manual_seed(seed)
+    if cuda:
+        torch.cuda.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the one that is shared
+    random.seed(seed)
+
+
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """Put the generators that a process shares back to where they were, those of GPUs aside."""
+    before, state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(before)
+        np.random.set_state(state)  # noqa: NPY002

@@ -18,7 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from decoderlab.common.part_choice import Choice
-from decoderlab.common.randomness import stream_seed, torch_generator
+from decoderlab.common.randomness import (
+    generators_kept,
+    seed_process,
+    stream_seed,
+    torch_generator,
+)
 from decoderlab.layers.attention_blocks import ScaledEmbedding
 from decoderlab.layers.initialisation import SCHEMES, InitialWeights
 from decoderlab.layers.torch_weights import _fill
@@ -156,8 +161,8 @@ def _reset(module: nn.Module, names: list[str], seed: int) -> None:
         for name, parameter in module.named_parameters(recurse=False)
         if name not in names
     }
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # that of the CPU, which is restored
+    with generators_kept():
+        seed_process(seed)
         getattr(module, RESET)()
     for name, values in kept.items():
         getattr(module, name).copy_(values)

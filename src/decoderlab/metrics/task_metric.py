@@ -11,6 +11,7 @@ from torchmetrics import Metric
 from decoderlab.common import require
 from decoderlab.metrics.metric_score import MetricScore
 
+PACKAGE = __name__.split(".", maxsplit=1)[0]
 READS = ("tokens", "values", "texts", "loss")
 
 
@@ -123,8 +124,18 @@ def add_examples(metric: Any, predictions: Any, references: Any, sources: Sequen
         references: see `TaskMetric`.
         sources: a text for each example; what it is does not matter to others.
     """
-    beside = (sources,) if reads_source(metric) else ()
-    metric.update(predictions, references, *beside)
+    given = (predictions, references, *((sources,) if reads_source(metric) else ()))
+    if type(metric).__module__.split(".")[0] != PACKAGE:
+        given = tuple(map(_copied, given))  # which it may change, and others read them too
+    metric.update(*given)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if type(value) in (list, tuple):
+        return type(value)(map(_copied, value))
+    return value
 
 
 def alone(metric: Any) -> Any:

@@ -14,7 +14,7 @@ from torch import nn
 from decoderlab.common import require
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.part_building import build, call, find_target, taken_by
-from decoderlab.common.randomness import stream_seed
+from decoderlab.common.randomness import generators_kept, seed_process, stream_seed
 from decoderlab.config.code_identity import foreign_code
 from decoderlab.config.encoder_start import EncoderStart
 from decoderlab.config.lightning_settings import WATCHES, check_callback
@@ -128,8 +128,8 @@ def build_objective(config: RunConfig, target: TokenSpace | ValueSpace) -> Objec
     part = config.training.objective
     weights_seed = config.training.seeds(config.seed).weights
     known = taken_by(find_target("training.objective", part.target), {"target_space": target})
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(stream_seed(weights_seed, "init", "objective"))
+    with generators_kept():
+        seed_process(stream_seed(weights_seed, "init", "objective"))
         return _build("training.objective", part, **known)
 
 
@@ -150,15 +150,15 @@ def build_networks(
     if isinstance(target, ValueSpace):
         _check_values(config)
     weights_seed = config.training.seeds(config.seed).weights
-    with torch.random.fork_rng(devices=[]):
+    with generators_kept():
         # For what a class draws itself: another encoder leaves the decoder's draws as they are.
         # The CPU's alone: nobody would restore the generators of other devices.
-        torch.default_generator.manual_seed(stream_seed(weights_seed, "init", "encoder"))
+        seed_process(stream_seed(weights_seed, "init", "encoder"))
         settings, start = EncoderStart.split(config.encoder.to_dict())
         encoder = _build("encoder", PartSettings(settings), source_space=source)
         if start.frozen:
             encoder.requires_grad_(False)
-        torch.default_generator.manual_seed(stream_seed(weights_seed, "init", "decoder"))
+        seed_process(stream_seed(weights_seed, "init", "decoder"))
         sizes = {"target_space": target, "encoder_shape": encoder.shape}
         ids = None
         if alignment is not None:

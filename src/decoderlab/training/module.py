@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from decoderlab.common.randomness import stream_seed
+from decoderlab.common.randomness import seed_process, stream_seed
 from decoderlab.contract import (
     Batch,
     Decoder,
@@ -229,11 +229,7 @@ class EncoderDecoder(pl.LightningModule):
         keys: tuple[int | str, ...] = (self.global_step, *self.ranks.keys)
         if part := batch_idx % self.trainer.accumulate_grad_batches:  # of several for an update
             keys += (f"part {part}",)
-        seed = stream_seed(self.seed, "dropout", *keys)
-        # torch.manual_seed notes a stack trace for each missing device: as long as a small update.
-        torch.default_generator.manual_seed(seed)
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+        seed_process(stream_seed(self.seed, "dropout", *keys), cuda=self.device.type == "cuda")
         if (at_step := getattr(self.decoder, "at_step", None)) is not None:
             at_step(self.global_step, stream_seed(self.seed, "feedback", *keys))
         if (at_step := getattr(self.objective, "at_step", None)) is not None:
@@ -302,9 +298,11 @@ class EncoderDecoder(pl.LightningModule):
         self._begin(self.trainer.test_dataloaders, "test", None)
 
     def _begin(self, batches: Any, split: str, search: Search | None) -> None:
-        _, metrics = self.measured()
+        # Fresh ones: `reset` leaves the attributes of which a metric of anybody's did not tell it.
+        self.metrics = self.measured()[0].measure().to(self.device)
         self._split, self._searched = getattr(batches, "name", None) or split, search
-        metrics.reset()
+        seed = stream_seed(self.seed, "decoding", self._split, *self.ranks.keys)
+        seed_process(seed, cuda=self.device.type == "cuda")
         self.scores, self.predictions = {}, []
         self._loss_sum = self._loss_tokens = 0.0
 

@@ -139,7 +139,7 @@ class Recorder(pl.Callback):
         self._listen()
         self._clock = self._last_checkpoint = time.perf_counter()
         self._stopwatch = Stopwatch(self.memory["train_seconds"], trainer.global_step)
-        self._unsaved = UnsavedState(trainer)
+        self._unsaved = UnsavedState(trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int

@@ -2,117 +2,170 @@
 
 Lightning saves what a callback's `state_dict` returns, and torch an optimizer's `state` and groups.
 A counter that is another attribute starts anew when a run goes on, and the result is another one.
+
+An attribute is compared by what pickling it gives; what cannot be pickled counts as changed. What
+stands in the checkpoint anyway, the model and its weights, counts as unchanged, and so does what is
+code or a way out of the process: functions, modules, files, locks, loggers, the trainer.
 """
 
 from __future__ import annotations
 
+import dis
 import hashlib
-import random
+import io
+import logging
+import pickle
 import sys
-from collections import deque
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from pytorch_lightning.loggers import Logger
+from torch import Tensor, nn
 
 from decoderlab.config.code_identity import VERSIONED
 
-DEPTH = 5  # of values in values that are looked at
-LIBRARIES = {"decoderlab", *VERSIONED, "lightning_fabric", "torchmetrics"}
-# Attributes of the bases: saved by them, or notes to themselves.
-OF_OPTIMIZERS = (
+LIBRARIES = {"decoderlab", *VERSIONED, "lightning_fabric", "torchmetrics", "tensorboard"}
+CODE = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType, property)
+DESCRIPTORS = (staticmethod, classmethod, type(type.__dict__["__dict__"]))
+OUTSIDE = (
+    *(io.IOBase, logging.Logger, pl.Trainer, pl.LightningDataModule, Logger),
+    *(type(threading.Lock()), type(threading.RLock()), threading.Thread),
+)
+# Attributes of a torch optimizer that are saved, or notes of torch's to itself.
+OF_OPTIMIZERS = {
     *("state", "param_groups", "defaults", "_opt_called", "_need_device_dtype_check_for_fused"),
     *("_step_supports_amp_scaling", "_warned_capturable_if_run_uncaptured"),
-)
-OF_EVERY: dict[type, tuple[str, ...]] = {pl.Callback: (), torch.optim.Optimizer: OF_OPTIMIZERS}
+}
 
 
 class UnsavedState:
-    """The attributes of a user's objects when training begins, or goes on.
+    """What a user's callbacks and optimizers hold when training begins, or goes on.
 
     Args:
-        trainer: whose callbacks and optimizers they are.
+        trainer: whose they are.
+        model: that is trained.
     """
 
-    def __init__(self, trainer: pl.Trainer) -> None:
+    def __init__(self, trainer: pl.Trainer, model: nn.Module) -> None:
         # Lightning sets them from outside of the class, where no checker sees it.
         callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
-        self.objects = [each for each in (*callbacks, *trainer.optimizers) if _keeps_own(each)]
-        self.before = [_attributes(each) for each in self.objects]
+        parts = (model, *model.modules(), *model.parameters(), *model.buffers())
+        self.known = {id(each) for each in (*parts, *callbacks, *trainer.optimizers)}
+        self.holders = [each for each in (*callbacks, *trainer.optimizers) if _is_silent(each)]
+        self.before = [dict(self._digests(each)) for each in self.holders]
 
     def changed(self) -> list[str]:
-        """Return the attributes that no checkpoint has and that have changed, as `module.Class.n`.
+        """Return what no checkpoint has and has changed, as `module.Class.attribute`.
 
-        A class that has a `state_dict` of its own says by it what is worth keeping.
+        A user's class that has a `state_dict` says by it what is worth keeping.
         """
-        names = []
-        for each, before in zip(self.objects, self.before, strict=True):
-            kind, now = type(each), _attributes(each)
-            names += [
-                f"{kind.__module__}.{kind.__qualname__}.{name}"
+        names: dict[str, None] = {}
+        for each, before in zip(self.holders, self.before, strict=True):
+            now = dict(self._digests(each))
+            names |= dict.fromkeys(
+                name
                 for name in sorted({*before, *now})
-                if before.get(name) != now.get(name)
-            ]
-        return names
+                if not before.get(name) == now.get(name) != ""
+            )
+        return list(names)
+
+    def _digests(self, holder: Any) -> Iterator[tuple[str, str]]:
+        """Yield each attribute of an object, its classes and their modules, with a digest."""
+        kinds = type(holder).__mro__
+        ours = {name for kind in kinds if not _is_foreign(kind) for name in _names_in(kind)}
+        ours |= OF_OPTIMIZERS if isinstance(holder, torch.optim.Optimizer) else set()
+        kind = f"{type(holder).__module__}.{type(holder).__qualname__}"
+        for name, value in (getattr(holder, "__dict__", {}) | _of_slots(holder)).items():
+            if name not in ours and not name.startswith(("_optimizer_", "_zero_grad_")):
+                yield f"{kind}.{name}", self._digest(value)
+        for base in filter(_is_foreign, kinds):
+            module = sys.modules.get(base.__module__)
+            owners = {
+                f"{base.__module__}.{base.__qualname__}": dict(vars(base)),
+                base.__module__: {} if module is None else dict(vars(module)),
+            }
+            for owner, values in owners.items():
+                for name, value in values.items():
+                    if name.startswith("__") or isinstance(value, (*CODE, *DESCRIPTORS)):
+                        continue
+                    if digest := self._digest(value):  # of the rest little is kept there
+                        yield f"{owner}.{name} (shared)", digest
+
+    def _digest(self, value: Any) -> str:
+        """Return the digest of a value; empty where nobody can tell what it is."""
+        for fast in (True, False):  # without notes of what was seen, unless it goes in a circle
+            file = io.BytesIO()
+            pickler = _Pickler(file, self.known)
+            pickler.fast = fast
+            try:
+                pickler.dump(value)
+            except RecursionError:
+                continue
+            except Exception:  # whatever somebody's object raises
+                return ""
+            return hashlib.sha256(file.getvalue()).hexdigest()
+        return ""
 
 
-def _keeps_own(thing: Any) -> bool:
-    """Whether an object is of a user's class that leaves the checkpoint to its base."""
-    base = next(base for base in OF_EVERY if isinstance(thing, base))
-    return _is_foreign(type(thing)) and type(thing).state_dict is base.state_dict
+class _Pickler(pickle.Pickler):
+    """Writes values so that equal ones give equal bytes, and leaves out what is saved or is code.
+
+    Args:
+        file: written to.
+        known: ids of what a checkpoint has.
+    """
+
+    def __init__(self, file: io.BytesIO, known: set[int]) -> None:
+        super().__init__(file, protocol=5)
+        self.known = known
+
+    def persistent_id(self, obj: Any) -> Any:
+        """Return what stands in place of an object; None for what is written as it is."""
+        if id(obj) in self.known:
+            return "in the checkpoint"
+        if isinstance(obj, (*CODE, *OUTSIDE)):
+            return f"{type(obj).__qualname__} {getattr(obj, '__qualname__', '')}"
+        if isinstance(obj, Tensor):
+            return _of_tensor(obj)
+        if isinstance(obj, torch.Generator):
+            return _of_tensor(obj.get_state())
+        if isinstance(obj, nn.Module):
+            return [(name, _of_tensor(value)) for name, value in obj.state_dict().items()]
+        return None
+
+
+def _of_tensor(tensor: Any) -> str:
+    if not isinstance(tensor, Tensor) or tensor.is_meta:
+        return repr(tensor)[:80]
+    values = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+    return f"{tensor.dtype} {[*tensor.shape]} {hashlib.sha256(values.numpy().data).hexdigest()}"
+
+
+def _is_silent(holder: Any) -> bool:
+    """Whether an object is of a user's class that says nothing of what it keeps."""
+    foreign = [kind for kind in type(holder).__mro__ if _is_foreign(kind)]
+    return bool(foreign) and not any("state_dict" in vars(kind) for kind in foreign)
 
 
 def _is_foreign(kind: type) -> bool:
     return kind.__module__.split(".")[0] not in LIBRARIES
 
 
-def _attributes(thing: Any) -> dict[str, str]:
-    """Return a digest of each attribute of an object, of those that are data."""
-    base = next(base for base in OF_EVERY if isinstance(thing, base))
-    return {
-        name: _digest(value)
-        for name, value in vars(thing).items()
-        if name not in OF_EVERY[base] and not name.startswith(("_optimizer_", "_zero_grad_"))
-    }
+def _names_in(kind: type) -> Iterator[str]:
+    """Yield the attributes that the methods of a class set."""
+    for value in vars(kind).values():
+        function: Callable | None = getattr(value, "__func__", getattr(value, "fget", value))
+        if isinstance(function, FunctionType):
+            for instruction in dis.get_instructions(function):
+                if instruction.opname == "STORE_ATTR":
+                    yield instruction.argval
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(repr(_plain(value, DEPTH)).encode()).hexdigest()
-
-
-def _plain(value: Any, depth: int) -> Any:
-    """Return a value as plain data; of what is no data, such as a trainer, its class alone."""
-    match value:
-        case None | bool() | int() | float() | str() | bytes() | np.generic():
-            return value
-        case Tensor():
-            return [*value.shape, _digest_of(value)]
-        case np.ndarray():
-            return [*value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
-        case random.Random():
-            return value.getstate()
-        case np.random.Generator():
-            return repr(value.bit_generator.state)
-        case torch.Generator():
-            return value.get_state().tolist()
-    kind = type(value)
-    if depth == 0:
-        return kind.__qualname__
-    if isinstance(value, Mapping):
-        return [[_plain(each, depth - 1) for each in pair] for pair in value.items()]
-    if isinstance(value, list | tuple | set | frozenset | deque):
-        items = [_plain(each, depth - 1) for each in value]
-        return sorted(items, key=repr) if isinstance(value, set | frozenset) else items
-    if _is_foreign(kind) and kind.__module__ not in sys.builtin_module_names:
-        return [kind.__qualname__, _plain(getattr(value, "__dict__", {}), depth - 1)]
-    return kind.__qualname__
-
-
-def _digest_of(tensor: Tensor) -> str:
-    if tensor.is_meta:
-        return ""
-    values = tensor.detach().cpu().contiguous().view(-1)
-    return hashlib.sha256(values.to(torch.float64).numpy().tobytes()).hexdigest()
+def _of_slots(holder: Any) -> dict[str, Any]:
+    slots = [getattr(kind, "__slots__", ()) for kind in type(holder).__mro__]
+    names = [name for some in slots for name in ([some] if isinstance(some, str) else some)]
+    return {name: getattr(holder, name) for name in names if hasattr(holder, name)}

@@ -18,7 +18,9 @@ from decoderlab.common.disk import (
     room_for,
 )
 from decoderlab.common.errors import ConfigError, EditedSource, Invalid, LaunchError, Unreadable
+from decoderlab.common.part_building import find_target
 from decoderlab.common.progress import say
+from decoderlab.config.code_identity import own_name
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.secret_settings import redacted
 from decoderlab.records.folder_owner import check_owner
@@ -106,7 +108,12 @@ def bring_to_end(job: Job, report: ProgressReport) -> str:
     try:
         prepared = prepare_planned(job.config, folder)
         if prepared.run_id != job.cell.run_id:
-            raise LaunchError(f"the data, or a class of yours, {changed}; {again}")
+            own = own_name(find_target("task", job.config.task.target)) is None
+            hint = "; if nobody edited anything, the data of the task are others in each process: "
+            hint += "sort what comes from sets, and draw from a seed"
+            raise LaunchError(
+                f"the data, or a class of yours, {changed}; {again}{hint if own else ''}"
+            )
         if job.code != code_digest(job.config) and not study.allow_changes:
             raise LaunchError(
                 f"the code {changed}; {again}, or accept both with study.allow_changes=true"

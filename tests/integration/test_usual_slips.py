@@ -1,0 +1,136 @@
+"""Usual slips in classes of one's own change no number: draws from shared generators, metrics."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from decoderlab import evaluate, load_run, train
+from decoderlab.metrics import MetricScore, TaskMetric
+from decoderlab.records.run_folder import RunFolder
+from decoderlab.training.interruption import Interrupted
+from tests.conftest import TINY, run
+from tests.integration.cli import OWN_DECODER
+from tests.interrupting import interrupt_at
+
+# Draws from Python's generator and NumPy's, as tutorials do.
+TUTORIAL = (
+    """import random
+import numpy as np
+import torch
+"""
+    + OWN_DECODER
+    + """
+        self.register_buffer("mask", torch.tensor(np.random.rand(4)))
+
+    def forward(self, encoded, target):
+        factor = 1 + random.random() * float(self.mask.mean())
+        return super().forward(encoded, target) * factor + np.random.rand()
+"""
+)
+LEARNING = ("training.learning_rate=0.03", "decoder=luong")
+
+
+@pytest.mark.fault(35)
+def test_what_is_drawn_from_shared_generators_is_the_same_again(tmp_path, monkeypatch):
+    conf = tmp_path / "conf"
+    (conf / "decoder").mkdir(parents=True)
+    (conf / "tutorial.py").write_text(TUTORIAL)
+    (conf / "decoder/tutorial.yaml").write_text("_target_: tutorial.Own\n")
+    settings = ["task=echo", *TINY, "encoder.hidden_size=8", "decoder=tutorial"]
+    results = []
+    for number, name in enumerate(("whole", "again", "broken")):
+        random.seed(number)  # as others in this process leave them
+        np.random.seed(number)  # noqa: NPY002
+        given = [*settings, f"run.output_dir={tmp_path / name}"]
+        if name == "broken":
+            with monkeypatch.context() as patch:
+                interrupt_at(patch, 7)
+                with pytest.raises(Interrupted):
+                    train(given, config_dir=conf)
+            random.seed(99)
+        results.append(train(given, config_dir=conf).result)
+    assert results[0].metrics == results[1].metrics
+    assert results[0].metrics == results[2].metrics
+    assert results[2].restarts == 1
+
+
+def score(name: str) -> tuple[MetricScore, ...]:
+    return (MetricScore(name=name, better="max", low=0, high=1, worst=0, unit="share"),)
+
+
+class Plain(TaskMetric):
+    """Counts in attributes that no reset knows."""
+
+    scores = score("plain")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.right = self.number = 0
+
+    def update(self, predictions, references) -> None:
+        self.number += len(predictions)
+        pairs = zip(predictions, references, strict=True)
+        self.right += sum(tuple(one) in set(map(tuple, right)) for one, right in pairs)
+
+    def compute(self) -> float:
+        return self.right / self.number
+
+
+class InPlace(Plain):
+    """Changes what it is given."""
+
+    scores = score("in_place")
+
+    def update(self, predictions, references) -> None:
+        super().update(predictions, references)
+        for one in predictions:
+            one.clear()
+
+
+class Worst(TaskMetric):
+    """Takes the difference in place, of values."""
+
+    scores = (MetricScore(name="worst", better="min", low=0, high=1e9, worst=1e9, unit="units"),)
+    reads = "values"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("largest", torch.zeros(()), dist_reduce_fx="max")
+
+    def update(self, predictions, targets) -> None:
+        self.largest = torch.maximum(self.largest, predictions.sub_(targets).abs_().max())
+
+    def compute(self):
+        return self.largest
+
+
+def metric(kind: type) -> str:
+    return f"+task.metrics.{kind.__name__.lower()}._target_={__name__}.{kind.__name__}"
+
+
+@pytest.mark.parametrize("kind", [Plain, InPlace])
+def test_a_metric_keeps_nothing_of_other_evaluations_and_changes_nothing(tiny, tmp_path, kind):
+    alone = tiny(*LEARNING, output_dir=tmp_path / "alone")
+    beside = tiny(*LEARNING, metric(kind), output_dir=tmp_path / "beside")
+    assert (run(alone), run(beside)) == ("FINISHED", "FINISHED")
+    result = RunFolder(beside.folder.path).result()
+    for scores in (result.metrics.validation, result.metrics.test):
+        assert scores[kind.scores[0].name] == scores["exact_match"]
+    loaded = load_run(beside.folder.path, trust=True)
+    again = evaluate(loaded.module, loaded.task, "test", loaded.config)
+    assert again[kind.scores[0].name] == again["exact_match"] == result.metrics.test["exact_match"]
+    assert alone.folder.predictions.read_bytes() == beside.folder.predictions.read_bytes()
+
+
+def test_a_metric_of_values_changes_no_prediction(tiny, tmp_path):
+    runs = [
+        tiny(*more, task="forecasting_sunspots", output_dir=tmp_path / name)
+        for name, more in (("alone", ()), ("beside", (metric(Worst),)))
+    ]
+    assert [run(one) for one in runs] == ["FINISHED"] * 2
+    texts = [one.folder.predictions.read_bytes() for one in runs]
+    assert texts[0] == texts[1]
