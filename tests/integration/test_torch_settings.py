@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from functools import wraps
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from torch.nn.modules import module
 
 from decoderlab import load_run, train
 from decoderlab.common.errors import ConfigError
@@ -17,6 +19,7 @@ from tests.conftest import TINY, run
 from tests.contracts.honest import Honest
 from tests.integration.cli import OWN_DECODER, SIZES, in_process
 
+FORWARD = torch.nn.Linear.forward
 # How somebody changes it, and what the message names.
 CHANGES = {
     "dtype": (lambda: torch.set_default_dtype(torch.float64), "get_default_dtype"),
@@ -32,6 +35,17 @@ CHANGES = {
     "autocast": (lambda: torch.set_autocast_enabled("cpu", True), "is_autocast_enabled"),
     "denormal": (lambda: torch.set_flush_denormal(True), "set_flush_denormal"),
     "kernel": (lambda: torch.backends.cuda.enable_flash_sdp(False), "flash_sdp"),
+    "a method": (
+        lambda: setattr(
+            torch.nn.Linear, "forward", wraps(FORWARD)(lambda self, x: FORWARD(self, x) / 2)
+        ),
+        "torch.nn.Linear.forward is a function of tests",
+    ),
+    "a function": (lambda: setattr(torch, "tanh", lambda x: x), "torch.tanh is a function of"),
+    "a hook": (
+        lambda: module.register_module_forward_hook(lambda owner, given, made: None),
+        "_global_forward_hooks has hooks",
+    ),
     "fast path": (lambda: torch.backends.mha.set_fastpath_enabled(False), "mha.get_fastpath"),
 }
 
@@ -50,7 +64,7 @@ def test_a_process_that_computes_otherwise_trains_and_opens_nothing(tiny, tmp_pa
     settings = [*TINY, *SIZES, f"run.output_dir={tmp_path / 'mine'}"]
     prepared = tiny()
     change()
-    with pytest.raises(ConfigError, match=f"{named}.* in this process, where every run has"):
+    with pytest.raises(ConfigError, match=f"{named}.* in this process, where (every|no) run has"):
         train(settings)
     with pytest.raises(ConfigError, match=named):
         load_run(prepared.folder.path)
@@ -93,9 +107,9 @@ def test_a_class_of_ones_own_that_changes_it_is_refused_before_a_sweep(
     source += f"        {line}\n" if place == "constructor" else f"\n{line}\n"
     conf = tmp_path / "conf" / "decoder"
     conf.mkdir(parents=True)
-    module = f"own_{place}"
-    (conf.parent / f"{module}.py").write_text(source)
-    (conf / "own.yaml").write_text(f"_target_: {module}.Own\n")
+    file = f"own_{place}"
+    (conf.parent / f"{file}.py").write_text(source)
+    (conf / "own.yaml").write_text(f"_target_: {file}.Own\n")
     code = in_process(
         monkeypatch,
         *("--config-dir", str(conf.parent), "-m", *TINY),
@@ -105,7 +119,7 @@ def test_a_class_of_ones_own_that_changes_it_is_refused_before_a_sweep(
     assert code == 2
     assert "torch.get_default_dtype() is torch.float64" in capsys.readouterr().err
     assert not (tmp_path / "outputs").exists()
-    sys.modules.pop(module, None)
+    sys.modules.pop(file, None)
 
 
 class Doubling(Honest):

@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from torch.optim.swa_utils import AveragedModel
 
+from decoderlab.decoders.heads import LinearHead
 from decoderlab.records.run_folder import RunFolder
 from tests.conftest import run, same, weights
 from tests.interrupting import interrupted
@@ -233,8 +234,39 @@ class PlainSGD(torch.optim.SGD):
     pass
 
 
+class Annealed(LinearHead):
+    """Weighs its outputs by a number of updates that it counts itself."""
+
+    def __init__(self, *, features_size, target_space, embedding_size) -> None:
+        super().__init__(
+            features_size=features_size,
+            target_space=target_space,
+            embedding_size=embedding_size,
+        )
+        self.begin()
+
+    def begin(self) -> None:
+        self.updates = 0
+
+    def forward(self, *given):
+        self.updates += self.training
+        return super().forward(*given) / (1 + self.updates)
+
+
+class AnnealedInABuffer(Annealed):
+    def begin(self) -> None:
+        self.register_buffer("updates", torch.zeros(()), persistent=False)
+
+
+class AnnealedAndSaved(Annealed):
+    def begin(self) -> None:
+        self.register_buffer("updates", torch.zeros(()))
+
+
 def settings(kind: type) -> tuple[str, ...]:
-    """Return those of a run with a callback, or with an optimizer."""
+    """Return those of a run with a callback, a head, or an optimizer."""
+    if issubclass(kind, LinearHead):
+        return (f"decoder.head._target_={__name__}.{kind.__name__}",)
     if issubclass(kind, pl.Callback):
         return (f"+callbacks.mine._target_={__name__}.{kind.__name__}",)
     return ("training/optimizer=sgd", f"training.optimizer._target_={__name__}.{kind.__name__}")
@@ -244,9 +276,9 @@ FORGETFUL = (
     *(Counting, CountingInATensor, CountingInAList, CountingInAnObject),
     *(Drawing, DrawingInPython, DrawingAsBefore, CountingSGD, Lookahead, Averaging, CountingStop),
     *(CountingByAnIterator, CountingByAGenerator, CountingOnTheClass, CountingInTheModule),
-    CountingInASlot,
+    *(CountingInASlot, Annealed, AnnealedInABuffer),
 )
-LASTING = (Saving, Watching, WatchingStop, PlainSGD)
+LASTING = (Saving, Watching, WatchingStop, PlainSGD, AnnealedAndSaved)
 
 
 @pytest.mark.fault(35)

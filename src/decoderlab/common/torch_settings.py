@@ -1,4 +1,4 @@
-"""Settings of torch that hold for the whole process, and that the numbers of a run depend on.
+"""What holds for torch in the whole process: its settings, its functions, its hooks.
 
 A run is named by its config. Where a class of the user's, a notebook, or an earlier run of the same
 process has changed one of these, the same config would give other numbers.
@@ -15,6 +15,12 @@ from typing import Any, NamedTuple
 
 from decoderlab.common.errors import ConfigError
 
+# Whose functions torch's classes and modules may have.
+LIBRARIES = {
+    *("torch", "functorch", "torchgen", "triton", "numpy", "typing_extensions"),
+    *("pytorch_lightning", "lightning_fabric", "torchmetrics", "decoderlab"),
+    *sys.stdlib_module_names,
+}
 FULL = ("none", "ieee")  # names of torch's for products of float32 in float32
 SDP = ("flash", "mem_efficient", "math", "cudnn")
 
@@ -91,8 +97,67 @@ def _changed() -> Iterator[tuple[_Setting, Any]]:
             yield setting, value
 
 
+class _Patch(NamedTuple):
+    """A function of torch's that is another's now."""
+
+    name: str
+    owner: Any
+    attribute: str
+    value: Any
+
+
+# Functions that are torch's own, by owner and name, as they were found first.
+_own: dict[tuple[int, str], Any] = {}
+
+
+@cache
+def _owners() -> tuple[tuple[str, Any], ...]:
+    """Return the modules and classes of torch that models, losses and optimizers are made of."""
+    import torch
+    from torch import nn
+
+    modules = {
+        "torch": torch,
+        "torch.nn.functional": nn.functional,
+        "torch.nn.init": nn.init,
+        "torch.nn.utils": nn.utils,
+        "torch.Tensor": torch.Tensor,
+        "torch.nn.Parameter": nn.Parameter,
+    }
+    classes = {
+        f"{module.__name__}.{name}": kind
+        for module in (nn, torch.optim, torch.optim.lr_scheduler)
+        for name, kind in vars(module).items()
+        if isinstance(kind, type)
+    }
+    return tuple((modules | classes).items())
+
+
+def _patched() -> Iterator[_Patch]:
+    """Yield the functions that are none of torch's; note those that are."""
+    for title, owner in _owners():
+        for name, value in list(vars(owner).items()):
+            key = (id(owner), name)
+            if _own.get(key) is value or not callable(value) or isinstance(value, type):
+                continue
+            scope = getattr(value, "__globals__", {}).get("__name__", type(value).__module__)
+            if str(scope).partition(".")[0] in LIBRARIES:
+                _own[key] = value
+            else:
+                yield _Patch(f"{title}.{name}", owner, name, f"a function of {scope}")
+
+
+def _hooks() -> Iterator[tuple[str, dict]]:
+    """Yield the hooks of all modules that somebody has registered."""
+    from torch.nn.modules import module
+
+    for name, hooks in vars(module).items():
+        if name.startswith("_global_") and isinstance(hooks, dict) and hooks:
+            yield name, hooks
+
+
 def check_torch(when: str = "in this process") -> None:
-    """Raise ConfigError where torch does not compute as every run does; costs some microseconds.
+    """Raise ConfigError where torch does not compute as every run does; costs a millisecond.
 
     Args:
         when: it is so, for the message.
@@ -100,11 +165,18 @@ def check_torch(when: str = "in this process") -> None:
     if "torch" not in sys.modules:
         return  # nobody can have changed it
     for setting, value in _changed():
-        raise ConfigError(
-            f"{setting.name} is {value} {when}, where every run has {setting.usual[0]}: a class of "
-            "yours, or the program that calls, has changed it for the whole process, so that "
-            "other runs would change too; take that out, or set it back first"
-        )
+        _refuse(f"{setting.name} is {value} {when}, where every run has {setting.usual[0]}")
+    for patch in _patched():
+        _refuse(f"{patch.name} is {patch.value} {when}, where every run has torch's own")
+    for name, _ in _hooks():
+        _refuse(f"torch.nn.modules.module.{name} has hooks {when}, where no run has any")
+
+
+def _refuse(text: str) -> None:
+    raise ConfigError(
+        f"{text}: a class of yours, or the program that calls, has changed it for the whole "
+        "process, so that other runs would change too; take that out, or set it back first"
+    )
 
 
 @contextmanager
@@ -116,3 +188,8 @@ def torch_as_before() -> Iterator[None]:
         for setting, _ in list(_changed()):
             with suppress(RuntimeError, ValueError, TypeError):  # those after it are refused then
                 setting.restore(setting.usual[0])
+        for patch in list(_patched()):
+            if (original := _own.get((id(patch.owner), patch.attribute))) is not None:
+                setattr(patch.owner, patch.attribute, original)
+        for _, hooks in list(_hooks()):
+            hooks.clear()

@@ -103,7 +103,7 @@ class Recorder(pl.Callback):
             "tokens_seen": 0,
             "restarts": 0,
             "finished": False,
-            "unsaved": [],  # what a user's callbacks and optimizers keep beside a checkpoint
+            "unsaved": [],  # what a user's classes keep beside a checkpoint
         }
         self._weights: dict[str, Tensor] | None = None
         self._step = self._signum = 0

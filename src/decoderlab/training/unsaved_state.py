@@ -1,7 +1,8 @@
-"""What a user's callbacks and optimizers keep beside a checkpoint: a run cannot go on without it.
+"""What a user's classes keep beside a checkpoint: a run cannot go on without it.
 
-Lightning saves what a callback's `state_dict` returns, and torch an optimizer's `state` and groups.
-A counter that is another attribute starts anew when a run goes on, and the result is another one.
+Lightning saves what a callback's `state_dict` returns, torch an optimizer's `state` and groups, and
+a module's parameters and persistent buffers. A counter that is another attribute starts anew when a
+run goes on, and the result is another one.
 
 An attribute is compared by what pickling it gives; what cannot be pickled counts as changed. What
 stands in the checkpoint anyway, the model and its weights, counts as unchanged, and so does what is
@@ -17,7 +18,7 @@ import logging
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -40,10 +41,11 @@ OF_OPTIMIZERS = {
     *("state", "param_groups", "defaults", "_opt_called", "_need_device_dtype_check_for_fused"),
     *("_step_supports_amp_scaling", "_warned_capturable_if_run_uncaptured"),
 }
+OF_MODULES = set(vars(nn.Module()))
 
 
 class UnsavedState:
-    """What a user's callbacks and optimizers hold when training begins, or goes on.
+    """What a user's callbacks, optimizers and modules hold when training begins, or goes on.
 
     Args:
         trainer: whose they are.
@@ -53,9 +55,11 @@ class UnsavedState:
     def __init__(self, trainer: pl.Trainer, model: nn.Module) -> None:
         # Lightning sets them from outside of the class, where no checker sees it.
         callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
-        parts = (model, *model.modules(), *model.parameters(), *model.buffers())
+        parts = (*model.modules(), *model.parameters(), *model.buffers())
         self.known = {id(each) for each in (*parts, *callbacks, *trainer.optimizers)}
-        self.holders = [each for each in (*callbacks, *trainer.optimizers) if _is_silent(each)]
+        objective = getattr(model, "objective", None)
+        candidates = (*callbacks, *trainer.optimizers, *model.modules(), objective)
+        self.holders = [each for each in candidates if _is_silent(each)]
         self.before = [dict(self._digests(each)) for each in self.holders]
 
     def changed(self) -> list[str]:
@@ -77,9 +81,17 @@ class UnsavedState:
         """Yield each attribute of an object, its classes and their modules, with a digest."""
         kinds = type(holder).__mro__
         ours = {name for kind in kinds if not _is_foreign(kind) for name in _names_in(kind)}
-        ours |= OF_OPTIMIZERS if isinstance(holder, torch.optim.Optimizer) else set()
+        if isinstance(holder, torch.optim.Optimizer):
+            ours |= OF_OPTIMIZERS
+        if isinstance(holder, nn.Module):
+            ours |= OF_MODULES
+            # What the update says, which it says again after an interruption.
+            ours |= set(_set_by(getattr(type(holder), "at_step", None)))
         kind = f"{type(holder).__module__}.{type(holder).__qualname__}"
-        for name, value in (getattr(holder, "__dict__", {}) | _of_slots(holder)).items():
+        passing = getattr(holder, "_non_persistent_buffers_set", ())
+        own = getattr(holder, "__dict__", {}) | _of_slots(holder)
+        own |= {name: getattr(holder, name).clone() for name in passing}
+        for name, value in own.items():
             if name not in ours and not name.startswith(("_optimizer_", "_zero_grad_")):
                 yield f"{kind}.{name}", self._digest(value)
         for base in filter(_is_foreign, kinds):
@@ -148,7 +160,8 @@ def _of_tensor(tensor: Any) -> str:
 def _is_silent(holder: Any) -> bool:
     """Whether an object is of a user's class that says nothing of what it keeps."""
     foreign = [kind for kind in type(holder).__mro__ if _is_foreign(kind)]
-    return bool(foreign) and not any("state_dict" in vars(kind) for kind in foreign)
+    saving = ("state_dict", "get_extra_state")
+    return bool(foreign) and not any(name in vars(kind) for kind in foreign for name in saving)
 
 
 def _is_foreign(kind: type) -> bool:
@@ -158,11 +171,14 @@ def _is_foreign(kind: type) -> bool:
 def _names_in(kind: type) -> Iterator[str]:
     """Yield the attributes that the methods of a class set."""
     for value in vars(kind).values():
-        function: Callable | None = getattr(value, "__func__", getattr(value, "fget", value))
-        if isinstance(function, FunctionType):
-            for instruction in dis.get_instructions(function):
-                if instruction.opname == "STORE_ATTR":
-                    yield instruction.argval
+        yield from _set_by(getattr(value, "__func__", getattr(value, "fget", value)))
+
+
+def _set_by(function: Any) -> Iterator[str]:
+    if isinstance(function, FunctionType):
+        for instruction in dis.get_instructions(function):
+            if instruction.opname == "STORE_ATTR":
+                yield instruction.argval
 
 
 def _of_slots(holder: Any) -> dict[str, Any]:
