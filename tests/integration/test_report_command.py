@@ -17,6 +17,7 @@ from decoderlab.studies.design.plan_file import read_plan
 from decoderlab.studies.reporting import build
 from decoderlab.studies.reporting.build import build_report
 from decoderlab.studies.reporting.headline import headline
+from tests.integration.cli import in_process, tiny_arguments
 from tests.integration.reports import A, read_analysis
 from tests.unit.studies import study, write
 
@@ -133,3 +134,16 @@ def test_the_command_says_what_is_wrong_and_writes_nothing(
     assert command(monkeypatch, tmp_path, *arguments) == 2
     assert message in capfd.readouterr().err
     assert sorted(folder.iterdir()) == before
+
+
+def test_what_two_studies_set_otherwise_is_said(monkeypatch, tmp_path, capfd):
+    for name, more in (("s", "training.learning_rate=0.01"), ("t", "training.batch_size=8")):
+        given = (*tiny_arguments(tmp_path, more), "seed=0", "decoder=repeat_vector,initial_state")
+        assert (
+            in_process(monkeypatch, "-m", *given, f"study.name={name}", "hydra/launcher=basic") == 0
+        )
+    capfd.readouterr()
+    assert command(monkeypatch, tmp_path, "--compare", "s", "t") == 0
+    said = "the settings of repeat_vector, initial_state on echo differ: training."
+    names = ("batch_size", "learning_rate")
+    assert f"{said}{names[0]}, training.{names[1]}" in " ".join(capfd.readouterr().err.split())

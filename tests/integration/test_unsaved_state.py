@@ -196,6 +196,18 @@ class Watching(pl.Callback):
         self.optimizer, self.itself = trainer.optimizers[0], self
 
 
+class Noting(pl.Callback):
+    """Keeps what it sees, and says that nothing depends on it."""
+
+    watches_only = True
+
+    def __init__(self) -> None:
+        self.losses = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, *_) -> None:
+        self.losses.append(float(outputs["loss"]))
+
+
 class WatchingStop(EarlyStopping):
     """One of Lightning's, whose state is saved."""
 
@@ -278,7 +290,7 @@ FORGETFUL = (
     *(CountingByAnIterator, CountingByAGenerator, CountingOnTheClass, CountingInTheModule),
     *(CountingInASlot, Annealed, AnnealedInABuffer),
 )
-LASTING = (Saving, Watching, WatchingStop, PlainSGD, AnnealedAndSaved)
+LASTING = (Saving, Watching, Noting, WatchingStop, PlainSGD, AnnealedAndSaved)
 
 
 @pytest.mark.fault(35)

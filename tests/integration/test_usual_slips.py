@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from decoderlab import evaluate, load_run, train
+from decoderlab import evaluate, load_run, results, train
 from decoderlab.metrics import MetricScore, TaskMetric
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.training.interruption import Interrupted
 from tests.conftest import TINY, run
-from tests.integration.cli import OWN_DECODER
+from tests.integration.cli import OWN_DECODER, in_process
 from tests.interrupting import interrupt_at
 
 # Draws from Python's generator and NumPy's, as tutorials do.
@@ -29,6 +29,24 @@ import torch
     def forward(self, encoded, target):
         factor = 1 + random.random() * float(self.mask.mean())
         return super().forward(encoded, target) * factor + np.random.rand()
+"""
+)
+# Vectors that are read once, a mask, and a layer, at the top of the module.
+VECTORS = (
+    """import numpy as np
+import torch
+READ = np.linspace(-1, 1, 40, dtype=np.float32).reshape(10, 4)
+MASK = torch.linspace(1, 0.5, 8)
+LAYER = torch.nn.Linear(4, 8)
+"""
+    + OWN_DECODER
+    + """
+        self.vectors = torch.nn.Embedding.from_pretrained(torch.from_numpy(READ), freeze=False)
+        self.layer = LAYER
+
+    def forward(self, encoded, target):
+        added = self.layer(self.vectors.weight) * MASK
+        return super().forward(encoded, target) + added.sum()
 """
 )
 LEARNING = ("training.learning_rate=0.03", "decoder=luong")
@@ -56,6 +74,26 @@ def test_what_is_drawn_from_shared_generators_is_the_same_again(tmp_path, monkey
     assert results[0].metrics == results[1].metrics
     assert results[0].metrics == results[2].metrics
     assert results[2].restarts == 1
+
+
+@pytest.mark.parametrize("launcher", ["pool", "basic"])
+def test_what_stands_at_the_top_of_a_module_has_values_and_is_not_trained(
+    tmp_path, monkeypatch, launcher
+):
+    conf, outputs = tmp_path / "conf", tmp_path / "outputs"
+    (conf / "decoder").mkdir(parents=True)
+    file = f"vectors_{launcher}"
+    (conf / f"{file}.py").write_text(VECTORS)
+    (conf / "decoder/vectors.yaml").write_text(f"_target_: {file}.Own\n")
+    given = ["task=echo", *TINY, "encoder.hidden_size=8", "decoder=vectors", "seed=0,1"]
+    words = ["--config-dir", str(conf), "-m", *given, "study.name=s", "training.learning_rate=0.1"]
+    more = ["hydra.launcher.jobs=1"] if launcher == "pool" else ["hydra/launcher=basic"]
+    assert in_process(monkeypatch, *words, *more, f"run.output_dir={outputs}") == 0
+    both = results("s", outputs).set_index("seed")
+    assert list(both["status"]) == ["FINISHED"] * 2
+    single = [*given[:-1], "seed=1", "training.learning_rate=0.1"]
+    alone = train([*single, f"run.output_dir={tmp_path / 'alone'}"], config_dir=conf).result
+    assert both.loc[1, "test_loss"] == pytest.approx(alone.metrics.test["loss"], rel=1e-5)
 
 
 def score(name: str) -> tuple[MetricScore, ...]:

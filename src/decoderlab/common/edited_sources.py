@@ -18,6 +18,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -63,7 +64,8 @@ class NotedSource(SourceFileLoader):
             return
         name = self.name
         older = _stayed[name] if name in _stayed else _executed()
-        super().exec_module(module)
+        with _on_the_cpu():
+            super().exec_module(module)
         _stayed.pop(name, None)
         for modules in (*(modules for modules, _ in _older.values()), *_stayed.values()):
             modules.discard(name)
@@ -80,6 +82,12 @@ def _executed() -> set[str]:
         for name, module in list(sys.modules.items())
         if name in _texts and not getattr(getattr(module, "__spec__", None), "_initializing", False)
     }
+
+
+def _on_the_cpu() -> AbstractContextManager[object]:
+    """Let tensors at the top of a module have values, also where sizes alone are looked at."""
+    torch = sys.modules.get("torch")
+    return nullcontext() if torch is None or not hasattr(torch, "device") else torch.device("cpu")
 
 
 def forget(names: Collection[str]) -> None:

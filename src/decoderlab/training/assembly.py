@@ -15,7 +15,7 @@ from decoderlab.common import require
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.part_building import build, call, find_target, taken_by
 from decoderlab.common.randomness import generators_kept, seed_process, stream_seed
-from decoderlab.config.code_identity import foreign_code
+from decoderlab.config.code_identity import foreign_code, own_name
 from decoderlab.config.encoder_start import EncoderStart
 from decoderlab.config.lightning_settings import WATCHES, check_callback
 from decoderlab.config.named_files import files_in
@@ -171,7 +171,28 @@ def build_networks(
     if hasattr(decoder, "training_loss"):
         _check_own_objective(config)
     _check_whole_outputs(config, decoder)
-    return encoder, decoder
+    return _of_their_own(config, encoder, decoder)
+
+
+def _of_their_own(
+    config: RunConfig, encoder: nn.Module, decoder: nn.Module
+) -> tuple[nn.Module, nn.Module]:
+    """Return networks that share no memory with a user's modules, such as vectors read once.
+
+    What is trained in place would be there for the next run of this process.
+    """
+    settings = {"encoder": config.encoder.to_dict(), "decoder": config.decoder.to_dict()}
+    classes = [find_target(group, target) for group, target in targets_in(settings)]
+    if all(own_name(kind) is not None for kind in classes):
+        return encoder, decoder
+    try:
+        return deepcopy((encoder, decoder))
+    except Exception as error:  # whatever somebody's attribute raises
+        raise ConfigError(
+            "encoder, decoder: a module of a class of yours cannot be copied, so that it may share "
+            f"what it trains with other runs ({type(error).__name__}: {error}); keep there what "
+            "copy.deepcopy can copy"
+        ) from error
 
 
 def build_model(config: RunConfig, task: Task) -> EncoderDecoder:

@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
+from decoderlab.common.progress import say
 from decoderlab.common.stopwatch import Stopwatch
 from decoderlab.config.run_sections import Evaluation, Run
 from decoderlab.contract import TokenSpace, ValueSpace
@@ -327,7 +328,13 @@ class Recorder(pl.Callback):
                 logger.save()
                 if isinstance(logger, TensorBoardLogger):
                     logger.experiment.flush()
-        self.memory["unsaved"] = self._unsaved.changed()
+        before, self.memory["unsaved"] = self.memory["unsaved"], self._unsaved.changed()
+        if self.writes and self.memory["unsaved"] and not before:
+            say(
+                f"note: no checkpoint has {self.memory['unsaved'][0]}, so that an interrupted run "
+                "starts again from update 0; give the class state_dict and load_state_dict, or "
+                "watches_only = True if no result depends on it"
+            )
         # Called by all ranks, written by the first; the others wait for it.
         trainer.save_checkpoint(self.folder.checkpoints / f"step-{trainer.global_step:09d}.ckpt")
         self._last_checkpoint = time.perf_counter()

@@ -86,7 +86,8 @@ def _check(folder: RunFolder, run_id: str, model: EncoderDecoder, key: str, path
             raise Invalid(
                 path,
                 f"lacks what {', '.join(unsaved[:SHOWN])} was by then, as no checkpoint has it; "
-                "give the class state_dict and load_state_dict, and its runs can go on",
+                "give the class state_dict and load_state_dict, or watches_only = True if no "
+                "result depends on it, and its runs can go on",
             )
         _check_loops(path, saved, step)
         check_optimizers(path, saved, model)

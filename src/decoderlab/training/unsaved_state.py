@@ -28,6 +28,7 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
 
 from decoderlab.config.code_identity import VERSIONED
+from decoderlab.config.lightning_settings import WATCHES
 
 LIBRARIES = {"decoderlab", *VERSIONED, "lightning_fabric", "torchmetrics", "tensorboard"}
 CODE = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType, property)
@@ -160,6 +161,8 @@ def _of_tensor(tensor: Any) -> str:
 def _is_silent(holder: Any) -> bool:
     """Whether an object is of a user's class that says nothing of what it keeps."""
     foreign = [kind for kind in type(holder).__mro__ if _is_foreign(kind)]
+    if vars(type(holder)).get(WATCHES) is True:  # nothing depends on what it keeps
+        return False
     saving = ("state_dict", "get_extra_state")
     return bool(foreign) and not any(name in vars(kind) for kind in foreign for name in saving)
 

@@ -63,7 +63,7 @@ def _parts(analysis: Analysis, variant: str, baseline: str) -> tuple[str, ...]:
         if not bundle and (len(declared) > 1 or len(differ) > 1):
             return ()
         settings = [analysis.configs[cell.run_id].to_dict() for cell in cells]
-        return _several(_differing(*settings), *settings)
+        return _several(differing_parts(*settings), *settings)
     return ()
 
 
@@ -71,8 +71,13 @@ def _rows_factors(factors: Mapping[str, str]) -> dict[str, str]:
     return {name: level for name, level in factors.items() if name.split(".")[0] != "task"}
 
 
-def _differing(mine: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Return the parts that differ; of another class of encoder or decoder, that alone."""
+def differing_parts(mine: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the parts that differ; of another class of encoder or decoder, that alone.
+
+    Args:
+        mine: the config of a run, as plain data.
+        other: that of another run.
+    """
     differing = []
     for section in SECTIONS:
         own, theirs = mine[section], other[section]

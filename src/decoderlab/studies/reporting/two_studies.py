@@ -21,6 +21,7 @@ from decoderlab.studies.reporting.blocks import Bullets, Grid, Paragraph, Sectio
 from decoderlab.studies.reporting.cautions import failures_text
 from decoderlab.studies.reporting.columns import column_of, columns_of
 from decoderlab.studies.reporting.provenance import ended_early
+from decoderlab.studies.reporting.row_parts import differing_parts
 from decoderlab.studies.reporting.tables import table_row, texts_of_row
 
 # What two metrics of one name may mean differently.
@@ -61,7 +62,7 @@ def compare_studies(first: str, second: str, output_dir: Path) -> tuple[Grid, li
     header, rows, left_out = _table(plans, families, output_dir)
     grid = Grid(header, [rows[key] for key in common])
     sides = [*(_side(name, plan) for name, plan in plans.items()), *_declared_otherwise(plans)]
-    sides += left_out
+    sides += [*_settings_apart(plans, common, output_dir), *left_out]
     for name, plan in plans.items():
         sides += [f"{name}: {line}" for line in dependent_seeds(plan.cells, plan.settings)]
     alone = [
@@ -147,6 +148,27 @@ def _declared_otherwise(plans: Mapping[str, Plan]) -> list[str]:
         + done.get(setting, f"judged by that of {first}")
         for setting, own, theirs in settings
         if own != theirs
+    ]
+
+
+def _settings_apart(
+    plans: Mapping[str, Plan], common: Sequence[Key], output_dir: Path
+) -> list[str]:
+    """Return in which settings rows of one name differ, a line for all that differ alike."""
+    configs = [settings_by_row(plan, output_dir) for plan in plans.values()]
+    alike: dict[tuple[str, ...], list[Key]] = {}
+    for key in common:
+        settings = [
+            known[cell.run_id].to_dict()
+            for plan, known in zip(plans.values(), configs, strict=True)
+            for cell in plan.cells
+            if (cell.variant, cell.task) == key and cell.run_id in known
+        ]
+        if len(settings) > 1 and (parts := differing_parts(settings[0], settings[-1])):
+            alike.setdefault(tuple(parts), []).append(key)
+    return [
+        f"the settings of {_named(keys)} differ: {', '.join(parts)}"
+        for parts, keys in alike.items()
     ]
 
 
