@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from decoderlab import evaluate, load_run, results, train
+from decoderlab.common.errors import ConfigError
 from decoderlab.metrics import MetricScore, TaskMetric
 from decoderlab.records.run_folder import RunFolder
+from decoderlab.training.from_python import RunFailed
 from decoderlab.training.interruption import Interrupted
 from tests.conftest import TINY, run
-from tests.integration.cli import OWN_DECODER, in_process
+from tests.integration.cli import OWN_DECODER, SIZES, in_process
 from tests.interrupting import interrupt_at
 
 # Draws from Python's generator and NumPy's, as tutorials do.
@@ -172,3 +174,120 @@ def test_a_metric_of_values_changes_no_prediction(tiny, tmp_path):
     assert [run(one) for one in runs] == ["FINISHED"] * 2
     texts = [one.folder.predictions.read_bytes() for one in runs]
     assert texts[0] == texts[1]
+
+
+# A task whose batches are drawn anew each time, and one whose stream cannot begin in its middle.
+AUGMENTED = """import numpy as np
+import torch
+from decoderlab.tasks import EchoTask
+
+
+class Stream:
+    def __init__(self, stream, change):
+        self.stream, self.change = stream, change
+        self.batches_per_epoch = stream.batches_per_epoch
+
+    def __iter__(self):
+        return map(self.change, self.stream)
+
+
+class Augmented(EchoTask):
+    def train_dataloader(self):
+        def change(batch):
+            hidden = torch.rand(batch.source.shape) < 0.2 + 0.1 * np.random.rand()
+            return batch._replace(source=batch.source.masked_fill(hidden, 4))
+
+        return Stream(super().train_dataloader(), change)
+
+
+class FromTheStart(EchoTask):
+    def train_dataloader(self):
+        chance = np.random.default_rng(self.seed)
+
+        def change(batch):
+            hidden = torch.from_numpy(chance.random(batch.source.shape)) < 0.2
+            return batch._replace(source=batch.source.masked_fill(hidden, 4))
+
+        return Stream(super().train_dataloader(), change)
+"""
+
+
+def test_batches_that_a_task_draws_are_the_same_again_or_refused(tmp_path, monkeypatch):
+    conf = tmp_path / "conf"
+    conf.mkdir()
+    (conf / "augmented.py").write_text(AUGMENTED)
+    whole, broken = (
+        [
+            "task=echo",
+            *TINY,
+            *SIZES,
+            "task._target_=augmented.Augmented",
+            f"run.output_dir={folder}",
+        ]
+        for folder in (tmp_path / "whole", tmp_path / "broken")
+    )
+    np.random.seed(5)  # noqa: NPY002
+    first = train(whole, config_dir=conf).result
+    torch.manual_seed(99)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 7)
+        with pytest.raises(Interrupted):
+            train(broken, config_dir=conf)
+    second = train(broken, config_dir=conf).result
+    assert second.restarts == 1
+    assert first.metrics == second.metrics
+    other = [*whole[:-1], f"run.output_dir={tmp_path / 'other'}"]
+    other[other.index("task._target_=augmented.Augmented")] = "task._target_=augmented.FromTheStart"
+    with pytest.raises(
+        ConfigError, match="FromTheStart.train_dataloader are others when it begins"
+    ):
+        train(other, config_dir=conf)
+    assert not (tmp_path / "other").exists()
+
+
+# A generator at the top of a module goes on from run to run of a process.
+GENERATOR = (
+    """import numpy as np
+DRAWS = np.random.default_rng(0)
+"""
+    + OWN_DECODER
+    + """
+    def forward(self, encoded, target):
+        return super().forward(encoded, target) * (1 + DRAWS.random())
+"""
+)
+# The target is shifted where it stands.
+SHIFTING = (
+    OWN_DECODER
+    + """
+    def forward(self, encoded, target):
+        target[:, 1:] = target[:, :-1].clone()
+        return super().forward(encoded, target)
+"""
+)
+
+
+def own_decoder(tmp_path, name: str, text: str) -> list[str]:
+    conf = tmp_path / "conf"
+    (conf / "decoder").mkdir(parents=True)
+    (conf / f"{name}.py").write_text(text)
+    (conf / f"decoder/{name}.yaml").write_text(f"_target_: {name}.Own\n")
+    return ["task=echo", *TINY, "encoder.hidden_size=8", f"decoder={name}"]
+
+
+def test_what_goes_on_from_run_to_run_of_a_worker_changes_no_run(tmp_path, monkeypatch):
+    given = own_decoder(tmp_path, "generating", GENERATOR)
+    losses = {}
+    for name, seeds in (("both", "0,1"), ("second", "1")):
+        words = ["-m", *given, f"seed={seeds}", "hydra.launcher.jobs=1", f"study.name={name}"]
+        outputs = tmp_path / name
+        words += ["--config-dir", str(tmp_path / "conf"), f"run.output_dir={outputs}"]
+        assert in_process(monkeypatch, *words) == 0
+        losses[name] = results(name, outputs).set_index("seed").loc[1, "test_loss"]
+    assert losses["both"] == losses["second"]
+
+
+def test_a_batch_that_is_changed_in_place_fails_the_run(tmp_path):
+    given = own_decoder(tmp_path, "shifting", SHIFTING)
+    with pytest.raises(RunFailed, match="changes the target in place"):
+        train([*given, f"run.output_dir={tmp_path / 'o'}"], config_dir=tmp_path / "conf")

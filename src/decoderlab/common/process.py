@@ -39,6 +39,8 @@ user_config_dir: str | None = None
 sweep_exit_code: int | None = None
 # Whether another process speaks for this process: the first rank of several.
 silent = False
+# Whether a run has changed what a user's modules and classes share: the next one would differ.
+stale = False
 # Whether sweeps are planned and shown only (decoderlab-plan), and whether that is shown as JSON.
 plan_only = False
 plan_as_json = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -221,6 +222,25 @@ def by_length(lengths: np.ndarray, batch_size: int, order: np.ndarray) -> list[n
         for group in np.split(order, edges)
         for start in range(0, len(group), batch_size)
     ]
+
+
+@contextmanager
+def left_alone(batch: Batch) -> Iterator[None]:
+    """Raise ValueError where a block changes the source or the target of a batch in place."""
+    tensors = {"source": batch.source, "target": batch.target}
+    before = {name: tensor._version for name, tensor in tensors.items()}
+    yield
+    for name, version in before.items():
+        if tensors[name]._version != version:
+            raise ValueError(
+                f"the encoder, the decoder or the objective changes the {name} in place, which "
+                "others read too; work on a copy"
+            )
+
+
+def copied(batch: Batch) -> Batch:
+    """Return a batch whose source and target may be changed in place."""
+    return batch._replace(source=batch.source.clone(), target=batch.target.clone())
 
 
 class BatchStream(Protocol):

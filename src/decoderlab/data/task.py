@@ -312,12 +312,12 @@ class Task(pl.LightningDataModule):
             self.data.splits["train"],
             batch_size=self.batch_size,
             seed=self.seed,
-            first_step=self._first_batch,
+            first_step=self.first_batch,
             group_by_target_length=self.group_by_target_length,
         )
 
-    def _first_batch(self) -> int:
-        """Return how many batches the trainer has learned from."""
+    def first_batch(self) -> int:
+        """Return how many batches the trainer has learned from, where a stream of them begins."""
         if self.trainer is None:
             return 0
         return self.trainer.global_step * self.trainer.accumulate_grad_batches

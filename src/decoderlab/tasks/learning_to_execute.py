@@ -188,7 +188,7 @@ class LearningToExecuteTask(Task):
             replace(self.curriculum, num_steps=self.curriculum.num_steps * accumulated),
             batch_size=self.batch_size,
             seed=self.seed,
-            first_step=self._first_batch,
+            first_step=self.first_batch,
             group_by_target_length=self.group_by_target_length,
         )
 

@@ -31,6 +31,7 @@ from decoderlab.layers.drawn_weights import initialise, watched
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.objective import Likelihood
 from decoderlab.training.optimizers import check_optimizer, make_optimizer, make_schedule
+from decoderlab.training.own_streams import key_stream
 
 # What `EncoderDecoder` logs of training, of the updates since it logged last.
 LOGGED = ("train/loss", "train/learning_rate", "train/gradient_norm")
@@ -50,7 +51,9 @@ def build_task(config: RunConfig) -> Task:
     data = _DATA.get(key)
     if data is None:
         try:
-            data = task.data
+            with generators_kept():  # whatever a user's task draws from them is the same again
+                seed_process(stream_seed(0, "data"))
+                data = task.data
         except ValueError as error:
             raise ConfigError(f"task: {error}") from error
         if task.reads != "images" or not files_in(config.task.to_dict()):
@@ -58,6 +61,7 @@ def build_task(config: RunConfig) -> Task:
                 _DATA.pop(next(iter(_DATA)))
             _DATA[key] = data
     task.adopt(data.copied())
+    key_stream(task)
     _check_ends(config, task, build_objective(config, task.data.target_space))
     make_schedule(config.training)
     check_optimizer(config.training)

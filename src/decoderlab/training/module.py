@@ -23,6 +23,7 @@ from decoderlab.contract import (
     ValueSpace,
     with_source,
 )
+from decoderlab.data.batches import copied, left_alone
 from decoderlab.data.task import Task
 from decoderlab.data.task_data import of_values
 from decoderlab.data.task_scores import scored_ids, shown_sources, written_texts
@@ -242,7 +243,8 @@ class EncoderDecoder(pl.LightningModule):
         gradients is the gradient of the whole batch.
         """
         if self.ranks.world_size == 1:
-            total, num_tokens = self.loss(batch)
+            with left_alone(batch):
+                total, num_tokens = self.loss(batch)
             loss = total / num_tokens.clamp(min=1)
         else:
             share, counts = self.ranks.share(batch)
@@ -325,9 +327,9 @@ class EncoderDecoder(pl.LightningModule):
             nothing = batch.target[:0] if self.writes_values else []
             metrics.update(nothing, nothing)
             return
-        total, num_tokens = map(float, self.loss(batch))
+        total, num_tokens = map(float, self.loss(copied(batch)))
         self._loss_sum, self._loss_tokens = self._loss_sum + total, self._loss_tokens + num_tokens
-        generated, rows = self.generated(batch, self._searched), batch.index.tolist()
+        generated, rows = self.generated(copied(batch), self._searched), batch.index.tolist()
         sources = shown_sources(task, self._split, rows) if metrics.reads_source else []
         if isinstance(generated, Tensor):
             metrics.update(generated, batch.target, sources)

@@ -27,10 +27,12 @@ import torch
 from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
 
+from decoderlab.common import process
 from decoderlab.config.code_identity import VERSIONED
 from decoderlab.config.lightning_settings import WATCHES
 
 LIBRARIES = {"decoderlab", *VERSIONED, "lightning_fabric", "torchmetrics", "tensorboard"}
+SHARED = " (shared)"  # by the objects of a class, or by a module: also by a next run
 CODE = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType, property)
 DESCRIPTORS = (staticmethod, classmethod, type(type.__dict__["__dict__"]))
 OUTSIDE = (
@@ -76,6 +78,8 @@ class UnsavedState:
                 for name in sorted({*before, *now})
                 if not before.get(name) == now.get(name) != ""
             )
+        if any(name.endswith(SHARED) for name in names):
+            process.stale = True
         return list(names)
 
     def _digests(self, holder: Any) -> Iterator[tuple[str, str]]:
@@ -106,7 +110,7 @@ class UnsavedState:
                     if name.startswith("__") or isinstance(value, (*CODE, *DESCRIPTORS)):
                         continue
                     if digest := self._digest(value):  # of the rest little is kept there
-                        yield f"{owner}.{name} (shared)", digest
+                        yield f"{owner}.{name}{SHARED}", digest
 
     def _digest(self, value: Any) -> str:
         """Return the digest of a value; empty where nobody can tell what it is."""

@@ -26,6 +26,7 @@ from typing import Any
 import loky
 from loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
+from decoderlab.common import process
 from decoderlab.common.disk import is_full
 from decoderlab.common.errors import LaunchError
 from decoderlab.common.progress import say
@@ -210,10 +211,10 @@ class Worker:
             elif not stopping():
                 self._try_again(error)
             return None
-        if dead:
+        status, stale = (None, False) if error else future.result()
+        if dead or stale:
             self._restart(stopping())
         over = self._kill_at < float("inf") and not stopping()
-        status = None if error else future.result()
         try:
             return job, self._final_status(job, status, error, over, stopping())
         except OSError as problem:  # nothing can be written about it either
@@ -304,19 +305,22 @@ def warm_up() -> None:
     """Import what a run needs."""
 
 
-def work(job: Job) -> str:
-    """Bring one run to its end in a worker process, and return its status.
+def work(job: Job) -> tuple[str, bool]:
+    """Bring one run to its end in a worker process.
 
     What it prints goes into `log.txt` of its folder.
+
+    Returns:
+        Its status, and whether the process must do no other run.
     """
     demand_room(job)
     job.folder.path.mkdir(parents=True, exist_ok=True)
     with job.folder.open_log() as log, _printing_to(log):
         faulthandler.enable(log)
         try:
-            return bring_to_end(job, report=lambda step, values: None)
+            return bring_to_end(job, report=lambda step, values: None), process.stale
         except Interrupted:
-            return "INTERRUPTED"
+            return "INTERRUPTED", process.stale
         finally:
             faulthandler.disable()
 
