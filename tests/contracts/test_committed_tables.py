@@ -30,6 +30,7 @@ FROM_RUNS = (
     "length_generalisation_scan",
     "length_generalisation_untuned",
     "modern_cells",
+    "rates",
     "source_reversal",
 )
 
@@ -46,7 +47,7 @@ def redraw():
 def test_the_committed_table_is_that_of_the_committed_runs(redraw, name):
     text = (ROOT / f"docs/studies/{name}/table.tex").read_text()
     made = redraw.table(redraw.committed(name))
-    if name in FROM_RUNS:
+    if name in FROM_RUNS or name.startswith("task_"):
         text, made = (
             " ".join(re.sub(rf"\{{\[\}}[^]]*\]|\$\\dagger\$|\*|{COLLAPSE}", "", each).split())
             for each in (text, made)

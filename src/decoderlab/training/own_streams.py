@@ -58,7 +58,7 @@ def key_stream(task: Task) -> None:
     unkeyed = task.train_dataloader
     task.train_dataloader = lambda: KeyedStream(unkeyed(), task)
     whole, later = _batches(task, 0)[BEGUN_AT:], _batches(task, BEGUN_AT)
-    if not all(_equal(one, other) for one, other in zip(whole, later, strict=False)):
+    if not all(_equal(mine, other) for mine, other in zip(whole, later, strict=False)):
         raise ConfigError(
             f"task: the batches of {kind.__module__}.{kind.__qualname__}.train_dataloader are "
             f"others when it begins at batch {BEGUN_AT}, as when an interrupted run goes on: begin "
@@ -75,8 +75,8 @@ def _batches(task: Task, first: int) -> list[Batch]:
         del task.first_batch
 
 
-def _equal(one: Batch, other: Batch) -> bool:
+def _equal(batch: Batch, other: Batch) -> bool:
     return all(
         torch.equal(mine, theirs) if isinstance(mine, Tensor) else mine == theirs
-        for mine, theirs in zip(one, other, strict=True)
+        for mine, theirs in zip(batch, other, strict=True)
     )
