@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from benchmark_growth import FIGURES, MARKS, MODELS, SIZES, exponent, table
 from measuring.speed_tables import read_figures, with_table
 
