@@ -5,24 +5,25 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 from decoderlab.studies.statistics import summarise
-from tests.contracts.test_quotes import ROOT, cells, differences
+from tests.contracts.test_quotes import ROOT, cells, computed, differences, rows
 
 PAGE = (ROOT / "docs/answer.md").read_text(encoding="utf-8")
-MARK = re.compile(r"<!-- (\w+) (\w+): (\w+) ([>=]) (\w+) -->")
+MARK = re.compile(r"<!-- (\w+) (\w+)(?: (test_\w+))?: (\w+) ([>=]) (\w+) -->")
 MARKS = MARK.findall(PAGE)
 COMPARATIVES = re.compile(r"\b(ahead|behind|leads?|lose|last|level|beats?|best)\b")
 
 
 @pytest.mark.parametrize("mark", dict.fromkeys(MARKS), ids=" ".join)
 def test_a_comparison_is_what_the_runs_show(mark):
-    study, task, variant, sign, other = mark
+    study, task, metric, variant, sign, other = mark
     scores = cells(study)
-    values = [scores["test_exact_match", task, name] for name in (variant, other)]
+    values = [scores[metric or "test_exact_match", task, name] for name in (variant, other)]
     assert len(values[0]) == len(values[1]) >= 10
     summary = summarise(differences(*values))
     assert (summary.low > 0) if sign == ">" else (summary.low < 0 < summary.high)
@@ -37,6 +38,40 @@ def test_what_compares_has_a_mark():
     bare = [part for part in bare if not re.search(r"\[[+-]?\d", part)]
     assert bare == []
     assert len(MARKS) >= 15
+
+
+def test_every_share_on_the_page_is_one_of_the_committed_results():
+    known = {number for quote in computed() for number in quote}
+    for study in ("rates", "task_echo"):
+        known |= set(re.findall(r"0\.\d{3}\b", rules_of(study)))
+    assert [number for number in re.findall(r"\b[01]\.\d{3}\b", PAGE) if number not in known] == []
+    runs = cells("rates")
+    for words, decoder in re.findall(r"(\w+) (?:of twenty )?of\s+`(\w+)`", failing(PAGE)):
+        scores = runs["test_exact_match", "addition_2digits", decoder].values()
+        assert sum(score < 0.45 for score in scores) == WORDS[words]
+    assert len(re.findall(r"of\s+`\w+`", failing(PAGE))) == 5
+
+
+def test_most_runs_chose_their_last_update_where_the_page_says_so():
+    last: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for row in rows("rates"):
+        last[row["task"], row["variant"]].append(row["best_step"] == row["steps"])
+    most = sum(sum(cell) > len(cell) / 2 for cell in last.values())
+    assert f"In {most} of {len(last)} cells most runs chose their last update" in PAGE
+
+
+WORDS = {"one": 1, "four": 4, "five": 5, "thirteen": 13, "sixteen": 16}
+
+
+def failing(page: str) -> str:
+    """Return the bullet on runs that fail."""
+    return page.split("**On addition runs fail**")[1].split("\n* ")[0]
+
+
+def rules_of(study: str) -> str:
+    """Return what a report says of rules without trained weights."""
+    text = (ROOT / f"docs/studies/{study}/report.md").read_text(encoding="utf-8")
+    return "\n".join(line for line in text.splitlines() if line.startswith("Rules without"))
 
 
 def test_the_leaderboard_is_what_the_committed_results_give(monkeypatch):

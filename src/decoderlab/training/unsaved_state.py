@@ -19,6 +19,7 @@ import pickle
 import sys
 import threading
 from collections.abc import Iterator
+from copy import deepcopy
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -95,7 +96,8 @@ class UnsavedState:
         kind = f"{type(holder).__module__}.{type(holder).__qualname__}"
         passing = getattr(holder, "_non_persistent_buffers_set", ())
         own = getattr(holder, "__dict__", {}) | _of_slots(holder)
-        own |= {name: getattr(holder, name).clone() for name in passing}
+        # A copy, since the buffers of a model are known as such.
+        own |= {name: deepcopy(getattr(holder, name)) for name in passing}
         for name, value in own.items():
             if name not in ours and not name.startswith(("_optimizer_", "_zero_grad_")):
                 yield f"{kind}.{name}", self._digest(value)
