@@ -16,7 +16,9 @@ from tests.contracts.test_quotes import ROOT, cells, computed, differences, rows
 PAGE = (ROOT / "docs/answer.md").read_text(encoding="utf-8")
 MARK = re.compile(r"<!-- (\w+) (\w+)(?: (test_\w+))?: (\w+) ([>=]) (\w+) -->")
 MARKS = MARK.findall(PAGE)
-COMPARATIVES = re.compile(r"\b(ahead|behind|leads?|lose|last(?! (update|output))|level|beats?|best)\b")
+COMPARATIVES = re.compile(
+    r"\b(ahead|behind|leads?|lose|last(?! (update|output))|level|beats?|best)\b"
+)
 
 
 @pytest.mark.parametrize("mark", dict.fromkeys(MARKS), ids=" ".join)
