@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from decoderlab.common import torch_settings
 from decoderlab.contract import Batch, TokenSpace, ValueSpace
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.training.loading import load_run
@@ -87,6 +88,7 @@ def test_the_schedule_with_restarts_sets_the_rate_of_every_update(monkeypatch, t
         rates.append(self.param_groups[0]["lr"])
         return real(self, *arguments, **keywords)
 
+    monkeypatch.setattr(torch_settings, "LIBRARIES", torch_settings.LIBRARIES | {"tests"})
     monkeypatch.setattr(torch.optim.Adam, "step", spy)
     more = (
         "training.schedule.first_steps=2",
