@@ -1,10 +1,12 @@
 """How long commands take until they answer, beside `python -c "import torch"`.
 
     python scripts/benchmark_start.py --repeats 5
+    python scripts/benchmark_start.py --page docs/performance.md
 
 All take turns, with one thread each, and nothing else should run. The median of the seconds on the
 clock is printed, and that of the ratios to the import of torch just before. `the first update` is
-the time until decoderlab-train has recorded the first update of a run of defaults.
+the time until decoderlab-train has recorded the first update of a run of defaults. With `--page`
+the figures go into `start.csv` beside the page, and from there into its table.
 """
 
 from __future__ import annotations
@@ -20,6 +22,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from measuring.speed_tables import Marks, Row, markdown, read_figures, write_figures
+
+FIGURES = "start.csv"
+MARKS = Marks("<!-- start -->", "<!-- end of start -->")
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 NAMES = ("train", "plan", "status", "report", "predict", "evaluate", "doctor", "check", "schema")
 
@@ -83,14 +89,23 @@ def measured(folder: Path) -> dict[str, Callable[[], float]]:
     return made
 
 
+def table(figures: Path) -> str:
+    """Return the figures of a CSV as a table in Markdown."""
+    rows = [[row["command"], row["seconds"], row["ratio"]] for row in read_figures(figures)]
+    return markdown(["until it has answered", "seconds", "over `import torch`"], rows)
+
+
 def main() -> None:
-    """Measure in turns, and print a line for each."""
+    """Measure in turns, and print a line for each; write them where that is asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=5, help="of each (%(default)s)")
     parser.add_argument("--only", default="", help="those with this text in their name")
+    parser.add_argument("--page", type=Path, help="write the figures of all into this page")
     options = parser.parse_args()
+    if options.page and options.only:
+        parser.error("a page has all commands; leave --only or --page out")
     torch = [sys.executable, "-c", "import torch"]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -104,9 +119,18 @@ def main() -> None:
                 seconds[name].append(run())
                 ratios[name].append(seconds[name][-1] / imports[-1])
     print(f"import torch: {statistics.median(imports):.2f} s")
-    for name in chosen:
-        middle = statistics.median(seconds[name])
-        print(f"{name}: {middle:.2f} s, {statistics.median(ratios[name]):.2f} of import torch")
+    rows: list[Row] = [
+        {
+            "command": name,
+            "seconds": f"{statistics.median(seconds[name]):.2f}",
+            "ratio": f"{statistics.median(ratios[name]):.2f}",
+        }
+        for name in chosen
+    ]
+    for row in rows:
+        print(f"{row['command']}: {row['seconds']} s, {row['ratio']} of import torch")
+    if options.page:
+        write_figures(options.page, FIGURES, rows, table, MARKS)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page has the growth that was measured, of all sizes, or says that there is none."""
+"""The page has the growth and the starts that were measured, or says that there are none."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import benchmark_start
 from benchmark_growth import FIGURES, MARKS, MODELS, SIZES, exponent, table
 from measuring.speed_tables import read_figures, with_table
 
@@ -32,3 +33,14 @@ def test_the_page_has_the_measured_growth_of_all_sizes():
 def test_the_exponent_is_that_of_the_last_two_sizes():
     assert exponent([1, 2, 4], [3, 5, 20]) == pytest.approx(2)
     assert exponent([10, 80], [1, 8**1.5]) == pytest.approx(1.5)
+
+
+def test_the_page_has_the_measured_starts():
+    page, figures = PAGE.read_text(), PAGE.with_name(benchmark_start.FIGURES)
+    made = "Not measured yet with this script.\n"
+    if figures.exists():
+        made = benchmark_start.table(figures)
+        commands = [row["command"] for row in read_figures(figures)]
+        assert commands[-1] == "the first update"
+        assert {f"{name} --help" for name in benchmark_start.NAMES} <= set(commands)
+    assert with_table(page, made, benchmark_start.MARKS) == page
