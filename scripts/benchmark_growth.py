@@ -5,9 +5,9 @@
 
 Each size is measured in a process of its own with one thread, on random tokens, every other size
 held: the median of turns of a bare loop, and the memory that the process came to need since its
-model was built. The exponent is the slope of the logarithm of the time against that of the size,
-over the last doubling or the last step. `a run` is the memory of a whole run as decoderlab-train
-carries it out, over that of a process with the bare loop. Have nothing else running.
+model was built. The exponent is the slope of a line through the logarithms of times and sizes.
+`a run` is the memory of a whole run as decoderlab-train carries it out, over that of a process with
+the bare loop. Have nothing else running.
 
 With `--page` the figures go into `growth.csv` beside the page, and from there into its table.
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import random
 import resource
@@ -27,6 +26,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from measuring.speed_tables import Marks, Row, markdown, read_figures, write_figures
@@ -113,13 +113,13 @@ def measured(model: str, sizes: Mapping[str, int], updates: int, *, whole: bool 
 
 
 def exponent(sizes: list[float], times: list[float]) -> float:
-    """Return the slope between the two largest sizes, on logarithmic scales.
+    """Return the slope of the line through all points, on logarithmic scales.
 
     Example:
-        >>> exponent([1, 2, 4], [3, 5, 20])
+        >>> round(exponent([1, 2, 4], [3, 12, 48]), 3)
         2.0
     """
-    return math.log(times[-1] / times[-2]) / math.log(sizes[-1] / sizes[-2])
+    return float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
 
 
 def table(figures: Path) -> str:
