@@ -67,7 +67,7 @@ def kernel_shares(overrides: list[str], steps: int) -> dict[str, float]:
     operators = {name: spent for name, spent in own.items() if name.startswith("aten::")}
     kernels = sum(spent for name, spent in operators.items() if RECURRENT in name)
     others = sum(operators.values()) - kernels
-    shares = {"recurrent kernels": kernels, "other operators": others}
+    shares: dict[str, float] = {"recurrent kernels": kernels, "other operators": others}
     shares["the rest, Python for the most part"] = seconds - kernels - others
     return {name: spent / seconds for name, spent in shares.items()}
 
