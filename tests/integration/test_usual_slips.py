@@ -48,7 +48,7 @@ LAYER = torch.nn.Linear(4, 8)
 
     def forward(self, encoded, target):
         added = self.layer(self.vectors.weight) * MASK
-        return super().forward(encoded, target) + added.sum()
+        return super().forward(encoded, target) * added.mean()
 """
 )
 LEARNING = ("training.learning_rate=0.03", "decoder=luong")
@@ -95,7 +95,7 @@ def test_what_stands_at_the_top_of_a_module_has_values_and_is_not_trained(
     assert list(both["status"]) == ["FINISHED"] * 2
     single = [*given[:-1], "seed=1", "training.learning_rate=0.1"]
     alone = train([*single, f"run.output_dir={tmp_path / 'alone'}"], config_dir=conf).result
-    assert both.loc[1, "test_loss"] == pytest.approx(alone.metrics.test["loss"], rel=1e-5)
+    assert both.loc[1, "test_loss"] == alone.metrics.test["loss"]
 
 
 def score(name: str) -> tuple[MetricScore, ...]:

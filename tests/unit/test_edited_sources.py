@@ -184,7 +184,9 @@ def in_a_new_process(folder: Path, code: str) -> str:
 @pytest.mark.parametrize("new", [True, False])
 def test_of_what_was_imported_before_us_only_an_old_file_is_known(folder, new):
     """Nothing tells whether a file was written before its import or after it."""
-    writes = f"open('beside.py', 'w').write({BESIDE!r})\n" if new else ""
+    # Later than the tick of the clock in which the process began, which is as exact as it is known.
+    later = "import time\ntime.sleep(0.05)\n"
+    writes = f"{later}open('beside.py', 'w').write({BESIDE!r})\n" if new else ""
     found = in_a_new_process(
         folder,
         f"{writes}import mine\nfrom decoderlab.config.code_identity import foreign_code\n"

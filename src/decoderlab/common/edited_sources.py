@@ -18,12 +18,14 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence, Set
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
+
+from decoderlab.common import process
 
 # Folders of what is installed, wherever Python lies.
 INSTALLED = frozenset({"site-packages", "dist-packages"})
@@ -64,7 +66,7 @@ class NotedSource(SourceFileLoader):
             return
         name = self.name
         older = _stayed[name] if name in _stayed else _executed()
-        with _on_the_cpu():
+        with _as_in_every_process(self.path, name):
             super().exec_module(module)
         _stayed.pop(name, None)
         for modules in (*(modules for modules, _ in _older.values()), *_stayed.values()):
@@ -84,10 +86,26 @@ def _executed() -> set[str]:
     }
 
 
-def _on_the_cpu() -> AbstractContextManager[object]:
-    """Let tensors at the top of a module have values, also where sizes alone are looked at."""
-    torch = sys.modules.get("torch")
-    return nullcontext() if torch is None or not hasattr(torch, "device") else torch.device("cpu")
+@contextmanager
+def _as_in_every_process(path: str, name: str) -> Iterator[None]:
+    """Let what a module makes at its top have values, and draw the same ones in every process.
+
+    The same, where it is of `--config-dir`: of others it is not known that they are part of a run.
+    """
+    folder = process.user_config_dir
+    if folder is None or not Path(path).absolute().is_relative_to(Path(folder).absolute()):
+        torch = sys.modules.get("torch")  # or it is just being imported, by whoever imports this
+        device = getattr(torch, "device", None)
+        with nullcontext() if device is None else device("cpu"):
+            yield
+        return
+    import torch  # which draws otherwise where it is imported by the module itself
+
+    from decoderlab.common.randomness import generators_kept, seed_process, stream_seed
+
+    with generators_kept(), torch.device("cpu"):
+        seed_process(stream_seed(0, "init", "module", name))
+        yield
 
 
 def forget(names: Collection[str]) -> None:
