@@ -21,6 +21,11 @@ from tests.conftest import run, same, weights
 from tests.interrupting import interrupted
 
 
+def take_gradients(module) -> None:
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+
+
 class Counting(pl.Callback):
     """Takes the gradients away after some updates, by a number of its own."""
 
@@ -36,8 +41,7 @@ class Counting(pl.Callback):
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
         if self.count() > 7:
-            for parameter in pl_module.parameters():
-                parameter.grad = torch.zeros_like(parameter)
+            take_gradients(pl_module)
 
 
 class CountingInATensor(Counting):
@@ -141,8 +145,7 @@ class CountingInASlot(pl.Callback):
     def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
         self.kept += 1
         if self.kept > 7:
-            for parameter in pl_module.parameters():
-                parameter.grad = torch.zeros_like(parameter)
+            take_gradients(pl_module)
 
 
 class CountingStop(EarlyStopping):
@@ -155,8 +158,7 @@ class CountingStop(EarlyStopping):
     def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
         self.seen += 1
         if self.seen > 7:
-            for parameter in pl_module.parameters():
-                parameter.grad = torch.zeros_like(parameter)
+            take_gradients(pl_module)
 
 
 class Averaging(pl.Callback):

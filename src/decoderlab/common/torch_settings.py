@@ -103,7 +103,7 @@ class _Patch(NamedTuple):
     name: str
     owner: Any
     attribute: str
-    value: Any
+    scope: str  # the module that it is of
 
 
 # Functions that are torch's own, by owner and name, as they were found first.
@@ -144,7 +144,7 @@ def _patched() -> Iterator[_Patch]:
             if str(scope).partition(".")[0] in LIBRARIES:
                 _own[key] = value
             else:
-                yield _Patch(f"{title}.{name}", owner, name, f"a function of {scope}")
+                yield _Patch(f"{title}.{name}", owner, name, str(scope))
 
 
 def _hooks() -> Iterator[tuple[str, dict]]:
@@ -167,7 +167,9 @@ def check_torch(when: str = "in this process") -> None:
     for setting, value in _changed():
         _refuse(f"{setting.name} is {value} {when}, where every run has {setting.usual[0]}")
     for patch in _patched():
-        _refuse(f"{patch.name} is {patch.value} {when}, where every run has torch's own")
+        _refuse(
+            f"{patch.name} is a function of {patch.scope} {when}, where every run has torch's own"
+        )
     for name, _ in _hooks():
         _refuse(f"torch.nn.modules.module.{name} has hooks {when}, where no run has any")
 

@@ -222,12 +222,8 @@ class Writer:
         match node:
             case list():
                 # None stands for something: the key of `**more`, an argument without a default.
-                written = [(item, self.write(item, in_class)) for item in node]
-                return [
-                    "" if item is None else text
-                    for item, text in written
-                    if item is None or text is not None
-                ]
+                written = ["" if item is None else self.write(item, in_class) for item in node]
+                return [text for text in written if text is not None]
             case ast.Constant():
                 return repr(node.value)
             case ast.Name() | ast.Attribute():
