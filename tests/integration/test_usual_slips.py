@@ -14,6 +14,7 @@ from decoderlab.metrics import MetricScore, TaskMetric
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.training.from_python import RunFailed
 from decoderlab.training.interruption import Interrupted
+from decoderlab.usage.outputs import predict_outputs
 from tests.conftest import TINY, run
 from tests.integration.cli import OWN_DECODER, SIZES, in_process
 from tests.interrupting import interrupt_at
@@ -31,6 +32,10 @@ import torch
     def forward(self, encoded, target):
         factor = 1 + random.random() * float(self.mask.mean())
         return super().forward(encoded, target) * factor + np.random.rand()
+
+    def step(self, previous, state):
+        outputs, state = super().step(previous, state)
+        return outputs * (0.5 + random.random()), state
 """
 )
 # Vectors that are read once, a mask, and a layer, at the top of the module.
@@ -76,6 +81,13 @@ def test_what_is_drawn_from_shared_generators_is_the_same_again(tmp_path, monkey
     assert results[0].metrics == results[1].metrics
     assert results[0].metrics == results[2].metrics
     assert results[2].restarts == 1
+    (folder,) = (tmp_path / "whole/runs").iterdir()
+    loaded = load_run(folder, config_dir=conf, trust=True)
+    lines = [loaded.task.shown_source("test", row) for row in range(20)]
+    before = random.getstate()
+    told = [predict_outputs(loaded, lines, details=True) for _ in range(2)]
+    assert told[0] == told[1]
+    assert random.getstate() == before
 
 
 @pytest.mark.parametrize("launcher", ["pool", "basic"])

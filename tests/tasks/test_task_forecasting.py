@@ -203,8 +203,19 @@ def test_bad_settings_are_refused(settings, message):
         ("20.13,4\n5,6\n", {}, r"numbers alone \(20.13, 4\)"),
         ("a\n" + "1e200\n-1e200\n" * 50, {}, "is out of range"),
         ("a\n1\n2\n3\n", {}, "the train part has 2 of 3 steps"),
-        ("day,a\n2024-01-03,1\n2024-01-02,2\n2024-01-01,3\n", {}, "'day' fall from 2024-01-03"),
-        ("a,at\n1,2024-01-03 12:00\n\n2,2024-01-03 11:00\n", {}, "write the oldest first"),
+        (
+            "day,a\n2024-01-03,1\n2024-01-02,2\n2024-01-01,3\n",
+            {},
+            "'day' go back at line 3, 2024-01-02",
+        ),
+        ("a,at\n1,2024-01-03 12:00\n\n2,2024-01-03 11:00\n", {}, "at line 4, .*oldest first"),
+        ("Date,a\n12/31/2020,1\n12/30/2020,2\n", {}, "at line 3, 12/30/2020 after 12/31/2020"),
+        ("at,a\n31.12.2020,1\n30.12.2020,2\n", {}, "'at' go back at line 3"),
+        ("at,a\n31/12/2020 9:00,1\n31/12/2020 8:00,2\n", {}, "'at' go back at line 3"),
+        ('at,a\n"Feb 3, 2021",1\n"Jan 3, 2021",2\n', {}, "at line 3, Jan 3, 2021"),
+        ("at,a\n2020-01-01,1\n2020-01-03,2\n2020-01-02,2\n", {}, "at line 4, 2020-01-02"),
+        ("at,b,a\n2020-01-01,x,1\n2020-01-02,x,2\n2020-01-01,y,2\n", {}, "one series in a"),
+        ("timestamp,a\n1612310400,1\n1612224000,2\n1612137600,3\n", {}, "at line 3, 1612224000"),
     ],
 )
 def test_a_file_that_does_not_serve_is_refused(tmp_path, text, settings, message):
@@ -213,6 +224,27 @@ def test_a_file_that_does_not_serve_is_refused(tmp_path, text, settings, message
         path.write_text(text)
     with pytest.raises(ValueError, match=message):
         _ = ForecastingTask(path=str(path), **SMALL, **settings).data
+
+
+@pytest.mark.parametrize(
+    ("dates", "repeat"),
+    [
+        (["01/02/2020", "01/03/2020", "02/01/2020"], False),  # months first; days first go back
+        (["12/11/2020", "12/12/2020", "01/01/2021"], False),
+        (["2020-01-01", "2020-01-01", "2020-01-02"], True),
+        (["b", "a", "2020-01-01"], False),  # texts
+    ],
+)
+def test_steps_in_the_order_of_time_are_read(tmp_path, capsys, dates, repeat):
+    path = tmp_path / "some.csv"
+    rows = [f"{dates[min(2, row // 40)]},{row % 7}" for row in range(120)]
+    if not repeat:
+        rows = [f"{date},{row}" for row, date in enumerate(dates)] + [
+            f",{row}" for row in range(117)
+        ]
+    path.write_text("\n".join(["at,a", *rows]))
+    _ = ForecastingTask(path=str(path), **SMALL).data
+    assert ("the dates in 'at' repeat, first 2020-01-01" in capsys.readouterr().err) == repeat
 
 
 def test_a_run_is_measured_in_the_units_of_the_data(tiny, tmp_path):

@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from decoderlab.common.progress import say
 from decoderlab.data.reading import lines_of
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 CSV = "a CSV file whose first line names its columns"
 TAB = "\t"
+# How dates are written: as ISO 8601 has it, and by day or month first, with or without a time.
+DAYS = ("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%b %d, %Y", "%d %b %Y")
+FORMATS = ("ISO8601", *(f"{day}{time}" for day in DAYS for time in ("", " %H:%M", " %H:%M:%S")))
+# Names of columns of numbers that grow with time.
+TIMES = frozenset(("date", "datetime", "day", "time", "timestamp", "unix", "epoch", "year"))
 
 
 def read_table(path: Path, named: bool) -> pd.DataFrame:
@@ -27,7 +33,7 @@ def read_table(path: Path, named: bool) -> pd.DataFrame:
 
     Raises:
         ValueError: if the file cannot be read, its first line does not name the columns, or its
-            dates fall.
+            dates go back.
     """
     import pandas as pd
 
@@ -52,16 +58,44 @@ def read_table(path: Path, named: bool) -> pd.DataFrame:
 
 
 def _check_order(table: pd.DataFrame) -> None:
-    """Raise ValueError where dates fall: training would be on what comes after the test."""
+    """Raise ValueError where dates go back: training would be on what comes after the test.
+
+    A column of dates is one whose cells are all of one format. Days and months that can be
+    exchanged go back only if they do so either way. Those of a column of numbers that is named as
+    a time may repeat, as hours do, but not fall all along.
+    """
+    for name in table:
+        cells = table[name].dropna()
+        if cells.dtype.kind in "iuf":
+            falls = str(name).casefold() in TIMES and cells.is_monotonic_decreasing
+            ways = [cells] if falls and cells.nunique() > 1 else []
+        else:
+            ways = [dates for written in FORMATS if (dates := _dates(cells, written)) is not None]
+        if ways and not any(dates.is_monotonic_increasing for dates in ways):
+            number = int(ways[0].lt(ways[0].shift()).argmax())
+            raise ValueError(
+                f"the dates in {str(name)!r} go back at line {cells.index[number] + 2}, "
+                f"{cells.iloc[number]} after {cells.iloc[number - 1]}, and rows are steps in the "
+                "order of time; write the oldest first, one series in a file"
+            )
+        if ways and not ways[0].is_unique:
+            say(
+                f"the dates in {str(name)!r} repeat, first {cells[ways[0].duplicated()].iloc[0]}: "
+                "each row is a step; if these are several series, give each a file"
+            )
+
+
+def _dates(cells: pd.Series, written: str) -> pd.Series | None:
+    """Return texts as the dates that a format makes of them; None if any is not of it."""
     import pandas as pd
 
-    for name in table.select_dtypes(include=["object", "string"]):
-        dates = pd.to_datetime(table[name], format="ISO8601", errors="coerce", utc=True).dropna()
-        if len(dates) > 1 and dates.is_monotonic_decreasing and not dates.is_monotonic_increasing:
-            raise ValueError(
-                f"the dates in {name!r} fall from {table[name].iloc[0]} on, and rows are steps in "
-                "the order of time; write the oldest first"
-            )
+    dates = None
+    for some in (cells[:1], cells):  # most columns of texts are told by their first one
+        texts = some.astype(str).str.strip()
+        dates = pd.to_datetime(texts, format=written, errors="coerce", utc=True)
+        if dates.empty or dates.isna().any():
+            return None
+    return dates
 
 
 def _check_header(lines: list[str], sign: str, named: bool) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.process import one_at_a_time
+from decoderlab.common.randomness import generators_kept, seed_process, stream_seed
 from decoderlab.contract import Encoded, TokenSpace, ValueSpace
 from decoderlab.data.task_data import of_tokens, of_values
 from decoderlab.generation.coverage_penalty import coverage_score
@@ -146,7 +147,9 @@ def predict_outputs(
             "oracle_length=False)), or measure it with decoderlab-evaluate"
         )
     _check_num_best(run, num_best)
-    with _precision_of(run):
+    with generators_kept(), _precision_of(run):
+        # What a class of one's own draws from them is the same each time.
+        seed_process(stream_seed(run.config.seed, "decoding", "lines", first_row))
         by_line: list[list[Output]] = [[] for _ in lines]
         words_by_line = words_of_lines(run, lines)
         for index, batch in batches(run, lines, folder):
