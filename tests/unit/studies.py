@@ -130,8 +130,9 @@ def result(score: float, seed: int = 0, number: int = EXAMPLES, **changes) -> di
         "probes": {
             "correct": np.packbits(correct).tobytes().hex(),
             "by_length": {
-                "1": [easy, int(correct[:easy].sum())],
-                "2": [number - easy, int(correct[easy:].sum())],
+                length: [len(right), int(right.sum())]
+                for length, right in (("1", correct[:easy]), ("2", correct[easy:]))
+                if len(right)
             },
             "by_position": {
                 "number": [number, short],

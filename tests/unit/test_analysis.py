@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -163,6 +164,17 @@ def test_the_crossed_interval_counts_examples_and_failures(tmp_path):
     assert comparison.paired.n == 8, "each seed has data of its own, the same for both"
     assert not comparison.crossed
     assert comparison.interval == pytest.approx((comparison.paired.low, comparison.paired.high))
+
+
+def test_of_a_single_test_example_nothing_is_certain(tmp_path):
+    scores = {"a": [0.0] * 7 + [1.0], "b": [1.0] * 8}
+    single = analysis(tmp_path, scores, number=1)
+    comparison = single.comparisons["b", "echo"]
+    assert comparison.p_holm < 0.05
+    assert math.isnan(comparison.interval.low)
+    assert comparison.verdict == "inconclusive"
+    entry = single.entries["a", "echo"]
+    assert entry.interval == pytest.approx((entry.summary.low, entry.summary.high)), "over seeds"
 
 
 def test_the_seed_that_samples_is_no_other_way_of_measuring(tmp_path):

@@ -338,6 +338,13 @@ def test_values_that_are_all_equal_have_no_error_and_no_interval():
     assert np.isnan(found.interval()).all()
 
 
+def test_seeds_that_score_the_same_by_other_examples_have_an_error():
+    found = over_seeds_and_examples(np.eye(6, 10))
+    squares = np.square(np.eye(6, 10) - np.eye(6, 10).mean(axis=0)).sum()
+    assert found.error == pytest.approx(math.sqrt(squares / 45 / 60))
+    assert found.interval().low < 0.1 < found.interval().high
+
+
 @given(st.integers(1, 200))
 def test_the_excluded_rate_is_the_exact_end_of_a_proportion_never_seen(n):
     exact = stats.binomtest(0, n, alternative="less").proportion_ci(0.95, method="exact").high

@@ -340,7 +340,8 @@ def over_seeds_and_examples(values: np.ndarray) -> Estimate:
     The two are crossed random factors, as every trained model is tested on the same examples: the
     variance of the mean is (MS_seeds + max(MS_examples - MS_rest, 0)) / (S N), of the mean squares
     of the two-way layout, as for readers and cases in Hillis (2007); the degrees of freedom are
-    Satterthwaite's (1946). A t interval over seeds alone is about these examples only.
+    Satterthwaite's (1946). A t interval over seeds alone is about these examples only. Where all
+    seeds score the same by other examples each, what is left is MS_rest.
 
     Args:
         values: (S, N), by seed and test example.
@@ -366,8 +367,10 @@ def over_seeds_and_examples(values: np.ndarray) -> Estimate:
         each / freedom for each, freedom in zip(sums, freedoms, strict=True)
     )
     squares = [of_seeds] if of_examples <= rest else [of_seeds, of_examples, -rest]
+    if sum(squares) <= (least := 1e-12 * mean**2):  # all seeds alike, by other examples each
+        squares, freedoms = [rest], freedoms[2:]
     variance = sum(squares)
-    if variance <= 1e-12 * mean**2:
+    if variance <= least:
         return Estimate(mean, 0.0, math.nan, 0.0)
     freedom = variance**2 / sum(
         square**2 / freedom for square, freedom in zip(squares, freedoms, strict=False)

@@ -173,7 +173,7 @@ def _verdict(
     if paired.equal:  # what was not measured is not the same
         return "inconclusive" if comparison.failed else "tie"
     low, high = sorted(sign * end for end in every)
-    if math.isnan(low):  # the same difference in every seed
+    if comparison.estimate.error == 0:  # the same difference in every seed
         low = high = sign * paired.mean
     for word, least, loss in (("better", low, fall[0]), ("worse", -high, fall[1])):
         if comparison.p_holm < ALPHA and least >= margin and least > 0:
@@ -189,7 +189,8 @@ def _verdict(
 def crossed_estimate(pairs: Pairs, score: MetricScore) -> Estimate | None:
     """Return the mean difference over seeds and examples.
 
-    None where no examples are shared, and of scores that are no mean of their outcomes.
+    None where no examples are shared, and of scores that are no mean of their outcomes; of a single
+    example there is no error, so that nothing is certain.
     """
     if len(pairs) < 2 or not score.per_example:
         return None

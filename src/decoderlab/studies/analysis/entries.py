@@ -168,7 +168,7 @@ def _crossed(rows: Sequence[RunRow], scale: MetricScore) -> Estimate | None:
     known = [row for row in rows if row.failed or row.result is not None]
     outcomes = [row.outcomes(scale, number) for row in known]
     whole = [each for each in outcomes if each is not None]
-    if not number or len(whole) < len(outcomes) or len(whole) < 2:
+    if number < 2 or len(whole) < len(outcomes) or len(whole) < 2:
         return None
     return over_seeds_and_examples(np.stack(whole).astype(np.int8))
 

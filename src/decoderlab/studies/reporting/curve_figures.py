@@ -49,9 +49,10 @@ def learning_caption(panels: Panels) -> str:
         return "Training loss by update; of a single validation there is no curve."
     return (
         f"Validation {panels.label} by update, and the training loss where enough of it was "
-        "logged. Where seeds fall into two groups, each has a line of its own. Fewer than "
-        f"{curves.MIN_POINTS} validations are marks, which no line joins: nobody knows what lies "
-        "between them."
+        "logged: what each row minimises, so that its height tells nothing between rows whose "
+        "objectives, label smoothing or further losses differ. Where seeds fall into two groups, "
+        f"each has a line of its own. Fewer than {curves.MIN_POINTS} validations are marks, which "
+        "no line joins: nobody knows what lies between them."
     )
 
 
