@@ -28,6 +28,7 @@ from pathlib import Path
 
 import torch
 
+from measuring.arguments import existing_file, positive, script_parser
 from measuring.peer_speeds import Unmeasured, measure
 from measuring.peer_works import ASKED, WORKS
 from measuring.timed_runs import bare_seconds, prepared_run, run_seconds
@@ -72,18 +73,9 @@ def kernel_shares(overrides: list[str], steps: int) -> dict[str, float]:
     return {name: spent / seconds for name, spent in shares.items()}
 
 
-def positive(text: str) -> int:
-    """Return a whole number above 0."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument(
         "--steps",
         type=positive,
@@ -100,7 +92,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", metavar="TEXT", default="", help=f"rows with this text in their name: {rows}"
     )
-    parser.add_argument("--page", type=Path, help="write the figures of all peers into this page")
+    parser.add_argument("--page", type=existing_file, help="write the figures of all peers into it")
     parser.add_argument(
         "overrides", nargs="*", help="as for decoderlab-train; of the run beside a bare loop"
     )

@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from measuring.arguments import existing_file, positive, script_parser
 from measuring.speed_tables import Marks, Row, markdown, read_figures, write_figures
 from measuring.timed_runs import bare_seconds, prepared_run, run_seconds
 
@@ -149,11 +150,9 @@ def table(figures: Path) -> str:
 
 def main() -> None:
     """Measure and print; write the figures where that is asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--updates", type=int, default=20, help="of a turn (%(default)s)")
-    parser.add_argument("--page", type=Path, help="write the figures into this page")
+    parser = script_parser(__doc__)
+    parser.add_argument("--updates", type=positive, default=20, help="of a turn (%(default)s)")
+    parser.add_argument("--page", type=existing_file, help="write the figures into this page")
     parser.add_argument("--here", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here:

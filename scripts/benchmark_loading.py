@@ -7,7 +7,6 @@ Writes pairs of four made-up words on either side into a temporary file and load
 
 from __future__ import annotations
 
-import argparse
 import random
 import resource
 import tempfile
@@ -15,15 +14,16 @@ import time
 from pathlib import Path
 
 from decoderlab.tasks import TSVTask
+from measuring.arguments import at_least, script_parser
 
 
 def main() -> None:
     """Write the file, load it, and print what that took."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = script_parser(__doc__)
+    parser.add_argument("--pairs", type=at_least(3), default=2_000_000, help="lines (%(default)s)")
+    parser.add_argument(
+        "--tokens", choices=("word", "character"), default="word", help="(%(default)s)"
     )
-    parser.add_argument("--pairs", type=int, default=2_000_000, help="lines (%(default)s)")
-    parser.add_argument("--tokens", default="word", help="word or character (%(default)s)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pairs.tsv"

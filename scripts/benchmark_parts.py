@@ -12,13 +12,13 @@ With `--page` the figures go into `part_speeds.csv` beside the page, and from th
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from measuring.arguments import existing_file, positive, script_parser
 from measuring.speed_tables import Marks, markdown, read_figures, write_figures
 from measuring.timed_runs import bare_seconds, prepared_run
 
@@ -112,12 +112,10 @@ def table(figures: Path) -> str:
 
 def main() -> None:
     """Measure and print the ratios; write them where that is asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--updates", type=int, default=20, help="updates a turn (%(default)s)")
-    parser.add_argument("--repeats", type=int, default=5, help="turns of each (%(default)s)")
-    parser.add_argument("--page", type=Path, help="write the figures of all parts into this page")
+    parser = script_parser(__doc__)
+    parser.add_argument("--updates", type=positive, default=20, help="updates a turn (%(default)s)")
+    parser.add_argument("--repeats", type=positive, default=5, help="turns of each (%(default)s)")
+    parser.add_argument("--page", type=existing_file, help="write the figures of all parts into it")
     parser.add_argument(
         "parts", nargs="*", metavar="PART", help=f"which: {', '.join(PAIRS)}; all of them if none"
     )

@@ -8,7 +8,6 @@ temporary folder, and builds their report in a process of its own with one threa
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -29,6 +28,7 @@ from decoderlab.records.run_folder import RunFolder, sealed
 from decoderlab.records.run_result import SCHEMA, RunResult
 from decoderlab.studies.design.plan_file import Plan, StudyCell
 from decoderlab.studies.design.planned_and_run import note_all_planned
+from measuring.arguments import positive, script_parser
 
 POSITIONS, SEEDS, TASKS = 30, 10, ("one", "two", "three", "four")
 TEXT = " ".join("abcdefgh")
@@ -167,11 +167,9 @@ def write_run(folder: RunFolder, config: RunConfig, correct: np.ndarray) -> str:
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--runs", type=int, default=10_000, help="stored runs (%(default)s)")
-    parser.add_argument("--examples", type=int, default=2000, help="of a test (%(default)s)")
+    parser = script_parser(__doc__)
+    parser.add_argument("--runs", type=positive, default=10_000, help="stored runs (%(default)s)")
+    parser.add_argument("--examples", type=positive, default=2000, help="of a test (%(default)s)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         with mock.patch("os.fsync"):  # what is drawn may be lost

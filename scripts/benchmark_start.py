@@ -11,7 +11,6 @@ the figures go into `start.csv` beside the page, and from there into its table.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from measuring.arguments import existing_file, positive, script_parser
 from measuring.speed_tables import Marks, Row, markdown, read_figures, write_figures
 
 FIGURES = "start.csv"
@@ -97,12 +97,10 @@ def table(figures: Path) -> str:
 
 def main() -> None:
     """Measure in turns, and print a line for each; write them where that is asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repeats", type=int, default=5, help="of each (%(default)s)")
+    parser = script_parser(__doc__)
+    parser.add_argument("--repeats", type=positive, default=5, help="of each (%(default)s)")
     parser.add_argument("--only", default="", help="those with this text in their name")
-    parser.add_argument("--page", type=Path, help="write the figures of all into this page")
+    parser.add_argument("--page", type=existing_file, help="write the figures of all into it")
     options = parser.parse_args()
     if options.page and options.only:
         parser.error("a page has all commands; leave --only or --page out")
@@ -110,6 +108,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         chosen = {name: run for name, run in measured(folder).items() if options.only in name}
+        if not chosen:
+            parser.error(f"--only {options.only!r} is in no name")
         seconds: dict[str, list[float]] = {name: [] for name in chosen}
         ratios: dict[str, list[float]] = {name: [] for name in chosen}
         imports: list[float] = []

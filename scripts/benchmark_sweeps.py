@@ -11,7 +11,6 @@ Example:
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -20,6 +19,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from measuring.arguments import at_least, script_parser
 
 DECODERS = (
     "repeat_vector,initial_state,initial_state_no_feedback,every_input,peek,peek_no_feedback,"
@@ -69,11 +70,13 @@ def pool_seconds(runs: int, folder: Path) -> list[float]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = script_parser(__doc__)
+    parser.add_argument(
+        "--cells", type=at_least(100), default=1000, help="cells to plan (%(default)s)"
     )
-    parser.add_argument("--cells", type=int, default=1000, help="cells to plan (%(default)s)")
-    parser.add_argument("--runs", type=int, default=20, help="runs of the pool (%(default)s)")
+    parser.add_argument(
+        "--runs", type=at_least(2), default=20, help="runs of the pool (%(default)s)"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         seconds = planning_seconds(arguments.cells, Path(folder) / "plan")

@@ -14,7 +14,6 @@ Example:
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from decoderlab.common.folders import conf_dir
 from decoderlab.config.run_config import RunConfig
 from decoderlab.contract import TokenSpace
 from decoderlab.training.assembly import build_networks
+from measuring.arguments import positive, script_parser
 
 
 @dataclass(frozen=True)
@@ -170,14 +170,12 @@ def compare(
 
 def main() -> None:
     """Compare, print, and leave with the verdict."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--size", type=int, default=12, help="vocabulary (%(default)s)")
-    parser.add_argument("--hidden-size", type=int, default=128, help="(%(default)s)")
-    parser.add_argument("--source-length", type=int, default=7, help="(%(default)s)")
-    parser.add_argument("--target-length", type=int, default=4, help="(%(default)s)")
-    parser.add_argument("--embedding-size", type=int, default=None, help="default: one-hot")
+    parser = script_parser(__doc__)
+    parser.add_argument("--size", type=positive, default=12, help="vocabulary (%(default)s)")
+    parser.add_argument("--hidden-size", type=positive, default=128, help="(%(default)s)")
+    parser.add_argument("--source-length", type=positive, default=7, help="(%(default)s)")
+    parser.add_argument("--target-length", type=positive, default=4, help="(%(default)s)")
+    parser.add_argument("--embedding-size", type=positive, default=None, help="default: one-hot")
     parser.add_argument("--tolerance", type=float, default=1e-5, help="(%(default)s)")
     arguments = parser.parse_args()
     found = compare(

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from decoderlab.common.folders import conf_dir
@@ -17,6 +16,7 @@ from decoderlab.layers.equations import equations_of
 from decoderlab.studies.reporting.route_diagrams import diagram
 from decoderlab.studies.reporting.route_facts import route_facts
 from decoderlab.training.assembly import build_networks
+from measuring.arguments import own_folder, script_parser
 
 FOLDER = Path(__file__).parents[1] / "docs" / "diagrams"
 TOKENS = TokenSpace(9)  # what they read and write has no influence on their routes
@@ -24,12 +24,11 @@ TOKENS = TokenSpace(9)  # what they read and write has no influence on their rou
 
 def main() -> None:
     """Write the pictures."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = script_parser(__doc__)
+    parser.add_argument(
+        "--folder", type=own_folder, default=FOLDER, help="to write to (%(default)s)"
     )
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="to write to (%(default)s)")
     folder = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
     for name, picture in diagrams().items():
         (folder / f"{name}.svg").write_text(picture, encoding="utf-8")
 

@@ -50,6 +50,7 @@ import decoderlab.studies.reporting.build
 import decoderlab.training.run_lifecycle  # noqa: F401
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.plan_file import read_plan
+from measuring.arguments import own_folder, positive, script_parser
 
 SHARES = {"runs": 0.35, "sweeps": 0.25, "tuning": 0.15, "reports": 0.15, "pool": 0.1}
 SIGNALS = {signal.SIGKILL: 0.6, signal.SIGTERM: 0.15, signal.SIGINT: 0.15, signal.SIGSTOP: 0.1}
@@ -366,16 +367,16 @@ def records(folder: RunFolder) -> list[dict]:
 
 def main() -> None:
     """Disturb commands of all kinds and compare; exit code 0 if nothing differs."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--kills", type=int, default=100, help="in all (%(default)s)")
+    parser = script_parser(__doc__)
+    parser.add_argument("--kills", type=positive, default=100, help="in all (%(default)s)")
     parser.add_argument("--kinds", nargs="+", choices=SHARES, default=list(SHARES))
-    parser.add_argument("--runs", type=int, default=24, help="of the pool's sweep (%(default)s)")
-    parser.add_argument("--steps", type=int, default=200, help="updates of a run (%(default)s)")
-    parser.add_argument("--jobs", type=int, default=2, help="kinds at a time (%(default)s)")
+    parser.add_argument("--runs", type=positive, default=24, help="of its sweep (%(default)s)")
+    parser.add_argument("--steps", type=positive, default=200, help="updates a run (%(default)s)")
+    parser.add_argument("--jobs", type=positive, default=2, help="kinds at a time (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (%(default)s)")
-    parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
+    parser.add_argument(
+        "--folder", type=own_folder, help="where to work (default: a temporary folder)"
+    )
     options = parser.parse_args()
     options.shares = sum(SHARES[kind] for kind in options.kinds)
     torch.set_num_threads(1)
@@ -388,7 +389,6 @@ def main() -> None:
 
 def compare(options: argparse.Namespace, root: Path) -> int:
     """Do what `main` says below a folder; return the exit code."""
-    root.mkdir(parents=True, exist_ok=True)
     waiting, busy, figures, failed = list(options.kinds), {}, [], False
     start = time.monotonic()
     while waiting or busy:

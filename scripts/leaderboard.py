@@ -9,7 +9,6 @@ examples: which example was right is not in a results.csv.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import re
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from statistics import fmean
 
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.table_texts import mean_text
+from measuring.arguments import script_parser
 from measuring.speed_tables import Marks, Row, markdown, with_table
 from redraw_study import FOLDER, committed
 
@@ -31,9 +31,7 @@ RULES = re.compile(r"Rules without trained weights, on [^:]+: (.+)\.\n")
 
 def main() -> None:
     """Write the page anew."""
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    script_parser(__doc__).parse_args()
     PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 

@@ -9,7 +9,6 @@ in it. A study whose runs are there is rendered by `decoderlab-report`.
 
 from __future__ import annotations
 
-import argparse
 import csv
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from decoderlab.studies.design.plan_file import Plan, StudyCell
 from decoderlab.studies.reporting import render
 from decoderlab.studies.reporting.figures import pictures
 from decoderlab.studies.reporting.paper_table import paper_table
+from measuring.arguments import script_parser
 
 FOLDER = Path(__file__).parents[1] / "docs" / "studies"
 # A study that is another one with a setting of its own.
@@ -51,10 +51,9 @@ UNKNOWN = {
 
 def main() -> None:
     """Write the files of one study."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("study", help="a folder of docs/studies")
+    parser = script_parser(__doc__)
+    committed_ones = sorted(path.parent.name for path in FOLDER.glob("*/results.csv"))
+    parser.add_argument("study", choices=committed_ones, help="a folder of docs/studies")
     name = parser.parse_args().study
     folder, analysis = FOLDER / name, committed(name)
     (folder / "table.tex").write_text(table(analysis), encoding="utf-8")

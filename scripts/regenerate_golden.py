@@ -8,20 +8,19 @@ The change belongs into CHANGELOG.md under "Results changed".
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
 from pathlib import Path
+
+from measuring.arguments import script_parser
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 def main() -> None:
     """Train all golden runs, or those named, and write what they leave."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("name", nargs="*", help="golden runs (default: all)")
     parser.add_argument("--code", action="store_true", help="write the code of runs alone")
     arguments = parser.parse_args()
@@ -34,6 +33,8 @@ def main() -> None:
 
     from tests.golden.runs import GOLDEN, RUNS, observed
 
+    if unknown := set(names) - set(RUNS):
+        parser.error(f"{', '.join(unknown)} is no golden run; take of {', '.join(RUNS)}")
     golden = json.loads(GOLDEN.read_text()) if names else {}
     for name in names or RUNS:
         with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,6 @@ later counts. If a promise has no test, or a test failed, that is said and no pa
 
 from __future__ import annotations
 
-import argparse
 import platform
 import subprocess
 import sys
@@ -22,6 +21,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import yaml
+
+from measuring.arguments import existing_file, script_parser
 
 ROOT = Path(__file__).parents[1]
 PROMISES = ROOT / "tests" / "reliability" / "promises.yaml"
@@ -49,10 +50,8 @@ class Proof:
 
 def main() -> None:
     """Write the page."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("recorded", nargs="+", type=Path, help="of pytest --junitxml")
+    parser = script_parser(__doc__)
+    parser.add_argument("recorded", nargs="+", type=existing_file, help="of pytest --junitxml")
     parser.add_argument("--page", type=Path, default=PAGE, help="to write (%(default)s)")
     arguments = parser.parse_args()
     proofs = read(arguments.recorded)

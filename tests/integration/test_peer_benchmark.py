@@ -187,10 +187,10 @@ def test_a_peer_that_does_not_start_is_named(tmp_path):
         (["--peers", "fake,fairseq"], "fairseq is no peer; take of fake"),
         (["--peers", ","], "nothing is no peer"),
         (["--peers", "fake", "--only", "bleu"], "take a part of fake_work"),
-        (["--peers", "fake", "--page", "p.md", "--only", "fake"], "a page has all rows"),
+        (["--peers", "fake", "--page", __file__, "--only", "fake"], "a page has all rows"),
         (["--peers", "fake", "decoder=luong"], "settings of their own"),
         (["--only", "fake"], "are of --peers"),
-        (["--repeats", "0"], "is no whole number above 0"),
+        (["--repeats", "0"], "is no whole number of 1 or more"),
     ],
 )
 def test_what_cannot_be_compared_is_said(one_work, words, said, monkeypatch, capsys):
