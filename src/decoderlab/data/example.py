@@ -84,7 +84,8 @@ def check_disjoint(examples: dict[str, list[Example]]) -> dict[str, int]:
     """Raise ValueError if two splits share a group.
 
     Where groups are not the sources themselves, sources can stand on both sides, as "hello" does in
-    many conversations: returned is how many test examples have a source that training has too.
+    many conversations: returned is how many test examples have a source that training has too, and
+    how many have one of validation, which chooses the update.
     """
     held_out: dict[Hashable, str] = {}
     shared: dict[Hashable, tuple[str, str]] = {}
@@ -107,5 +108,8 @@ def check_disjoint(examples: dict[str, list[Example]]) -> dict[str, int]:
     if all(example.group is None for name in SPLITS for example in examples[name][:1]):
         return {}
     test = Counter(key_of(example.source) for example in examples["test"])
-    seen = {key for example in examples["train"] if (key := key_of(example.source)) in test}
-    return {"test_sources_seen_in_training": sum(test[key] for key in seen)}
+    counts = {}
+    for name, split in (("training", "train"), ("validation", "validation")):
+        seen = {key for example in examples[split] if (key := key_of(example.source)) in test}
+        counts[f"test_sources_seen_in_{name}"] = sum(test[key] for key in seen)
+    return counts

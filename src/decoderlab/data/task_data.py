@@ -19,7 +19,7 @@ from decoderlab.data.values import Values
 from decoderlab.data.vocabulary import MAX_SLOTS, Vocabulary
 
 Kind = Vocabulary | Values | ImageSpace
-FEW_UNKNOWN = 0.1  # unknown tokens a target, of which nothing is said
+FEW = 0.1  # unknown tokens, or seen sources, for each test example, of which nothing is said
 
 
 def of_tokens(vocabulary: Kind) -> Vocabulary:
@@ -204,13 +204,34 @@ def unknown_targets(counts: Mapping[str, int]) -> str:
         ''
     """
     tokens, targets = counts.get("test_unknown_target_tokens", 0), counts.get("test", 0)
-    if tokens <= targets * FEW_UNKNOWN:
+    if tokens <= targets * FEW:
         return ""
     return (
         f"its {targets:,} test targets have {tokens:,} tokens that no target of training has, and "
         "where one stands no output is right; smaller tokens help, such as characters or digits "
         "with spaces between (task.tokens, for files of your own)"
     )
+
+
+def data_cautions(counts: Mapping[str, int]) -> list[str]:
+    """Return what a reader of test scores must know of the data; see `unknown_targets`.
+
+    Args:
+        counts: of a task's data.
+
+    Example:
+        >>> data_cautions({"test": 40, "test_sources_seen_in_training": 30})[0][:54]
+        'of its 40 test examples 30 have a source that training'
+    """
+    cautions = [unknown_targets(counts)]
+    for name, what in (("training", ""), ("validation", ", which chooses the update,")):
+        seen, number = counts.get(f"test_sources_seen_in_{name}", 0), counts.get("test", 0)
+        if seen > number * FEW:
+            cautions.append(
+                f"of its {number:,} test examples {seen:,} have a source that {name}{what} has "
+                "too, in another group: their scores are not those of new sources"
+            )
+    return [caution for caution in cautions if caution]
 
 
 def fingerprint_of(splits: Mapping[str, Split], *vocabularies: Kind) -> str:

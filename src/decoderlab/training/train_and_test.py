@@ -29,7 +29,7 @@ from decoderlab.config.run_sections import PRECISIONS
 from decoderlab.data.packed_outcomes import pack
 from decoderlab.data.per_example import metrics_of_examples, names_of_examples, outcomes_of
 from decoderlab.data.task import Task
-from decoderlab.data.task_data import counts_text
+from decoderlab.data.task_data import counts_text, data_cautions
 from decoderlab.data.task_scores import prediction_record
 from decoderlab.layers.equations import as_text, equations_of
 from decoderlab.metrics.signature import signature
@@ -295,7 +295,10 @@ def _finish_events(config: RunConfig, folder: RunFolder, loggers: Sequence[Logge
 
 def _describe(prepared: Prepared) -> None:
     """Write what is needed to use the run later, before anything can go wrong."""
-    say(f"data: {counts_text(prepared.task.data.counts)}")
+    counts = prepared.task.data.counts
+    say(f"data: {counts_text(counts)}")
+    for caution in data_cautions(counts):
+        say(f"note: {caution}")
     config = OmegaConf.create(prepared.config.to_dict())
     write_text(prepared.folder.config, OmegaConf.to_yaml(config))
     write_json(prepared.folder.vocabularies, prepared.task.data.record())

@@ -19,7 +19,7 @@ from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import digest_of, identity, sorted_json
 from decoderlab.config.study_settings import Study
 from decoderlab.data.task import Task
-from decoderlab.data.task_data import unknown_targets
+from decoderlab.data.task_data import data_cautions
 from decoderlab.layers.equations import count
 from decoderlab.records.folder_names import existing_folders, find_folder
 from decoderlab.records.folder_owner import check_owner
@@ -252,8 +252,8 @@ class _Maker:
                     f"two tasks have a score {name!r} that means {self.scores[name]} and "
                     f"{score.record()}; rename it in one of them"
                 )
-        if unknown := unknown_targets(task.data.counts):
-            self.notes = list(dict.fromkeys([*self.notes, f"{draft.column}: {unknown}"]))
+        said = [f"{draft.column}: {caution}" for caution in data_cautions(task.data.counts)]
+        self.notes = list(dict.fromkeys([*self.notes, *said]))
         batches = task.train_dataloader().batches_per_epoch
         draft.steps = draft.config.total_steps(batches)
 

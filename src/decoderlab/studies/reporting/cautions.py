@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from decoderlab.common.number_ranges import ranges_text
 from decoderlab.config.run_identity import sorted_json
-from decoderlab.data.task_data import unknown_targets
+from decoderlab.data.task_data import data_cautions
 from decoderlab.studies.analysis.seed_groups import better_group, share_text
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.shared_starts import dependent_seeds
@@ -81,8 +81,9 @@ def _numbers(analysis: Analysis) -> list[Block]:
         blocks.append(Paragraph(f"{missing}.", "Not compared: "))
     blocks += [Paragraph(f"{line}.", "Several parts: ") for line in joint_differences(analysis)]
     for task in analysis.tasks:
-        said = {unknown_targets(data.counts) for data in analysis.data_of(task).values()} - {""}
-        blocks += [Paragraph(f"{task}: {line}.", "Unknown: ") for line in sorted(said)[:1]]
+        several = [data_cautions(data.counts) for data in analysis.data_of(task).values()]
+        said = max(several, key=len, default=[])
+        blocks += [Paragraph(f"{task}: {line}.", "Data: ") for line in said]
     blocks += [Paragraph(f"{line}.", "Same run: ") for line in analysis.plan.same_runs[:MAX_ITEMS]]
     blocks += [Paragraph(f"{line}.", "Fewer cells: ") for line in _fewer_cells(analysis)]
     if analysis.pilot:

@@ -1,10 +1,12 @@
-"""Targets of the test with tokens that training never had are named before and after the runs."""
+"""What of the data limits the scores of a test is said before and after the runs."""
 
 from __future__ import annotations
 
 import pytest
 
+from decoderlab.data.task_data import data_cautions
 from decoderlab.studies.reporting.cautions import cautions
+from decoderlab.tasks import TSVTask
 from tests.unit.studies import analysis, result
 
 SIZES = ("encoder.hidden_size=8", "decoder.hidden_size=8")
@@ -35,7 +37,7 @@ def test_a_report_says_it_above_its_tables(tmp_path, unknown, known):
     counts = data["counts"] | {"test_unknown_target_tokens": unknown, "test": 100}
     changes = {"data": data | {"counts": counts}}
     made = analysis(tmp_path, {"a": A, "b": A}, result_changes=changes)
-    said = [block.text for block in cautions(made) if getattr(block, "strong", "") == "Unknown: "]
+    said = [block.text for block in cautions(made) if getattr(block, "strong", "") == "Data: "]
     first = "echo: its 100 test targets have 40 tokens that no target of training has"
     assert [text.partition(", and where")[0] for text in said] == ([] if known else [first])
 
@@ -56,3 +58,17 @@ def test_an_argument_that_a_yaml_does_not_list_is_named(here, tmp_path):
         assert done.returncode == 2
         said = "decoder.width is not a setting, but its class takes width: list it in its YAML"
         assert said in done.stderr
+
+
+def test_sources_of_other_groups_in_training_and_validation_are_said(tmp_path):
+    (tmp_path / "p.tsv").write_text(
+        "source\ttarget\twho\n"
+        + "".join(f"hi {n % 4}\tx{n}\tspeaker {n % 10}\n" for n in range(200))
+    )
+    task = TSVTask(path=str(tmp_path / "p.tsv"), group_column="who")
+    number = task.data.counts["test"]
+    for split, caution in zip(
+        ("training", "validation"), data_cautions(task.data.counts), strict=True
+    ):
+        assert task.data.counts[f"test_sources_seen_in_{split}"] == number > 0
+        assert f"of its {number} test examples {number} have a source that {split}" in caution
