@@ -63,7 +63,7 @@ def test_an_argument_that_a_yaml_does_not_list_is_named(here, tmp_path):
 def test_sources_of_other_groups_in_training_and_validation_are_said(tmp_path):
     (tmp_path / "p.tsv").write_text(
         "source\ttarget\twho\n"
-        + "".join(f"hi {n % 4}\tx{n}\tspeaker {n % 10}\n" for n in range(200))
+        + "".join(f"hi {n // 10 % 4}\tx{n}\tspeaker {n % 10}\n" for n in range(200))
     )
     task = TSVTask(path=str(tmp_path / "p.tsv"), group_column="who")
     number = task.data.counts["test"]

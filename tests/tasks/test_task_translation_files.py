@@ -251,6 +251,7 @@ def test_limits_count_words_and_punctuation(tmp_path):
         ("a\n", "x\ny\n", "have 1 and 2 lines"),
         ("", "", "0 different sources are left"),
         (b"\xff\n", "x\n", "source_path .* is not UTF-8"),
+        ("x\n".encode("utf-16"), "x\n", "iconv -f utf-16 -t utf-8"),
     ],
 )
 @pytest.mark.fault(19)

@@ -88,7 +88,7 @@ def explain(error: Exception, overrides: Sequence[str] | None = None) -> str:
     if isinstance(error, OverrideParseException):
         return (
             f"{error.override!r} cannot be read ({str(error).splitlines()[0]}); put a value with "
-            "any of = , [ ] { } ( ) or a space in quotes, as in: 'key=\"value\"'"
+            "any of = , [ ] { } ( ) ' or a letter beyond a to z in quotes, as in: 'key=\"value\"'"
         )
     ambiguous = re.search(r"Ambiguous value for argument '([^']+)'", str(error))
     if ambiguous:

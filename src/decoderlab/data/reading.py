@@ -82,7 +82,8 @@ def decoded(file: BinaryIO, name: str) -> Iterator[str]:
         try:
             yield line.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
+            wide = number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
             raise ValueError(
                 f"{name} is not UTF-8 (line {number}: {error.reason}); "
-                "convert it, for example: iconv -f latin1 -t utf-8"
+                f"convert it, for example: iconv -f {'utf-16' if wide else 'latin1'} -t utf-8"
             ) from error
