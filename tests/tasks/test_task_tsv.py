@@ -41,16 +41,16 @@ def test_tsv_tokens(tmp_path, tokens, separator, expected):
     task = tsv(tmp_path, pairs(30), tokens=tokens, separator=separator)
     assert list(task.source_tokens("a b1")) == expected
     assert disjoint(task)
-    assert sum(task.data.counts[name] for name in ("train", "validation", "test")) == 30
+    assert sum(map(len, task.data.splits.values())) == 30
 
 
 @pytest.mark.fault(20)
 def test_tsv_takes_windows_files_and_counts_what_it_drops(tmp_path):
     text = codecs.BOM_UTF8.decode() + pairs(20) + "\nlong long long long\tx\n\tempty\na b1\tc1 d\n"
+    text = text.replace("\tc3 d", '\t"c3 d"')
     task = tsv(tmp_path, text.replace("\n", "\r\n"), tokens="word", max_source_length=3)
     counts = task.data.counts
-    assert counts["pairs"] == 23
-    assert counts["empty_lines"] == 1
+    assert (counts["pairs"], counts["empty_lines"], counts["quoted_lines"]) == (23, 1, 1)
     assert counts["dropped_too_long"] == counts["dropped_empty"] == counts["repeated_pairs"] == 1
 
 

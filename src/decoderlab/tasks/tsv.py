@@ -34,7 +34,8 @@ class TSVTask(PairsTask):
     r"""Pairs from a tab-separated UTF-8 file, split so that no source is in two splits.
 
     The first line names the columns. Windows line ends and a byte-order mark are fine; there is
-    no quoting. Empty lines are passed over (`empty_lines`); for all else see `PairsTask`.
+    no quoting, so that quotation marks around a source or target are part of it (`quoted_lines`
+    have such). Empty lines are passed over (`empty_lines`); for all else see `PairsTask`.
 
     Args:
         path: the file.
@@ -224,7 +225,7 @@ class TSVTask(PairsTask):
             ValueError: if the file cannot be read, or for an invalid line, unless such
                 lines are skipped.
         """
-        counts["empty_lines"] = 0
+        counts["empty_lines"] = counts["quoted_lines"] = 0
         bad = self.bad_lines = BadLines(f"path {self.path}", self.skip_bad_lines)
         if self.skip_bad_lines:
             lines = readable_lines("path", self.path, TABBED, bad)
@@ -247,6 +248,9 @@ class TSVTask(PairsTask):
                 continue
             group, split = (None if index is None else cells[index] for index in others)
             pair = Pair(cells[source_at], cells[target_at], group, split)
+            counts["quoted_lines"] += any(
+                len(text) > 1 and text[0] == text[-1] == '"' for text in pair[:2]
+            )
             try:
                 if self.writes == "values":
                     parse_values(pair.target, require.given("target_size", self.target_size))
