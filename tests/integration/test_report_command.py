@@ -100,7 +100,8 @@ def test_of_a_folder_that_may_only_be_read_the_numbers_are_printed(
     monkeypatch.setattr(build, "write_atomic", refused)
     assert command(monkeypatch, tmp_path, "s", *given) == 1
     printed = capfd.readouterr()
-    assert "Permission denied" in printed.err
+    assert "the report cannot be written (Permission denied)" in printed.err
+    assert "report: " not in printed.err
     shown = json.loads(printed.out)["study"] if given else printed.out
     assert "s" in shown
     assert given or "exact match" in shown

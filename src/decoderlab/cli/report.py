@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from decoderlab.cli.app import guarded
+from decoderlab.common.errors import LaunchError
 from decoderlab.common.progress import output, plain, say
 
 
@@ -78,9 +79,13 @@ def write_report(study: str, output_dir: Path, tensorboard: bool, *, as_json: bo
     if as_json:
         print(json.dumps(report_record(report.analysis), indent=2))  # noqa: T201
     else:
-        print_table(report)
+        print_table(report, written=unwritten is None)
     if unwritten is not None:
-        raise unwritten
+        raise LaunchError(
+            f"{report.folder}: the report cannot be written ({unwritten.strerror}); what is "
+            "printed is of the runs as they are now, and a report that is there may be older; give "
+            "yourself the permission, or copy the output folder and name the copy with --output-dir"
+        ) from unwritten
     if tensorboard:
         from decoderlab.studies.reporting.tensorboard_study import MEANS, write_board
 

@@ -26,8 +26,13 @@ MEASURED = 10_000  # columns of a terminal that cuts nothing
 ROOMS = ("narrow", "small", "medium", "wide")
 
 
-def print_table(report: Report) -> None:
-    """Print the tables in the terminal, on standard output; narrow ones show less."""
+def print_table(report: Report, *, written: bool = True) -> None:
+    """Print the tables in the terminal, on standard output; narrow ones show less.
+
+    Args:
+        report: of a study.
+        written: whether its files were written, which is said.
+    """
     analysis, console = report.analysis, output()
     left_out: dict[str, None] = {}
     for task in analysis.tasks:
@@ -66,7 +71,8 @@ def print_table(report: Report) -> None:
         say(f"{unfinished} of {len(analysis.rows)} runs are not finished")
     if analysis.pilot:
         say("fewer than 6 seeds: a pilot, from which nothing can be concluded")
-    say(f"report: {report.folder / 'report.html'} (also .md, .tex, results.csv)")
+    if written:
+        say(f"report: {report.folder / 'report.html'} (also .md, .tex, results.csv)")
 
 
 def _list_failures(rows: Sequence[RunRow]) -> None:
