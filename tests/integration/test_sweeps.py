@@ -16,7 +16,15 @@ import pytest
 from decoderlab.common.process import is_alive
 from decoderlab.records.checkpoints import recorded_sha256, verify
 from decoderlab.records.run_folder import RunFolder
-from tests.integration.cli import OWN_DECODER, call, forked, tiny_arguments, wait_for
+from decoderlab.studies.execution import sweep as execution
+from tests.integration.cli import (
+    OWN_DECODER,
+    call,
+    forked,
+    in_process,
+    tiny_arguments,
+    wait_for,
+)
 from tests.integration.disturbed import runs
 from tests.integration.long_runs import started
 
@@ -306,3 +314,18 @@ def test_a_second_signal_stops_a_sweep_at_once(begin, tmp_path):
         assert run.status()["status"] == "INTERRUPTED"
         newest = run.resume_checkpoints()[0]
         verify(newest, recorded_sha256(newest), 10**9)
+
+
+def test_the_report_is_of_the_plan_as_it_is_in_the_end(tmp_path, monkeypatch, capfd):
+    given = ("-m", *tiny_arguments(tmp_path), "study.name=s", "hydra/launcher=basic")
+    run_pending = execution.run_pending
+
+    def meanwhile(*arguments):
+        run_pending(*arguments)
+        assert call("train", *given, "seed=0,1").returncode == 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(execution, "run_pending", meanwhile)
+        assert in_process(patch, *given, "seed=0") == 0
+    assert "with 2 runs in place of 1; the report is of these" in capfd.readouterr().err
+    assert len((tmp_path / "studies/s/results.csv").read_text().splitlines()) == 3

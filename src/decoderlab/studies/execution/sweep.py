@@ -103,7 +103,7 @@ def launch(
     planned = check_changes(planned)
     run_pending(planned, start, jobs)
     say("writing the report")
-    report = build_report(_with_damage(planned), planned.output_dir)
+    report = build_report(_plan_now(planned), planned.output_dir)
     print_table(report)
     return 0 if report.complete else 1
 
@@ -129,13 +129,18 @@ def _once(planned: Planned) -> list[str]:
     return [f"{number} runs are {what}" for what, number in runs.items()]
 
 
-def _with_damage(planned: Planned) -> Plan:
-    """Return a plan with what lies beside it, as whoever reports on it later sees it."""
+def _plan_now(planned: Planned) -> Plan:
+    """Return the plan that lies on the disk, as whoever reports on it later sees it."""
     try:
         read = read_plan(planned.output_dir, planned.plan.name)
     except (ConfigError, Invalid):  # somebody has just deleted it, or is at it
         return planned.plan
-    return replace(planned.plan, damage=read.damage, settings=read.settings)
+    if read.cells != planned.plan.cells:
+        say(
+            f"the study was planned anew meanwhile, with {len(read.cells)} runs in place of "
+            f"{len(planned.plan.cells)}; the report is of these"
+        )
+    return read
 
 
 def _tuned(
