@@ -112,6 +112,7 @@ def test_exclusions_leave_combinations_out():
         (["study.name=a,b"], {}, "a sweep is one study"),
         (["budget.match=updates,flops"], {}, "a sweep is one study"),
         (["study=a,b"], {}, "a sweep is one study"),
+        (["study.seeds=range(0,6)"], {}, "on the command line these are seed=0,1,2"),
         (["x=interval(0,1)"], {}, "has no list of values"),
         (["run.output_dir=a,b"], {}, "varies run"),
         pytest.param([], {"seeds": []}, "is an empty list", marks=pytest.mark.fault(8)),

@@ -268,6 +268,8 @@ def _refuse_size(what: str, number: float) -> NoReturn:
 def _demand_scientific(name: str, text: str) -> None:
     """Raise ConfigError for a setting that is the sweep's, not a run's."""
     group = _group(name)
+    if name == "study.seeds":
+        raise ConfigError(f"{text} varies study.seeds; on the command line these are seed=0,1,2")
     if group in OF_THE_SWEEP:
         raise ConfigError(
             f"{text} varies {group}, but a sweep is one study, with one budget, in one folder; "
