@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import re
 import sys
 import unicodedata
@@ -252,6 +253,7 @@ def test_limits_count_words_and_punctuation(tmp_path):
         ("", "", "0 different sources are left"),
         (b"\xff\n", "x\n", "source_path .* is not UTF-8"),
         ("x\n".encode("utf-16"), "x\n", "iconv -f utf-16 -t utf-8"),
+        (gzip.compress(b"x\n"), "x\n", "convert it, for example: gunzip"),
     ],
 )
 @pytest.mark.fault(19)

@@ -12,6 +12,10 @@ from decoderlab.common.bounded_reading import LINE_BYTES, MIB, opened
 from decoderlab.common.errors import Invalid
 
 DATA_BYTES = 16 * 1024 * MIB
+# By the first two bytes of a file.
+CONVERSIONS = {b"\x1f\x8b": "gunzip"} | dict.fromkeys(
+    (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "iconv -f utf-16 -t utf-8"
+)
 
 
 def package_file(distribution: str, relative: str, extra: str = "data") -> Path:
@@ -82,8 +86,9 @@ def decoded(file: BinaryIO, name: str) -> Iterator[str]:
         try:
             yield line.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
-            wide = number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            known = CONVERSIONS.get(line[:2]) if number == 1 else None
+            way = known or "iconv -f latin1 -t utf-8"
             raise ValueError(
                 f"{name} is not UTF-8 (line {number}: {error.reason}); "
-                f"convert it, for example: iconv -f {'utf-16' if wide else 'latin1'} -t utf-8"
+                f"convert it, for example: {way}"
             ) from error
