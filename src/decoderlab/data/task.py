@@ -371,8 +371,8 @@ class Task(pl.LightningDataModule):
         for name in SPLITS:
             if not examples[name]:
                 raise ValueError(
-                    f"the {name} split is empty ({counts}); give the task more data or another "
-                    "share to that split"
+                    f"the {name} split is empty ({counts}); give the task more data, or that "
+                    "split a larger share, or rows of its own"
                 )
         counts |= check_sequences(examples) | check_disjoint(examples)
         source, target = self.vocabularies(examples["train"])

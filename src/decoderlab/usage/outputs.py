@@ -152,7 +152,7 @@ def predict_outputs(
         seed_process(stream_seed(run.config.seed, "decoding", "lines", first_row))
         by_line: list[list[Output]] = [[] for _ in lines]
         words_by_line = words_of_lines(run, lines)
-        for index, batch in batches(run, lines, folder):
+        for index, batch in batches(run, lines, folder, first_row):
             words = [words_by_line[line] for line in index.tolist()]
             if run.module.writes_values:
                 outputs = _of_values(run, batch, attention)

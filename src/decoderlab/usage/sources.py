@@ -25,7 +25,7 @@ Rows = Sequence[Sequence[int] | np.ndarray]
 
 
 def batches(
-    run: LoadedRun, lines: Sequence[str], folder: Path | None = None
+    run: LoadedRun, lines: Sequence[str], folder: Path | None = None, first_row: int = 0
 ) -> Iterator[tuple[Tensor, tuple[Tensor, Tensor]]]:
     """Yield the lines that are not empty in batches of one length: their index and the batch.
 
@@ -33,11 +33,12 @@ def batches(
         run: from `load_run`.
         lines: source texts; of images, names of files.
         folder: in which the images lie; None for the working directory.
+        first_row: number of the first line, counted from 0, for messages.
     """
     if isinstance(run.task.data.source_vocabulary, ImageSpace):
         yield from _images(run, run.task.data.source_vocabulary, lines, folder or Path())
         return
-    rows, dtype = _encoded(run, lines), run.module.dtype
+    rows, dtype = _encoded(run, lines, first_row), run.module.dtype
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     for index in by_length(lengths, run.task.evaluation_batch_size, np.flatnonzero(lengths)):
         kept = torch.as_tensor(np.array([rows[number] for number in index]))
@@ -97,11 +98,14 @@ def _tokens(run: LoadedRun, line: str) -> Sequence[str]:
     return run.task.source_tokens(line) if line.strip() else []
 
 
-def _encoded(run: LoadedRun, lines: Sequence[str]) -> Rows:
+def _encoded(run: LoadedRun, lines: Sequence[str], first_row: int) -> Rows:
     """Return each line as ids or standardised values; warn of what training never saw."""
     source = run.task.data.source_vocabulary
     if isinstance(source, Values):
-        rows = [source.encode(call("the input", source.parse, text=line)) for line in lines]
+        rows = [
+            source.encode(call(f"line {number} of the input", source.parse, text=line))
+            for number, line in enumerate(lines, start=first_row + 1)
+        ]
         odd = {len(row) for row in rows} - {0, run.task.source_length}
         if run.task.source_length is not None and odd:
             warnings.warn(
