@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 
+from decoderlab.common.errors import ConfigError
 from decoderlab.data.values import Values
 from decoderlab.tasks import ForecastingTask, TSVTask
+from decoderlab.usage.sources import batches
 from tests.conftest import composed, prepare, run, small
 
 
@@ -124,3 +129,11 @@ def test_many_columns_are_read_and_one_is_forecast(tmp_path):
     assert both.data.source_space.size == 3  # all that are numbers
     with pytest.raises(ValueError, match="'z' is not there"):
         _ = ForecastingTask(**shared, target_columns=["z"]).data
+
+
+def test_a_bad_line_is_named_by_its_number():
+    data = SimpleNamespace(source_vocabulary=Values([0.0], [1.0]))
+    task = SimpleNamespace(data=data, source_length=None, evaluation_batch_size=4)
+    run = SimpleNamespace(task=task, module=SimpleNamespace(dtype=torch.float32))
+    with pytest.raises(ConfigError, match="line 12 of the input"):
+        list(batches(run, ["1 2", "x"], first_row=10))
