@@ -1,4 +1,4 @@
-"""The page has the growth and the starts that were measured, or says that there are none."""
+"""The page has the growth, the starts and the alternatives that were measured."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import benchmark_alternatives
 import benchmark_start
 from benchmark_growth import FIGURES, MARKS, MODELS, SIZES, exponent, table
 from measuring.speed_tables import read_figures, with_table
@@ -44,3 +45,13 @@ def test_the_page_has_the_measured_starts():
         assert commands[-1] == "the first update"
         assert {f"{name} --help" for name in benchmark_start.NAMES} <= set(commands)
     assert with_table(page, made, benchmark_start.MARKS) == page
+
+
+def test_the_page_has_the_measured_alternatives():
+    page, figures = PAGE.read_text(), PAGE.with_name(benchmark_alternatives.FIGURES)
+    assert (
+        with_table(page, benchmark_alternatives.table(figures), benchmark_alternatives.MARKS)
+        == page
+    )
+    others = {row["other"] for row in read_figures(figures)}
+    assert others == {"a loop over steps", "that loop compiled", "its loss compiled", "bfloat16"}

@@ -90,7 +90,9 @@ def flops_per_example(model: EncoderDecoder, split: Split, num_examples: int = 1
     Args:
         model: on the CPU, or on the meta device, where nothing is computed.
         split: the same for all variants that are compared.
-        num_examples: at most; they are batched by length, so that no padding counts.
+        num_examples: at most; they are batched by the length of their sources, whose padding does
+            not count; targets are padded to the longest of their batch, as in training, and that
+            does.
     """
     total = sum(count_flops(model, batch) for batch in _first_batches(model, split, num_examples))
     return total / min(num_examples, len(split))
