@@ -210,6 +210,8 @@ def test_bad_settings_are_refused(settings, message):
         ),
         ("a,at\n1,2024-01-03 12:00\n\n2,2024-01-03 11:00\n", {}, "at line 4, .*oldest first"),
         ("Date,a\n12/31/2020,1\n12/30/2020,2\n", {}, "at line 3, 12/30/2020 after 12/31/2020"),
+        ("Date,a\n12/31/20 9:00 AM,1\n12/30/20 4:00 PM,2\n", {}, "at line 3, 12/30/20 4:00 PM"),
+        ("Date,a\n2020/12/31,1\n2020/12/30,2\n", {}, "at line 3, 2020/12/30"),
         ("at,a\n31.12.2020,1\n30.12.2020,2\n", {}, "'at' go back at line 3"),
         ("at,a\n31/12/2020 9:00,1\n31/12/2020 8:00,2\n", {}, "'at' go back at line 3"),
         ('at,a\n"Feb 3, 2021",1\n"Jan 3, 2021",2\n', {}, "at line 3, Jan 3, 2021"),

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 CSV = "a CSV file whose first line names its columns"
 TAB = "\t"
 # How dates are written: as ISO 8601 has it, and by day or month first, with or without a time.
-DAYS = ("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%b %d, %Y", "%d %b %Y")
-FORMATS = ("ISO8601", *(f"{day}{time}" for day in DAYS for time in ("", " %H:%M", " %H:%M:%S")))
+DAYS = ("%d.%m.", "%m/%d/", "%d/%m/", "%m-%d-", "%d-%m-", "%b %d, ", "%d %b ", "%B %d, ", "%d %B ")
+CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+FORMATS = (
+    "ISO8601",
+    *(f"{day}{year}{clock}" for day in DAYS for year in ("%Y", "%y") for clock in CLOCKS),
+)
 # Names of columns of numbers that grow with time.
 TIMES = frozenset(("date", "datetime", "day", "time", "timestamp", "unix", "epoch", "year"))
 
