@@ -320,7 +320,8 @@ def _named_by_parent(settings: Mapping[str, Any], path: str) -> str:
     except (Invalid, LookupError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"{'encoder' if of_encoder else 'training'}.from_run is {path!r}, which is not the "
-            f"folder of a finished run; give one: outputs/runs/..."
+            "folder of a finished run; give one: outputs/runs/... If it was moved, give its new "
+            "place: a run that begins with it stays the same"
         ) from error
 
 

@@ -49,7 +49,8 @@ def open_parent(setting: str, path: str) -> OpenedRun:
         if status != "FINISHED":
             raise ConfigError(
                 f"{setting} is {path!r}, which is not the folder of a finished run (it is "
-                f"{status}); give one: outputs/runs/..."
+                f"{status}); give one: outputs/runs/... If it was moved, give its new place: a run "
+                "that begins with it stays the same"
             )
         return open_run(folder)
     except Invalid as error:
