@@ -253,6 +253,7 @@ def with_hydra(single: Callable[[DictConfig], str]) -> int:
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
     def start(config: DictConfig) -> None:
+        process.stop_if_interrupted()
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             single(config)
             return

@@ -45,6 +45,9 @@ stale = False
 plan_only = False
 plan_as_json = False
 
+# The SIGINTs that came within `telling_interrupts`.
+_interrupts: list[int] = []
+
 LOOK_SECONDS = 0.1
 # For a run whose parent has died, to save what it has.
 ORPHAN_SECONDS = 1.5
@@ -263,14 +266,15 @@ def without_own_folder() -> Iterator[None]:
 
 @contextlib.contextmanager
 def telling_interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt for a plain error that follows a SIGINT.
+    """Raise KeyboardInterrupt for a plain error that follows a SIGINT, and what an error hides.
 
-    C code that is interrupted may clear the KeyboardInterrupt, and raise an error of its own.
+    C code that is interrupted may clear the KeyboardInterrupt, and raise an error of its own, or
+    leave a module half imported, which others then miss something of.
     """
-    came: list[int] = []
+    _interrupts.clear()
 
     def interrupt(signum: int, frame: Any) -> None:
-        came.append(signum)
+        _interrupts.append(signum)
         signal.default_int_handler(signum, frame)
 
     is_main = threading.current_thread() is threading.main_thread()
@@ -279,13 +283,42 @@ def telling_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, interrupt)
     try:
         yield
-    except (TypeError, ValueError, RuntimeError, SystemError) as error:
-        if came and type(error).__module__ == "builtins":  # none of ours
+    except Exception as error:
+        if hidden := hidden_interrupt(error):
+            raise hidden from None
+        own = type(error).__module__ != "builtins" or isinstance(error, OSError)
+        if _interrupts and not own:
             raise KeyboardInterrupt from error
         raise
     finally:
         if watched and signal.getsignal(signal.SIGINT) is interrupt:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def stop_if_interrupted() -> None:
+    """Raise KeyboardInterrupt if a SIGINT came within `telling_interrupts`.
+
+    Where Hydra composes a config to see whether it is a sweep, it passes over whatever goes wrong,
+    an error that hides an interrupt too.
+    """
+    if _interrupts:
+        raise KeyboardInterrupt
+
+
+def hidden_interrupt(error: BaseException) -> BaseException | None:
+    """Return the interrupt while which an error was raised; None if there was none.
+
+    Code that puts things right on its way out may fail at what it had half done: OmegaConf's lists
+    hold a None while an item is being set. Its error then stands in place of the interrupt.
+    """
+    seen: set[int] = set()
+    now: BaseException | None = error
+    while now is not None and id(now) not in seen:
+        if not isinstance(now, Exception | GeneratorExit | SystemExit):
+            return now
+        seen.add(id(now))
+        now = now.__cause__ or now.__context__
+    return None
 
 
 def host_name() -> str:

@@ -99,6 +99,7 @@ class StudySweeper(BasicSweeper):
         from decoderlab.studies.design.grid import grid
         from decoderlab.studies.design.impossible_cells import refuse_before_imports
 
+        process.stop_if_interrupted()
         if self.config is None or self.hydra_context is None or self.launcher is None:
             raise RuntimeError("sweep was called before setup; Hydra calls setup first")
         if not isinstance(self.params or {}, Mapping):

@@ -8,6 +8,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab.common.errors import ConfigError
+from decoderlab.common.process import hidden_interrupt
 from decoderlab.config.early_checks import check_before_imports
 from decoderlab.config.messages import explain
 from decoderlab.studies.design.composed_cells import Composed
@@ -18,7 +19,9 @@ UNFIT = (ConfigError, HydraException, OmegaConfBaseException)
 
 
 def why_unfit(error: Exception, cell: GridCell) -> str:
-    """Return why a cell cannot run."""
+    """Return why a cell cannot run; raise the interrupt that the error hides."""
+    if hidden := hidden_interrupt(error):
+        raise hidden
     return str(error) if isinstance(error, ConfigError) else explain(error, cell.overrides)
 
 

@@ -19,6 +19,7 @@ from decoderlab.common.disk import (
 )
 from decoderlab.common.errors import ConfigError, EditedSource, Invalid, LaunchError, Unreadable
 from decoderlab.common.part_building import find_target
+from decoderlab.common.process import hidden_interrupt
 from decoderlab.common.progress import say
 from decoderlab.config.code_identity import own_name
 from decoderlab.config.run_config import RunConfig
@@ -136,6 +137,8 @@ def bring_to_end(job: Job, report: ProgressReport) -> str:
     except EditedSource as error:
         raise LaunchError(f"{error}; or give the same command again") from error
     except Exception as error:  # before or after training, which has a handler of its own
+        if hidden := hidden_interrupt(error):
+            raise hidden from error
         if is_full(error, folder.path):
             raise LaunchError(full_message(folder.path, room_for(job.cell.parameters))) from error
         if passing := passing_error(error, folder.path):

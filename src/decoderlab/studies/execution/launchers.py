@@ -128,6 +128,8 @@ def _start_with(launcher: Any, jobs: Sequence[Job], plan: Path) -> None:
     except (ConfigError, LaunchError):
         raise
     except Exception as error:  # what is left to do stands in the run folders
+        if hidden := process.hidden_interrupt(error):
+            raise Interrupted(getattr(hidden, "signum", signal.SIGINT)) from error
         say(f"the launcher stopped: {type(error).__name__}: {error}")
         return
     finally:
