@@ -12,10 +12,14 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
 from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.design.grid import as_sweep
 from decoderlab.studies.reporting.table_texts import mean_text
 from measuring.arguments import script_parser
 from measuring.speed_tables import Marks, Row, markdown, with_table
@@ -25,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "leaderboard.md"
 SCORES = Marks("<!-- scores -->", "<!-- end of scores -->")
 CELLS = Marks("<!-- cells -->", "<!-- end of cells -->")
+PARSER = OverridesParser.create()
 RATE = "tuned_training.learning_rate"
 RULES = re.compile(r"Rules without trained weights, on [^:]+: (.+)\.\n")
 
@@ -37,9 +42,34 @@ def main() -> None:
 
 def rendered(page: str) -> str:
     """Return the page with the tables of today's results."""
-    studies = {name: committed(name) for name in done()}
+    studies = {name: whole(name) for name in done()}
     page = with_table(page, scores(studies), SCORES)
     return with_table(page, cells(studies), CELLS)
+
+
+def whole(name: str) -> Analysis:
+    """Return the analysis of a study all of whose runs are in its results.csv.
+
+    Raises:
+        SystemExit: if any is missing, or the file cannot be read.
+    """
+    path = FOLDER / name / "results.csv"
+    try:
+        analysis = committed(name)
+        study = analysis.plan.study
+        (seeds,) = PARSER.parse_overrides([f"seed={as_sweep('seed', study.seeds)}"])
+        names = (study.factors or {})["decoder"]
+        declared = set(product(names, map(int, seeds.sweep_string_iterator())))
+        there = {(cell.variant, cell.seed) for cell in analysis.plan.cells}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise SystemExit(f"{path} cannot be read ({error!r}); copy it again") from error
+    if there != declared:
+        lost = ", ".join(f"{decoder} {seed}" for decoder, seed in sorted(declared - there)[:3])
+        raise SystemExit(
+            f"{path} has {len(there)} of {len(declared)} runs (missing: {lost or 'none'}); copy it "
+            "again, once the study is finished"
+        )
+    return analysis
 
 
 def planned() -> list[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
+import leaderboard
+import redraw_study
 from decoderlab.studies.statistics import summarise
 from tests.contracts.test_quotes import ROOT, cells, computed, differences, rows
 
@@ -76,13 +76,27 @@ def rules_of(study: str) -> str:
     return "\n".join(line for line in text.splitlines() if line.startswith("Rules without"))
 
 
-def test_the_leaderboard_is_what_the_committed_results_give(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    script = ROOT / "scripts/leaderboard.py"
-    spec = importlib.util.spec_from_file_location("leaderboard", script)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "leaderboard", module)
-    spec.loader.exec_module(module)
-    page = Path(module.PAGE).read_text(encoding="utf-8")
-    assert module.rendered(page) == page
-    assert set(module.done()) <= set(module.planned())
+def test_the_leaderboard_is_what_the_committed_results_give():
+    page = Path(leaderboard.PAGE).read_text(encoding="utf-8")
+    assert leaderboard.rendered(page) == page
+    assert set(leaderboard.done()) <= set(leaderboard.planned())
+
+
+CUTS = {
+    "empty": lambda lines: [],
+    "a run": lambda lines: lines[:-1],
+    "half of a line": lambda lines: [*lines[:-1], lines[-1][:20]],
+    "a column": lambda lines: [line.partition(",")[2] for line in lines],
+}
+
+
+@pytest.mark.parametrize("what", CUTS)
+def test_the_leaderboard_refuses_results_that_were_cut(tmp_path, monkeypatch, what):
+    name = leaderboard.done()[0]
+    lines = (leaderboard.FOLDER / name / "results.csv").read_text().splitlines(keepends=True)
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "results.csv").write_text("".join(CUTS[what](lines)))
+    monkeypatch.setattr(leaderboard, "FOLDER", tmp_path)
+    monkeypatch.setattr(redraw_study, "FOLDER", tmp_path)
+    with pytest.raises(SystemExit, match="results.csv (cannot be read|has 59 of 60 runs)"):
+        leaderboard.whole(name)

@@ -209,3 +209,19 @@ def test_bad_lines_make_no_new_data_of_the_runs_own(tiny, tmp_path, own):
     opened = load_with(prepared.folder.path, [str(file)], skip_bad_lines=True)
     assert opened.moved
     assert set(opened.run.task.data.splits) == {"train", "validation", "test"}
+
+
+def test_the_file_of_a_task_within_a_task_may_have_moved(tiny, tmp_path):
+    file, moved = tmp_path / "pairs.tsv", tmp_path / "moved.tsv"
+    lines = [f"{'ab' * (n % 4 + 1)} {n}\tx{n}" for n in range(60)]
+    file.write_text("\n".join(["source\ttarget", *lines]))
+    given = ("task@task.of=tsv", f"task.of.path={file}", "training.max_steps=2")
+    prepared = tiny(*given, task="autoencoder")
+    assert run(prepared) == "FINISHED"
+    file.rename(moved)
+    opened = load_with(prepared.folder.path, [str(moved)])
+    assert opened.moved
+    assert len(opened.run.task.data.splits["test"]) == prepared.task.data.counts["test"]
+    moved.write_text("source\ttarget\nabab 1\tx\n")
+    with pytest.raises(ConfigError, match="AutoencoderTask cannot read a test file alone"):
+        load_with(prepared.folder.path, [str(moved)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -92,11 +92,7 @@ def load_with(
 
 
 def _with_files(config: RunConfig, files: Sequence[str]) -> RunConfig:
-    names = [
-        key
-        for key, value in config.task.to_dict().items()
-        if is_path(key) and isinstance(value, str)
-    ]
+    names = list(_path_settings(config.task.to_dict()))
     if len(names) != len(files):
         reads = f"reads {', '.join(f'task.{name}' for name in names)}" if names else "reads no file"
         raise ConfigError(
@@ -105,6 +101,15 @@ def _with_files(config: RunConfig, files: Sequence[str]) -> RunConfig:
     for name, file in zip(names, files, strict=True):
         config = config.with_setting(f"task.{name}", file)
     return config
+
+
+def _path_settings(settings: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """Yield the settings of a task that name files of its data, and those of a task within it."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _path_settings(value, f"{before}{key}.")
+        elif is_path(key) and isinstance(value, str):
+            yield f"{before}{key}"
 
 
 def _without_bad_lines(config: RunConfig) -> RunConfig:

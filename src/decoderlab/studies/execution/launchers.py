@@ -236,5 +236,5 @@ def _shown(job: Job) -> str:
         if status in TERMINAL and progress.tally is not None:
             progress.tally.ended[cell.run_id] = status
         now = status or folder.status()["status"]
-        message = outcome(folder, config.evaluation.select)
+        message = outcome(folder, config.study.metric or config.evaluation.select)
         progress.print_outcome(cell.title, now, message)

@@ -54,7 +54,7 @@ class LiveTable:
                 continue
             if status in TERMINAL:
                 self.tally.ended[job.cell.run_id] = status
-            message = outcome(job.folder, job.config.evaluation.select)
+            message = outcome(job.folder, job.config.study.metric or job.config.evaluation.select)
             progress.print_outcome(job.cell.title, status, message)
         now = time.monotonic()
         for job in running:
