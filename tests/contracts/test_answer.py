@@ -86,7 +86,7 @@ CUTS = {
     "empty": lambda lines: [],
     "a run": lambda lines: lines[:-1],
     "half of a line": lambda lines: [*lines[:-1], lines[-1][:20]],
-    "a column": lambda lines: [line.partition(",")[2] for line in lines],
+    "a column": lambda lines: [lines[0].replace("seed,", "sees,"), *lines[1:]],
 }
 
 
@@ -98,5 +98,5 @@ def test_the_leaderboard_refuses_results_that_were_cut(tmp_path, monkeypatch, wh
     (tmp_path / name / "results.csv").write_text("".join(CUTS[what](lines)))
     monkeypatch.setattr(leaderboard, "FOLDER", tmp_path)
     monkeypatch.setattr(redraw_study, "FOLDER", tmp_path)
-    with pytest.raises(SystemExit, match="results.csv (cannot be read|has 59 of 60 runs)"):
+    with pytest.raises(SystemExit, match=r"results.csv (cannot be read|has \d+ of 60 runs)"):
         leaderboard.whole(name)

@@ -248,8 +248,7 @@ def with_hydra(single: Callable[[DictConfig], str]) -> int:
     sweep = arguments.multirun or any(word.startswith("study=") for word in settings)
     settings = settings if sweep else with_one_budget(settings)
     process.sweep_exit_code = None
-    statuses: list[str] = []
-    errors: list[Exception] = []
+    statuses, errors = list[str](), list[Exception]()
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
     def start(config: DictConfig) -> None:
