@@ -1,12 +1,16 @@
-"""Measure what a sweep costs besides its runs: planning, and the pool between two runs.
+"""Measure what a sweep costs besides its runs, and how its time grows with runs and workers.
+
+    python scripts/benchmark_sweeps.py                       # prints; about five minutes
+    python scripts/benchmark_sweeps.py --page docs/performance.md
 
 Planning is timed with the command itself, over a sweep of 10 decoders, 2 tasks, 5 learning rates
 and so many seeds that there are 1,000 cells (`--cells`). The pool's own cost is the time from the
 end of one run to the beginning of the next in the same worker: writing the result, handing over
-the next config, building its task and checking its model. Have nothing else running.
+the next config, building its task and checking its model. Sweeps of runs of 300 updates are timed
+from the command's start to its end, report and all, with one worker and with one for each core.
+Have nothing else running.
 
-Example:
-    python scripts/benchmark_sweeps.py --cells 1000 --runs 20
+With `--page` the figures go into `sweeps.csv` beside the page, and from there into its table.
 """
 
 from __future__ import annotations
@@ -20,13 +24,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from measuring.arguments import at_least, script_parser
+from measuring.arguments import at_least, existing_file, script_parser
+from measuring.speed_tables import Marks, Row, markdown, read_figures, write_figures
 
 DECODERS = (
     "repeat_vector,initial_state,initial_state_no_feedback,every_input,peek,peek_no_feedback,"
     "output,all_routes,luong,bahdanau2015"
 )
 RATES = "0.1,0.03,0.01,0.003,0.001"
+FIGURES = "sweeps.csv"
+MARKS = Marks("<!-- sweeps -->", "<!-- end of sweeps -->")
+RUNS = (8, 16, 32)
 
 
 def command(module: str, *arguments: str) -> float:
@@ -53,13 +61,19 @@ def planning_seconds(cells: int, folder: Path) -> float:
     )
 
 
-def pool_seconds(runs: int, folder: Path) -> list[float]:
-    """Return the times between the runs of one worker."""
-    command(
+def sweep_seconds(runs: int, updates: int, jobs: int, folder: Path) -> float:
+    """Return how long a sweep of short runs takes, from the command's start to its end."""
+    return command(
         "train",
         *("-m", "task=echo", "decoder=luong", f"seed=range(0,{runs})", f"run.output_dir={folder}"),
-        *("training.max_steps=20", "evaluation.every_steps=20", "hydra.launcher.jobs=1"),
+        *(f"training.max_steps={updates}", f"evaluation.every_steps={updates}"),
+        f"hydra.launcher.jobs={jobs}",
     )
+
+
+def pool_seconds(runs: int, folder: Path) -> list[float]:
+    """Return the times between the runs of one worker."""
+    sweep_seconds(runs, 20, 1, folder)
     results = [json.loads(path.read_text()) for path in folder.glob("runs/*/result.json")]
     results.sort(key=lambda result: result["started"])
     return [
@@ -77,15 +91,52 @@ def main() -> None:
     parser.add_argument(
         "--runs", type=at_least(2), default=20, help="runs of the pool (%(default)s)"
     )
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        seconds = planning_seconds(arguments.cells, Path(folder) / "plan")
-        print(f"planning {arguments.cells // 100 * 100} cells: {seconds:.1f} s", flush=True)
-        gaps = pool_seconds(arguments.runs, Path(folder) / "pool")
-    print(
-        f"the pool between two runs of a warm worker: median {statistics.median(gaps):.3f} s, "
-        f"largest {max(gaps):.3f} s ({len(gaps)} times)"
+    parser.add_argument(
+        "--sweeps", type=at_least(1), nargs="+", default=RUNS, help="their runs (8 16 32)"
     )
+    parser.add_argument("--page", type=existing_file, help="write the figures into this page")
+    arguments = parser.parse_args()
+    rows: list[Row] = []
+
+    def note(what: str, workers: int, runs: int, seconds: float) -> None:
+        row = {"what": what, "workers": str(workers), "runs": str(runs), "s": f"{seconds:.2f}"}
+        print("  ".join(row.values()), flush=True)
+        rows.append(row)
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        cells = arguments.cells // 100 * 100
+        note("planning", 1, cells, planning_seconds(cells, folder / "plan"))
+        gaps = pool_seconds(arguments.runs, folder / "pool")
+        note("between two runs, median", 1, len(gaps), statistics.median(gaps))
+        note("between two runs, longest", 1, len(gaps), max(gaps))
+        for jobs in sorted({1, os.cpu_count() or 1}):
+            for runs in arguments.sweeps:
+                seconds = sweep_seconds(runs, 300, jobs, folder / f"{jobs} {runs}")
+                note("a sweep", jobs, runs, seconds)
+    if arguments.page:
+        write_figures(arguments.page, FIGURES, rows, table, MARKS)
+
+
+def table(figures: Path) -> str:
+    """Return the figures of a CSV as a table in Markdown."""
+    rows = read_figures(figures)
+    sweeps: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row["what"] == "a sweep":
+            sweeps.setdefault(row["workers"], {})[row["runs"]] = float(row["s"])
+    lines = [
+        [
+            workers,
+            ", ".join(times),
+            ", ".join(f"{seconds:.0f}" for seconds in times.values()),
+            ", ".join(f"{sweeps['1'][runs] / seconds:.2f}" for runs, seconds in times.items()),
+        ]
+        for workers, times in sweeps.items()
+    ]
+    others = [f"{row['what']} ({int(row['runs']):,}) {row['s']} s" for row in rows[:3]]
+    header = ["workers", "runs", "seconds", "times as fast as one worker"]
+    return markdown(header, lines) + f"\nBesides: {'; '.join(others)}.\n"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 
 import benchmark_alternatives
 import benchmark_start
+import benchmark_sweeps
 from benchmark_growth import FIGURES, MARKS, MODELS, SIZES, exponent, table
 from measuring.speed_tables import read_figures, with_table
 
@@ -45,6 +46,13 @@ def test_the_page_has_the_measured_starts():
         assert commands[-1] == "the first update"
         assert {f"{name} --help" for name in benchmark_start.NAMES} <= set(commands)
     assert with_table(page, made, benchmark_start.MARKS) == page
+
+
+def test_the_page_has_the_measured_sweeps():
+    page, figures = PAGE.read_text(), PAGE.with_name(benchmark_sweeps.FIGURES)
+    assert with_table(page, benchmark_sweeps.table(figures), benchmark_sweeps.MARKS) == page
+    runs = [row["runs"] for row in read_figures(figures) if row["what"] == "a sweep"]
+    assert set(map(int, runs)) == set(benchmark_sweeps.RUNS)
 
 
 def test_the_page_has_the_measured_alternatives():

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import conf_dir, own_folder
-from decoderlab.common.process import one_at_a_time
+from decoderlab.common.process import hidden_interrupt, one_at_a_time
 from decoderlab.config.command_line import check_words, with_one_budget
 from decoderlab.config.messages import explain
 from decoderlab.config.run_config import RunConfig
@@ -45,5 +45,7 @@ def compose_config(overrides: Sequence[str], *, config_dir: str | Path | None = 
                     "train", with_one_budget(overrides), return_hydra_config=True
                 )
         except (HydraException, OmegaConfBaseException) as error:
+            if hidden := hidden_interrupt(error):
+                raise hidden from None
             raise ConfigError(explain(error, overrides)) from error
         return RunConfig.from_composed(composed, composed.hydra.runtime.choices)
