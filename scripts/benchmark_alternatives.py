@@ -22,11 +22,13 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from benchmark_growth import overrides, write_pairs
+from decoderlab.data.batches import Batch
 from decoderlab.training.assembly import build_model
 from decoderlab.training.module import EncoderDecoder
 from decoderlab.training.prepared_run import Prepared
@@ -41,7 +43,14 @@ MARKS = Marks("<!-- alternatives -->", "<!-- end of alternatives -->")
 LAYERS = ((32, 16, 128, 7), (64, 40, 256, 20), (64, 128, 128, 10))
 WIDTHS = (128, 256, 512)  # of models in bfloat16
 Seconds = Callable[[], float]
-Loss = Callable[..., tuple[Tensor, Tensor]]
+
+
+class Loss(Protocol):
+    """The loss of a model."""
+
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the sum over a batch, and over how many positions."""
+        ...
 
 
 def stepped(
@@ -118,9 +127,9 @@ def of_loops(
 def without_kernels(loss: Loss) -> Loss:
     """Return a loss that is computed without oneDNN, whose LSTM no compiler looks into."""
 
-    def computed(*arguments: object) -> tuple[Tensor, Tensor]:
+    def computed(batch: Batch) -> tuple[Tensor, Tensor]:
         with torch.backends.mkldnn.flags(enabled=False):
-            return loss(*arguments)
+            return loss(batch)
 
     return computed
 
@@ -139,16 +148,14 @@ def of_compiled_models(updates: int, repeats: int, note: Callable[..., None]) ->
         note("the article's model", "its loss compiled", size, turns, waited)
 
 
-def in_bfloat16(model: EncoderDecoder) -> EncoderDecoder:
-    """Compute the loss of a model as `training.precision=bfloat16` does; return the model."""
-    loss = model.loss
+def in_bfloat16(loss: Loss) -> Loss:
+    """Return a loss that is computed as `training.precision=bfloat16` does."""
 
-    def cast(*arguments: object) -> tuple[Tensor, Tensor]:
+    def cast(batch: Batch) -> tuple[Tensor, Tensor]:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            return loss(*arguments)
+            return loss(batch)
 
-    model.loss = cast
-    return model
+    return cast
 
 
 def of_precision(updates: int, repeats: int, note: Callable[..., None]) -> None:
@@ -162,7 +169,8 @@ def of_precision(updates: int, repeats: int, note: Callable[..., None]) -> None:
                 given = overrides(path, decoder, sizes)
                 prepared = prepared_run(given, updates, Path(folder) / "outputs")
                 plain = build_model(prepared.config, prepared.task)
-                other = in_bfloat16(build_model(prepared.config, prepared.task))
+                other = build_model(prepared.config, prepared.task)
+                other.loss = in_bfloat16(other.loss)
                 turns = of_loops(prepared, plain, other, updates, repeats)
                 note(f"`{decoder}`", "bfloat16", f"B 64, H {width}, T 20 to 20", turns)
 

@@ -64,7 +64,7 @@ def test_where_nothing_is_wrong_nothing_is_said(capsys, outputs):
     before = contents(outputs)
     assert doctor(capsys, outputs) == (0, [])
     assert look(outputs, fix=True, as_json=False) == 0
-    assert "1 runs and 1 studies checked: nothing wrong" in capsys.readouterr().out
+    assert "runs: 1, studies: 1, checked: nothing wrong" in capsys.readouterr().out
     assert contents(outputs) == before
 
 

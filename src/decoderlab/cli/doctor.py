@@ -73,7 +73,7 @@ def look(outputs: Path, fix: bool, as_json: bool) -> int:
         console.print(plain(text), soft_wrap=True)
     fixed = sum(record["fixed"] for record in records)
     console.print(
-        f"{counts['runs']} runs and {counts['studies']} studies checked: "
+        f"runs: {counts['runs']}, studies: {counts['studies']}, checked: "
         f"{wrong or 'nothing'} wrong" + (f", {fixed} fixed" if fixed else "")
     )
     return int(wrong > 0)

@@ -233,7 +233,9 @@ def _lines_of(path: Path) -> list[str]:
     try:
         return list(lines_of("the file", path, "the folder of a run, or a UTF-8 file of sources"))
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(
+            f"{error}; a text itself: echo 'TEXT' | decoderlab-predict RUN"
+        ) from error
 
 
 def _lines() -> Iterator[str]:

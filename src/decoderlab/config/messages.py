@@ -7,6 +7,7 @@ import inspect
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import hydra
@@ -84,7 +85,9 @@ def explain(error: Exception, overrides: Sequence[str] | None = None) -> str:
     """
     given = sys.argv[1:] if overrides is None else overrides
     if isinstance(error, OverrideParseException) and "=" not in error.override:
-        return f"{error.override!r} has no '='; write SETTING=VALUE, as in decoder=luong"
+        before = next((a for a, b in pairwise(given) if b == error.override and a[-1:] == ","), "")
+        space = f"; or is there a space after {before!r}? leave it out" if before else ""
+        return f"{error.override!r} has no '='; write SETTING=VALUE, as in decoder=luong{space}"
     if isinstance(error, OverrideParseException):
         return (
             f"{error.override!r} cannot be read ({str(error).splitlines()[0]}); put a value with "

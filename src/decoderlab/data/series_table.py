@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from decoderlab.common.progress import say
 from decoderlab.data.reading import lines_of
@@ -69,7 +69,7 @@ def _check_order(table: pd.DataFrame) -> None:
     a time may repeat, as hours do, but not fall all along.
     """
     for name in table:
-        cells = table[name].dropna()
+        cells = cast("pd.Series", table[name].dropna())
         if cells.dtype.kind in "iuf":
             falls = str(name).casefold() in TIMES and cells.is_monotonic_decreasing
             ways = [cells] if falls and cells.nunique() > 1 else []
@@ -83,9 +83,10 @@ def _check_order(table: pd.DataFrame) -> None:
                 "order of time; write the oldest first, one series in a file"
             )
         if ways and not ways[0].is_unique:
+            first = cells.loc[ways[0].duplicated()].iloc[0]
             say(
-                f"the dates in {str(name)!r} repeat, first {cells[ways[0].duplicated()].iloc[0]}: "
-                "each row is a step; if these are several series, give each a file"
+                f"the dates in {str(name)!r} repeat, first {first}: each row is a step; if these "
+                "are several series, give each a file"
             )
 
 
@@ -94,7 +95,7 @@ def _dates(cells: pd.Series, written: str) -> pd.Series | None:
     import pandas as pd
 
     dates = None
-    for some in (cells[:1], cells):  # most columns of texts are told by their first one
+    for some in (cells.iloc[:1], cells):  # most columns of texts are told by their first one
         texts = some.astype(str).str.strip()
         dates = pd.to_datetime(texts, format=written, errors="coerce", utc=True)
         if dates.empty or dates.isna().any():

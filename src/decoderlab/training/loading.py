@@ -115,7 +115,10 @@ def load_run(
 def _opened(path: str | Path, data: bool, trust: bool) -> LoadedRun:
     folder = RunFolder(Path(path))
     if not folder.path.is_dir():
-        raise ConfigError(f"{path} does not exist; give the folder of a run: outputs/runs/...")
+        raise ConfigError(
+            f"{path} does not exist; give the folder of a run: outputs/runs/... (those of a study "
+            "stand in its results.csv)"
+        )
     if not trust:
         refuse_links_out(folder.path)
     # Asking whether a process is at the run would write its lock.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from decoderlab.common.progress import output, plain, say
+from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.studies.analysis.comparisons import BARRING
 from decoderlab.studies.analysis.results import RunRow
 from decoderlab.studies.analysis.study_analysis import Analysis
@@ -71,8 +73,24 @@ def print_table(report: Report, *, written: bool = True) -> None:
         say(f"{unfinished} of {len(analysis.rows)} runs are not finished")
     if analysis.pilot:
         say("fewer than 6 seeds: a pilot, from which nothing can be concluded")
+    for task, folder in _best_runs(report):
+        of = f" on {task}" if len(analysis.tasks) > 1 else ""
+        say(f"best on validation{of}, for decoderlab-predict and the like: {folder}")
     if written:
         say(f"report: {report.folder / 'report.html'} (also .md, .tex, results.csv)")
+
+
+def _best_runs(report: Report) -> Iterator[tuple[str, Path]]:
+    """Yield the first tasks, each with the folder of the run that is best on validation."""
+    analysis = report.analysis
+    for task in analysis.tasks[:SHOWN]:
+        rows = [(row.cell, row.result) for row in analysis.rows if row.cell.task == task]
+        done = [(cell, result) for cell, result in rows if result is not None]
+        if len({result.selected_by for _, result in done}) == 1:
+            by, scores = done[0][1].selected_by, recorded_scores(done[0][1].scores)
+            pick = max if scores[by].better == "max" else min
+            cell, _ = pick(done, key=lambda pair: pair[1].metrics.validation[by])
+            yield task, cell.run_folder(report.folder.parents[1]).path
 
 
 def _list_failures(rows: Sequence[RunRow]) -> None:
