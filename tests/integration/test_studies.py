@@ -230,7 +230,7 @@ def test_a_result_without_probes_still_has_its_scores(tmp_path):
     assert "over seeds alone" not in text
 
 
-def test_the_table_in_the_terminal_fits_any_width(tmp_path, monkeypatch):
+def test_the_table_in_the_terminal_fits_any_width(tmp_path, monkeypatch, capfd):
     plan = study(
         tmp_path,
         {
@@ -241,6 +241,9 @@ def test_the_table_in_the_terminal_fits_any_width(tmp_path, monkeypatch):
     )
     write(plan, tmp_path)
     report = build_report(plan, tmp_path)
+    check_width(report, monkeypatch, 100)
+    best = tmp_path / f"runs/s{len(A) + A.index(max(A))}"  # of the second row
+    assert f"for decoderlab-predict and the like: {best}\n" in capfd.readouterr().err
     for width in (30, 44, 60, 80, 100, 120, 140, 160, 200):
         check_width(report, monkeypatch, width)
 

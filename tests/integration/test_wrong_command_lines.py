@@ -73,6 +73,7 @@ WRONG = [
     (4, ["training.weight_decay=inf"], "weight_decay is inf", "finite number"),
     (1, ["+foo=1"], "foo is not a setting", "the config has task"),
     (1, ["nonsense"], "'nonsense' has no '='", "SETTING=VALUE"),
+    (1, ["-m", "decoder=luong,", "peek"], "'peek' has no '='", "a space after 'decoder=luong,'"),
     (7, ["seed=0,1"], "'seed=0,1' has several values", "decoderlab-train -m"),
     (6, ["~training"], "training is missing", "leave it in"),
     (6, ["~seed"], "seed is None", "integer from 0"),

@@ -1,7 +1,4 @@
-"""Predict with an exported run, without decoderlab: python run.py "a source" "another" ...
-
-Without an argument, lines of standard input are read: python run.py < sources.txt
-"""
+"""Predict with an exported run, without decoderlab: python run.py "a source" ... (or lines in)."""
 
 import json
 import sys
@@ -68,8 +65,8 @@ def warn(text):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] in (["-h"], ["--help"]) or not (sys.argv[1:] or not sys.stdin.isatty()):
-        sys.exit(__doc__ if not sys.argv[1:] else print(__doc__))  # noqa: T201
+    if sys.argv[1:] in (["-h"], ["--help"]):
+        sys.exit(print(__doc__))  # noqa: T201
     from onnxruntime import InferenceSession
 
     here = Path(__file__).parent
