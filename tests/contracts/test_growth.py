@@ -10,7 +10,9 @@ import benchmark_alternatives
 import benchmark_start
 import benchmark_sweeps
 from benchmark_growth import FIGURES, MARKS, MODELS, SIZES, exponent, table
+from decoderlab.studies.statistics import over_seeds
 from measuring.speed_tables import read_figures, with_table
+from tests.contracts.test_quotes import cells, differences
 
 PAGE = Path(__file__).parents[2] / "docs/performance.md"
 MEASURED = PAGE.with_name(FIGURES)
@@ -63,3 +65,14 @@ def test_the_page_has_the_measured_alternatives():
     )
     others = {row["other"] for row in read_figures(figures)}
     assert others == {"a loop over steps", "that loop compiled", "its loss compiled", "bfloat16"}
+
+
+def test_what_bfloat16_does_to_scores_is_what_its_study_found():
+    said = "finds no difference of 0.02 or more in the exact match of G2P"
+    assert f"{said} (`luong`, 256 units, 20 seeds)" in " ".join(PAGE.read_text().split())
+    scores = cells("precision")
+    both = [scores["test_exact_match", "g2p", name] for name in ("bfloat16", "float32")]
+    assert [len(each) for each in both] == [20, 20]
+    estimate = over_seeds(differences(*both))
+    assert estimate.equivalence(0.02) < 0.05
+    assert "| no difference | 20/20 |" in (PAGE.parent / "studies/precision/report.md").read_text()
