@@ -63,6 +63,9 @@ def write_report(study: str, output_dir: Path, tensorboard: bool, *, as_json: bo
         output_dir: as in `run.output_dir`.
         tensorboard: whether to write the TensorBoard events of the study too.
         as_json: whether to print JSON in place of the table.
+
+    Raises:
+        LaunchError: if the report cannot be written; its numbers have been printed then.
     """
     from decoderlab.studies.design.plan_file import read_plan
     from decoderlab.studies.reporting.build import build_report, read_report
