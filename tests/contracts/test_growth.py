@@ -65,6 +65,11 @@ def test_the_page_has_the_measured_alternatives():
     )
     others = {row["other"] for row in read_figures(figures)}
     assert others == {"a loop over steps", "that loop compiled", "its loss compiled", "bfloat16"}
+    for row in read_figures(figures):  # what is said below the table
+        low, high = map(float, row["range"].split(" to "))
+        loop = "loop" in row["other"]
+        assert low > 1 if row["other"] == "bfloat16" else high < 1
+        assert not loop or float(row["ratio"]) < 0.5
 
 
 def test_what_bfloat16_does_to_scores_is_what_its_study_found():

@@ -33,6 +33,11 @@ STOPPING = tuple(
 # What an identity has beside settings.
 BESIDE_SETTINGS = ("format", "data", "code")
 PACKAGE_NAME = "decoderlab"
+# What is said where a run that another begins with is not where it was.
+PARENT_ADVICE = (
+    "give one: outputs/runs/... If it was moved, give its new place: a run that begins with it "
+    "stays the same"
+)
 SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -320,8 +325,7 @@ def _named_by_parent(settings: Mapping[str, Any], path: str) -> str:
     except (Invalid, LookupError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"{'encoder' if of_encoder else 'training'}.from_run is {path!r}, which is not the "
-            "folder of a finished run; give one: outputs/runs/... If it was moved, give its new "
-            "place: a run that begins with it stays the same"
+            f"folder of a finished run; {PARENT_ADVICE}"
         ) from error
 
 

@@ -16,6 +16,7 @@ from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.common.progress import say
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import (
+    PARENT_ADVICE,
     differences_of_encoders,
     differences_of_models,
     encoder_weights,
@@ -49,8 +50,7 @@ def open_parent(setting: str, path: str) -> OpenedRun:
         if status != "FINISHED":
             raise ConfigError(
                 f"{setting} is {path!r}, which is not the folder of a finished run (it is "
-                f"{status}); give one: outputs/runs/... If it was moved, give its new place: a run "
-                "that begins with it stays the same"
+                f"{status}); {PARENT_ADVICE}"
             )
         return open_run(folder)
     except Invalid as error:
