@@ -13,7 +13,7 @@ from decoderlab.cli.report import write_report
 from decoderlab.cli.status import studies
 from decoderlab.cli.status import study as study_status
 from decoderlab.common.errors import Invalid
-from decoderlab.records.findings import run_findings
+from decoderlab.records.findings import left_behind, run_findings
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design import examination
 from tests.reliability.examining import (
@@ -220,3 +220,9 @@ def test_space_is_looked_at_and_a_folder_is_wanted(capsys, outputs, monkeypatch,
     (tmp_path / "empty").mkdir()
     monkeypatch.undo()
     assert doctor(capsys, tmp_path / "empty") == (0, [])
+
+
+def test_what_a_person_has_named_so_was_not_set_aside(tmp_path):
+    for name in ("notes.aside-x", "checkpoints.aside-1", "a.aside-2.txt"):
+        (tmp_path / name).mkdir()
+    assert [finding.path.name for finding in left_behind(tmp_path)] == ["checkpoints.aside-1"]

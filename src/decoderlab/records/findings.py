@@ -19,7 +19,7 @@ from decoderlab.records.agreement import check_lengths, check_texts
 from decoderlab.records.checkpoints import recorded_sha256, verify
 from decoderlab.records.manifest import check_file
 from decoderlab.records.opened_run import OpenedRun, open_run
-from decoderlab.records.run_folder import RunFolder, is_litter, left_by
+from decoderlab.records.run_folder import ASIDE, RunFolder, is_litter, left_by
 
 AGAIN = "give the same command again to resume from what is intact"
 # Of what a glance may take: minutes of hashing, and of TensorBoard's checksums, which are slow.
@@ -118,7 +118,7 @@ def left_behind(root: Path) -> Iterator[Finding]:
                 what = f"was started by a process of {host}, which cannot be checked from here"
                 yield Finding(path, what, "delete it if that process has ended", note=True)
         for name in sorted([*names, *folders]):
-            if ".aside-" in name:
+            if ASIDE.search(name):
                 what = "was renamed: a file or folder of the run belongs there"
                 yield Finding(Path(where, name), what, "check it, then delete it")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from decoderlab.common.errors import LaunchError
 from decoderlab.common.process import is_alive
-from decoderlab.records.run_folder import RunFolder, is_file_or_link, is_litter
+from decoderlab.records.run_folder import ASIDE, RunFolder, is_file_or_link, is_litter
 
 SEMAPHORES = Path("/dev/shm")  # where Linux has them
 
@@ -92,5 +92,5 @@ def special_files(folder: Path) -> list[Path]:
         path
         for where, _, names in os.walk(folder)
         for path in (Path(where, name) for name in sorted(names))
-        if ".aside-" not in path.name and not is_file_or_link(path) and os.path.lexists(path)
+        if not ASIDE.search(path.name) and not is_file_or_link(path) and os.path.lexists(path)
     ]

@@ -30,6 +30,7 @@ PIECE = 2**20  # bytes that are held in memory at a time
 TERMINAL = ("FINISHED", "FAILED", "DIVERGED")
 # What `write_atomic` calls a file until it is complete.
 INCOMPLETE = re.compile(r"\..+\.(?P<host>[^.]+)\.(?P<pid>[0-9]{1,10})\.tmp", re.DOTALL)
+ASIDE = re.compile(r"\.aside-[0-9]+$")  # of `set_aside`
 HASH = re.compile(r"(step|best)-[0-9]{1,18}\.ckpt\.sha256")
 
 
