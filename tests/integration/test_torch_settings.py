@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import wraps
+from types import FunctionType
 
 import pytest
 import pytorch_lightning as pl
@@ -69,6 +70,12 @@ def test_a_process_that_computes_otherwise_trains_and_opens_nothing(tiny, tmp_pa
     with pytest.raises(ConfigError, match=named):
         load_run(prepared.folder.path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_lightning_puts_in_place_under_either_name_is_taken(monkeypatch):
+    wrapped = FunctionType(FORWARD.__code__, {"__name__": "lightning.fabric.wrappers"}, "compile")
+    monkeypatch.setattr(torch, "compile", wrapped)
+    check_torch()
 
 
 class Changing(pl.Callback):

@@ -18,7 +18,7 @@ from decoderlab.common.errors import ConfigError
 # Whose functions torch's classes and modules may have.
 LIBRARIES = {
     *("torch", "functorch", "torchgen", "triton", "numpy", "typing_extensions"),
-    *("pytorch_lightning", "lightning_fabric", "torchmetrics", "decoderlab"),
+    *("pytorch_lightning", "lightning", "lightning_fabric", "torchmetrics", "decoderlab"),
     *sys.stdlib_module_names,
 }
 FULL = ("none", "ieee")  # names of torch's for products of float32 in float32

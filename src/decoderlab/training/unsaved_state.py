@@ -32,7 +32,9 @@ from decoderlab.common import process
 from decoderlab.config.code_identity import VERSIONED
 from decoderlab.config.lightning_settings import WATCHES
 
-LIBRARIES = {"decoderlab", *VERSIONED, "lightning_fabric", "torchmetrics", "tensorboard"}
+LIBRARIES = {
+    *("decoderlab", *VERSIONED, "lightning", "lightning_fabric", "torchmetrics", "tensorboard"),
+}
 SHARED = " (shared)"  # by the objects of a class, or by a module: also by a next run
 CODE = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType, property)
 DESCRIPTORS = (staticmethod, classmethod, type(type.__dict__["__dict__"]))
