@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -81,18 +83,30 @@ def page(opened) -> webdriver.Chrome:
 @pytest.fixture(scope="session")
 def served(board, tmp_path_factory) -> Iterator[str]:
     """Start a TensorBoard on the study and return its address once it has read everything."""
-    output = tmp_path_factory.mktemp("tensorboard") / "output.txt"
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(board)]
-    with output.open("w") as file:
-        process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", "0"], stdout=file, stderr=file
-        )
-    try:
-        pattern = re.compile(r"at (http://127\.0\.0\.1:\d+)")
-        address = until(lambda: pattern.search(output.read_text()), "an address")[1]
+    command = ("tensorboard.main", "--logdir", str(board), "--host", "127.0.0.1", "--port", "0")
+    with started(command, tmp_path_factory.mktemp("tensorboard") / "output.txt") as address:
         expected = len({path.parent for path in board.rglob("events.out.tfevents.*")})
         until(lambda: len(get(f"{address}/data/runs")) == expected, f"{expected} runs")
         yield address
+
+
+@pytest.fixture(scope="session")
+def coloured(studied, tmp_path_factory) -> Iterator[str]:
+    """Start the TensorBoard that has the report's colours, and return its address."""
+    output_dir = shutil.copytree(studied[0], tmp_path_factory.mktemp("coloured") / "outputs")
+    command = ("decoderlab.cli.report", "s", "--output-dir", str(output_dir), "--serve")
+    with started(command, output_dir.parent / "output.txt") as address:
+        yield address
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str], output: Path) -> Iterator[str]:
+    """Run a module that starts a TensorBoard; give its address, and end it."""
+    with output.open("w") as file:
+        process = subprocess.Popen([sys.executable, "-m", *command], stdout=file, stderr=file)
+    try:
+        pattern = re.compile(r"at (http://(?:127\.0\.0\.1|localhost):\d+)")
+        yield until(lambda: pattern.search(output.read_text()), "an address")[1]
     finally:
         process.terminate()
         try:

@@ -14,6 +14,7 @@ from selenium import webdriver
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.tensorboard_study import MEANS
 from decoderlab.studies.reporting.variant_names import short_names
+from decoderlab.studies.reporting.variant_styles import styles
 from tests.browser.chromium import get, problems, requested, until
 from tests.browser.conftest import SEEDS
 
@@ -50,6 +51,11 @@ def names(analysis: Analysis, with_seeds: bool = True) -> dict[str, Any]:
     seeds = analysis.rows if with_seeds else [row for row in analysis.rows if row.cell.seed == 0]
     short = short_names(analysis.variants)
     return {f"echo/{short[row.cell.variant]}/seed {row.cell.seed}": row for row in seeds}
+
+
+def darker(colour: str) -> str:
+    """Return a colour with 0.65 of its light."""
+    return "#" + bytes(round(0.65 * each) for each in bytes.fromhex(colour[1:])).hex()
 
 
 def local(page: webdriver.Chrome, address: str) -> bool:
@@ -113,6 +119,41 @@ def test_the_address_that_is_printed_selects_the_means_and_nothing_else(page, se
         f"mean/{variant}" for variant in short_names(studied[1].variants).values()
     }
     assert problems(page) == []
+
+
+def test_runs_have_the_colours_of_the_report(page, coloured, studied):
+    analysis = studied[1]
+    first, second = {style["color"].lower(): None for style in styles(analysis).values()}
+    # Of two factors one is a colour, and the other a line: here a darker shade.
+    by_variant = dict(
+        zip(analysis.variants, (first, darker(first), second, darker(second)), strict=True)
+    )
+    variants = short_names(analysis.variants)
+    means = {f"mean/{variants[name]}": colour for name, colour in by_variant.items()}
+    seeds = {name: by_variant[row.cell.variant] for name, row in names(analysis).items()}
+    runs = means | seeds | {".": "#000000"}
+    boxes = """
+        return find("paper-checkbox").filter(one => one.id.startsWith("checkbox-"))
+          .map(one => [one.id.slice("checkbox-".length),
+            one.style.getPropertyValue("--paper-checkbox-checked-color").trim()])
+    """
+    found = visit(page, coloured, MEANS.removeprefix("#"), boxes, len(means))
+    assert dict(found) == means
+    lines = """
+        return find("tf-custom-scalar-margin-chart-card").flatMap(card =>
+          find("path.line", card.shadowRoot).map(one => one.getAttribute("stroke")).filter(Boolean))
+    """
+    shades = set(means.values())
+    until(lambda: set(page.execute_script(FIND + lines)) == shades, "lines of their colours")
+
+    swatches = """
+        return find(".run-color-swatch").map(one => [
+          one.closest("tb-data-table-content-row").textContent.trim(), one.style.background])
+    """
+    found = dict(visit(page, coloured, "timeseries", swatches, len(runs)))
+    assert found == {name: f"rgb{tuple(bytes.fromhex(one[1:]))}" for name, one in runs.items()}
+    assert problems(page) == []
+    assert local(page, coloured)
 
 
 def test_images_are_the_attention_of_the_first_seeds(page, served, studied):

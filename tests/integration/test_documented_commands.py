@@ -34,6 +34,7 @@ NOT_RUN = {
     "ray start": "a cluster of machines; tests/integration/test_launchers.py starts Ray",
     "optuna-dashboard": "a server that never ends; test_other_loggers.py asks it for its pages",
     "tensorboard": "a server that never ends; test_tensorboard.py opens it",
+    "decoderlab-report first_look --serve": "a server; test_tensorboard.py opens it",
     "eval": "of the shell that you are in; test_complete.py sources the same script",
     "decoderlab-complete --install": "it writes into your home; test_complete.py gives it another",
     "decoderlab-status first_look --watch": "run without --watch, which waits for other terminals",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 
 import pytest
@@ -227,41 +226,6 @@ def test_a_plan_keeps_the_configs_and_the_plans_before_it(planned, tmp_path):
     names = sorted(path.name for path in folder.glob("plan*"))
     assert names == ["plan-002.json", "plan-003.json", "plan.json"]
     assert configs[second.plan.cells[1].run_id].seed == 1
-
-
-def test_the_estimate_is_that_of_pending_runs(planned):
-    plan = planned("seed=0,1")
-    assert 0 < plan.seconds < 60
-    longer = planned("seed=0,1", "training.max_steps=120000")
-    assert longer.seconds > 20 * plan.seconds
-    by_time = ("training.max_steps=null", "training.max_seconds=7", "evaluation.every_steps=99999")
-    timed = planned("seed=0,1", *by_time)
-    assert timed.seconds == pytest.approx(14, rel=0.5)
-    for one in plan.plan.cells:
-        config = composed(*one.overrides)
-        run(prepare(config, config.hydra.runtime.choices))
-    done = planned("seed=0,1")
-    assert (done.pending, done.seconds) == ([], 0.0)
-
-
-def test_large_models_are_estimated_from_small_ones(planned, monkeypatch):
-    from decoderlab.studies.design import timing
-
-    def timed(config, task, flops):
-        return timing.Times(update=2.0, example=0.0, validated=0.0, flops=flops)
-
-    monkeypatch.setattr(timing, "_time", timed)
-    both = ("decoder.hidden_size=8,64", "decoder=every_input")
-    whole = planned(*both)
-    small, large = whole.plan.cells
-    assert small.steps == large.steps
-    assert whole.seconds == 2 * 2.0 * small.steps  # each is timed
-    monkeypatch.setattr(timing, "LARGE_MODEL", small.parameters + 1)
-    ratio = large.flops / small.flops
-    assert ratio > 2
-    assert planned(*both).seconds == pytest.approx((1 + ratio) * 2.0 * small.steps)
-    monkeypatch.setattr(timing, "LARGE_MODEL", 0)
-    assert math.isnan(planned("decoder=every_input").seconds)
 
 
 @pytest.mark.parametrize(

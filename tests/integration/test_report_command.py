@@ -123,7 +123,10 @@ def test_the_command_compares_two_studies(tmp_path, monkeypatch, capfd):
         (["s", "--compare", "s", "t"], "give the name of a study, or --compare"),
         (["--compare", "s"], "expected 2 arguments"),
         (["--compare", "s", "--tensorboard"], "expected 2 arguments"),
-        (["--compare", "s", "t", "--tensorboard"], "--tensorboard and --json show one study"),
+        (["--compare", "s", "t", "--tensorboard"], "--tensorboard, --serve and --json show one"),
+        (["--compare", "s", "t", "--serve"], "--tensorboard, --serve and --json show one"),
+        (["s", "--serve", "--port", "0"], "--port is 0: a number from 1 to 65535"),
+        (["s", "--port", "6006"], "--port is 6006: a number from 1 to 65535, beside --serve"),
         (["x"], "there is no study 'x'"),
     ],
 )

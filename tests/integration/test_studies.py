@@ -17,6 +17,8 @@ from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.plan_file import read_plan
 from decoderlab.studies.design.row_labels import labels, varied_keys
 from decoderlab.studies.reporting.build import build_report
+from decoderlab.studies.reporting.explore_data import explore_data
+from decoderlab.studies.reporting.panels import Panels
 from decoderlab.studies.reporting.terminal_table import print_table
 from decoderlab.studies.reporting.variant_styles import shown_variants, styles
 from tests.integration.reports import A, read_analysis, report_text
@@ -298,7 +300,17 @@ def test_a_run_whose_folder_is_another_runs_is_not_mixed_in(tmp_path):
 def test_no_two_variants_are_drawn_alike(tmp_path):
     names = [f"v{number}" for number in range(16)]
     plan = study(tmp_path, {name: [0.5, 0.6] for name in names}, baseline="v0")
-    found = styles(read_analysis(plan, tmp_path), names)
+    found = styles(read_analysis(plan, tmp_path))
     assert len({style["color"] for style in found.values()}) == 6
     for keys in (("color", "linestyle"), ("color", "marker")):
         assert len({tuple(found[name][key] for key in keys) for name in names}) == 16
+
+
+def test_a_variant_has_one_style_in_figures_of_a_choice_and_in_the_explorer(tmp_path):
+    names = [f"v{number:02}" for number in range(40)]
+    scores = {name: [number / 100] for number, name in enumerate(names)}
+    analysis = read_analysis(study(tmp_path, scores, baseline="v00"), tmp_path)
+    panels, explored = Panels(analysis, tmp_path), explore_data(analysis, tmp_path)
+    assert panels.shown == ["v00", *names[25:]]
+    assert len({tuple(panels.styles[name].values()) for name in names}) == 40
+    assert explored["colours"] == [panels.styles[name]["color"] for name in explored["variants"]]

@@ -34,6 +34,14 @@ def main() -> None:
         help="write the whole study for TensorBoard, and print the command that opens it",
     )
     parser.add_argument(
+        "--serve",
+        action="store_true",
+        help="the same, and show it there in the colours of the report",
+    )
+    parser.add_argument(
+        "--port", type=int, help="for --serve (the first that is free, from 6006 on)"
+    )
+    parser.add_argument(
         "--json", action="store_true", help="print the answer and the tables as JSON"
     )
     parser.add_argument(
@@ -42,20 +50,40 @@ def main() -> None:
     arguments = parser.parse_args()
     if (arguments.study is None) == (arguments.compare is None):
         parser.error("give the name of a study, or --compare STUDY_A STUDY_B")
-    if arguments.compare and (arguments.tensorboard or arguments.json):
-        parser.error("--tensorboard and --json show one study: leave --compare out")
+    if arguments.compare and (arguments.tensorboard or arguments.serve or arguments.json):
+        parser.error("--tensorboard, --serve and --json show one study: leave --compare out")
+    if arguments.port is not None and not (arguments.serve and 0 < arguments.port < 2**16):
+        parser.error(f"--port is {arguments.port}: a number from 1 to 65535, beside --serve")
     if arguments.compare:
         first, second = arguments.compare
         sys.exit(guarded(lambda: compare(first, second, arguments.output_dir)))
-    study, folder, board = arguments.study, arguments.output_dir, arguments.tensorboard
-    sys.exit(guarded(lambda: write_report(study, folder, board, as_json=arguments.json)))
+    sys.exit(
+        guarded(
+            lambda: write_report(
+                arguments.study,
+                arguments.output_dir,
+                arguments.tensorboard or arguments.serve,
+                as_json=arguments.json,
+                serve=arguments.serve,
+                port=arguments.port,
+            )
+        )
+    )
 
 
 # Whose runs can be read all the same.
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def write_report(study: str, output_dir: Path, tensorboard: bool, *, as_json: bool = False) -> int:
+def write_report(
+    study: str,
+    output_dir: Path,
+    tensorboard: bool,
+    *,
+    as_json: bool = False,
+    serve: bool = False,
+    port: int | None = None,
+) -> int:
     """Write a study's report and print its table; return the exit code.
 
     Args:
@@ -63,9 +91,12 @@ def write_report(study: str, output_dir: Path, tensorboard: bool, *, as_json: bo
         output_dir: as in `run.output_dir`.
         tensorboard: whether to write the TensorBoard events of the study too.
         as_json: whether to print JSON in place of the table.
+        serve: whether to show them, until somebody ends it.
+        port: for that; None for the first that is free.
 
     Raises:
-        LaunchError: if the report cannot be written; its numbers have been printed then.
+        LaunchError: if the report cannot be written, whose numbers have been printed then; if
+            TensorBoard cannot be started.
     """
     from decoderlab.studies.design.plan_file import read_plan
     from decoderlab.studies.reporting.build import build_report, read_report
@@ -93,8 +124,14 @@ def write_report(study: str, output_dir: Path, tensorboard: bool, *, as_json: bo
         from decoderlab.studies.reporting.tensorboard_study import MEANS, write_board
 
         folder = write_board(report.analysis, output_dir)
-        say(f"show it with: tensorboard --logdir {shlex.quote(str(folder))}")
-        say(f"and open http://localhost:6006/{MEANS} (the mean curves of every variant)")
+        if serve:
+            from decoderlab.studies.reporting.tensorboard_server import serve_board
+
+            serve_board(folder, port)
+        else:
+            say(f"show it with: tensorboard --logdir {shlex.quote(str(folder))}")
+            say(f"and open http://localhost:6006/{MEANS} (the mean curves of every variant)")
+            say("or, in the colours of the report: --serve in place of --tensorboard")
     return 0 if report.complete else 1
 
 

@@ -267,7 +267,9 @@ def _refuse_given(target: Callable, files: Sequence[Path]) -> None:
     for kind in inspect.getmro(target) if isinstance(target, type) else ():
         for name, value in list(vars(kind).items()):
             value = getattr(value, "__func__", getattr(value, "fget", value))
-            function = inspect.unwrap(value) if callable(value) else None
+            if not callable(value) or getattr(value, "__module__", None) == kind.__module__:
+                continue  # the class's own, also behind a wrapper, which takes the name over
+            function = inspect.unwrap(value)
             if not isinstance(function, FunctionType) or function.__module__ == kind.__module__:
                 continue
             module = sys.modules.get(function.__module__ or "")

@@ -12,7 +12,7 @@ from decoderlab.common.errors import ConfigError, Invalid, Unreadable
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import departure, sorted_json
 from decoderlab.records.manifest import MOVED, read_manifest
-from decoderlab.records.opened_run import OpenedRun, open_run
+from decoderlab.records.opened_run import OpenedRun, finished, open_run
 from decoderlab.records.planned_as import note_planned, planned_as
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.records.run_result import RunResult
@@ -25,6 +25,18 @@ ANOTHER_NAME = (
     "another name"
 )
 RETRY = "give the command of the study again with study.retry=failed, which tests the run again"
+
+
+def is_left_alone(folder: RunFolder, retry: str) -> bool:
+    """Whether a launch leaves a run as it is.
+
+    Args:
+        folder: of the run.
+        retry: as in `study.retry`.
+    """
+    if folder.status()["status"] in ("FAILED", "DIVERGED"):
+        return retry == "none"
+    return finished(folder)
 
 
 def standing(cell: StudyCell, plan: Plan, output_dir: Path) -> tuple[str, str, RunResult | None]:

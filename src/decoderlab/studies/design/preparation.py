@@ -23,7 +23,6 @@ from decoderlab.data.task_data import data_cautions
 from decoderlab.layers.equations import count
 from decoderlab.records.folder_names import existing_folders, find_folder
 from decoderlab.records.folder_owner import check_owner
-from decoderlab.records.opened_run import finished
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.budget import Matcher
 from decoderlab.studies.design.composed_cells import Composed, ConfigMaker
@@ -31,6 +30,7 @@ from decoderlab.studies.design.draft import Draft, TaskOfLast, twin_notes
 from decoderlab.studies.design.grid import GridCell
 from decoderlab.studies.design.impossible_cells import UNFIT, impossible, why_unfit
 from decoderlab.studies.design.plan_file import Plan, StudyCell
+from decoderlab.studies.design.planned_and_run import is_left_alone
 from decoderlab.studies.design.row_labels import labels, varied_keys
 from decoderlab.studies.design.timing import Timer
 from decoderlab.studies.power import attainable
@@ -162,6 +162,7 @@ class _Maker:
         self.impossible: dict[str, list[str]] = {}
         self.notes: list[str] = []
         self.scores: dict[str, dict[str, Any]] = {}
+        self.noted: Task | None = None  # the last of which scores and cautions were noted
         self.models: dict[str, tuple[int, float, str] | str] = {}
         self.unread: dict[str, list[str]] = {}  # rows by their weights that nothing reads
         self.timer = Timer()
@@ -246,16 +247,22 @@ class _Maker:
         known = identity(draft.config, task.data.fingerprint)
         checked_start(draft.config, task, known)
         draft.run_id = digest_of(known)
+        if task is not self.noted:
+            self.note(task, draft.column)
+        batches = task.train_dataloader().batches_per_epoch
+        draft.steps = draft.config.total_steps(batches)
+
+    def note(self, task: Task, column: str) -> None:
+        """Note what the scores of a task mean, and what is to be said of its data."""
         for name, score in task.scores.items():
             if self.scores.setdefault(name, score.record()) != score.record():
                 raise ConfigError(
                     f"two tasks have a score {name!r} that means {self.scores[name]} and "
                     f"{score.record()}; rename it in one of them"
                 )
-        said = [f"{draft.column}: {caution}" for caution in data_cautions(task.data.counts)]
+        said = [f"{column}: {caution}" for caution in data_cautions(task.data.counts)]
         self.notes = list(dict.fromkeys([*self.notes, *said]))
-        batches = task.train_dataloader().batches_per_epoch
-        draft.steps = draft.config.total_steps(batches)
+        self.noted = task
 
     def planned(self, drafts: Sequence[Draft]) -> Planned:
         """Leave out what is the same run, look at what is on the disk, and time the rest."""
@@ -383,15 +390,3 @@ def _count(config: RunConfig, task: Task) -> tuple[int, float, str]:
             f"the model cannot read a batch of its task ({type(error).__name__}: {error}); "
             "decoderlab-check says more about encoder and decoder"
         ) from error
-
-
-def is_left_alone(folder: RunFolder, retry: str) -> bool:
-    """Whether a launch leaves a run as it is.
-
-    Args:
-        folder: of the run.
-        retry: as in `study.retry`.
-    """
-    if folder.status()["status"] in ("FAILED", "DIVERGED"):
-        return retry == "none"
-    return finished(folder)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,6 +19,8 @@ from decoderlab.training.assembly import build_model
 if TYPE_CHECKING:
     from decoderlab.studies.design.draft import Draft
 
+# Settings of training that change how many updates there are, or what they come to.
+OF_NO_TIME = ("learning_rate", "max_steps", "max_epochs", "max_seconds", "schedule")
 LARGE_MODEL = 20_000_000  # parameters; above, nothing is timed, since one update takes seconds
 
 
@@ -39,8 +42,9 @@ class Times:
 class Timer:
     """Adds up the time that runs will take.
 
-    A model is timed once, whatever its seed. When all timing together has taken `max_seconds`, and
-    for very large models, the times of the model with the nearest number of operations are scaled.
+    A model is timed once, whatever its seed, learning rate and budget. When all timing together has
+    taken `max_seconds`, and for very large models, the times of the model with the nearest number
+    of operations are scaled.
 
     Args:
         max_seconds: that timing may take.
@@ -60,7 +64,8 @@ class Timer:
         """
         config = draft.config
         training, evaluation = config.training, config.evaluation
-        key = sorted_json(config.scientific() | {"seed": 0})
+        scientific = config.scientific()
+        key = _costs(scientific)
         if key not in self._times and self.left > 0 and draft.parameters < LARGE_MODEL:
             started = time.perf_counter()
             self._times[key] = _time(config, task, draft.flops)
@@ -77,14 +82,14 @@ class Timer:
             raise ValueError(f"{draft.row} has no updates yet; a draft is identified, then timed")
         validations = max(math.ceil(steps / evaluation.every_steps), 1)
         splits = task.data.splits
-        if self._is_trained(config):
+        if self._is_trained(scientific):
             trained = validations = 0
         self.seconds += trained + len(splits["test"]) * times.example
         self.seconds += validations * len(splits["validation"]) * times.validated
 
-    def _is_trained(self, config: RunConfig) -> bool:
+    def _is_trained(self, scientific: Mapping[str, Any]) -> bool:
         """Whether a run before it is trained alike, so that it is only tested."""
-        training = training_of(config.scientific())
+        training = training_of(scientific)
         key = None if training is None else sorted_json(training)
         known = key in self._trained
         if key is not None:
@@ -97,6 +102,14 @@ class Timer:
             return None
         nearest = min(known, key=lambda times: abs(math.log(times.flops / flops)))
         return nearest.scaled(flops)
+
+
+def _costs(scientific: Mapping[str, Any]) -> str:
+    """Return those settings that the time of an update, or of an example, depends on."""
+    training = {
+        name: value for name, value in scientific["training"].items() if name not in OF_NO_TIME
+    }
+    return sorted_json({**scientific, "training": training, "seed": 0})
 
 
 def _time(config: RunConfig, task: Task, flops: float) -> Times | None:

@@ -30,8 +30,8 @@ from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.composed_cells import Composer
 from decoderlab.studies.design.grid import GridCell
 from decoderlab.studies.design.plan_file import Plan, StudyCell, plan_file, read_plan, study_folder
-from decoderlab.studies.design.planned_and_run import note_all_planned
-from decoderlab.studies.design.preparation import Planned, is_left_alone, make_plan
+from decoderlab.studies.design.planned_and_run import is_left_alone, note_all_planned
+from decoderlab.studies.design.preparation import Planned, make_plan
 from decoderlab.studies.design.replanning_checks import check_changes
 from decoderlab.studies.design.sealed_plan import settings_of
 from decoderlab.studies.design.shared_starts import dependent_seeds

@@ -25,7 +25,7 @@ from decoderlab.studies.analysis.results import RunRow, ways_of_measuring
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.explore_predictions import Written, read_written
 from decoderlab.studies.reporting.explore_steps import first_runs, steps_of
-from decoderlab.studies.reporting.variant_styles import shown_variants, style_at, styles
+from decoderlab.studies.reporting.variant_styles import shown_variants, styles
 
 MAX_SEED_RUNS = 512  # from here on curves and examples are those of variants, not of runs
 MAX_POINTS = 24  # of a curve
@@ -65,8 +65,8 @@ def explore_data(analysis: Analysis, output_dir: Path) -> dict[str, Any]:
             f"curves (of {MEAN_OF} seeds) and positions are those of the {len(shown)} variants "
             "chosen at first."
         )
-    named = styles(analysis, analysis.variants)
-    drawn = [named.get(name, style_at(index)) for index, name in enumerate(analysis.variants)]
+    named = styles(analysis)
+    drawn = [named[name] for name in analysis.variants]
     written = {task: _written(analysis, task, shown, output_dir, notes) for task in analysis.tasks}
     letters = MAX_LETTERS // max(len(analysis.tasks), 1)
     return {

@@ -45,7 +45,7 @@ class Panels:
         self.output_dir = output_dir
         self.tasks: Sequence[str] = analysis.tasks
         self.shown = shown_variants(analysis)
-        self.styles = styles(analysis, self.shown)
+        self.styles = styles(analysis)
         self.short = {name: visible(each) for name, each in short_names(analysis.variants).items()}
         self.label = analysis.scale.label
         self.alone = False  # whether a figure has one task alone

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -28,10 +30,13 @@ from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import StudyCell, study_folder
 from decoderlab.studies.reporting.appendix import samples
 from decoderlab.studies.reporting.variant_names import short_names
-from decoderlab.studies.reporting.variant_styles import shown_variants
+from decoderlab.studies.reporting.variant_styles import shown_variants, styles
 from decoderlab.training import probes
 
 NUM_SAMPLES = 10
+# In the folder of a study's events: its runs in their order, each with its variant's colour and how
+# many variants have the same before it: a report tells those apart by lines, TensorBoard cannot.
+COLOURS = "colours.json"
 # Behind the address of a TensorBoard: it opens on the charts of the means, which are selected.
 MEANS = "#custom_scalars&regexInput=%5Emean%2F"
 
@@ -48,7 +53,7 @@ def write_board(analysis: Analysis, output_dir: Path) -> Path:
         output_dir: as in `run.output_dir`.
 
     Returns:
-        The folder to give to `tensorboard --logdir`.
+        The folder to give to `tensorboard --logdir`, or to `serve_board`.
     """
     folder = study_folder(output_dir, analysis.plan.name) / "tensorboard"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -74,6 +79,7 @@ def _write(analysis: Analysis, output_dir: Path, folder: Path) -> None:
     # variant's means of all tasks are one run, which has one colour.
     shown = shown_variants(analysis)
     names = short_names(analysis.variants)
+    coloured, colours = _coloured(analysis), {}
     charts: dict[str, Sequence[Any]] = {}
     for variant in track(shown, "averaging the runs"):
         curves = {
@@ -81,18 +87,33 @@ def _write(analysis: Analysis, output_dir: Path, folder: Path) -> None:
             for task in analysis.tasks
             if (variant, task) in analysis.by_cell
         }
-        tags = _add_means(folder / "mean" / _safe(names[variant]), analysis.metric, curves)
+        name = Path("mean", _safe(names[variant]))
+        if tags := _add_means(folder / name, analysis.metric, curves):
+            colours[name.as_posix()] = coloured[variant]
         charts |= {task: ["Margin", ends] for task, ends in tags.items()}
     if charts:
         metric = analysis.scale.label
         with SummaryWriter(str(folder)) as writer:
             writer.add_custom_scalars({f"Validation {metric}: mean, 95 % interval": charts})
-    _write_runs(analysis, output_dir, folder, names, set(shown))
+        colours["."] = ("black", 0)
+    for variant, name in _write_runs(analysis, output_dir, folder, names, set(shown)):
+        colours[name.as_posix()] = coloured[variant]
+    (folder / COLOURS).write_text(json.dumps(colours, indent=1), encoding="utf-8")
+
+
+def _coloured(analysis: Analysis) -> dict[str, tuple[str, int]]:
+    """Return the colour of each variant in the report, with the number of those before it."""
+    seen, coloured = Counter(), {}
+    for variant, style in styles(analysis).items():
+        coloured[variant] = (style["color"], seen[style["color"]])
+        seen[style["color"]] += 1
+    return coloured
 
 
 def _write_runs(
     analysis: Analysis, output_dir: Path, folder: Path, names: Mapping[str, str], shown: set[str]
-) -> None:
+) -> Iterator[tuple[str, Path]]:
+    """Write every finished run; yield its variant and where it lies in the folder."""
     done = [(row.cell, row.result) for row in analysis.rows if row.result is not None]
     firsts = {(cell.variant, cell.task): cell.run_id for cell, _ in reversed(done)}
     examples = {run_id for (variant, _), run_id in firsts.items() if variant in shown}
@@ -100,6 +121,7 @@ def _write_runs(
     runs = list(zip(done, _hyperparameters([cell for cell, _ in done]), strict=True))
     for (cell, result), hyperparameters in track(runs, "writing the runs"):
         name = Path(_safe(cell.task), _safe(names[cell.variant]))
+        yield cell.variant, name / f"seed {cell.seed}"
         with SummaryWriter(str(folder / name / f"seed {cell.seed}")) as writer:
             scores = result.metrics.test.items()
             metrics = {f"test/{metric}": value for metric, value in scores}

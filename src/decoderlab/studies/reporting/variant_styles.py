@@ -46,8 +46,8 @@ def best_variants(
     return [variant for variant in variants if variant in best]
 
 
-def styles(analysis: Analysis, shown: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return how each variant is drawn; two factors differ by colour and by line."""
+def styles(analysis: Analysis) -> dict[str, dict[str, Any]]:
+    """Return how each variant is drawn, in every figure; two factors differ by colour and line."""
     inside, levels = analysis.grid
     drawn: dict[str, dict[str, Any]] = {}
     if len(levels) == 2:
@@ -57,18 +57,18 @@ def styles(analysis: Analysis, shown: Sequence[str]) -> dict[str, dict[str, Any]
                 colour = levels[colour_of].index(row.cell.factors[colour_of])
                 line = levels[line_of].index(row.cell.factors[line_of])
                 drawn[row.cell.variant] = _style(COLOURS[colour], LINES[line], MARKS[line])
-    rest = [variant for variant in shown if variant not in drawn]
+    rest = [variant for variant in analysis.variants if variant not in drawn]
     beside_a_grid = bool(drawn) and len(rest) <= len(LINES)
     for index, variant in enumerate(rest):
         if beside_a_grid:
             drawn[variant] = _style("black", LINES[index], MARKS[-1 - index])
             continue
-        drawn[variant] = style_at(index)
+        drawn[variant] = _style_at(index)
     return drawn
 
 
-def style_at(index: int) -> dict[str, Any]:
-    """Return a style that differs from those of other indices in print too, for 24 of them."""
+def _style_at(index: int) -> dict[str, Any]:
+    """Return one that 144 indices share with no other, and in print without colours 24."""
     mark = MARKS[(index + index // len(COLOURS)) % len(MARKS)]
     return _style(COLOURS[index % len(COLOURS)], LINES[(index + index // 12) % len(LINES)], mark)
 
