@@ -4,8 +4,9 @@ Both train the same modules on the same batches with the same optimizer, in one 
 thread, taking turns; what is printed is the ratio of their speeds. Have nothing else running.
 
 With `--profile` one bare loop is looked into: which share of its time is in torch's recurrent
-kernels, forward and backward, which in the other operators, and which is Python. No way to call
-the kernels is faster than the kernels alone.
+kernels, forward and backward, in its matrix products, in other operators, and in Python. No way to
+call the kernels is faster than the kernels alone. With `--limits` so are our sides of the
+comparison with other tools; `--page` writes that into `limits.csv` and a table.
 
 With `--peers` other tools are compared with ours. Each is installed by the name of its package into
 an environment of its own below build/peers, which is made once. It runs as a process of its own
@@ -29,11 +30,10 @@ from pathlib import Path
 import torch
 
 from measuring.arguments import existing_file, positive, script_parser
+from measuring.kernel_shares import kernel_shares, measure_limits
 from measuring.peer_speeds import Unmeasured, measure
 from measuring.peer_works import ASKED, WORKS
 from measuring.timed_runs import bare_seconds, prepared_run, run_seconds
-
-RECURRENT = "mkldnn_rnn_layer"  # of torch's operators: oneDNN's, forward and backward
 
 
 def with_bare_loop(overrides: list[str], steps: int, repeats: int) -> None:
@@ -52,25 +52,18 @@ def with_bare_loop(overrides: list[str], steps: int, repeats: int) -> None:
     print(f"speed of a run over a bare loop: median {statistics.median(ratios):.2f}")
 
 
-def kernel_shares(overrides: list[str], steps: int) -> dict[str, float]:
-    """Return the shares of a bare loop's time, by what takes it.
-
-    Args:
-        overrides: as for decoderlab-train.
-        steps: updates.
-    """
+def profile(overrides: list[str], steps: int) -> None:
+    """Print what takes the time of a bare loop."""
     torch.set_num_threads(1)
     prepared = prepared_run(overrides, steps, Path("unused"))
     bare_seconds(prepared, 30)  # warm-up
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
-        seconds = bare_seconds(prepared, steps)
-    own = {event.key: event.self_cpu_time_total / 1e6 for event in profiled.key_averages()}
-    operators = {name: spent for name, spent in own.items() if name.startswith("aten::")}
-    kernels = sum(spent for name, spent in operators.items() if RECURRENT in name)
-    others = sum(operators.values()) - kernels
-    shares: dict[str, float] = {"recurrent kernels": kernels, "other operators": others}
-    shares["the rest, Python for the most part"] = seconds - kernels - others
-    return {name: spent / seconds for name, spent in shares.items()}
+    for name, share in kernel_shares(lambda: bare_seconds(prepared, steps)).items():
+        print(f"{name}: {share:.0%}")
+
+
+def rows_text() -> str:
+    """Return the names of the rows of `--peers`, for a message."""
+    return ", ".join(work.name for work in WORKS)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -85,12 +78,17 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--peers", metavar="NAMES", help=f"of {', '.join(ASKED)}, with commas between them"
     )
-    rows = ", ".join(work.name for work in WORKS)
     parser.add_argument(
         "--profile", action="store_true", help="print what takes the time of a bare loop"
     )
     parser.add_argument(
-        "--only", metavar="TEXT", default="", help=f"rows with this text in their name: {rows}"
+        "--limits", action="store_true", help="print what takes the time of our sides of --peers"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="TEXT",
+        default="",
+        help=f"rows with this text in their name: {rows_text()}",
     )
     parser.add_argument("--page", type=existing_file, help="write the figures of all peers into it")
     parser.add_argument(
@@ -103,12 +101,18 @@ def main() -> None:
     """Measure and print."""
     parser = make_parser()
     arguments = parser.parse_args()
+    if arguments.limits and (arguments.peers or arguments.overrides or arguments.profile):
+        parser.error("--limits has the rows of --peers, and settings of their own: give it alone")
+    if arguments.limits:
+        if not any(arguments.only in work.name for work in WORKS):
+            parser.error(f"--only is {arguments.only!r}, but the rows are {rows_text()}")
+        measure_limits(only=arguments.only, updates=arguments.steps, page=arguments.page)
+        return
     if arguments.peers is None:
         if arguments.page or arguments.only:
-            parser.error("--page and --only are of --peers; give that, or leave them out")
+            parser.error("--page and --only are of --peers and --limits; give one of these")
         if arguments.profile:
-            for name, share in kernel_shares(arguments.overrides, arguments.steps or 300).items():
-                print(f"{name}: {share:.0%}")
+            profile(arguments.overrides, arguments.steps or 300)
             return
         with_bare_loop(arguments.overrides, arguments.steps or 300, arguments.repeats)
         return

@@ -1,4 +1,4 @@
-"""Ways to train that could be faster: torch.compile, a loop over steps of our own, bfloat16.
+"""Ways to train that could be faster: torch.compile, loops and products of our own, bfloat16.
 
     python scripts/benchmark_alternatives.py                       # prints; about ten minutes
     python scripts/benchmark_alternatives.py --page docs/performance.md
@@ -7,8 +7,9 @@ Each takes turns with what decoderlab does, in one process with one thread: the 
 of speeds, above 1 where the other way is faster, and the lowest and highest. Of an LSTM layer,
 torch's kernel, forward and backward, is compared with a loop over steps whose inputs are projected
 all at once, as it is and compiled; of a model, a bare loop with one whose loss is compiled, and one
-in float32 with one in bfloat16. Beside compiled ones stand the seconds until they have begun. Have
-nothing else running.
+in float32 with one in bfloat16, and with one whose matrix products are by oneDNN, in place of the
+library that torch takes for them. Beside compiled ones stand the seconds until they have begun.
+Have nothing else running.
 
 With `--page` the figures go into `alternatives.csv` beside the page, and from there into its table.
 """
@@ -22,7 +23,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,9 @@ MARKS = Marks("<!-- alternatives -->", "<!-- end of alternatives -->")
 # Batch, inputs, units and steps of a layer: of the article's model, small and large, and of G2P.
 LAYERS = ((32, 16, 128, 7), (64, 40, 256, 20), (64, 128, 128, 10))
 WIDTHS = (128, 256, 512)  # of models in bfloat16
+LINEAR = nn.functional.linear
+ONEDNN = torch.ops.mkldnn._linear_pointwise  # of torch's compiler
+WORTH_A_CALL = 2**23  # products of two numbers; a call of Python costs as much as 2 ** 21 of them
 Seconds = Callable[[], float]
 
 
@@ -162,17 +166,82 @@ def of_precision(updates: int, repeats: int, note: Callable[..., None]) -> None:
     """Compare a bare loop in float32 with one in bfloat16."""
     for width in WIDTHS:
         sizes = {"batch": 64, "width": width, "source": 20, "target": 20, "vocabulary": 50}
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "pairs.tsv"
-            write_pairs(path, sizes)
-            for decoder in ("repeat_vector", "luong"):
-                given = overrides(path, decoder, sizes)
-                prepared = prepared_run(given, updates, Path(folder) / "outputs")
-                plain = build_model(prepared.config, prepared.task)
-                other = build_model(prepared.config, prepared.task)
-                other.loss = in_bfloat16(other.loss)
-                turns = of_loops(prepared, plain, other, updates, repeats)
-                note(f"`{decoder}`", "bfloat16", f"B 64, H {width}, T 20 to 20", turns)
+        for decoder in ("repeat_vector", "luong"):
+            turns = of_losses(sizes, decoder, in_bfloat16, updates, repeats)
+            note(f"`{decoder}`", "bfloat16", text_of(sizes), turns)
+
+
+def of_losses(
+    sizes: dict[str, int],
+    decoder: str,
+    otherwise: Callable[[Loss], Loss],
+    updates: int,
+    repeats: int,
+) -> list[float]:
+    """Return how much faster a bare loop is with another loss than with ours, of each turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pairs.tsv"
+        write_pairs(path, sizes)
+        given = overrides(path, decoder, sizes)
+        prepared = prepared_run(given, updates, Path(folder) / "outputs")
+        plain, other = (build_model(prepared.config, prepared.task) for _ in range(2))
+        other.loss = otherwise(other.loss)
+        return of_loops(prepared, plain, other, updates, repeats)
+
+
+def text_of(sizes: dict[str, int]) -> str:
+    """Return the sizes of a model for the table."""
+    length = f"T {sizes['source']} to {sizes['target']}"
+    return f"B {sizes['batch']}, H {sizes['width']}, {length}"
+
+
+class Product(torch.autograd.Function):
+    """A linear map by oneDNN, forward and backward; torch gives that no gradient of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return the outputs (N, O) of inputs (N, I), a weight (O, I) and perhaps a bias (O)."""
+        ctx.save_for_backward(inputs, weight)
+        ctx.biased = bias is not None
+        return ONEDNN(inputs, weight, bias, "none", [], "")
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the gradients of the arguments."""
+        (gradient,), (inputs, weight) = gradients, ctx.saved_tensors
+        of_inputs = ONEDNN(gradient, weight.t(), None, "none", [], "")
+        of_weight = ONEDNN(gradient.t(), inputs.t(), None, "none", [], "")
+        return of_inputs, of_weight, gradient.sum(dim=0) if ctx.biased else None
+
+
+def by_onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return what torch.nn.functional.linear does, by oneDNN where that is worth a call."""
+    rows = inputs.numel() // inputs.shape[-1]
+    if rows * weight.numel() < WORTH_A_CALL:
+        return LINEAR(inputs, weight, bias)
+    made = Product.apply(inputs.reshape(rows, -1), weight, bias)
+    return made.view(*inputs.shape[:-1], -1)
+
+
+def with_products(loss: Loss) -> Loss:
+    """Return a loss whose linear maps are by oneDNN."""
+
+    def computed(batch: Batch) -> tuple[Tensor, Tensor]:
+        nn.functional.linear = by_onednn
+        try:
+            return loss(batch)
+        finally:
+            nn.functional.linear = LINEAR
+
+    return computed
+
+
+def of_products(updates: int, repeats: int, note: Callable[..., None]) -> None:
+    """Compare a bare loop with one whose matrix products are by oneDNN."""
+    for width, vocabulary in ((128, 50), (256, 50), (256, 5_000)):
+        sizes = {"batch": 64, "width": width, "source": 20, "target": 20, "vocabulary": vocabulary}
+        turns = of_losses(sizes, "luong", with_products, updates, repeats)
+        note("`luong`", "matrix products by oneDNN", f"{text_of(sizes)}, V {vocabulary:,}", turns)
 
 
 def table(figures: Path) -> str:
@@ -202,7 +271,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as empty:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = empty  # nothing has been compiled before
-        for measure in (of_layers, of_compiled_models, of_precision):
+        for measure in (of_layers, of_compiled_models, of_precision, of_products):
             measure(arguments.updates, arguments.repeats, note)
     if arguments.page:
         write_figures(arguments.page, FIGURES, rows, table, MARKS)

@@ -3,8 +3,8 @@
     decoderlab-train study=task_echo          # then copy its report, results.csv, table.tex and
     python scripts/leaderboard.py             # figures to docs/studies/task_echo
 
-Writes the tables between the marks of the page. Intervals are those of new seeds on these test
-examples: which example was right is not in a results.csv.
+Writes the tables between the marks of the page, and the picture of mean ranks beside it. Intervals
+are those of new seeds on these test examples: which example was right is not in a results.csv.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ from decoderlab.studies.reporting.table_texts import mean_text
 from measuring.arguments import script_parser
 from measuring.speed_tables import Marks, Row, markdown, with_table
 from redraw_study import FOLDER, committed
+from task_ranks import mean_scores, over_tasks, picture
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "leaderboard.md"
 SCORES = Marks("<!-- scores -->", "<!-- end of scores -->")
+RANKS = Marks("<!-- ranks -->", "<!-- end of ranks -->")
+PICTURE = PAGE.with_suffix(".svg")
 CELLS = Marks("<!-- cells -->", "<!-- end of cells -->")
 PARSER = OverridesParser.create()
 RATE = "tuned_training.learning_rate"
@@ -38,13 +41,28 @@ def main() -> None:
     """Write the page anew."""
     script_parser(__doc__).parse_args()
     PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    PICTURE.write_text(drawn(), encoding="utf-8")
 
 
 def rendered(page: str) -> str:
     """Return the page with the tables of today's results."""
     studies = {name: whole(name) for name in done()}
     page = with_table(page, scores(studies), SCORES)
+    decoders = decoders_of(studies)
+    page = with_table(page, over_tasks(mean_scores(studies, decoders), decoders), RANKS)
     return with_table(page, cells(studies), CELLS)
+
+
+def drawn() -> str:
+    """Return the picture of the mean ranks in today's results."""
+    studies = {name: whole(name) for name in done()}
+    decoders = decoders_of(studies)
+    return picture(mean_scores(studies, decoders), decoders)
+
+
+def decoders_of(studies: dict[str, Analysis]) -> list[str]:
+    """Return the decoders that are compared."""
+    return list(dict.fromkeys(name for one in studies.values() for name in one.variants))
 
 
 def whole(name: str) -> Analysis:
@@ -84,7 +102,7 @@ def done() -> list[str]:
 
 def scores(studies: dict[str, Analysis]) -> str:
     """Return the table of all scores: a row a task, a column a decoder."""
-    decoders = list(dict.fromkeys(name for one in studies.values() for name in one.variants))
+    decoders = decoders_of(studies)
     header = ["task", "test metric", *(f"`{name}`" for name in decoders), "best rule"]
     rows = []
     for name, analysis in studies.items():

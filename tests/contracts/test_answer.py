@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import leaderboard
 import redraw_study
+import task_ranks
 from decoderlab.studies.statistics import summarise
 from tests.contracts.test_quotes import ROOT, cells, computed, differences, rows
 
@@ -79,7 +82,18 @@ def rules_of(study: str) -> str:
 def test_the_leaderboard_is_what_the_committed_results_give():
     page = Path(leaderboard.PAGE).read_text(encoding="utf-8")
     assert leaderboard.rendered(page) == page
+    assert leaderboard.PICTURE.read_text(encoding="utf-8") == leaderboard.drawn()
     assert set(leaderboard.done()) <= set(leaderboard.planned())
+
+
+def test_wins_and_spans_are_counted_as_the_examples_say():
+    assert doctest.testmod(task_ranks) == (0, 2)
+    scores = np.array([[0.9, 0.9, 0.9], [0.5, 0.9, 0.1], [0.1, 0.2, 0.5]])
+    table = task_ranks.over_tasks(scores, ["a", "b", "c"]).splitlines()
+    assert table[2] == "| `a` | 1.17 |  | 2 of 3 [0.21, 0.94] | 3 of 3 [0.44, 1.00] |"
+    picture = task_ranks.picture(scores, ["a", "<b>", "c"])
+    assert "a 1.17; &lt;b&gt; 2.17; c 2.67" in picture
+    assert picture.count('class="bar"') == 1
 
 
 CUTS = {

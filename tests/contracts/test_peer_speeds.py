@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from measuring import kernel_shares
 from measuring.peer_speeds import FIGURES, MARKS, table
 from measuring.peer_works import ASKED, PEERS, WORKS
 from measuring.speed_tables import read_figures, with_table
@@ -26,6 +27,12 @@ def test_the_page_has_a_table_of_all_rows_as_declared_or_says_that_there_is_none
     assert of_peers <= {(row["name"], row["peer"]) for row in rows}
     said = sum("the peer is faster" in line for line in table(MEASURED).splitlines())
     assert said == sum(float(row["ratio"]) < 1 for row in rows)
+
+
+def test_the_page_has_the_limits_of_all_rows_and_names_those_that_no_kernel_reaches():
+    page, figures = PAGE.read_text(), PAGE.with_name(kernel_shares.FIGURES)
+    assert with_table(page, kernel_shares.table(figures), kernel_shares.MARKS) == page
+    assert {row["name"] for row in read_figures(figures)} == {work.name for work in WORKS}
 
 
 def test_every_peer_has_a_script_and_a_work_and_can_be_asked_for():

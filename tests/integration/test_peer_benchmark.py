@@ -6,6 +6,7 @@ import csv
 import doctest
 import os
 import sys
+import time
 from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import version
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 import benchmark
-from measuring import environments, peer_speeds, speed_tables, turns
+from measuring import environments, kernel_shares, peer_speeds, speed_tables, turns
 from measuring.environments import Environment, NotInstalled
 from measuring.peer_process import SCRIPTS, PeerFailed, PeerProcess
 from measuring.peer_works import Peer, PeerSide, Sides, Work, processes_of
@@ -138,6 +139,44 @@ def test_sides_take_turns_on_one_core_and_the_ratio_is_the_median_of_the_turns(
     assert "fake 1.2.3" in page.read_text()
     made = peer_speeds.table(tmp_path / "peer_speeds.csv")
     assert with_table(page.read_text(), made, peer_speeds.MARKS) == page.read_text()
+
+
+class Multiplying:
+    """A side of matrix products and little else."""
+
+    name = "ours"
+
+    def turn(self) -> Turn:
+        began = time.perf_counter()
+        square = torch.ones(500, 500)
+        for _ in range(20):
+            square = square @ square / 500
+        return Turn(20, time.perf_counter() - began)
+
+
+def test_limits_are_what_the_kernels_take_of_our_time(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("before\n\n<!-- limits -->\n\n<!-- end of limits -->\n\nafter\n")
+    work = Work("fake_work", "a work", "samples", ("fake",), lambda *_: Sides([Multiplying()], []))
+    for module in (kernel_shares, benchmark):
+        monkeypatch.setattr(module, "WORKS", [work])
+    run(monkeypatch, "--limits", "--page", str(page))
+    with (tmp_path / "limits.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    shares = [float(row[kind]) for kind in kernel_shares.KINDS]
+    assert shares[0] == 0
+    assert 0.6 < shares[1] <= 1.2  # the profiled turn is another than those that were timed
+    assert float(row["at most"]) == pytest.approx(1 / shares[1], abs=0.02)
+    assert f"{row['at most']} times as fast" in page.read_text()
+    assert "matrix products: " in capsys.readouterr().out
+    for words, said in (
+        (("--only", "bleu"), "the rows are fake_work"),
+        (("--peers", "fake"), "give it alone"),
+        (("decoder=luong",), "give it alone"),
+    ):
+        with pytest.raises(SystemExit):
+            run(monkeypatch, "--limits", *words)
+        assert said in capsys.readouterr().err
 
 
 def test_the_ratio_is_that_of_the_turns_not_of_the_medians():

@@ -16,7 +16,6 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
 from decoderlab.studies.analysis.seed_groups import outlying
-from decoderlab.studies.models_and_datasets import across_datasets, exact_mcnemar
 from decoderlab.studies.statistics import (
     excluded_rate,
     holm,
@@ -351,14 +350,6 @@ def test_the_excluded_rate_is_the_exact_end_of_a_proportion_never_seen(n):
     assert excluded_rate(n) == pytest.approx(exact)
 
 
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
-def test_mcnemars_p_is_the_binomial_of_the_discordant_pairs(rows):
-    one, other = np.array(rows).T
-    first, second = int((one & ~other).sum()), int((other & ~one).sum())
-    expected = stats.binomtest(first, first + second).pvalue if first + second else 1.0
-    assert exact_mcnemar(one, other) == pytest.approx(expected)
-
-
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=12), st.floats(0.001, 0.1))
 def test_outlying_scores_are_those_of_the_modified_z_score(scores, floor):
     scale = max(stats.median_abs_deviation(scores), floor)
@@ -373,14 +364,3 @@ def test_a_cell_without_spread_has_outliers_too():
     assert outlying([1.0, 1.0, 0.96, 1.0, 1.0], floor=0.01) == []
     assert outlying([1.0] * 5, floor=0.01) == []
     assert outlying([1.0, 0.0], floor=0.01) == []
-
-
-def test_tests_across_data_sets_are_scipys():
-    scores = np.random.default_rng(0).normal(size=(4, 8))
-    scores[1:] += [[0.8], [0], [3]]
-    scores[2] = scores[0]
-    found = across_datasets(scores)
-    assert found["friedman_p"] == pytest.approx(stats.friedmanchisquare(*scores).pvalue)
-    near, far = (stats.wilcoxon(scores[row] - scores[0]).pvalue for row in (1, 3))
-    assert far < near < 0.5
-    assert found["p_holm"] == pytest.approx([max(2 * near, 3 * far), 1.0, 3 * far])

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
 from decoderlab.studies.statistics import holm
+
+
+class MeanRanks(NamedTuple):
+    """How methods stand over data sets.
+
+    Args:
+        ranks: (methods,), the mean over data sets; 1 is the best on each.
+        friedman_p: of Friedman's test that all methods have one mean rank.
+        critical: the difference of two mean ranks from which on they are told apart.
+    """
+
+    ranks: np.ndarray
+    friedman_p: float
+    critical: float
 
 
 def _p_value(result: Any) -> float:
@@ -45,3 +60,20 @@ def across_datasets(scores: np.ndarray) -> dict[str, Any]:
         for row in scores[1:]
     ]
     return {"friedman_p": _p_value(stats.friedmanchisquare(*scores)), "p_holm": holm(pairs)}
+
+
+def mean_ranks(scores: np.ndarray, alpha: float = 0.05) -> MeanRanks:
+    """Return the mean ranks of methods over data sets, and which of them can be told apart.
+
+    For scores that are not of one scale; the data sets are the sample. Source: Demsar 2006, section
+    3.2.2, with Nemenyi's critical difference.
+
+    Args:
+        scores: (methods, data sets), at least 3 by 2; the higher the better.
+        alpha: of all pairs of methods together.
+    """
+    methods, number = scores.shape
+    ranks = stats.rankdata(-scores, axis=0).mean(axis=1)
+    quantile = float(stats.studentized_range.ppf(1 - alpha, methods, np.inf)) / math.sqrt(2)
+    critical = quantile * math.sqrt(methods * (methods + 1) / (6 * number))
+    return MeanRanks(ranks, _p_value(stats.friedmanchisquare(*scores)), critical)

@@ -1,0 +1,96 @@
+"""What takes the time of our sides: torch's kernels, its other operators, Python."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from decoderlab.config.environment import environment
+from measuring.peer_speeds import on_one_core
+from measuring.peer_works import WORKS, Setting, Work
+from measuring.speed_tables import Marks, Row, markdown, read_figures, write_figures
+from measuring.turns import Side
+
+MARKS = Marks("<!-- limits -->", "<!-- end of limits -->")
+FIGURES = "limits.csv"
+# Of torch's operators on a CPU: oneDNN's recurrent layers, forward and backward.
+RECURRENT = "mkldnn_rnn_layer"
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::mv", "aten::addmv")
+TURNS = 3
+RECURRENT_KERNELS, MATRIX_PRODUCTS = "recurrent kernels", "matrix products"
+OTHERS, REST = "other operators", "the rest, Python for the most part"
+KINDS = (RECURRENT_KERNELS, MATRIX_PRODUCTS, OTHERS, REST)
+
+
+def kernel_shares(timed: Callable[[], float]) -> dict[str, float]:
+    """Return the shares of the time of something, by what takes it.
+
+    The time is that without the profiler, which makes all but the kernels slower.
+
+    Args:
+        timed: does it, and returns its seconds.
+    """
+    seconds = min(timed() for _ in range(TURNS))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+        timed()
+    spent = dict.fromkeys((RECURRENT_KERNELS, MATRIX_PRODUCTS, OTHERS), 0.0)
+    for event in profiled.key_averages():
+        if event.key.startswith("aten::"):
+            kind = MATRIX_PRODUCTS if event.key in PRODUCTS else OTHERS
+            kind = RECURRENT_KERNELS if RECURRENT in event.key else kind
+            spent[kind] += event.self_cpu_time_total / 1e6
+    shares = {kind: own / seconds for kind, own in spent.items()}
+    return shares | {REST: max(1 - sum(shares.values()), 0.0)}
+
+
+def shares_of(work: Work, side: Side) -> Row:
+    """Return a row of the CSV: what takes the time of a turn of ours."""
+    shares = kernel_shares(lambda: side.turn().seconds)
+    kernels = shares[RECURRENT_KERNELS] + shares[MATRIX_PRODUCTS]
+    return {
+        "name": work.name,
+        "work": work.title,
+        "ours": side.name,
+        **{kind: f"{share:.2f}" for kind, share in shares.items()},
+        "at most": f"{1 / kernels:.2f}",
+    }
+
+
+def table(figures: Path) -> str:
+    """Return the figures of a CSV as a table, with what they were measured with."""
+    rows = read_figures(figures)
+    header = ["work", "ours", *KINDS, "with kernels and products alone"]
+    lines = [
+        [row["work"], row["ours"], *(f"{float(row[kind]):.0%}" for kind in KINDS)]
+        + [f"{row['at most']} times as fast"]
+        for row in rows
+    ]
+    with_what = "".join(f"{line}\n" for line in dict.fromkeys(row["measured_with"] for row in rows))
+    return f"{markdown(header, lines)}\n{with_what}"
+
+
+def measure_limits(*, only: str, updates: int | None, page: Path | None) -> None:
+    """Look into our sides of the works that are compared with peers; print, and write.
+
+    Args:
+        only: a text in the names of works; empty for all.
+        updates: of a turn of training; None for each work's own.
+        page: a page with marks for the table, or None.
+    """
+    on_one_core(print)
+    rows: list[Row] = []
+    works: Sequence[Work] = [work for work in WORKS if only in work.name]
+    with tempfile.TemporaryDirectory() as folder:
+        for work in works:
+            with work.opened(Setting({}, updates, Path(folder), print)) as (ours, _):
+                for side in ours:
+                    rows.append(shares_of(work, side))
+                    print("  " + ", ".join(f"{key}: {value}" for key, value in rows[-1].items()))
+    if page:
+        processor = environment(torch.device("cpu"))["processor"]
+        with_what = f"{processor}, one core, one thread, torch {torch.__version__}."
+        rows = [row | {"measured_with": with_what} for row in rows]
+        write_figures(page, FIGURES, rows, table, MARKS)
