@@ -44,7 +44,6 @@ MARKS = Marks("<!-- alternatives -->", "<!-- end of alternatives -->")
 LAYERS = ((32, 16, 128, 7), (64, 40, 256, 20), (64, 128, 128, 10))
 WIDTHS = (128, 256, 512)  # of models in bfloat16
 LINEAR = nn.functional.linear
-ONEDNN = torch.ops.mkldnn._linear_pointwise  # of torch's compiler
 WORTH_A_CALL = 2**23  # products of two numbers; a call of Python costs as much as 2 ** 21 of them
 Seconds = Callable[[], float]
 
@@ -195,6 +194,11 @@ def text_of(sizes: dict[str, int]) -> str:
     return f"B {sizes['batch']}, H {sizes['width']}, {length}"
 
 
+def onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return a linear map by an operator of torch's compiler; no gradient goes through it."""
+    return torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
+
+
 class Product(torch.autograd.Function):
     """A linear map by oneDNN, forward and backward; torch gives that no gradient of its own."""
 
@@ -203,14 +207,14 @@ class Product(torch.autograd.Function):
         """Return the outputs (N, O) of inputs (N, I), a weight (O, I) and perhaps a bias (O)."""
         ctx.save_for_backward(inputs, weight)
         ctx.biased = bias is not None
-        return ONEDNN(inputs, weight, bias, "none", [], "")
+        return onednn(inputs, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the gradients of the arguments."""
         (gradient,), (inputs, weight) = gradients, ctx.saved_tensors
-        of_inputs = ONEDNN(gradient, weight.t(), None, "none", [], "")
-        of_weight = ONEDNN(gradient.t(), inputs.t(), None, "none", [], "")
+        of_inputs = onednn(gradient, weight.t())
+        of_weight = onednn(gradient.t(), inputs.t())
         return of_inputs, of_weight, gradient.sum(dim=0) if ctx.biased else None
 
 

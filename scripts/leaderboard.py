@@ -61,8 +61,9 @@ def drawn() -> str:
 
 
 def decoders_of(studies: dict[str, Analysis]) -> list[str]:
-    """Return the decoders that are compared."""
-    return list(dict.fromkeys(name for one in studies.values() for name in one.variants))
+    """Return the decoders that all tasks have."""
+    names = [list(analysis.variants) for analysis in studies.values()]
+    return [name for name in names[0] if all(name in some for some in names)]
 
 
 def whole(name: str) -> Analysis:

@@ -23,13 +23,13 @@ line, path { stroke: #1a1a1a; fill: none; }
 
 
 def mean_scores(studies: Mapping[str, Analysis], decoders: Sequence[str]) -> np.ndarray:
-    """Return the mean scores (decoders, tasks); the higher the better."""
+    """Return the mean scores (decoders, tasks); the higher the better, and equal where they are."""
     means = [
         [analysis.sign * analysis.entries[decoder, analysis.tasks[0]].summary.mean]
         for decoder in decoders
         for analysis in studies.values()
     ]
-    return np.array(means).reshape(len(decoders), len(studies))
+    return np.round(means, 9).reshape(len(decoders), len(studies))
 
 
 def over_tasks(scores: np.ndarray, decoders: Sequence[str]) -> str:
@@ -47,11 +47,12 @@ def over_tasks(scores: np.ndarray, decoders: Sequence[str]) -> str:
         wins = (won(scores[index], scores[other]) if other != index else "" for other in order)
         rows.append([f"`{decoders[index]}`", f"{known.ranks[index]:.2f}", *wins])
     p = known.friedman_p
-    shown = "below 0.0001" if p < 1e-4 else f"{p:.4f}"
+    shown = "below 0.001" if p < 0.001 else f"{p:.3f}"
     return (
         f"{markdown(header, rows)}\n"
-        f"Over {number} tasks. Friedman's test that all have one mean rank: p {shown}. Two mean "
-        f"ranks that differ by less than {known.critical:.2f} are not told apart (Nemenyi, 0.05).\n"
+        f"Over {number} tasks. That all have one mean rank: p {shown} (Friedman's test in the form "
+        "of Iman and Davenport). Two mean ranks that differ by less than "
+        f"{known.critical:.2f} are not told apart (Nemenyi, 0.05 for all pairs).\n"
     )
 
 

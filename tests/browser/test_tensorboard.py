@@ -12,6 +12,7 @@ import pytest
 from selenium import webdriver
 
 from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.reporting.tensorboard_server import shade
 from decoderlab.studies.reporting.tensorboard_study import MEANS
 from decoderlab.studies.reporting.variant_names import short_names
 from decoderlab.studies.reporting.variant_styles import styles
@@ -51,11 +52,6 @@ def names(analysis: Analysis, with_seeds: bool = True) -> dict[str, Any]:
     seeds = analysis.rows if with_seeds else [row for row in analysis.rows if row.cell.seed == 0]
     short = short_names(analysis.variants)
     return {f"echo/{short[row.cell.variant]}/seed {row.cell.seed}": row for row in seeds}
-
-
-def darker(colour: str) -> str:
-    """Return a colour with 0.65 of its light."""
-    return "#" + bytes(round(0.65 * each) for each in bytes.fromhex(colour[1:])).hex()
 
 
 def local(page: webdriver.Chrome, address: str) -> bool:
@@ -124,14 +120,14 @@ def test_the_address_that_is_printed_selects_the_means_and_nothing_else(page, se
 def test_runs_have_the_colours_of_the_report(page, coloured, studied):
     analysis = studied[1]
     first, second = {style["color"].lower(): None for style in styles(analysis).values()}
-    # Of two factors one is a colour, and the other a line: here a darker shade.
-    by_variant = dict(
-        zip(analysis.variants, (first, darker(first), second, darker(second)), strict=True)
-    )
+    # Of two factors one is a colour, and the other a line: here a shade.
+    drawn = [(first, 0), (first, 1), (second, 0), (second, 1)]
+    by_variant = dict(zip(analysis.variants, (shade(*each) for each in drawn), strict=True))
     variants = short_names(analysis.variants)
-    means = {f"mean/{variants[name]}": colour for name, colour in by_variant.items()}
-    seeds = {name: by_variant[row.cell.variant] for name, row in names(analysis).items()}
-    runs = means | seeds | {".": "#000000"}
+    means = {f"mean/{variants[name]}": both for name, (_, _, both) in by_variant.items()}
+    light = {f"mean/{variants[name]}": light for name, (light, _, _) in by_variant.items()}
+    light |= {name: by_variant[row.cell.variant][0] for name, row in names(analysis).items()}
+    light |= {".": "#000000"}
     boxes = """
         return find("paper-checkbox").filter(one => one.id.startsWith("checkbox-"))
           .map(one => [one.id.slice("checkbox-".length),
@@ -150,8 +146,8 @@ def test_runs_have_the_colours_of_the_report(page, coloured, studied):
         return find(".run-color-swatch").map(one => [
           one.closest("tb-data-table-content-row").textContent.trim(), one.style.background])
     """
-    found = dict(visit(page, coloured, "timeseries", swatches, len(runs)))
-    assert found == {name: f"rgb{tuple(bytes.fromhex(one[1:]))}" for name, one in runs.items()}
+    found = dict(visit(page, coloured, "timeseries", swatches, len(light)))
+    assert found == {name: f"rgb{tuple(bytes.fromhex(one[1:]))}" for name, one in light.items()}
     assert problems(page) == []
     assert local(page, coloured)
 

@@ -29,7 +29,7 @@ def test_the_page_has_a_table_of_all_rows_as_declared_or_says_that_there_is_none
     assert said == sum(float(row["ratio"]) < 1 for row in rows)
 
 
-def test_the_page_has_the_limits_of_all_rows_and_names_those_that_no_kernel_reaches():
+def test_the_page_has_the_limits_of_all_rows():
     page, figures = PAGE.read_text(), PAGE.with_name(kernel_shares.FIGURES)
     assert with_table(page, kernel_shares.table(figures), kernel_shares.MARKS) == page
     assert {row["name"] for row in read_figures(figures)} == {work.name for work in WORKS}

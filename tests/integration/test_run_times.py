@@ -57,7 +57,8 @@ def test_models_that_differ_in_what_takes_no_time_are_timed_once(planned, monkey
     plan = planned(
         *("training.learning_rate=0.1,0.01", "training/schedule=constant,linear", "seed=0,1"),
         *("training.max_steps=10,20", "training.batch_size=8,16", "decoder=every_input"),
+        *("training.weights_seed=1,2", "training.warmup_steps=0,5"),
     )
-    assert len(plan.plan.cells) == 32
-    assert plan.seconds == 2.0 * 16 * (10 + 20)
+    assert len(plan.plan.cells) == 128
+    assert plan.seconds == 2.0 * 64 * (10 + 20)
     assert sorted(timed) == [8, 16]

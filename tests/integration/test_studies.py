@@ -307,10 +307,12 @@ def test_no_two_variants_are_drawn_alike(tmp_path):
 
 
 def test_a_variant_has_one_style_in_figures_of_a_choice_and_in_the_explorer(tmp_path):
-    names = [f"v{number:02}" for number in range(40)]
-    scores = {name: [number / 100] for number, name in enumerate(names)}
-    analysis = read_analysis(study(tmp_path, scores, baseline="v00"), tmp_path)
+    names = [f"v{number:03}" for number in range(100)]
+    scores = {name: [(37 * number % 100) / 100] for number, name in enumerate(names)}
+    analysis = read_analysis(study(tmp_path, scores, baseline="v000"), tmp_path)
     panels, explored = Panels(analysis, tmp_path), explore_data(analysis, tmp_path)
-    assert panels.shown == ["v00", *names[25:]]
-    assert len({tuple(panels.styles[name].values()) for name in names}) == 40
+    assert len(panels.shown) == 16
+    for keys in (("color", "linestyle"), ("color", "marker"), ("linestyle", "marker")):
+        drawn = {tuple(panels.styles[name][key] for key in keys) for name in panels.shown}
+        assert len(drawn) == 16
     assert explored["colours"] == [panels.styles[name]["color"] for name in explored["variants"]]

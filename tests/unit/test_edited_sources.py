@@ -213,6 +213,36 @@ def test_a_method_of_a_notebook_is_refused(folder, kind):
     )
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "functools.wraps(mine.Mine.value)(lambda self: 2)",  # which takes over module and name
+        "mine.around(functools.wraps(mine.Mine.value)(lambda self: 2))",
+        "mine.around(lambda self: 2)",
+        "property(functools.wraps(mine.Mine.value)(lambda self: 2))",
+        "functools.lru_cache(lambda self: 2)",
+    ],
+)
+def test_a_function_of_a_notebook_is_found_behind_what_wraps_it(folder, given):
+    with (folder / "mine.py").open("a") as file:
+        file.write(
+            "\n\ndef around(function):\n    def inner(self):\n        return function(self)\n\n"
+            "    inner.__wrapped__ = function\n    return inner\n"
+        )
+    code = (
+        "import decoderlab.decoders, functools, mine\n"
+        "from decoderlab.config.code_identity import foreign_code\n"
+        "mine.Mine.value = mine.around(mine.Mine.value)\n"
+        "foreign_code(mine.Mine)\n"
+        "print('covered')\n"
+        f"mine.Mine.value = {given}\n"
+        "foreign_code(mine.Mine)"
+    )
+    said = in_a_new_process(folder, code)
+    assert said.startswith("covered")
+    assert "was set to a function of __main__, which no id of a run covers" in said
+
+
 def test_methods_that_python_makes_are_the_classes_own(folder, monkeypatch):
     (folder / "mine.py").write_text(
         "import functools\nfrom dataclasses import dataclass\nfrom typing import NamedTuple\n"

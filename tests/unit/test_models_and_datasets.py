@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations, product
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,12 +33,29 @@ def test_tests_across_data_sets_are_scipys():
 
 
 def test_mean_ranks_are_those_of_demsars_example():
-    # Demsar 2006, section 3.2.2: four classifiers over fourteen data sets, and q 2.569.
-    rng = np.random.default_rng(0)
-    known = mean_ranks(rng.normal(size=(4, 14)))
+    # Demsar 2006, section 3.2.2: four classifiers, fourteen data sets: chi-square 9.28, F 3.69.
+    known = mean_ranks(np.random.default_rng(0).normal(size=(4, 14)))
     assert known.critical == pytest.approx(1.25, abs=0.005)
     assert known.ranks.sum() == pytest.approx(1 + 2 + 3 + 4)
-    scores = np.array([[3.0, 9.0, 7.0], [2.0, 9.0, 5.0], [1.0, 1.0, 6.0]])
+    assert 13 * 9.28 / (14 * 3 - 9.28) == pytest.approx(3.69, abs=0.005)
+
+
+def test_the_p_of_mean_ranks_is_that_of_all_orders():
+    scores = np.array([[3.0, 9.0, 7.0, 3.0], [2.0, 9.0, 5.0, 4.0], [1.0, 1.0, 6.0, 1.0]])
     known = mean_ranks(scores)
-    assert known.ranks.tolist() == pytest.approx([3.5 / 3, 6.5 / 3, 8 / 3])
-    assert known.friedman_p == pytest.approx(stats.friedmanchisquare(*scores).pvalue)
+    assert known.ranks.tolist() == pytest.approx([5.5 / 4, 7.5 / 4, 11 / 4])
+    orders = [list(permutations(row)) for row in stats.rankdata(scores, axis=0).T]
+    spreads = [np.var(np.sum(chosen, axis=0)) for chosen in product(*orders)]
+    exact = np.mean(np.array(spreads) >= np.var(known.ranks * 4) - 1e-9)
+    assert known.friedman_p == pytest.approx(exact, abs=0.06)
+
+
+def test_mean_ranks_of_one_order_and_of_equal_scores():
+    assert mean_ranks(np.array([[3.0] * 4, [2.0] * 4, [1.0] * 4])).friedman_p == 0
+    assert mean_ranks(np.ones((3, 4))).friedman_p == 1
+
+
+@pytest.mark.parametrize("scores", [np.ones((2, 4)), np.ones((3, 1)), np.full((3, 4), np.nan)])
+def test_mean_ranks_of_too_few_or_unknown_scores_are_refused(scores):
+    with pytest.raises(ValueError, match="give 3 methods by 2 data sets, all finite"):
+        mean_ranks(scores)

@@ -62,7 +62,7 @@ def main() -> None:
             lambda: write_report(
                 arguments.study,
                 arguments.output_dir,
-                arguments.tensorboard or arguments.serve,
+                arguments.tensorboard,
                 as_json=arguments.json,
                 serve=arguments.serve,
                 port=arguments.port,
@@ -91,7 +91,7 @@ def write_report(
         output_dir: as in `run.output_dir`.
         tensorboard: whether to write the TensorBoard events of the study too.
         as_json: whether to print JSON in place of the table.
-        serve: whether to show them, until somebody ends it.
+        serve: whether to write the events and show them in TensorBoard, until Ctrl-C.
         port: for that; None for the first that is free.
 
     Raises:
@@ -120,7 +120,7 @@ def write_report(
             "printed is of the runs as they are now, and a report that is there may be older; give "
             "yourself the permission, or copy the output folder and name the copy with --output-dir"
         ) from unwritten
-    if tensorboard:
+    if tensorboard or serve:
         from decoderlab.studies.reporting.tensorboard_study import MEANS, write_board
 
         folder = write_board(report.analysis, output_dir)
@@ -130,7 +130,7 @@ def write_report(
             serve_board(folder, port)
         else:
             say(f"show it with: tensorboard --logdir {shlex.quote(str(folder))}")
-            say(f"and open http://localhost:6006/{MEANS} (the mean curves of every variant)")
+            say(f"and open http://localhost:6006/{MEANS} (the mean curves)")
             say("or, in the colours of the report: --serve in place of --tensorboard")
     return 0 if report.complete else 1
 

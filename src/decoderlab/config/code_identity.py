@@ -37,10 +37,11 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from types import FunctionType
+from typing import Any
 
 from decoderlab.common import process
 from decoderlab.common.edited_sources import edited, is_installed
@@ -92,6 +93,7 @@ UNCOUNTED = (
 VERSIONED = ("torch", "pytorch_lightning", "hydra", "numpy", *sys.stdlib_module_names)
 # Whose functions may stand in a class of anybody.
 MAY_GIVE_METHODS = {PACKAGE.name, *VERSIONED}
+MAX_WRAPPED = 50  # functions around one another
 
 
 def own_name(target: Callable) -> str | None:
@@ -266,22 +268,34 @@ def _refuse_given(target: Callable, files: Sequence[Path]) -> None:
     covered = {os.path.realpath(file) for file in files}
     for kind in inspect.getmro(target) if isinstance(target, type) else ():
         for name, value in list(vars(kind).items()):
-            value = getattr(value, "__func__", getattr(value, "fget", value))
-            if not callable(value) or getattr(value, "__module__", None) == kind.__module__:
-                continue  # the class's own, also behind a wrapper, which takes the name over
-            function = inspect.unwrap(value)
-            if not isinstance(function, FunctionType) or function.__module__ == kind.__module__:
-                continue
-            module = sys.modules.get(function.__module__ or "")
-            if module is None or module.__name__.split(".")[0] in MAY_GIVE_METHODS:
-                continue  # made by Python itself, as of a named tuple
-            file = getattr(module, "__file__", None)
-            if not (file and (os.path.realpath(file) in covered or is_installed(Path(file)))):
-                raise ConfigError(
-                    f"{kind.__module__}.{kind.__qualname__}.{name} was set to a function of "
-                    f"{module.__name__}, which no id of a run covers; write it into the class's "
-                    "file, or into a subclass in a file of its own"
-                )
+            for function in _functions_in(value):
+                # Where its code stands: what wraps another takes over the name that it says.
+                scope = function.__globals__.get("__name__")
+                if scope == kind.__module__:
+                    continue
+                module = sys.modules.get(scope or "")
+                if module is None or module.__name__.split(".")[0] in MAY_GIVE_METHODS:
+                    continue  # made by Python itself, as of a named tuple
+                file = getattr(module, "__file__", None)
+                if not (file and (os.path.realpath(file) in covered or is_installed(Path(file)))):
+                    raise ConfigError(
+                        f"{kind.__module__}.{kind.__qualname__}.{name} was set to a function of "
+                        f"{module.__name__}, which no id of a run covers; write it into the "
+                        "class's file, or into a subclass in a file of its own"
+                    )
+
+
+def _functions_in(value: Any) -> Iterator[FunctionType]:
+    """Yield the functions of a method: its own, and those that it wraps."""
+    value = getattr(value, "__func__", getattr(value, "fget", value))
+    for _ in range(MAX_WRAPPED):  # two may wrap each other
+        if isinstance(value, FunctionType):
+            yield value
+        elif not callable(value) or not hasattr(value, "__dict__"):
+            return
+        value = vars(value).get("__wrapped__")
+        if value is None:
+            return
 
 
 def _root_of(path: Path, module: str) -> Path:

@@ -33,7 +33,9 @@ from decoderlab.config.code_identity import VERSIONED
 from decoderlab.config.lightning_settings import WATCHES
 
 LIBRARIES = {
-    *("decoderlab", *VERSIONED, "lightning", "lightning_fabric", "torchmetrics", "tensorboard"),
+    "decoderlab",
+    *VERSIONED,
+    *("lightning", "lightning_fabric", "torchmetrics", "tensorboard"),
 }
 SHARED = " (shared)"  # by the objects of a class, or by a module: also by a next run
 CODE = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType, property)

@@ -143,6 +143,7 @@ def make_plan(
     drafts = maker.each("counting the models", drafts, maker.measure)
     drafts = maker.matched(drafts)
     drafts = maker.each("naming the runs", drafts, maker.identify)
+    maker.noted = None  # with its data
     if not drafts:
         raise impossible(maker.impossible)
     check_torch()  # after all classes of the user's were built once

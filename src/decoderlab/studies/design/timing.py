@@ -12,6 +12,7 @@ import torch
 
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import sorted_json
+from decoderlab.config.run_sections import OWN_SEEDS
 from decoderlab.config.scientific import training_of
 from decoderlab.data.task import Task
 from decoderlab.training.assembly import build_model
@@ -19,8 +20,11 @@ from decoderlab.training.assembly import build_model
 if TYPE_CHECKING:
     from decoderlab.studies.design.draft import Draft
 
-# Settings of training that change how many updates there are, or what they come to.
-OF_NO_TIME = ("learning_rate", "max_steps", "max_epochs", "max_seconds", "schedule")
+# Settings of training that change how many updates there are, what they begin with or come to.
+OF_NO_TIME = (
+    *("learning_rate", "max_steps", "max_epochs", "max_seconds", "schedule", "warmup_steps"),
+    *("initial_weights", "uniform_range", "from_run", *OWN_SEEDS),
+)
 LARGE_MODEL = 20_000_000  # parameters; above, nothing is timed, since one update takes seconds
 
 
@@ -42,9 +46,9 @@ class Times:
 class Timer:
     """Adds up the time that runs will take.
 
-    A model is timed once, whatever its seed, learning rate and budget. When all timing together has
-    taken `max_seconds`, and for very large models, the times of the model with the nearest number
-    of operations are scaled.
+    A model is timed once, whatever its seeds, learning rate and budget. When all timing together
+    has taken `max_seconds`, and for very large models, the times of the model with the nearest
+    number of operations are scaled.
 
     Args:
         max_seconds: that timing may take.

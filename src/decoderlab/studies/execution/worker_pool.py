@@ -303,9 +303,7 @@ def _cause_of_death(error: BaseException | None) -> str:
 
 
 def warm_up() -> None:
-    """Import what a run needs, and leave it out of what is looked at for garbage between runs."""
-    gc.collect()
-    gc.freeze()
+    """Import what a run needs, by being found in this module."""
 
 
 def work(job: Job) -> tuple[str, bool]:
@@ -316,6 +314,9 @@ def work(job: Job) -> tuple[str, bool]:
     Returns:
         Its status, and whether the process must do no other run.
     """
+    if not gc.get_freeze_count():  # a worker's first run: between runs loky looks for garbage
+        gc.collect()
+        gc.freeze()  # which the libraries are none of
     demand_room(job)
     job.folder.path.mkdir(parents=True, exist_ok=True)
     with job.folder.open_log() as log, _printing_to(log):

@@ -36,7 +36,7 @@ from decoderlab.training import probes
 NUM_SAMPLES = 10
 # In the folder of a study's events: its runs in their order, each with its variant's colour and how
 # many variants have the same before it: a report tells those apart by lines, TensorBoard cannot.
-COLOURS = "colours.json"
+RUN_COLOURS = "colours.json"
 # Behind the address of a TensorBoard: it opens on the charts of the means, which are selected.
 MEANS = "#custom_scalars&regexInput=%5Emean%2F"
 
@@ -98,15 +98,16 @@ def _write(analysis: Analysis, output_dir: Path, folder: Path) -> None:
         colours["."] = ("black", 0)
     for variant, name in _write_runs(analysis, output_dir, folder, names, set(shown)):
         colours[name.as_posix()] = coloured[variant]
-    (folder / COLOURS).write_text(json.dumps(colours, indent=1), encoding="utf-8")
+    (folder / RUN_COLOURS).write_text(json.dumps(colours, indent=1), encoding="utf-8")
 
 
 def _coloured(analysis: Analysis) -> dict[str, tuple[str, int]]:
     """Return the colour of each variant in the report, with the number of those before it."""
-    seen, coloured = Counter(), {}
-    for variant, style in styles(analysis).items():
-        coloured[variant] = (style["color"], seen[style["color"]])
-        seen[style["color"]] += 1
+    drawn, seen, coloured = styles(analysis), Counter(), {}
+    for variant in dict.fromkeys([*shown_variants(analysis), *analysis.variants]):
+        colour = drawn[variant]["color"]
+        coloured[variant] = (colour, seen[colour])
+        seen[colour] += 1
     return coloured
 
 

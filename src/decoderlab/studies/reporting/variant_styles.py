@@ -47,7 +47,10 @@ def best_variants(
 
 
 def styles(analysis: Analysis) -> dict[str, dict[str, Any]]:
-    """Return how each variant is drawn, in every figure; two factors differ by colour and line."""
+    """Return how each variant is drawn, in every figure; two factors differ by colour and line.
+
+    Those that figures choose first come first, so that they differ from each other.
+    """
     inside, levels = analysis.grid
     drawn: dict[str, dict[str, Any]] = {}
     if len(levels) == 2:
@@ -57,7 +60,8 @@ def styles(analysis: Analysis) -> dict[str, dict[str, Any]]:
                 colour = levels[colour_of].index(row.cell.factors[colour_of])
                 line = levels[line_of].index(row.cell.factors[line_of])
                 drawn[row.cell.variant] = _style(COLOURS[colour], LINES[line], MARKS[line])
-    rest = [variant for variant in analysis.variants if variant not in drawn]
+    order = dict.fromkeys([*shown_variants(analysis), *analysis.variants])
+    rest = [variant for variant in order if variant not in drawn]
     beside_a_grid = bool(drawn) and len(rest) <= len(LINES)
     for index, variant in enumerate(rest):
         if beside_a_grid:
