@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import doctest
+import itertools
 import re
 from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -17,8 +19,10 @@ from decoderlab.studies.statistics import summarise
 from tests.contracts.test_quotes import ROOT, cells, computed, differences, rows
 
 PAGE = (ROOT / "docs/answer.md").read_text(encoding="utf-8")
-MARK = re.compile(r"<!-- (\w+) (\w+)(?: (test_\w+))?: (\w+) ([>=]) (\w+) -->")
-MARKS = MARK.findall(PAGE)
+BRIDGES = (ROOT / "docs/studies/bridges.md").read_text(encoding="utf-8")
+MARK = re.compile(r"<!-- (\w+) (\w+)(?: (test_\w+))?: ([\w ]+) ([>=]) ([\w ]+) -->")
+MARKS = MARK.findall(PAGE) + MARK.findall(BRIDGES)
+COPY_AND_DENSE = ("initial_copy", "initial_dense")
 COMPARATIVES = re.compile(
     r"\b(ahead|behind|leads?|lose|last(?! (update|output))|level|beats?|best)\b"
 )
@@ -43,6 +47,37 @@ def test_what_compares_has_a_mark():
     bare = [part for part in bare if not re.search(r"\[[+-]?\d", part)]
     assert bare == []
     assert len(MARKS) >= 15
+
+
+def test_what_is_said_of_bridges_is_what_its_runs_and_its_report_say():
+    scores, report = cells("bridges"), (ROOT / "docs/studies/bridges/report.md").read_text()
+    tasks = ("echo", "addition_2digits", "g2p")
+    better = []
+    for task, feedback in itertools.product(tasks, ("no_feedback", "teacher_forcing")):
+        pair = (scores["test_exact_match", task, f"{name} {feedback}"] for name in COPY_AND_DENSE)
+        better.append(summarise(differences(*pair)).low > 0)
+    assert (len(better), sum(better)) == (6, 5)
+    for page in (PAGE, BRIDGES):
+        assert "five of six cells" in " ".join(page.split())
+    for decoders, said in (
+        ("no_feedback", "0.267 and 0.272"),
+        ("teacher_forcing", "0.351 and 0.362"),
+    ):
+        names = [
+            f"both_{bridge} {decoders}" for bridge in ("copy", "dense", "summary", "nonlinear")
+        ]
+        means = [fmean(scores["test_exact_match", "g2p", name].values()) for name in names]
+        assert f"{min(means):.3f} and {max(means):.3f}" == said
+        assert said in " ".join(BRIDGES.split())
+    found = re.search(r"Of 57 comparisons with [^:]+: ([^;]+);", report)
+    assert found is not None
+    assert found[1] == (
+        "19 better, 8 worse, 9 better barring collapse, 5 worse barring collapse, 16 inconclusive"
+    )
+    said = "19 are better and 8 worse; 9 and 5 are so unless runs collapse"
+    assert said in " ".join(BRIDGES.split())
+    assert "16 are inconclusive" in BRIDGES
+    assert report.count("certain effects: start (p \\< 0.0001 after Holm), feedback") == 3
 
 
 def test_every_share_on_the_page_is_one_of_the_committed_results():

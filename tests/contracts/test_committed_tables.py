@@ -30,6 +30,7 @@ FROM_RUNS = (
     "length_generalisation_scan",
     "length_generalisation_untuned",
     "modern_cells",
+    "bridges",
     "precision",
     "rates",
     "source_reversal",
