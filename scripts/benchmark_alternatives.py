@@ -11,7 +11,8 @@ in float32 with one in bfloat16, and with one whose matrix products are by oneDN
 library that torch takes for them. Beside compiled ones stand the seconds until they have begun.
 Have nothing else running.
 
-With `--page` the figures go into `alternatives.csv` beside the page, and from there into its table.
+With `--page` the figures go into `alternatives.csv` beside the page, and from there into its table;
+with `--only` those of the others stay as they are there.
 """
 
 from __future__ import annotations
@@ -255,11 +256,20 @@ def table(figures: Path) -> str:
     return markdown(header, ([row[name] for name in names] for row in read_figures(figures)))
 
 
+WAYS: dict[str, Callable[[int, int, Callable[..., None]], None]] = {
+    "layers": of_layers,
+    "compiled": of_compiled_models,
+    "precision": of_precision,
+    "products": of_products,
+}
+
+
 def main() -> None:
     """Measure and print; write the figures where that is asked for."""
     parser = script_parser(__doc__)
     parser.add_argument("--updates", type=positive, default=40, help="of a turn (%(default)s)")
     parser.add_argument("--repeats", type=positive, default=5, help="turns of each (%(default)s)")
+    parser.add_argument("--only", choices=WAYS, help="measure one of the ways (all)")
     parser.add_argument("--page", type=existing_file, help="write the figures into this page")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -275,9 +285,14 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as empty:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = empty  # nothing has been compiled before
-        for measure in (of_layers, of_compiled_models, of_precision, of_products):
-            measure(arguments.updates, arguments.repeats, note)
+        for name, measure in WAYS.items():
+            if arguments.only in (None, name):
+                measure(arguments.updates, arguments.repeats, note)
     if arguments.page:
+        if arguments.only:
+            new = {row["other"] for row in rows}
+            kept = read_figures(arguments.page.with_name(FIGURES))
+            rows = [*(row for row in kept if row["other"] not in new), *rows]
         write_figures(arguments.page, FIGURES, rows, table, MARKS)
 
 

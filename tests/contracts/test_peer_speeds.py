@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from measuring import kernel_shares
@@ -9,6 +10,7 @@ from measuring.peer_speeds import FIGURES, MARKS, table
 from measuring.peer_works import ASKED, PEERS, WORKS
 from measuring.speed_tables import read_figures, with_table
 
+BARE = "a bare loop of PyTorch"
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/performance.md"
 MEASURED = PAGE.with_name(FIGURES)
@@ -33,6 +35,20 @@ def test_the_page_has_the_limits_of_all_rows():
     page, figures = PAGE.read_text(), PAGE.with_name(kernel_shares.FIGURES)
     assert with_table(page, kernel_shares.table(figures), kernel_shares.MARKS) == page
     assert {row["name"] for row in read_figures(figures)} == {work.name for work in WORKS}
+    most = {(row["name"], row["ours"]): float(row["at most"]) for row in read_figures(figures)}
+    below = " ".join(page.split(kernel_shares.MARKS.end)[1].split("##")[0].split())
+    said = re.findall(r"(\d\.\d\d) (?:times as fast )?[^(]*? \((?:now )?(\d\.\d\d)\)", below)
+    pairs = []
+    rows = read_figures(MEASURED)
+    for row in (row for row in rows if row["peer"] == PEERS["yoyodyne"].title):
+        ratio = float(row["ratio"])
+        pairs.append((f"{ratio * most[row['name'], row['ours']]:.2f}", row["ratio"]))
+    small = {
+        row["peer"]: float(row["peer_speed"]) for row in rows if row["name"] == "article_small"
+    }
+    ratio = small[BARE] / small["Keras on JAX"]
+    pairs.append((f"{ratio * most['article_small', BARE]:.2f}", f"{ratio:.2f}"))
+    assert said == pairs
 
 
 def test_every_peer_has_a_script_and_a_work_and_can_be_asked_for():
