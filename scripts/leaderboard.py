@@ -23,8 +23,8 @@ from decoderlab.studies.design.grid import as_sweep
 from decoderlab.studies.reporting.table_texts import mean_text
 from measuring.arguments import script_parser
 from measuring.speed_tables import Marks, Row, markdown, with_table
+from measuring.task_ranks import mean_scores, over_tasks, picture
 from redraw_study import FOLDER, committed
-from task_ranks import mean_scores, over_tasks, picture
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "leaderboard.md"

@@ -14,8 +14,8 @@ import pytest
 
 import leaderboard
 import redraw_study
-import task_ranks
 from decoderlab.studies.statistics import summarise
+from measuring import task_ranks
 from tests.contracts.test_quotes import ROOT, cells, computed, differences, rows
 
 PAGE = (ROOT / "docs/answer.md").read_text(encoding="utf-8")

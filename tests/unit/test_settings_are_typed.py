@@ -41,6 +41,7 @@ ALLOWED = {
         {"task", "study", "budget"},
         "a plan.json that is not checked yet: its sections become typed here",
     ),
+    "studies/design/timing.py": ({"training"}, "what takes no time is left out of a key"),
     "studies/execution/sweep.py": ({"study"}, "the choices that Hydra notes"),
     "studies/claims/copied_results.py": ({"study", "task", "seed"}, "the columns of a CSV"),
     "studies/execution/tuning.py": ({"decoder"}, "the words of a command line"),

@@ -12,7 +12,7 @@ import zipfile
 import pytest
 from tensorboard import assets
 
-from decoderlab.studies.reporting.tensorboard_server import coloured, in_order, run_names, shade
+from decoderlab.studies.reporting.tensorboard_server import coloured, listing_runs, run_names, shade
 from decoderlab.studies.reporting.tensorboard_study import RUN_COLOURS
 from decoderlab.studies.reporting.variant_styles import COLOURS
 
@@ -101,7 +101,7 @@ def test_runs_are_listed_in_their_order_and_all_else_is_tensorboards():
     def application(environ, start):
         return [environ["PATH_INFO"].encode()]
 
-    answer = in_order(application, lambda: ["mean/b", ".", "a"])
+    answer = listing_runs(application, lambda: ["mean/b", ".", "a"])
     said: list[str] = []
     for path in ("/data/runs", "/experiment/defaultExperimentId/data/runs"):
         (body,) = answer({"PATH_INFO": path}, lambda status, headers: said.append(status))

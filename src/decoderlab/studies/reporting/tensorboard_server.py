@@ -63,7 +63,7 @@ def serve_board(folder: Path, port: int | None = None) -> None:
         provider = partial(io.BytesIO, content)
 
     def server(application: Application, flags: Any) -> Any:
-        listed = in_order(application, partial(run_names, folder, [*colours]))
+        listed = listing_runs(application, partial(run_names, folder, [*colours]))
         made = program.create_port_scanning_werkzeug_server(listed, flags)
         means = any(name.startswith("mean/") for name in colours)
         address = f"{made.get_url()}{MEANS} (the mean curves)" if means else made.get_url()
@@ -137,7 +137,7 @@ def _mixed(colour: str, other: str, share: float) -> str:
     return "#" + bytes(round(share * a + (1 - share) * b) for a, b in pairs).hex()
 
 
-def in_order(application: Application, runs: Callable[[], list[str]]) -> Application:
+def listing_runs(application: Application, runs: Callable[[], list[str]]) -> Application:
     """Return a web application that lists runs in their order, as soon as it is asked."""
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
