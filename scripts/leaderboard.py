@@ -40,22 +40,26 @@ RULES = re.compile(r"Rules without trained weights, on [^:]+: (.+)\.\n")
 def main() -> None:
     """Write the page anew."""
     script_parser(__doc__).parse_args()
-    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    PICTURE.write_text(drawn(), encoding="utf-8")
+    studies = results()
+    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8"), studies), encoding="utf-8")
+    PICTURE.write_text(drawn(studies), encoding="utf-8")
 
 
-def rendered(page: str) -> str:
-    """Return the page with the tables of today's results."""
-    studies = {name: whole(name) for name in done()}
+def results() -> dict[str, Analysis]:
+    """Return the studies that have committed results, by name."""
+    return {name: whole(name) for name in done()}
+
+
+def rendered(page: str, studies: dict[str, Analysis]) -> str:
+    """Return the page with the tables of these studies."""
     page = with_table(page, scores(studies), SCORES)
     decoders = decoders_of(studies)
     page = with_table(page, over_tasks(mean_scores(studies, decoders), decoders), RANKS)
     return with_table(page, cells(studies), CELLS)
 
 
-def drawn() -> str:
-    """Return the picture of the mean ranks in today's results."""
-    studies = {name: whole(name) for name in done()}
+def drawn(studies: dict[str, Analysis]) -> str:
+    """Return the picture of the mean ranks in these studies."""
     decoders = decoders_of(studies)
     return picture(mean_scores(studies, decoders), decoders)
 

@@ -30,7 +30,7 @@ from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import StudyCell, study_folder
 from decoderlab.studies.reporting.appendix import samples
 from decoderlab.studies.reporting.variant_names import short_names
-from decoderlab.studies.reporting.variant_styles import shown_variants, styles
+from decoderlab.studies.reporting.variant_styles import shown_first, shown_variants, styles
 from decoderlab.training import probes
 
 NUM_SAMPLES = 10
@@ -104,7 +104,7 @@ def _write(analysis: Analysis, output_dir: Path, folder: Path) -> None:
 def _coloured(analysis: Analysis) -> dict[str, tuple[str, int]]:
     """Return the colour of each variant in the report, with the number of those before it."""
     drawn, seen, coloured = styles(analysis), Counter(), {}
-    for variant in dict.fromkeys([*shown_variants(analysis), *analysis.variants]):
+    for variant in shown_first(analysis):
         colour = drawn[variant]["color"]
         coloured[variant] = (colour, seen[colour])
         seen[colour] += 1

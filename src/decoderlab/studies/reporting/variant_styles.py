@@ -21,6 +21,11 @@ def shown_variants(analysis: Analysis, room: int = MAX_SHOWN) -> list[str]:
     return best_variants(analysis, analysis.variants, analysis.tasks, room)
 
 
+def shown_first(analysis: Analysis) -> list[str]:
+    """Return all variants, those that figures choose before the others."""
+    return list(dict.fromkeys([*shown_variants(analysis), *analysis.variants]))
+
+
 def best_variants(
     analysis: Analysis, variants: Sequence[str], tasks: Iterable[str], room: int
 ) -> list[str]:
@@ -60,8 +65,7 @@ def styles(analysis: Analysis) -> dict[str, dict[str, Any]]:
                 colour = levels[colour_of].index(row.cell.factors[colour_of])
                 line = levels[line_of].index(row.cell.factors[line_of])
                 drawn[row.cell.variant] = _style(COLOURS[colour], LINES[line], MARKS[line])
-    order = dict.fromkeys([*shown_variants(analysis), *analysis.variants])
-    rest = [variant for variant in order if variant not in drawn]
+    rest = [variant for variant in shown_first(analysis) if variant not in drawn]
     beside_a_grid = bool(drawn) and len(rest) <= len(LINES)
     for index, variant in enumerate(rest):
         if beside_a_grid:
