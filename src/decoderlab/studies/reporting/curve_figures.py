@@ -1,4 +1,4 @@
-"""Figures of curves: learning, by target length, by position, memory of the summary."""
+"""Figures of curves: learning, when seeds solve a task, by length and position, memory."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from decoderlab.studies.analysis import curves
 from decoderlab.studies.analysis.curves import Curve
 from decoderlab.studies.analysis.results import RunRow
+from decoderlab.studies.analysis.solving import Solving, in_two_groups, solving, threshold
 from decoderlab.studies.reporting.panels import Panels
 
 
@@ -123,6 +124,53 @@ def positions(panels: Panels) -> Figure | None:
 def memory(panels: Panels) -> Figure | None:
     """Draw how far another example's summary moves the output, by position; None without any."""
     return _lines(panels, [MEMORY], "position in the target")
+
+
+def solved_caption(panels: Panels) -> str:
+    """Return how to read `solved`."""
+    return (
+        f"Share of seeds of which a validation had reached {threshold(panels.analysis):g} "
+        f"{panels.label} by that update (Kaplan and Meier's curve, drawn upwards), on tasks where "
+        "the seeds of a row fall into two groups. Runs that failed count, and never reach it."
+    )
+
+
+def solved(panels: Panels) -> Figure | None:
+    """Draw the share of seeds that solved a task by update; None where all or none do."""
+    tasks = [task for task in panels.tasks if any(_solving(panels, task).values())]
+    if not tasks:
+        return None
+    figure, axes = panels.grid(1, 3.0, columns=len(tasks), sharey=True)
+    for axis, task in zip(axes[0], tasks, strict=True):
+        for variant, known in _solving(panels, task).items():
+            style, (steps, share) = panels.styles[variant], known.steps()
+            looks = {"color": style["color"], "linestyle": style["linestyle"], "linewidth": 1.4}
+            axis.step(steps, share, where="post", label=panels.short[variant], **looks)
+        axis.set_ylim(-0.03, 1.03)
+        axis.set_xlim(left=0)
+        axis.set_title(task, loc="left", fontweight="bold")
+        axis.set_xlabel("update")
+        axis.grid(alpha=0.4)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes[0][0].set_ylabel("seeds that solved it")
+    panels.add_legend(figure, axes)
+    return figure
+
+
+def _solving(panels: Panels, task: str) -> dict[str, Solving]:
+    """Return when each variant's seeds solved a task; {} where seeds are in one group."""
+
+    def of_row(variant: str) -> Solving | None:
+        return solving(panels.analysis, variant, task, panels.output_dir)
+
+    if not in_two_groups(panels.analysis, task):
+        return {}
+    each = {
+        name: panels.kept(("solved", name, task), lambda n=name: of_row(n)) for name in panels.shown
+    }
+    if not any(known and known.number for known in each.values()):
+        return {}
+    return {name: known for name, known in each.items() if known}
 
 
 def _curve(panels: Panels, row: CurveRow, variant: str, task: str) -> Curve:

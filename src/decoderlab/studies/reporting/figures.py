@@ -23,6 +23,8 @@ from decoderlab.studies.reporting.curve_figures import (
     memory_caption,
     positions,
     positions_caption,
+    solved,
+    solved_caption,
 )
 from decoderlab.studies.reporting.forest_figure import forest, forest_caption
 from decoderlab.studies.reporting.model_figures import (
@@ -35,7 +37,13 @@ from decoderlab.studies.reporting.model_figures import (
     summaries,
 )
 from decoderlab.studies.reporting.panels import Panels
-from decoderlab.studies.reporting.score_figures import cost, interaction, scores
+from decoderlab.studies.reporting.score_figures import (
+    cost,
+    interaction,
+    scores,
+    variance,
+    variance_caption,
+)
 from decoderlab.studies.reporting.themed_svg import themed_svg
 
 DPI, DPI_ALONE = 100, 160
@@ -225,6 +233,7 @@ def _of_scores(panels: Panels) -> list[Drawing]:
             "are joined.",
             interaction,
         ),
+        Drawing("variance", "What the seeds draw", variance_caption(), variance),
     ]
 
 
@@ -237,6 +246,12 @@ def _of_curves(panels: Panels) -> list[Drawing]:
             f"{learning_caption(panels)} {BAND}{_fewer(panels)}",
             learning,
             pieces=2,
+        ),
+        Drawing(
+            "solved",
+            "Solved by update",
+            f"{solved_caption(panels)}{_fewer(panels)}",
+            solved,
         ),
         Drawing(
             "lengths",

@@ -1,4 +1,4 @@
-"""Figures of scores: every seed, the factors together, cost against quality."""
+"""Figures of scores: every seed, the factors together, what seeds draw, cost against quality."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from decoderlab.common.escapes import visible
 from decoderlab.studies.analysis.entries import Entry
 from decoderlab.studies.analysis.factorial import Factorial
 from decoderlab.studies.analysis.seed_groups import better_group, share_text
+from decoderlab.studies.analysis.seed_variance import ALL, SeedVariance, seed_variance
 from decoderlab.studies.reporting.panels import Panels
 from decoderlab.studies.reporting.variant_styles import MARKS
 
@@ -176,6 +177,58 @@ def cost(panels: Panels) -> Figure | None:
         row[0].set_ylabel(f"test {panels.label}")
     panels.add_legend(figure, axes)
     return figure if drawn else None
+
+
+def variance_caption() -> str:
+    """Return how to read `variance`."""
+    return (
+        "Standard deviation over seeds of the test score, with its 95 % interval, where seeds draw "
+        "all, or one of data, initial weights and order alone."
+    )
+
+
+def variance(panels: Panels) -> Figure | None:
+    """Draw the standard deviations of each row; None where rows do not differ in their draws."""
+    by_task = {
+        task: known
+        for task in panels.tasks
+        if (
+            known := panels.kept(
+                ("variance", task), lambda task=task: seed_variance(panels.analysis, task)
+            )
+        )
+    }
+    if not by_task:
+        return None
+    most = max(len(known.deviations) for known in by_task.values())
+    figure, axes = panels.grid(1, 1.2 + 0.5 * most, columns=len(by_task))
+    for axis, (task, known) in zip(axes[0], by_task.items(), strict=True):
+        _variance_rows(axis, known)
+        axis.set_title(task, loc="left", fontweight="bold")
+        axis.set_xlabel(f"standard deviation of {panels.label}")
+    panels.add_legend(figure, axes)
+    return figure
+
+
+def _variance_rows(axis: Axes, known: SeedVariance) -> None:
+    """Draw the rows of a task below each other, with a mark for each thing that seeds draw."""
+    kinds = [ALL, *known.shares]
+    offsets = np.linspace(-0.27, 0.27, len(kinds))
+    for index, kind in enumerate(kinds):
+        spreads = [row[kind] for row in known.deviations.values()]
+        values = np.array([each.value for each in spreads])
+        ends = np.array([[each.value - each.interval.low for each in spreads]])
+        ends = np.vstack([ends, [[each.interval.high - each.value for each in spreads]]])
+        # Colours are those of variants.
+        looks: dict[str, Any] = {"color": "black", "marker": MARKS[index], "label": kind}
+        looks |= {"markerfacecolor": "white"} if index else {}
+        looks |= {"linestyle": "none", "elinewidth": 1, "markersize": 5}
+        rows = np.arange(len(values)) + offsets[index]
+        axis.errorbar(values, rows, xerr=np.nan_to_num(ends), **looks)
+    axis.set_yticks(range(len(known.deviations)), list(map(visible, known.deviations)))
+    axis.set_ylim(len(known.deviations) - 0.5, -0.5)
+    axis.set_xlim(left=0)
+    axis.grid(axis="x", alpha=0.4)
 
 
 def _combinations(levels: dict[str, list[str]], names: Sequence[str]) -> list[dict[str, str]]:

@@ -16,6 +16,7 @@ from decoderlab.studies.reporting.figures import Picture
 from decoderlab.studies.reporting.headline import headline
 from decoderlab.studies.reporting.legend import legend
 from decoderlab.studies.reporting.provenance import provenance
+from decoderlab.studies.reporting.seed_sections import solved_section, variance_section
 from decoderlab.studies.reporting.tables import score_tables
 from decoderlab.studies.reporting.undrawn_figures import undrawn
 from decoderlab.studies.reporting.wider_results import over_all_tasks, published_values
@@ -33,6 +34,7 @@ def sections(analysis: Analysis, drawn: Sequence[Picture], output_dir: Path) -> 
     scores = by_name.pop(plain_name(analysis.metric))
     forest = by_name.pop("forest", None)
     interaction = by_name.pop("interaction", None)
+    variance, solved = by_name.pop("variance", None), by_name.pop("solved", None)
     first = [Paragraph(text) for text in headline(analysis)]
     columns = Paragraph(legend(analysis), folded="How to read the columns")
     table: list[Block] = [
@@ -47,6 +49,8 @@ def sections(analysis: Analysis, drawn: Sequence[Picture], output_dir: Path) -> 
         Section("Answer in full", [Paragraph(text) for text in answer(analysis)]),
         _figure(scores) if forest else None,
         factor_effects(analysis, interaction),
+        variance_section(analysis, variance),
+        solved_section(analysis, solved, output_dir),
         over_all_tasks(analysis),
         published_values(analysis),
         failures(analysis),

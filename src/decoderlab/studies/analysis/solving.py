@@ -1,0 +1,95 @@
+"""After how many updates seeds solve a task, where only some of them do."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from decoderlab.studies.analysis.curves import validations
+from decoderlab.studies.analysis.seed_groups import SOLVED, better_group
+from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.statistics import Interval, wilson
+
+
+class Solving(NamedTuple):
+    """When the seeds of a row solved their task, by their validations.
+
+    Args:
+        solved_at: update of each seed's first validation that solved it; infinite where none did.
+        last: update up to which the row was trained.
+    """
+
+    solved_at: np.ndarray
+    last: int
+
+    @property
+    def number(self) -> int:
+        """How many seeds solved it."""
+        return int(np.isfinite(self.solved_at).sum())
+
+    @property
+    def share(self) -> Interval:
+        """Wilson's 95 % interval of the share of seeds that solve it."""
+        return wilson(self.number, len(self.solved_at))
+
+    @property
+    def median(self) -> float:
+        """The update at which half of the seeds had solved it; infinite if fewer did."""
+        return float(np.sort(self.solved_at)[(len(self.solved_at) - 1) // 2])
+
+    def steps(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return updates and the share that had solved by then: one less Kaplan and Meier's curve.
+
+        No seed is lost before the last update, so that it is the share itself.
+
+        Example:
+            >>> updates, share = Solving(np.array([20.0, math.inf, 10, 20]), 40).steps()
+            >>> updates.tolist(), share.tolist()
+            ([0.0, 10.0, 20.0, 20.0, 40.0], [0.0, 0.25, 0.5, 0.75, 0.75])
+        """
+        at = np.sort(self.solved_at[np.isfinite(self.solved_at)])
+        share = np.arange(len(at) + 1) / len(self.solved_at)
+        return np.concatenate([[0.0], at, [self.last]]), np.concatenate([share, share[-1:]])
+
+
+def threshold(analysis: Analysis) -> float:
+    """Return the score from which a task is solved: 0.9 of the way from the worst to the best."""
+    worst, best = analysis.scale.bounds[:: int(analysis.sign)]
+    return worst + SOLVED * (best - worst)
+
+
+def in_two_groups(analysis: Analysis, task: str) -> bool:
+    """Whether the seeds of a row fall into two groups on a task, so that means say little."""
+    bounds, sign = analysis.scale.bounds, analysis.sign
+    return any(
+        better_group(list(entry.scores.values()), bounds, sign)
+        for (_, of), entry in analysis.entries.items()
+        if of == task
+    )
+
+
+def solving(analysis: Analysis, variant: str, task: str, output_dir: Path) -> Solving | None:
+    """Return when the seeds of a row solved a task; None where none was validated.
+
+    Runs that failed solved nothing.
+
+    Args:
+        analysis: of the study.
+        variant: of the row.
+        task: of the row.
+        output_dir: as in `run.output_dir`.
+    """
+    least, solved_at, last = threshold(analysis), [], 0
+    for row in analysis.by_cell.get((variant, task), []):
+        if row.result is None and not row.failed:
+            continue
+        scores = {}
+        if row.result is not None:
+            scores = validations(row.cell.run_folder(output_dir), analysis.metric)
+            last = max(last, row.result.steps)
+        reached = [at for at, score in scores.items() if analysis.sign * (score - least) >= 0]
+        solved_at.append(min(reached, default=math.inf))
+    return Solving(np.array(solved_at), last) if solved_at and last else None
