@@ -221,13 +221,24 @@ def test_a_method_of_a_notebook_is_refused(folder, kind):
         "mine.around(lambda self: 2)",
         "property(functools.wraps(mine.Mine.value)(lambda self: 2))",
         "functools.lru_cache(lambda self: 2)",
+        "functools.partial(lambda number, self: 2, 1)",
+        "functools.partialmethod(lambda self, number: 2, 1)",
+        "functools.partial(mine.Mine.value, key=lambda self: 2)",
+        "functools.cached_property(lambda self: 2)",
+        "functools.singledispatchmethod(lambda self: 2)",
+        "property(None, lambda self, number: 2)",
+        "mine.closing(lambda self: 2)",
+        "mine.closing([functools.partial(lambda self: 2)])",
+        "mine.closing({'key': type('Called', (), {'__call__': lambda self: 2})()})",
+        "mine.closing(type('Called', (), {'value': lambda self: 2}))",
     ],
 )
 def test_a_function_of_a_notebook_is_found_behind_what_wraps_it(folder, given):
     with (folder / "mine.py").open("a") as file:
         file.write(
             "\n\ndef around(function):\n    def inner(self):\n        return function(self)\n\n"
-            "    inner.__wrapped__ = function\n    return inner\n"
+            "    inner.__wrapped__ = function\n    return inner\n\n\n"
+            "def closing(held):\n    return lambda self: held\n"
         )
     code = (
         "import decoderlab.decoders, functools, mine\n"

@@ -37,10 +37,17 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import (
+    cache,
+    cached_property,
+    lru_cache,
+    partial,
+    partialmethod,
+    singledispatchmethod,
+)
 from pathlib import Path
-from types import FunctionType
+from types import CellType, FunctionType, MethodType
 from typing import Any
 
 from decoderlab.common import process
@@ -93,7 +100,13 @@ UNCOUNTED = (
 VERSIONED = ("torch", "pytorch_lightning", "hydra", "numpy", *sys.stdlib_module_names)
 # Whose functions may stand in a class of anybody.
 MAY_GIVE_METHODS = {PACKAGE.name, *VERSIONED}
-MAX_WRAPPED = 50  # functions around one another
+# What is no function, and holds some; by these names.
+HOLDERS = (
+    *(staticmethod, classmethod, MethodType, property),
+    *(cached_property, partial, partialmethod, singledispatchmethod),
+)
+HELD = ("__func__", "fget", "fset", "fdel", "func", "dispatcher", "args", "keywords")
+MAX_HELD = 1000  # things that a method holds, which may hold each other
 
 
 def own_name(target: Callable) -> str | None:
@@ -286,16 +299,35 @@ def _refuse_given(target: Callable, files: Sequence[Path]) -> None:
 
 
 def _functions_in(value: Any) -> Iterator[FunctionType]:
-    """Yield the functions of a method: its own, and those that it wraps."""
-    value = getattr(value, "__func__", getattr(value, "fget", value))
-    for _ in range(MAX_WRAPPED):  # two may wrap each other
+    """Yield the functions of a method: its own, and those that it wraps, holds or closes over."""
+    waiting, seen = [value], {}  # kept, so that no other thing takes the id of one
+    while waiting and len(seen) < MAX_HELD:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
         if isinstance(value, FunctionType):
             yield value
-        elif not callable(value) or not hasattr(value, "__dict__"):
-            return
-        value = vars(value).get("__wrapped__")
-        if value is None:
-            return
+            waiting += [cell.cell_contents for cell in value.__closure__ or () if _is_set(cell)]
+            waiting += [value.__defaults__, value.__kwdefaults__, *vars(value).values()]
+        elif isinstance(value, HOLDERS):
+            waiting += [getattr(value, name, None) for name in HELD]
+        elif isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list | tuple | set | frozenset):
+            waiting += value
+        elif isinstance(value, type):
+            waiting += vars(value).values()
+        elif callable(value):
+            waiting += [getattr(value, "__wrapped__", None), type(value).__call__]
+
+
+def _is_set(cell: CellType) -> bool:
+    """Whether a variable of a closure has a value yet."""
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
 
 
 def _root_of(path: Path, module: str) -> Path:
