@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -172,7 +173,9 @@ def summaries(panels: Panels) -> Figure | None:
             # Light on a dark page too, where the dark half of the scale would be lost.
             ground: Any = {"transform": axis.transAxes, "color": "#f2f2f2", "zorder": 0}
             axis.add_patch(Rectangle((0, 0), 1, 1, **ground))
-            points, share = curves.plane(arrays["summaries"])
+            points, share = panels.kept(
+                ("plane", variant, task), partial(curves.plane, arrays["summaries"])
+            )
             colours = arrays.get("level", arrays["lengths"])
             # An edge, as the lightest dots would be lost on white and the darkest on black.
             looks: dict[str, Any] = {"linewidths": 0.6, "edgecolors": "#808080"}
