@@ -3,8 +3,9 @@
     decoderlab-train study=task_echo          # then copy its report, results.csv, table.tex and
     python scripts/leaderboard.py             # figures to docs/studies/task_echo
 
-Writes the tables between the marks of the page, and the picture of mean ranks beside it. Intervals
-are those of new seeds on these test examples: which example was right is not in a results.csv.
+Writes the tables between the marks of the page, the picture of mean ranks beside it, and what
+docs/answer.md says of them. Intervals are those of new seeds on these test examples: which example
+was right is not in a results.csv.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from decoderlab.studies.design.grid import as_sweep
 from decoderlab.studies.reporting.table_texts import mean_text
 from measuring.arguments import script_parser
 from measuring.speed_tables import Marks, Row, markdown, with_table
-from measuring.task_ranks import mean_scores, over_tasks, picture
+from measuring.task_ranks import in_words, mean_scores, over_tasks, picture
 from redraw_study import FOLDER, committed
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "leaderboard.md"
+PAGE, ANSWER = ROOT / "docs" / "leaderboard.md", ROOT / "docs" / "answer.md"
 SCORES = Marks("<!-- scores -->", "<!-- end of scores -->")
 RANKS = Marks("<!-- ranks -->", "<!-- end of ranks -->")
 PICTURE = PAGE.with_suffix(".svg")
@@ -43,6 +44,7 @@ def main() -> None:
     studies = results()
     PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8"), studies), encoding="utf-8")
     PICTURE.write_text(drawn(studies), encoding="utf-8")
+    ANSWER.write_text(answered(ANSWER.read_text(encoding="utf-8"), studies), encoding="utf-8")
 
 
 def results() -> dict[str, Analysis]:
@@ -62,6 +64,14 @@ def drawn(studies: dict[str, Analysis]) -> str:
     """Return the picture of the mean ranks in these studies."""
     decoders = decoders_of(studies)
     return picture(mean_scores(studies, decoders), decoders)
+
+
+def answered(page: str, studies: dict[str, Analysis]) -> str:
+    """Return the page of the answer with what these studies say over tasks."""
+    decoders = decoders_of(studies)
+    tasks = [analysis.tasks[0] for analysis in studies.values()]
+    text = in_words(mean_scores(studies, decoders), decoders, tasks, len(planned()))
+    return with_table(page, text, RANKS)
 
 
 def decoders_of(studies: dict[str, Analysis]) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -54,6 +56,46 @@ def over_tasks(scores: np.ndarray, decoders: Sequence[str]) -> str:
         "of Iman and Davenport). Two mean ranks that differ by less than "
         f"{known.critical:.2f} are not told apart (Nemenyi, 0.05 for all pairs).\n"
     )
+
+
+def in_words(scores: np.ndarray, decoders: Sequence[str], tasks: Sequence[str], of: int) -> str:
+    """Return which decoder has the best score where, and which mean ranks are told apart.
+
+    Args:
+        scores: (decoders, tasks).
+        decoders: their names.
+        tasks: theirs.
+        of: how many tasks there are in all.
+
+    Example:
+        >>> scores = np.array([[0.9, 0.9, 0.9], [0.5, 0.9, 0.1], [0.1, 0.2, 0.5]])
+        >>> print(in_words(scores, ["a", "b", "c"], ["x", "y", "z"], 4), end="")
+        Of the 3 of our 4 tasks that have been run, the best mean score has `a` on 3 (`x`, `y`,
+        `z`); `b` on 1 (`y`). Mean ranks: `a` 1.17, `b` 2.17, `c` 2.67. Told apart over tasks: none.
+    """
+    known = mean_ranks(scores)
+    order = [int(index) for index in np.argsort(known.ranks, kind="stable")]
+    best = {
+        index: [
+            f"`{task}`"
+            for task, column in zip(tasks, scores.T, strict=True)
+            if column[index] == column.max()
+        ]
+        for index in order
+    }
+    most = sorted((index for index in order if best[index]), key=lambda index: -len(best[index]))
+    where = "; ".join(f"`{decoders[i]}` on {len(best[i])} ({', '.join(best[i])})" for i in most)
+    ranks = ", ".join(f"`{decoders[index]}` {known.ranks[index]:.2f}" for index in order)
+    apart = [
+        f"`{decoders[one]}` from `{decoders[other]}`"
+        for one, other in combinations(order, 2)
+        if known.ranks[other] - known.ranks[one] > known.critical
+    ]
+    text = (
+        f"Of the {len(tasks)} of our {of} tasks that have been run, the best mean score has "
+        f"{where}. Mean ranks: {ranks}. Told apart over tasks: {', '.join(apart) or 'none'}."
+    )
+    return textwrap.fill(text, 92, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
 def won(own: np.ndarray, other: np.ndarray) -> str:

@@ -16,6 +16,7 @@ import leaderboard
 import redraw_study
 from decoderlab.studies.statistics import summarise
 from measuring import task_ranks
+from measuring.speed_tables import with_table
 from tests.contracts.test_quotes import ROOT, cells, computed, differences, rows
 
 PAGE = (ROOT / "docs/answer.md").read_text(encoding="utf-8")
@@ -39,7 +40,8 @@ def test_a_comparison_is_what_the_runs_show(mark):
 
 
 def test_what_compares_has_a_mark():
-    parts = re.split(r"\n(?=\d\. |\* |\| |#|\n)", PAGE.split("## The answer so far")[1])
+    written = with_table(PAGE.split("## The answer so far")[1], "", leaderboard.RANKS)
+    parts = re.split(r"\n(?=\d\. |\* |\| |#|\n)", written)
     bare = [
         part for part in parts if COMPARATIVES.search(MARK.sub("", part)) and not MARK.search(part)
     ]
@@ -119,11 +121,12 @@ def test_the_leaderboard_is_what_the_committed_results_give():
     studies = leaderboard.results()
     assert leaderboard.rendered(page, studies) == page
     assert leaderboard.PICTURE.read_text(encoding="utf-8") == leaderboard.drawn(studies)
+    assert leaderboard.answered(PAGE, studies) == PAGE
     assert set(leaderboard.done()) <= set(leaderboard.planned())
 
 
 def test_wins_and_spans_are_counted_as_the_examples_say():
-    assert doctest.testmod(task_ranks) == (0, 2)
+    assert doctest.testmod(task_ranks) == (0, 4)
     scores = np.array([[0.9, 0.9, 0.9], [0.5, 0.9, 0.1], [0.1, 0.2, 0.5]])
     table = task_ranks.over_tasks(scores, ["a", "b", "c"]).splitlines()
     assert table[2] == "| `a` | 1.17 |  | 2 of 3 [0.21, 0.94] | 3 of 3 [0.44, 1.00] |"

@@ -73,6 +73,7 @@ def effects(study: str) -> Iterator[list[float]]:
     names = [name for name in rows(study)[0] if name.startswith("factor_")]
     names = [name for name in names if name != "factor_variant"]
     grid = [row for row in rows(study) if not row.get("factor_variant")]
+    grid = [row for row in grid if row.get("test_exact_match")]
     for name, task in itertools.product(names, {row["task"] for row in grid}):
         by_level: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
         for row in grid:
