@@ -102,6 +102,28 @@ def test_most_runs_chose_their_last_update_where_the_page_says_so():
     assert f"In {most} of {len(last)} cells most runs chose their last update" in PAGE
 
 
+def test_what_is_said_of_images_and_forecasts_is_what_their_runs_show():
+    report = (ROOT / "docs/studies/task_digits/report.md").read_text(encoding="utf-8")
+    assert "Of 5 comparisons with repeat\\_vector: 5 inconclusive." in report
+    assert "no decoder is shown to be better or worse than RepeatVector" in " ".join(PAGE.split())
+    best = max(fmean(of.values()) for of in exact_match_of("task_digits", "digits").values())
+    assert best < float(re.search(r"each place (0\.\d+)", rules_of("task_digits"))[1])
+    name = "test_mean_absolute_scaled_error"
+    errors = {key[2]: of for key, of in cells("task_forecasting").items() if key[0] == name}
+    without = ("repeat_vector", "initial_state_no_feedback")
+    for decoder, other in itertools.product(errors, without):
+        if decoder not in without:
+            assert summarise(differences(errors[decoder], errors[other])).low > 0
+    week = float(re.search(r"336 steps\) (0\.\d+)", rules_of("task_forecasting"))[1])
+    assert f"a week before have {week:.3f}" in " ".join(PAGE.split())
+    assert week < min(min(of.values()) for of in errors.values())
+
+
+def exact_match_of(study: str, task: str) -> dict[str, dict[int, float]]:
+    """Return the scores of each decoder by seed."""
+    return {key[2]: of for key, of in cells(study).items() if key[:2] == ("test_exact_match", task)}
+
+
 WORDS = {"one": 1, "four": 4, "five": 5, "thirteen": 13, "sixteen": 16}
 
 
