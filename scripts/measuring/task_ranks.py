@@ -70,8 +70,9 @@ def in_words(scores: np.ndarray, decoders: Sequence[str], tasks: Sequence[str], 
     Example:
         >>> scores = np.array([[0.9, 0.9, 0.9], [0.5, 0.9, 0.1], [0.1, 0.2, 0.5]])
         >>> print(in_words(scores, ["a", "b", "c"], ["x", "y", "z"], 4), end="")
-        Of the 3 of our 4 tasks that have been run, the best mean score has `a` on 3 (`x`, `y`,
-        `z`); `b` on 1 (`y`). Mean ranks: `a` 1.17, `b` 2.17, `c` 2.67. Told apart over tasks: none.
+        On the 3 of our 4 tasks that have been run these have the best mean score: `a` on 3 (`x`,
+        `y`, `z`); `b` on 1 (`y`). Mean ranks: `a` 1.17, `b` 2.17, `c` 2.67. Told apart over
+        tasks: none.
     """
     known = mean_ranks(scores)
     order = [int(index) for index in np.argsort(known.ranks, kind="stable")]
@@ -89,10 +90,10 @@ def in_words(scores: np.ndarray, decoders: Sequence[str], tasks: Sequence[str], 
     apart = [
         f"`{decoders[one]}` from `{decoders[other]}`"
         for one, other in combinations(order, 2)
-        if known.ranks[other] - known.ranks[one] > known.critical
+        if known.ranks[other] - known.ranks[one] >= known.critical
     ]
     text = (
-        f"Of the {len(tasks)} of our {of} tasks that have been run, the best mean score has "
+        f"On the {len(tasks)} of our {of} tasks that have been run these have the best mean score: "
         f"{where}. Mean ranks: {ranks}. Told apart over tasks: {', '.join(apart) or 'none'}."
     )
     return textwrap.fill(text, 92, break_long_words=False, break_on_hyphens=False) + "\n"

@@ -72,8 +72,9 @@ def effects(study: str) -> Iterator[list[float]]:
     """Yield the effect of each two levels of a factor, over the mean of all else, by seed."""
     names = [name for name in rows(study)[0] if name.startswith("factor_")]
     names = [name for name in names if name != "factor_variant"]
+    if "test_exact_match" not in rows(study)[0]:
+        return
     grid = [row for row in rows(study) if not row.get("factor_variant")]
-    grid = [row for row in grid if row.get("test_exact_match")]
     for name, task in itertools.product(names, {row["task"] for row in grid}):
         by_level: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
         for row in grid:

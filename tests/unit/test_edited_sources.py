@@ -231,6 +231,10 @@ def test_a_method_of_a_notebook_is_refused(folder, kind):
         "mine.closing([functools.partial(lambda self: 2)])",
         "mine.closing({'key': type('Called', (), {'__call__': lambda self: 2})()})",
         "mine.closing(type('Called', (), {'value': lambda self: 2}))",
+        "mine.closing(type('Helper', (), {'value': lambda self: 2})())",  # is called by name
+        "mine.closing([lambda self: 2, *((str(n),) for n in range(10**5))])",
+        "type('Descriptor', (), {'__get__': lambda self, *_: lambda: 2})()",
+        "torch.distributions.utils.lazy_property(lambda self: 2)",
     ],
 )
 def test_a_function_of_a_notebook_is_found_behind_what_wraps_it(folder, given):
@@ -241,9 +245,11 @@ def test_a_function_of_a_notebook_is_found_behind_what_wraps_it(folder, given):
             "def closing(held):\n    return lambda self: held\n"
         )
     code = (
-        "import decoderlab.decoders, functools, mine\n"
+        "import decoderlab.decoders, functools, mine, torch\n"
+        "from unittest.mock import Mock\n"
         "from decoderlab.config.code_identity import foreign_code\n"
         "mine.Mine.value = mine.around(mine.Mine.value)\n"
+        "mine.Mine.odd = mine.closing([Mock(spec=len), Mock(spec=mine.closing), torch.nn.LSTM])\n"
         "foreign_code(mine.Mine)\n"
         "print('covered')\n"
         f"mine.Mine.value = {given}\n"
@@ -251,7 +257,7 @@ def test_a_function_of_a_notebook_is_found_behind_what_wraps_it(folder, given):
     )
     said = in_a_new_process(folder, code)
     assert said.startswith("covered")
-    assert "was set to a function of __main__, which no id of a run covers" in said
+    assert "mine.Mine.value was set to a function of __main__, which no id of a run" in said
 
 
 def test_methods_that_python_makes_are_the_classes_own(folder, monkeypatch):

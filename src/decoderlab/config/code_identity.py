@@ -37,17 +37,10 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import (
-    cache,
-    cached_property,
-    lru_cache,
-    partial,
-    partialmethod,
-    singledispatchmethod,
-)
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, lru_cache, partial
 from pathlib import Path
-from types import CellType, FunctionType, MethodType
+from types import CellType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
 from decoderlab.common import process
@@ -100,13 +93,10 @@ UNCOUNTED = (
 VERSIONED = ("torch", "pytorch_lightning", "hydra", "numpy", *sys.stdlib_module_names)
 # Whose functions may stand in a class of anybody.
 MAY_GIVE_METHODS = {PACKAGE.name, *VERSIONED}
-# What is no function, and holds some; by these names.
-HOLDERS = (
-    *(staticmethod, classmethod, MethodType, property),
-    *(cached_property, partial, partialmethod, singledispatchmethod),
-)
-HELD = ("__func__", "fget", "fset", "fdel", "func", "dispatcher", "args", "keywords")
-MAX_HELD = 1000  # things that a method holds, which may hold each other
+# What is no function, and holds some by these names; other things have what they hold in `vars`.
+HOLDERS = (staticmethod, classmethod, MethodType, property, partial)
+HELD = ("__func__", "__self__", "fget", "fset", "fdel", "func", "args", "keywords", "__dict__")
+LEAVES = (str, bytes, int, float)  # hold nothing
 
 
 def own_name(target: Callable) -> str | None:
@@ -279,9 +269,10 @@ def _are_alike(text: bytes, other: bytes) -> bool:
 def _refuse_given(target: Callable, files: Sequence[Path]) -> None:
     """Raise ConfigError where a method, of the class or a base, is of code that no id covers."""
     covered = {os.path.realpath(file) for file in files}
-    for kind in inspect.getmro(target) if isinstance(target, type) else ():
+    kinds = inspect.getmro(target) if isinstance(target, type) else ()
+    for kind in kinds:
         for name, value in list(vars(kind).items()):
-            for function in _functions_in(value):
+            for function in _functions_in(value, kinds):
                 # Where its code stands: what wraps another takes over the name that it says.
                 scope = function.__globals__.get("__name__")
                 if scope == kind.__module__:
@@ -298,36 +289,65 @@ def _refuse_given(target: Callable, files: Sequence[Path]) -> None:
                     )
 
 
-def _functions_in(value: Any) -> Iterator[FunctionType]:
-    """Yield the functions of a method: its own, and those that it wraps, holds or closes over."""
-    waiting, seen = [value], {}  # kept, so that no other thing takes the id of one
-    while waiting and len(seen) < MAX_HELD:
+def _functions_in(value: Any, kinds: Iterable[type]) -> Iterator[FunctionType]:
+    """Yield the functions of a method: its own, and those that it wraps, holds or closes over.
+
+    Args:
+        value: what a class has by the method's name.
+        kinds: classes that are looked through by themselves.
+    """
+    waiting = [value]
+    seen: dict[int, Any] = {id(kind): kind for kind in kinds}  # kept: an id is that of one thing
+    while waiting:
         value = waiting.pop()
-        if id(value) in seen:
+        kind = type(value)  # what a thing says of itself (`__class__`) may be anything
+        if kind in LEAVES or issubclass(kind, ModuleType) or id(value) in seen:
             continue
         seen[id(value)] = value
-        if isinstance(value, FunctionType):
+        if kind is FunctionType:
             yield value
             waiting += [cell.cell_contents for cell in value.__closure__ or () if _is_set(cell)]
-            waiting += [value.__defaults__, value.__kwdefaults__, *vars(value).values()]
-        elif isinstance(value, HOLDERS):
+            waiting += [value.__defaults__, value.__kwdefaults__, value.__dict__]
+        elif issubclass(kind, type):
+            waiting += () if _is_of_a_library(value) else vars(value).values()
+        elif issubclass(kind, HOLDERS):
             waiting += [getattr(value, name, None) for name in HELD]
-        elif isinstance(value, Mapping):
-            waiting += value.values()
-        elif isinstance(value, list | tuple | set | frozenset):
-            waiting += value
-        elif isinstance(value, type):
-            waiting += vars(value).values()
-        elif callable(value):
-            waiting += [getattr(value, "__wrapped__", None), type(value).__call__]
+        else:
+            waiting += _contents(value, kind)
+
+
+def _contents(value: Any, kind: type) -> list[Any]:
+    """Return what a container or an instance holds, and its class."""
+    held: list[Any] = [kind]
+    if issubclass(kind, dict | MappingProxyType):
+        held += kind.values(value)
+    elif issubclass(kind, list | tuple | set | frozenset):
+        held += kind.__iter__(value)
+    try:
+        held.append(object.__getattribute__(value, "__dict__"))
+    except AttributeError:
+        pass  # it has none
+    return held
+
+
+@cache
+def _is_of_a_library(kind: type) -> bool:
+    """Whether a class was defined by Python, this package or an installed one."""
+    module = sys.modules.get(kind.__module__)
+    if module is None or module.__name__.split(".")[0] in MAY_GIVE_METHODS:
+        return True
+    file = getattr(module, "__file__", None)
+    is_main = module.__name__ == "__main__"
+    return is_installed(Path(file)) if file else not is_main
 
 
 def _is_set(cell: CellType) -> bool:
     """Whether a variable of a closure has a value yet."""
     try:
-        return cell.cell_contents is not None
+        cell.cell_contents  # noqa: B018
     except ValueError:
         return False
+    return True
 
 
 def _root_of(path: Path, module: str) -> Path:

@@ -42,6 +42,22 @@ def better_group(scores: Collection[float], bounds: Bounds, sign: float) -> list
     return ordered[widest + 1 :] if sign > 0 else ordered[: widest + 1]
 
 
+def is_solved(score: float, bounds: Bounds, sign: float) -> bool:
+    """Whether a score is 0.9 of the way from the worst to the best, or more.
+
+    Args:
+        score: of a run, or of a validation.
+        bounds: of the metric, finite.
+        sign: 1 where a higher score is better, else -1.
+
+    Example:
+        >>> is_solved(0.9, (0.0, 1.0), 1.0), is_solved(0.1, (0.0, 1.0), -1.0)
+        (True, True)
+    """
+    worst, best = bounds if sign > 0 else bounds[::-1]
+    return (score - worst) / (best - worst) >= SOLVED
+
+
 def share_text(better: Collection[float], number: int, bounds: Bounds, sign: float) -> str:
     """Return how many of so many seeds are in the better group, in words.
 
@@ -49,8 +65,7 @@ def share_text(better: Collection[float], number: int, bounds: Bounds, sign: flo
         >>> share_text([0.98, 1.0], 4, (0.0, 1.0), 1.0), share_text([0.6], 4, (0.0, 1.0), 1.0)
         ('2/4 seeds solved', '1/4 seeds in the better group')
     """
-    worst, best = bounds if sign > 0 else bounds[::-1]
-    solved = all((score - worst) / (best - worst) >= SOLVED for score in better)
+    solved = all(is_solved(score, bounds, sign) for score in better)
     return f"{len(better)}/{number} seeds {'solved' if solved else 'in the better group'}"
 
 

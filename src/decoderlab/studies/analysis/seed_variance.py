@@ -9,21 +9,23 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from decoderlab.studies.analysis.factor_levels import factor_levels
 from decoderlab.studies.analysis.results import RunRow
+from decoderlab.studies.analysis.seed_groups import better_group
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.statistics import NONE, Interval
 
 DRAWS = ("data", "initial weights", "order")
 ALL = "all of them"
-MIN_SEEDS = 4  # fewer say nothing about a variance
+MIN_SEEDS = 10  # intervals of the variance of fewer miss it too often
 
 
 class Spread(NamedTuple):
     """How far scores lie apart, with its interval; a standard deviation or a ratio of variances.
 
     Args:
-        value: of it.
-        interval: 95 %, NaN where scores do not vary.
+        value: of it; NaN where it is a ratio of nothing.
+        interval: 95 %, NaN where scores do not vary, or seeds fall into two groups.
     """
 
     value: float
@@ -37,12 +39,14 @@ class SeedVariance(NamedTuple):
         seeds: that all cells have.
         deviations: standard deviation of the score over seeds, by row and by what the seeds draw.
         shares: by what the seeds draw, if not all: its variance over that where they draw all, each
-            the mean over rows.
+            the mean over rows. They need not add up to one, and one alone may be above it.
+        left_out: rows that lack one of these cells.
     """
 
     seeds: list[int]
     deviations: dict[str, dict[str, Spread]]
     shares: dict[str, Spread]
+    left_out: list[str]
 
 
 def seed_variance(analysis: Analysis, task: str) -> SeedVariance | None:
@@ -56,20 +60,20 @@ def seed_variance(analysis: Analysis, task: str) -> SeedVariance | None:
         task: one of its tasks.
 
     Returns:
-        None where there is no such factor, or fewer than four seeds that all its cells have.
+        None where there is no such factor, where nothing is claimed of the factors, and with
+        fewer than ten seeds that all its cells have.
 
     References:
         Bouthillier et al. 2021, "Accounting for Variance in Machine Learning Benchmarks", MLSys.
     """
     drawn: dict[str, frozenset[str]] = {}
-    for (variant, of_task), rows in analysis.by_cell.items():
-        if of_task == task:
-            what = draws_of(rows, analysis)
-            if what is None:
-                return None
+    in_grid = factor_levels([row for row in analysis.rows if row.cell.task == task])[0]
+    for variant in dict.fromkeys(row.cell.variant for row in in_grid):
+        what = draws_of(analysis.by_cell[variant, task], analysis)
+        if what is not None:
             drawn[variant] = what
     factor = _factor(analysis, task, drawn)
-    if factor is None:
+    if factor is None or task in analysis.withheld:
         return None
     cells: dict[str, dict[str, dict[int, float]]] = {}
     for variant, what in drawn.items():
@@ -79,22 +83,35 @@ def seed_variance(analysis: Analysis, task: str) -> SeedVariance | None:
         levels.pop("task", None)
         known = {seed: score for seed, score in scores.items() if score is not None}
         cells.setdefault(", ".join(levels.values()) or task, {})[_named(what)] = known
-    kinds_found = dict.fromkeys(kind for row in cells.values() for kind in row)
-    kinds = [kind for kind in kinds_found if all(kind in row for row in cells.values())]
-    kinds.sort(key=ALL.__ne__)
-    seeds = sorted(set.intersection(*(set(row[kind]) for row in cells.values() for kind in kinds)))
-    if ALL not in kinds or len(seeds) < MIN_SEEDS:
+    kinds = sorted(dict.fromkeys(kind for row in cells.values() for kind in row), key=ALL.__ne__)
+    whole = {name: row for name, row in cells.items() if len(row) == len(kinds)}
+    if ALL not in kinds or not whole:
+        return None
+    return _compared(whole, kinds, [name for name in cells if name not in whole], analysis)
+
+
+def _compared(
+    cells: Mapping[str, Mapping[str, Mapping[int, float]]],
+    kinds: Sequence[str],
+    left_out: list[str],
+    analysis: Analysis,
+) -> SeedVariance | None:
+    """Compare the cells of each row over the seeds that all cells have; None of too few."""
+    seeds = sorted(
+        set.intersection(*(set(cell) for row in cells.values() for cell in row.values()))
+    )
+    if len(seeds) < MIN_SEEDS:
         return None
     scores = {
         kind: np.array([[row[kind][seed] for seed in seeds] for row in cells.values()])
         for kind in kinds
     }
     deviations = {
-        name: {kind: _deviation(scores[kind][index]) for kind in kinds}
+        name: {kind: _deviation(scores[kind][index], analysis) for kind in kinds}
         for index, name in enumerate(cells)
     }
     shares = {kind: _share(scores[kind], scores[ALL]) for kind in kinds if kind != ALL}
-    return SeedVariance(seeds, deviations, shares)
+    return SeedVariance(seeds, deviations, shares, left_out)
 
 
 def draws_of(rows: Sequence[RunRow], analysis: Analysis) -> frozenset[str] | None:
@@ -102,24 +119,26 @@ def draws_of(rows: Sequence[RunRow], analysis: Analysis) -> frozenset[str] | Non
 
     Args:
         rows: of one cell.
-        analysis: of the study.
+        analysis: of the study, which has the config of a cell's first run.
     """
     configs = [config for row in rows if (config := analysis.configs.get(row.cell.run_id))]
     results = [row.result for row in rows if row.result is not None]
     if not configs or len(results) < 2:
         return None
-    config = configs[0]
+    config, training = configs[0], configs[0].training
     fingerprints = {result.data.fingerprint for result in results}
-    if 1 < len(fingerprints) < len(results):
+    fixed = (training.weights_seed, training.order_seed)
+    # That of the first run may be the one that is fixed, or follow the seed.
+    if 1 < len(fingerprints) < len(results) or config.seed in fixed:
         return None
-    own = config.training.seeds(config.seed)
-    varies = (len(fingerprints) > 1, own.weights == config.seed, own.order == config.seed)
+    varies = (len(fingerprints) > 1, *(seed is None for seed in fixed))
     return frozenset(name for name, each in zip(DRAWS, varies, strict=True) if each)
 
 
 def _named(draws: frozenset[str]) -> str:
     """Return what seeds draw, in words."""
-    return ALL if len(draws) == len(DRAWS) else " and ".join(sorted(draws, key=DRAWS.index))
+    words = " and ".join(sorted(draws, key=DRAWS.index))
+    return ALL if len(draws) == len(DRAWS) else words or "none of them"
 
 
 def _factor(analysis: Analysis, task: str, drawn: Mapping[str, frozenset[str]]) -> str | None:
@@ -135,9 +154,15 @@ def _factor(analysis: Analysis, task: str, drawn: Mapping[str, frozenset[str]]) 
     return None
 
 
-def _deviation(scores: np.ndarray) -> Spread:
-    """Return the standard deviation of scores (S,) of S seeds."""
+def _deviation(scores: np.ndarray, analysis: Analysis) -> Spread:
+    """Return the standard deviation of scores (S,) of S seeds.
+
+    Without an interval where they fall into two groups: few seeds of one of them say nothing of how
+    often there is one.
+    """
     spread = jackknifed(lambda seeds: _log_variance(scores[None, seeds]), len(scores))
+    if better_group(scores.tolist(), analysis.scale.bounds, analysis.sign):
+        return Spread(math.sqrt(spread.value), NONE)
     low, high = (math.sqrt(end) for end in spread.interval)
     return Spread(math.sqrt(spread.value), Interval(low, high))
 
@@ -146,7 +171,8 @@ def _share(scores: np.ndarray, of: np.ndarray) -> Spread:
     """Return the variance of scores (R, S) over that of others, each the mean over R rows."""
 
     def log_ratio(seeds: np.ndarray) -> float:
-        return _log_variance(scores[:, seeds]) - _log_variance(of[:, seeds])
+        part, whole = (_log_variance(some[:, seeds]) for some in (scores, of))
+        return math.nan if math.isinf(whole) else part - whole
 
     return jackknifed(log_ratio, scores.shape[1])
 
@@ -161,8 +187,9 @@ def jackknifed(log_of: Callable[[np.ndarray], float], number: int) -> Spread:
     """Return a variance, or a ratio of variances, with its 95 % interval by the jackknife.
 
     The jackknife of the logarithm over seeds, with Student's t (Miller 1974, "The jackknife - a
-    review", Biometrika 61, section 5). It does without normal scores, and rows with the same seeds
-    need not be independent.
+    review", Biometrika 61). It does without normal scores, and rows with the same seeds need not be
+    independent. Differs: about the plain estimate, not the mean of the pseudo-values, as then the
+    interval holds what stands before it.
 
     Args:
         log_of: its logarithm, from the indices of the seeds that count.

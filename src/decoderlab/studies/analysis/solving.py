@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from decoderlab.studies.analysis.curves import validations
-from decoderlab.studies.analysis.seed_groups import SOLVED, better_group
+from decoderlab.studies.analysis.seed_groups import SOLVED, better_group, is_solved
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.statistics import Interval, wilson
 
@@ -18,8 +18,9 @@ class Solving(NamedTuple):
     """When the seeds of a row solved their task, by their validations.
 
     Args:
-        solved_at: update of each seed's first validation that solved it; infinite where none did.
-        last: update up to which the row was trained.
+        solved_at: update of each seed's first validation that solved it; infinite where none did,
+            as of a run that failed or ended before.
+        last: update up to which the row was to be trained.
     """
 
     solved_at: np.ndarray
@@ -41,9 +42,7 @@ class Solving(NamedTuple):
         return float(np.sort(self.solved_at)[(len(self.solved_at) - 1) // 2])
 
     def steps(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return updates and the share that had solved by then: one less Kaplan and Meier's curve.
-
-        No seed is lost before the last update, so that it is the share itself.
+        """Return updates and the share of all seeds that had solved the task by then.
 
         Example:
             >>> updates, share = Solving(np.array([20.0, math.inf, 10, 20]), 40).steps()
@@ -61,35 +60,40 @@ def threshold(analysis: Analysis) -> float:
     return worst + SOLVED * (best - worst)
 
 
+def two_groups(analysis: Analysis, variant: str, task: str) -> bool:
+    """Whether the seeds of a row fall into two groups, so that its mean says little."""
+    entry, bounds = analysis.entries.get((variant, task)), analysis.scale.bounds
+    return bool(better_group(list(entry.scores.values()) if entry else [], bounds, analysis.sign))
+
+
 def in_two_groups(analysis: Analysis, task: str) -> bool:
-    """Whether the seeds of a row fall into two groups on a task, so that means say little."""
-    bounds, sign = analysis.scale.bounds, analysis.sign
-    return any(
-        better_group(list(entry.scores.values()), bounds, sign)
-        for (_, of), entry in analysis.entries.items()
-        if of == task
-    )
+    """Whether those of any row on a task do."""
+    return any(two_groups(analysis, variant, task) for variant in analysis.variants)
 
 
 def solving(analysis: Analysis, variant: str, task: str, output_dir: Path) -> Solving | None:
-    """Return when the seeds of a row solved a task; None where none was validated.
-
-    Runs that failed solved nothing.
+    """Return when the seeds of a row solved a task.
 
     Args:
-        analysis: of the study.
+        analysis: of the study, whose metric has finite bounds.
         variant: of the row.
         task: of the row.
         output_dir: as in `run.output_dir`.
+
+    Returns:
+        None where a run that finished has no validations that can be read, or none has ended.
     """
-    least, solved_at, last = threshold(analysis), [], 0
+    bounds, sign = analysis.scale.bounds, analysis.sign
+    solved_at, last = [], 0
     for row in analysis.by_cell.get((variant, task), []):
         if row.result is None and not row.failed:
             continue
         scores = {}
         if row.result is not None:
             scores = validations(row.cell.run_folder(output_dir), analysis.metric)
-            last = max(last, row.result.steps)
-        reached = [at for at, score in scores.items() if analysis.sign * (score - least) >= 0]
+            if not scores:
+                return None
+        last = max(last, row.cell.steps or 0, row.result.steps if row.result else 0)
+        reached = [step for step, score in scores.items() if is_solved(score, bounds, sign)]
         solved_at.append(min(reached, default=math.inf))
-    return Solving(np.array(solved_at), last) if solved_at and last else None
+    return Solving(np.array(solved_at), last) if solved_at else None

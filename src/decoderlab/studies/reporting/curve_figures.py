@@ -129,14 +129,15 @@ def memory(panels: Panels) -> Figure | None:
 def solved_caption(panels: Panels) -> str:
     """Return how to read `solved`."""
     return (
-        f"Share of seeds of which a validation had reached {threshold(panels.analysis):g} "
-        f"{panels.label} by that update (Kaplan and Meier's curve, drawn upwards), on tasks where "
-        "the seeds of a row fall into two groups. Runs that failed count, and never reach it."
+        f"Share of all seeds of which a validation had reached {threshold(panels.analysis):g} "
+        f"{panels.label} by that update, on tasks where the seeds of a row fall into two groups: a "
+        "survival curve, drawn upwards. Runs that failed, or ended before, count as not reaching "
+        "it."
     )
 
 
 def solved(panels: Panels) -> Figure | None:
-    """Draw the share of seeds that solved a task by update; None where all or none do."""
+    """Draw the share of seeds that solved a task by update; None where no row has two groups."""
     tasks = [task for task in panels.tasks if any(_solving(panels, task).values())]
     if not tasks:
         return None

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from decoderlab.common.escapes import visible
-from decoderlab.studies.analysis.seed_groups import better_group
+from decoderlab.studies.analysis.solving import two_groups
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.attention_maps import attention_maps
 from decoderlab.studies.reporting.variant_names import name_lines, short_names
@@ -162,9 +162,7 @@ class Panels:
 
     def two_groups(self, variant: str, task: str) -> bool:
         """Whether the seeds of a variant fall into two groups."""
-        entry, scale = self.analysis.entries.get((variant, task)), self.analysis.scale
-        scores = entry.scores.values() if entry else ()
-        return bool(better_group(scores, scale.bounds, self.analysis.sign))
+        return two_groups(self.analysis, variant, task)
 
     def chosen(self, name: str, room: int) -> dict[str, list[str]]:
         """Return for each task the variants whose first run has a probe, as many as there is room.

@@ -183,7 +183,8 @@ def variance_caption() -> str:
     """Return how to read `variance`."""
     return (
         "Standard deviation over seeds of the test score, with its 95 % interval, where seeds draw "
-        "all, or one of data, initial weights and order alone."
+        "all, or only some of data, initial weights and order. Without an interval: seeds fall "
+        "into two groups."
     )
 
 
@@ -220,9 +221,9 @@ def _variance_rows(axis: Axes, known: SeedVariance) -> None:
         ends = np.array([[each.value - each.interval.low for each in spreads]])
         ends = np.vstack([ends, [[each.interval.high - each.value for each in spreads]]])
         # Colours are those of variants.
-        looks: dict[str, Any] = {"color": "black", "marker": MARKS[index], "label": kind}
+        looks: dict[str, Any] = {"color": "black", "marker": MARKS[index % len(MARKS)]}
         looks |= {"markerfacecolor": "white"} if index else {}
-        looks |= {"linestyle": "none", "elinewidth": 1, "markersize": 5}
+        looks |= {"linestyle": "none", "elinewidth": 1, "markersize": 5, "label": kind}
         rows = np.arange(len(values)) + offsets[index]
         axis.errorbar(values, rows, xerr=np.nan_to_num(ends), **looks)
     axis.set_yticks(range(len(known.deviations)), list(map(visible, known.deviations)))

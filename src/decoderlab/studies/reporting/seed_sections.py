@@ -27,14 +27,21 @@ def variance_section(analysis: Analysis, picture: Picture | None) -> Section | N
     if picture is not None:
         blocks += [FigureBlock(picture), Paragraph(picture.caption)]
     blocks += [_deviations(task, known) for task, known in by_task.items()]
+    blocks += [
+        Paragraph(f"Left out on {task}, as runs are missing: {', '.join(known.left_out)}.")
+        for task, known in by_task.items()
+        if known.left_out
+    ]
     blocks.append(
         Paragraph(
             f"Standard deviations of the test {analysis.scale.label} over seeds, which draw all, "
             "or what the column says while the rest is that of one fixed seed; other data have "
-            "other test examples too. Shares: the variance over that where seeds draw all, each "
-            "the mean over the rows. They need not add up to 100 %: what is held is one draw of "
-            "many, and draws act together. Intervals by the jackknife of the logarithm over seeds; "
-            "where few seeds fail and make most of the variance, they are too narrow."
+            "other test examples too. What else a run draws as it trains, as dropout, differs "
+            "between the seeds of every column. In percent: the variance over that where seeds "
+            "draw all, each the mean over the rows. They need not add up to 100 %: what is held is "
+            "one draw of many, and draws act together. Intervals by the jackknife of the logarithm "
+            "over seeds; none where seeds fall into two groups, and those in percent are then less "
+            "sure than they look."
         )
     )
     return Section("What the seeds draw", blocks)
@@ -76,7 +83,7 @@ def _shares(by_task: dict[str, SeedVariance]) -> Grid:
         for task, known in by_task.items()
     ]
     header = ["task", *(f"{kind} [95 % CI]" for kind in kinds), "seeds"]
-    return Grid(header, rows, "Share of the variance of drawing all")
+    return Grid(header, rows, "Variance, in percent of that of drawing all")
 
 
 def _deviations(task: str, known: SeedVariance) -> Grid:
