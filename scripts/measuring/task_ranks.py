@@ -71,8 +71,8 @@ def in_words(scores: np.ndarray, decoders: Sequence[str], tasks: Sequence[str], 
         >>> scores = np.array([[0.9, 0.9, 0.9], [0.5, 0.9, 0.1], [0.1, 0.2, 0.5]])
         >>> print(in_words(scores, ["a", "b", "c"], ["x", "y", "z"], 4), end="")
         On the 3 of our 4 tasks that have been run these have the best mean score: `a` on 3 (`x`,
-        `y`, `z`); `b` on 1 (`y`). Mean ranks: `a` 1.17, `b` 2.17, `c` 2.67. Told apart over
-        tasks: none.
+        `y`, `z`); `b` on 1 (`y`). Mean ranks: `a` 1.17, `b` 2.17, `c` 2.67. Told apart over tasks:
+        none.
     """
     known = mean_ranks(scores)
     order = [int(index) for index in np.argsort(known.ranks, kind="stable")]

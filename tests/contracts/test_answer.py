@@ -123,6 +123,44 @@ def test_what_is_said_of_images_and_forecasts_is_what_their_runs_show():
     assert week < min(min(of.values()) for of in errors.values())
 
 
+def test_shares_of_the_variance_are_what_the_runs_of_draws_show():
+    page = (ROOT / "docs/studies/draws.md").read_text(encoding="utf-8")
+    names = {"addition, two digits": "addition_2digits", "echo": "echo", "G2P": "g2p"}
+    for words, task in names.items():
+        shares = [shares_of_draws(task, kind) for kind in ("data", "weights", "order")]
+        assert f"| {words} | {' | '.join(shares)} |" in page
+        of_data, of_weights, _ = shares
+        assert task != "g2p" or (
+            f"the data make {of_data} of the variance, the initial weights"
+        ) in (" ".join(PAGE.split()))
+        assert task != "g2p" or f"initial weights {of_weights}:" in " ".join(PAGE.split())
+
+
+def shares_of_draws(task: str, kind: str) -> str:
+    """Return a share with its interval, from the runs alone: a jackknife over seeds."""
+    runs = exact_match_of("draws", task)
+    decoders = {name.split()[1] for name in runs}
+    seeds = sorted(runs["all luong"])
+
+    def log_ratio(kept: list[int]) -> float:
+        of_kind, of_all = (
+            np.mean(
+                [np.var([runs[f"{what} {each}"][s] for s in kept], ddof=1) for each in decoders]
+            )
+            for what in (kind, "all")
+        )
+        return float(np.log(of_kind / of_all))
+
+    whole = log_ratio(seeds)
+    pseudo = [
+        len(seeds) * whole - (len(seeds) - 1) * log_ratio([s for s in seeds if s != left])
+        for left in seeds
+    ]
+    half = 2.200985 * np.std(pseudo, ddof=1) / np.sqrt(len(seeds))  # Student's t, 11 degrees
+    share, low, high = (100 * np.exp(whole + step) for step in (0, -half, half))
+    return f"{share:.0f} % [{low:.0f}, {high:.0f}]"
+
+
 def exact_match_of(study: str, task: str) -> dict[str, dict[int, float]]:
     """Return the scores of each decoder by seed."""
     return {key[2]: of for key, of in cells(study).items() if key[:2] == ("test_exact_match", task)}

@@ -31,6 +31,7 @@ FROM_RUNS = (
     "length_generalisation_untuned",
     "modern_cells",
     "bridges",
+    "draws",
     "precision",
     "rates",
     "source_reversal",

@@ -166,7 +166,7 @@ def test_limits_are_what_the_kernels_take_of_our_time(tmp_path, monkeypatch, cap
     shares = [float(row[kind]) for kind in kernel_shares.KINDS]
     assert shares[0] == 0
     assert 0.6 < shares[1] <= 1.2  # the profiled turn is another than those that were timed
-    assert float(row["at most"]) == pytest.approx(1 / shares[1], abs=0.02)
+    assert float(row["at most"]) == pytest.approx(1 / min(shares[1], 1), abs=0.02)
     assert f"{row['at most']} times as fast" in page.read_text()
     assert "matrix products: " in capsys.readouterr().out
     for words, said in (

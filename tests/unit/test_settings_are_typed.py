@@ -35,6 +35,7 @@ ALLOWED = {
     "common/part_choice.py": ({"_target_"}, "parts are built below the config"),
     "common/part_building.py": ({"_target_"}, "parts are built below the config"),
     "studies/claims/judgement.py": ({"seed", "task"}, "the columns of a results.csv"),
+    "studies/analysis/seed_variance.py": ({"task"}, "the names of factors"),
     "studies/design/row_labels.py": ({"task"}, "the names of rows and columns"),
     "studies/design/preparation.py": ({"task"}, "the names of rows and columns"),
     "studies/design/sealed_plan.py": (

@@ -13,7 +13,7 @@ from decoderlab.studies.analysis.factor_levels import factor_levels
 from decoderlab.studies.analysis.results import RunRow
 from decoderlab.studies.analysis.seed_groups import better_group
 from decoderlab.studies.analysis.study_analysis import Analysis
-from decoderlab.studies.statistics import NONE, Interval
+from decoderlab.studies.statistics import NONE, Interval, cut_at
 
 DRAWS = ("data", "initial weights", "order")
 ALL = "all of them"
@@ -164,7 +164,9 @@ def _deviation(scores: np.ndarray, analysis: Analysis) -> Spread:
     if better_group(scores.tolist(), analysis.scale.bounds, analysis.sign):
         return Spread(math.sqrt(spread.value), NONE)
     low, high = (math.sqrt(end) for end in spread.interval)
-    return Spread(math.sqrt(spread.value), Interval(low, high))
+    least, best = analysis.scale.bounds
+    most = (best - least) / 2 * math.sqrt(len(scores) / (len(scores) - 1))  # half at each end
+    return Spread(math.sqrt(spread.value), cut_at(Interval(low, high), (0.0, most)))
 
 
 def _share(scores: np.ndarray, of: np.ndarray) -> Spread:
