@@ -186,7 +186,15 @@ def test_the_leaderboard_is_what_the_committed_results_give():
     assert leaderboard.rendered(page, studies) == page
     assert leaderboard.PICTURE.read_text(encoding="utf-8") == leaderboard.drawn(studies)
     assert leaderboard.answered(PAGE, studies) == PAGE
+    both, repeated = (_means(studies, name) for name in ("peek", "every_input"))
+    said = "On each task of the leaderboard so far its mean is better than that of repeating alone"
+    assert said in " ".join(PAGE.split())
+    assert (both > repeated).all()
     assert set(leaderboard.done()) <= set(leaderboard.planned())
+
+
+def _means(studies, decoder: str) -> np.ndarray:
+    return task_ranks.mean_scores(studies, [decoder])[0]
 
 
 def test_wins_and_spans_are_counted_as_the_examples_say():

@@ -274,17 +274,14 @@ def _refuse_given(target: Callable, files: Sequence[Path]) -> None:
         for name, value in list(vars(kind).items()):
             for function in _functions_in(value, kinds):
                 # Where its code stands: what wraps another takes over the name that it says.
-                scope = function.__globals__.get("__name__")
-                if scope == kind.__module__:
+                scope = str(function.__globals__.get("__name__"))
+                if scope == kind.__module__ or _is_of_a_library(scope):
                     continue
-                module = sys.modules.get(scope or "")
-                if module is None or module.__name__.split(".")[0] in MAY_GIVE_METHODS:
-                    continue  # made by Python itself, as of a named tuple
-                file = getattr(module, "__file__", None)
-                if not (file and (os.path.realpath(file) in covered or is_installed(Path(file)))):
+                file = getattr(sys.modules[scope], "__file__", None)
+                if not file or os.path.realpath(file) not in covered:
                     raise ConfigError(
                         f"{kind.__module__}.{kind.__qualname__}.{name} was set to a function of "
-                        f"{module.__name__}, which no id of a run covers; write it into the "
+                        f"{scope}, which no id of a run covers; write it into the "
                         "class's file, or into a subclass in a file of its own"
                     )
 
@@ -309,7 +306,7 @@ def _functions_in(value: Any, kinds: Iterable[type]) -> Iterator[FunctionType]:
             waiting += [cell.cell_contents for cell in value.__closure__ or () if _is_set(cell)]
             waiting += [value.__defaults__, value.__kwdefaults__, value.__dict__]
         elif issubclass(kind, type):
-            waiting += () if _is_of_a_library(value) else vars(value).values()
+            waiting += () if _is_of_a_library(value.__module__) else vars(value).values()
         elif issubclass(kind, HOLDERS):
             waiting += [getattr(value, name, None) for name in HELD]
         else:
@@ -330,15 +327,17 @@ def _contents(value: Any, kind: type) -> list[Any]:
     return held
 
 
-@cache
-def _is_of_a_library(kind: type) -> bool:
-    """Whether a class was defined by Python, this package or an installed one."""
-    module = sys.modules.get(kind.__module__)
+def _is_of_a_library(scope: str) -> bool:
+    """Whether a module is Python's, ours or an installed one; so is what Python makes by itself.
+
+    Args:
+        scope: its name, as code of it says; of a named tuple's methods that of no module.
+    """
+    module = sys.modules.get(scope)
     if module is None or module.__name__.split(".")[0] in MAY_GIVE_METHODS:
         return True
     file = getattr(module, "__file__", None)
-    is_main = module.__name__ == "__main__"
-    return is_installed(Path(file)) if file else not is_main
+    return bool(file) and is_installed(Path(file))
 
 
 def _is_set(cell: CellType) -> bool:

@@ -11,6 +11,7 @@ from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.blocks import Block, FigureBlock, Grid, Paragraph, Section
 from decoderlab.studies.reporting.figures import Picture
 from decoderlab.studies.reporting.table_texts import interval_text
+from decoderlab.studies.statistics import Interval
 
 
 def variance_section(analysis: Analysis, picture: Picture | None) -> Section | None:
@@ -105,13 +106,10 @@ def _share_text(spread: Spread | None) -> str:
     """Return a ratio of variances in percent.
 
     Example:
-        >>> from decoderlab.studies.statistics import Interval
         >>> _share_text(Spread(0.42, Interval(0.2, 0.9)))
         '42 % [20, 90]'
     """
     if spread is None or math.isnan(spread.value):
         return "–"
-    if math.isnan(spread.interval.low):
-        return f"{spread.value:.0%}".replace("%", " %") + " [n/a]"
-    low, high = (f"{100 * end:.0f}" for end in spread.interval)
-    return f"{100 * spread.value:.0f} % [{low}, {high}]"
+    low, high = (100 * end for end in spread.interval)
+    return f"{100 * spread.value:.0f} % {interval_text(Interval(low, high), 0)}"
