@@ -46,6 +46,7 @@ GRACE_SECONDS = 15.0  # for a run that has to stop, to save what it has
 LOOK_SECONDS = 1.0  # the pool looks at its workers more often than this
 MAX_START_FAILURES = 3
 NOT_BEGUN = "NOT BEGUN"
+MANY_OBJECTS = 50_000  # more than the runs before leave behind
 
 
 Show = Callable[[Sequence[Job], Sequence[tuple[Job, str]]], None]
@@ -314,9 +315,9 @@ def work(job: Job) -> tuple[str, bool]:
     Returns:
         Its status, and whether the process must do no other run.
     """
-    if not gc.get_freeze_count():  # a worker's first run: between runs loky looks for garbage
+    if len(gc.get_objects(generation=2)) > MANY_OBJECTS:  # of libraries, some of the run before
         gc.collect()
-        gc.freeze()  # which the libraries are none of
+        gc.freeze()  # they are no garbage, which loky looks for between runs
     demand_room(job)
     job.folder.path.mkdir(parents=True, exist_ok=True)
     with job.folder.open_log() as log, _printing_to(log):
