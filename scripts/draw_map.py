@@ -1,0 +1,182 @@
+"""docs/studies/sizes/map.svg: where repeating the encoding does better than starting from it.
+
+    python scripts/draw_map.py
+
+From the committed results.csv of the study `sizes`: for each task and cell a grid of widths and
+source lengths, with how far the decoder that repeats is ahead of the one that starts, seed by seed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import yaml
+
+from decoderlab.common.escapes import html_text
+from decoderlab.common.folders import conf_dir
+from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.statistics import Summary, summarise
+from measuring.arguments import script_parser
+from redraw_study import FOLDER, committed
+
+STUDY = "sizes"
+PICTURE = FOLDER / STUDY / "map.svg"
+STARTING = "initial_state"
+REPEATING = {
+    "repeat_vector": "RepeatVector, without feedback",
+    "every_input": "repeating with feedback (every_input)",
+}
+CELL, LEFT, TOP, GAP = (84, 42), 64, 84, 40  # in pixels
+STYLE = """
+text { font: 13px system-ui, sans-serif; fill: #1a1a1a; }
+.small { font-size: 11px; }
+.repeating { fill: #d55e00; } .starting { fill: #0072b2; }
+.open { fill: none; stroke: #808080; stroke-dasharray: 3 3; }
+@media (prefers-color-scheme: dark) { text { fill: #e6e6e6; } }
+"""
+
+
+class Place(NamedTuple):
+    """Where on the map a task of the study stands."""
+
+    panel: str
+    width: int
+    length: int
+
+
+Map = Mapping[Place, Summary]
+
+
+def main() -> None:
+    """Write the picture."""
+    script_parser(__doc__).parse_args()
+    PICTURE.write_text(picture(maps(committed(STUDY))), encoding="utf-8")
+
+
+def places() -> dict[str, Place]:
+    """Return where each task of the study stands, by its name."""
+    path = conf_dir() / "study" / f"{STUDY}.yaml"
+    tasks = yaml.safe_load(path.read_text(encoding="utf-8"))["study"]["factors"]["task"]
+    return {
+        name: Place(
+            f"{given['task']}, {given['encoder/cell'].upper()}",
+            given["encoder.hidden_size"],
+            given["task.max_length"],
+        )
+        for name, given in tasks.items()
+    }
+
+
+def maps(analysis: Analysis) -> dict[str, Map]:
+    """Return how far each decoder that repeats is ahead of starting, by place."""
+    scores: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    for row in analysis.rows:
+        if (score := analysis.score(row)) is not None:
+            scores[row.cell.variant, row.cell.task][row.cell.seed] = score
+    return {
+        decoder: {
+            place: _ahead(scores[decoder, task], scores[STARTING, task])
+            for task, place in places().items()
+        }
+        for decoder in REPEATING
+    }
+
+
+def _ahead(one: Mapping[int, float], other: Mapping[int, float]) -> Summary:
+    return summarise([one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())])
+
+
+def picture(drawn: Mapping[str, Map]) -> str:
+    """Return the maps as SVG, one below the other, a panel for each task and cell.
+
+    Args:
+        drawn: differences of scores, by decoder.
+
+    Example:
+        >>> one = {Place("echo, LSTM", 32, 8): summarise([0.1, 0.2, 0.3])}
+        >>> svg = picture({"repeat_vector": one})
+        >>> "+0.20" in svg, 'class="repeating"' in svg, 'class="starting"' in svg
+        (True, False, False)
+    """
+    first = next(iter(drawn.values()))
+    panels, lengths = _levels(first, "panel"), _levels(first, "length")
+    widths = _levels(first, "width")
+    across = len(lengths) * CELL[0] + GAP
+    down = len(widths) * CELL[1] + TOP
+    size = LEFT + len(panels) * across, 30 + len(drawn) * down
+    shapes = [
+        "".join(_row_of_panels(decoder, known, row * down))
+        for row, (decoder, known) in enumerate(drawn.items())
+    ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" '
+        f'width="{size[0]}" height="{size[1]}" role="img" aria-labelledby="title words">'
+        '<title id="title">Where repeating the encoding does better than starting from it</title>'
+        f'<desc id="words">{html_text(" ".join(_words(drawn)))}</desc>'
+        f"<style>{STYLE}</style>{''.join(shapes)}"
+        f'<text class="small" x="{LEFT}" y="{size[1] - 10}">difference of exact match; coloured '
+        "where its 95 % interval over seeds leaves 0 out: orange repeating, blue starting ahead"
+        "</text></svg>\n"
+    )
+
+
+def _levels(known: Iterable[Place], name: str) -> list:
+    return list(dict.fromkeys(getattr(place, name) for place in known))
+
+
+def _row_of_panels(decoder: str, known: Map, top: int) -> Iterator[str]:
+    """Yield the panels of one map, from left to right."""
+    widths, lengths = _levels(known, "width"), _levels(known, "length")
+    title = f"{REPEATING[decoder]}, against starting with feedback ({STARTING})"
+    yield f'<text x="{LEFT}" y="{top + 24}" font-weight="bold">{html_text(title)}</text>'
+    yield f'<text class="small" x="6" y="{top + TOP - 8}">units</text>'
+    for row, width in enumerate(widths):
+        y = top + TOP + row * CELL[1] + 26
+        yield f'<text x="{LEFT - 10}" y="{y}" text-anchor="end">{width}</text>'
+    for column, panel in enumerate(_levels(known, "panel")):
+        left = LEFT + column * (len(lengths) * CELL[0] + GAP)
+        yield f'<text x="{left}" y="{top + 50}">{html_text(panel)}, source length</text>'
+        for index, length in enumerate(lengths):
+            x = left + index * CELL[0] + CELL[0] // 2
+            yield f'<text x="{x}" y="{top + TOP - 8}" text-anchor="middle">{length}</text>'
+        for row, width in enumerate(widths):
+            for index, length in enumerate(lengths):
+                at = left + index * CELL[0], top + TOP + row * CELL[1]
+                yield _square(known[Place(panel, width, length)], at)
+
+
+def _square(ahead: Summary, at: Sequence[int]) -> str:
+    """Return a cell of the map with its mean and interval."""
+    x, y = at
+    side = "repeating" if ahead.low > 0 else "starting" if ahead.high < 0 else "open"
+    strength = "" if side == "open" else f' fill-opacity="{_strength(ahead.mean):.2f}"'
+    middle = x + CELL[0] // 2
+    interval = f"{ahead.low:+.2f}, {ahead.high:+.2f}" if ahead.low <= ahead.high else "all equal"
+    return (
+        f'<rect class="{side}" x="{x + 1}" y="{y + 1}" width="{CELL[0] - 2}" '
+        f'height="{CELL[1] - 2}"{strength}/>'
+        f'<text x="{middle}" y="{y + 19}" text-anchor="middle">{ahead.mean:+.2f}</text>'
+        f'<text class="small" x="{middle}" y="{y + 34}" text-anchor="middle">'
+        f"{interval}</text>"
+    )
+
+
+def _strength(difference: float) -> float:
+    """Return how opaque a cell is: text stays readable on the strongest, in light and dark."""
+    return 0.12 + 0.38 * min(abs(difference) / 0.5, 1.0)
+
+
+def _words(drawn: Mapping[str, Map]) -> Iterator[str]:
+    """Yield what the picture shows as sentences, for those who do not see it."""
+    for decoder, known in drawn.items():
+        for place, ahead in known.items():
+            yield (
+                f"{decoder} on {place.panel}, {place.width} units, length {place.length}: "
+                f"{ahead.mean:+.2f} [{ahead.low:+.2f}, {ahead.high:+.2f}]."
+            )
+
+
+if __name__ == "__main__":
+    main()
