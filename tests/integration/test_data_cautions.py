@@ -20,10 +20,11 @@ A = [0.50, 0.52, 0.48, 0.51, 0.49, 0.50]
         ("character", ""),
     ],
 )
-def test_a_plan_says_that_most_targets_cannot_be_written(here, tmp_path, tokens, said):
+@pytest.mark.parametrize("seeds", [("seed=0",), ("seed=0,1,2", "task.data_seed=${seed}")])
+def test_a_plan_says_once_that_most_targets_cannot_be_written(here, tmp_path, tokens, said, seeds):
     pairs = "".join(f"number {'i' * (number % 7)} {number}\t{number}\n" for number in range(60))
     (tmp_path / "pairs.tsv").write_text(f"source\ttarget\n{pairs}")
-    given = [f"task.path={tmp_path / 'pairs.tsv'}", f"task.tokens={tokens}", "seed=0"]
+    given = [f"task.path={tmp_path / 'pairs.tsv'}", f"task.tokens={tokens}", *seeds]
     given += ["task=tsv", *SIZES, f"run.output_dir={tmp_path / 'out'}"]
     done = here("plan", "-m", "decoder=repeat_vector,luong", *given)
     assert done.returncode == 0, done.stderr

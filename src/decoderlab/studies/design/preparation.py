@@ -162,6 +162,7 @@ class _Maker:
         self.varied, self.default_name = varied, default_name
         self.impossible: dict[str, list[str]] = {}
         self.notes: list[str] = []
+        self.cautions: dict[str, list[str]] = {}  # of the data, by column
         self.scores: dict[str, dict[str, Any]] = {}
         self.noted: Task | None = None  # the last of which scores and cautions were noted
         self.models: dict[str, tuple[int, float, str] | str] = {}
@@ -261,8 +262,9 @@ class _Maker:
                     f"two tasks have a score {name!r} that means {self.scores[name]} and "
                     f"{score.record()}; rename it in one of them"
                 )
-        said = [f"{column}: {caution}" for caution in data_cautions(task.data.counts)]
-        self.notes = list(dict.fromkeys([*self.notes, *said]))
+        # Several draws of a task's data have much the same to be said of them.
+        of_column = [self.cautions.get(column, []), data_cautions(task.data.counts)]
+        self.cautions[column] = max(of_column, key=len)
         self.noted = task
 
     def planned(self, drafts: Sequence[Draft]) -> Planned:
@@ -281,7 +283,8 @@ class _Maker:
         pending: dict[str, Draft] = {}
         firsts: dict[str, Draft] = {}
         same, repeated = twin_notes(drafts)
-        self.notes += [*same, *repeated]
+        data = (f"{column}: {line}" for column, said in self.cautions.items() for line in said)
+        self.notes += [*data, *same, *repeated]
         for draft in drafts:
             if firsts.setdefault(draft.run_id, draft) is not draft:
                 continue
