@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import fmean
@@ -32,6 +32,7 @@ PAGE, ANSWER = ROOT / "docs" / "leaderboard.md", ROOT / "docs" / "answer.md"
 SCORES = Marks("<!-- scores -->", "<!-- end of scores -->")
 RANKS = Marks("<!-- ranks -->", "<!-- end of ranks -->")
 PICTURE = PAGE.with_suffix(".svg")
+MATCHED = Marks("<!-- matched -->", "<!-- end of matched -->")
 CELLS = Marks("<!-- cells -->", "<!-- end of cells -->")
 PARSER = OverridesParser.create()
 RATE = "tuned_training.learning_rate"
@@ -41,23 +42,30 @@ RULES = re.compile(r"Rules without trained weights, on [^:]+: (.+)\.\n")
 def main() -> None:
     """Write the page anew."""
     script_parser(__doc__).parse_args()
-    studies = results()
-    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8"), studies), encoding="utf-8")
+    studies, matched = results("task"), results("matched")
+    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8"), studies, matched), encoding="utf-8")
     PICTURE.write_text(drawn(studies), encoding="utf-8")
     ANSWER.write_text(answered(ANSWER.read_text(encoding="utf-8"), studies), encoding="utf-8")
 
 
-def results() -> dict[str, Analysis]:
-    """Return the studies that have committed results, by name."""
-    return {name: whole(name) for name in done()}
+def results(kind: str) -> dict[str, Analysis]:
+    """Return the studies of a kind that have committed results, by name."""
+    return {name: whole(name) for name in done(kind)}
 
 
-def rendered(page: str, studies: dict[str, Analysis]) -> str:
-    """Return the page with the tables of these studies."""
-    page = with_table(page, scores(studies), SCORES)
+def rendered(page: str, studies: dict[str, Analysis], matched: dict[str, Analysis]) -> str:
+    """Return the page with the tables of these studies.
+
+    Args:
+        page: with its marks.
+        studies: of the tasks.
+        matched: those with equal parameters.
+    """
+    page = with_table(page, scores(studies, "task", "best rule", rule), SCORES)
+    page = with_table(page, scores(matched, "matched", "best with equal widths", best), MATCHED)
     decoders = decoders_of(studies)
     page = with_table(page, over_tasks(mean_scores(studies, decoders), decoders), RANKS)
-    return with_table(page, cells(studies), CELLS)
+    return with_table(page, cells([*studies, *matched]), CELLS)
 
 
 def drawn(studies: dict[str, Analysis]) -> str:
@@ -70,7 +78,7 @@ def answered(page: str, studies: dict[str, Analysis]) -> str:
     """Return the page of the answer with what these studies say over tasks."""
     decoders = decoders_of(studies)
     tasks = [analysis.tasks[0] for analysis in studies.values()]
-    text = in_words(mean_scores(studies, decoders), decoders, tasks, len(planned()))
+    text = in_words(mean_scores(studies, decoders), decoders, tasks, len(planned("task")))
     return with_table(page, text, RANKS)
 
 
@@ -105,29 +113,41 @@ def whole(name: str) -> Analysis:
     return analysis
 
 
-def planned() -> list[str]:
-    """Return the names of all studies of a task."""
-    return sorted(path.stem for path in ROOT.glob("conf/study/task_*.yaml"))
+def planned(kind: str) -> list[str]:
+    """Return the names of all studies of a kind."""
+    return sorted(path.stem for path in ROOT.glob(f"conf/study/{kind}_*.yaml"))
 
 
-def done() -> list[str]:
+def done(kind: str) -> list[str]:
     """Return the names of those that have committed results."""
-    return [name for name in planned() if (FOLDER / name / "results.csv").is_file()]
+    return [name for name in planned(kind) if (FOLDER / name / "results.csv").is_file()]
 
 
-def scores(studies: dict[str, Analysis]) -> str:
-    """Return the table of all scores: a row a task, a column a decoder."""
+def scores(
+    studies: dict[str, Analysis], kind: str, title: str, beside: Callable[[str], str]
+) -> str:
+    """Return the table of all scores: a row a task, a column a decoder.
+
+    Args:
+        studies: of one kind.
+        kind: theirs.
+        title: of the last column.
+        beside: what stands in it, from the name of a study.
+    """
+    names = planned(kind)
+    if not studies:
+        return f"None of {len(names)} tasks has been run yet.\n"
     decoders = decoders_of(studies)
-    header = ["task", "test metric", *(f"`{name}`" for name in decoders), "best rule"]
+    header = ["task", "test metric", *(f"`{name}`" for name in decoders), title]
     rows = []
     for name, analysis in studies.items():
         (task,) = analysis.tasks
         better = "higher" if analysis.sign > 0 else "lower"
         texts = (mean_text(analysis.entries[decoder, task]) for decoder in decoders)
         shown = f"[`{task}`](studies/{name}/report.md)"
-        rows.append([shown, f"{analysis.scale.label}, {better} is better", *texts, rule(name)])
-    missing = [name.removeprefix("task_") for name in planned() if name not in studies]
-    count = f"\n{len(studies)} of {len(planned())} tasks."
+        rows.append([shown, f"{analysis.scale.label}, {better} is better", *texts, beside(name)])
+    missing = [name.removeprefix(f"{kind}_") for name in names if name not in studies]
+    count = f"\n{len(studies)} of {len(names)} tasks."
     if missing:
         count += f" Not run yet: {', '.join(f'`{name}`' for name in missing)}."
     return markdown(header, rows) + count + "\n"
@@ -143,7 +163,15 @@ def rule(study: str) -> str:
     return f"{known[best]} ({best})"
 
 
-def cells(studies: dict[str, Analysis]) -> str:
+def best(study: str) -> str:
+    """Return the decoder of the best mean where all have one width, beside a study of the task."""
+    analysis = committed(study.replace("matched_", "task_"))
+    (task,) = analysis.tasks
+    means = {name: analysis.entries[name, task].summary.mean for name in analysis.variants}
+    return f"`{max(means, key=lambda name: analysis.sign * means[name])}`"
+
+
+def cells(studies: Sequence[str]) -> str:
     """Return what each score cost, and its command, in a table of each task that opens."""
     parts = []
     for name in studies:
@@ -160,6 +188,7 @@ def costs(study: str) -> Iterator[list[str]]:
     """Yield the row of each decoder of a study."""
     with (FOLDER / study / "results.csv").open(newline="", encoding="utf-8") as file:
         runs = list(csv.DictReader(file))
+    matched = study.startswith("matched_")  # with the baseline's parameters
     for decoder in dict.fromkeys(run["variant"] for run in runs):
         own = [run for run in runs if run["variant"] == decoder]
         seconds = fmean(float(run["train_seconds"] or "nan") for run in own)
@@ -169,7 +198,9 @@ def costs(study: str) -> Iterator[list[str]]:
             f"{int(one_value(own, 'steps')):,}",
             f"{int(one_value(own, 'parameters')):,}",
             f"{seconds:.1f}",
-            f"`decoderlab-train study={study} 'study.factors.decoder=[{decoder}]' "
+            f"`decoderlab-train study={study}`"
+            if matched
+            else f"`decoderlab-train study={study} 'study.factors.decoder=[{decoder}]' "
             "study.baseline=null`",
         ]
 

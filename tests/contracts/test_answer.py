@@ -182,15 +182,15 @@ def rules_of(study: str) -> str:
 
 def test_the_leaderboard_is_what_the_committed_results_give():
     page = Path(leaderboard.PAGE).read_text(encoding="utf-8")
-    studies = leaderboard.results()
-    assert leaderboard.rendered(page, studies) == page
+    studies, matched = leaderboard.results("task"), leaderboard.results("matched")
+    assert leaderboard.rendered(page, studies, matched) == page
     assert leaderboard.PICTURE.read_text(encoding="utf-8") == leaderboard.drawn(studies)
     assert leaderboard.answered(PAGE, studies) == PAGE
     both, repeated = (_means(studies, name) for name in ("peek", "every_input"))
     said = "On each task of the leaderboard so far its mean is better than that of repeating alone"
     assert said in " ".join(PAGE.split())
     assert (both > repeated).all()
-    assert set(leaderboard.done()) <= set(leaderboard.planned())
+    assert set(leaderboard.done("task")) <= set(leaderboard.planned("task"))
 
 
 def _means(studies, decoder: str) -> np.ndarray:
@@ -217,7 +217,7 @@ CUTS = {
 
 @pytest.mark.parametrize("what", CUTS)
 def test_the_leaderboard_refuses_results_that_were_cut(tmp_path, monkeypatch, what):
-    name = leaderboard.done()[0]
+    name = leaderboard.done("task")[0]
     lines = (leaderboard.FOLDER / name / "results.csv").read_text().splitlines(keepends=True)
     (tmp_path / name).mkdir()
     (tmp_path / name / "results.csv").write_text("".join(CUTS[what](lines)))

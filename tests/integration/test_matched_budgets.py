@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from decoderlab.common.errors import ConfigError
+from decoderlab.studies.reporting.row_parts import differing_parts
 from decoderlab.training.prepared_run import prepare_planned
 from tests.conftest import run, small
 
@@ -69,6 +70,36 @@ def test_parameters_that_cannot_be_matched_are_impossible_cells(planned):
     )
     with pytest.raises(ConfigError, match=r"no decoder.hidden_size gives .*decoder/bridge=dense"):
         plan.demand_possible()
+
+
+def test_a_copied_state_is_matched_by_one_width_of_encoder_and_decoder(planned):
+    both = "budget.width=[encoder.hidden_size,decoder.hidden_size]"
+    sizes = ("encoder.hidden_size=64", "decoder.hidden_size=64")
+    plan = planned(
+        *("decoder=repeat_vector,initial_state,peek,luong", "budget.match=parameters", both),
+        *(*sizes, "study.baseline=repeat_vector", "budget.tolerance=0.02"),
+    )
+    plan.demand_possible()
+    baseline = plan.plan.cells[0].parameters
+    widths = set()
+    for cell in plan.plan.cells:
+        assert cell.parameters == pytest.approx(baseline, rel=0.02)
+        config = plan.configs[cell.run_id]
+        assert config.encoder["hidden_size"] == config.decoder["hidden_size"]
+        widths.add(config.decoder["hidden_size"])
+    assert len(widths) == 4
+    # What was solved for is no part in which two rows differ.
+    records = [config.to_dict() for config in plan.configs.values()]
+    assert all("hidden_size" not in part for part in differing_parts(records[1], records[3]))
+
+
+@pytest.mark.parametrize(
+    "width",
+    ["encoder.hidden_size", "[encoder.hidden_size]", "[decoder.hidden_size,task.num_values]", "[]"],
+)
+def test_a_width_is_one_of_the_decoder_or_of_both(planned, width):
+    with pytest.raises(ConfigError, match="name a setting of the decoder"):
+        matched(planned, "parameters", f"budget.width={width}")
 
 
 @pytest.mark.fault(41)

@@ -22,30 +22,39 @@ class Budget:
 
     Args:
         match: `updates`: each variant trains for as many updates as `training` says. `parameters`:
-            besides, the width of each decoder is solved for, so that the model has as many
+            besides, the width of each variant is solved for, so that the model has as many
             parameters as the baseline's. `flops`: the updates are solved for, so that training
             takes as many floating-point operations as the baseline's. `seconds`: each variant
             trains for `training.max_seconds`. Validations stay every `evaluation.every_steps`, so
             that a variant with more updates is validated more often.
-        width: the setting of the decoder that `parameters` changes.
+        width: the setting that `parameters` changes, or several that get one number; a bridge that
+            copies states needs `[encoder.hidden_size, decoder.hidden_size]`.
         tolerance: largest relative difference that is left in parameters or operations, 0 to 1.
 
     Raises:
-        ValueError: for a value out of range, or a width that is not a setting of the
-            decoder.
+        ValueError: for a value out of range, or widths that no setting of the decoder is among, or
+            that are not of the encoder or decoder.
     """
 
     match: str
-    width: str
+    width: str | list[str]
     tolerance: float
 
     def __post_init__(self) -> None:
         require.choice("match", self.match, MATCHES)
         require.ratio("tolerance", self.tolerance)
-        if not self.width.startswith("decoder."):
+        of_decoder = [name for name in self.widths if name.startswith("decoder.")]
+        others = [name for name in self.widths if not name.startswith(("decoder.", "encoder."))]
+        if not of_decoder or others or len({*self.widths}) < len(self.widths):
             raise ValueError(
-                f"width is {self.width!r}; name a setting of the decoder: decoder.NAME"
+                f"width is {self.width!r}; name a setting of the decoder, decoder.NAME, or several "
+                "of encoder and decoder: [encoder.NAME, decoder.NAME]"
             )
+
+    @property
+    def widths(self) -> list[str]:
+        """The settings that `parameters` changes."""
+        return [self.width] if isinstance(self.width, str) else self.width
 
 
 SAMPLERS = ("random", "tpe", "grid")

@@ -112,27 +112,34 @@ class Matcher:
                 "other: what is frozen is not counted, so that a decoder would be widened by it; "
                 "freeze the encoder of both, or take budget.match=updates or seconds"
             )
-        wanted, name = baseline.parameters, self.budget.width
+        wanted = baseline.parameters
         key = (draft.row, draft.column, task.data.fingerprint)
         if key not in self.solved:
             self.solved[key] = self._width(draft.config, task, wanted)
-        draft.config = draft.config.with_setting(name, self.solved[key])
+        draft.config = self._widened(draft.config, self.solved[key])
         draft.parameters, draft.flops = self.model(draft.config, task)
+
+    def _widened(self, config: RunConfig, width: int) -> RunConfig:
+        """Return a config with another width."""
+        for name in self.budget.widths:
+            config = config.with_setting(name, width)
+        return config
 
     def _width(self, config: RunConfig, task: Task, wanted: int) -> int:
         """Return the width whose parameter count is nearest to the wanted count.
 
         Not every width can be built (heads of attention divide it, say): those are passed over.
         """
-        name = self.budget.width
+        names = self.budget.widths
         counts: dict[int, int | None] = {}
         reasons: dict[int, str] = {}
 
         def count(width: int) -> int | None:
             if width not in counts and len(counts) < MAX_TRIES:
                 try:
-                    widened = config.with_setting(name, width)
-                    counts[width] = num_parameters(*meta_networks(widened, task))
+                    counts[width] = num_parameters(
+                        *meta_networks(self._widened(config, width), task)
+                    )
                 except ConfigError as error:
                     counts[width], reasons[width] = None, str(error)
             return counts.get(width)
@@ -142,13 +149,14 @@ class Matcher:
             tried = range(width, max(width + step * limit, 0), step)
             return next((width for width in tried if count(width) is not None), None)
 
-        before = config.get(name)
-        if isinstance(before, bool) or not isinstance(before, int):
-            raise ConfigError(
-                f"budget.width is {name!r}, which is {before!r} in this decoder; name a whole "
-                "number that widens it: budget.width=decoder.NAME"
-            )
-        low, high = next_known(1, 1), before
+        for name in names:
+            before = config.get(name)
+            if isinstance(before, bool) or not isinstance(before, int):
+                raise ConfigError(
+                    f"budget.width has {name!r}, which is {before!r} here; name a whole number "
+                    "that widens the decoder: budget.width=decoder.NAME"
+                )
+        low, high = next_known(1, 1), config.get(names[0])
         while high is not None and (count(high) or 0) < wanted:
             low, high = high, next_known(2 * high, 1)
         while low is not None and high is not None and high - low > 1:
@@ -164,7 +172,7 @@ class Matcher:
             reason = next(iter(reasons.values()), "widths are whole numbers")
             closest = "" if nearest is None else f"; the nearest is {nearest}: {there[nearest]:,}"
             raise ConfigError(
-                f"no {name} gives {wanted:,} parameters, as the baseline has, within "
+                f"no {' = '.join(names)} gives {wanted:,} parameters, as the baseline has, within "
                 f"{self.budget.tolerance:.2%}{closest} ({reason}); take another baseline, larger "
                 "models, or a larger budget.tolerance"
             )

@@ -92,7 +92,7 @@ def _bundle(factor: str, name: str, study: Study) -> Mapping[str, Any] | None:
 def _solved(budget: Budget) -> set[str]:
     """Return the settings that are solved for, so that budgets match."""
     if budget.match == "parameters":
-        return {budget.width}
+        return {*budget.widths}
     return {"training.max_steps", "training.max_epochs"} if budget.match == "flops" else set()
 
 

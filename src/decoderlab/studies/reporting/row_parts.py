@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from decoderlab.config.run_sections import OWN_SEEDS
+from decoderlab.config.study_settings import Budget
 from decoderlab.studies.analysis.study_analysis import Analysis
 
 SECTIONS = ("decoder", "encoder", "training", "task")
@@ -87,9 +88,9 @@ def differing_parts(mine: Mapping[str, Any], other: Mapping[str, Any]) -> list[s
         keys = [key for key in {**own, **theirs} if key in OWN_SEEDS or not key.endswith(SEEDS)]
         differing += [f"{section}.{key}" for key in keys if own.get(key) != theirs.get(key)]
     differing += [section for section in WHOLE if mine.get(section) != other.get(section)]
-    matched = {"parameters": mine["budget"]["width"], "flops": "training.max_steps"}
-    solved = matched.get(mine["budget"]["match"])
-    return [part for part in differing if part != solved]
+    budget = Budget(**mine["budget"])
+    matched = {"parameters": budget.widths, "flops": ["training.max_steps"]}
+    return [part for part in differing if part not in matched.get(budget.match, ())]
 
 
 def _several(differing: list[str], *settings: Mapping[str, Any]) -> tuple[str, ...]:
