@@ -93,6 +93,16 @@ def test_a_copied_state_is_matched_by_one_width_of_encoder_and_decoder(planned):
     assert all("hidden_size" not in part for part in differing_parts(records[1], records[3]))
 
 
+def test_a_study_of_equal_parameters_is_run_and_reported(here, tmp_path):
+    given = ("decoder=repeat_vector,initial_state", "budget=parameters", "budget.tolerance=0.1")
+    given += ("study.baseline=repeat_vector", "study.name=s", "seed=0", "training.max_steps=2")
+    given += ("encoder.hidden_size=16", "decoder.hidden_size=16", f"run.output_dir={tmp_path}")
+    done = here("train", "-m", *given, "task.num_train=20", "task.num_test=5")
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = (tmp_path / "studies/s/report.md").read_text(encoding="utf-8")
+    assert "budget: equal parameters" in report
+
+
 @pytest.mark.parametrize(
     "width",
     ["encoder.hidden_size", "[encoder.hidden_size]", "[decoder.hidden_size,task.num_values]", "[]"],

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from decoderlab.common.errors import Invalid
+from decoderlab.config.study_settings import Budget
 from decoderlab.metrics.metric_score import MetricScore
 from decoderlab.records.checkpoints import AtomicCheckpointIO, hash_file, recorded_sha256, verify
 from decoderlab.records.run_folder import (
@@ -75,6 +76,12 @@ def test_a_result_is_read_as_it_was_written(tmp_path):
     assert {key: value for key, value in written.items() if key != "sha256"} == made.to_dict()
 
 
+def test_a_field_of_several_types_is_read_as_it_was_written():
+    for width in ("decoder.hidden_size", ["encoder.hidden_size", "decoder.hidden_size"]):
+        budget = {"match": "parameters", "width": width, "tolerance": 0.02}
+        assert RunResult.from_dict(result(0.5) | {"budget": budget}).budget == Budget(**budget)
+
+
 def test_a_result_without_a_version_is_of_the_first_one(tmp_path):
     record = {key: value for key, value in result(0.5).items() if key != "schema"}
     write_json(RunFolder(tmp_path).result_file, sealed(record))
@@ -93,6 +100,8 @@ WRONG = {
     "parameters is [], which is no dict": {"parameters": []},
     "colour is not a field of a result": {"colour": "blue"},
     "budget.width is missing": {"budget": {"match": "updates"}},
+    "budget.width is 3, which is no str": {"budget": {"match": "updates", "width": 3}},
+    "budget.width is 4, which is no str": {"budget": {"match": "updates", "width": ["a", 4]}},
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any
@@ -186,9 +186,8 @@ def _reader(kind: Any) -> Reader:
         return _record_reader(kind)
     if kind is Any:
         return lambda name, value: value
-    if origin is types.UnionType:  # X | None, the only union here
-        inner = _reader(arguments[0])
-        return lambda name, value: None if value is None else inner(name, value)
+    if origin is types.UnionType:
+        return _reader_of_one(arguments)
     if origin is dict:
         inner = _reader(arguments[1])
         return lambda name, value: {
@@ -198,6 +197,19 @@ def _reader(kind: Any) -> Reader:
         inner = _reader(arguments[0])
         return lambda name, value: [inner(name, item) for item in _of_type(name, value, list)]
     return lambda name, value: _of_type(name, value, kind)
+
+
+def _reader_of_one(kinds: Sequence[Any]) -> Reader:
+    """Return the reader of a value that is of one of several types, of the first if of none."""
+    readers = {typing.get_origin(kind) or kind: _reader(kind) for kind in kinds}
+    first = next(iter(readers.values()))
+
+    def read(name: str, value: Any) -> Any:
+        if value is None and types.NoneType in readers:
+            return None
+        return readers.get(type(value), first)(name, value)
+
+    return read
 
 
 def _record_reader(kind: type) -> Reader:
