@@ -193,6 +193,23 @@ def test_the_leaderboard_is_what_the_committed_results_give():
     assert set(leaderboard.done("task")) <= set(leaderboard.planned("task"))
 
 
+def test_equal_parameters_change_the_order_where_the_page_says_so():
+    orders = {}
+    for kind in ("task", "matched"):
+        for name, analysis in leaderboard.results(kind).items():
+            task, decoders = name.removeprefix(f"{kind}_"), list(analysis.variants)
+            scores = task_ranks.mean_scores({name: analysis}, decoders)[:, 0]
+            orders[kind, task] = [decoders[index] for index in np.argsort(-scores)]
+    tasks = sorted(task for kind, task in orders if kind == "matched")
+    same = [task for task in tasks if orders["task", task] == orders["matched", task]]
+    listed = ", ".join(f"`{task}`" for task in same)
+    assert len(tasks) == 6
+    said = f"the order of the six means is that of equal widths on four ({listed})."
+    assert said in " ".join(PAGE.split())
+    assert orders["matched", "movement"][:4] == orders["task", "movement"][:4]
+    assert orders["matched", "addition"][1] == "initial_state_no_feedback"
+
+
 def _means(studies, decoder: str) -> np.ndarray:
     return task_ranks.mean_scores(studies, [decoder])[0]
 
