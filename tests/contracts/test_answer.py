@@ -118,6 +118,8 @@ def test_what_is_said_of_images_and_forecasts_is_what_their_runs_show():
     for decoder, other in itertools.product(errors, without):
         if decoder not in without:
             assert summarise(differences(errors[decoder], errors[other])).low > 0
+    assert "trigrams of replies 47.223" in rules_of("task_conversation")
+    assert "trigrams alone have 47.223" in PAGE
     week = float(re.search(r"336 steps\) (0\.\d+)", rules_of("task_forecasting"))[1])
     assert f"the values of a week before, {week:.3f};" in " ".join(PAGE.split())
     assert week < min(min(of.values()) for of in errors.values())
@@ -187,9 +189,10 @@ def test_the_leaderboard_is_what_the_committed_results_give():
     assert leaderboard.PICTURE.read_text(encoding="utf-8") == leaderboard.drawn(studies)
     assert leaderboard.answered(PAGE, studies) == PAGE
     both, repeated = (_means(studies, name) for name in ("peek", "every_input"))
-    said = "On each task of the leaderboard so far its mean is better than that of repeating alone"
-    assert said in " ".join(PAGE.split())
-    assert (both > repeated).all()
+    (lower,) = (name for name, ahead in zip(studies, both > repeated, strict=True) if not ahead)
+    task = lower.removeprefix("task_")
+    said = f"On each task of the leaderboard so far but `{task}` its mean is better than that of"
+    assert f"{said} repeating alone with feedback." in " ".join(PAGE.split())
     assert set(leaderboard.done("task")) <= set(leaderboard.planned("task"))
 
 
