@@ -31,8 +31,8 @@ def argument_texts(target: Callable) -> dict[str, str]:
         >>> argument_texts(require.at_least)
         {}
         >>> from decoderlab.config.study_settings import Budget
-        >>> argument_texts(Budget)["width"]
-        'the setting of the decoder that `parameters` changes.'
+        >>> argument_texts(Budget)["tolerance"]
+        'largest relative difference that is left in parameters or operations, 0 to 1.'
     """
     texts: dict[str, str] = {}
     for kind in _bases(target):
