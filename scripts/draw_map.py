@@ -8,6 +8,7 @@ source lengths, with how far the decoder that repeats is ahead of the one that s
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -153,14 +154,18 @@ def _square(ahead: Summary, at: Sequence[int]) -> str:
     side = "repeating" if ahead.low > 0 else "starting" if ahead.high < 0 else "open"
     strength = "" if side == "open" else f' fill-opacity="{_strength(ahead.mean):.2f}"'
     middle = x + CELL[0] // 2
-    interval = f"{ahead.low:+.2f}, {ahead.high:+.2f}" if ahead.low <= ahead.high else "all equal"
     return (
         f'<rect class="{side}" x="{x + 1}" y="{y + 1}" width="{CELL[0] - 2}" '
         f'height="{CELL[1] - 2}"{strength}/>'
         f'<text x="{middle}" y="{y + 19}" text-anchor="middle">{ahead.mean:+.2f}</text>'
         f'<text class="small" x="{middle}" y="{y + 34}" text-anchor="middle">'
-        f"{interval}</text>"
+        f"{_interval_text(ahead)}</text>"
     )
+
+
+def _interval_text(ahead: Summary) -> str:
+    """Return the interval of a difference, of which there is none where all seeds are equal."""
+    return "all equal" if math.isnan(ahead.low) else f"{ahead.low:+.2f}, {ahead.high:+.2f}"
 
 
 def _strength(difference: float) -> float:
@@ -174,7 +179,7 @@ def _words(drawn: Mapping[str, Map]) -> Iterator[str]:
         for place, ahead in known.items():
             yield (
                 f"{decoder} on {place.panel}, {place.width} units, length {place.length}: "
-                f"{ahead.mean:+.2f} [{ahead.low:+.2f}, {ahead.high:+.2f}]."
+                f"{ahead.mean:+.2f} [{_interval_text(ahead)}]."
             )
 
 

@@ -62,7 +62,13 @@ def rendered(page: str, studies: dict[str, Analysis], matched: dict[str, Analysi
         matched: those with equal parameters.
     """
     page = with_table(page, scores(studies, "task", "best rule", rule), SCORES)
-    page = with_table(page, scores(matched, "matched", "best with equal widths", best), MATCHED)
+    beside = scores(
+        matched,
+        "matched",
+        "best with equal widths",
+        lambda name, _: best(studies[name.replace("matched_", "task_")]),
+    )
+    page = with_table(page, beside, MATCHED)
     decoders = decoders_of(studies)
     page = with_table(page, over_tasks(mean_scores(studies, decoders), decoders), RANKS)
     return with_table(page, cells([*studies, *matched]), CELLS)
@@ -124,7 +130,7 @@ def done(kind: str) -> list[str]:
 
 
 def scores(
-    studies: dict[str, Analysis], kind: str, title: str, beside: Callable[[str], str]
+    studies: dict[str, Analysis], kind: str, title: str, beside: Callable[[str, Analysis], str]
 ) -> str:
     """Return the table of all scores: a row a task, a column a decoder.
 
@@ -132,7 +138,7 @@ def scores(
         studies: of one kind.
         kind: theirs.
         title: of the last column.
-        beside: what stands in it, from the name of a study.
+        beside: what stands in it, of a study with its name.
     """
     names = planned(kind)
     if not studies:
@@ -145,7 +151,9 @@ def scores(
         better = "higher" if analysis.sign > 0 else "lower"
         texts = (mean_text(analysis.entries[decoder, task]) for decoder in decoders)
         shown = f"[`{task}`](studies/{name}/report.md)"
-        rows.append([shown, f"{analysis.scale.label}, {better} is better", *texts, beside(name)])
+        rows.append(
+            [shown, f"{analysis.scale.label}, {better} is better", *texts, beside(name, analysis)]
+        )
     missing = [name.removeprefix(f"{kind}_") for name in names if name not in studies]
     count = f"\n{len(studies)} of {len(names)} tasks."
     if missing:
@@ -153,22 +161,20 @@ def scores(
     return markdown(header, rows) + count + "\n"
 
 
-def rule(study: str) -> str:
+def rule(study: str, analysis: Analysis) -> str:
     """Return the best rule without trained weights, from the committed report."""
     found = RULES.search((FOLDER / study / "report.md").read_text(encoding="utf-8"))
     if found is None:
         return "–"
     known = dict(each.rsplit(" ", 1) for each in found[1].split("; "))
-    best = (max if committed(study).sign > 0 else min)(known, key=lambda name: float(known[name]))
+    best = (max if analysis.sign > 0 else min)(known, key=lambda name: float(known[name]))
     return f"{known[best]} ({best})"
 
 
-def best(study: str) -> str:
-    """Return the decoder of the best mean where all have one width, beside a study of the task."""
-    analysis = committed(study.replace("matched_", "task_"))
-    (task,) = analysis.tasks
-    means = {name: analysis.entries[name, task].summary.mean for name in analysis.variants}
-    return f"`{max(means, key=lambda name: analysis.sign * means[name])}`"
+def best(analysis: Analysis) -> str:
+    """Return the decoder of the best mean in the study of a task."""
+    means = mean_scores({"": analysis}, analysis.variants)[:, 0]
+    return f"`{analysis.variants[means.argmax()]}`"
 
 
 def cells(studies: Sequence[str]) -> str:

@@ -187,7 +187,7 @@ def _reader(kind: Any) -> Reader:
     if kind is Any:
         return lambda name, value: value
     if origin is types.UnionType:
-        return _reader_of_one(arguments)
+        return _union_reader(arguments)
     if origin is dict:
         inner = _reader(arguments[1])
         return lambda name, value: {
@@ -199,7 +199,7 @@ def _reader(kind: Any) -> Reader:
     return lambda name, value: _of_type(name, value, kind)
 
 
-def _reader_of_one(kinds: Sequence[Any]) -> Reader:
+def _union_reader(kinds: Sequence[Any]) -> Reader:
     """Return the reader of a value that is of one of several types, of the first if of none."""
     readers = {typing.get_origin(kind) or kind: _reader(kind) for kind in kinds}
     first = next(iter(readers.values()))

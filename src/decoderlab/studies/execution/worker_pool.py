@@ -315,7 +315,7 @@ def work(job: Job) -> tuple[str, bool]:
     Returns:
         Its status, and whether the process must do no other run.
     """
-    if len(gc.get_objects(generation=2)) > MANY_OBJECTS:  # of libraries, some of the run before
+    if len(gc.get_objects(generation=2)) > MANY_OBJECTS:  # libraries: the first run imports some
         gc.collect()
         gc.freeze()  # they are no garbage, which loky looks for between runs
     demand_room(job)
