@@ -75,13 +75,15 @@ def measured(folder: Path) -> dict[str, Callable[[], float]]:
     tiny = ("task=echo", "task.num_train=50", "task.num_validation=9", "task.num_test=9")
     small = ("encoder.hidden_size=8", "decoder.hidden_size=8", "training.max_steps=2")
     rest = ("evaluation.every_steps=1", "logger=none", "hydra/launcher=basic", "study.name=s")
-    answered(command("train", "-m", "seed=0", *tiny, *small, *rest), folder)
+    sweep = command("train", "-m", "seed=0", *tiny, *small, *rest)
+    answered(sweep, folder)
     made: dict[str, Callable[[], float]] = {}
     for name in NAMES:
         made[f"{name} --help"] = partial(answered, command(name, "--help"), folder)
     for name, words in {"a name": "decoder=luongg", "a value": "training.max_steps=-3"}.items():
         wrong = command("train", words)
         made[f"train, {name} wrong"] = partial(answered, wrong, folder, (2,))
+    made["train, a study that is finished"] = partial(answered, sweep, folder)
     made["status s"] = partial(answered, command("status", "s"), folder)
     words = command("complete", "--words", "bash", "1", "decoderlab-train", "deco")
     made["the tab key"] = partial(answered, words, folder)

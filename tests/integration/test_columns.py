@@ -13,13 +13,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
 from decoderlab.studies.analysis.results import frame, read_rows, results, run_columns
-from decoderlab.studies.reporting import columns, terminal_table
+from decoderlab.studies.reporting import columns, terminal_text
 from decoderlab.studies.reporting.blocks import Grid, Paragraph, Section
 from decoderlab.studies.reporting.build import build_report
 from decoderlab.studies.reporting.cautions import cautions, without_baseline
 from decoderlab.studies.reporting.columns import COLUMNS, Column, columns_of
 from decoderlab.studies.reporting.legend import LEGEND_ORDER, legend
 from decoderlab.studies.reporting.render import latex, markdown
+from decoderlab.studies.reporting.terminal_table import terminal_report
 from tests.unit.studies import CONFIG, analysis, study
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -51,8 +52,8 @@ def reported(tmp_path, monkeypatch, **settings) -> dict[str, str]:
     report = build_report(plan, tmp_path)
     shown = io.StringIO()
     console = Console(file=shown, width=200)
-    monkeypatch.setattr(terminal_table, "output", lambda: console)
-    terminal_table.print_table(report)
+    monkeypatch.setattr(terminal_text, "output", lambda: console)
+    terminal_report(report).print()
     names = ("report.md", "report.tex", "report.html", "table.tex")
     return {name: (report.folder / name).read_text() for name in names} | {
         "terminal": shown.getvalue()
@@ -197,8 +198,8 @@ def test_a_comparison_without_pairs_is_empty_in_files_and_a_dash_in_the_terminal
     assert {row.get(column.heading, "") for column in compared} == {""}
     assert (row["n"], row["verdict"]) == ("0/8", "not run")
     shown = io.StringIO()
-    monkeypatch.setattr(terminal_table, "output", lambda: Console(file=shown, width=200))
-    terminal_table.print_table(report)
+    monkeypatch.setattr(terminal_text, "output", lambda: Console(file=shown, width=200))
+    terminal_report(report).print()
     row = row_of(shown.getvalue().replace("┃", "│"), "b", "│")
     assert (row["mean [95 % CI]"], row["n"], row["verdict"]) == ("–", "0/8", "not run")
     assert row["difference [95 % CI]"] == row["p Holm"] == "–"

@@ -20,7 +20,7 @@ from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.reporting import render
 from decoderlab.studies.reporting.blocks import Bullets, Grid, Listing, Paragraph, Section
 from decoderlab.studies.reporting.build import build_report
-from decoderlab.studies.reporting.terminal_table import print_table
+from decoderlab.studies.reporting.terminal_table import terminal_report
 from tests.unit.studies import study
 
 CONTROLS = "\x1b[2J\x1b]0;title\x07\x08\x0b\x0c\x7f\x85\x9b31m\u202e\u2066\u2028\u200b\ufeff"
@@ -260,6 +260,6 @@ def test_a_whole_study_of_hostile_names(text, tmp_path, monkeypatch, capfd):
     assert {row["variant"][0] for row in rows} <= {"'", "b", "a"}
     for width in (60, 120, 400):
         monkeypatch.setenv("COLUMNS", str(width))
-        print_table(report)
+        terminal_report(report).print()
     shown = capfd.readouterr()
     assert acts(shown.out + shown.err) == []

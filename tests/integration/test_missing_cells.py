@@ -6,7 +6,7 @@ import pytest
 
 from decoderlab.studies.reporting.build import build_report
 from decoderlab.studies.reporting.json_record import report_record
-from decoderlab.studies.reporting.terminal_table import print_table
+from decoderlab.studies.reporting.terminal_table import terminal_report
 from tests.integration.reports import A, report_text
 from tests.unit.studies import study
 
@@ -35,7 +35,7 @@ def test_a_study_without_some_cells_has_its_report(tmp_path, capsys, family, lef
     plan = study(tmp_path, scores, family=family, minimum_effect=0.02)
     text = report_text(tmp_path, plan)
     made = build_report(plan, tmp_path)
-    print_table(made)
+    terminal_report(made).print()
     cautions = " ".join(report_record(made.analysis)["cautions"])
     comparisons = made.analysis.comparisons
     assert [" ".join(key) for key in comparisons] == [some for some in compared.split(", ") if some]

@@ -20,7 +20,7 @@ from decoderlab.studies.reporting.build import build_report
 from decoderlab.studies.reporting.cautions import not_independent
 from decoderlab.studies.reporting.json_record import report_record
 from decoderlab.studies.reporting.row_parts import joint_differences
-from decoderlab.studies.reporting.terminal_table import print_table
+from decoderlab.studies.reporting.terminal_table import terminal_report
 from decoderlab.studies.reporting.two_studies import compare_studies
 from decoderlab.training.assembly import build_model
 from tests.conftest import run
@@ -141,7 +141,7 @@ def test_seeds_that_are_one_training_are_named(tmp_path, capsys):
     for place in (9, 10, 12):  # seeds 1, 2 and 4 of b
         rewrite(RunFolder(tmp_path / f"runs/s{place}"), same)
     text = report_text(tmp_path, plan)
-    print_table(build_report(read_plan(tmp_path, "s"), tmp_path))
+    terminal_report(build_report(read_plan(tmp_path, "s"), tmp_path)).print()
     assert "not independent: these seeds are one training" in capsys.readouterr().err
     assert "counted repeatedly, so that intervals are too narrow (b on echo: seeds 1, 2, 4)" in text
     last = json.loads((tmp_path / "runs/s12/result.json").read_text())["metrics"]["validation_last"]

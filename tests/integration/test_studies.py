@@ -19,7 +19,7 @@ from decoderlab.studies.design.row_labels import labels, varied_keys
 from decoderlab.studies.reporting.build import build_report
 from decoderlab.studies.reporting.explore_data import explore_data
 from decoderlab.studies.reporting.panels import Panels
-from decoderlab.studies.reporting.terminal_table import print_table
+from decoderlab.studies.reporting.terminal_table import terminal_report
 from decoderlab.studies.reporting.variant_styles import shown_variants, styles
 from tests.integration.reports import A, read_analysis, report_text
 from tests.unit.studies import config_of, study, write, write_run
@@ -253,8 +253,8 @@ def test_the_table_in_the_terminal_fits_any_width(tmp_path, monkeypatch, capfd):
 def check_width(report, monkeypatch, width: int) -> None:
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, force_terminal=True)
-    monkeypatch.setattr("decoderlab.studies.reporting.terminal_table.output", lambda: console)
-    print_table(report)
+    monkeypatch.setattr("decoderlab.studies.reporting.terminal_text.output", lambda: console)
+    terminal_report(report).print()
     plain = re.sub(r"\x1b\[[0-9;]*m", "", buffer.getvalue())
     assert max(map(len, plain.splitlines())) <= width
     assert "…" not in plain

@@ -101,7 +101,7 @@ def write_report(
     from decoderlab.studies.design.plan_file import read_plan
     from decoderlab.studies.reporting.build import build_report, read_report
     from decoderlab.studies.reporting.json_record import report_record
-    from decoderlab.studies.reporting.terminal_table import print_table
+    from decoderlab.studies.reporting.terminal_table import terminal_report
 
     plan, unwritten = read_plan(output_dir, study), None
     try:
@@ -113,7 +113,7 @@ def write_report(
     if as_json:
         print(json.dumps(report_record(report.analysis), indent=2))  # noqa: T201
     else:
-        print_table(report, written=unwritten is None)
+        terminal_report(report, written=unwritten is None).print()
     if unwritten is not None:
         raise LaunchError(
             f"{report.folder}: the report cannot be written ({unwritten.strerror}); what is "

@@ -107,7 +107,13 @@ class StudySweeper(BasicSweeper):
                 f"hydra.sweeper.params is {self.params!r}; it must be a mapping of settings to "
                 "values, as in {decoder: 'luong,peek'}"
             )
+        from decoderlab.studies.execution.finished_launch import launch_key, shown_again
+
         study = study_of(self.config)
+        key = None if process.plan_only else launch_key(self.config, arguments)
+        if shown_again(key, Path(self.config.run.output_dir)):
+            process.sweep_exit_code = 0
+            return 0
         compose = Composer(self.hydra_context.config_loader, self.config)
         cells = grid(study, self.params or {}, arguments, compose.parse)
         refuse_before_imports(cells, compose)
@@ -123,6 +129,7 @@ class StudySweeper(BasicSweeper):
             start=start,
             jobs=jobs,
             plan_only=process.plan_only,
+            key=key,
         )
         return process.sweep_exit_code
 

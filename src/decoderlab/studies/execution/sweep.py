@@ -35,10 +35,11 @@ from decoderlab.studies.design.preparation import Planned, make_plan
 from decoderlab.studies.design.replanning_checks import check_changes
 from decoderlab.studies.design.sealed_plan import settings_of
 from decoderlab.studies.design.shared_starts import dependent_seeds
+from decoderlab.studies.execution.finished_launch import LaunchNote
 from decoderlab.studies.execution.job import Job, demand_room, give_up, has_failed
 from decoderlab.studies.execution.tuning import Tuner
 from decoderlab.studies.reporting.build import build_report
-from decoderlab.studies.reporting.terminal_table import print_table
+from decoderlab.studies.reporting.terminal_table import terminal_report
 from decoderlab.training.code_changes import code_digest
 from decoderlab.training.prepared_run import check_writable
 
@@ -57,6 +58,7 @@ def launch(
     start: Start,
     jobs: int,
     plan_only: bool,
+    key: str | None = None,
 ) -> int:
     """Plan, run and report a study.
 
@@ -67,6 +69,7 @@ def launch(
         start: runs jobs with the launcher; given the jobs, and where the plan lies.
         jobs: how many runs at a time the launcher does, for the estimate.
         plan_only: show the plan and write nothing.
+        key: of the launch, see `launch_key`; None for one that is never repeated.
 
     Returns:
         The exit code: 0 if everything planned is finished, else 1.
@@ -102,9 +105,13 @@ def launch(
         planned = _tuned(tuner, planned, start, jobs, default_name)
     planned = check_changes(planned)
     run_pending(planned, start, jobs)
+    failed = tuner is not None and any(map(any, tuner.failures.values()))  # of which it has said
+    launched = LaunchNote(None if failed else key, planned)
     say("writing the report")
     report = build_report(_plan_now(planned), planned.output_dir)
-    print_table(report)
+    shown = terminal_report(report)
+    shown.print()
+    launched.leave(report, shown)
     return 0 if report.complete else 1
 
 
@@ -161,12 +168,13 @@ def _tuned(
     tuned, record, changes = tuner.tune(planned.output_dir, do)
     best = make_plan(tuned, tuner.compose, default_name)
     best.demand_possible()
-    for note in best.notes:  # such as rows that tuning made the same run
-        if note not in planned.notes:
-            say(f"note: {note}")
+    # Such as rows that tuning made the same run.
+    for note in (notes := [note for note in best.notes if note not in planned.notes]):
+        say(f"note: {note}")
     if not confirmed:
         confirm([best], jobs)
-    return replace(best, plan=replace(best.plan, tuning=record, accepted_changes=changes))
+    plan = replace(best.plan, tuning=record, accepted_changes=changes)
+    return replace(best, plan=plan, notes=[*planned.notes, *notes])
 
 
 def run_pending(planned: Planned, start: Start, jobs: int) -> None:

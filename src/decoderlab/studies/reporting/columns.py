@@ -39,6 +39,7 @@ from decoderlab.studies.reporting.table_texts import (
     whole_text,
     wins_text,
 )
+from decoderlab.studies.reporting.terminal_text import Room
 from decoderlab.studies.statistics import EXACT_SEEDS, Paired
 
 # Which table: of the report (Markdown, LaTeX, HTML), of a paper (table.tex), in the terminal, or
@@ -47,8 +48,6 @@ TableKind = Literal["report", "paper", "terminal", "two_studies"]
 # What a column speaks of. `comparison` and `verdict` are empty for the baseline, and left out where
 # there is none. The legend explains them in the order of LEGEND_ORDER in legend.py.
 Group = Literal["name", "score", "cost", "comparison", "verdict"]
-# The narrowest terminal that shows a column.
-Room = Literal["narrow", "small", "medium", "wide"]
 
 VERDICT_STYLES = {"better": "green", "worse": "red", "no difference": "cyan", "tie": "cyan"}
 VERDICT_STYLES |= {f"better {BARRING}": "green", f"worse {BARRING}": "red"}
