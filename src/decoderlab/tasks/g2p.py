@@ -162,13 +162,13 @@ class G2PTask(Task):
 
         Letters stand alone or with two neighbours a side; see `letter_to_sound`.
         """
-        train = self.data.splits["train"]
-        sources, asked = (as_ragged(self.data.splits[name].source) for name in ("train", "test"))
+        train, test = self.data.splits["train"], self.data.splits["test"]
+        counted = as_ragged(train.source).first(COUNTED), train.target.first(COUNTED)
         pairs = [
-            (_characters(sources[row]), _characters(train.target[row][:-1]))
-            for row in range(min(len(train), COUNTED))
+            (_characters(word), _characters(spoken[:-1]))
+            for word, spoken in zip(*counted, strict=True)
         ]
-        words = [_characters(asked[row]) for row in range(len(asked))]
+        words = [_characters(word) for word in as_ragged(test.source).first(len(test))]
         rules = {
             name: [
                 [ord(phone) for phone in spoken] for spoken in letter_to_sound(pairs, words, widest)
