@@ -25,7 +25,7 @@ from hydra import compose, initialize_config_dir
 
 from decoderlab.common import process
 from decoderlab.common.folders import conf_dir
-from decoderlab.config import code_identity
+from decoderlab.config import given_methods
 from decoderlab.layers import (
     GRU,
     LSTM,
@@ -55,7 +55,7 @@ os.fsync = lambda file: None  # nobody cuts the power; test_power.py has it that
 # stream: what was standard error when it was made, pytest's capture.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 compose_faster()
-code_identity.MAY_GIVE_METHODS.add("tests")  # who injects faults into runs
+given_methods.MAY_GIVE_METHODS.add("tests")  # who injects faults into runs
 
 TASKS = {
     "echo": ("task=echo", "task.num_values=6", "task.min_length=2", "task.max_length=4"),

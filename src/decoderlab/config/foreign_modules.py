@@ -13,6 +13,7 @@ count. What is compiled, such as an extension in C, counts as it is.
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from importlib.machinery import all_suffixes
@@ -43,6 +44,8 @@ COMPUTED = frozenset(
 SUFFIXES = tuple(all_suffixes())
 # They import nothing themselves.
 READING = ("importlib.metadata", "importlib.resources")
+# The versions of these are recorded with a run, so their source need not count.
+VERSIONED = ("torch", "pytorch_lightning", "hydra", "numpy", *sys.stdlib_module_names)
 
 
 def modules_used(

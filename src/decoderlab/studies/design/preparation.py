@@ -14,6 +14,7 @@ from decoderlab.common import require
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.progress import track
 from decoderlab.common.torch_settings import check_torch
+from decoderlab.config.given_methods import looking_once
 from decoderlab.config.messages import unread_note
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import digest_of, identity, sorted_json
@@ -142,7 +143,8 @@ def make_plan(
     drafts = maker.composed(cells, compose)
     drafts = maker.each("counting the models", drafts, maker.measure)
     drafts = maker.matched(drafts)
-    drafts = maker.each("naming the runs", drafts, maker.identify)
+    with looking_once():
+        drafts = maker.each("naming the runs", drafts, maker.identify)
     maker.noted = None  # with its data
     if not drafts:
         raise impossible(maker.impossible)

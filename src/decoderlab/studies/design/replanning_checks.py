@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from decoderlab.common.errors import ConfigError, Invalid, Unreadable
+from decoderlab.config.given_methods import looking_once
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.plan_file import Plan, plan_file, read_configs, read_plan
 from decoderlab.studies.design.preparation import Planned
@@ -32,7 +33,8 @@ def check_changes(planned: Planned) -> Planned:
     Raises:
         ConfigError: naming what has changed.
     """
-    changes = [*_other_code(planned), *_other_plan(planned)]
+    with looking_once():
+        changes = [*_other_code(planned), *_other_plan(planned)]
     if changes and not planned.plan.study.allow_changes:
         raise ConfigError("\n".join(f"{change.what}; {change.advice}" for change in changes))
     accepted = dict.fromkeys([*planned.plan.accepted_changes, *(change.what for change in changes)])

@@ -72,7 +72,8 @@ class LaunchInputs:
     @classmethod
     def of(cls, planned: Planned) -> LaunchInputs | None:
         """Return those of a plan; None where a class of the user's own is named."""
-        from decoderlab.config.code_identity import VERSIONED, own_name
+        from decoderlab.config.code_identity import own_name
+        from decoderlab.config.foreign_modules import VERSIONED
 
         plans, name = [planned.plan], planned.plan.name
         if planned.plan.tuning is not None:

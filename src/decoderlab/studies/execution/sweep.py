@@ -20,6 +20,7 @@ from decoderlab.common import process, progress
 from decoderlab.common.errors import ConfigError, Invalid, Unreadable
 from decoderlab.common.number_ranges import ranges_text
 from decoderlab.common.progress import duration, say
+from decoderlab.config.given_methods import looking_once
 from decoderlab.config.messages import training_notes
 from decoderlab.config.run_identity import sorted_json
 from decoderlab.config.scientific import training_of
@@ -189,12 +190,13 @@ def run_pending(planned: Planned, start: Start, jobs: int) -> None:
     failed = _failed_before(planned)
     say(_announcement(planned, failed, jobs))
     configs, siblings = planned.configs, _siblings(planned)
-    todo = [
-        Job(cell, config, code_digest(config), before, siblings=siblings[cell.run_id])
-        for cell in planned.pending
-        for config in [configs[cell.run_id]]
-        for before in [cell.run_folder(output_dir).recorded_status(lenient=True).get("at")]
-    ]
+    with looking_once():
+        todo = [
+            Job(cell, config, code_digest(config), before, siblings=siblings[cell.run_id])
+            for cell in planned.pending
+            for config in [configs[cell.run_id]]
+            for before in [cell.run_folder(output_dir).recorded_status(lenient=True).get("at")]
+        ]
     todo.sort(key=lambda job: bool(job.siblings))  # what is trained goes before what is only tested
     reused = len(plan.cells) - len(todo)
     tally = progress.tally = progress.Tally(len(todo), reused=reused, failed_before=failed)
