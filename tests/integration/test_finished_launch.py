@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from decoderlab.common import process
 from decoderlab.studies.execution import finished_launch, sweep
@@ -130,16 +132,133 @@ def test_what_is_installed_is_seen(there, monkeypatch):
     assert plans_anew(monkeypatch, *small_sweep())
 
 
+def written(name: str, letter: str = "b") -> str:
+    """Write pairs, and return the file's name."""
+    pairs = "".join(f"{'a' * n}\t{letter * n}\n" for n in range(1, 61))
+    Path(name).write_text(f"source\ttarget\n{pairs}")
+    return name
+
+
+def own_data(*more: str) -> list[str]:
+    kept = [word for word in small_sweep() if not word.startswith("task")]
+    return [*kept, "task=tsv", *more]
+
+
 def test_data_are_seen(there, monkeypatch):
-    words = ["source\ttarget\n", *(f"{'a' * n}\t{'b' * n}\n" for n in range(1, 61))]
     (there / "data").mkdir()
-    (there / "data" / "words.tsv").write_text("".join(words))
-    own = ("task=tsv", "task.path=data/words.tsv")
-    given = [word for word in small_sweep(*own) if not word.startswith("task") or word in own]
+    given = own_data(f"task.path={written('data/words.tsv')}")
     assert plans_anew(monkeypatch, *given)
     assert not plans_anew(monkeypatch, *given)
     touch("data/words.tsv")
     assert plans_anew(monkeypatch, *given)
+
+
+def test_data_of_a_row_that_is_the_same_run_are_seen(there, monkeypatch):
+    given = own_data(f"task.path={written('a.tsv')},{written('b.tsv')}")
+    assert plans_anew(monkeypatch, *given)
+    assert not plans_anew(monkeypatch, *given)
+    written("b.tsv", "c")
+    assert plans_anew(monkeypatch, *given)
+
+
+def test_data_that_change_during_the_runs_are_seen(there, monkeypatch):
+    given = own_data(f"task.path={written('a.tsv')}")
+    run = sweep.run_pending
+
+    def running(*arguments):
+        run(*arguments)
+        written("a.tsv", "c")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "run_pending", running)
+        assert plans_anew(patch, *given)
+    assert in_process(monkeypatch, *given) == 2
+
+
+def test_pictures_are_seen(there, monkeypatch, capfd):
+    (there / "pictures").mkdir()
+    for number in range(12):
+        Image.new("RGB", (8, 8), (number, 0, 7)).save(f"pictures/{number}.png")
+    rows = "".join(f"pictures/{number}.png\tcat {number}\n" for number in range(12))
+    Path("images.tsv").write_text(f"source\ttarget\n{rows}")
+    given = own_data("task.path=images.tsv", "task.sources=images", "task.source_size=8")
+    given = [word for word in given if not word.startswith("encoder.")] + ["encoder=image_cnn"]
+    assert plans_anew(monkeypatch, *given)
+    assert not plans_anew(monkeypatch, *given)
+    Path("pictures/5.png").unlink()
+    assert in_process(monkeypatch, *given) == 2
+    assert "pictures/5.png" in capfd.readouterr().err
+
+
+def test_a_run_to_go_on_from_is_seen(there, monkeypatch, capfd):
+    single = [word for word in small_sweep() if word not in ("-m", "seed=0,1", "study.name=s")]
+    assert in_process(monkeypatch, *single) == 0
+    Path("parent").symlink_to(min(Path("o/runs").iterdir()))
+    given = [word for word in small_sweep() if "max_steps" not in word]
+    given += ["training.from_run=parent", "training.max_steps=20"]
+    assert plans_anew(monkeypatch, *given)
+    assert not plans_anew(monkeypatch, *given)
+    Path("parent").unlink()
+    assert in_process(monkeypatch, *given) == 2
+    assert "training.from_run" in capfd.readouterr().err
+
+
+def test_where_home_is_is_seen(there, monkeypatch):
+    for home in ("first", "second"):
+        (there / home).mkdir()
+        written(f"{home}/words.tsv", home[0])
+    given = own_data("task.path='~/words.tsv'")
+    monkeypatch.setenv("HOME", str(there / "first"))
+    assert plans_anew(monkeypatch, *given)
+    assert not plans_anew(monkeypatch, *given)
+    monkeypatch.setenv("HOME", str(there / "second"))
+    assert in_process(monkeypatch, *given) == 2
+
+
+def test_a_run_that_has_become_a_link_is_seen(there, monkeypatch, capfd):
+    assert plans_anew(monkeypatch, *small_sweep())
+    Path("o/runs").rename("elsewhere")
+    Path("o/runs").symlink_to(there / "elsewhere")
+    assert in_process(monkeypatch, *small_sweep()) == 2
+    assert "link" in capfd.readouterr().err
+
+
+def test_a_link_in_a_run_is_seen(there, monkeypatch):
+    assert plans_anew(monkeypatch, *small_sweep())
+    Path(of_a_run("result.json")).with_name("more").symlink_to("/etc")
+    assert in_process(monkeypatch, *small_sweep()) == 2
+
+
+def test_templates_are_seen(there, monkeypatch):
+    package = there / "package" / "decoderlab"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(finished_launch, "PACKAGE", package)
+    assert plans_anew(monkeypatch, *small_sweep())
+    (package / "report.md.jinja").write_text("# {{ title }}\n")
+    assert plans_anew(monkeypatch, *small_sweep())
+
+
+def test_the_python_path_is_seen(there, monkeypatch):
+    assert plans_anew(monkeypatch, *small_sweep())
+    (there / "more").mkdir()
+    monkeypatch.setattr(sys, "path", [str(there / "more"), *sys.path])
+    assert plans_anew(monkeypatch, *small_sweep())
+
+
+def test_a_launch_that_asks_for_the_time_plans_anew(there, monkeypatch):
+    given = [word for word in small_sweep() if not word.startswith("study.name")]
+    given.append("study.name=n${now:%H%M%S}")
+    assert plans_anew(monkeypatch, *given)
+    time.sleep(1.1)
+    assert plans_anew(monkeypatch, *given)
+
+
+def test_what_is_said_of_pending_runs_alone_is_not_said_again(there, monkeypatch, capfd):
+    given = [*small_sweep(), "evaluation.every_steps=100"]
+    assert plans_anew(monkeypatch, *given)
+    assert "note: 2 runs are validated once" in capfd.readouterr().err
+    assert not plans_anew(monkeypatch, *given)
+    assert "note:" not in capfd.readouterr().err
 
 
 def test_yamls_of_ones_own_are_seen(there, monkeypatch):
@@ -153,6 +272,34 @@ def test_yamls_of_ones_own_are_seen(there, monkeypatch):
     assert not plans_anew(monkeypatch, *given)
     (conf / "study" / "mine.yaml").write_text(f"# @package _global_\n# mine\n{yaml}")
     assert plans_anew(monkeypatch, *given)
+
+
+def test_yamls_behind_a_link_are_seen(there, monkeypatch):
+    (there / "shared" / "training").mkdir(parents=True)
+    (there / "conf").mkdir()
+    (there / "conf" / "training").symlink_to(there / "shared" / "training")
+    monkeypatch.setenv("DECAY", "0.3")
+    for name, decay in {
+        "first": "0.1",
+        "second": "0.2",
+        "third": "${oc.decode:${oc.env:DECAY}}",
+    }.items():
+        yaml = f"defaults: [default, _self_]\nweight_decay: {decay}\n"
+        (there / "shared" / "training" / "mine.yaml").write_text(yaml)
+        given = ["--config-dir", "conf", *small_sweep("training=mine", f"study.name={name}")]
+        assert plans_anew(monkeypatch, *given)
+        assert plans_anew(monkeypatch, *given) == (name == "third")
+    given = ["--config-dir", "conf", *small_sweep("training=mine", "study.name=first")]
+    assert in_process(monkeypatch, *given) == 2  # its runs are others now
+
+
+def test_what_lies_beside_ones_own_yamls_may_be_anything(there, monkeypatch):
+    (there / "conf").mkdir()
+    os.mkfifo(there / "conf" / "notes.yaml")
+    (there / "conf" / "round").symlink_to(there / "conf")
+    given = ["--config-dir", "conf", *small_sweep()]
+    assert plans_anew(monkeypatch, *given)
+    assert not plans_anew(monkeypatch, *given)
 
 
 def test_a_launch_with_a_class_of_ones_own_plans_anew(there, monkeypatch):
@@ -207,21 +354,21 @@ def test_runs_of_tuning_are_seen(there, monkeypatch, capfd):
     assert plans_anew(monkeypatch, *given)
 
 
-WITHOUT_TORCH = """
+WITH_TORCH = """
 import sys
 from decoderlab.cli import train
 sys.argv = ["decoderlab-train", *sys.argv[1:]]
 try:
     train.main()
 finally:
-    assert "torch" not in sys.modules
+    print("torch" in sys.modules)
 """
 
 
-def test_nothing_heavy_is_imported_where_there_is_nothing_to_do(there, monkeypatch):
-    command = [sys.executable, "-c", WITHOUT_TORCH, *small_sweep()]
-    launched = [sys.executable, "-m", "decoderlab.cli.train", *small_sweep()]
-    assert subprocess.run(launched, capture_output=True, timeout=300).returncode == 0
-    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert again.returncode == 0, again.stderr
-    assert "nothing has changed" in again.stderr
+def test_nothing_heavy_is_imported_where_there_is_nothing_to_do(there):
+    command = [sys.executable, "-c", WITH_TORCH, *small_sweep()]
+    for imported in (True, False):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.endswith(f"{imported}\n")
+    assert "nothing has changed" in done.stderr

@@ -98,6 +98,8 @@ class StudySweeper(BasicSweeper):
         from decoderlab.studies.design.composed_cells import Composer
         from decoderlab.studies.design.grid import grid
         from decoderlab.studies.design.impossible_cells import refuse_before_imports
+        from decoderlab.studies.execution.finished_launch import launch_key, shown_again
+        from decoderlab.studies.execution.launch_reads import reads_noted
 
         process.stop_if_interrupted()
         if self.config is None or self.hydra_context is None or self.launcher is None:
@@ -107,30 +109,30 @@ class StudySweeper(BasicSweeper):
                 f"hydra.sweeper.params is {self.params!r}; it must be a mapping of settings to "
                 "values, as in {decoder: 'luong,peek'}"
             )
-        from decoderlab.studies.execution.finished_launch import launch_key, shown_again
-
-        study = study_of(self.config)
         key = None if process.plan_only else launch_key(self.config, arguments)
         if shown_again(key, Path(self.config.run.output_dir)):
             process.sweep_exit_code = 0
             return 0
-        compose = Composer(self.hydra_context.config_loader, self.config)
-        cells = grid(study, self.params or {}, arguments, compose.parse)
-        refuse_before_imports(cells, compose)
-        # These import torch.
-        from decoderlab.studies.execution.launchers import starter
-        from decoderlab.studies.execution.sweep import launch
+        with reads_noted() as reads:
+            study = study_of(self.config)
+            compose = Composer(self.hydra_context.config_loader, self.config)
+            cells = grid(study, self.params or {}, arguments, compose.parse)
+            refuse_before_imports(cells, compose)
+            # These import torch.
+            from decoderlab.studies.execution.launchers import starter
+            from decoderlab.studies.execution.sweep import launch
 
-        start, jobs = starter(self.launcher, self.max_batch_size)
-        process.sweep_exit_code = launch(
-            cells,
-            study=study,
-            compose=compose,
-            start=start,
-            jobs=jobs,
-            plan_only=process.plan_only,
-            key=key,
-        )
+            start, jobs = starter(self.launcher, self.max_batch_size)
+            process.sweep_exit_code = launch(
+                cells,
+                study=study,
+                compose=compose,
+                start=start,
+                jobs=jobs,
+                plan_only=process.plan_only,
+                key=key,
+                reads=reads,
+            )
         return process.sweep_exit_code
 
 

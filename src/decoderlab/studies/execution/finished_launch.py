@@ -5,11 +5,14 @@ changed. A launch that ends with every run finished leaves `launch.json` beside 
 depended on, and what it printed. The next one prints that, without importing torch, if all of this
 is as it was:
 
-* what was asked for: the composed config, the words of the command line, the working directory;
-* the code and configs of this package, the user's own YAMLs, the names and versions of what is
-  installed, Python and the machine;
+* what was asked for: the composed config, with what it says of the time, the words of the command
+  line, the working directory and the home folder;
+* everything in this package and its configs, the YAMLs and modules of the user's own folder, the
+  names and versions of what is installed, the Python path, Python and the machine;
 * the contents of the study's folder, its report and its tuning among them;
-* all files of its runs, and those that settings name, such as data: by inode, size and times.
+* all files of its runs, by inode, size and times; none has become a link;
+* all other files that were read in planning, such as data, by the same: as they were when they were
+  opened, see `launch_reads`.
 
 Nothing is left, so that every launch plans anew, where a class of the user's own is named, which
 may read anything; where a config asks for a variable of the environment; where a trial failed.
@@ -20,14 +23,15 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.machinery import all_suffixes
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from decoderlab.common import process
 from decoderlab.common.bounded_reading import read_json
@@ -35,11 +39,17 @@ from decoderlab.common.digests import file_sha256
 from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.common.folders import conf_dir
 from decoderlab.common.progress import say
-from decoderlab.config.named_files import files_in
-from decoderlab.config.run_identity import classes_in, digest_of, sorted_json
+from decoderlab.config.run_identity import classes_in, digest_of
 from decoderlab.config.study_settings import TUNING
 from decoderlab.records.run_folder import INCOMPLETE, sealed, write_json
-from decoderlab.studies.design.plan_file import read_plan, study_folder
+from decoderlab.studies.design.plan_file import (
+    Plan,
+    plan_file,
+    read_configs,
+    read_plan,
+    study_folder,
+)
+from decoderlab.studies.execution.launch_reads import LaunchReads, State, state_of_file
 from decoderlab.studies.reporting.terminal_text import TerminalReport
 
 if TYPE_CHECKING:
@@ -51,71 +61,7 @@ LOCK = ".lock"
 PACKAGE = Path(__file__).parents[2]
 CODE = (".yaml", *all_suffixes())
 INSTALLED = (".dist-info", ".egg-info", ".egg-link", ".pth")
-OF_ENVIRONMENT = "oc.env"
-State = list[Any]
-
-
-@dataclass(frozen=True)
-class LaunchInputs:
-    """The files that a launch and its report were made of, and those of the report.
-
-    Args:
-        study: its name; its tuning lies in its folder.
-        runs: folders of all runs, of the tuning too, below the output folder.
-        files: that settings name, such as data.
-    """
-
-    study: str
-    runs: Sequence[str]
-    files: Sequence[str]
-
-    @classmethod
-    def of(cls, planned: Planned) -> LaunchInputs | None:
-        """Return those of a plan; None where a class of the user's own is named."""
-        from decoderlab.config.code_identity import own_name
-        from decoderlab.config.foreign_modules import VERSIONED
-
-        plans, name = [planned.plan], planned.plan.name
-        if planned.plan.tuning is not None:
-            plans.append(read_plan(planned.output_dir, f"{name}{TUNING}"))
-        settings = {
-            sorted_json(part): part
-            for config in planned.configs.values()
-            for part in config.scientific().values()
-        }
-        kinds = {kind for config in planned.configs.values() for kind in classes_in(config)}
-        if not all(own_name(kind) or kind.__module__.split(".")[0] in VERSIONED for kind in kinds):
-            return None
-        return cls(
-            study=name,
-            runs=[cell.folder for plan in plans for cell in plan.cells],
-            files=sorted({state[0] for state in files_in([*settings.values()])}),
-        )
-
-    def state_of_runs(self, output_dir: Path) -> list[State]:
-        """Return the state of all files of the runs, and of those that settings name.
-
-        The folders that the latter lie in count too: they change as files come and go.
-
-        Args:
-            output_dir: as in `run.output_dir`.
-        """
-        below = [path for run in self.runs for path in _files_below(output_dir / run)]
-        named = {path for file in self.files for path in (Path(file), Path(file).parent)}
-        return [[str(path), *_state(path)] for path in (*below, *sorted(named))]
-
-    def state(self, output_dir: Path) -> str | None:
-        """Return the sha256 of all this; None where something of a study cannot be read.
-
-        Args:
-            output_dir: as in `run.output_dir`.
-        """
-        try:
-            paths = _files_below(study_folder(output_dir, self.study))
-            contents = [[str(path), file_sha256(path)] for path in paths if path.name != LAUNCH]
-        except (ConfigError, Invalid, OSError):
-            return None
-        return digest_of([contents, self.state_of_runs(output_dir)])
+MOST_FILES = 20_000  # of a user's own folder
 
 
 @dataclass(frozen=True)
@@ -124,41 +70,46 @@ class FinishedLaunch:
 
     Args:
         key: see `launch_key`.
-        inputs: see there.
-        state: of these.
+        study: its name; its tuning lies in its folder.
+        runs: folders of all runs, of the tuning too, below the output folder.
+        contents: of the study's folder, see `contents_of`.
+        state: of the runs, see `state_of_runs`.
+        read: other files that it has read, each with its state.
         notes: what it said of its plan.
         announcement: what it said of how many runs there are.
         report: what it printed in the end.
     """
 
     key: str
-    inputs: LaunchInputs
+    study: str
+    runs: Sequence[str]
+    contents: str
     state: str
+    read: Mapping[str, State]
     notes: Sequence[str]
     announcement: str
     report: TerminalReport
 
     @classmethod
-    def read(cls, path: Path) -> FinishedLaunch | None:
+    def load(cls, path: Path) -> FinishedLaunch | None:
         """Return what a file says; None for one that is damaged, or of another version."""
         try:
             record = read_json(path)
             if sealed(record) != record:
                 return None
             del record["sha256"]
-            inputs, report = record.pop("inputs"), record.pop("report")
-            return cls(
-                **record,
-                inputs=LaunchInputs(**inputs),
-                report=TerminalReport.from_dict(report),
-            )
+            report = TerminalReport.from_dict(record.pop("report"))
+            return cls(**record, report=report)
         except (Invalid, TypeError, LookupError):
             return None
 
-    def write(self, path: Path) -> None:
-        """Write it; nothing depends on that it can be."""
-        with suppress(OSError):
-            write_json(path, sealed(asdict(self)))
+    def is_unchanged(self, output_dir: Path) -> bool:
+        """Whether all files are as they were."""
+        return (
+            all(state_of_file(path) == state for path, state in self.read.items())
+            and contents_of(output_dir, self.study) == self.contents
+            and state_of_runs(output_dir, self.runs) == self.state
+        )
 
     def show(self) -> None:
         """Print what it printed."""
@@ -176,29 +127,82 @@ class LaunchNote:
     Args:
         key: see `launch_key`; None for a launch that is never repeated.
         planned: what was planned, and done as far as it could be.
+        reads: what was read in planning.
+        notes: what is said of the plan where nothing is left to do.
     """
 
-    def __init__(self, key: str | None, planned: Planned) -> None:
-        self.key, self.planned = key, planned
-        self.inputs = LaunchInputs.of(planned) if key else None
-        self.before = self.inputs and self.inputs.state_of_runs(planned.output_dir)
+    def __init__(
+        self, key: str | None, planned: Planned, reads: LaunchReads, notes: Sequence[str]
+    ) -> None:
+        self.planned, self.reads, self.notes = planned, reads, notes
+        self.plans = _plans(planned) if key and not reads.asked else None
+        self.key = key if self.plans and _all_ours(planned) else None
+        self.runs = [cell.folder for plan in self.plans or () for cell in plan.cells]
+        self.state = state_of_runs(planned.output_dir, self.runs) if self.key else None
 
     def leave(self, report: Report, shown: TerminalReport) -> None:
-        """Write it beside a report that is complete.
+        """Write it beside a report that is complete; nothing depends on that it can be.
 
         Args:
             report: that was made of the plan.
             shown: what was printed of it.
         """
         plan, output_dir = self.planned.plan, self.planned.output_dir
-        if not (self.key and self.inputs and report.complete):
+        if not (self.key and self.state and report.complete and not self.reads.asked):
             return
-        same = self.before == self.inputs.state_of_runs(output_dir)
-        state = self.inputs.state(output_dir)
-        if state and same and report.analysis.plan.cells == plan.cells:
-            done = f"study {plan.name}: {len(plan.cells)} runs planned, all finished before"
-            launch = FinishedLaunch(self.key, self.inputs, state, self.planned.notes, done, shown)
-            launch.write(report.folder / LAUNCH)
+        if report.analysis.plan.cells != plan.cells:  # planned anew meanwhile
+            return
+        if state_of_runs(output_dir, self.runs) != self.state:
+            return
+        launch = FinishedLaunch(
+            key=self.key,
+            study=plan.name,
+            runs=self.runs,
+            contents=contents_of(output_dir, plan.name) or "",
+            state=self.state,
+            read=self._read_elsewhere(output_dir),
+            notes=self.notes,
+            announcement=f"study {plan.name}: {len(plan.cells)} runs planned, all finished before",
+            report=shown,
+        )
+        with suppress(OSError):
+            write_json(report.folder / LAUNCH, sealed(asdict(launch)))
+
+    def _read_elsewhere(self, output_dir: Path) -> dict[str, State]:
+        """Return the files that neither the key nor the study's own folders cover."""
+        folders = [output_dir, output_dir / "runs", output_dir / "studies"]
+        listed = {os.path.abspath(path) for path in (*folders, *sys.path)}
+        own = [study_folder(output_dir, self.planned.plan.name)]
+        own += [output_dir / run for run in self.runs]
+        covered = {os.path.abspath(path) for path in (*own, *_trees(), *_libraries())}
+        return {
+            path: state
+            for path, state in self.reads.states.items()
+            if path not in listed and covered.isdisjoint([path, *map(str, Path(path).parents)])
+        }
+
+
+def _plans(planned: Planned) -> list[Plan] | None:
+    """Return the plan, and that of its tuning; None where the latter is gone."""
+    if planned.plan.tuning is None:
+        return [planned.plan]
+    try:
+        return [planned.plan, read_plan(planned.output_dir, f"{planned.plan.name}{TUNING}")]
+    except (ConfigError, Invalid):
+        return None
+
+
+def _all_ours(planned: Planned) -> bool:
+    """Whether all classes, of the trials too, are this package's or of a recorded version."""
+    from decoderlab.config.code_identity import own_name
+    from decoderlab.config.foreign_modules import VERSIONED
+
+    configs = [*planned.configs.values()]
+    if planned.plan.tuning is not None:
+        trials = plan_file(planned.output_dir, f"{planned.plan.name}{TUNING}")
+        configs += read_configs(trials).values()
+    kinds = {kind for config in configs for kind in classes_in(config)}
+    return all(own_name(kind) or kind.__module__.split(".")[0] in VERSIONED for kind in kinds)
 
 
 def shown_again(key: str | None, output_dir: Path) -> bool:
@@ -209,81 +213,131 @@ def shown_again(key: str | None, output_dir: Path) -> bool:
         output_dir: as in `run.output_dir`.
     """
     for path in sorted(output_dir.glob(f"studies/*/{LAUNCH}")) if key else ():
-        launch = FinishedLaunch.read(path)
-        if launch and launch.key == key and launch.state == launch.inputs.state(output_dir):
+        launch = FinishedLaunch.load(path)
+        if launch and launch.key == key and launch.is_unchanged(output_dir):
             launch.show()
             return True
     return False
 
 
 def launch_key(master: DictConfig, words: Sequence[str]) -> str | None:
-    """Return the sha256 of what a launch depends on beside its runs and their data.
+    """Return the sha256 of what a launch depends on beside its runs and what it reads.
 
     Args:
         master: the config before any cell is composed.
         words: of the command line.
 
     Returns:
-        None where it depends on what cannot be told from that.
+        None where that cannot be told.
     """
-    own = process.user_config_dir
-    if master.hydra.searchpath or _asks_environment(words, own):
+    if master.hydra.searchpath:
         return None
-    written = Path(master.run.output_dir).resolve()
-    trees = [PACKAGE, conf_dir(), PACKAGE.parent / "hydra_plugins" / "decoderlab_plugins"]
+    own, written = process.user_config_dir, Path(master.run.output_dir).absolute()
+    sections = OmegaConf.masked_copy(master, [str(name) for name in master if name != "hydra"])
     try:
         return digest_of(
             {
-                "settings": OmegaConf.to_yaml(master),
+                "settings": [OmegaConf.to_yaml(master), OmegaConf.to_yaml(sections, resolve=True)],
                 "words": [*words],
-                "folder": os.getcwd(),
-                "python": [sys.version, *platform.uname()],
+                "folder": [os.getcwd(), os.path.expanduser("~")],
+                "python": [sys.version, *platform.uname(), *sys.path],
                 "installed": [*_installed()],
-                "code": [[*_code_below(tree)] for tree in trees],
-                "own": [*_code_below(Path(own), but=written)] if own else [],
+                "code": [
+                    [str(path), *state_of_file(path)]
+                    for tree in _trees()
+                    for path in _files_below(tree)
+                ],
+                "own": [*_own_code(Path(own), written)] if own else [],
             }
         )
-    except OSError:
+    except (OSError, OmegaConfBaseException):
         return None
 
 
-def _asks_environment(words: Iterable[str], own: str | None) -> bool:
-    """Whether a word, or a YAML of the user's own, asks for a variable of the environment."""
-    if any(OF_ENVIRONMENT in word for word in words):
-        return True
-    yamls = Path(own).rglob("*.yaml") if own else ()
-    return any(OF_ENVIRONMENT.encode() in path.read_bytes() for path in yamls if path.is_file())
+def _trees() -> list[Path]:
+    """Return the folders of this package: its modules, configs and plug-in."""
+    return [PACKAGE, conf_dir(), PACKAGE.parent / "hydra_plugins" / "decoderlab_plugins"]
+
+
+def _libraries() -> list[str]:
+    """Return the folders of what is installed."""
+    return [folder for folder in sys.path if any(_names(folder))] + [os.path.dirname(os.__file__)]
 
 
 def _installed() -> Iterator[str]:
     """Yield the names, with versions, of what is installed."""
     for folder in sys.path:
-        with suppress(OSError):
-            yield from sorted(name for name in os.listdir(folder) if name.endswith(INSTALLED))
+        yield from _names(folder)
 
 
-def _code_below(folder: Path, but: Path | None = None) -> Iterator[State]:
-    """Yield the state of each module and YAML below a folder."""
-    for path in _files_below(folder, but):
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if name.endswith(INSTALLED))
+    except OSError:
+        return []
+
+
+def _own_code(folder: Path, but: Path) -> Iterator[State]:
+    """Yield the state of each YAML and module of the user's own folder.
+
+    Raises:
+        OSError: for more files than can be looked at before each launch.
+    """
+    for number, path in enumerate(_files_below(folder, but=but, follow=True)):
+        if number == MOST_FILES:
+            raise OSError(f"{folder} has more than {MOST_FILES:,} files")
         if path.name.endswith(CODE):
-            yield [str(path), *_state(path)]
+            yield [str(path), *state_of_file(path)]
 
 
-def _files_below(folder: Path, but: Path | None = None) -> Iterator[Path]:
-    """Yield the files below a folder in order, but locks, and what is still being written."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(
-            name for name in folders if name != "__pycache__" and Path(parent, name) != but
-        )
+def contents_of(output_dir: Path, study: str) -> str | None:
+    """Return the sha256 of all that is in a study's folder; None where that cannot be read.
+
+    Args:
+        output_dir: as in `run.output_dir`.
+        study: its name.
+    """
+    try:
+        paths = _files_below(study_folder(output_dir, study))
+        return digest_of([[str(path), file_sha256(path)] for path in paths if path.name != LAUNCH])
+    except (ConfigError, Invalid, OSError):
+        return None
+
+
+def state_of_runs(output_dir: Path, runs: Sequence[str]) -> str:
+    """Return the sha256 of the state of all files of runs, and of where their folders lie.
+
+    Args:
+        output_dir: as in `run.output_dir`.
+        runs: their folders, below it.
+    """
+    folders = [output_dir / run for run in runs]
+    below = [
+        [str(path), path.is_symlink(), *state_of_file(path)]
+        for folder in folders
+        for path in _files_below(folder)
+    ]
+    return digest_of([[os.path.realpath(folder) for folder in folders], below])
+
+
+def _files_below(folder: Path, *, but: Path | None = None, follow: bool = False) -> Iterator[Path]:
+    """Yield the files below a folder in order, but locks, and what is still being written.
+
+    Args:
+        folder: that is looked through.
+        but: a folder that is left out.
+        follow: whether links to folders are followed, each folder once; else they are yielded.
+    """
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=follow):
+        here = [Path(parent, name) for name in sorted(folders)]
+        if follow:
+            real = os.path.realpath(parent)
+            here = [] if real in seen else [path for path in here if path.absolute() != but]
+            seen.add(real)
+        else:
+            yield from (path for path in here if path.is_symlink())
+        folders[:] = [path.name for path in here if path.name != "__pycache__"]
         for name in sorted(names):
             if name != LOCK and not INCOMPLETE.fullmatch(name):
                 yield Path(parent, name)
-
-
-def _state(path: Path) -> State:
-    """Return what changes with a file's contents; empty if there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return []
-    return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]

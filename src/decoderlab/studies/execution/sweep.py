@@ -9,24 +9,20 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.prompt import Confirm
-from rich.table import Table
 
 from decoderlab.common import process, progress
 from decoderlab.common.errors import ConfigError, Invalid, Unreadable
-from decoderlab.common.number_ranges import ranges_text
-from decoderlab.common.progress import duration, say
+from decoderlab.common.progress import say
 from decoderlab.config.given_methods import looking_once
 from decoderlab.config.messages import training_notes
 from decoderlab.config.run_identity import sorted_json
 from decoderlab.config.scientific import training_of
 from decoderlab.config.study_settings import TUNING, Study
 from decoderlab.records.held_folder import tidy_semaphores, tidy_shared
-from decoderlab.records.opened_run import finished
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.composed_cells import Composer
 from decoderlab.studies.design.grid import GridCell
@@ -38,6 +34,8 @@ from decoderlab.studies.design.sealed_plan import settings_of
 from decoderlab.studies.design.shared_starts import dependent_seeds
 from decoderlab.studies.execution.finished_launch import LaunchNote
 from decoderlab.studies.execution.job import Job, demand_room, give_up, has_failed
+from decoderlab.studies.execution.launch_reads import LaunchReads, reads_ignored
+from decoderlab.studies.execution.shown_plan import estimate, plan_record, show_plan
 from decoderlab.studies.execution.tuning import Tuner
 from decoderlab.studies.reporting.build import build_report
 from decoderlab.studies.reporting.terminal_table import terminal_report
@@ -59,7 +57,8 @@ def launch(
     start: Start,
     jobs: int,
     plan_only: bool,
-    key: str | None = None,
+    key: str | None,
+    reads: LaunchReads,
 ) -> int:
     """Plan, run and report a study.
 
@@ -71,6 +70,7 @@ def launch(
         jobs: how many runs at a time the launcher does, for the estimate.
         plan_only: show the plan and write nothing.
         key: of the launch, see `launch_key`; None for one that is never repeated.
+        reads: what is read on the way.
 
     Returns:
         The exit code: 0 if everything planned is finished, else 1.
@@ -107,7 +107,8 @@ def launch(
     planned = check_changes(planned)
     run_pending(planned, start, jobs)
     failed = tuner is not None and any(map(any, tuner.failures.values()))  # of which it has said
-    launched = LaunchNote(None if failed else key, planned)
+    notes = [note for note in planned.notes if note not in _once(planned)]
+    launched = LaunchNote(None if failed else key, planned, reads, notes)
     say("writing the report")
     report = build_report(_plan_now(planned), planned.output_dir)
     shown = terminal_report(report)
@@ -211,7 +212,8 @@ def run_pending(planned: Planned, start: Start, jobs: int) -> None:
             free = _wait_for_free(todo)
             demand_room(free[0])
             before = _standing(todo, deaths)
-            start(free, path)
+            with reads_ignored():
+                start(free, path)
             _note_deaths(todo, deaths)
             # What failed in this launch is not tried again in it.
             ended = [job for job in todo if is_left_alone(job.folder, "none")]
@@ -314,15 +316,6 @@ def _announcement(planned: Planned, failed: int, jobs: int) -> str:
     return f"{text}; {estimate([planned], jobs)}" if pending else text
 
 
-def estimate(plans: Sequence[Planned], jobs: int) -> str:
-    """Return how long the pending runs will take, as far as that is known."""
-    seconds = sum(plan.seconds for plan in plans)
-    if math.isnan(seconds):
-        return "how long it takes is not known"
-    at_a_time = max(min(jobs, sum(len(plan.pending) for plan in plans)), 1)
-    return f"about {duration(seconds / at_a_time)} with {at_a_time} at a time"
-
-
 def confirm(plans: Sequence[Planned], jobs: int) -> None:
     """Ask a person about a very large sweep.
 
@@ -351,49 +344,3 @@ def confirm(plans: Sequence[Planned], jobs: int) -> None:
         f"{size}, which is above study.{name}={limit:g}; if that is intended, give "
         f"study.{name}={value}"
     )
-
-
-def plan_record(planned: Planned, tuner: Tuner | None) -> dict[str, Any]:
-    """Return what `decoderlab-plan --json` prints of a study: its runs, and what is to be done."""
-    pending = {cell.run_id for cell in planned.pending}
-    runs = [
-        asdict(cell) | {"title": cell.title, "pending": cell.run_id in pending}
-        for cell in planned.plan.cells
-    ]
-    return {
-        "study": planned.plan.name,
-        "question": planned.plan.study.question,
-        "baseline": planned.plan.study.baseline,
-        "output_dir": str(planned.output_dir),
-        "pending": len(pending),
-        "seconds_of_computing": planned.seconds if math.isfinite(planned.seconds) else None,
-        "tuning_runs": 0 if tuner is None else tuner.num_runs,
-        "impossible": planned.impossible,
-        "notes": planned.notes,
-        "runs": runs,
-    }
-
-
-def show_plan(planned: Planned, jobs: int) -> None:
-    """Print what a study consists of, a line for each row and column of its table."""
-    rows: dict[tuple[str, str], list[StudyCell]] = {}
-    for cell in planned.plan.cells:
-        rows.setdefault((cell.variant, cell.task), []).append(cell)
-    names = ("variant", "task", "parameters", "operations", "updates", "seeds", "finished")
-    table = Table(*names, box=None)
-    for (variant, task), cells in rows.items():
-        done = sum(finished(cell.run_folder(planned.output_dir)) for cell in cells)
-        first, seeds = cells[0], ranges_text(cell.seed for cell in cells)
-        table.add_row(
-            progress.plain(variant),
-            progress.plain(task),
-            f"{first.parameters:,}",
-            f"{first.flops:,.0f}",
-            f"{first.steps:,}" if first.steps else "by time",
-            seeds,
-            str(done),
-        )
-    progress.output().print(table)
-    number = len(planned.pending)
-    left = f"; {estimate([planned], jobs)}" if number else ""
-    say(f"{number} of {len(planned.plan.cells)} runs to do{left}")
