@@ -15,7 +15,7 @@ from PIL import Image
 
 from decoderlab.common import process
 from decoderlab.studies.execution import finished_launch, sweep
-from tests.integration.cli import OWN_DECODER, in_process, tiny_arguments
+from tests.integration.cli import OWN_DECODER, forked, in_process, tiny_arguments
 from tests.integration.test_tuning import tuned
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -279,18 +279,16 @@ def test_yamls_behind_a_link_are_seen(there, monkeypatch):
     (there / "conf").mkdir()
     (there / "conf" / "training").symlink_to(there / "shared" / "training")
     monkeypatch.setenv("DECAY", "0.3")
-    for name, decay in {
-        "first": "0.1",
-        "second": "0.2",
-        "third": "${oc.decode:${oc.env:DECAY}}",
-    }.items():
+    given = ["--config-dir", "conf", *small_sweep("training=mine")]
+    codes = []
+    for decay in ("0.1", "0.2", "${oc.decode:${oc.env:DECAY}}"):
         yaml = f"defaults: [default, _self_]\nweight_decay: {decay}\n"
         (there / "shared" / "training" / "mine.yaml").write_text(yaml)
-        given = ["--config-dir", "conf", *small_sweep("training=mine", f"study.name={name}")]
-        assert plans_anew(monkeypatch, *given)
-        assert plans_anew(monkeypatch, *given) == (name == "third")
-    given = ["--config-dir", "conf", *small_sweep("training=mine", "study.name=first")]
-    assert in_process(monkeypatch, *given) == 2  # its runs are others now
+        codes.append(forked("train", *given).returncode)
+    assert codes == [0, 2, 2], "the runs are others"
+    again = [*given, "study.name=other"]
+    assert [forked("train", *again).returncode for _ in range(2)] == [0, 0]
+    assert not Path("o/studies/other/launch.json").exists()
 
 
 def test_what_lies_beside_ones_own_yamls_may_be_anything(there, monkeypatch):
