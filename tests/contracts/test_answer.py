@@ -84,7 +84,13 @@ def test_what_is_said_of_bridges_is_what_its_runs_and_its_report_say():
 
 def test_every_share_on_the_page_is_one_of_the_committed_results():
     known = {number for quote in computed() for number in quote}
-    for study in ("rates", "task_echo", "task_forecasting"):
+    for study in (
+        "rates",
+        "task_echo",
+        "task_date",
+        "task_forecasting",
+        "task_forecasting_sunspots",
+    ):
         known |= set(re.findall(r"0\.\d{3}\b", rules_of(study)))
     for study in ("claim_keras_addition", "claim_captioning"):
         known |= {f"{fmean(of.values()):.3f}" for of in cells(study).values()}
@@ -125,6 +131,67 @@ def test_what_is_said_of_images_and_forecasts_is_what_their_runs_show():
     assert week < min(min(of.values()) for of in errors.values())
 
 
+def test_where_attention_fails_is_what_its_runs_show():
+    said = " ".join(PAGE.split())
+    drawings = exact_match_of("task_captioning", "captioning")
+    assert sum(score <= 0.2825 for score in drawings["luong"].values()) == 6
+    assert min(drawings["peek"].values()) == 0.52
+    digits = sorted(exact_match_of("task_digits", "digits")["luong"].values())
+    assert (digits[3], digits[4]) == (0.83, 0.912)
+    assert "six of ten have 0.2825 or less there, where each of `peek` has 0.52 or more" in said
+    assert "four of ten 0.83 or less on digits, where the others have 0.912 or more" in said
+
+
+RECORDED = ("captioning", "conversation", "digits", "forecasting", "sunspots", "translation")
+
+
+def test_what_is_counted_over_tasks_is_what_their_runs_show():
+    said, studies = " ".join(PAGE.split()), leaderboard.results("task")
+    kinds: dict[bool, list[bool]] = defaultdict(list)
+    shown = []
+    for name, analysis in studies.items():
+        recorded = name.endswith(RECORDED)
+        kinds[recorded].append(leaderboard.best(analysis) == "`luong`")
+        metric = f"test_{analysis.plan.metric}"
+        (task,) = analysis.tasks
+        runs = [cells(name)[metric, task, each] for each in ("peek", "every_input")]
+        sign = 1 if analysis.scale.better == "max" else -1
+        shown.append(summarise([sign * each for each in differences(*runs)]).low > 0)
+    counts = {recorded: (sum(first), len(first)) for recorded, first in kinds.items()}
+    assert counts == {False: (8, 9), True: (1, 6)}
+    assert "on eight of the nine tasks of the [leaderboard](leaderboard.md) that are made" in said
+    assert "but on one of the six of recorded data alone" in said
+    assert (sum(shown), len(shown)) == (6, 15)
+    assert "on six of the 15 the interval says so too" in said
+
+
+def test_rates_at_an_edge_are_counted():
+    edges, number = [], 0
+    for study, analysis in leaderboard.results("task").items():
+        chosen = {row["variant"]: float(row[leaderboard.RATE]) for row in rows(study)}
+        tried = analysis.plan.study.tuning.space["training.learning_rate"]
+        number += len(chosen)
+        for variant, rate in chosen.items():
+            if rate in (min(tried), max(tried)):
+                edges.append((study, variant, rate == min(tried)))
+    lowest = sum(low for *_, low in edges)
+    assert f"Of {number} rates of the leaderboard {len(edges)} are at an edge" in " ".join(
+        PAGE.split()
+    )
+    assert f"{lowest} at the lowest and {len(edges) - lowest} at the highest" in PAGE
+    drawings = {variant for study, variant, low in edges if study == "task_captioning" and low}
+    assert drawings == {"repeat_vector", "initial_state", "initial_state_no_feedback"}
+    assert sum(study == "task_forecasting_sunspots" for study, *_ in edges) == 6
+
+
+def test_a_copy_is_first_and_last_of_the_bridges_where_the_page_says_so():
+    scores = exact_match_of("bridges", "addition_2digits")
+    means = {name: fmean(of.values()) for name, of in scores.items() if "teacher_forcing" in name}
+    for start, pick in (("initial", min), ("both", max)):
+        names = [name for name in means if name.startswith(start)]
+        assert pick(names, key=means.__getitem__) == f"{start}_copy teacher_forcing"
+
+
 def test_shares_of_the_variance_are_what_the_runs_of_draws_show():
     page = (ROOT / "docs/studies/draws.md").read_text(encoding="utf-8")
     names = {"addition, two digits": "addition_2digits", "echo": "echo", "G2P": "g2p"}
@@ -133,7 +200,7 @@ def test_shares_of_the_variance_are_what_the_runs_of_draws_show():
         assert f"| {words} | {' | '.join(shares)} |" in page
         of_data, of_weights, _ = shares
         assert task != "g2p" or (
-            f"the data make {of_data} of the variance, the initial weights"
+            f"make {of_data} of the variance of a score, the initial weights"
         ) in (" ".join(PAGE.split()))
         assert task != "g2p" or f"initial weights {of_weights}:" in " ".join(PAGE.split())
 
@@ -192,7 +259,7 @@ def test_the_leaderboard_is_what_the_committed_results_give():
     (lower,) = (name for name, ahead in zip(studies, both > repeated, strict=True) if not ahead)
     task = lower.removeprefix("task_")
     said = f"On each task of the leaderboard so far but `{task}` its mean is better than that of"
-    assert f"{said} repeating alone with feedback." in " ".join(PAGE.split())
+    assert f"{said} repeating alone with feedback;" in " ".join(PAGE.split())
     assert set(leaderboard.done("task")) <= set(leaderboard.planned("task"))
 
 
