@@ -117,3 +117,11 @@ def planned(tmp_path):
             return make_plan(grid(replace(STUDY, **study), {}, given, compose.parse), compose)
 
     return make
+
+
+@pytest.fixture
+def there(tmp_path: Path, monkeypatch) -> Iterator[Path]:
+    """Return a working directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    process.user_config_dir = None

@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from decoderlab.common import process
 from decoderlab.studies.execution import finished_launch, sweep
-from tests.integration.cli import OWN_DECODER, forked, in_process, tiny_arguments
+from tests.integration.cli import in_process
+from tests.integration.finished_launches import of_a_run, plans_anew, small_sweep, touch
 from tests.integration.test_tuning import tuned
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-
-
-@pytest.fixture
-def there(tmp_path: Path, monkeypatch) -> Iterator[Path]:
-    """Return a working directory of its own."""
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    process.user_config_dir = None
-
-
-def small_sweep(*more: str) -> list[str]:
-    return [
-        "-m",
-        *tiny_arguments(Path("o"), "seed=0,1", "study.name=s"),
-        "hydra/launcher=basic",
-        *more,
-    ]
-
-
-def plans_anew(monkeypatch, *arguments: str) -> bool:
-    """Launch, and return whether anything was planned; exit code and standard error are checked."""
-    planned = []
-    with monkeypatch.context() as patch:
-        make_plan = sweep.make_plan
-        patch.setattr(sweep, "make_plan", lambda *given: planned.append(1) or make_plan(*given))
-        assert in_process(patch, *arguments) == 0
-    return bool(planned)
 
 
 def test_the_report_of_a_finished_launch_is_shown_again(there, monkeypatch, capfd):
@@ -60,17 +34,6 @@ def test_the_report_of_a_finished_launch_is_shown_again(there, monkeypatch, capf
     assert said[0].startswith("study s: 2 runs planned, all finished before; nothing has changed")
     assert said[1:] == lines[lines.index("writing the report") + 1 :]
     assert {path: path.read_bytes() for path in there.rglob("*") if path.is_file()} == files
-
-
-def touch(path: str) -> None:
-    """Write a file's own contents, at its own time."""
-    before = os.stat(path)
-    Path(path).write_bytes(Path(path).read_bytes())
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-def of_a_run(name: str) -> str:
-    return str(min(Path("o/runs").glob(f"*/{name}")))
 
 
 CHANGES: dict[str, Callable[[], object]] = {
@@ -132,89 +95,6 @@ def test_what_is_installed_is_seen(there, monkeypatch):
     assert plans_anew(monkeypatch, *small_sweep())
 
 
-def written(name: str, letter: str = "b") -> str:
-    """Write pairs, and return the file's name."""
-    pairs = "".join(f"{'a' * n}\t{letter * n}\n" for n in range(1, 61))
-    Path(name).write_text(f"source\ttarget\n{pairs}")
-    return name
-
-
-def own_data(*more: str) -> list[str]:
-    kept = [word for word in small_sweep() if not word.startswith("task")]
-    return [*kept, "task=tsv", *more]
-
-
-def test_data_are_seen(there, monkeypatch):
-    (there / "data").mkdir()
-    given = own_data(f"task.path={written('data/words.tsv')}")
-    assert plans_anew(monkeypatch, *given)
-    assert not plans_anew(monkeypatch, *given)
-    touch("data/words.tsv")
-    assert plans_anew(monkeypatch, *given)
-
-
-def test_data_of_a_row_that_is_the_same_run_are_seen(there, monkeypatch):
-    given = own_data(f"task.path={written('a.tsv')},{written('b.tsv')}")
-    assert plans_anew(monkeypatch, *given)
-    assert not plans_anew(monkeypatch, *given)
-    written("b.tsv", "c")
-    assert plans_anew(monkeypatch, *given)
-
-
-def test_data_that_change_during_the_runs_are_seen(there, monkeypatch):
-    given = own_data(f"task.path={written('a.tsv')}")
-    run = sweep.run_pending
-
-    def running(*arguments):
-        run(*arguments)
-        written("a.tsv", "c")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(sweep, "run_pending", running)
-        assert plans_anew(patch, *given)
-    assert in_process(monkeypatch, *given) == 2
-
-
-def test_pictures_are_seen(there, monkeypatch, capfd):
-    (there / "pictures").mkdir()
-    for number in range(12):
-        Image.new("RGB", (8, 8), (number, 0, 7)).save(f"pictures/{number}.png")
-    rows = "".join(f"pictures/{number}.png\tcat {number}\n" for number in range(12))
-    Path("images.tsv").write_text(f"source\ttarget\n{rows}")
-    given = own_data("task.path=images.tsv", "task.sources=images", "task.source_size=8")
-    given = [word for word in given if not word.startswith("encoder.")] + ["encoder=image_cnn"]
-    assert plans_anew(monkeypatch, *given)
-    assert not plans_anew(monkeypatch, *given)
-    Path("pictures/5.png").unlink()
-    assert in_process(monkeypatch, *given) == 2
-    assert "pictures/5.png" in capfd.readouterr().err
-
-
-def test_a_run_to_go_on_from_is_seen(there, monkeypatch, capfd):
-    single = [word for word in small_sweep() if word not in ("-m", "seed=0,1", "study.name=s")]
-    assert in_process(monkeypatch, *single) == 0
-    Path("parent").symlink_to(min(Path("o/runs").iterdir()))
-    given = [word for word in small_sweep() if "max_steps" not in word]
-    given += ["training.from_run=parent", "training.max_steps=20"]
-    assert plans_anew(monkeypatch, *given)
-    assert not plans_anew(monkeypatch, *given)
-    Path("parent").unlink()
-    assert in_process(monkeypatch, *given) == 2
-    assert "training.from_run" in capfd.readouterr().err
-
-
-def test_where_home_is_is_seen(there, monkeypatch):
-    for home in ("first", "second"):
-        (there / home).mkdir()
-        written(f"{home}/words.tsv", home[0])
-    given = own_data("task.path='~/words.tsv'")
-    monkeypatch.setenv("HOME", str(there / "first"))
-    assert plans_anew(monkeypatch, *given)
-    assert not plans_anew(monkeypatch, *given)
-    monkeypatch.setenv("HOME", str(there / "second"))
-    assert in_process(monkeypatch, *given) == 2
-
-
 def test_a_run_that_has_become_a_link_is_seen(there, monkeypatch, capfd):
     assert plans_anew(monkeypatch, *small_sweep())
     Path("o/runs").rename("elsewhere")
@@ -227,6 +107,49 @@ def test_a_link_in_a_run_is_seen(there, monkeypatch):
     assert plans_anew(monkeypatch, *small_sweep())
     Path(of_a_run("result.json")).with_name("more").symlink_to("/etc")
     assert in_process(monkeypatch, *small_sweep()) == 2
+
+
+def test_a_run_beside_those_of_the_study_is_seen(there, monkeypatch, capfd):
+    assert in_process(monkeypatch, *small_sweep("seed=0,1,2")) == 0
+    left = Path("o/runs").resolve().parent / "left"
+    left.mkdir()
+    (third,) = Path("o/runs").glob("*-s2-*")
+    shutil.move(third, left)
+    shutil.rmtree("o/studies")
+    assert plans_anew(monkeypatch, *small_sweep())
+    assert not plans_anew(monkeypatch, *small_sweep())
+    shutil.copytree(left / third.name, third)
+    assert in_process(monkeypatch, *small_sweep()) == 1
+    assert "in no plan of it" in capfd.readouterr().err
+
+
+def test_what_a_sweeper_is_asked_to_sweep_is_seen(there, monkeypatch):
+    (there / "conf" / "study").mkdir(parents=True)
+    yaml = (
+        "# @package _global_\ndefaults: [adhoc@study, _self_]\nstudy: {name: s}\n"
+        "hydra: {mode: MULTIRUN, sweeper: {params: {decoder: '${oc.env:DECODERS}'}}}\n"
+    )
+    (there / "conf" / "study" / "mine.yaml").write_text(yaml)
+    given = ["--config-dir", "conf", *small_sweep("study=mine")]
+    given = [word for word in given if not word.startswith("decoder.")]
+    for decoders in ("repeat_vector", "repeat_vector,every_input"):
+        monkeypatch.setenv("DECODERS", decoders)
+        assert plans_anew(monkeypatch, *given)
+
+
+def test_a_cache_that_a_first_launch_makes_does_not_make_the_next_plan_anew(there, monkeypatch):
+    build = sweep.build_report
+
+    def building(*given):
+        with contextlib.suppress(OSError):
+            Path("cache.json").read_text()
+        Path("cache.json").write_text("{}")
+        return build(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "build_report", building)
+        assert plans_anew(patch, *small_sweep())
+    assert not plans_anew(monkeypatch, *small_sweep())
 
 
 def test_templates_are_seen(there, monkeypatch):
@@ -259,66 +182,6 @@ def test_what_is_said_of_pending_runs_alone_is_not_said_again(there, monkeypatch
     assert "note: 2 runs are validated once" in capfd.readouterr().err
     assert not plans_anew(monkeypatch, *given)
     assert "note:" not in capfd.readouterr().err
-
-
-def test_yamls_of_ones_own_are_seen(there, monkeypatch):
-    conf = there / "conf"
-    (conf / "training").mkdir(parents=True)
-    (conf / "study").mkdir()
-    yaml = "defaults: [adhoc@study, _self_]\nstudy: {name: s}\nhydra: {mode: MULTIRUN}\n"
-    (conf / "study" / "mine.yaml").write_text(f"# @package _global_\n{yaml}")
-    given = ["--config-dir", str(conf), *small_sweep("study=mine")]
-    assert plans_anew(monkeypatch, *given)
-    assert not plans_anew(monkeypatch, *given)
-    (conf / "study" / "mine.yaml").write_text(f"# @package _global_\n# mine\n{yaml}")
-    assert plans_anew(monkeypatch, *given)
-
-
-def test_yamls_behind_a_link_are_seen(there, monkeypatch):
-    (there / "shared" / "training").mkdir(parents=True)
-    (there / "conf").mkdir()
-    (there / "conf" / "training").symlink_to(there / "shared" / "training")
-    monkeypatch.setenv("DECAY", "0.3")
-    given = ["--config-dir", "conf", *small_sweep("training=mine")]
-    codes = []
-    for decay in ("0.1", "0.2", "${oc.decode:${oc.env:DECAY}}"):
-        yaml = f"defaults: [default, _self_]\nweight_decay: {decay}\n"
-        (there / "shared" / "training" / "mine.yaml").write_text(yaml)
-        codes.append(forked("train", *given).returncode)
-    assert codes == [0, 2, 2], "the runs are others"
-    again = [*given, "study.name=other"]
-    assert [forked("train", *again).returncode for _ in range(2)] == [0, 0]
-    assert not Path("o/studies/other/launch.json").exists()
-
-
-def test_what_lies_beside_ones_own_yamls_may_be_anything(there, monkeypatch):
-    (there / "conf").mkdir()
-    os.mkfifo(there / "conf" / "notes.yaml")
-    (there / "conf" / "round").symlink_to(there / "conf")
-    given = ["--config-dir", "conf", *small_sweep()]
-    assert plans_anew(monkeypatch, *given)
-    assert not plans_anew(monkeypatch, *given)
-
-
-def test_a_launch_with_a_class_of_ones_own_plans_anew(there, monkeypatch):
-    conf = there / "conf"
-    (conf / "decoder").mkdir(parents=True)
-    (conf / "own.py").write_text(OWN_DECODER)
-    (conf / "decoder" / "own.yaml").write_text("_target_: own.Own\n")
-    shape = [word for word in small_sweep() if not word.startswith("decoder.")]
-    given = ["--config-dir", str(conf), *shape, "decoder=own"]
-    assert plans_anew(monkeypatch, *given)
-    assert not Path("o/studies/s/launch.json").exists()
-    assert plans_anew(monkeypatch, *given)
-
-
-def test_a_launch_that_asks_the_environment_plans_anew(there, monkeypatch):
-    given = small_sweep("study.question=${oc.env:WHY}")
-    for why in ("which", "which of them"):
-        monkeypatch.setenv("WHY", why)
-        assert plans_anew(monkeypatch, *given)
-        assert why in Path("o/studies/s/report.md").read_text().splitlines()
-    assert not Path("o/studies/s/launch.json").exists()
 
 
 def test_a_report_that_is_not_complete_is_made_again(there, monkeypatch):

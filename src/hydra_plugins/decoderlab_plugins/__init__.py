@@ -109,7 +109,7 @@ class StudySweeper(BasicSweeper):
                 f"hydra.sweeper.params is {self.params!r}; it must be a mapping of settings to "
                 "values, as in {decoder: 'luong,peek'}"
             )
-        key = None if process.plan_only else launch_key(self.config, arguments)
+        key = None if process.plan_only else launch_key(self.config, self.params or {}, arguments)
         if shown_again(key, Path(self.config.run.output_dir)):
             process.sweep_exit_code = 0
             return 0

@@ -28,7 +28,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.machinery import all_suffixes
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -36,10 +36,12 @@ from omegaconf.errors import OmegaConfBaseException
 from decoderlab.common import process
 from decoderlab.common.bounded_reading import read_json
 from decoderlab.common.digests import file_sha256
+from decoderlab.common.edited_sources import is_installed
 from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.common.folders import conf_dir
 from decoderlab.common.progress import say
-from decoderlab.config.run_identity import classes_in, digest_of
+from decoderlab.config.named_files import files_in
+from decoderlab.config.run_identity import classes_in, digest_of, sorted_json
 from decoderlab.config.study_settings import TUNING
 from decoderlab.records.run_folder import INCOMPLETE, sealed, write_json
 from decoderlab.studies.design.plan_file import (
@@ -106,7 +108,8 @@ class FinishedLaunch:
     def is_unchanged(self, output_dir: Path) -> bool:
         """Whether all files are as they were."""
         return (
-            all(state_of_file(path) == state for path, state in self.read.items())
+            (output_dir / "runs").is_dir()
+            and all(state_of_file(path) == state for path, state in self.read.items())
             and contents_of(output_dir, self.study) == self.contents
             and state_of_runs(output_dir, self.runs) == self.state
         )
@@ -172,14 +175,31 @@ class LaunchNote:
         """Return the files that neither the key nor the study's own folders cover."""
         folders = [output_dir, output_dir / "runs", output_dir / "studies"]
         listed = {os.path.abspath(path) for path in (*folders, *sys.path)}
-        own = [study_folder(output_dir, self.planned.plan.name)]
+        own = [
+            study_folder(output_dir, self.planned.plan.name),
+            *_trees(),
+            Path(os.__file__).parent,
+        ]
         own += [output_dir / run for run in self.runs]
-        covered = {os.path.abspath(path) for path in (*own, *_trees(), *_libraries())}
+        covered = {os.path.abspath(path) for path in own}
+        read = dict(self.reads.states)  # other threads may go on reading
+        for path in _named(self.planned):  # those that this process has read for a sweep before
+            read.setdefault(path, state_of_file(path))
         return {
             path: state
-            for path, state in self.reads.states.items()
-            if path not in listed and covered.isdisjoint([path, *map(str, Path(path).parents)])
+            for path, state in read.items()
+            if path not in listed
+            and not is_installed(Path(path))
+            and covered.isdisjoint([path, *map(str, Path(path).parents)])
+            and (state or not os.path.exists(path))  # else the launch has made it, as a cache
         }
+
+
+def _named(planned: Planned) -> list[str]:
+    """Return the files that settings name, as absolute paths."""
+    tasks = {sorted_json(config.task.to_dict()): config.task for config in planned.configs.values()}
+    states = files_in([task.to_dict() for task in tasks.values()])
+    return [os.path.abspath(path) for path, *_ in states]
 
 
 def _plans(planned: Planned) -> list[Plan] | None:
@@ -220,11 +240,12 @@ def shown_again(key: str | None, output_dir: Path) -> bool:
     return False
 
 
-def launch_key(master: DictConfig, words: Sequence[str]) -> str | None:
+def launch_key(master: DictConfig, swept: Mapping[str, Any], words: Sequence[str]) -> str | None:
     """Return the sha256 of what a launch depends on beside its runs and what it reads.
 
     Args:
         master: the config before any cell is composed.
+        swept: `hydra.sweeper.params`, as Hydra has resolved them.
         words: of the command line.
 
     Returns:
@@ -238,7 +259,7 @@ def launch_key(master: DictConfig, words: Sequence[str]) -> str | None:
         return digest_of(
             {
                 "settings": [OmegaConf.to_yaml(master), OmegaConf.to_yaml(sections, resolve=True)],
-                "words": [*words],
+                "words": [{name: str(values) for name, values in swept.items()}, *words],
                 "folder": [os.getcwd(), os.path.expanduser("~")],
                 "python": [sys.version, *platform.uname(), *sys.path],
                 "installed": [*_installed()],
@@ -259,22 +280,11 @@ def _trees() -> list[Path]:
     return [PACKAGE, conf_dir(), PACKAGE.parent / "hydra_plugins" / "decoderlab_plugins"]
 
 
-def _libraries() -> list[str]:
-    """Return the folders of what is installed."""
-    return [folder for folder in sys.path if any(_names(folder))] + [os.path.dirname(os.__file__)]
-
-
 def _installed() -> Iterator[str]:
     """Yield the names, with versions, of what is installed."""
     for folder in sys.path:
-        yield from _names(folder)
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return sorted(name for name in os.listdir(folder) if name.endswith(INSTALLED))
-    except OSError:
-        return []
+        with suppress(OSError):
+            yield from sorted(name for name in os.listdir(folder) if name.endswith(INSTALLED))
 
 
 def _own_code(folder: Path, but: Path) -> Iterator[State]:
@@ -305,7 +315,7 @@ def contents_of(output_dir: Path, study: str) -> str | None:
 
 
 def state_of_runs(output_dir: Path, runs: Sequence[str]) -> str:
-    """Return the sha256 of the state of all files of runs, and of where their folders lie.
+    """Return the sha256 of the state of all files of runs, of where they lie, and beside which.
 
     Args:
         output_dir: as in `run.output_dir`.
@@ -317,7 +327,8 @@ def state_of_runs(output_dir: Path, runs: Sequence[str]) -> str:
         for folder in folders
         for path in _files_below(folder)
     ]
-    return digest_of([[os.path.realpath(folder) for folder in folders], below])
+    names = sorted(os.listdir(output_dir / "runs"))  # others may say that they are of this study
+    return digest_of([names, [os.path.realpath(folder) for folder in folders], below])
 
 
 def _files_below(folder: Path, *, but: Path | None = None, follow: bool = False) -> Iterator[Path]:
