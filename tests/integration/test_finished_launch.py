@@ -50,6 +50,7 @@ CHANGES: dict[str, Callable[[], object]] = {
 }
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("what", CHANGES)
 def test_whatever_changes_is_seen(there, monkeypatch, what):
     assert plans_anew(monkeypatch, *small_sweep())
@@ -58,6 +59,7 @@ def test_whatever_changes_is_seen(there, monkeypatch, what):
     assert not plans_anew(monkeypatch, *small_sweep())
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize(
     "more",
     [
@@ -87,6 +89,7 @@ def test_code_is_seen(there, monkeypatch):
     assert not plans_anew(monkeypatch, *small_sweep())
 
 
+@pytest.mark.slow
 def test_what_is_installed_is_seen(there, monkeypatch):
     (there / "site" / "torch-2.10.dist-info").mkdir(parents=True)
     monkeypatch.setattr(sys, "path", [*sys.path, str(there / "site")])
@@ -109,6 +112,7 @@ def test_a_link_in_a_run_is_seen(there, monkeypatch):
     assert in_process(monkeypatch, *small_sweep()) == 2
 
 
+@pytest.mark.slow
 def test_a_run_beside_those_of_the_study_is_seen(there, monkeypatch, capfd):
     assert in_process(monkeypatch, *small_sweep("seed=0,1,2")) == 0
     left = Path("o/runs").resolve().parent / "left"
@@ -123,6 +127,7 @@ def test_a_run_beside_those_of_the_study_is_seen(there, monkeypatch, capfd):
     assert "in no plan of it" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_a_sweeper_is_asked_to_sweep_is_seen(there, monkeypatch):
     (there / "conf" / "study").mkdir(parents=True)
     yaml = (
@@ -161,6 +166,7 @@ def test_templates_are_seen(there, monkeypatch):
     assert plans_anew(monkeypatch, *small_sweep())
 
 
+@pytest.mark.slow
 def test_the_python_path_is_seen(there, monkeypatch):
     assert plans_anew(monkeypatch, *small_sweep())
     (there / "more").mkdir()
@@ -190,6 +196,7 @@ def test_a_report_that_is_not_complete_is_made_again(there, monkeypatch):
     assert not Path("o/studies/s/launch.json").exists()
 
 
+@pytest.mark.slow
 def test_what_changes_while_the_report_is_made_is_seen(there, monkeypatch):
     build = sweep.build_report
 

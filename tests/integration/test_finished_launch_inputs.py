@@ -36,6 +36,7 @@ def test_data_are_seen(there, monkeypatch):
     assert plans_anew(monkeypatch, *given)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("beside", ["model.pth", "mine.egg-info"])
 def test_data_beside_what_looks_installed_are_seen(there, monkeypatch, beside):
     Path(beside).touch()
@@ -46,6 +47,7 @@ def test_data_beside_what_looks_installed_are_seen(there, monkeypatch, beside):
     assert in_process(monkeypatch, *given) == 2
 
 
+@pytest.mark.slow
 def test_data_that_this_process_has_read_before_are_seen(there, monkeypatch):
     given = own_data(f"task.path={written('words.tsv')}")
     again = [word.replace("study.name=s", "study.name=t") for word in given]
@@ -56,6 +58,7 @@ def test_data_that_this_process_has_read_before_are_seen(there, monkeypatch):
     assert in_process(monkeypatch, *again) == 2
 
 
+@pytest.mark.slow
 def test_data_of_a_row_that_is_the_same_run_are_seen(there, monkeypatch):
     given = own_data(f"task.path={written('a.tsv')},{written('b.tsv')}")
     assert plans_anew(monkeypatch, *given)
@@ -78,6 +81,7 @@ def test_data_that_change_during_the_runs_are_seen(there, monkeypatch):
     assert in_process(monkeypatch, *given) == 2
 
 
+@pytest.mark.slow
 def test_pictures_are_seen(there, monkeypatch, capfd):
     (there / "pictures").mkdir()
     for number in range(12):
@@ -106,6 +110,7 @@ def test_a_run_to_go_on_from_is_seen(there, monkeypatch, capfd):
     assert "training.from_run" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_where_home_is_is_seen(there, monkeypatch):
     for home in ("first", "second"):
         (there / home).mkdir()
@@ -131,6 +136,7 @@ def test_yamls_of_ones_own_are_seen(there, monkeypatch):
     assert plans_anew(monkeypatch, *given)
 
 
+@pytest.mark.slow
 def test_yamls_behind_a_link_are_seen(there, monkeypatch):
     (there / "shared" / "training").mkdir(parents=True)
     (there / "conf").mkdir()
@@ -148,6 +154,7 @@ def test_yamls_behind_a_link_are_seen(there, monkeypatch):
     assert not Path("o/studies/other/launch.json").exists()
 
 
+@pytest.mark.slow
 def test_what_lies_beside_ones_own_yamls_may_be_anything(there, monkeypatch):
     (there / "conf").mkdir()
     os.mkfifo(there / "conf" / "notes.yaml")
@@ -169,6 +176,7 @@ def test_a_launch_with_a_class_of_ones_own_plans_anew(there, monkeypatch):
     assert plans_anew(monkeypatch, *given)
 
 
+@pytest.mark.slow
 def test_a_launch_that_asks_the_environment_plans_anew(there, monkeypatch):
     given = small_sweep("study.question=${oc.env:WHY}")
     for why in ("which", "which of them"):

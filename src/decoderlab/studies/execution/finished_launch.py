@@ -108,8 +108,7 @@ class FinishedLaunch:
     def is_unchanged(self, output_dir: Path) -> bool:
         """Whether all files are as they were."""
         return (
-            (output_dir / "runs").is_dir()
-            and all(state_of_file(path) == state for path, state in self.read.items())
+            all(state_of_file(path) == state for path, state in self.read.items())
             and contents_of(output_dir, self.study) == self.contents
             and state_of_runs(output_dir, self.runs) == self.state
         )
@@ -314,8 +313,10 @@ def contents_of(output_dir: Path, study: str) -> str | None:
         return None
 
 
-def state_of_runs(output_dir: Path, runs: Sequence[str]) -> str:
+def state_of_runs(output_dir: Path, runs: Sequence[str]) -> str | None:
     """Return the sha256 of the state of all files of runs, of where they lie, and beside which.
+
+    None where there are no runs that can be looked at.
 
     Args:
         output_dir: as in `run.output_dir`.
@@ -327,7 +328,12 @@ def state_of_runs(output_dir: Path, runs: Sequence[str]) -> str:
         for folder in folders
         for path in _files_below(folder)
     ]
-    names = sorted(os.listdir(output_dir / "runs"))  # others may say that they are of this study
+    try:
+        names = sorted(
+            os.listdir(output_dir / "runs")
+        )  # others may say that they are of this study
+    except OSError:
+        return None
     return digest_of([names, [os.path.realpath(folder) for folder in folders], below])
 
 
