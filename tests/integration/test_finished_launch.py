@@ -31,7 +31,7 @@ def test_the_report_of_a_finished_launch_is_shown_again(there, monkeypatch, capf
     assert again.out == first.out
     assert "exact match" in again.out
     said, lines = again.err.splitlines(), first.err.splitlines()
-    assert said[0].startswith("study s: 2 runs planned, all finished before; nothing has changed")
+    assert said[0].startswith("study s: 2 runs planned, 2 finished before; nothing has changed")
     assert said[1:] == lines[lines.index("writing the report") + 1 :]
     assert {path: path.read_bytes() for path in there.rglob("*") if path.is_file()} == files
 

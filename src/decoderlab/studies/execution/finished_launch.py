@@ -156,6 +156,7 @@ class LaunchNote:
             return
         if state_of_runs(output_dir, self.runs) != self.state:
             return
+        number = len(plan.cells)
         launch = FinishedLaunch(
             key=self.key,
             study=plan.name,
@@ -164,7 +165,7 @@ class LaunchNote:
             state=self.state,
             read=self._read_elsewhere(output_dir),
             notes=self.notes,
-            announcement=f"study {plan.name}: {len(plan.cells)} runs planned, all finished before",
+            announcement=f"study {plan.name}: {number} runs planned, {number} finished before",
             report=shown,
         )
         with suppress(OSError):
