@@ -19,7 +19,7 @@ def small_sweep(*more: str) -> list[str]:
 
 
 def plans_anew(monkeypatch, *arguments: str) -> bool:
-    """Launch, and return whether anything was planned; exit code and standard error are checked."""
+    """Launch to the end, with exit code 0, and return whether anything was planned."""
     planned = []
     with monkeypatch.context() as patch:
         make_plan = sweep.make_plan
