@@ -11,6 +11,7 @@ from hydra._internal.hydra import Hydra
 
 from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.records.run_folder import sealed, write_json
+from decoderlab.studies.design import draft
 from decoderlab.studies.design.grid import as_value
 from decoderlab.studies.design.plan_file import plan_file, read_configs, read_job, read_plan
 from decoderlab.studies.design.replanning_checks import check_changes
@@ -337,6 +338,16 @@ def test_a_single_run_is_composed_once(monkeypatch):
     monkeypatch.setattr(Hydra, "compose_config", counted)
     assert in_process(monkeypatch, "training.max_steps=0") == 2
     assert len(composed_with) == 1
+
+
+def test_tasks_that_are_built_alike_are_built_together(planned, monkeypatch):
+    rates, built = ["training.learning_rate=0.1,0.01", "seed=0,1"], []
+    build = draft.build_task
+    monkeypatch.setattr(draft, "build_task", lambda config: built.append(config) or build(config))
+    planned("decoder=luong", *rates)
+    once = len(built)
+    planned("decoder=luong,peek,every_input", *rates)
+    assert len(built) == 2 * once > 0
 
 
 @pytest.mark.parametrize("place", ["a preset", "the command line"])

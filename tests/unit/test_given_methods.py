@@ -9,7 +9,7 @@ import pytest
 
 from decoderlab.common.errors import ConfigError
 from decoderlab.config import given_methods
-from decoderlab.config.given_methods import looking_once, refuse_given
+from decoderlab.config.code_identity import foreign_code, looking_once
 
 
 @pytest.fixture
@@ -36,11 +36,11 @@ def given_by_a_stranger(monkeypatch) -> type:
 def test_a_class_is_looked_through_once_while_runs_are_named(walks):
     kind = type("Own", (), {"value": lambda self: 1})
     with looking_once():
-        refuse_given(kind, [])
+        foreign_code(kind)
         once = len(walks)
-        refuse_given(kind, [])
+        foreign_code(kind)
         assert len(walks) == once > 0
-    refuse_given(kind, [])
+    foreign_code(kind)
     assert len(walks) == 2 * once, "a run that begins looks again"
 
 
@@ -49,13 +49,13 @@ def test_a_class_that_is_refused_is_refused_each_time(monkeypatch):
     with looking_once():
         for _ in range(2):
             with pytest.raises(ConfigError, match="was set to a function of stranger"):
-                refuse_given(kind, [])
+                foreign_code(kind)
 
 
 def test_what_is_given_between_two_plans_is_seen(monkeypatch):
     kind = type("Own", (), {"__module__": __name__, "value": lambda self: 1})
     with looking_once():
-        refuse_given(kind, [])
+        foreign_code(kind)
     monkeypatch.setattr(kind, "value", given_by_a_stranger(monkeypatch).value)
     with looking_once(), pytest.raises(ConfigError, match="stranger"):
-        refuse_given(kind, [])
+        foreign_code(kind)

@@ -36,7 +36,8 @@ import inspect
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -88,6 +89,7 @@ UNCOUNTED = (
     "training.resumption",
     "training.step_probe",
 )
+_looked_at: dict[Callable, str | None] | None = None
 
 
 def own_name(target: Callable) -> str | None:
@@ -163,6 +165,20 @@ def definitions(names: frozenset[str], package: Path) -> dict[str, str]:
     return {name: "+".join(sorted(parts)) for name, parts in sorted(digests.items())}
 
 
+@contextmanager
+def looking_once() -> Iterator[None]:
+    """Look at the code of each class once in what follows, which names runs and trains none.
+
+    Thousands of runs have the same classes; each run looks at its own when it begins.
+    """
+    global _looked_at
+    before, _looked_at = _looked_at, {}
+    try:
+        yield
+    finally:
+        _looked_at = before
+
+
 def foreign_code(target: Callable) -> str | None:
     """Return the sha256 of the source of a class from outside this package.
 
@@ -177,10 +193,15 @@ def foreign_code(target: Callable) -> str | None:
             (EditedSource), or that was given a method from elsewhere: no id would tell what is
             computed.
     """
+    if _looked_at is not None and target in _looked_at:
+        return _looked_at[target]
     files = _foreign_files(target, _folder_of(target))
     _refuse_edited(files)
     refuse_given(target, files)
-    return _code_in(files)
+    code = _code_in(files)
+    if _looked_at is not None:
+        _looked_at[target] = code
+    return code
 
 
 def _folder_of(*targets: Callable) -> str | None:

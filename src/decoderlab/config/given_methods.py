@@ -10,7 +10,6 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import CellType, FunctionType, MappingProxyType, MethodType, ModuleType
@@ -27,22 +26,6 @@ HOLDERS = (staticmethod, classmethod, MethodType, property, partial)
 HELD = ("__func__", "__self__", "fget", "fset", "fdel", "func", "args", "keywords", "__dict__")
 LEAVES = (str, bytes, int, float)  # hold nothing
 
-_looked_through: set[Callable] | None = None
-
-
-@contextmanager
-def looking_once() -> Iterator[None]:
-    """Look through each class once in what follows, which names runs and trains none.
-
-    Thousands of runs have the same classes; each run looks through its own when it begins.
-    """
-    global _looked_through
-    before, _looked_through = _looked_through, set()
-    try:
-        yield
-    finally:
-        _looked_through = before
-
 
 def refuse_given(target: Callable, files: Sequence[Path]) -> None:
     """Raise ConfigError where a method of a class, or of a base, is of code that no id covers.
@@ -51,8 +34,6 @@ def refuse_given(target: Callable, files: Sequence[Path]) -> None:
         target: the class; functions have no methods.
         files: whose code an id covers.
     """
-    if _looked_through is not None and target in _looked_through:
-        return
     covered = {os.path.realpath(file) for file in files}
     kinds = inspect.getmro(target) if isinstance(target, type) else ()
     for kind in kinds:
@@ -70,8 +51,6 @@ def refuse_given(target: Callable, files: Sequence[Path]) -> None:
                         f"{scope}, which no id of a run covers; write it into the "
                         "class's file, or into a subclass in a file of its own"
                     )
-    if _looked_through is not None:
-        _looked_through.add(target)
 
 
 def _functions_in(value: Any, seen: dict[int, Any]) -> Iterator[FunctionType]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -118,9 +119,10 @@ class StudySweeper(BasicSweeper):
             compose = Composer(self.hydra_context.config_loader, self.config)
             cells = grid(study, self.params or {}, arguments, compose.parse)
             refuse_before_imports(cells, compose)
-            # These import torch.
-            from decoderlab.studies.execution.launchers import starter
-            from decoderlab.studies.execution.sweep import launch
+            with process.without_collection():  # these import torch
+                from decoderlab.studies.execution.launchers import starter
+                from decoderlab.studies.execution.sweep import launch
+            gc.freeze()  # what is there now stays
 
             start, jobs = starter(self.launcher, self.max_batch_size)
             process.sweep_exit_code = launch(

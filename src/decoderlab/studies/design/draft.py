@@ -9,10 +9,14 @@ from pathlib import Path
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.number_ranges import ranges_text
 from decoderlab.config.run_config import RunConfig
+from decoderlab.config.run_identity import sorted_json
 from decoderlab.data.task import Task
 from decoderlab.studies.design.grid import GridCell
 from decoderlab.studies.design.plan_file import StudyCell
 from decoderlab.training.assembly import build_task
+
+# What a task, built with its scores, depends on, beside the seed.
+BUILT_OF = ("task", "training", "evaluation", "run", "study")
 
 
 @dataclass
@@ -96,6 +100,24 @@ def twin_notes(drafts: Sequence[Draft]) -> tuple[list[str], list[str]]:
     return same, repeated
 
 
+def built_alike(drafts: Sequence[Draft]) -> list[list[int]]:
+    """Return the indices of drafts, those together whose tasks are built alike, but for the seed.
+
+    Groups that read the same data follow each other.
+    """
+    texts: dict[tuple[int, ...], tuple[str, str]] = {}  # what cells share is often one object
+    groups: dict[str, dict[str, list[int]]] = {}
+    for index, draft in enumerate(drafts):
+        parts = tuple(id(getattr(draft.config, name)) for name in BUILT_OF)
+        if parts not in texts:
+            record = draft.config.to_dict()
+            task = sorted_json(record["task"])
+            texts[parts] = task, sorted_json([record[name] for name in BUILT_OF])
+        task, whole = texts[parts]
+        groups.setdefault(task, {}).setdefault(whole, []).append(index)
+    return [group for of_task in groups.values() for group in of_task.values()]
+
+
 class TaskOfLast:
     """Builds the task of a config; the one before where all that it depends on is the same.
 
@@ -107,7 +129,7 @@ class TaskOfLast:
 
     def __call__(self, config: RunConfig) -> Task:
         """Return it, with its data."""
-        key = (config.task, config.training, config.evaluation, config.run, config.study)
+        key = tuple(getattr(config, name) for name in BUILT_OF)
         if self._made is None or self._made[0] != key:
             self._made = None  # whatever is raised now
             self._made = key, build_task(config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from decoderlab.common import require
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.progress import track
 from decoderlab.common.torch_settings import check_torch
-from decoderlab.config.given_methods import looking_once
+from decoderlab.config.code_identity import looking_once
 from decoderlab.config.messages import unread_note
 from decoderlab.config.run_config import RunConfig
 from decoderlab.config.run_identity import digest_of, identity, sorted_json
@@ -27,7 +28,7 @@ from decoderlab.records.folder_owner import check_owner
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.budget import Matcher
 from decoderlab.studies.design.composed_cells import Composed, ConfigMaker
-from decoderlab.studies.design.draft import Draft, TaskOfLast, twin_notes
+from decoderlab.studies.design.draft import Draft, TaskOfLast, built_alike, twin_notes
 from decoderlab.studies.design.grid import GridCell
 from decoderlab.studies.design.impossible_cells import UNFIT, impossible, why_unfit
 from decoderlab.studies.design.plan_file import Plan, StudyCell
@@ -198,11 +199,8 @@ class _Maker:
         self, what: str, drafts: Sequence[Draft], step: Callable[[Draft, Task], None]
     ) -> list[Draft]:
         """Take every draft through a step, task by task; return those that pass, in their order."""
-        by_task: dict[str, list[int]] = {}
-        for index, draft in enumerate(drafts):
-            by_task.setdefault(sorted_json(draft.config.task.to_dict()), []).append(index)
         passed, task_of = [], TaskOfLast()
-        for index in track([index for group in by_task.values() for index in group], what):
+        for index in track([*chain.from_iterable(built_alike(drafts))], what):
             try:
                 step(drafts[index], task_of(drafts[index].config))
             except ConfigError as error:

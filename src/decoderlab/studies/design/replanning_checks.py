@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from decoderlab.common.errors import ConfigError, Invalid, Unreadable
-from decoderlab.config.given_methods import looking_once
+from decoderlab.config.code_identity import looking_once
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.plan_file import Plan, plan_file, read_configs, read_plan
 from decoderlab.studies.design.preparation import Planned

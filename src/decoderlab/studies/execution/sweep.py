@@ -17,7 +17,7 @@ from rich.prompt import Confirm
 from decoderlab.common import process, progress
 from decoderlab.common.errors import ConfigError, Invalid, Unreadable
 from decoderlab.common.progress import say
-from decoderlab.config.given_methods import looking_once
+from decoderlab.config.code_identity import looking_once
 from decoderlab.config.messages import training_notes
 from decoderlab.config.run_identity import sorted_json
 from decoderlab.config.scientific import training_of
