@@ -124,6 +124,7 @@ COMMANDS += ("schema", "status", "train")
     [
         ([f"decoderlab.cli.{name}" for name in COMMANDS], "torch"),  # what --help imports
         (["decoderlab.studies.design.planned_and_run"], "torch"),  # and what status does
+        ([f"decoderlab.studies.execution.{name}" for name in ("launchers", "sweep")], "matplotlib"),
     ],
 )
 def test_what_is_asked_often_imports_little(modules, heavy):

@@ -111,8 +111,8 @@ def built_alike(drafts: Sequence[Draft]) -> list[list[int]]:
         parts = tuple(id(getattr(draft.config, name)) for name in BUILT_OF)
         if parts not in texts:
             record = draft.config.to_dict()
-            task = sorted_json(record["task"])
-            texts[parts] = task, sorted_json([record[name] for name in BUILT_OF])
+            whole = sorted_json([record[name] for name in BUILT_OF])
+            texts[parts] = sorted_json(draft.config.task.to_dict()), whole
         task, whole = texts[parts]
         groups.setdefault(task, {}).setdefault(whole, []).append(index)
     return [group for of_task in groups.values() for group in of_task.values()]

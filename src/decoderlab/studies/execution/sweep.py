@@ -37,8 +37,6 @@ from decoderlab.studies.execution.job import Job, demand_room, give_up, has_fail
 from decoderlab.studies.execution.launch_reads import LaunchReads, reads_ignored
 from decoderlab.studies.execution.shown_plan import estimate, plan_record, show_plan
 from decoderlab.studies.execution.tuning import Tuner
-from decoderlab.studies.reporting.build import build_report
-from decoderlab.studies.reporting.terminal_table import terminal_report
 from decoderlab.training.code_changes import code_digest
 from decoderlab.training.prepared_run import check_writable
 
@@ -99,6 +97,10 @@ def launch(
     planned.demand_possible()
     if plan_only:
         return 0
+    # They import matplotlib, which no plan needs.
+    from decoderlab.studies.reporting.build import build_report
+    from decoderlab.studies.reporting.terminal_table import terminal_report
+
     check_writable(planned.output_dir, [study_folder(planned.output_dir, planned.plan.name)])
     if tuner is None:
         confirm([planned], jobs)
