@@ -258,8 +258,8 @@ def test_the_leaderboard_is_what_the_committed_results_give():
     both, repeated = (_means(studies, name) for name in ("peek", "every_input"))
     (lower,) = (name for name, ahead in zip(studies, both > repeated, strict=True) if not ahead)
     task = lower.removeprefix("task_")
-    said = f"On each task of the leaderboard so far but `{task}` its mean is better than that of"
-    assert f"{said} repeating alone with feedback;" in " ".join(PAGE.split())
+    said = f"on each task of the leaderboard so far but `{task}` its mean is better than that of"
+    assert f"{said} repeating alone with feedback, and" in " ".join(PAGE.split())
     assert set(leaderboard.done("task")) <= set(leaderboard.planned("task"))
 
 

@@ -22,6 +22,7 @@ FIXED = r" Some seeds are not independent of each other\."  # a results.csv has 
 COLLAPSE = r"if no run collapses, which so few seeds do not exclude\."
 FROM_RUNS = (
     "beam_and_mode",
+    "budgets",
     "first_look",
     "copying",
     "g2p_attention",

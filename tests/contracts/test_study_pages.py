@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -305,3 +306,42 @@ def test_which_attention_spells_out_words():
     decided = dict(re.findall(r"^\| (\w+) \|.*\| (better|worse) barring collapse \|", report, re.M))
     assert decided == {"coverage": "better", "hard": "worse"}
     assert report.count("training.learning\\_rate=0.01 (") == 10  # chosen for every row
+
+
+def test_what_longer_training_changes():
+    runs = by_row("budgets")
+    means = {
+        tuple(task.rsplit("_", 1)) + (variant,): fmean(
+            float(r["test_exact_match"]) for r in of.values()
+        )
+        for (task, variant), of in runs.items()
+    }
+    smaller, turned, orders = 0, [], {}
+    for task in ("echo", "addition", "g2p"):
+        for budget in ("1500", "5000", "15000"):
+            scores = {key[2]: mean for key, mean in means.items() if key[:2] == (task, budget)}
+            orders[task, budget] = sorted(scores, key=scores.__getitem__, reverse=True)
+        for pair in itertools.combinations(orders[task, "1500"], 2):
+            short, long = (
+                means[task, budget, pair[0]] - means[task, budget, pair[1]]
+                for budget in ("1500", "15000")
+            )
+            smaller += abs(long) < short
+            turned += [(task, *pair)] if long < 0 else []
+    assert (len(means), smaller, len(turned)) == (45, 28, 2)
+    assert turned == [("addition", "peek", "luong"), ("g2p", "peek", "every_input")]
+    for page in (STUDIES / "budgets.md", STUDIES.parent / "answer.md"):
+        said = " ".join(page.read_text().replace("*", "").split())
+        assert re.search(r"Of the 30 differences between two .* 28 are smaller after 15,000", said)
+    echo = ["luong", "initial_state", "peek", "every_input", "repeat_vector"]
+    assert all(orders["echo", budget] == echo for budget in ("1500", "5000", "15000"))
+    for task, first, last in (
+        ("addition", "repeat_vector", "initial_state"),
+        ("g2p", "luong", "repeat_vector"),
+    ):
+        ends = {(of[0], of[-1]) for (name, _), of in orders.items() if name == task}
+        assert ends == {(first, last)}
+    ahead = orders["addition", "5000"]
+    assert ahead.index("luong") < ahead.index("peek")
+    report = (STUDIES / "budgets" / "report.md").read_text()
+    assert "10 seeds cannot be certain of any among 36 comparisons" in report
