@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from decoderlab.studies.execution import finished_launch, sweep
+from decoderlab.studies.execution import finished_launch
+from decoderlab.studies.reporting import build as reporting
 from tests.integration.cli import in_process
 from tests.integration.finished_launches import of_a_run, plans_anew, small_sweep, touch
 from tests.integration.test_tuning import tuned
@@ -143,7 +144,7 @@ def test_what_a_sweeper_is_asked_to_sweep_is_seen(there, monkeypatch):
 
 
 def test_a_cache_that_a_first_launch_makes_does_not_make_the_next_plan_anew(there, monkeypatch):
-    build = sweep.build_report
+    build = reporting.build_report
 
     def building(*given):
         with contextlib.suppress(OSError):
@@ -152,7 +153,7 @@ def test_a_cache_that_a_first_launch_makes_does_not_make_the_next_plan_anew(ther
         return build(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweep, "build_report", building)
+        patch.setattr(reporting, "build_report", building)
         assert plans_anew(patch, *small_sweep())
     assert not plans_anew(monkeypatch, *small_sweep())
 
@@ -198,7 +199,7 @@ def test_a_report_that_is_not_complete_is_made_again(there, monkeypatch):
 
 @pytest.mark.slow
 def test_what_changes_while_the_report_is_made_is_seen(there, monkeypatch):
-    build = sweep.build_report
+    build = reporting.build_report
 
     def changing(*given):
         report = build(*given)
@@ -206,7 +207,7 @@ def test_what_changes_while_the_report_is_made_is_seen(there, monkeypatch):
         return report
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweep, "build_report", changing)
+        patch.setattr(reporting, "build_report", changing)
         assert plans_anew(patch, *small_sweep())
     assert plans_anew(monkeypatch, *small_sweep())
     assert not plans_anew(monkeypatch, *small_sweep())
