@@ -159,7 +159,7 @@ def test_what_is_counted_over_tasks_is_what_their_runs_show():
         shown.append(summarise([sign * each for each in differences(*runs)]).low > 0)
     counts = {recorded: (sum(first), len(first)) for recorded, first in kinds.items()}
     assert counts == {False: (9, 10), True: (1, 6)}
-    assert "on nine of the ten tasks of the [leaderboard](leaderboard.md) whose targets follow" in said
+    assert "on nine of the ten tasks of the [leaderboard](leaderboard.md) whose targets" in said
     assert "but on one of the six of recorded data alone" in said
     assert (sum(shown), len(shown)) == (7, 16)
     assert "on seven of the 16 the interval says so too" in said
