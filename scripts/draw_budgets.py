@@ -48,14 +48,22 @@ def points(analysis: Analysis) -> dict[str, dict[str, dict[int, Summary]]]:
 def drawn(panels: Panels, known: dict[str, dict[str, dict[int, Summary]]]) -> Figure:
     """Return a panel for each task, with a line for each decoder."""
     figure, axes = panels.grid(1, 3.4, columns=len(known), sharey=True)
+    budgets = sorted({budget for of in known.values() for each in of.values() for budget in each})
     for axis, (task, by_variant) in zip(axes[0], known.items(), strict=True):
         for variant, by_budget in by_variant.items():
-            budgets, means = [*by_budget], [each.mean for each in by_budget.values()]
+            means = [each.mean for each in by_budget.values()]
             low = [each.mean - each.low for each in by_budget.values()]
             high = [each.high - each.mean for each in by_budget.values()]
             looks = {name: panels.styles[variant][name] for name in ("color", "linestyle")}
             axis.errorbar(
-                budgets, means, (low, high), marker="o", ms=4, capsize=2, label=variant, **looks
+                [*by_budget],
+                means,
+                (low, high),
+                marker="o",
+                ms=4,
+                capsize=2,
+                label=variant,
+                **looks,
             )
         axis.set_xscale("log")
         axis.set_xticks(budgets, [f"{budget:,}" for budget in budgets])
