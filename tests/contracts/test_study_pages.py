@@ -12,6 +12,7 @@ from statistics import fmean
 import pytest
 
 from decoderlab.metrics.signature import num_examples
+from decoderlab.studies.statistics import summarise
 
 STUDIES = Path(__file__).parents[2] / "docs" / "studies"
 
@@ -333,6 +334,17 @@ def test_what_longer_training_changes():
     for page in (STUDIES / "budgets.md", STUDIES.parent / "answer.md"):
         said = " ".join(page.read_text().replace("*", "").split())
         assert re.search(r"Of the 30 differences between two .* 28 are smaller after 15,000", said)
+        assert "RepeatVector makes 7.8 times as many errors as starting after 1,500 updates" in said
+        assert "13.9 times as many after 15,000" in said
+        assert re.search("24 (shrink )?by more than chance between seeds", said)
+        assert re.search(r"25 still have an interval without 0", said)
+    assert shown_over_budgets(runs) == (26, 25, 24)
+    errors = {key[1:]: 1 - mean for key, mean in means.items() if key[0] == "echo"}
+    ratios = [
+        errors[budget, "repeat_vector"] / errors[budget, "initial_state"]
+        for budget in ("1500", "15000")
+    ]
+    assert [f"{ratio:.1f}" for ratio in ratios] == ["7.8", "13.9"]
     echo = ["luong", "initial_state", "peek", "every_input", "repeat_vector"]
     assert all(orders["echo", budget] == echo for budget in ("1500", "5000", "15000"))
     for task, first, last in (
@@ -345,3 +357,31 @@ def test_what_longer_training_changes():
     assert ahead.index("luong") < ahead.index("peek")
     report = (STUDIES / "budgets" / "report.md").read_text()
     assert "10 seeds cannot be certain of any among 36 comparisons" in report
+
+
+def shown_over_budgets(runs) -> tuple[int, int, int]:
+    """Return how many differences are shown after 1,500 and 15,000 updates, and to shrink."""
+    early = late = shrinking = 0
+    for task in ("echo", "addition", "g2p"):
+        decoders = [variant for name, variant in runs if name == f"{task}_1500"]
+        for one, other in itertools.combinations(decoders, 2):
+            short, long = (
+                differences_of(runs[f"{task}_{budget}", one], runs[f"{task}_{budget}", other])
+                for budget in ("1500", "15000")
+            )
+            early, late = early + shown(short), late + shown(long)
+            if abs(fmean(long)) < abs(fmean(short)):
+                shrinking += shown([a - b for a, b in zip(short, long, strict=True)])
+    return early, late, shrinking
+
+
+def differences_of(one, other) -> list[float]:
+    return [
+        float(one[seed]["test_exact_match"]) - float(other[seed]["test_exact_match"])
+        for seed in sorted(one)
+    ]
+
+
+def shown(values: list[float]) -> bool:
+    summary = summarise(values)
+    return summary.low > 0 or summary.high < 0
