@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-import yaml
 from matplotlib.figure import Figure
 
-from decoderlab.common.folders import conf_dir
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.panels import Panels
 from decoderlab.studies.statistics import Summary, summarise
 from measuring.arguments import script_parser
-from redraw_study import FOLDER, committed
+from redraw_study import FOLDER, committed, tasks_of
 
 STUDY = "budgets"
 PICTURE = FOLDER / STUDY / "figures" / "budgets.png"
@@ -33,10 +31,8 @@ def main() -> None:
 
 def points(analysis: Analysis) -> dict[str, dict[str, dict[int, Summary]]]:
     """Return the scores of each task by decoder and budget in updates."""
-    path = conf_dir() / "study" / f"{STUDY}.yaml"
-    tasks = yaml.safe_load(path.read_text(encoding="utf-8"))["study"]["factors"]["task"]
     known: dict[str, dict[str, dict[int, Summary]]] = defaultdict(lambda: defaultdict(dict))
-    for name, given in tasks.items():
+    for name, given in tasks_of(STUDY).items():
         for variant in analysis.variants:
             rows = analysis.by_cell.get((variant, name), [])
             scores = [score for row in rows if (score := analysis.score(row)) is not None]

@@ -13,14 +13,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-import yaml
-
 from decoderlab.common.escapes import html_text
-from decoderlab.common.folders import conf_dir
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.statistics import Summary, summarise
 from measuring.arguments import script_parser
-from redraw_study import FOLDER, committed
+from redraw_study import FOLDER, committed, tasks_of
 
 STUDY = "sizes"
 PICTURE = FOLDER / STUDY / "map.svg"
@@ -58,15 +55,13 @@ def main() -> None:
 
 def places() -> dict[str, Place]:
     """Return where each task of the study stands, by its name."""
-    path = conf_dir() / "study" / f"{STUDY}.yaml"
-    tasks = yaml.safe_load(path.read_text(encoding="utf-8"))["study"]["factors"]["task"]
     return {
         name: Place(
             f"{given['task']}, {given['encoder/cell'].upper()}",
             given["encoder.hidden_size"],
             given["task.max_length"],
         )
-        for name, given in tasks.items()
+        for name, given in tasks_of(STUDY).items()
     }
 
 

@@ -77,10 +77,15 @@ def committed(name: str) -> Analysis:
     return Analysis(Plan(config.study, tuple(row.cell for row in rows), config.budget), rows)
 
 
+def tasks_of(name: str) -> Any:
+    """Return the tasks of a study as its YAML has them: their names, or settings by name."""
+    text = (conf_dir() / "study" / f"{name}.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)["study"].get("factors", {}).get("task", [])
+
+
 def _first_task(name: str) -> list[str]:
     """Return the settings of a study's first task: the default one may not have the study's."""
-    study = yaml.safe_load((conf_dir() / "study" / f"{name}.yaml").read_text())["study"]
-    tasks = study.get("factors", {}).get("task", [])
+    tasks = tasks_of(name)
     if isinstance(tasks, Mapping):
         return [f"{key}={value}" for key, value in next(iter(tasks.values())).items()]
     return [f"task={task}" for task in tasks[:1]]

@@ -160,7 +160,7 @@ AHEAD = {
 }
 
 
-def over_tasks(one: str, other: str) -> list[float]:
+def signs_over_tasks(one: str, other: str) -> list[float]:
     """Return on which tasks of the leaderboard a decoder is ahead (1), behind (-1), or neither."""
     signs = []
     for name, analysis in leaderboard.results("task").items():
@@ -174,7 +174,7 @@ def over_tasks(one: str, other: str) -> list[float]:
 
 @pytest.mark.parametrize("pair", AHEAD, ids=" ".join)
 def test_on_how_many_tasks_a_decoder_is_ahead_is_counted(pair):
-    signs = over_tasks(*pair)
+    signs = signs_over_tasks(*pair)
     assert len(signs) == 16
     assert "of the 16 tasks of the [leaderboard](leaderboard.md) so far" in " ".join(PAGE.split())
     said = AHEAD[pair].format(NUMBERS[signs.count(1)], NUMBERS[signs.count(-1)])

@@ -6,13 +6,16 @@ import csv
 import itertools
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import pytest
 
 from decoderlab.metrics.signature import num_examples
 from decoderlab.studies.statistics import summarise
+from tests.contracts.test_quotes import cells, differences
 
 STUDIES = Path(__file__).parents[2] / "docs" / "studies"
 
@@ -309,79 +312,74 @@ def test_which_attention_spells_out_words():
     assert report.count("training.learning\\_rate=0.01 (") == 10  # chosen for every row
 
 
+BUDGETS = ("1500", "5000", "15000")
+
+
 def test_what_longer_training_changes():
-    runs = by_row("budgets")
-    means = {
-        tuple(task.rsplit("_", 1)) + (variant,): fmean(
-            float(r["test_exact_match"]) for r in of.values()
-        )
-        for (task, variant), of in runs.items()
-    }
-    smaller, turned, orders = 0, [], {}
+    scores = {(task, name): of for (_, task, name), of in exact_match_of("budgets").items()}
+    decoders = ("luong", "initial_state", "peek", "every_input", "repeat_vector")
+    smaller, turned, shrinking, orders = 0, set(), 0, {}
+    shown_after = dict.fromkeys(BUDGETS, 0)
     for task in ("echo", "addition", "g2p"):
-        for budget in ("1500", "5000", "15000"):
-            scores = {key[2]: mean for key, mean in means.items() if key[:2] == (task, budget)}
-            orders[task, budget] = sorted(scores, key=scores.__getitem__, reverse=True)
-        for pair in itertools.combinations(orders[task, "1500"], 2):
-            short, long = (
-                means[task, budget, pair[0]] - means[task, budget, pair[1]]
-                for budget in ("1500", "15000")
-            )
-            smaller += abs(long) < short
-            turned += [(task, *pair)] if long < 0 else []
-    assert (len(means), smaller, len(turned)) == (45, 28, 2)
-    assert turned == [("addition", "peek", "luong"), ("g2p", "peek", "every_input")]
-    for page in (STUDIES / "budgets.md", STUDIES.parent / "answer.md"):
-        said = " ".join(page.read_text().replace("*", "").split())
+        for budget in BUDGETS:
+            means = {name: fmean(scores[f"{task}_{budget}", name].values()) for name in decoders}
+            orders[task, budget] = sorted(means, key=means.__getitem__, reverse=True)
+        for pair in itertools.combinations(decoders, 2):
+            of = {
+                budget: differences(*(scores[f"{task}_{budget}", name] for name in pair))
+                for budget in BUDGETS
+            }
+            for budget, values in of.items():
+                shown_after[budget] += shown(values)
+            short, long = of["1500"], of["15000"]
+            if fmean(short) * fmean(long) < 0:
+                turned.add((task, *pair))
+            if abs(fmean(long)) < abs(fmean(short)):
+                smaller += 1
+                shrinking += shown(np.subtract(short, long))
+    assert (len(scores), smaller, shrinking) == (45, 28, 24)
+    assert (shown_after["1500"], shown_after["15000"]) == (26, 25)
+    assert turned == {("addition", "luong", "peek"), ("g2p", "peek", "every_input")}
+    assert {orders["echo", budget] == [*decoders] for budget in BUDGETS} == {True}
+    for task, first, last in (
+        ("addition", "repeat_vector", "initial_state"),
+        ("g2p", "luong", "repeat_vector"),
+    ):
+        assert {(orders[task, b][0], orders[task, b][-1]) for b in BUDGETS} == {(first, last)}
+    ahead = orders["addition", "5000"]
+    assert ahead.index("luong") < ahead.index("peek")
+
+
+def test_what_the_pages_say_of_longer_training_is_that():
+    scores = {(task, name): of for (_, task, name), of in exact_match_of("budgets").items()}
+    ratios = [
+        (1 - fmean(scores[f"echo_{budget}", "repeat_vector"].values()))
+        / (1 - fmean(scores[f"echo_{budget}", "initial_state"].values()))
+        for budget in ("1500", "15000")
+    ]
+    assert [f"{ratio:.1f}" for ratio in ratios] == ["7.8", "13.9"]
+    last: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for (task, variant), of in by_row("budgets").items():
+        last[task][variant] += sum(row["best_step"] == row["steps"] for row in of.values())
+    of_words, of_sums = (last[f"{task}_15000"].values() for task in ("g2p", "addition"))
+    assert (min(of_words), max(of_words), max(of_sums)) == (4, 8, 1)
+    page = " ".join((STUDIES / "budgets.md").read_text().split())
+    assert "four to eight of ten runs of a decoder chose their last update" in page
+    for name in ("studies/budgets.md", "answer.md"):
+        said = " ".join((STUDIES.parent / name).read_text().replace("*", "").split())
         assert re.search(r"Of the 30 differences between two .* 28 are smaller after 15,000", said)
         assert "RepeatVector makes 7.8 times as many errors as starting after 1,500 updates" in said
         assert "13.9 times as many after 15,000" in said
         assert re.search("24 (shrink )?by more than chance between seeds", said)
         assert re.search(r"25 still have an interval without 0", said)
-    assert shown_over_budgets(runs) == (26, 25, 24)
-    errors = {key[1:]: 1 - mean for key, mean in means.items() if key[0] == "echo"}
-    ratios = [
-        errors[budget, "repeat_vector"] / errors[budget, "initial_state"]
-        for budget in ("1500", "15000")
-    ]
-    assert [f"{ratio:.1f}" for ratio in ratios] == ["7.8", "13.9"]
-    echo = ["luong", "initial_state", "peek", "every_input", "repeat_vector"]
-    assert all(orders["echo", budget] == echo for budget in ("1500", "5000", "15000"))
-    for task, first, last in (
-        ("addition", "repeat_vector", "initial_state"),
-        ("g2p", "luong", "repeat_vector"),
-    ):
-        ends = {(of[0], of[-1]) for (name, _), of in orders.items() if name == task}
-        assert ends == {(first, last)}
-    ahead = orders["addition", "5000"]
-    assert ahead.index("luong") < ahead.index("peek")
     report = (STUDIES / "budgets" / "report.md").read_text()
     assert "10 seeds cannot be certain of any among 36 comparisons" in report
 
 
-def shown_over_budgets(runs) -> tuple[int, int, int]:
-    """Return how many differences are shown after 1,500 and 15,000 updates, and to shrink."""
-    early = late = shrinking = 0
-    for task in ("echo", "addition", "g2p"):
-        decoders = [variant for name, variant in runs if name == f"{task}_1500"]
-        for one, other in itertools.combinations(decoders, 2):
-            short, long = (
-                differences_of(runs[f"{task}_{budget}", one], runs[f"{task}_{budget}", other])
-                for budget in ("1500", "15000")
-            )
-            early, late = early + shown(short), late + shown(long)
-            if abs(fmean(long)) < abs(fmean(short)):
-                shrinking += shown([a - b for a, b in zip(short, long, strict=True)])
-    return early, late, shrinking
+def exact_match_of(study: str) -> dict[tuple[str, str, str], dict[int, float]]:
+    return {key: of for key, of in cells(study).items() if key[0] == "test_exact_match"}
 
 
-def differences_of(one, other) -> list[float]:
-    return [
-        float(one[seed]["test_exact_match"]) - float(other[seed]["test_exact_match"])
-        for seed in sorted(one)
-    ]
-
-
-def shown(values: list[float]) -> bool:
+def shown(values: Sequence[float]) -> bool:
     summary = summarise(values)
     return summary.low > 0 or summary.high < 0

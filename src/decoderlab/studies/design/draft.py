@@ -100,10 +100,10 @@ def twin_notes(drafts: Sequence[Draft]) -> tuple[list[str], list[str]]:
     return same, repeated
 
 
-def built_alike(drafts: Sequence[Draft]) -> list[list[int]]:
-    """Return the indices of drafts, those together whose tasks are built alike, but for the seed.
+def by_task(drafts: Sequence[Draft]) -> list[int]:
+    """Return the indices of drafts, so that those whose tasks are the same follow each other.
 
-    Groups that read the same data follow each other.
+    But for the seed, see `TaskOfLast`; and so do those that read the same data.
     """
     texts: dict[tuple[int, ...], tuple[str, str]] = {}  # what cells share is often one object
     groups: dict[str, dict[str, list[int]]] = {}
@@ -115,7 +115,7 @@ def built_alike(drafts: Sequence[Draft]) -> list[list[int]]:
             texts[parts] = sorted_json(draft.config.task.to_dict()), whole
         task, whole = texts[parts]
         groups.setdefault(task, {}).setdefault(whole, []).append(index)
-    return [group for of_task in groups.values() for group in of_task.values()]
+    return [index for of_task in groups.values() for group in of_task.values() for index in group]
 
 
 class TaskOfLast:

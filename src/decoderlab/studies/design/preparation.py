@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from decoderlab.records.folder_owner import check_owner
 from decoderlab.records.run_folder import RunFolder
 from decoderlab.studies.design.budget import Matcher
 from decoderlab.studies.design.composed_cells import Composed, ConfigMaker
-from decoderlab.studies.design.draft import Draft, TaskOfLast, built_alike, twin_notes
+from decoderlab.studies.design.draft import Draft, TaskOfLast, by_task, twin_notes
 from decoderlab.studies.design.grid import GridCell
 from decoderlab.studies.design.impossible_cells import UNFIT, impossible, why_unfit
 from decoderlab.studies.design.plan_file import Plan, StudyCell
@@ -200,7 +199,7 @@ class _Maker:
     ) -> list[Draft]:
         """Take every draft through a step, task by task; return those that pass, in their order."""
         passed, task_of = [], TaskOfLast()
-        for index in track([*chain.from_iterable(built_alike(drafts))], what):
+        for index in track(by_task(drafts), what):
             try:
                 step(drafts[index], task_of(drafts[index].config))
             except ConfigError as error:
