@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 from measuring.arguments import at_least, existing_file, script_parser
@@ -110,10 +111,10 @@ def main() -> None:
         gaps = pool_seconds(arguments.runs, folder / "pool")
         note("between two runs, median", 1, len(gaps), statistics.median(gaps))
         note("between two runs, longest", 1, len(gaps), max(gaps))
-        for jobs in sorted({1, os.cpu_count() or 1}):
-            for runs in arguments.sweeps:
-                seconds = sweep_seconds(runs, 300, jobs, folder / f"{jobs} {runs}")
-                note("a sweep", jobs, runs, seconds)
+        workers = sorted({1, os.cpu_count() or 1})
+        for runs, jobs in product(arguments.sweeps, workers):  # in turns, as they are compared
+            seconds = sweep_seconds(runs, 300, jobs, folder / f"{jobs} {runs}")
+            note("a sweep", jobs, runs, seconds)
     if arguments.page:
         write_figures(arguments.page, FIGURES, rows, table, MARKS)
 

@@ -6,6 +6,7 @@ it scans for them, which would forget it.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import errno
@@ -139,6 +140,11 @@ def _take_the_turn() -> None:
 
 
 os.register_at_fork(after_in_child=_take_the_turn)
+
+
+# What is frozen when Python ends is never freed: Triton, which comes with torch for GPUs, prints
+# pages of it as leaks.
+atexit.register(gc.unfreeze)
 
 
 @contextlib.contextmanager
