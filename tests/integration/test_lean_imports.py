@@ -34,6 +34,15 @@ import torchmetrics
 assert torchmetrics.__spec__.origin == torchmetrics.__file__
 assert torchmetrics.utilities.plot.plt is matplotlib.pyplot
 """
+PLANNING = """
+import sys
+import decoderlab.cli.plan
+from decoderlab.studies.execution import sweep
+slow = {"scipy.stats", "statsmodels", "pandas", "matplotlib", "tensorboard"}
+assert not slow & set(sys.modules), slow & set(sys.modules)
+from decoderlab.studies.reporting import build
+assert {"scipy.stats", "statsmodels", "pandas"} <= set(sys.modules)
+"""
 
 COMPILED = """
 import sys
@@ -105,7 +114,7 @@ def test_matplotlib_is_imported_beside_threads_without_what_lies_in_the_working_
 
 @pytest.mark.slow
 def test_what_no_run_needs_is_not_imported_and_is_itself_when_it_is_asked_for():
-    for code in (WITHOUT, BEFORE, COMPILED, ITS_PART):
+    for code in (WITHOUT, BEFORE, COMPILED, ITS_PART, PLANNING):
         subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 

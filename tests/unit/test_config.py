@@ -232,7 +232,7 @@ def test_classes_in_lists_count_and_are_refused_of_strangers():
     ]
     settings = PartSettings(config.decoder.to_dict() | {"parts": parts})
     config = replace(config, decoder=settings)
-    assert Layer in classes_in(config)
+    assert Layer in classes_in(config.scientific())
     record = run_identity.identity(config, "data")
     assert [part["_target_"] for part in record["decoder"]["parts"]] == [
         f"{__name__}.Layer",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 from hydra import initialize_config_dir
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
@@ -160,6 +162,28 @@ def test_fast_composing_gives_what_hydra_gives(cell):
     assert OmegaConf.to_container(composed.config) == OmegaConf.to_container(
         OmegaConf.masked_copy(whole, names)
     )
+
+
+@pytest.mark.long
+def test_each_yaml_is_read_once_and_no_cell_sees_what_hydra_made_of_it_for_another(monkeypatch):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("train", ["+x=1,2"], run_mode=RunMode.MULTIRUN)
+        before = [OmegaConf.to_container(Composer(loader, master)(cell).config) for cell in CELLS]
+        read: Counter[str] = Counter()
+        load = ConfigRepository.load_config
+
+        def counted(self, config_path):
+            read[config_path] += 1
+            return load(self, config_path)
+
+        monkeypatch.setattr(ConfigRepository, "load_config", counted)
+        compose = Composer(loader, master)
+        composed = [OmegaConf.to_container(compose(cell).config) for cell in CELLS]
+        assert set(read.values()) == {1}
+        Composer(loader, master)(CELLS[0])
+        assert read["train"] == 2
+    assert composed == before
 
 
 FOLLOWING = [

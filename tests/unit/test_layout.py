@@ -26,6 +26,7 @@ LAYERS = (
     ("studies.design",),
     ("studies.power", "studies.models_and_datasets"),
     ("studies.statistics",),
+    ("studies.attainable",),
     ("training", "testing"),
     ("records",),
     ("config",),

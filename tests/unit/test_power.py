@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from decoderlab.studies.power import attainable, detectable_effect
+from decoderlab.studies.attainable import attainable
+from decoderlab.studies.power import detectable_effect
 from decoderlab.studies.statistics import holm, over_seeds, sign_flip
 
 

@@ -64,6 +64,7 @@ def identity(config: RunConfig, fingerprint: str) -> dict[str, Any]:
             no finished run.
     """
     scientific = config.scientific()
+    kinds = classes_in(scientific)
     scientific["task"] = _without_paths(scientific["task"])
     for group in ("encoder", "decoder", "training"):
         scientific[group] = _with_parents(scientific[group])
@@ -71,7 +72,7 @@ def identity(config: RunConfig, fingerprint: str) -> dict[str, Any]:
         if group in scientific:
             scientific[group] = with_contents(group, scientific[group])
     record = {"format": FORMAT, "data": fingerprint, **_with_own_names(scientific)}
-    foreign = [code for kind in classes_in(config) if (code := foreign_code(kind)) is not None]
+    foreign = [code for kind in kinds if (code := foreign_code(kind)) is not None]
     if foreign:
         record["code"] = foreign
     return record
@@ -285,15 +286,14 @@ def changed_metrics(task: Mapping[str, Any]) -> dict[str, str]:
     return measured
 
 
-def classes_in(config: RunConfig, *groups: str) -> list[Callable]:
+def classes_in(scientific: Mapping[str, Any], *groups: str) -> list[Callable]:
     """Return the classes and functions that a config names in whatever its result depends on.
 
     Args:
-        config: of a run.
+        scientific: of the config of a run, see `RunConfig.scientific`.
         groups: such as `encoder`, whose classes alone are imported; all if none is given.
     """
-    settings = config.scientific()
-    named = targets_in({group: settings[group] for group in groups} if groups else settings)
+    named = targets_in({group: scientific[group] for group in groups} if groups else scientific)
     return [find_target(name.split(".")[0], target) for name, target in named]
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.tensorboard.summary import hparams
 
 from decoderlab.common.bounded_archives import read_arrays
 from decoderlab.common.escapes import markdown_entities, visible
@@ -118,6 +117,9 @@ def add_session(
         hyperparameters: names to plain values.
         metrics: names to scores.
     """
+    # A plan writes no events; this takes a tenth of a second to import.
+    from torch.utils.tensorboard.summary import hparams
+
     for summary in hparams(dict(hyperparameters), {})[1:]:
         writer.file_writer.add_summary(summary)
     for name, value in metrics.items():

@@ -1,4 +1,4 @@
-"""What so many seeds can show at all, and how large an effect they find."""
+"""How large an effect so many seeds find."""
 
 from __future__ import annotations
 
@@ -9,24 +9,11 @@ from itertools import product
 import numpy as np
 from scipy import stats
 
-from decoderlab.studies.statistics import ALPHA, EXACT_SEEDS, MONTE_CARLO_DRAWS
+from decoderlab.studies.attainable import ALPHA, attainable
 
 POWER = 0.8
 DRAWS, SIMULATED_SEEDS = 2_000, 13
 MAX_EFFECT = 64.0  # of effects, in standard deviations
-
-
-def attainable(n: int, comparisons: int) -> bool:
-    """Whether any of so many comparisons could be certain with n pairs.
-
-    The sign-flip test cannot go below 2 / 2^n, which Holm's first step multiplies.
-
-    Example:
-        >>> attainable(6, 1), attainable(6, 2), attainable(10, 25), attainable(10, 26)
-        (True, False, True, False)
-    """
-    patterns = 2 ** (n - 1) if n <= EXACT_SEEDS else MONTE_CARLO_DRAWS + 1
-    return comparisons / patterns < ALPHA
 
 
 def detectable_effect(

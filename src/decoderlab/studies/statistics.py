@@ -12,11 +12,8 @@ import numpy as np
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-PILOT_SEEDS = 6  # 2/2^5 is above 0.05: below six pairs no exact test can be significant
-EXACT_SEEDS = 20
-EQUAL_SEEDS = 20  # below, a collapse of one seed in ten is often not among them
-ALPHA = 0.05
-MONTE_CARLO_DRAWS = 100_000
+from decoderlab.studies.attainable import ALPHA, EXACT_SEEDS, MONTE_CARLO_DRAWS, PILOT_SEEDS
+
 Bounds = tuple[float, float]
 Values = Sequence[float] | np.ndarray
 UNBOUNDED = (-math.inf, math.inf)

@@ -37,7 +37,7 @@ def made_here(config: RunConfig, *groups: str) -> dict[str, Any]:
         ConfigError: for a class that may run other code than its file holds, see `foreign_code`.
     """
     ours = {name: version for name, version in versions().items() if name != "decoderlab"}
-    classes = frozenset(classes_in(config, *groups))
+    classes = frozenset(classes_in(config.scientific(), *groups))
     own = {
         f"{kind.__module__}.{kind.__qualname__}": code[:16]
         for kind in classes

@@ -10,13 +10,11 @@ import numpy as np
 
 from decoderlab.metrics.metric_score import MetricScore
 from decoderlab.studies.analysis.results import RunRow, shared_examples, ways_of_measuring
+from decoderlab.studies.attainable import ALPHA, EQUAL_SEEDS, PILOT_SEEDS, attainable
 from decoderlab.studies.models_and_datasets import exact_mcnemar
-from decoderlab.studies.power import attainable, detectable_effect
+from decoderlab.studies.power import detectable_effect
 from decoderlab.studies.statistics import (
-    ALPHA,
-    EQUAL_SEEDS,
     NONE,
-    PILOT_SEEDS,
     UNBOUNDED,
     Bounds,
     Estimate,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -85,27 +85,6 @@ class Entry:
         if not self.crossed:
             return Interval(self.summary.low, self.summary.high)
         return cut_at(self.estimate.interval(), self.bounds)
-
-
-def worst_score(scale: MetricScore, scores: Iterable[float]) -> float | None:
-    """Return what a failure scores: the metric's worst, or a worse score of a finished run.
-
-    Args:
-        scale: of the metric.
-        scores: of the finished runs of the same task.
-
-    Returns:
-        None for a metric without a worst value.
-
-    Example:
-        >>> from decoderlab.metrics.shipped import our_scores
-        >>> worst_score(our_scores()["symbol_error_rate"], [0.2, 1.5])
-        1.5
-    """
-    if scale.worst is None:
-        return None
-    pick = min if scale.better == "max" else max
-    return pick([scale.worst, *scores])
 
 
 def entry_of(rows: Sequence[RunRow], scores: Mapping[int, float], scale: MetricScore) -> Entry:

@@ -10,16 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import linalg, stats
 
-from decoderlab.studies.statistics import (
-    ALPHA,
-    PILOT_SEEDS,
-    UNBOUNDED,
-    Bounds,
-    Paired,
-    holm,
-    paired,
-    sign_flip,
-)
+from decoderlab.studies.attainable import ALPHA, PILOT_SEEDS
+from decoderlab.studies.statistics import UNBOUNDED, Bounds, Paired, holm, paired, sign_flip
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from decoderlab.config.study_settings import Published
-from decoderlab.studies.statistics import ALPHA, Estimate, Interval
+from decoderlab.studies.attainable import ALPHA
+from decoderlab.studies.statistics import Estimate, Interval
 
 
 @dataclass(frozen=True)

@@ -26,23 +26,15 @@ from decoderlab.studies.analysis.comparisons import (
     unpaired_seeds,
     with_verdict,
 )
-from decoderlab.studies.analysis.entries import Entry, entry_of, worst_score
+from decoderlab.studies.analysis.entries import Entry, entry_of
 from decoderlab.studies.analysis.factor_levels import factor_levels
 from decoderlab.studies.analysis.factorial import Factorial, analyse
 from decoderlab.studies.analysis.published_verdicts import PublishedVerdict, judge_published
 from decoderlab.studies.analysis.results import RunRow, scores_in, ways_of_measuring
+from decoderlab.studies.attainable import PILOT_SEEDS, attainable
 from decoderlab.studies.design.plan_file import Plan
 from decoderlab.studies.models_and_datasets import across_datasets
-from decoderlab.studies.power import attainable
-from decoderlab.studies.statistics import (
-    NONE,
-    PILOT_SEEDS,
-    Paired,
-    difference_bounds,
-    holm,
-    over_seeds,
-    paired,
-)
+from decoderlab.studies.statistics import NONE, Paired, difference_bounds, holm, over_seeds, paired
 
 
 class Analysis:
@@ -118,7 +110,7 @@ class Analysis:
         for row in self.rows:
             if row.result is not None:
                 scores[row.cell.task].append(row.result.metrics.test[self.metric])
-        worst = {task: worst_score(self.scale, some) for task, some in scores.items()}
+        worst = {task: self.scale.of_failure(some) for task, some in scores.items()}
         return {task: score for task, score in worst.items() if score is not None}
 
     def ranked(self, task: str) -> dict[str, Entry]:

@@ -13,14 +13,11 @@ from decoderlab.common import require
 from decoderlab.common.errors import Invalid
 from decoderlab.metrics.metric_score import MetricScore
 from decoderlab.metrics.shipped import recorded_scores
-from decoderlab.studies.analysis.entries import worst_score
 from decoderlab.studies.analysis.results import FAILURES
+from decoderlab.studies.attainable import ALPHA, EQUAL_SEEDS, PILOT_SEEDS
 from decoderlab.studies.claims.declared_claim import Claim
 from decoderlab.studies.statistics import (
-    ALPHA,
-    EQUAL_SEEDS,
     NONE,
-    PILOT_SEEDS,
     UNBOUNDED,
     Bounds,
     Estimate,
@@ -101,7 +98,7 @@ def measure(claim: Claim, table: pd.DataFrame) -> Measured:
     """Return what a claim measures in the runs of its study.
 
     A seed counts if each term has a run of it that has ended; a run that failed has the worst
-    score, see `worst_score`.
+    score, see `MetricScore.of_failure`.
 
     Args:
         claim: as declared.
@@ -131,7 +128,7 @@ def measure(claim: Claim, table: pd.DataFrame) -> Measured:
             )
         pairs = zip(ended["task"], ended[column], strict=True)
         of_task = [score for task, score in pairs if task == tasks[0] and not math.isnan(score)]
-        worst = None if scale is None else worst_score(scale, of_task)
+        worst = None if scale is None else scale.of_failure(of_task)
         scores: dict[int, float] = {}
         for seed, status, score in zip(rows["seed"], rows["status"], rows[column], strict=True):
             if scale is not None and (score < scale.low or score > scale.high):

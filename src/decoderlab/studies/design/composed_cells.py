@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import re
 from collections.abc import Callable, Sequence
@@ -9,10 +10,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from decoderlab.common.errors import ConfigError
 from decoderlab.config.command_line import check_override, check_text, with_one_budget
@@ -30,8 +33,33 @@ class Composed(NamedTuple):
     choices: dict[str, Any]
 
 
+class ReadOnce(ConfigRepository):
+    """Hydra's reader of YAMLs, which reads each of them once for all that is composed with it.
+
+    Hydra reads those of a config anew each time it composes one. What it gets is its own to change.
+
+    Args:
+        repository: whose YAMLs are read; it is left alone.
+    """
+
+    def __init__(self, repository: ConfigRepository) -> None:
+        self.sources = repository.sources
+        self._read: dict[tuple[str, ...], bytes] = {}
+
+    def __deepcopy__(self, memo: object) -> ReadOnce:
+        """Return a reader whose sources are its own, and that knows what this one has read."""
+        return copy.copy(self)
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """Return a YAML with its defaults list; None if there is none."""
+        key = (*(source.path for source in self.sources), config_path)
+        if key not in self._read:
+            self._read[key] = pickle.dumps(super().load_config(config_path))
+        return pickle.loads(self._read[key])
+
+
 class Composer:
-    """Composes cells; each combination of config groups is composed once.
+    """Composes cells; each combination of config groups is composed once, of YAMLs read once.
 
     Hydra first composes the chosen YAMLs and then sets the values that were given. The first step
     takes nearly all of the time and is the same for all cells that choose the same YAMLs; the
@@ -44,6 +72,9 @@ class Composer:
     """
 
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
+        if isinstance(loader, ConfigLoaderImpl):
+            loader = copy.copy(loader)
+            loader.repository = ReadOnce(loader.repository)
         self.loader, self.master = loader, master
         self.parser = OverridesParser.create(config_loader=loader)
         self._parsed: dict[str, Override] = {}
@@ -82,8 +113,9 @@ class Composer:
         if key not in self._composed:
             config = self.loader.load_sweep_config(self.master, list(key))
             choices = dict(config.hydra.runtime.choices)
-            names = [str(name) for name in config if name != "hydra"]
-            self._composed[key] = pickle.dumps(OmegaConf.masked_copy(config, names)), choices
+            with open_dict(config):
+                del config["hydra"]
+            self._composed[key] = pickle.dumps(config), choices
         pickled, choices = self._composed[key]
         config = pickle.loads(pickled)
         values = [override for override in parsed if not self._is_group(override)]

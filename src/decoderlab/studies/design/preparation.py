@@ -25,6 +25,7 @@ from decoderlab.layers.equations import count
 from decoderlab.records.folder_names import existing_folders, find_folder
 from decoderlab.records.folder_owner import check_owner
 from decoderlab.records.run_folder import RunFolder
+from decoderlab.studies.attainable import PILOT_SEEDS, attainable
 from decoderlab.studies.design.budget import Matcher
 from decoderlab.studies.design.composed_cells import Composed, ConfigMaker
 from decoderlab.studies.design.draft import Draft, TaskOfLast, by_task, twin_notes
@@ -34,8 +35,6 @@ from decoderlab.studies.design.plan_file import Plan, StudyCell
 from decoderlab.studies.design.planned_and_run import is_left_alone
 from decoderlab.studies.design.row_labels import labels, varied_keys
 from decoderlab.studies.design.timing import Timer
-from decoderlab.studies.power import attainable
-from decoderlab.studies.statistics import PILOT_SEEDS
 from decoderlab.training import cost
 from decoderlab.training.assembly import build_networks, build_task
 from decoderlab.training.earlier_data import checked_start

@@ -221,7 +221,7 @@ def _all_ours(planned: Planned) -> bool:
     if planned.plan.tuning is not None:
         trials = plan_file(planned.output_dir, f"{planned.plan.name}{TUNING}")
         configs += read_configs(trials).values()
-    kinds = {kind for config in configs for kind in classes_in(config)}
+    kinds = {kind for config in configs for kind in classes_in(config.scientific())}
     return all(own_name(kind) or kind.__module__.split(".")[0] in VERSIONED for kind in kinds)
 
 

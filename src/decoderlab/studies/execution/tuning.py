@@ -24,7 +24,6 @@ from decoderlab.metrics.metric_score import MetricScore
 from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.records.opened_run import finished, open_run
 from decoderlab.records.run_folder import file_lock
-from decoderlab.studies.analysis.entries import worst_score
 from decoderlab.studies.design.composed_cells import Composer
 from decoderlab.studies.design.grid import GridCell, as_sweep, as_value, swept_values
 from decoderlab.studies.design.impossible_cells import UNFIT, why_unfit
@@ -261,7 +260,7 @@ class Tuner:
                 for tuned in settings[arm.name]
             ]
             known = [score for trial in trials for score in trial if score is not None]
-            worst = worst_score(self.score, known)
+            worst = self.score.of_failure(known)
             counted = [[worst if score is None else score for score in trial] for trial in trials]
             self.failures[arm.name] = [trial.count(None) for trial in trials]
             scores[arm.name] = [

@@ -8,9 +8,9 @@ from decoderlab.studies.analysis.comparisons import BARRING, Comparison
 from decoderlab.studies.analysis.entries import Entry
 from decoderlab.studies.analysis.factorial import Factorial
 from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.attainable import ALPHA, PILOT_SEEDS
 from decoderlab.studies.reporting.cautions import failures_text
 from decoderlab.studies.reporting.table_texts import compared_text, p_text, score_text
-from decoderlab.studies.statistics import ALPHA, PILOT_SEEDS
 
 
 def answer(analysis: Analysis) -> list[str]:

@@ -12,11 +12,11 @@ from decoderlab.config.run_identity import sorted_json
 from decoderlab.data.task_data import data_cautions
 from decoderlab.studies.analysis.seed_groups import better_group, share_text
 from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.attainable import PILOT_SEEDS
 from decoderlab.studies.design.shared_starts import dependent_seeds
 from decoderlab.studies.reporting.blocks import Block, Bullets, Paragraph, Section
 from decoderlab.studies.reporting.provenance import ended_early, mixtures
 from decoderlab.studies.reporting.row_parts import joint_differences
-from decoderlab.studies.statistics import PILOT_SEEDS
 
 # A name that Hydra takes as it is, and as a text.
 PLAIN = re.compile(r"(?!(?:null|true|false|inf|nan)$)[A-Za-z_][A-Za-z0-9_]*", re.IGNORECASE)

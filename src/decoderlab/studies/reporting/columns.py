@@ -16,6 +16,7 @@ from typing import Any, Literal
 from decoderlab.studies.analysis.comparisons import BARRING, Comparison
 from decoderlab.studies.analysis.entries import Entry
 from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.attainable import EXACT_SEEDS
 from decoderlab.studies.reporting.explanations import (
     explain_difference,
     explain_holm,
@@ -40,7 +41,7 @@ from decoderlab.studies.reporting.table_texts import (
     wins_text,
 )
 from decoderlab.studies.reporting.terminal_text import Room
-from decoderlab.studies.statistics import EXACT_SEEDS, Paired
+from decoderlab.studies.statistics import Paired
 
 # Which table: of the report (Markdown, LaTeX, HTML), of a paper (table.tex), in the terminal, or
 # of two studies side by side.

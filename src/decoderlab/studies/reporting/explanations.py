@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from decoderlab.metrics.signature import signature_parts
 from decoderlab.studies.analysis.study_analysis import Analysis
-from decoderlab.studies.statistics import ALPHA, EQUAL_SEEDS
+from decoderlab.studies.attainable import ALPHA, EQUAL_SEEDS
 
 
 def explain_score(analysis: Analysis) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 
 from decoderlab.studies.analysis.comparisons import BARRING, Comparison
 from decoderlab.studies.analysis.study_analysis import Analysis
-from decoderlab.studies.power import attainable
+from decoderlab.studies.attainable import EXACT_SEEDS, PILOT_SEEDS, attainable
 from decoderlab.studies.reporting.variant_names import short_names
-from decoderlab.studies.statistics import EXACT_SEEDS, PILOT_SEEDS
 
 MAX_NAMED = 3  # tasks or rows that a sentence names
 MAX_NAME = 60  # letters of a name
