@@ -1,10 +1,11 @@
 """Measure what a sweep costs besides its runs, and how its time grows with runs and workers.
 
-    python scripts/benchmark_sweeps.py                       # prints; about five minutes
+    python scripts/benchmark_sweeps.py                       # prints; about eight minutes
     python scripts/benchmark_sweeps.py --page docs/performance.md
 
 Planning is timed with the command itself, over a sweep of 10 decoders, 2 tasks, 5 learning rates
-and so many seeds that there are 1,000 cells (`--cells`). The pool's own cost is the time from the
+and so many seeds that there are 1,000 cells (`--cells`): the median of three, in turns with
+`import torch`, by which machines are told apart. The pool's own cost is the time from the
 end of one run to the beginning of the next in the same worker: writing the result, handing over
 the next config, building its task and checking its model. Sweeps of runs of 300 updates are timed
 from the command's start to its end, report and all, with one worker and with one for each core.
@@ -36,13 +37,20 @@ RATES = "0.1,0.03,0.01,0.003,0.001"
 FIGURES = "sweeps.csv"
 MARKS = Marks("<!-- sweeps -->", "<!-- end of sweeps -->")
 RUNS = (8, 16, 32)
+TURNS = 3
+IMPORT, PLANNING, SWEEP = "import torch", "planning", "a sweep"
 
 
 def command(module: str, *arguments: str) -> float:
     """Run an entry point with one thread; return its seconds."""
+    return seconds_of("-m", f"decoderlab.cli.{module}", *arguments)
+
+
+def seconds_of(*arguments: str) -> float:
+    """Run Python with one thread; return its seconds."""
     started = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", f"decoderlab.cli.{module}", *arguments],
+        [sys.executable, *arguments],
         check=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
@@ -107,14 +115,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         cells = arguments.cells // 100 * 100
-        note("planning", 1, cells, planning_seconds(cells, folder / "plan"))
+        turns = [
+            (seconds_of("-c", "import torch"), planning_seconds(cells, folder / f"plan {turn}"))
+            for turn in range(TURNS)
+        ]
+        imports, plans = (statistics.median(each) for each in zip(*turns, strict=True))
+        note(IMPORT, 1, TURNS, imports)
+        note(PLANNING, 1, cells, plans)
         gaps = pool_seconds(arguments.runs, folder / "pool")
         note("between two runs, median", 1, len(gaps), statistics.median(gaps))
         note("between two runs, longest", 1, len(gaps), max(gaps))
         workers = sorted({1, os.cpu_count() or 1})
         for runs, jobs in product(arguments.sweeps, workers):  # in turns, as they are compared
             seconds = sweep_seconds(runs, 300, jobs, folder / f"{jobs} {runs}")
-            note("a sweep", jobs, runs, seconds)
+            note(SWEEP, jobs, runs, seconds)
     if arguments.page:
         write_figures(arguments.page, FIGURES, rows, table, MARKS)
 
@@ -124,7 +138,7 @@ def table(figures: Path) -> str:
     rows = read_figures(figures)
     sweeps: dict[str, dict[str, float]] = {}
     for row in rows:
-        if row["what"] == "a sweep":
+        if row["what"] == SWEEP:
             sweeps.setdefault(row["workers"], {})[row["runs"]] = float(row["s"])
     lines = [
         [
@@ -135,7 +149,10 @@ def table(figures: Path) -> str:
         ]
         for workers, times in sweeps.items()
     ]
-    others = [f"{row['what']} ({int(row['runs']):,}) {row['s']} s" for row in rows[:3]]
+    single = {row["what"]: row for row in rows if row["what"] != SWEEP}
+    ratio = float(single[PLANNING]["s"]) / float(single.pop(IMPORT)["s"])
+    others = [f"{what} ({int(row['runs']):,}) {row['s']} s" for what, row in single.items()]
+    others[0] += f", {ratio:.1f} times `import torch`"
     header = ["workers", "runs", "seconds", "times as fast as one worker"]
     return markdown(header, lines) + f"\nBesides: {'; '.join(others)}.\n"
 
