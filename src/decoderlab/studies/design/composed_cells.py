@@ -15,7 +15,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from decoderlab.common.errors import ConfigError
 from decoderlab.config.command_line import check_override, check_text, with_one_budget
@@ -113,9 +113,8 @@ class Composer:
         if key not in self._composed:
             config = self.loader.load_sweep_config(self.master, list(key))
             choices = dict(config.hydra.runtime.choices)
-            with open_dict(config):
-                del config["hydra"]
-            self._composed[key] = pickle.dumps(config), choices
+            names = [str(name) for name in config if name != "hydra"]
+            self._composed[key] = pickle.dumps(OmegaConf.masked_copy(config, names)), choices
         pickled, choices = self._composed[key]
         config = pickle.loads(pickled)
         values = [override for override in parsed if not self._is_group(override)]
