@@ -1,6 +1,6 @@
 """Measure what a sweep costs besides its runs, and how its time grows with runs and workers.
 
-    python scripts/benchmark_sweeps.py                       # prints; about eight minutes
+    python scripts/benchmark_sweeps.py                       # prints; about ten minutes
     python scripts/benchmark_sweeps.py --page docs/performance.md
 
 Planning is timed with the command itself, over a sweep of 10 decoders, 2 tasks, 5 learning rates
@@ -151,8 +151,11 @@ def table(figures: Path) -> str:
     ]
     single = {row["what"]: row for row in rows if row["what"] != SWEEP}
     ratio = float(single[PLANNING]["s"]) / float(single.pop(IMPORT)["s"])
-    others = [f"{what} ({int(row['runs']):,}) {row['s']} s" for what, row in single.items()]
-    others[0] += f", {ratio:.1f} times `import torch`"
+    others = [
+        f"{what} ({int(row['runs']):,}) {row['s']} s"
+        + (f", {ratio:.1f} times `import torch`" if what == PLANNING else "")
+        for what, row in single.items()
+    ]
     header = ["workers", "runs", "seconds", "times as fast as one worker"]
     return markdown(header, lines) + f"\nBesides: {'; '.join(others)}.\n"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
-from dataclasses import replace
+from dataclasses import make_dataclass, replace
 
 import pytest
 from hydra import initialize_config_dir
 from hydra._internal.config_repository import ConfigRepository
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
@@ -18,8 +20,9 @@ from omegaconf import OmegaConf
 from decoderlab.common.errors import ConfigError
 from decoderlab.common.folders import conf_dir
 from decoderlab.config.run_config import RunConfig
-from decoderlab.studies.design.composed_cells import Composer, ConfigMaker
+from decoderlab.studies.design.composed_cells import Composer, ConfigMaker, ReadOnce
 from decoderlab.studies.design.grid import as_value, grid
+from tests.composing import LOAD
 from tests.unit.studies import STUDY
 
 
@@ -184,6 +187,22 @@ def test_each_yaml_is_read_once_and_no_cell_sees_what_hydra_made_of_it_for_anoth
         Composer(loader, master)(CELLS[0])
         assert read["train"] == 2
     assert composed == before
+
+
+def test_a_config_of_a_class_that_cannot_be_pickled_is_read_each_time(monkeypatch):
+    monkeypatch.setattr(ConfigRepository, "load_config", LOAD)
+    store = ConfigStore.instance()
+    kept = copy.deepcopy(store.repo)
+    store.store("odd", make_dataclass("Odd", [("x", int, 3)]), group="hydra/launcher")
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            loader = GlobalHydra.instance().config_loader()
+            reader = ReadOnce(loader.repository)
+            assert reader.load_config("hydra/launcher/odd").config.x == 3
+            assert reader.load_config("hydra/launcher/odd").config.x == 3
+            assert reader.load_config("task/no_such_task") is None
+    finally:
+        store.repo = kept
 
 
 FOLLOWING = [

@@ -26,7 +26,7 @@ LAYERS = (
     ("studies.design",),
     ("studies.power", "studies.models_and_datasets"),
     ("studies.statistics",),
-    ("studies.attainable",),
+    ("studies.attainable", "studies.worst_score"),
     ("training", "testing"),
     ("records",),
     ("config",),

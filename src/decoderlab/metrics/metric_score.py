@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -92,25 +92,6 @@ class MetricScore:
     def improves(self, value: float, best: float) -> bool:
         """Whether a value is better than the best so far."""
         return value > best if self.better == "max" else value < best
-
-    def of_failure(self, scores: Iterable[float]) -> float | None:
-        """Return what a failure scores: the worst value, or a worse score of a finished run.
-
-        Args:
-            scores: of the finished runs of the same task.
-
-        Returns:
-            None for a score without a worst value.
-
-        Example:
-            >>> rate = MetricScore(name="rate", better="min", low=0, high=9, worst=1)
-            >>> rate.of_failure([0.2, 1.5])
-            1.5
-        """
-        if self.worst is None:
-            return None
-        pick = min if self.better == "max" else max
-        return pick([self.worst, *scores])
 
     def record(self) -> dict[str, Any]:
         """Return the description for JSON; what has no bound is null there. See `recorded`."""

@@ -35,6 +35,7 @@ from decoderlab.studies.attainable import PILOT_SEEDS, attainable
 from decoderlab.studies.design.plan_file import Plan
 from decoderlab.studies.models_and_datasets import across_datasets
 from decoderlab.studies.statistics import NONE, Paired, difference_bounds, holm, over_seeds, paired
+from decoderlab.studies.worst_score import worst_score
 
 
 class Analysis:
@@ -110,7 +111,7 @@ class Analysis:
         for row in self.rows:
             if row.result is not None:
                 scores[row.cell.task].append(row.result.metrics.test[self.metric])
-        worst = {task: self.scale.of_failure(some) for task, some in scores.items()}
+        worst = {task: worst_score(self.scale, some) for task, some in scores.items()}
         return {task: score for task, score in worst.items() if score is not None}
 
     def ranked(self, task: str) -> dict[str, Entry]:

@@ -27,6 +27,7 @@ from decoderlab.studies.statistics import (
     over_seeds,
     sign_flip,
 )
+from decoderlab.studies.worst_score import worst_score
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 HOLDS, REVERSED = "direction holds", "direction reversed"
@@ -98,7 +99,7 @@ def measure(claim: Claim, table: pd.DataFrame) -> Measured:
     """Return what a claim measures in the runs of its study.
 
     A seed counts if each term has a run of it that has ended; a run that failed has the worst
-    score, see `MetricScore.of_failure`.
+    score, see `worst_score`.
 
     Args:
         claim: as declared.
@@ -128,7 +129,7 @@ def measure(claim: Claim, table: pd.DataFrame) -> Measured:
             )
         pairs = zip(ended["task"], ended[column], strict=True)
         of_task = [score for task, score in pairs if task == tasks[0] and not math.isnan(score)]
-        worst = None if scale is None else scale.of_failure(of_task)
+        worst = None if scale is None else worst_score(scale, of_task)
         scores: dict[int, float] = {}
         for seed, status, score in zip(rows["seed"], rows["status"], rows[column], strict=True):
             if scale is not None and (score < scale.low or score > scale.high):

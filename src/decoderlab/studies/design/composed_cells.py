@@ -6,6 +6,7 @@ import copy
 import pickle
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ class ReadOnce(ConfigRepository):
     """Hydra's reader of YAMLs, which reads each of them once for all that is composed with it.
 
     Hydra reads those of a config anew each time it composes one. What it gets is its own to change.
+    A config of a class that cannot be pickled is read each time.
 
     Args:
         repository: whose YAMLs are read; it is left alone.
@@ -47,15 +49,18 @@ class ReadOnce(ConfigRepository):
         self._read: dict[tuple[str, ...], bytes] = {}
 
     def __deepcopy__(self, memo: object) -> ReadOnce:
-        """Return a reader whose sources are its own, and that knows what this one has read."""
+        """Return a reader that knows what this one has read, and may have other sources."""
         return copy.copy(self)
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         """Return a YAML with its defaults list; None if there is none."""
         key = (*(source.path for source in self.sources), config_path)
-        if key not in self._read:
-            self._read[key] = pickle.dumps(super().load_config(config_path))
-        return pickle.loads(self._read[key])
+        if key in self._read:
+            return pickle.loads(self._read[key])
+        config = super().load_config(config_path)
+        with suppress(pickle.PicklingError, AttributeError, TypeError):
+            self._read[key] = pickle.dumps(config)
+        return config
 
 
 class Composer:

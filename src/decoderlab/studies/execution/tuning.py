@@ -32,6 +32,7 @@ from decoderlab.studies.design.preparation import Planned, make_plan
 from decoderlab.studies.design.row_labels import varied_keys
 from decoderlab.studies.execution.arm_search import ArmSearch
 from decoderlab.studies.execution.journal import JOURNAL, journaled, open_journal
+from decoderlab.studies.worst_score import worst_score
 from decoderlab.training.assembly import build_task
 
 Do = Callable[[Planned], Planned]
@@ -260,7 +261,7 @@ class Tuner:
                 for tuned in settings[arm.name]
             ]
             known = [score for trial in trials for score in trial if score is not None]
-            worst = self.score.of_failure(known)
+            worst = worst_score(self.score, known)
             counted = [[worst if score is None else score for score in trial] for trial in trials]
             self.failures[arm.name] = [trial.count(None) for trial in trials]
             scores[arm.name] = [
