@@ -190,7 +190,7 @@ def test_on_what_tasks_attention_is_best_is_counted():
     )
     said = " ".join(PAGE.split())
     assert f"the best mean on {of_rules}tasks whose targets follow a rule" in said
-    assert f"and on {recorded}whose data were recorded" in said
+    assert f"and on {recorded}whose data were recorded." in said
 
 
 def test_rates_at_an_edge_are_counted():
