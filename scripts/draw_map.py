@@ -1,15 +1,15 @@
-"""docs/studies/sizes/map.svg: where repeating the encoding does better than starting from it.
+"""docs/sizes.svg: where repeating the encoding does better than starting from it.
 
     python scripts/draw_map.py
 
-From the committed results.csv of the study `sizes`: for each task and cell a grid of widths and
-source lengths, with how far the decoder that repeats is ahead of the one that starts, seed by seed.
+From the committed results.csv of the studies `sizes_*`: for each task and cell a grid of widths and
+source lengths, with how far the symbol error rate of the decoder that starts lies above that of the
+one that repeats, seed by seed.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,10 +17,14 @@ from decoderlab.common.escapes import html_text
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.statistics import Summary, summarise
 from measuring.arguments import script_parser
-from redraw_study import FOLDER, committed, tasks_of
+from redraw_study import FOLDER, committed
 
-STUDY = "sizes"
-PICTURE = FOLDER / STUDY / "map.svg"
+PANELS = {
+    f"sizes_{task}_{cell}": f"{task}, {cell.upper()}"
+    for task in ("echo", "reverse")
+    for cell in ("lstm", "gru")
+}
+PICTURE = FOLDER.parent / "sizes.svg"
 STARTING = "initial_state"
 REPEATING = {
     "repeat_vector": "RepeatVector, without feedback",
@@ -37,7 +41,7 @@ text { font: 13px system-ui, sans-serif; fill: #1a1a1a; }
 
 
 class Place(NamedTuple):
-    """Where on the map a task of the study stands."""
+    """Where on the map a size of a study stands."""
 
     panel: str
     width: int
@@ -50,38 +54,50 @@ Map = Mapping[Place, Summary]
 def main() -> None:
     """Write the picture."""
     script_parser(__doc__).parse_args()
-    PICTURE.write_text(picture(maps(committed(STUDY))), encoding="utf-8")
+    PICTURE.write_text(drawn(), encoding="utf-8")
 
 
-def places() -> dict[str, Place]:
-    """Return where each task of the study stands, by its name."""
-    return {
-        name: Place(
-            f"{given['task']}, {given['encoder/cell'].upper()}",
-            given["encoder.hidden_size"],
-            given["task.max_length"],
-        )
-        for name, given in tasks_of(STUDY).items()
-    }
+def drawn() -> str:
+    """Return the map of the studies whose results are committed."""
+    studies = {name: committed(name) for name in PANELS if (FOLDER / name).is_dir()}
+    return picture(maps(studies))
 
 
-def maps(analysis: Analysis) -> dict[str, Map]:
-    """Return how far each decoder that repeats is ahead of starting, by place."""
-    scores: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
-    for row in analysis.rows:
-        if (score := analysis.score(row)) is not None:
-            scores[row.cell.variant, row.cell.task][row.cell.seed] = score
+def maps(studies: Mapping[str, Analysis]) -> dict[str, Map]:
+    """Return how far each decoder that repeats is ahead of starting, by place.
+
+    Of an error rate, by how much less it is.
+    """
     return {
         decoder: {
-            place: _ahead(scores[decoder, task], scores[STARTING, task])
-            for task, place in places().items()
+            place(name, size): _ahead(analysis, decoder, size)
+            for name, analysis in studies.items()
+            for size in analysis.tasks
         }
         for decoder in REPEATING
     }
 
 
-def _ahead(one: Mapping[int, float], other: Mapping[int, float]) -> Summary:
-    return summarise([one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())])
+def place(study: str, size: str) -> Place:
+    """Return where a size of a study stands.
+
+    Example:
+        >>> place("sizes_echo_gru", "16_tokens_128_units")
+        Place(panel='echo, GRU', width=128, length=16)
+    """
+    length, _, width, _ = size.split("_")
+    return Place(PANELS[study], int(width), int(length))
+
+
+def _ahead(analysis: Analysis, decoder: str, size: str) -> Summary:
+    one, other = (_by_seed(analysis, variant, size) for variant in (decoder, STARTING))
+    seeds = sorted(one.keys() & other.keys())
+    return summarise([analysis.sign * (one[seed] - other[seed]) for seed in seeds])
+
+
+def _by_seed(analysis: Analysis, variant: str, size: str) -> dict[int, float]:
+    scores = {row.cell.seed: analysis.score(row) for row in analysis.by_cell[variant, size]}
+    return {seed: score for seed, score in scores.items() if score is not None}
 
 
 def picture(drawn: Mapping[str, Map]) -> str:
@@ -112,8 +128,9 @@ def picture(drawn: Mapping[str, Map]) -> str:
         '<title id="title">Where repeating the encoding does better than starting from it</title>'
         f'<desc id="words">{html_text(" ".join(_words(drawn)))}</desc>'
         f"<style>{STYLE}</style>{''.join(shapes)}"
-        f'<text class="small" x="{LEFT}" y="{size[1] - 10}">difference of exact match; coloured '
-        "where its 95 % interval over seeds leaves 0 out: orange repeating, blue starting ahead"
+        f'<text class="small" x="{LEFT}" y="{size[1] - 10}">symbol error rate of starting less '
+        "that of repeating; coloured where its 95 % interval over seeds leaves 0 out: orange "
+        "repeating, blue starting ahead"
         "</text></svg>\n"
     )
 
