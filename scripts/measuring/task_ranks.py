@@ -92,9 +92,12 @@ def in_words(scores: np.ndarray, decoders: Sequence[str], tasks: Sequence[str], 
         for one, other in combinations(order, 2)
         if known.ranks[other] - known.ranks[one] >= known.critical
     ]
+    run = (
+        f"{of} tasks" if len(tasks) == of else f"{len(tasks)} of our {of} tasks that have been run"
+    )
     text = (
-        f"On the {len(tasks)} of our {of} tasks that have been run these have the best mean score: "
-        f"{where}. Mean ranks: {ranks}. Told apart over tasks: {', '.join(apart) or 'none'}."
+        f"On the {run} these have the best mean score: {where}. Mean ranks: {ranks}. "
+        f"Told apart over tasks: {', '.join(apart) or 'none'}."
     )
     return textwrap.fill(text, 92, break_long_words=False, break_on_hyphens=False) + "\n"
 

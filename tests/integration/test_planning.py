@@ -105,6 +105,12 @@ def test_too_few_seeds_for_a_claim_are_noted_before_the_runs(planned, seeds, dec
     assert said is None or said in notes[0]
 
 
+def test_what_is_noted_of_several_tasks_is_noted_once(planned):
+    given = ("decoder=luong,peek", "task=echo,sort,reverse", "seed=0,1", "study.baseline=luong")
+    notes = planned(*given, "study.family=task").check_seeds()
+    assert notes == ["echo and 2 more tasks: fewer than 6 seeds, a pilot"]
+
+
 def test_rows_of_one_name_are_refused(planned):
     with pytest.raises(ConfigError, match="two runs that differ are both called a b c, echo"):
         planned(

@@ -87,7 +87,6 @@ class Planned:
             ConfigError: naming the row.
         """
         study = self.plan.study
-        notes: list[str] = []
         seeds: dict[tuple[str, str], set[int]] = {}
         for cell in self.plan.cells:
             known = seeds.setdefault((cell.variant, cell.task), set())
@@ -98,23 +97,28 @@ class Planned:
                 )
             known.add(cell.seed)
         if study.baseline is None:
-            return notes
+            return []
         families: dict[str, list[int]] = {}
         for (variant, task), own in seeds.items():
             both = own & seeds.get((study.baseline, task), set())
             if variant != study.baseline and both:
                 family = task if study.family == "task" else "the study"
                 families.setdefault(family, []).append(len(both))
+        too_few: dict[str, list[str]] = {}
         for family, numbers in families.items():
             number, n = len(numbers), max(numbers)
             if n < PILOT_SEEDS:
-                notes.append(f"{family}: fewer than {PILOT_SEEDS} seeds, a pilot")
+                too_few.setdefault(f"fewer than {PILOT_SEEDS} seeds, a pilot", []).append(family)
             elif not attainable(n, number):
-                notes.append(
-                    f"{family}: with {n} seeds none of {number} comparisons can be certain after "
-                    "Holm's correction; give more seeds or fewer rows"
+                why = (
+                    f"with {n} seeds none of {number} comparisons can be certain after Holm's "
+                    "correction; give more seeds or fewer rows"
                 )
-        return notes
+                too_few.setdefault(why, []).append(family)
+        return [
+            f"{of[0]}{f' and {len(of) - 1} more tasks' if of[1:] else ''}: {why}"
+            for why, of in too_few.items()
+        ]
 
     def demand_possible(self) -> None:
         """Raise ConfigError naming every cell that cannot run, with the reason."""
