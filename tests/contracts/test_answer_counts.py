@@ -1,0 +1,172 @@
+"""On how many tasks of the leaderboard something is so is counted from the committed results."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import leaderboard
+from decoderlab.studies.analysis.study_analysis import Analysis
+from decoderlab.studies.statistics import holm, summarise
+from measuring import task_ranks
+from tests.contracts.test_quotes import ROOT, cells, differences, rows
+
+PAGE = " ".join((ROOT / "docs/answer.md").read_text(encoding="utf-8").split())
+RECORDED = (
+    *("captioning", "conversation", "digits", "forecasting", "g2p", "g2p_de", "g2p_fr"),
+    *("movement", "spelling", "sunspots", "translation", "translation_bible"),
+)
+NUMBERS = (
+    "none one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen"
+).split()
+AHEAD = {
+    ("luong", "peek"): "`peek`, the next by mean rank, on {} of 22 tasks, and behind on {}.",
+    ("peek", "every_input"): "repeating with feedback on {} of 22 tasks, and behind on {};",
+    ("peek", "initial_state"): "ahead of starting on {}, and behind on {}.",
+    ("initial_state", "every_input"): "ahead of repeating on {} of 22 tasks, and behind on {}.",
+    ("every_input", "repeat_vector"): "on {} of 22 tasks with repeating, and behind on {};",
+    ("initial_state", "initial_state_no_feedback"): "on {} with starting, and behind on {}.",
+}
+BY_SYMBOL = {
+    ("luong", "peek"): "attention is ahead of `peek` on {} and behind on {},",
+    ("peek", "every_input"): "`peek` of repeating with feedback on {} and {},",
+    ("peek", "initial_state"): "of starting on {} and {};",
+    ("initial_state", "every_input"): "starting is ahead of repeating on {} and behind on {},",
+    ("every_input", "repeat_vector"): "feedback on {} and {} with repeating,",
+    ("initial_state", "initial_state_no_feedback"): "on {} and {} with starting.",
+}
+WITHOUT_ATTENTION = (
+    *("repeat_vector", "every_input", "peek"),
+    *("initial_state", "initial_state_no_feedback"),
+)
+
+
+@cache
+def tasks() -> dict[str, Analysis]:
+    """Return the studies of the leaderboard by name."""
+    return leaderboard.results("task")
+
+
+def gains(one: str, other: str, metric: str | None = None) -> Iterator[list[float]]:
+    """Yield by how much a decoder is better than another on each task, seed by seed.
+
+    Args:
+        one, other: decoders.
+        metric: an error rate; None for the one of each study. Tasks without it are passed over.
+    """
+    for name, analysis in tasks().items():
+        (task,), own = analysis.tasks, f"test_{analysis.plan.metric}"
+        sign = -1 if metric else analysis.sign
+        pair = [cells(name).get((metric or own, task, each)) for each in (one, other)]
+        if all(pair):
+            yield [sign * each for each in differences(*pair)]
+
+
+def ahead_and_behind(differences_by_task: Iterator[list[float]]) -> tuple[int, int]:
+    """Return on how many tasks an interval lies above 0, and below it."""
+    known = [summarise(each) for each in differences_by_task]
+    return sum(each.low > 0 for each in known), sum(each.high < 0 for each in known)
+
+
+def in_words(numbers: tuple[int, int]) -> tuple[str, str]:
+    """Return two numbers as words."""
+    return NUMBERS[numbers[0]], NUMBERS[numbers[1]]
+
+
+@pytest.mark.parametrize("pair", AHEAD, ids=" ".join)
+def test_on_how_many_tasks_a_decoder_is_ahead_is_counted(pair):
+    assert len(list(gains(*pair))) == 22
+    assert "of the 22 tasks of the [leaderboard](leaderboard.md) the 95 %" in PAGE
+    assert AHEAD[pair].format(*in_words(ahead_and_behind(gains(*pair)))) in PAGE
+
+
+@pytest.mark.parametrize("pair", BY_SYMBOL, ids=" ".join)
+def test_on_how_many_tasks_it_is_so_by_symbol_error_rate_is_counted(pair):
+    by_task = list(gains(*pair, "test_symbol_error_rate"))
+    assert len(by_task) == 20
+    assert "By symbol error rate, which 20 of the tasks have" in PAGE
+    assert BY_SYMBOL[pair].format(*in_words(ahead_and_behind(iter(by_task)))) in PAGE
+
+
+def corrected(pair: tuple[str, str]) -> tuple[int, int]:
+    """Return on how many tasks a decoder is ahead and behind after Holm over the tasks."""
+    by_task = list(gains(*pair))
+    p_values = holm([float(stats.ttest_1samp(each, 0).pvalue) for each in by_task])
+    means = [np.mean(each) for each, p in zip(by_task, p_values, strict=True) if p < 0.05]
+    return sum(mean > 0 for mean in means), sum(mean < 0 for mean in means)
+
+
+def test_what_a_correction_over_the_tasks_changes_is_counted():
+    counts = {pair: ahead_and_behind(gains(*pair)) for pair in AHEAD}
+    kept = {pair: corrected(pair) for pair in AHEAD}
+    unstable = ("peek", "initial_state")
+    number, behind = in_words(kept[unstable])
+    assert f"`peek` is ahead of starting on {number}, behind on {behind}" in PAGE
+    lost = [sum(counts[pair]) - sum(kept[pair]) for pair in AHEAD if pair != unstable]
+    assert f"each other pair loses {NUMBERS[max(lost)]} tasks at most" in PAGE
+
+
+def test_mean_ranks_do_not_tell_the_counted_pairs_apart():
+    studies = tasks()
+    decoders = leaderboard.decoders_of(studies)
+    known = task_ranks.mean_ranks(task_ranks.mean_scores(studies, decoders))
+    ranks = dict(zip(decoders, known.ranks, strict=True))
+    assert all(abs(ranks[one] - ranks[other]) < known.critical for one, other in AHEAD)
+    assert "None of the six pairs that sentences 1 to 4 count is told apart by mean ranks" in PAGE
+
+
+def beats_the_rules(name: str, analysis: Analysis, decoder: str) -> bool:
+    """Whether the interval of a decoder's scores lies beyond the best rule without weights."""
+    (task,) = analysis.tasks
+    best = float(leaderboard.rule(name, analysis).split()[0])
+    scores = cells(name)[f"test_{analysis.plan.metric}", task, decoder].values()
+    return summarise([analysis.sign * (score - best) for score in scores]).low > 0
+
+
+def test_on_how_many_tasks_no_decoder_is_above_a_rule_is_counted():
+    studies = tasks()
+    none = {
+        name: analysis
+        for name, analysis in studies.items()
+        if not any(beats_the_rules(name, analysis, each) for each in WITHOUT_ATTENTION)
+    }
+    with_it = [name for name, analysis in none.items() if beats_the_rules(name, analysis, "luong")]
+    number = NUMBERS[len(none)]
+    assert f"On {number} of the 22 no decoder without attention is shown to be ahead of" in PAGE
+    assert f"attention is, on {NUMBERS[len(with_it)]} of these" in PAGE
+    listed = ", ".join(f"`{name.removeprefix('task_')}`" for name in none)
+    assert f"({listed})" in PAGE
+
+
+def test_on_what_tasks_attention_is_best_is_counted():
+    kinds: dict[bool, list[bool]] = defaultdict(list)
+    for name, analysis in tasks().items():
+        kinds[name.endswith(RECORDED)].append(leaderboard.best(analysis) == "`luong`")
+    of_rules, recorded = (
+        f"{NUMBERS[sum(kinds[kind])]} of the {NUMBERS[len(kinds[kind])]} " for kind in (False, True)
+    )
+    assert f"the best mean on {of_rules}tasks whose targets follow a rule" in PAGE
+    assert f"and on {recorded}whose data were recorded." in PAGE
+
+
+def test_rates_at_an_edge_are_counted():
+    edges, number = [], 0
+    for study, analysis in tasks().items():
+        chosen = {row["variant"]: float(row[leaderboard.RATE]) for row in rows(study)}
+        tried = analysis.plan.study.tuning.space["training.learning_rate"]
+        number += len(chosen)
+        for variant, rate in chosen.items():
+            if rate in (min(tried), max(tried)):
+                edges.append((study, variant, rate == min(tried)))
+    lowest = sum(low for *_, low in edges)
+    assert f"Of {number} rates of the leaderboard {len(edges)} are at an edge" in PAGE
+    assert f"{lowest} at the lowest and {len(edges) - lowest} at the highest" in PAGE
+    drawings = {variant for study, variant, low in edges if study == "task_captioning" and low}
+    assert drawings == {"repeat_vector", "initial_state", "initial_state_no_feedback"}
+    assert sum(study == "task_forecasting_sunspots" for study, *_ in edges) == 6
