@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,9 @@ def committed(name: str) -> Analysis:
     config = compose_config(given)
     with (FOLDER / name / "results.csv").open(newline="") as file:
         rows = tuple(map(_row, csv.DictReader(file)))
+    if config.callbacks:  # which may have ended runs before their budget
+        steps = config.training.max_steps
+        rows = tuple(replace(row, cell=replace(row.cell, steps=steps)) for row in rows)
     return Analysis(Plan(config.study, tuple(row.cell for row in rows), config.budget), rows)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
+from statistics import fmean
 
-import numpy as np
 import pytest
 from scipy import stats
 
@@ -98,7 +98,7 @@ def corrected(pair: tuple[str, str]) -> tuple[int, int]:
     """Return on how many tasks a decoder is ahead and behind after Holm over the tasks."""
     by_task = list(gains(*pair))
     p_values = holm([float(stats.ttest_1samp(each, 0).pvalue) for each in by_task])
-    means = [np.mean(each) for each, p in zip(by_task, p_values, strict=True) if p < 0.05]
+    means = [fmean(each) for each, p in zip(by_task, p_values, strict=True) if p < 0.05]
     return sum(mean > 0 for mean in means), sum(mean < 0 for mean in means)
 
 

@@ -52,7 +52,7 @@ def redraw():
 def test_the_committed_table_is_that_of_the_committed_runs(redraw, name):
     text = (ROOT / f"docs/studies/{name}/table.tex").read_text()
     made = redraw.table(redraw.committed(name))
-    if name in FROM_RUNS or name.startswith(("task_", "matched_")):
+    if name in FROM_RUNS or name.startswith(("task_", "matched_", "converged_")):
         text, made = (
             " ".join(
                 re.sub(rf"\{{\[\}}[^]]*\]|\$\\dagger\$|\*|{COLLAPSE}|{FIXED}", "", each).split()
