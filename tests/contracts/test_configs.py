@@ -121,7 +121,7 @@ def with_few_examples(name: str) -> list[str]:
     if isinstance(tasks, Mapping):  # tasks with names of their own
         first, *others = tasks
         given.append(f"study.exclude=[{{task:[{','.join(others)}]}}]")
-        named = [f"task={tasks[first]['task']}"]
+        named = [f"task={task}" for key, task in tasks[first].items() if key == "task"]
     elif tasks:
         given.append(f"task={min(tasks, key=lambda task: task != 'addition_2digits')}")
     task = composed(f"study={name}", *given, *named).task

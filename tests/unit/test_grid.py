@@ -97,6 +97,9 @@ def test_exclusions_leave_combinations_out():
     variants = {"one": {"decoder": "a"}, "two": {"decoder": "b"}}
     left = cells(variants=variants, exclude=[{"variant": "one"}], seeds=[0])
     assert [cell.variant for cell in left] == ["two"]
+    digits = {"8_tokens": {"decoder": "a"}, "two": {"decoder": "b"}}
+    left = cells(variants=digits, exclude=[{"variant": "8_tokens"}], seeds=[0])
+    assert [cell.variant for cell in left] == ["two"]
     # A sweep that is narrowed on the command line need not have what is excluded.
     narrow = cells("task=y", exclude=[{"decoder": "a", "task": "x"}], **study)
     assert {cell.given["task"] for cell in narrow} == {"y"}

@@ -308,7 +308,11 @@ def _without(
                 f"{where} is {combination!r}; give a mapping, as in {{decoder: luong, task: echo}}"
             )
         wanted = {
-            key: {as_value(value) for value in (values if isinstance(values, list) else [values])}
+            key: {
+                # A level's own name is not written as a value is: 8_tokens would be quoted.
+                str(value) if str(value) in known.get(key, ()) else as_value(value)
+                for value in (values if isinstance(values, list) else [values])
+            }
             for key, values in combination.items()
         }
         for key, values in wanted.items():
