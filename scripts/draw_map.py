@@ -29,6 +29,7 @@ STARTING = "initial_state"
 REPEATING = {
     "repeat_vector": "RepeatVector, without feedback",
     "every_input": "repeating with feedback (every_input)",
+    "peek": "starting and repeating both (peek)",
 }
 CELL, LEFT, TOP, GAP = (84, 42), 64, 84, 40  # in pixels
 STYLE = """

@@ -28,7 +28,7 @@ def drawn(differences: list[float]) -> ET.Element:
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_place_has_the_differences_of_its_own_seeds(sign):
-    scores = {"repeat_vector": 0.5, "every_input": 0.2, "initial_state": 0.4}
+    scores = {"repeat_vector": 0.5, "every_input": 0.2, "peek": 0.3, "initial_state": 0.4}
     by_cell = {
         (variant, size): [
             SimpleNamespace(cell=SimpleNamespace(seed=seed), score=score)
@@ -76,17 +76,17 @@ def test_a_colour_says_who_is_ahead_and_none_where_nobody_is_shown_to_be():
         ([0.0, 0.0, 0.0], "open"),  # of which there is no interval
     ):
         squares = drawn(differences).findall(f"{SVG}rect")
-        assert [square.get("class") for square in squares] == [side] * 72
+        assert [square.get("class") for square in squares] == [side] * 108
 
 
 def test_words_and_cells_say_the_same():
     picture = drawn([0.1, 0.2, 0.3])
     words = picture.findtext(f"{SVG}desc")
     assert words is not None
-    assert len(re.findall(r"\+0\.20 \[-0\.05, \+0\.45\]\.", words)) == 72
+    assert len(re.findall(r"\+0\.20 \[-0\.05, \+0\.45\]\.", words)) == 108
     texts = [text.text for text in picture.findall(f"{SVG}text")]
-    assert (texts.count("+0.20"), texts.count("-0.05, +0.45")) == (72, 72)
+    assert (texts.count("+0.20"), texts.count("-0.05, +0.45")) == (108, 108)
     equal = drawn([0.0, 0.0])
-    assert [text.text for text in equal.findall(f"{SVG}text")].count("all equal") == 72
-    assert (equal.findtext(f"{SVG}desc") or "").count("+0.00 [all equal].") == 72
+    assert [text.text for text in equal.findall(f"{SVG}text")].count("all equal") == 108
+    assert (equal.findtext(f"{SVG}desc") or "").count("+0.00 [all equal].") == 108
     assert doctest.testmod(draw_map).failed == 0
