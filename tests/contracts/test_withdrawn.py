@@ -1,4 +1,4 @@
-"""What the first studies' pages withdraw, and say in its place, is so in their committed results."""
+"""What the pages of the first studies withdraw, and say in its place, is what their runs show."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ def test_without_the_routes_that_need_feedback_no_interaction_is_shown_on_additi
     contrasts = np.diff(gains, axis=0)  # a row for each two routes beside each other
     rows, seeds = contrasts.shape
     mean, covariance = contrasts.mean(axis=1), np.cov(contrasts)
-    t_squared = (
-        seeds * mean @ np.linalg.solve(covariance, mean)
-    )  # Hotelling's, so without sphericity
+    t_squared = seeds * mean @ np.linalg.solve(covariance, mean)  # Hotelling's
     f = t_squared * (seeds - rows) / (rows * (seeds - 1))
     assert stats.f.sf(f, rows, seeds - rows) > 0.05
     assert "no interaction is shown on\n  addition" in (STUDIES / "context_routes.md").read_text()
@@ -52,4 +50,9 @@ def test_the_readme_quotes_results_of_the_answer_and_the_leaderboard_alone():
     pages = [ROOT / "docs/answer.md", ROOT / "docs/leaderboard.md"]
     known = {quote for page in pages for quote in quotes(page.read_text())}
     assert len(quotes(text)) > 8
+    answer = " ".join(pages[0].read_text().split())
+    assert (text.count(" of 22 tasks"), text.count("28 of 30 on these")) == (1, 1)
+    assert "seventeen of 22 tasks with repeating, and behind on two;" in answer
+    assert "seventeen of 22 tasks and behind on two;" in " ".join(text.split())
+    assert "Of the 30 differences** between two of them on a task 28 are smaller" in answer
     assert [quote for quote in quotes(text) if quote not in known] == []
