@@ -262,3 +262,14 @@ def test_seeds_in_one_group_have_no_figure_of_solving(tmp_path):
     made = solved_study(tmp_path)
     alone = Analysis(made.plan, [row for row in made.rows if row.cell.variant == "a"])
     assert "solved" not in {picture.name for picture in pictures(alone, tmp_path)}
+
+
+@pytest.mark.parametrize(
+    ("scores", "drawn"), [([0.85, 0.95, 0.88, 0.92], True), ([0.95, 0.99, 0.92, 0.91], False)]
+)
+def test_a_task_that_some_seeds_just_solve_and_others_just_do_not_has_the_figure(
+    tmp_path, scores, drawn
+):
+    plan = study(tmp_path, {"a": [0.5, 0.52, 0.48, 0.51], "b": scores})
+    made = Analysis(plan, read_rows(plan, tmp_path))
+    assert ("solved" in {picture.name for picture in pictures(made, tmp_path)}) == drawn

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from decoderlab.studies.analysis.curves import validations
-from decoderlab.studies.analysis.seed_groups import SOLVED, better_group, is_solved
+from decoderlab.studies.analysis.seed_groups import MIN_SEEDS, SOLVED, better_group, is_solved
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.statistics import Interval, wilson
 
@@ -66,9 +66,20 @@ def two_groups(analysis: Analysis, variant: str, task: str) -> bool:
     return bool(better_group(list(entry.scores.values()) if entry else [], bounds, analysis.sign))
 
 
-def in_two_groups(analysis: Analysis, task: str) -> bool:
-    """Whether those of any row on a task do."""
-    return any(two_groups(analysis, variant, task) for variant in analysis.variants)
+def solved_in_part(analysis: Analysis, task: str) -> bool:
+    """Whether of any row on a task some seeds solve it and others do not, or are in two groups."""
+    return any(
+        two_groups(analysis, variant, task) or _some_solve(analysis, variant, task)
+        for variant in analysis.variants
+    )
+
+
+def _some_solve(analysis: Analysis, variant: str, task: str) -> bool:
+    entry, bounds = analysis.entries.get((variant, task)), analysis.scale.bounds
+    scores = list(entry.scores.values()) if entry else []
+    if len(scores) < MIN_SEEDS or not np.isfinite(bounds).all():
+        return False
+    return 0 < sum(is_solved(score, bounds, analysis.sign) for score in scores) < len(scores)
 
 
 def solving(analysis: Analysis, variant: str, task: str, output_dir: Path) -> Solving | None:

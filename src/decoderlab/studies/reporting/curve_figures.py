@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from decoderlab.studies.analysis import curves
 from decoderlab.studies.analysis.curves import Curve
 from decoderlab.studies.analysis.results import RunRow
-from decoderlab.studies.analysis.solving import Solving, in_two_groups, solving, threshold
+from decoderlab.studies.analysis.solving import Solving, solved_in_part, solving, threshold
 from decoderlab.studies.reporting.panels import Panels
 
 
@@ -130,14 +130,14 @@ def solved_caption(panels: Panels) -> str:
     """Return how to read `solved`."""
     return (
         f"Share of all seeds of which a validation had reached {threshold(panels.analysis):g} "
-        f"{panels.label} by that update, on tasks where the seeds of a row fall into two groups: a "
-        "survival curve, drawn upwards. Runs that failed, or ended before, count as not reaching "
-        "it."
+        f"{panels.label} by that update, on tasks that some seeds of a row solve and others do "
+        "not: a survival curve, drawn upwards. Runs that failed, or ended before, count as not "
+        "reaching it."
     )
 
 
 def solved(panels: Panels) -> Figure | None:
-    """Draw the share of seeds that solved a task by update; None where no row has two groups."""
+    """Draw the share of seeds that solved a task by update; None where no row is solved in part."""
     tasks = [task for task in panels.tasks if any(_solving(panels, task).values())]
     if not tasks:
         return None
@@ -159,12 +159,12 @@ def solved(panels: Panels) -> Figure | None:
 
 
 def _solving(panels: Panels, task: str) -> dict[str, Solving]:
-    """Return when each variant's seeds solved a task; {} where seeds are in one group."""
+    """Return when each variant's seeds solved a task; {} where no row is solved in part."""
 
     def of_row(variant: str) -> Solving | None:
         return solving(panels.analysis, variant, task, panels.output_dir)
 
-    if not in_two_groups(panels.analysis, task):
+    if not solved_in_part(panels.analysis, task):
         return {}
     each = {
         name: panels.kept(("solved", name, task), lambda n=name: of_row(n)) for name in panels.shown

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from decoderlab.studies.analysis.seed_variance import ALL, SeedVariance, Spread, seed_variance
-from decoderlab.studies.analysis.solving import Solving, in_two_groups, solving
+from decoderlab.studies.analysis.solving import Solving, solved_in_part, solving
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.reporting.blocks import Block, FigureBlock, Grid, Paragraph, Section
 from decoderlab.studies.reporting.figures import Picture
@@ -61,7 +61,7 @@ def solved_section(analysis: Analysis, picture: Picture | None, output_dir: Path
     rows = [
         [task, variant, *_solving_texts(known)]
         for task in analysis.tasks
-        if in_two_groups(analysis, task)
+        if solved_in_part(analysis, task)
         for variant in analysis.variants
         if (known := solving(analysis, variant, task, output_dir))
     ]
