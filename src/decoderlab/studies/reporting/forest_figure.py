@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from decoderlab.studies.reporting.panels import Panels
+from decoderlab.studies.reporting.table_texts import tuned_text
 
 MAX_BASELINE = 34  # letters of its name below the axis
 
@@ -25,6 +26,7 @@ def forest_caption(panels: Panels) -> str:
     return (
         f"Difference to {panels.analysis.baseline} in test {panels.label}. Each dot is a seed, the "
         f"tick their mean, the bar its 95 % interval; at the right the verdict.{band}"
+        f"{tuned_text(panels.analysis.plan.study.tuning)}"
     )
 
 

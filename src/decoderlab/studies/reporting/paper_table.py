@@ -12,7 +12,7 @@ from decoderlab.studies.reporting.blocks import Grid
 from decoderlab.studies.reporting.cautions import failures_text, not_independent
 from decoderlab.studies.reporting.columns import has_uneven
 from decoderlab.studies.reporting.provenance import ended_early
-from decoderlab.studies.reporting.table_texts import BARRED, STARS
+from decoderlab.studies.reporting.table_texts import BARRED, STARS, tuned_text
 from decoderlab.studies.reporting.tables import task_table
 from decoderlab.studies.reporting.variant_names import short_names
 
@@ -51,7 +51,7 @@ def paper_table(analysis: Analysis) -> PaperTable:
         caption += f", and the difference to {short[str(analysis.baseline)]}, seed by seed"
     return PaperTable(
         groups,
-        f"{caption}.",
+        f"{caption}.{tuned_text(analysis.plan.study.tuning)}",
         f"tab:{plain_name(analysis.plan.name)}",
         _note(analysis) if compared else _seeds(analysis),
     )

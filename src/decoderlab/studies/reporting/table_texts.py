@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from decoderlab.common.number_ranges import ranges_text
+from decoderlab.config.study_settings import Tuning
 from decoderlab.studies.analysis.comparisons import BARRING, Comparison
 from decoderlab.studies.analysis.entries import Entry
 from decoderlab.studies.statistics import Interval, Paired, Summary
@@ -149,3 +151,21 @@ def verdict_text(comparison: Comparison) -> str:
     if math.isinf(comparison.detectable):
         return f"inconclusive (n={comparison.paired.n}: too few for so many comparisons)"
     return f"inconclusive (n={comparison.paired.n}, MDE {comparison.detectable:.3f})"
+
+
+def tuned_text(tuning: Tuning | None) -> str:
+    """Return what a caption says of the tuning before a study: its settings, trials and seeds.
+
+    Example:
+        >>> tuned_text(Tuning(space={"training.learning_rate": [0.01, 0.03]}, trials=2, seeds=[8]))
+        ' Each row is tuned on each task: 2 trials of training.learning_rate, on seeds 8.'
+        >>> tuned_text(None)
+        ''
+    """
+    if tuning is None:
+        return ""
+    seeds = tuning.seeds if isinstance(tuning.seeds, str) else ranges_text(tuning.seeds)
+    return (
+        f" Each row is tuned on each task: {tuning.trials} trials of {', '.join(tuning.space)}, "
+        f"on seeds {seeds}."
+    )
