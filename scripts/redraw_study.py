@@ -3,8 +3,9 @@
     python scripts/redraw_study.py context_routes
 
 Writes `table.tex` and the figures of scores (forest, every seed, the factors together) beside the
-results.csv. Intervals are those of new seeds on these test examples: which example was right is not
-in it. A study whose runs are there is rendered by `decoderlab-report`.
+results.csv. Without an outcomes.csv intervals are those of new seeds on these test examples: which
+example was right is not in results.csv. A study whose runs are there is rendered by
+`decoderlab-report`.
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ def committed(name: str) -> Analysis:
     config = compose_config(given)
     with (FOLDER / name / "results.csv").open(newline="") as file:
         rows = tuple(map(_row, csv.DictReader(file)))
+    if (outcomes := FOLDER / name / "outcomes.csv").is_file():
+        rows = _with_outcomes(rows, outcomes)
     if config.callbacks:  # which may have ended runs before their budget
         steps = config.training.max_steps
         rows = tuple(replace(row, cell=replace(row.cell, steps=steps)) for row in rows)
@@ -123,6 +126,19 @@ def _row(line: dict[str, str]) -> RunRow:
         int(line["steps"]),
     )
     return RunRow(cell, line["status"], RunResult.from_dict(_record(line)), line["reason"])
+
+
+def _with_outcomes(rows: tuple[RunRow, ...], file: Path) -> tuple[RunRow, ...]:
+    """Return runs that know which test examples they have right."""
+    with file.open(newline="") as lines:
+        header, *known = csv.reader(lines)
+    packed = {run_id: {"outcomes": {header[1]: bits}} for run_id, bits in known}
+    return tuple(
+        replace(row, result=replace(row.result, probes=packed.get(row.cell.run_id)))
+        if row.result
+        else row
+        for row in rows
+    )
 
 
 def _record(line: dict[str, str]) -> dict[str, Any]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from decoderlab.metrics.signature import num_examples
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "redraw_study.py"
@@ -16,8 +20,9 @@ NAMES = sorted(
     for path in ROOT.glob("docs/studies/*/results.csv")
     if not path.parent.name.startswith("claim_")
 )
+OUTCOMES = sorted(ROOT.glob("docs/studies/*/outcomes.csv"))
 
-# Rendered from their runs, which say which examples were right.
+# Rendered from their runs, which say which examples were right, as an outcomes.csv does.
 FIXED = r" Some seeds are not independent of each other\."  # a results.csv has no settings
 COLLAPSE = r"if no run collapses, which so few seeds do not exclude\."
 FROM_RUNS = (
@@ -52,7 +57,8 @@ def redraw():
 def test_the_committed_table_is_that_of_the_committed_runs(redraw, name):
     text = (ROOT / f"docs/studies/{name}/table.tex").read_text()
     made = redraw.table(redraw.committed(name))
-    if name in FROM_RUNS or name.startswith(("task_", "matched_", "converged_")):
+    of_runs = name in FROM_RUNS or name.startswith(("task_", "matched_", "converged_", "sizes_"))
+    if of_runs and not (ROOT / f"docs/studies/{name}/outcomes.csv").is_file():
         text, made = (
             " ".join(
                 re.sub(rf"\{{\[\}}[^]]*\]|\$\\dagger\$|\*|{COLLAPSE}|{FIXED}", "", each).split()
@@ -63,3 +69,19 @@ def test_the_committed_table_is_that_of_the_committed_runs(redraw, name):
     assert text.count(r"\midrule") >= 1
     figure = "variance" if name == "draws" else "forest"  # which has no baseline
     assert (ROOT / f"docs/studies/{name}/figures/{figure}.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "file", sorted(ROOT.glob("docs/studies/*/outcomes.csv")), ids=lambda f: f.parent.name
+)
+def test_committed_outcomes_are_those_of_the_scores(file):
+    with file.open(newline="") as lines:
+        (_, score), *known = csv.reader(lines)
+    with (file.parent / "results.csv").open(newline="") as lines:
+        rows = {row["run_id"]: row for row in csv.DictReader(lines)}
+    assert rows.keys() == {run_id for run_id, _ in known}
+    for run_id, packed in known:
+        row = rows[run_id]
+        number = num_examples(row["signature"])
+        right = np.unpackbits(np.frombuffer(bytes.fromhex(packed), np.uint8), count=number)
+        assert right.mean() == pytest.approx(float(row[f"test_{score}"]), abs=1e-6)

@@ -8,6 +8,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
@@ -21,7 +22,7 @@ from decoderlab.studies.reporting.columns import COLUMNS, Column, columns_of
 from decoderlab.studies.reporting.legend import LEGEND_ORDER, legend
 from decoderlab.studies.reporting.render import latex, markdown
 from decoderlab.studies.reporting.terminal_table import terminal_report
-from tests.unit.studies import CONFIG, analysis, study
+from tests.unit.studies import CONFIG, EXAMPLES, analysis, bits, study
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -252,3 +253,20 @@ def test_the_columns_of_runs_are_defined_once_and_documented(tmp_path):
     for name in names:
         kind = re.sub(r"^(factor|tuned|test|validation)_.*", r"\1_", name)
         assert kind in documented, name
+
+
+def test_the_outcomes_of_each_example_stand_beside_the_scores(tmp_path):
+    plan = study(tmp_path, {"a": [0.5, 0.25], "b": [1.0, "DIVERGED"]})
+    build_report(plan, tmp_path)
+    folder = tmp_path / "studies" / "s"
+    header, *rows = (folder / "outcomes.csv").read_text().splitlines()
+    assert header == "run_id,exact_match"
+    of_run = dict(row.split(",") for row in rows)
+    assert list(of_run) == [cell.run_id for cell in plan.cells][:3]  # not of the run that failed
+    for cell, score in zip(plan.cells, (0.5, 0.25, 1.0), strict=False):
+        packed = np.frombuffer(bytes.fromhex(of_run[cell.run_id]), np.uint8)
+        right = np.unpackbits(packed, count=EXAMPLES).astype(bool)
+        assert right.tolist() == bits(score, cell.seed).tolist()
+    plan = study(tmp_path, {"a": [0.5, 0.25], "b": [1.0, 0.5]}, metric="symbol_error_rate")
+    build_report(plan, tmp_path)  # whose score is no mean of outcomes
+    assert not (folder / "outcomes.csv").exists()

@@ -16,7 +16,7 @@ from decoderlab.common.errors import ConfigError, Invalid
 from decoderlab.common.escapes import csv_text
 from decoderlab.common.progress import track
 from decoderlab.config.run_config import RunConfig
-from decoderlab.data.packed_outcomes import unpack
+from decoderlab.data.packed_outcomes import pack, unpack
 from decoderlab.metrics.metric_score import EXACT_MATCH, MetricScore
 from decoderlab.metrics.shipped import recorded_scores
 from decoderlab.metrics.signature import num_examples, without_search
@@ -367,3 +367,21 @@ def as_csv(table: pd.DataFrame) -> str:
             texts[column.name] = texts[column.name].astype("Int64")
     texts.columns = list(map(csv_text, texts.columns))
     return texts.to_csv(index=False, lineterminator="\n")
+
+
+def outcomes_csv(rows: Sequence[RunRow], score: MetricScore) -> str | None:
+    """Return which test examples each run has right, as CSV: of each a bit, packed, in hexadecimal.
+
+    With it the intervals over seeds and examples follow from two files; see
+    `decoderlab.data.packed_outcomes.unpack`.
+
+    Args:
+        rows: the runs.
+        score: what it means.
+
+    Returns:
+        None where no run has outcomes: of scores that are no mean of them.
+    """
+    known = [(row.cell.run_id, row.outcomes(score)) for row in rows]
+    lines = [f"{run_id},{pack(bits)}" for run_id, bits in known if bits is not None]
+    return "\n".join([f"run_id,{csv_text(score.name)}", *lines, ""]) if lines else None

@@ -7,7 +7,13 @@ from pathlib import Path
 
 from decoderlab.common.safe_names import inside
 from decoderlab.records.run_folder import write_atomic, write_text
-from decoderlab.studies.analysis.results import as_csv, frame, read_rows, settings_by_row
+from decoderlab.studies.analysis.results import (
+    as_csv,
+    frame,
+    outcomes_csv,
+    read_rows,
+    settings_by_row,
+)
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.design.plan_file import Plan, study_folder
 from decoderlab.studies.reporting import render
@@ -66,16 +72,22 @@ def build_report(plan: Plan, output_dir: Path) -> Report:
             file = inside(folder, "figures", name, setting="the name of a figure")
             write_atomic(file, lambda out, content=content: out.write(content))
     write_text(folder / "results.csv", as_csv(frame(plan, analysis.rows)))
+    _write_or_remove(folder / "outcomes.csv", outcomes_csv(analysis.rows, analysis.scale))
     write_text(folder / "report.md", render.markdown(title, question, parts))
     write_text(folder / "report.tex", render.latex(title, question, parts))
     table = paper_table(analysis)
     paper = render.paper_tables(table.groups, table.caption, table.label, table.note)
     write_text(folder / "table.tex", paper)
-    explore, page = folder / "explore.html", explore_page(analysis, output_dir)
-    if page is None:
-        explore.unlink(missing_ok=True)
-    else:
-        write_text(explore, page)
-    linked = None if page is None else explore.name
+    page = explore_page(analysis, output_dir)
+    _write_or_remove(folder / "explore.html", page)
+    linked = None if page is None else "explore.html"
     write_text(folder / "report.html", render.html(title, question, parts, diagrams, linked))
     return report
+
+
+def _write_or_remove(file: Path, text: str | None) -> None:
+    """Write a file that a study may not have, or remove that of runs before."""
+    if text is None:
+        file.unlink(missing_ok=True)
+    else:
+        write_text(file, text)
