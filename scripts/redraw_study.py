@@ -65,18 +65,19 @@ def main() -> None:
             (folder / "figures" / f"{picture.name}.png").write_bytes(picture.png)
 
 
-def committed(name: str) -> Analysis:
-    """Return the analysis of a study from its results.csv alone.
+def committed(name: str, with_outcomes: bool = True) -> Analysis:
+    """Return the analysis of a study from its results.csv, and its outcomes.csv if it has one.
 
     Args:
         name: of its folder.
+        with_outcomes: False for intervals of new seeds on these test examples all the same.
     """
     made_from, *more = MADE_FROM.get(name, (name,))
     given = [f"study={made_from}", f"study.name={name}", *_first_task(made_from), *more]
     config = compose_config(given)
     with (FOLDER / name / "results.csv").open(newline="") as file:
         rows = tuple(map(_row, csv.DictReader(file)))
-    if (outcomes := FOLDER / name / "outcomes.csv").is_file():
+    if with_outcomes and (outcomes := FOLDER / name / "outcomes.csv").is_file():
         rows = _with_outcomes(rows, outcomes)
     if config.callbacks:  # which may have ended runs before their budget
         steps = config.training.max_steps
