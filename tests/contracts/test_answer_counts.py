@@ -29,7 +29,10 @@ AHEAD = {
     ("luong", "peek"): "`peek`, the next by mean rank, on {} of 22 tasks, and behind on {}.",
     ("peek", "every_input"): "repeating with feedback on {} of 22 tasks, and behind on {};",
     ("peek", "initial_state"): "ahead of starting on {}, and behind on {}.",
-    ("initial_state", "every_input"): "ahead of repeating on {} of 22 tasks, and behind on {}.",
+    (
+        "initial_state",
+        "every_input",
+    ): "starting is ahead of repeating on {} of 22 tasks, and behind on {},",
     ("every_input", "repeat_vector"): "on {} of 22 tasks with repeating, and behind on {};",
     ("initial_state", "initial_state_no_feedback"): "on {} with starting, and behind on {}.",
 }

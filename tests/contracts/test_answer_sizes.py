@@ -1,0 +1,75 @@
+"""Where repeating and where starting is ahead is counted from the committed studies of sizes."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+import pytest
+
+import draw_map
+from decoderlab.studies.statistics import summarise
+from tests.contracts.test_answer_counts import NUMBERS, PAGE
+from tests.contracts.test_quotes import ROOT, cells, differences
+
+STUDIES = [name for name in draw_map.PANELS if (ROOT / "docs/studies" / name).is_dir()]
+ECHO = "sizes_echo_lstm"
+DECODERS = ("repeat_vector", "every_input", "initial_state", "peek")
+
+
+def errors(study: str, size: str, decoder: str) -> dict[int, float]:
+    """Return the symbol error rates of a decoder by seed."""
+    return cells(study)["test_symbol_error_rate", size, decoder]
+
+
+def ahead(study: str, size: str, one: str, other: str) -> int:
+    """Return 1 where one decoder has fewer errors than another, -1 where more, 0 if not shown."""
+    summary = summarise(differences(errors(study, size, other), errors(study, size, one)))
+    return (summary.low > 0) - (summary.high < 0)
+
+
+def sizes(length: int) -> list[str]:
+    return [f"{length}_tokens_{width}_units" for width in (32, 128, 256)]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_each_size_has_all_decoders_and_seeds(study):
+    for size in (size for length in (8, 16, 32) for size in sizes(length)):
+        assert [len(errors(study, size, each)) for each in DECODERS] == [
+            6 if study == ECHO else 7
+        ] * 4
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_map_has_the_committed_results(study):
+    picture = (ROOT / "docs/sizes.svg").read_text(encoding="utf-8")
+    assert picture == draw_map.drawn()
+    assert draw_map.PANELS[study] in picture
+
+
+LONG, SHORT = [*sizes(16), *sizes(32)], sizes(8)
+
+
+def test_where_starting_is_behind_and_ahead_is_counted():
+    for other in ("repeat_vector", "every_input", "peek"):
+        assert [ahead(ECHO, size, other, "initial_state") for size in LONG] == [1] * 6
+    for other in ("repeat_vector", "every_input"):
+        assert [ahead(ECHO, size, "initial_state", other) for size in SHORT] == [1] * 3
+    assert [ahead(ECHO, size, "initial_state", "peek") for size in SHORT] == [-1, 1, 0]
+    assert "at all six sizes with 16 or 32 integers it has more errors than repeating" in PAGE
+    assert "repeating leaves fewer errors at [all six sizes](#with-longer-sources)" in PAGE
+    assert "at all three widths, and of `peek` with 128 units alone; with 32 units" in PAGE
+
+
+def test_where_repeating_differs_from_peek_and_from_feedback_is_counted():
+    peek = [ahead(ECHO, size, "peek", "every_input") for size in SHORT + LONG]
+    assert min(peek) == 0
+    assert f"shown at any of the nine sizes, and fewer at {NUMBERS[sum(peek)]}." in PAGE
+    plain = {size: ahead(ECHO, size, "repeat_vector", "every_input") for size in SHORT + LONG}
+    behind = NUMBERS[list(plain.values()).count(-1)]
+    assert f"is behind repeating with feedback at {behind} of the nine sizes, and ahead" in PAGE
+    assert [size for size, sign in plain.items() if sign > 0] == ["8_tokens_256_units"]
+    for size in SHORT + LONG:
+        means = {each: fmean(errors(ECHO, size, each).values()) for each in DECODERS}
+        assert min(means, key=means.__getitem__) != "repeat_vector"
+    pair = (errors(ECHO, "8_tokens_256_units", each) for each in ("every_input", "repeat_vector"))
+    assert f"8 integers with 256 units, by {summarise(differences(*pair)).mean:.3f}." in PAGE
