@@ -28,13 +28,14 @@ PICTURE = FOLDER.parent / "sizes.svg"
 STARTING = "initial_state"
 REPEATING = {
     "repeat_vector": "RepeatVector, without feedback",
-    "every_input": "repeating with feedback (every_input)",
-    "peek": "starting and repeating both (peek)",
+    "every_input": "Repeating with feedback (every_input)",
+    "peek": "Starting and repeating both (peek)",
 }
-CELL, LEFT, TOP, GAP = (84, 42), 64, 84, 40  # in pixels
+CELL, LEFT, TOP, GAP = (100, 42), 64, 84, 40  # in pixels
+LEAST = 720  # wide, which titles and the note below need
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1a1a1a; }
-.small { font-size: 11px; }
+.small { font-size: 11px; } .title { font-weight: 600; }
 .repeating { fill: #d55e00; } .starting { fill: #0072b2; }
 .open { fill: none; stroke: #808080; stroke-dasharray: 3 3; }
 @media (prefers-color-scheme: dark) { text { fill: #e6e6e6; } }
@@ -110,7 +111,7 @@ def picture(drawn: Mapping[str, Map]) -> str:
     Example:
         >>> one = {Place("echo, LSTM", 32, 8): summarise([0.1, 0.2, 0.3])}
         >>> svg = picture({"repeat_vector": one})
-        >>> "+0.20" in svg, 'class="repeating"' in svg, 'class="starting"' in svg
+        >>> "+0.200" in svg, 'class="repeating"' in svg, 'class="starting"' in svg
         (True, False, False)
     """
     first = next(iter(drawn.values()))
@@ -118,7 +119,7 @@ def picture(drawn: Mapping[str, Map]) -> str:
     widths = _levels(first, "width")
     across = len(lengths) * CELL[0] + GAP
     down = len(widths) * CELL[1] + TOP
-    size = LEFT + len(panels) * across, 30 + len(drawn) * down
+    size = max(LEFT + len(panels) * across, LEAST), 46 + len(drawn) * down
     shapes = [
         "".join(_row_of_panels(decoder, known, row * down))
         for row, (decoder, known) in enumerate(drawn.items())
@@ -129,10 +130,10 @@ def picture(drawn: Mapping[str, Map]) -> str:
         '<title id="title">Where repeating the encoding does better than starting from it</title>'
         f'<desc id="words">{html_text(" ".join(_words(drawn)))}</desc>'
         f"<style>{STYLE}</style>{''.join(shapes)}"
-        f'<text class="small" x="{LEFT}" y="{size[1] - 10}">symbol error rate of starting less '
-        "that of repeating; coloured where its 95 % interval over seeds leaves 0 out: orange "
-        "repeating, blue starting ahead"
-        "</text></svg>\n"
+        f'<text class="small" x="{LEFT}" y="{size[1] - 26}">Symbol error rate of starting less '
+        "that of the other, seed by seed. Coloured where its 95 % interval leaves 0 out:</text>"
+        f'<text class="small" x="{LEFT}" y="{size[1] - 10}">orange where the other has fewer '
+        "errors, blue where starting has.</text></svg>\n"
     )
 
 
@@ -144,7 +145,7 @@ def _row_of_panels(decoder: str, known: Map, top: int) -> Iterator[str]:
     """Yield the panels of one map, from left to right."""
     widths, lengths = _levels(known, "width"), _levels(known, "length")
     title = f"{REPEATING[decoder]}, against starting with feedback ({STARTING})"
-    yield f'<text x="{LEFT}" y="{top + 24}" font-weight="bold">{html_text(title)}</text>'
+    yield f'<text x="{LEFT}" y="{top + 24}" class="title">{html_text(title)}</text>'
     yield f'<text class="small" x="6" y="{top + TOP - 8}">units</text>'
     for row, width in enumerate(widths):
         y = top + TOP + row * CELL[1] + 26
@@ -170,7 +171,7 @@ def _square(ahead: Summary, at: Sequence[int]) -> str:
     return (
         f'<rect class="{side}" x="{x + 1}" y="{y + 1}" width="{CELL[0] - 2}" '
         f'height="{CELL[1] - 2}"{strength}/>'
-        f'<text x="{middle}" y="{y + 19}" text-anchor="middle">{ahead.mean:+.2f}</text>'
+        f'<text x="{middle}" y="{y + 19}" text-anchor="middle">{ahead.mean:+.3f}</text>'
         f'<text class="small" x="{middle}" y="{y + 34}" text-anchor="middle">'
         f"{_interval_text(ahead)}</text>"
     )
@@ -178,7 +179,7 @@ def _square(ahead: Summary, at: Sequence[int]) -> str:
 
 def _interval_text(ahead: Summary) -> str:
     """Return the interval of a difference, of which there is none where all seeds are equal."""
-    return "all equal" if math.isnan(ahead.low) else f"{ahead.low:+.2f}, {ahead.high:+.2f}"
+    return "all equal" if math.isnan(ahead.low) else f"{ahead.low:+.3f}, {ahead.high:+.3f}"
 
 
 def _strength(difference: float) -> float:
@@ -192,7 +193,7 @@ def _words(drawn: Mapping[str, Map]) -> Iterator[str]:
         for place, ahead in known.items():
             yield (
                 f"{decoder} on {place.panel}, {place.width} units, length {place.length}: "
-                f"{ahead.mean:+.2f} [{_interval_text(ahead)}]."
+                f"{ahead.mean:+.3f} [{_interval_text(ahead)}]."
             )
 
 

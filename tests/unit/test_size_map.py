@@ -83,10 +83,10 @@ def test_words_and_cells_say_the_same():
     picture = drawn([0.1, 0.2, 0.3])
     words = picture.findtext(f"{SVG}desc")
     assert words is not None
-    assert len(re.findall(r"\+0\.20 \[-0\.05, \+0\.45\]\.", words)) == 108
+    assert len(re.findall(r"\+0\.200 \[-0\.048, \+0\.448\]\.", words)) == 108
     texts = [text.text for text in picture.findall(f"{SVG}text")]
-    assert (texts.count("+0.20"), texts.count("-0.05, +0.45")) == (108, 108)
+    assert (texts.count("+0.200"), texts.count("-0.048, +0.448")) == (108, 108)
     equal = drawn([0.0, 0.0])
     assert [text.text for text in equal.findall(f"{SVG}text")].count("all equal") == 108
-    assert (equal.findtext(f"{SVG}desc") or "").count("+0.00 [all equal].") == 108
+    assert (equal.findtext(f"{SVG}desc") or "").count("+0.000 [all equal].") == 108
     assert doctest.testmod(draw_map).failed == 0
