@@ -28,7 +28,7 @@ NUMBERS = (
 AHEAD = {
     ("luong", "peek"): "`peek`, the next by mean rank, on {} of 22 tasks, and behind on {}.",
     ("peek", "every_input"): "repeating with feedback on {} of 22 tasks, and behind on {};",
-    ("peek", "initial_state"): "ahead of starting on {}, and behind on {}.",
+    ("peek", "initial_state"): "ahead of starting on {}, and behind on {}, and of sources",
     (
         "initial_state",
         "every_input",

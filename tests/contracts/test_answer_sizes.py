@@ -56,6 +56,7 @@ def test_where_starting_is_behind_and_ahead_is_counted():
         assert [ahead(ECHO, size, "initial_state", other) for size in SHORT] == [1] * 3
     assert [ahead(ECHO, size, "initial_state", "peek") for size in SHORT] == [-1, 1, 0]
     assert "at all six sizes with 16 or 32 integers it has more errors than repeating" in PAGE
+    assert "written again ahead of it at [all six sizes](#with-longer-sources)" in PAGE
     assert "repeating leaves fewer errors at [all six sizes](#with-longer-sources)" in PAGE
     assert "at all three widths, and of `peek` with 128 units alone; with 32 units" in PAGE
 
