@@ -150,6 +150,28 @@ def test_the_printed_effect_is_found_by_the_verdict_with_power_four_fifths(seeds
     assert low - 0.03 * studies <= found <= high + 0.06 * studies, found / studies
 
 
+@pytest.mark.parametrize(
+    ("seeds", "margin", "share"), [(8, 0.0, 1.0), (10, 0.02, 0.5), (10, 0.0, 4.0), (20, 0.02, 2.0)]
+)
+def test_the_printed_effect_is_found_where_seeds_share_examples(seeds, margin, share):
+    """Of 400 examples, which add `share` times as much to the variance of a mean as the seeds."""
+    generator, studies, found, deviation = np.random.default_rng(0), 1000, 0, 0.02
+    effect = deviation * detectable_effect(seeds, 1, margin / deviation, share)
+    of_examples = deviation * np.sqrt(400 * share / seeds)
+    for _ in range(studies):
+        pairs = effect + generator.normal(0, deviation, size=(seeds, 1))
+        pairs = pairs + generator.normal(0, of_examples, size=(1, 400))
+        estimate, difference = over_seeds_and_examples(pairs), paired(pairs.mean(axis=1))
+        comparison = Comparison(
+            "b", "echo", "a", difference, estimate=estimate, p_holm=difference.p
+        )
+        means = (0.5 + pairs.mean(), 0.5)
+        found += with_verdict(comparison, 1, 1, margin, means).verdict.startswith("better")
+    print(f"power {found / studies}")
+    low, high = stats.binom.interval(0.999, studies, 0.8)
+    assert low - 0.03 * studies <= found <= high + 0.03 * studies, found / studies
+
+
 @pytest.mark.parametrize("runs", [4, 10])
 def test_a_published_value_with_a_spread_is_reproduced_when_true_and_seldom_beyond(runs):
     """Ten seeds of ours, a tolerance of 0.05, runs that differ by 0.03 on both sides."""
