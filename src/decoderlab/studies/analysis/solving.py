@@ -62,8 +62,8 @@ def threshold(analysis: Analysis) -> float:
 
 def two_groups(analysis: Analysis, variant: str, task: str) -> bool:
     """Whether the seeds of a row fall into two groups, so that its mean says little."""
-    entry, bounds = analysis.entries.get((variant, task)), analysis.scale.bounds
-    return bool(better_group(list(entry.scores.values()) if entry else [], bounds, analysis.sign))
+    scores = _scores(analysis, variant, task)
+    return bool(better_group(scores, analysis.scale.bounds, analysis.sign))
 
 
 def solved_in_part(analysis: Analysis, task: str) -> bool:
@@ -75,11 +75,15 @@ def solved_in_part(analysis: Analysis, task: str) -> bool:
 
 
 def _some_solve(analysis: Analysis, variant: str, task: str) -> bool:
-    entry, bounds = analysis.entries.get((variant, task)), analysis.scale.bounds
-    scores = list(entry.scores.values()) if entry else []
+    scores, bounds = _scores(analysis, variant, task), analysis.scale.bounds
     if len(scores) < MIN_SEEDS or not np.isfinite(bounds).all():
         return False
     return 0 < sum(is_solved(score, bounds, analysis.sign) for score in scores) < len(scores)
+
+
+def _scores(analysis: Analysis, variant: str, task: str) -> list[float]:
+    entry = analysis.entries.get((variant, task))
+    return list(entry.scores.values()) if entry else []
 
 
 def solving(analysis: Analysis, variant: str, task: str, output_dir: Path) -> Solving | None:
