@@ -11,9 +11,11 @@ import pytest
 from scipy import stats
 
 import leaderboard
+from decoderlab.studies.analysis.comparisons import crossed_estimate
 from decoderlab.studies.analysis.study_analysis import Analysis
 from decoderlab.studies.statistics import holm, summarise
 from measuring import task_ranks
+from redraw_study import committed
 from tests.contracts.test_quotes import ROOT, cells, differences, rows
 
 PAGE = " ".join((ROOT / "docs/answer.md").read_text(encoding="utf-8").split())
@@ -122,6 +124,30 @@ def test_on_how_many_tasks_it_is_so_by_symbol_error_rate_is_counted(pair):
 @pytest.mark.parametrize("pair", UNCORRECTED, ids=" ".join)
 def test_on_how_many_tasks_it_is_so_without_correction_is_counted(pair):
     assert UNCORRECTED[pair].format(*in_words(ahead_and_behind(gains(*pair)))) in PAGE
+
+
+def shown(low: float, high: float) -> int:
+    """Return the sign of a difference of which an interval leaves 0 out, else 0."""
+    return (low > 0) - (high < 0)
+
+
+def test_new_examples_change_none_of_the_differences_whose_outcomes_are_kept():
+    ratios = []
+    for name in (each.parent.name for each in ROOT.glob("docs/studies/task_*/outcomes.csv")):
+        analysis, runs = committed(name), defaultdict(dict)
+        for row in analysis.rows:
+            runs[row.cell.factors["decoder"]][row.cell.seed] = row
+        for one, another in AHEAD:
+            pairs = [(runs[one][seed], runs[another][seed]) for seed in sorted(runs[one])]
+            known = summarise(
+                [analysis.score(mine) - analysis.score(other) for mine, other in pairs]
+            )
+            crossed = crossed_estimate(pairs, analysis.scale).interval()
+            assert shown(*crossed) == shown(known.low, known.high)
+            ratios.append((crossed[1] - crossed[0]) / (known.high - known.low))
+    assert len(ratios) == 30
+    assert 1.5 < max(ratios) <= 2.05
+    assert "is up to twice as wide, and the same of the 30 differences leave 0 out." in PAGE
 
 
 def test_mean_ranks_do_not_tell_the_counted_pairs_apart():
