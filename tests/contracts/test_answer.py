@@ -98,7 +98,7 @@ def test_every_share_on_the_page_is_one_of_the_committed_results():
     runs = cells("rates")
     for words, decoder in re.findall(r"(\w+) (?:of twenty )?of\s+`(\w+)`", failing(PAGE)):
         scores = runs["test_exact_match", "addition_2digits", decoder].values()
-        assert sum(score < 0.45 for score in scores) == WORDS[words]
+        assert sum(score < 0.6 for score in scores) == WORDS[words]
     assert len(re.findall(r"of\s+`\w+`", failing(PAGE))) == 5
 
 
@@ -193,12 +193,12 @@ def exact_match_of(study: str, task: str) -> dict[str, dict[int, float]]:
     return {key[2]: of for key, of in cells(study).items() if key[:2] == ("test_exact_match", task)}
 
 
-WORDS = {"one": 1, "four": 4, "five": 5, "thirteen": 13, "sixteen": 16}
+WORDS = {"one": 1, "five": 5, "ten": 10, "thirteen": 13, "nineteen": 19}
 
 
 def failing(page: str) -> str:
     """Return the bullet on runs that fail."""
-    return page.split("**On addition runs fail**")[1].split("\n* ")[0]
+    return page.split("**On sums of two digits runs fail**")[1].split("\n* ")[0]
 
 
 def rules_of(study: str) -> str:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from statistics import fmean
 
-import pytest
 from scipy import stats
 
 import leaderboard
 from decoderlab.studies.analysis.comparisons import crossed_estimate
 from decoderlab.studies.analysis.study_analysis import Analysis
-from decoderlab.studies.statistics import holm, summarise
+from decoderlab.studies.statistics import holm, sign_flip, summarise
 from measuring import task_ranks
+from measuring.speed_tables import markdown
 from redraw_study import committed
 from tests.contracts.test_quotes import ROOT, cells, differences, rows
 
@@ -30,25 +30,32 @@ NUMBERS = (
 AHEAD = {
     ("luong", "peek"): "`peek`, the next by mean rank, on {} of 22 tasks, and behind on {}.",
     ("peek", "every_input"): "repeating with feedback on {} of 22 tasks, and behind on {};",
-    ("peek", "initial_state"): "ahead of starting on {}, and behind on {}, and of sources",
+    ("peek", "initial_state"): "ahead of starting on {}, and behind on {}. It has up to",
     (
         "initial_state",
         "every_input",
-    ): "starting is ahead of repeating on {} of 22 tasks, and behind on {},",
+    ): "starting is ahead of repeating on {} of 22 tasks, and behind on {}.",
     ("every_input", "repeat_vector"): "on {} of 22 tasks with repeating, and behind on {};",
     ("initial_state", "initial_state_no_feedback"): "on {} with starting, and behind on {}.",
 }
-BY_SYMBOL = {
-    ("luong", "peek"): "attention is ahead of `peek` on {} and behind on {},",
-    ("peek", "every_input"): "`peek` of repeating with feedback on {} and {},",
-    ("peek", "initial_state"): "of starting on {} and {};",
-    ("initial_state", "every_input"): "starting is ahead of repeating on {} and behind on {},",
-    ("every_input", "repeat_vector"): "feedback on {} and {} with repeating,",
-    ("initial_state", "initial_state_no_feedback"): "on {} and {} with starting.",
+NAMES = {
+    ("luong", "peek"): "`luong` before `peek`",
+    ("peek", "every_input"): "`peek` before `every_input`",
+    ("peek", "initial_state"): "`peek` before `initial_state`",
+    ("initial_state", "every_input"): "`initial_state` before `every_input`",
+    ("every_input", "repeat_vector"): "feedback, repeating: `every_input` before `repeat_vector`",
+    (
+        "initial_state",
+        "initial_state_no_feedback",
+    ): "feedback, starting: `initial_state` before `initial_state_no_feedback`",
 }
-UNCORRECTED = BY_SYMBOL | {
-    ("luong", "peek"): "attention is ahead of `peek` on {} and behind on {}, `peek` of repeating",
-    ("every_input", "repeat_vector"): "feedback on {} and {} with repeating, on",
+COLUMNS = {
+    "as in sentences 1 to 4": lambda: counted(by_t()),
+    "of these with a rate at an edge": lambda: counted(by_t(), at_an_edge),
+    "by more than the declared size": lambda: counted(by_t(beyond=True)),
+    "exact test, 22 at a time": lambda: counted(by_sign_flips()),
+    "not corrected": lambda: counted(by_t(correct=list)),
+    "symbol errors (20 tasks)": lambda: counted(by_t("test_symbol_error_rate")),
 }
 WITHOUT_ATTENTION = (
     *("repeat_vector", "every_input", "peek"),
@@ -62,8 +69,8 @@ def tasks() -> dict[str, Analysis]:
     return leaderboard.results("task")
 
 
-def gains(one: str, other: str, metric: str | None = None) -> Iterator[list[float]]:
-    """Yield by how much a decoder is better than another on each task, seed by seed.
+def gains(one: str, other: str, metric: str | None = None) -> Iterator[tuple[str, list[float]]]:
+    """Yield each study and by how much a decoder is better than another, seed by seed.
 
     Args:
         one, other: decoders.
@@ -74,56 +81,100 @@ def gains(one: str, other: str, metric: str | None = None) -> Iterator[list[floa
         sign = -1 if metric else analysis.sign
         pair = [cells(name).get((metric or own, task, each)) for each in (one, other)]
         if all(pair):
-            yield [sign * each for each in differences(*pair)]
+            yield name, [sign * each for each in differences(*pair)]
 
 
-def ahead_and_behind(differences_by_task: Iterator[list[float]]) -> tuple[int, int]:
-    """Return on how many tasks an interval lies above 0, and below it."""
-    known = [summarise(each) for each in differences_by_task]
-    return sum(each.low > 0 for each in known), sum(each.high < 0 for each in known)
+Shown = list[tuple[tuple[str, str], str, float]]
 
 
-def in_words(numbers: tuple[int, int]) -> tuple[str, str]:
-    """Return two numbers as words."""
-    return NUMBERS[numbers[0]], NUMBERS[numbers[1]]
+def everything(metric: str | None = None) -> list[tuple[tuple[str, str], str, list[float]]]:
+    """Return each pair, study, and by how much the first of the pair is better, seed by seed."""
+    return [(pair, *each) for pair in AHEAD for each in gains(*pair, metric)]
 
 
-@cache
-def corrected(metric: str | None = None) -> dict[tuple[str, str], tuple[int, int]]:
-    """Return on how many tasks each pair is ahead and behind, Holm over all pairs and tasks."""
-    by_task = {pair: list(gains(*pair, metric)) for pair in AHEAD}
-    flat = [(pair, each) for pair, tasks_of_it in by_task.items() for each in tasks_of_it]
-    p_values = holm([float(stats.ttest_1samp(each, 0).pvalue) for _, each in flat])
-    shown = [
-        (pair, fmean(each)) for (pair, each), p in zip(flat, p_values, strict=True) if p < 0.05
-    ]
-    return {
-        pair: (
-            sum(of == pair and mean > 0 for of, mean in shown),
-            sum(of == pair and mean < 0 for of, mean in shown),
+def by_t(
+    metric: str | None = None,
+    beyond: bool = False,
+    correct: Callable[[list[float]], list[float]] = holm,
+) -> Shown:
+    """Return the differences that Student's t shows: their pair, study and mean.
+
+    Args:
+        metric: an error rate; None for the one of each study.
+        beyond: whether to show that they are more than the study's minimum effect.
+        correct: how p values are adjusted.
+    """
+    known = everything(metric)
+    sizes = [tasks()[study].margin if beyond else 0.0 for _, study, _ in known]
+    p_values = [
+        min(
+            stats.ttest_1samp(values, size, alternative="greater").pvalue,
+            stats.ttest_1samp(values, -size, alternative="less").pvalue,
         )
-        for pair in AHEAD
+        for (*_, values), size in zip(known, sizes, strict=True)
+    ]
+    adjusted = correct([min(2 * float(p), 1.0) for p in p_values])
+    return below(adjusted, known)
+
+
+def by_sign_flips() -> Shown:
+    """Return the differences that the exact test shows, Holm over the tasks of a pair."""
+    known = everything()
+    adjusted = [
+        p
+        for asked in AHEAD
+        for p in holm([sign_flip(values) for pair, _, values in known if pair == asked])
+    ]
+    return below(adjusted, known)
+
+
+def below(adjusted: list[float], known: list[tuple[tuple[str, str], str, list[float]]]) -> Shown:
+    return [
+        (pair, study, fmean(values))
+        for (pair, study, values), p in zip(known, adjusted, strict=True)
+        if p < 0.05
+    ]
+
+
+def at_an_edge(pair: tuple[str, str], study: str) -> bool:
+    """Whether the rate of one of two decoders is the least or the greatest that was tried."""
+    return any((study, decoder) in edges() for decoder in pair)
+
+
+def counted(
+    differences_shown: Shown, kept: Callable[[tuple[str, str], str], bool] = lambda *_: True
+) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return on how many tasks the first of each pair is ahead, and behind."""
+    signs = {
+        asked: [
+            mean > 0
+            for pair, study, mean in differences_shown
+            if pair == asked and kept(pair, study)
+        ]
+        for asked in AHEAD
     }
+    return {pair: (sum(ahead), len(ahead) - sum(ahead)) for pair, ahead in signs.items()}
 
 
-@pytest.mark.parametrize("pair", AHEAD, ids=" ".join)
-def test_on_how_many_tasks_a_decoder_is_ahead_is_counted(pair):
-    assert len(list(gains(*pair))) == 22
+def test_on_how_many_tasks_a_decoder_is_ahead_is_counted():
+    assert len(everything()) == 132
     assert "all 132 differences that they count (six pairs on 22 tasks) as one family" in PAGE
-    assert AHEAD[pair].format(*in_words(corrected()[pair])) in PAGE
+    counts = counted(by_t())
+    for pair, said in AHEAD.items():
+        assert said.format(*(NUMBERS[number] for number in counts[pair])) in PAGE
 
 
-@pytest.mark.parametrize("pair", BY_SYMBOL, ids=" ".join)
-def test_on_how_many_tasks_it_is_so_by_symbol_error_rate_is_counted(pair):
-    by_task = list(gains(*pair, "test_symbol_error_rate"))
-    assert len(by_task) == 20
-    assert "By symbol error rate, which 20 of the tasks have" in PAGE
-    assert BY_SYMBOL[pair].format(*in_words(corrected("test_symbol_error_rate")[pair])) in PAGE
-
-
-@pytest.mark.parametrize("pair", UNCORRECTED, ids=" ".join)
-def test_on_how_many_tasks_it_is_so_without_correction_is_counted(pair):
-    assert UNCORRECTED[pair].format(*in_words(ahead_and_behind(gains(*pair)))) in PAGE
+def test_the_table_of_counts_is_what_the_committed_results_give():
+    columns = [column() for column in COLUMNS.values()]
+    rows_of_it = [
+        [NAMES[pair], *(f"{column[pair][0]} / {column[pair][1]}" for column in columns)]
+        for pair in AHEAD
+    ]
+    table = markdown(["", *COLUMNS], rows_of_it)
+    assert " ".join(table.split()) in PAGE, table
+    assert len(everything("test_symbol_error_rate")) == 120
+    assert "which 20 of the tasks have, by t, corrected over all 120" in PAGE
+    assert min(holm([2 / 2**10] * 132)) > 0.05
 
 
 def shown(low: float, high: float) -> int:
@@ -156,7 +207,7 @@ def test_mean_ranks_do_not_tell_the_counted_pairs_apart():
     known = task_ranks.mean_ranks(task_ranks.mean_scores(studies, decoders))
     ranks = dict(zip(decoders, known.ranks, strict=True))
     assert all(abs(ranks[one] - ranks[other]) < known.critical for one, other in AHEAD)
-    assert "None of the six pairs that sentences 1 to 4 count is told apart by mean ranks" in PAGE
+    assert "none of these six pairs is told apart by mean ranks" in PAGE
 
 
 def beats_the_rules(name: str, analysis: Analysis, decoder: str) -> bool:
@@ -193,18 +244,26 @@ def test_on_what_tasks_attention_is_best_is_counted():
     assert f"and on {recorded}whose data were recorded." in PAGE
 
 
-def test_rates_at_an_edge_are_counted():
-    edges, number = [], 0
+@cache
+def edges() -> dict[tuple[str, str], bool]:
+    """Return the studies and decoders with a rate at an edge, and whether it is the lowest."""
+    known = {}
     for study, analysis in tasks().items():
-        chosen = {row["variant"]: float(row[leaderboard.RATE]) for row in rows(study)}
         tried = analysis.plan.study.tuning.space["training.learning_rate"]
-        number += len(chosen)
-        for variant, rate in chosen.items():
+        for row in rows(study):
+            rate = float(row[leaderboard.RATE])
             if rate in (min(tried), max(tried)):
-                edges.append((study, variant, rate == min(tried)))
-    lowest = sum(low for *_, low in edges)
-    assert f"Of {number} rates of the leaderboard {len(edges)} are at an edge" in PAGE
-    assert f"{lowest} at the lowest and {len(edges) - lowest} at the highest" in PAGE
-    drawings = {variant for study, variant, low in edges if study == "task_captioning" and low}
+                known[study, row["variant"]] = rate == min(tried)
+    return known
+
+
+def test_rates_at_an_edge_are_counted():
+    number = sum(len(analysis.variants) for analysis in tasks().values())
+    lowest = sum(edges().values())
+    assert f"Of {number} rates of the leaderboard {len(edges())} are at an edge" in PAGE
+    assert f"{lowest} at the lowest and {len(edges()) - lowest} at the highest" in PAGE
+    drawings = {
+        variant for (study, variant), low in edges().items() if study == "task_captioning" and low
+    }
     assert drawings == {"repeat_vector", "initial_state", "initial_state_no_feedback"}
-    assert sum(study == "task_forecasting_sunspots" for study, *_ in edges) == 6
+    assert sum(study == "task_forecasting_sunspots" for study, _ in edges()) == 6

@@ -27,6 +27,12 @@ def ahead(study: str, size: str, one: str, other: str) -> int:
     return (summary.low > 0) - (summary.high < 0)
 
 
+def exact_match(size: str) -> list[float]:
+    """Return the scores of all runs of a size."""
+    scores = cells(ECHO)
+    return [one for each in DECODERS for one in scores["test_exact_match", size, each].values()]
+
+
 def sizes(length: int) -> list[str]:
     return [f"{length}_tokens_{width}_units" for width in (32, 128, 256)]
 
@@ -56,9 +62,16 @@ def test_where_starting_is_behind_and_ahead_is_counted():
         assert [ahead(ECHO, size, "initial_state", other) for size in SHORT] == [1] * 3
     assert [ahead(ECHO, size, "initial_state", "peek") for size in SHORT] == [-1, 1, 0]
     assert "at all six sizes with 16 or 32 integers it has more errors than repeating" in PAGE
-    assert "written again ahead of it at [all six sizes](#with-longer-sources)" in PAGE
-    assert "repeating leaves fewer errors at [all six sizes](#with-longer-sources)" in PAGE
-    assert "at all three widths, and of `peek` with 128 units alone; with 32 units" in PAGE
+    assert "leaves fewer symbol errors at [all six sizes](#with-longer-sources)" in PAGE
+    assert "at all three widths, by 0.02 or more with 32 units alone, and of `peek` with" in PAGE
+    for size, large in zip(SHORT, (True, False, False), strict=True):
+        start = errors(ECHO, size, "initial_state")
+        for other in ("repeat_vector", "every_input"):
+            gap = fmean(errors(ECHO, size, other).values()) - fmean(start.values())
+            assert (gap >= 0.02) is large
+    none = [size for size in LONG if not any(exact_match(size))]
+    assert none == ["16_tokens_32_units", *sizes(32)]
+    assert "No output of 32 integers is right as a whole, nor any of 16 with 32 units" in PAGE
 
 
 def test_where_repeating_differs_from_peek_and_from_feedback_is_counted():
