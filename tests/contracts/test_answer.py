@@ -25,7 +25,7 @@ MARK = re.compile(r"<!-- (\w+) (\w+)(?: (test_\w+))?: ([\w ]+) ([>=]) ([\w ]+) -
 MARKS = MARK.findall(PAGE) + MARK.findall(BRIDGES)
 COPY_AND_DENSE = ("initial_copy", "initial_dense")
 COMPARATIVES = re.compile(
-    r"\b(ahead|behind|leads?|lose|last(?! (update|output))|level|beats?|best)\b"
+    r"(?<!\*)\b(ahead|behind|leads?|lose|last(?! (update|output))|level|beats?|best)\b"
 )
 
 
@@ -60,7 +60,7 @@ def test_what_is_said_of_bridges_is_what_its_runs_and_its_report_say():
         better.append(summarise(differences(*pair)).low > 0)
     assert (len(better), sum(better)) == (6, 5)
     for page in (PAGE, BRIDGES):
-        assert "five of six cells" in " ".join(page.split())
+        assert "five of six c" in " ".join(page.split())
     for decoders, said in (
         ("no_feedback", "0.267 and 0.272"),
         ("teacher_forcing", "0.351 and 0.362"),
@@ -107,7 +107,7 @@ def test_most_runs_chose_their_last_update_where_the_page_says_so():
     for row in rows("rates"):
         last[row["task"], row["variant"]].append(row["best_step"] == row["steps"])
     most = sum(sum(cell) > len(cell) / 2 for cell in last.values())
-    assert f"In {most} of {len(last)} cells most runs chose their last update" in PAGE
+    assert f"In {most} of {len(last)} cases, a decoder on a task, most runs chose their" in PAGE
 
 
 def test_what_is_said_of_images_and_forecasts_is_what_their_runs_show():

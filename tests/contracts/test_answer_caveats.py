@@ -32,7 +32,7 @@ def test_how_much_larger_peek_is_and_what_equal_parameters_do_to_it_is_counted()
         for name, analysis in leaderboard.results("matched").items()
     ]
     assert (len(signs), signs.count(1), signs.count(-1)) == (6, 1, 2)
-    assert "ahead of it on one of six tasks, by less than 0.02, and behind on two." in PAGE
+    assert "`peek` is ahead on one of six tasks, by less than 0.02, and behind on two," in PAGE
     own = [analysis.plan.metric for analysis in tasks().values()]
     assert f"(exact match on {NUMBERS[own.count('exact_match')]})" in PAGE
 
@@ -42,8 +42,8 @@ def test_runs_that_stand_in_two_studies_are_counted():
     echo = {row["run_id"] for row in rows("task_echo")}
     shared = len(runs["rates"] & runs["bridges"]), len(echo & runs["rates"])
     assert f"of `bridges` {shared[0]} are those of `rates`, and of the leaderboard's" in PAGE
-    said = f"{len(echo)} on echo {shared[1]} are those of `rates` and {len(echo & runs['bridges'])}"
-    assert f"{said} those of `bridges`." in PAGE
+    said = f"{len(echo)} on echo {shared[1]} are those of `rates`, {len(echo & runs['bridges'])}"
+    assert f"{said} those of `bridges`, and some both." in PAGE
 
 
 def test_seeds_that_solve_sums_are_counted():

@@ -35,8 +35,8 @@ AHEAD = {
         "initial_state",
         "every_input",
     ): "starting is ahead of repeating on {} of 22 tasks, and behind on {}.",
-    ("every_input", "repeat_vector"): "on {} of 22 tasks with repeating, and behind on {};",
-    ("initial_state", "initial_state_no_feedback"): "on {} with starting, and behind on {}.",
+    ("every_input", "repeat_vector"): "without it on {} of 22 tasks, and behind on {};",
+    ("initial_state", "initial_state_no_feedback"): "with starting on {}, and behind on {}.",
 }
 NAMES = {
     ("luong", "peek"): "`luong` before `peek`",
@@ -158,7 +158,7 @@ def counted(
 
 def test_on_how_many_tasks_a_decoder_is_ahead_is_counted():
     assert len(everything()) == 132
-    assert "all 132 differences that they count (six pairs on 22 tasks) as one family" in PAGE
+    assert "Holm's correction over all 132 differences (six pairs on the 22 tasks of the" in PAGE
     counts = counted(by_t())
     for pair, said in AHEAD.items():
         assert said.format(*(NUMBERS[number] for number in counts[pair])) in PAGE
@@ -198,7 +198,7 @@ def test_new_examples_change_none_of_the_differences_whose_outcomes_are_kept():
             ratios.append((crossed[1] - crossed[0]) / (known.high - known.low))
     assert len(ratios) == 30
     assert 1.5 < max(ratios) <= 2.05
-    assert "is up to twice as wide, and the same of the 30 differences leave 0 out." in PAGE
+    assert "is up to twice as wide, and the same ones of 30 differences leave 0 out." in PAGE
 
 
 def test_mean_ranks_do_not_tell_the_counted_pairs_apart():

@@ -62,7 +62,7 @@ def test_where_starting_is_behind_and_ahead_is_counted():
         assert [ahead(ECHO, size, "initial_state", other) for size in SHORT] == [1] * 3
     assert [ahead(ECHO, size, "initial_state", "peek") for size in SHORT] == [-1, 1, 0]
     assert "at all six sizes with 16 or 32 integers it has more errors than repeating" in PAGE
-    assert "leaves fewer symbol errors at [all six sizes](#with-longer-sources)" in PAGE
+    assert "leaves fewer symbol errors so at [all six sizes](#with-longer-sources)" in PAGE
     assert "at all three widths, by 0.02 or more with 32 units alone, and of `peek` with" in PAGE
     for size, large in zip(SHORT, (True, False, False), strict=True):
         start = errors(ECHO, size, "initial_state")
