@@ -12,7 +12,8 @@ from tests.contracts.test_answer_counts import NUMBERS, PAGE
 from tests.contracts.test_quotes import ROOT, cells, differences
 
 STUDIES = [name for name in draw_map.PANELS if (ROOT / "docs/studies" / name).is_dir()]
-ECHO = "sizes_echo_lstm"
+ECHO, GRU = "sizes_echo_lstm", "sizes_echo_gru"
+STARTING = "initial_state"
 DECODERS = ("repeat_vector", "every_input", "initial_state", "peek")
 
 
@@ -56,12 +57,18 @@ LONG, SHORT = [*sizes(16), *sizes(32)], sizes(8)
 
 
 def test_where_starting_is_behind_and_ahead_is_counted():
+    gaps = []
     for other in ("repeat_vector", "every_input", "peek"):
         assert [ahead(ECHO, size, other, "initial_state") for size in LONG] == [1] * 6
+        means = [
+            [fmean(errors(ECHO, at, each).values()) for at in LONG] for each in (other, STARTING)
+        ]
+        gaps += [start - mean for mean, start in zip(*means, strict=True)]
+    assert f"and than `peek`, by {min(gaps):.3f} to {max(gaps):.3f}." in PAGE
     for other in ("repeat_vector", "every_input"):
         assert [ahead(ECHO, size, "initial_state", other) for size in SHORT] == [1] * 3
     assert [ahead(ECHO, size, "initial_state", "peek") for size in SHORT] == [-1, 1, 0]
-    assert "at all six sizes with 16 or 32 integers it has more errors than repeating" in PAGE
+    assert "At all six sizes it has more errors than repeating, with feedback and without," in PAGE
     assert "leaves fewer symbol errors so at [all six sizes](#with-longer-sources)" in PAGE
     assert "at all three widths, by 0.02 or more with 32 units alone, and of `peek` with" in PAGE
     for size, large in zip(SHORT, (True, False, False), strict=True):
@@ -71,19 +78,55 @@ def test_where_starting_is_behind_and_ahead_is_counted():
             assert (gap >= 0.02) is large
     none = [size for size in LONG if not any(exact_match(size))]
     assert none == ["16_tokens_32_units", *sizes(32)]
-    assert "No output of 32 integers is right as a whole, nor any of 16 with 32 units" in PAGE
+    assert (
+        "Of LSTMs no output of 32 integers is right as a whole, nor any of 16 with 32 units" in PAGE
+    )
 
 
 def test_where_repeating_differs_from_peek_and_from_feedback_is_counted():
-    peek = [ahead(ECHO, size, "peek", "every_input") for size in SHORT + LONG]
-    assert min(peek) == 0
-    assert f"shown at any of the nine sizes, and fewer at {NUMBERS[sum(peek)]}." in PAGE
+    fewer = []
+    for study in (ECHO, GRU):
+        peek = [ahead(study, size, "peek", "every_input") for size in SHORT + LONG]
+        assert min(peek) == 0
+        fewer.append(NUMBERS[sum(peek)])
+    said = (
+        "at any of these eighteen sizes. It has fewer at {} of LSTMs, three of them of 8 integers,"
+    )
+    assert f"{said.format(fewer[0])} and at {fewer[1]} of GRUs." in PAGE
+    assert [ahead(ECHO, size, "peek", "every_input") for size in SHORT] == [1] * 3
     plain = {size: ahead(ECHO, size, "repeat_vector", "every_input") for size in SHORT + LONG}
     behind = NUMBERS[list(plain.values()).count(-1)]
-    assert f"is behind repeating with feedback at {behind} of the nine sizes, and ahead" in PAGE
+    assert f"are behind those that repeat with feedback at {behind} of the nine sizes, and" in PAGE
     assert [size for size, sign in plain.items() if sign > 0] == ["8_tokens_256_units"]
     for size in SHORT + LONG:
         means = {each: fmean(errors(ECHO, size, each).values()) for each in DECODERS}
         assert min(means, key=means.__getitem__) != "repeat_vector"
     pair = (errors(ECHO, "8_tokens_256_units", each) for each in ("every_input", "repeat_vector"))
     assert f"8 integers with 256 units, by {summarise(differences(*pair)).mean:.3f}." in PAGE
+
+
+def test_where_a_gru_that_starts_is_behind_and_ahead_is_counted():
+    by_width = {32: ("every_input", -1), 128: ("every_input", 1), 256: ("every_input", 1)}
+    for width, (other, sign) in by_width.items():
+        pair = [f"{length}_tokens_{width}_units" for length in (16, 32)]
+        assert [ahead(GRU, size, "initial_state", other) for size in pair] == [sign] * 2
+        against_peek = 1 if width == 256 else -1
+        assert [ahead(GRU, size, "initial_state", "peek") for size in pair] == [against_peek] * 2
+    counts = [ahead(GRU, size, "every_input", "initial_state") for size in LONG]
+    few, more = (NUMBERS[counts.count(sign)] for sign in (1, -1))
+    assert f"fewer with `every_input` at {few} of the six, and more at {more} (one task" in PAGE
+
+
+def test_the_fewest_errors_of_grus_are_where_the_page_says():
+    for width, decoder in ((32, "peek"), (256, "initial_state")):
+        for length in (8, 16, 32):
+            size = f"{length}_tokens_{width}_units"
+            means = {each: fmean(errors(GRU, size, each).values()) for each in DECODERS}
+            assert min(means, key=means.__getitem__) == decoder
+    others = [each for each in DECODERS if each != "repeat_vector"]
+    beaten = {
+        (study, size): [ahead(study, size, "repeat_vector", each) for each in others]
+        for study in (ECHO, GRU)
+        for size in SHORT + LONG
+    }
+    assert [at for at, signs in beaten.items() if min(signs) == 1] == [(GRU, "32_tokens_128_units")]

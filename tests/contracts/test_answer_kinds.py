@@ -1,0 +1,92 @@
+"""The tables of docs/answer.md by kind of task name the decoders that the results put first."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from statistics import fmean
+
+import pytest
+
+from decoderlab.studies.statistics import summarise
+from tests.contracts.test_answer_counts import NUMBERS, PAGE, WITHOUT_ATTENTION, tasks
+from tests.contracts.test_quotes import ROOT, cells, differences
+
+ALL = ("luong", *WITHOUT_ATTENTION)
+RATES = {task: ("rates", "test_exact_match", 1) for task in ("echo", "g2p", "addition_2digits")}
+LONGER = ("converged_translation", "translation", "test_bleu", 1)
+ATTENTION_IS_NOT_FIRST = {"addition_2digits", "captioning", "conversation", "reverse"}
+
+
+def table() -> list[tuple[str, str, str, str]]:
+    """Return the kind, the first decoders, their scores and the others of each row."""
+    lines = (ROOT / "docs/answer.md").read_text(encoding="utf-8").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("| kind of task"))
+    found = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            return found
+        kind, first, score, others, _ = (cell.strip() for cell in line.split("|")[1:-1])
+        found.append((kind, first, score, others))
+    return found
+
+
+def source(kind: str, seen: set[str]) -> tuple[str, str, str, float]:
+    """Return the study, task, metric and sign of a row, by the first name in its kind."""
+    if "trained longer" in kind:
+        return LONGER
+    task = re.findall(r"`(\w+)`", kind)[0]
+    if task in RATES and task not in seen:
+        seen.add(task)
+        study, metric, sign = RATES[task]
+        return study, task, metric, sign
+    analysis = tasks()[f"task_{task}"]
+    return f"task_{task}", task, f"test_{analysis.plan.metric}", analysis.sign
+
+
+def leading(study: str, task: str, metric: str, sign: float, pool: tuple[str, ...]) -> list[str]:
+    """Return the first by mean of some decoders and, by mean, those not told apart from it."""
+    scores = {each: cells(study).get((metric, task, each)) for each in pool}
+    means = {each: sign * fmean(of.values()) for each, of in scores.items() if of}
+    order = sorted(means, key=means.__getitem__, reverse=True)
+    told = {each: summarise(differences(scores[order[0]], scores[each])) for each in order[1:]}
+    return [order[0], *(each for each, of in told.items() if of.low <= 0 <= of.high)]
+
+
+def rows_with_sources() -> list[tuple[str, str, str, str, tuple[str, str, str, float]]]:
+    seen: set[str] = set()
+    return [(*row, source(row[0], seen)) for row in table() if row[0]]
+
+
+ROWS = rows_with_sources()
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0][:40] for row in ROWS])
+def test_a_kind_of_task_names_all_that_are_first(row):
+    _, first, score, others, known = row
+    named = [re.findall(r"`(\w+)`", part) for part in first.split("without attention")]
+    every, without = leading(*known, ALL), leading(*known, WITHOUT_ATTENTION)
+    assert named == ([every] if len(named) == 1 else [every, without])
+    assert len(named) == 2 or known[1] in {*ATTENTION_IS_NOT_FIRST, "digits", "forecasting"}
+    quoted = re.findall(r"-?\d+\.\d{3}(?= \[| in all seeds)", score)
+    study, task, metric, _ = known
+    wanted = dict.fromkeys(each for part in named for each in part)
+    means = [fmean(cells(study)[metric, task, each].values()) for each in wanted]
+    assert quoted == [f"{mean:.3f}" for mean in means]
+    pool = every if len(named) == 1 else [*every, *without]
+    assert not set(re.findall(r"`(\w+)`", others.split(";")[0])) & set(pool)
+
+
+def test_the_kinds_are_nineteen_and_the_rest_are_counted():
+    assert len(ROWS) == 19
+    left = set(tasks()) - {known[0] for *_, known in ROWS}
+    assert f"The other {NUMBERS[len(left)]} tasks stand on the" in PAGE
+
+
+def test_the_best_without_attention_are_counted():
+    best = Counter(
+        leading(name, one.tasks[0], f"test_{one.plan.metric}", one.sign, WITHOUT_ATTENTION)[0]
+        for name, one in tasks().items()
+    )
+    said = "without attention it comes first by mean on {} of 22 tasks, `initial_state` on {} |"
+    assert said.format(NUMBERS[best["peek"]], NUMBERS[best["initial_state"]]) in PAGE
