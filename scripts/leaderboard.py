@@ -4,8 +4,8 @@
     python scripts/leaderboard.py             # figures to docs/studies/task_echo
 
 Writes the tables between the marks of the page, the picture of mean ranks beside it, and what
-docs/answer.md says of them. Intervals are those of new seeds on these test examples: which examples
-were right is committed for some of the studies alone.
+docs/answer.md says of them. Intervals are those of new seeds and new examples where a study has an
+outcomes.csv, else of new seeds on these test examples.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def whole(name: str) -> Analysis:
     """
     path = FOLDER / name / "results.csv"
     try:
-        analysis = committed(name, with_outcomes=False)
+        analysis = committed(name)
         study = analysis.plan.study
         (seeds,) = PARSER.parse_overrides([f"seed={as_sweep('seed', study.seeds)}"])
         names = (study.factors or {})["decoder"]

@@ -29,6 +29,7 @@ from decoderlab.studies.design.plan_file import Plan, StudyCell
 from decoderlab.studies.reporting import render
 from decoderlab.studies.reporting.figures import pictures
 from decoderlab.studies.reporting.paper_table import paper_table
+from decoderlab.training.train_and_test import NO_PICTURES
 from measuring.arguments import script_parser
 
 FOLDER = Path(__file__).parents[1] / "docs" / "studies"
@@ -65,19 +66,14 @@ def main() -> None:
             (folder / "figures" / f"{picture.name}.png").write_bytes(picture.png)
 
 
-def committed(name: str, with_outcomes: bool = True) -> Analysis:
-    """Return the analysis of a study from its results.csv, and its outcomes.csv if it has one.
-
-    Args:
-        name: of its folder.
-        with_outcomes: False for intervals of new seeds on these test examples all the same.
-    """
+def committed(name: str) -> Analysis:
+    """Return the analysis of a study from its results.csv, and its outcomes.csv if it has one."""
     made_from, *more = MADE_FROM.get(name, (name,))
     given = [f"study={made_from}", f"study.name={name}", *_first_task(made_from), *more]
     config = compose_config(given)
     with (FOLDER / name / "results.csv").open(newline="") as file:
         rows = tuple(map(_row, csv.DictReader(file)))
-    if with_outcomes and (outcomes := FOLDER / name / "outcomes.csv").is_file():
+    if (outcomes := FOLDER / name / "outcomes.csv").is_file():
         rows = _with_outcomes(rows, outcomes)
     if config.callbacks:  # which may have ended runs before their budget
         steps = config.training.max_steps
@@ -133,7 +129,7 @@ def _with_outcomes(rows: tuple[RunRow, ...], file: Path) -> tuple[RunRow, ...]:
     """Return runs that know which test examples they have right."""
     with file.open(newline="") as lines:
         header, *known = csv.reader(lines)
-    packed = {run_id: {"outcomes": {header[1]: bits}} for run_id, bits in known}
+    packed = {run_id: NO_PICTURES | {"outcomes": {header[1]: bits}} for run_id, bits in known}
     return tuple(
         replace(row, result=replace(row.result, probes=packed.get(row.cell.run_id)))
         if row.result

@@ -14,10 +14,9 @@ import pytest
 
 import leaderboard
 import redraw_study
-from decoderlab.studies.statistics import summarise
 from measuring import task_ranks
 from measuring.speed_tables import with_table
-from tests.contracts.test_quotes import ROOT, cells, computed, differences, rows
+from tests.contracts.test_quotes import ROOT, cells, compared, computed, rows
 
 PAGE = (ROOT / "docs/answer.md").read_text(encoding="utf-8")
 BRIDGES = (ROOT / "docs/studies/bridges.md").read_text(encoding="utf-8")
@@ -35,7 +34,7 @@ def test_a_comparison_is_what_the_runs_show(mark):
     scores = cells(study)
     values = [scores[metric or "test_exact_match", task, name] for name in (variant, other)]
     assert len(values[0]) == len(values[1]) >= 6
-    summary = summarise(differences(*values))
+    summary = compared(*values)
     assert (summary.low > 0) if sign == ">" else (summary.low < 0 < summary.high)
 
 
@@ -57,7 +56,7 @@ def test_what_is_said_of_bridges_is_what_its_runs_and_its_report_say():
     better = []
     for task, feedback in itertools.product(tasks, ("no_feedback", "teacher_forcing")):
         pair = (scores["test_exact_match", task, f"{name} {feedback}"] for name in COPY_AND_DENSE)
-        better.append(summarise(differences(*pair)).low > 0)
+        better.append(compared(*pair).low > 0)
     assert (len(better), sum(better)) == (6, 5)
     for page in (PAGE, BRIDGES):
         assert "five of six c" in " ".join(page.split())
@@ -123,7 +122,7 @@ def test_what_is_said_of_images_and_forecasts_is_what_their_runs_show():
     without = ("repeat_vector", "initial_state_no_feedback")
     for decoder, other in itertools.product(errors, without):
         if decoder not in without:
-            assert summarise(differences(errors[decoder], errors[other])).low > 0
+            assert compared(errors[decoder], errors[other]).low > 0
     assert "trigrams of replies 47.223" in rules_of("task_conversation")
     assert "trigrams alone have 47.223" in PAGE
     week = float(re.search(r"336 steps\) (0\.\d+)", rules_of("task_forecasting"))[1])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from statistics import fmean
 
 import pytest
 
 import leaderboard
-from decoderlab.studies.statistics import summarise
 from tests.contracts.test_answer_counts import NUMBERS, PAGE, by_t, tasks
-from tests.contracts.test_quotes import cells, differences, rows
+from tests.contracts.test_quotes import cells, compared, rows
 
 PEEK_STARTING = ("peek", "initial_state")
 DRAWN = ("repeat_vector", "every_input", "initial_state", "peek", "luong")
@@ -22,7 +22,7 @@ def parameters(study: str) -> dict[str, int]:
 def sign(study: str, task: str, one: str, other: str, metric: str = "test_exact_match") -> int:
     """Return the sign of a difference of which the interval leaves 0 out, else 0."""
     scores = cells(study)
-    known = summarise(differences(scores[metric, task, one], scores[metric, task, other]))
+    known = compared(scores[metric, task, one], scores[metric, task, other])
     return (known.low > 0) - (known.high < 0)
 
 
@@ -126,9 +126,9 @@ def test_leaders_after_more_updates_are_those_after_few():
         leaders = set()
         for budget in (1500, 5000, 15000):
             means = {
-                decoder: summarise(
-                    list(cells("budgets")["test_exact_match", f"{task}_{budget}", decoder].values())
-                ).mean
+                decoder: fmean(
+                    cells("budgets")["test_exact_match", f"{task}_{budget}", decoder].values()
+                )
                 for decoder in DRAWN
             }
             leaders.add(max(means, key=means.__getitem__))

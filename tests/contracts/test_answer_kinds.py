@@ -8,9 +8,8 @@ from statistics import fmean
 
 import pytest
 
-from decoderlab.studies.statistics import summarise
 from tests.contracts.test_answer_counts import NUMBERS, PAGE, WITHOUT_ATTENTION, tasks
-from tests.contracts.test_quotes import ROOT, cells, differences
+from tests.contracts.test_quotes import ROOT, cells, compared
 
 ALL = ("luong", *WITHOUT_ATTENTION)
 RATES = {task: ("rates", "test_exact_match", 1) for task in ("echo", "g2p", "addition_2digits")}
@@ -49,7 +48,7 @@ def leading(study: str, task: str, metric: str, sign: float, pool: tuple[str, ..
     scores = {each: cells(study).get((metric, task, each)) for each in pool}
     means = {each: sign * fmean(of.values()) for each, of in scores.items() if of}
     order = sorted(means, key=means.__getitem__, reverse=True)
-    told = {each: summarise(differences(scores[order[0]], scores[each])) for each in order[1:]}
+    told = {each: compared(scores[order[0]], scores[each]) for each in order[1:]}
     return [order[0], *(each for each, of in told.items() if of.low <= 0 <= of.high)]
 
 

@@ -7,9 +7,8 @@ from statistics import fmean
 import pytest
 
 import draw_map
-from decoderlab.studies.statistics import summarise
 from tests.contracts.test_answer_counts import NUMBERS, PAGE
-from tests.contracts.test_quotes import ROOT, cells, differences
+from tests.contracts.test_quotes import ROOT, cells, compared
 
 STUDIES = [name for name in draw_map.PANELS if (ROOT / "docs/studies" / name).is_dir()]
 ECHO, GRU = "sizes_echo_lstm", "sizes_echo_gru"
@@ -24,7 +23,7 @@ def errors(study: str, size: str, decoder: str) -> dict[int, float]:
 
 def ahead(study: str, size: str, one: str, other: str) -> int:
     """Return 1 where one decoder has fewer errors than another, -1 where more, 0 if not shown."""
-    summary = summarise(differences(errors(study, size, other), errors(study, size, one)))
+    summary = compared(errors(study, size, other), errors(study, size, one))
     return (summary.low > 0) - (summary.high < 0)
 
 
@@ -102,7 +101,7 @@ def test_where_repeating_differs_from_peek_and_from_feedback_is_counted():
         means = {each: fmean(errors(ECHO, size, each).values()) for each in DECODERS}
         assert min(means, key=means.__getitem__) != "repeat_vector"
     pair = (errors(ECHO, "8_tokens_256_units", each) for each in ("every_input", "repeat_vector"))
-    assert f"8 integers with 256 units, by {summarise(differences(*pair)).mean:.3f}." in PAGE
+    assert f"8 integers with 256 units, by {compared(*pair).mean:.3f}." in PAGE
 
 
 def test_where_a_gru_that_starts_is_behind_and_ahead_is_counted():

@@ -9,12 +9,22 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from decoderlab.metrics.signature import num_examples
-from decoderlab.studies.statistics import summarise, wilson
+from decoderlab.data.packed_outcomes import unpack
+from decoderlab.metrics.signature import num_examples, signature_parts
+from decoderlab.studies.statistics import (
+    UNBOUNDED,
+    Bounds,
+    Estimate,
+    cut_at,
+    over_seeds,
+    over_seeds_and_examples,
+    wilson,
+)
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted(
@@ -28,8 +38,23 @@ PAGES = sorted(PROSE - {ROOT / "docs/claims.md"})
 NUMBER = r"[+−-]?\d*\.\d+"
 QUOTE = re.compile(rf"({NUMBER}) (?:% )?\[({NUMBER}), ({NUMBER})\]")
 SHARES = ("test_exact_match", "test_token_accuracy")
-Scores = dict[int, float]
 Quote = tuple[str, str, str]
+
+
+class Scores(dict[int, float]):
+    """Scores by seed, and the outcomes of examples that each is the mean of, if they are kept."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[int, np.ndarray] = {}
+        self.data = ""
+
+
+class Known(NamedTuple):
+    """A mean with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
 
 
 def quotes(text: str) -> list[Quote]:
@@ -55,17 +80,63 @@ def rows(study: str) -> list[dict[str, str]]:
 
 
 @cache
+def outcomes(study: str) -> dict[tuple[str, str], str]:
+    """Return the packed outcomes of a study by run and metric; none where they are not kept."""
+    path = ROOT / f"docs/studies/{study}/outcomes.csv"
+    if not path.is_file():
+        return {}
+    (_, metric), *lines = csv.reader(path.read_text(encoding="utf-8").splitlines())
+    return {(run_id, f"test_{metric}"): bits for run_id, bits in lines}
+
+
+@cache
 def cells(study: str) -> dict[tuple[str, str, str], Scores]:
     """Return the scores of a study by seed, for each metric, task and variant."""
-    found: dict[tuple[str, str, str], Scores] = defaultdict(dict)
+    found: dict[tuple[str, str, str], Scores] = defaultdict(Scores)
     for row in rows(study):
         for metric in (name for name in row if name.startswith("test_") and row[name]):
-            found[metric, row["task"], row["variant"]][int(row["seed"])] = float(row[metric])
+            scores, seed = found[metric, row["task"], row["variant"]], int(row["seed"])
+            scores[seed] = float(row[metric])
+            scores.data = signature_parts(row["signature"])["data"]
+            if bits := outcomes(study).get((row["run_id"], metric)):
+                made = unpack({"outcomes": {metric: bits}}, num_examples(row["signature"]), metric)
+                assert made is not None
+                assert abs(made.mean() - scores[seed]) < 1e-6
+                scores.outcomes[seed] = made.astype(np.int8)
     return found
 
 
 def differences(one: Scores, other: Scores) -> list[float]:
     return [one[seed] - other[seed] for seed in one if seed in other]
+
+
+def compared(one: Scores, other: Scores) -> Known:
+    """Return the mean difference: over seeds and examples where outcomes are kept, else seeds."""
+    return with_interval(difference(one, other))
+
+
+def difference(one: Scores, other: Scores) -> Estimate:
+    """Return the mean difference with its error; see `compared`."""
+    seeds = [seed for seed in one if seed in other]
+    kept = all(seed in each.outcomes for each in (one, other) for seed in seeds)
+    if kept and one.data == other.data and len(seeds) > 1:
+        return over_seeds_and_examples(
+            np.stack([one.outcomes[seed] - other.outcomes[seed] for seed in seeds])
+        )
+    return over_seeds(differences(one, other))
+
+
+def estimated(scores: Scores, bounds: Bounds = UNBOUNDED) -> Known:
+    """Return the mean score: over seeds and examples where outcomes are kept, else over seeds."""
+    if len(scores.outcomes) == len(scores) > 1:
+        return with_interval(
+            over_seeds_and_examples(np.stack(list(scores.outcomes.values()))), bounds
+        )
+    return with_interval(over_seeds(list(scores.values())), bounds)
+
+
+def with_interval(estimate: Estimate, bounds: Bounds = UNBOUNDED) -> Known:
+    return Known(estimate.mean, *cut_at(estimate.interval(), bounds))
 
 
 def effects(study: str) -> Iterator[list[float]]:
@@ -85,36 +156,42 @@ def effects(study: str) -> Iterator[list[float]]:
             yield differences(means[0], means[1])
 
 
+def pairs() -> Iterator[tuple[Scores, Scores]]:
+    """Yield each two rows with the same metric and task, of one study or of two."""
+    alike: dict[tuple[str, str], list[Scores]] = defaultdict(list)
+    for study in STUDIES:
+        for (metric, task, _), scores in cells(study).items():
+            alike[metric, task].append(scores)
+    for group in alike.values():
+        yield from itertools.combinations(group, 2)
+
+
 @cache
 def computed() -> frozenset[Quote]:
     """Return all that can be quoted: rows, differences of two, effects of factors, claims."""
-    known: set[Quote] = set()
-
-    def add(values: list[float], bounds: tuple[float, float] = (-np.inf, np.inf)) -> None:
-        if len(values) > 1:
-            summary = summarise(values, bounds=bounds)
-            known.update(printed(summary.mean, summary.low, summary.high))
+    found: set[Quote] = set()
 
     for study in STUDIES:
-        for (metric, task, variant), scores in cells(study).items():
-            add(list(scores.values()), (0, 1) if metric in SHARES else (-np.inf, np.inf))
+        for (metric, *_), scores in cells(study).items():
+            if len(scores) > 1:
+                bounds = (0, 1) if metric in SHARES else UNBOUNDED
+                found.update(printed(*estimated(scores, bounds)))
             if metric == "test_exact_match" and len(set(scores.values())) == 1:
                 numbers = {num_examples(row["signature"]) for row in rows(study)}
                 share = next(iter(scores.values()))
                 for number in numbers:
-                    known.update(printed(share, *wilson(share * number, number)))
-            for other, (at_metric, at_task, against) in (
-                (study, key) for study in STUDIES for key in cells(study)
-            ):
-                if (at_metric, at_task) == (metric, task) and (other, against) != (study, variant):
-                    add(differences(scores, cells(other)[at_metric, at_task, against]))
+                    found.update(printed(share, *wilson(share * number, number)))
         for values in effects(study):
-            add(values)
+            found.update(printed(*with_interval(over_seeds(values))))
+    for pair in pairs():
+        if len(differences(*pair)) > 1:
+            mean, low, high = compared(*pair)
+            found.update([*printed(mean, low, high), *printed(-mean, -high, -low)])
     with (ROOT / "docs/claims.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             if row["low"]:
-                known.update(printed(*(float(row[name]) for name in ("mean", "low", "high"))))
-    return frozenset(known)
+                found.update(printed(*(float(row[name]) for name in ("mean", "low", "high"))))
+    return frozenset(found)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
