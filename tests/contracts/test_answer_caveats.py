@@ -82,6 +82,32 @@ def test_studies_that_have_the_same_data_do(task):
     assert len(set.union(*(draws_of(study, task) for study in SAME_DATA[task]))) == 1
 
 
+def test_studies_of_sizes_and_the_first_studies_share_draws_too():
+    for length in (8, 16, 32):
+        task = f"{length}_tokens"
+        assert draws_of("sizes_echo_lstm", task) == draws_of("sizes_echo_gru", task)
+    assert draws_of("sizes_longer", "echo") == draws_of("sizes_echo_gru", "16_tokens")
+    assert draws_of("context_routes", "addition") == draws_of("source_reversal", "addition")
+    for task in ("echo", "g2p", "addition"):
+        assert draws_of("rates", task) < draws_of("draws", task)
+
+
+def test_attention_that_stopped_before_the_updates_of_the_leaderboard_is_counted():
+    runs = [row for row in rows("converged_translation") if row["variant"] == "luong"]
+    early = NUMBERS[sum(int(row["steps"]) < 1500 for row in runs)]
+    said = f"of `luong` {early} of {NUMBERS[len(runs)]} runs stopped before 1,500 updates."
+    assert said in PAGE
+
+
+def test_peek_is_fourth_of_sums_with_equal_parameters():
+    means = {
+        decoder: fmean(of.values())
+        for (metric, _, decoder), of in cells("matched_addition").items()
+        if metric == "test_exact_match"
+    }
+    assert sorted(means, key=means.__getitem__, reverse=True)[3] == "peek"
+
+
 def test_seeds_that_solve_sums_are_counted():
     solved = dict.fromkeys(DRAWN, 0)
     for row in rows("sums_solved"):
@@ -89,7 +115,10 @@ def test_seeds_that_solve_sums_are_counted():
     names = [NUMBERS[solved[each]] for each in ("luong", "peek", "every_input", "initial_state")]
     said = "in all ten seeds of RepeatVector, {} of attention, {} of `peek`, {} of repeating"
     assert solved["repeat_vector"] == 10
-    assert f"{said.format(*names)} with feedback, and {names[3]} of starting." in PAGE
+    assert (
+        f"{said.format(*names)} with feedback, and {names[3]} of starting (two more were one sum"
+        in PAGE
+    )
 
 
 def test_differences_that_another_draw_of_the_data_has_too_are_counted():

@@ -113,7 +113,10 @@ def test_where_a_gru_that_starts_is_behind_and_ahead_is_counted():
         assert [ahead(GRU, size, "initial_state", "peek") for size in pair] == [against_peek] * 2
     counts = [ahead(GRU, size, "every_input", "initial_state") for size in LONG]
     few, more = (NUMBERS[counts.count(sign)] for sign in (1, -1))
-    assert f"fewer with `every_input` at {few} of the six, and more at {more} (one task" in PAGE
+    assert (
+        f"fewer with `every_input` at {few} of the six and more at {more}, with `peek` fewer"
+        in PAGE
+    )
 
 
 def test_the_fewest_errors_of_grus_are_where_the_page_says():
@@ -129,3 +132,13 @@ def test_the_fewest_errors_of_grus_are_where_the_page_says():
         for size in SHORT + LONG
     }
     assert [at for at, signs in beaten.items() if min(signs) == 1] == [(GRU, "32_tokens_128_units")]
+
+
+def test_how_many_times_as_many_errors_starting_makes_is_what_the_runs_show():
+    said = []
+    for study, size in ((ECHO, "16_tokens_128_units"), ("sizes_longer", "echo")):
+        start, other = (
+            fmean(errors(study, size, each).values()) for each in (STARTING, "every_input")
+        )
+        said.append(f"{start / other:.1f}")
+    assert f"errors of starting grow from {said[0]} to {said[1]} times as many:" in PAGE
