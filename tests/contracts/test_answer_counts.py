@@ -16,7 +16,6 @@ from measuring import task_ranks
 from measuring.speed_tables import markdown
 from tests.contracts.test_quotes import (
     ROOT,
-    Known,
     Scores,
     cells,
     compared,
@@ -199,11 +198,6 @@ def test_the_table_of_counts_is_what_the_committed_results_give():
     assert min(holm([2 / 2**10] * 132)) > 0.05
 
 
-def shown(difference_known: Known) -> int:
-    """Return the sign of a difference of which the interval leaves 0 out, else 0."""
-    return (difference_known.low > 0) - (difference_known.high < 0)
-
-
 def test_differences_that_new_examples_leave_open_are_counted():
     kept = [each for each in everything() if each.one.outcomes]
     crossed = [compared(each.one, each.other) for each in kept]
@@ -211,7 +205,7 @@ def test_differences_that_new_examples_leave_open_are_counted():
     assert len(kept) == 6 * len({each.study for each in kept})
     pairs = list(zip(crossed, alone, strict=True))
     wider = max((one.high - one.low) / (other.high - other.low) for one, other in pairs)
-    lost = sum(shown(one) != shown(other) for one, other in pairs)
+    lost = sum(one.sign != other.sign for one, other in pairs)
     assert lost == 0
     number = len({each.study for each in kept})
     assert (

@@ -12,7 +12,6 @@ from tests.contracts.test_quotes import ROOT, cells, compared
 
 STUDIES = [name for name in draw_map.PANELS if (ROOT / "docs/studies" / name).is_dir()]
 ECHO, GRU = "sizes_echo_lstm", "sizes_echo_gru"
-STARTING = "initial_state"
 DECODERS = ("repeat_vector", "every_input", "initial_state", "peek")
 
 
@@ -23,8 +22,12 @@ def errors(study: str, size: str, decoder: str) -> dict[int, float]:
 
 def ahead(study: str, size: str, one: str, other: str) -> int:
     """Return 1 where one decoder has fewer errors than another, -1 where more, 0 if not shown."""
-    summary = compared(errors(study, size, other), errors(study, size, one))
-    return (summary.low > 0) - (summary.high < 0)
+    return compared(errors(study, size, other), errors(study, size, one)).sign
+
+
+def fewest(study: str, size: str) -> str:
+    """Return the decoder with the fewest errors by mean."""
+    return min(DECODERS, key=lambda each: fmean(errors(study, size, each).values()))
 
 
 def exact_match(size: str) -> list[float]:
@@ -59,10 +62,8 @@ def test_where_starting_is_behind_and_ahead_is_counted():
     gaps = []
     for other in ("repeat_vector", "every_input", "peek"):
         assert [ahead(ECHO, size, other, "initial_state") for size in LONG] == [1] * 6
-        means = [
-            [fmean(errors(ECHO, at, each).values()) for at in LONG] for each in (other, STARTING)
-        ]
-        gaps += [start - mean for mean, start in zip(*means, strict=True)]
+        pairs = [[errors(ECHO, size, each) for each in ("initial_state", other)] for size in LONG]
+        gaps += [compared(*pair).mean for pair in pairs]
     assert f"and than `peek`, by {min(gaps):.3f} to {max(gaps):.3f}." in PAGE
     for other in ("repeat_vector", "every_input"):
         assert [ahead(ECHO, size, "initial_state", other) for size in SHORT] == [1] * 3
@@ -98,19 +99,17 @@ def test_where_repeating_differs_from_peek_and_from_feedback_is_counted():
     assert f"are behind those that repeat with feedback at {behind} of the nine sizes, and" in PAGE
     assert [size for size, sign in plain.items() if sign > 0] == ["8_tokens_256_units"]
     for size in SHORT + LONG:
-        means = {each: fmean(errors(ECHO, size, each).values()) for each in DECODERS}
-        assert min(means, key=means.__getitem__) != "repeat_vector"
+        assert fewest(ECHO, size) != "repeat_vector"
     pair = (errors(ECHO, "8_tokens_256_units", each) for each in ("every_input", "repeat_vector"))
     assert f"8 integers with 256 units, by {compared(*pair).mean:.3f}." in PAGE
 
 
 def test_where_a_gru_that_starts_is_behind_and_ahead_is_counted():
-    by_width = {32: ("every_input", -1), 128: ("every_input", 1), 256: ("every_input", 1)}
-    for width, (other, sign) in by_width.items():
+    for width, (repeating, peek) in {32: (-1, -1), 128: (1, -1), 256: (1, 1)}.items():
         pair = [f"{length}_tokens_{width}_units" for length in (16, 32)]
-        assert [ahead(GRU, size, "initial_state", other) for size in pair] == [sign] * 2
-        against_peek = 1 if width == 256 else -1
-        assert [ahead(GRU, size, "initial_state", "peek") for size in pair] == [against_peek] * 2
+        signs = [ahead(GRU, size, "initial_state", "every_input") for size in pair]
+        assert signs == [repeating] * 2
+        assert [ahead(GRU, size, "initial_state", "peek") for size in pair] == [peek] * 2
     counts = [ahead(GRU, size, "every_input", "initial_state") for size in LONG]
     few, more = (NUMBERS[counts.count(sign)] for sign in (1, -1))
     assert (
@@ -122,9 +121,9 @@ def test_where_a_gru_that_starts_is_behind_and_ahead_is_counted():
 def test_the_fewest_errors_of_grus_are_where_the_page_says():
     for width, decoder in ((32, "peek"), (256, "initial_state")):
         for length in (8, 16, 32):
-            size = f"{length}_tokens_{width}_units"
-            means = {each: fmean(errors(GRU, size, each).values()) for each in DECODERS}
-            assert min(means, key=means.__getitem__) == decoder
+            assert fewest(GRU, f"{length}_tokens_{width}_units") == decoder
+    with_128 = [fewest(GRU, f"{length}_tokens_128_units") for length in (8, 16, 32)]
+    assert with_128 == ["initial_state", "repeat_vector", "repeat_vector"]
     others = [each for each in DECODERS if each != "repeat_vector"]
     beaten = {
         (study, size): [ahead(study, size, "repeat_vector", each) for each in others]
@@ -138,7 +137,7 @@ def test_how_many_times_as_many_errors_starting_makes_is_what_the_runs_show():
     said = []
     for study, size in ((ECHO, "16_tokens_128_units"), ("sizes_longer", "echo")):
         start, other = (
-            fmean(errors(study, size, each).values()) for each in (STARTING, "every_input")
+            fmean(errors(study, size, each).values()) for each in ("initial_state", "every_input")
         )
         said.append(f"{start / other:.1f}")
     assert f"errors of starting grow from {said[0]} to {said[1]} times as many:" in PAGE

@@ -40,7 +40,6 @@ FROM_RUNS = (
     "bridges",
     "draws",
     "precision",
-    "rates",
     "source_reversal",
 )
 
@@ -69,6 +68,11 @@ def test_the_committed_table_is_that_of_the_committed_runs(redraw, name):
     assert text.count(r"\midrule") >= 1
     figure = "variance" if name == "draws" else "forest"  # which has no baseline
     assert (ROOT / f"docs/studies/{name}/figures/{figure}.png").is_file()
+
+
+def test_a_study_with_outcomes_is_drawn_without_its_runs(redraw, tmp_path):
+    drawn = redraw.pictures(redraw.committed("task_copy"), tmp_path)
+    assert {"forest", "exact_match"} <= {picture.name for picture in drawn}
 
 
 @pytest.mark.parametrize("file", OUTCOMES, ids=lambda file: file.parent.name)

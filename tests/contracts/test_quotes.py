@@ -46,7 +46,7 @@ class Scores(dict[int, float]):
 
     def __init__(self) -> None:
         self.outcomes: dict[int, np.ndarray] = {}
-        self.data = ""
+        self.data: set[str] = set()  # fingerprints
 
 
 class Known(NamedTuple):
@@ -55,6 +55,11 @@ class Known(NamedTuple):
     mean: float
     low: float
     high: float
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the interval leaves 0 out, else 0."""
+        return (self.low > 0) - (self.high < 0)
 
 
 def quotes(text: str) -> list[Quote]:
@@ -97,7 +102,7 @@ def cells(study: str) -> dict[tuple[str, str, str], Scores]:
         for metric in (name for name in row if name.startswith("test_") and row[name]):
             scores, seed = found[metric, row["task"], row["variant"]], int(row["seed"])
             scores[seed] = float(row[metric])
-            scores.data = signature_parts(row["signature"])["data"]
+            scores.data.add(signature_parts(row["signature"])["data"])
             if bits := outcomes(study).get((row["run_id"], metric)):
                 made = unpack({"outcomes": {metric: bits}}, num_examples(row["signature"]), metric)
                 assert made is not None
@@ -119,7 +124,7 @@ def difference(one: Scores, other: Scores) -> Estimate:
     """Return the mean difference with its error; see `compared`."""
     seeds = [seed for seed in one if seed in other]
     kept = all(seed in each.outcomes for each in (one, other) for seed in seeds)
-    if kept and one.data == other.data and len(seeds) > 1:
+    if kept and len(one.data | other.data) == 1 < len(seeds):
         return over_seeds_and_examples(
             np.stack([one.outcomes[seed] - other.outcomes[seed] for seed in seeds])
         )
@@ -128,7 +133,7 @@ def difference(one: Scores, other: Scores) -> Estimate:
 
 def estimated(scores: Scores, bounds: Bounds = UNBOUNDED) -> Known:
     """Return the mean score: over seeds and examples where outcomes are kept, else over seeds."""
-    if len(scores.outcomes) == len(scores) > 1:
+    if len(scores.data) == 1 < len(scores) == len(scores.outcomes):
         return with_interval(
             over_seeds_and_examples(np.stack(list(scores.outcomes.values()))), bounds
         )
