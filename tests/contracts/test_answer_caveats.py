@@ -37,7 +37,15 @@ def test_how_much_larger_peek_is_and_what_equal_parameters_do_to_it_is_counted()
     ahead = {study for pair, study, mean in by_t() if pair == PEEK_STARTING and mean > 0}
     assert len(ahead) == 4
     assert not ahead & {name.replace("matched", "task") for name in leaderboard.results("matched")}
-    assert "(six other tasks than those four, not corrected) `peek` is ahead on one and" in PAGE
+    equal = [
+        sign(name.replace("matched", "task"), analysis.tasks[0], "peek", "initial_state")
+        for name, analysis in leaderboard.results("matched").items()
+    ]
+    assert (equal.count(1), equal.count(-1)) == (3, 1)
+    assert (
+        "(six other tasks than those four, not corrected) `peek` is ahead on one and behind on two,"
+        " with equal widths on three and one of these six," in PAGE
+    )
     own = [analysis.plan.metric for analysis in tasks().values()]
     assert f"(exact match on {NUMBERS[own.count('exact_match')]})" in PAGE
 
@@ -146,6 +154,19 @@ def test_ways_to_begin_with_which_feedback_does_harm_to_sums_are_counted():
 
 
 HELPED = ("initial_dense teacher_forcing", "initial_dense no_feedback")
+
+
+def test_how_far_another_is_ahead_of_peek_after_more_updates_is_what_the_runs_show():
+    scores, gaps = cells("budgets"), []
+    for task, other in (
+        ("echo", "initial_state"),
+        ("addition", "repeat_vector"),
+        ("g2p", "every_input"),
+    ):
+        pair = [scores["test_exact_match", f"{task}_15000", each] for each in (other, "peek")]
+        gaps.append(compared(*pair).mean)
+    assert f"[on each of three tasks](#with-longer-training), by {min(gaps):.3f} to" in PAGE
+    assert f"to {max(gaps):.3f}." in PAGE
 
 
 def test_leaders_after_more_updates_are_those_after_few():
