@@ -43,8 +43,8 @@ def test_how_much_larger_peek_is_and_what_equal_parameters_do_to_it_is_counted()
     ]
     assert (equal.count(1), equal.count(-1)) == (3, 1)
     assert (
-        "(six other tasks than those four, not corrected) `peek` is ahead on one and behind on two,"
-        " with equal widths on three and one of these six," in PAGE
+        "on six further tasks (none of those four; not corrected), it is ahead on one and behind"
+        " on two (with equal widths on three and one)," in PAGE
     )
     own = [analysis.plan.metric for analysis in tasks().values()]
     assert f"(exact match on {NUMBERS[own.count('exact_match')]})" in PAGE
@@ -165,8 +165,8 @@ def test_how_far_another_is_ahead_of_peek_after_more_updates_is_what_the_runs_sh
     ):
         pair = [scores["test_exact_match", f"{task}_15000", each] for each in (other, "peek")]
         gaps.append(compared(*pair).mean)
-    assert f"[on each of three tasks](#with-longer-training), by {min(gaps):.3f} to" in PAGE
-    assert f"to {max(gaps):.3f}." in PAGE
+    said = f"by {min(gaps):.3f} to {max(gaps):.3f} (not corrected)."
+    assert f"attention is ahead of it, each time another one, {said}" in PAGE
 
 
 def test_leaders_after_more_updates_are_those_after_few():

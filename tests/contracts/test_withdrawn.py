@@ -52,7 +52,7 @@ def test_the_readme_quotes_results_of_the_answer_and_the_leaderboard_alone():
     assert len(quotes(text)) > 8
     answer = " ".join(pages[0].read_text().split())
     assert (text.count(" of 22 tasks"), text.count("28 of 30 on these")) == (1, 1)
-    assert "with repeating this is ahead of the same decoder without it on sixteen of 22" in answer
+    assert "repeating with it is ahead of repeating without it on sixteen of 22" in answer
     assert "sixteen of 22 tasks and behind on one," in " ".join(text.split())
     assert "Of the 30 differences** between two of them on a task 28 are smaller" in answer
     assert [quote for quote in quotes(text) if quote not in known] == []
