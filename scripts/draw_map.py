@@ -31,7 +31,8 @@ REPEATING = {
     "every_input": "Repeating with feedback (every_input)",
     "peek": "Starting and repeating both (peek)",
 }
-CELL, LEFT, TOP, GAP = (100, 42), 64, 84, 40  # in pixels
+CELL, LEFT, TITLE, HEADS, GAP = (100, 42), 64, 30, 54, 40  # in pixels
+ACROSS = 2  # panels
 LEAST = 720  # wide, which titles and the note below need
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1a1a1a; }
@@ -103,7 +104,7 @@ def _by_seed(analysis: Analysis, variant: str, size: str) -> dict[int, float]:
 
 
 def picture(drawn: Mapping[str, Map]) -> str:
-    """Return the maps as SVG, one below the other, a panel for each task and cell.
+    """Return the maps as SVG, one below the other, a panel for each task and cell, two in a row.
 
     Args:
         drawn: differences of scores, by decoder.
@@ -115,13 +116,12 @@ def picture(drawn: Mapping[str, Map]) -> str:
         (True, False, False)
     """
     first = next(iter(drawn.values()))
-    panels, lengths = _levels(first, "panel"), _levels(first, "length")
-    widths = _levels(first, "width")
-    across = len(lengths) * CELL[0] + GAP
-    down = len(widths) * CELL[1] + TOP
-    size = max(LEFT + len(panels) * across, LEAST), 46 + len(drawn) * down
+    panels = _levels(first, "panel")
+    across, down = _panel_size(first)
+    below = TITLE + math.ceil(len(panels) / ACROSS) * down
+    size = max(LEFT + min(len(panels), ACROSS) * across, LEAST), 46 + len(drawn) * below
     shapes = [
-        "".join(_row_of_panels(decoder, known, row * down))
+        "".join(_panels(decoder, known, row * below))
         for row, (decoder, known) in enumerate(drawn.items())
     ]
     return (
@@ -141,25 +141,40 @@ def _levels(known: Iterable[Place], name: str) -> list:
     return list(dict.fromkeys(getattr(place, name) for place in known))
 
 
-def _row_of_panels(decoder: str, known: Map, top: int) -> Iterator[str]:
-    """Yield the panels of one map, from left to right."""
-    widths, lengths = _levels(known, "width"), _levels(known, "length")
+def _panel_size(known: Iterable[Place]) -> tuple[int, int]:
+    """Return how far the next panel is to the right, and how far below."""
+    across = len(_levels(known, "length")) * CELL[0] + GAP
+    return across, HEADS + len(_levels(known, "width")) * CELL[1]
+
+
+def _panels(decoder: str, known: Map, top: int) -> Iterator[str]:
+    """Yield the title and the panels of one map."""
     title = f"{REPEATING[decoder]}, against starting with feedback ({STARTING})"
     yield f'<text x="{LEFT}" y="{top + 24}" class="title">{html_text(title)}</text>'
-    yield f'<text class="small" x="6" y="{top + TOP - 8}">units</text>'
-    for row, width in enumerate(widths):
-        y = top + TOP + row * CELL[1] + 26
-        yield f'<text x="{LEFT - 10}" y="{y}" text-anchor="end">{width}</text>'
-    for column, panel in enumerate(_levels(known, "panel")):
-        left = LEFT + column * (len(lengths) * CELL[0] + GAP)
-        yield f'<text x="{left}" y="{top + 50}">{html_text(panel)}, source length</text>'
-        for index, length in enumerate(lengths):
-            x = left + index * CELL[0] + CELL[0] // 2
-            yield f'<text x="{x}" y="{top + TOP - 8}" text-anchor="middle">{length}</text>'
-        for row, width in enumerate(widths):
-            for index, length in enumerate(lengths):
-                at = left + index * CELL[0], top + TOP + row * CELL[1]
-                yield _square(known[Place(panel, width, length)], at)
+    across, down = _panel_size(known)
+    for index, panel in enumerate(_levels(known, "panel")):
+        row, column = divmod(index, ACROSS)
+        at = LEFT + column * across, top + TITLE + row * down
+        yield from _panel({one: of for one, of in known.items() if one.panel == panel}, at)
+
+
+def _panel(known: Map, at: tuple[int, int]) -> Iterator[str]:
+    """Yield a panel; the widths stand at the left edge of the picture alone."""
+    left, top = at
+    if left == LEFT:
+        yield f'<text class="small" x="6" y="{top + 46}">units</text>'
+    widths, lengths = _levels(known, "width"), _levels(known, "length")
+    for place, ahead in known.items():
+        row, column = widths.index(place.width), lengths.index(place.length)
+        x, y = left + column * CELL[0], top + HEADS + row * CELL[1]
+        if row == column == 0:
+            yield f'<text x="{x}" y="{top + 20}">{html_text(place.panel)}, source length</text>'
+        if row == 0:
+            middle = x + CELL[0] // 2
+            yield f'<text x="{middle}" y="{y - 8}" text-anchor="middle">{place.length}</text>'
+        if x == LEFT:
+            yield f'<text x="{x - 10}" y="{y + 26}" text-anchor="end">{place.width}</text>'
+        yield _square(ahead, (x, y))
 
 
 def _square(ahead: Summary, at: Sequence[int]) -> str:
