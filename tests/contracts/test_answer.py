@@ -126,7 +126,9 @@ def test_what_is_said_of_images_and_forecasts_is_what_their_runs_show():
     assert "trigrams of replies 47.223" in rules_of("task_conversation")
     assert "trigrams alone have 47.223" in PAGE
     week = float(re.search(r"336 steps\) (0\.\d+)", rules_of("task_forecasting"))[1])
-    assert f"the values of a week before, {week:.3f};" in " ".join(PAGE.split())
+    assert f"the values of a week before, {week:.3f}, which they, given two days," in " ".join(
+        PAGE.split()
+    )
     assert week < min(min(of.values()) for of in errors.values())
 
 

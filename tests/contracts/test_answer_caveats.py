@@ -165,6 +165,11 @@ def test_how_far_another_is_ahead_of_peek_after_more_updates_is_what_the_runs_sh
     ):
         pair = [scores["test_exact_match", f"{task}_15000", each] for each in (other, "peek")]
         gaps.append(compared(*pair).mean)
+    again = cells("sums_solved")
+    pair = [
+        again["test_exact_match", "addition_2digits", each] for each in ("repeat_vector", "peek")
+    ]
+    gaps.append(compared(*pair).mean)
     said = f"by {min(gaps):.3f} to {max(gaps):.3f} (not corrected)."
     assert f"attention is ahead of it, each time another one, {said}" in PAGE
 
@@ -182,3 +187,38 @@ def test_leaders_after_more_updates_are_those_after_few():
             leaders.add(max(means, key=means.__getitem__))
         assert len(leaders) == 1
     assert "is that of the same decoder as after 1,500 updates." in PAGE
+
+
+def test_ways_to_start_without_feedback_are_counted():
+    signs = {
+        task: [
+            sign("bridges", task, f"initial_{each} no_feedback", "repeat_zero no_feedback")
+            for each in ("copy", "dense", "summary", "nonlinear")
+        ]
+        for task in ("echo", "g2p", "addition_2digits")
+    }
+    assert signs == {
+        "echo": [1, 0, -1, -1],
+        "g2p": [1, -1, -1, -1],
+        "addition_2digits": [-1, -1, -1, -1],
+    }
+    assert "it is ahead of repeating by a copy alone, on echo and G2P; on sums of two" in PAGE
+    assert "digits it is behind with each of four ways to make it." in PAGE
+
+
+def test_attention_that_starts_from_zeros_takes_away_what_the_page_says():
+    known = [
+        sign(
+            "echo_attention",
+            "echo",
+            f"{each} zero_start attention",
+            f"{each} zero_start no_attention",
+        )
+        for each in (
+            "lstm no_feedback",
+            "lstm softmax_feedback",
+            "gru no_feedback",
+            "gru softmax_feedback",
+        )
+    ]
+    assert known == [-1, -1, -1, 0]

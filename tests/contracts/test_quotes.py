@@ -27,11 +27,7 @@ from decoderlab.studies.statistics import (
 )
 
 ROOT = Path(__file__).parents[2]
-STUDIES = sorted(
-    path.parent.name
-    for path in ROOT.glob("docs/studies/*/results.csv")
-    if not path.parent.name.startswith("claim_")
-)
+STUDIES = sorted(path.parent.name for path in ROOT.glob("docs/studies/*/results.csv"))
 PROSE = {ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("docs/*/*.md")}
 # Rendered from results of its own, which tests of it read.
 PAGES = sorted(PROSE - {ROOT / "docs/claims.md"})
