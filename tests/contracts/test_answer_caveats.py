@@ -50,6 +50,23 @@ def test_how_much_larger_peek_is_and_what_equal_parameters_do_to_it_is_counted()
     assert f"(exact match on {NUMBERS[own.count('exact_match')]})" in PAGE
 
 
+def test_starting_and_repeating_with_equal_parameters_are_counted():
+    signs = {
+        name: sign(name, analysis.tasks[0], "initial_state", "every_input")
+        for name, analysis in leaderboard.results("matched").items()
+    }
+    assert sorted(signs.values()) == [0, 1, 1, 1, 1, 1]
+    assert signs["matched_memorisation"] == 0
+    assert "it is ahead on five of six tasks, and behind on none (not corrected)." in PAGE
+
+
+def test_how_many_parameters_feedback_adds_is_what_the_runs_have():
+    pairs = (("initial_state", "initial_state_no_feedback"), ("every_input", "repeat_vector"))
+    of_tasks = [parameters(name) for name in tasks()]
+    most = max(of[one] / of[other] for of in of_tasks for one, other in pairs)
+    assert f"Feedback adds up to {100 * most - 100:.0f} %." in PAGE
+
+
 def run_ids(study: str) -> set[str]:
     return {row["run_id"] for row in rows(study)}
 
@@ -76,7 +93,8 @@ SAME_DATA = {
     "echo": ("rates", "bridges", "budgets", "task_echo"),
     "g2p": ("rates", "bridges", "budgets", "task_g2p"),
     "addition": ("rates", "bridges", "budgets", "sums_solved"),
-    "translation": ("task_translation", "converged_translation"),
+    "translation": ("task_translation", "converged_translation", "claim_translation"),
+    "captioning": ("task_captioning", "claim_captioning"),
 }
 
 
@@ -90,7 +108,11 @@ def test_studies_of_sizes_and_the_first_studies_share_draws_too():
         task = f"{length}_tokens"
         assert draws_of("sizes_echo_lstm", task) == draws_of("sizes_echo_gru", task)
     assert draws_of("sizes_longer", "echo") == draws_of("sizes_echo_gru", "16_tokens")
-    assert draws_of("context_routes", "addition") == draws_of("source_reversal", "addition")
+    for task in ("addition", "g2p"):
+        assert draws_of("context_routes", task) == draws_of("source_reversal", task)
+        assert draws_of("context_routes", task) == draws_of("context_routes_matched", task)
+    both = run_ids("context_routes") & run_ids("context_routes_matched")
+    assert f"with which it has {len(both)} runs in common" in PAGE
     for task in ("echo", "g2p", "addition"):
         assert draws_of("rates", task) < draws_of("draws", task)
 
@@ -170,7 +192,7 @@ def test_how_far_another_is_ahead_of_peek_after_more_updates_is_what_the_runs_sh
         again["test_exact_match", "addition_2digits", each] for each in ("repeat_vector", "peek")
     ]
     gaps.append(compared(*pair).mean)
-    said = f"by {min(gaps):.3f} to {max(gaps):.3f} (not corrected)."
+    said = f"by {min(gaps):.3f} to {max(gaps):.3f} (not corrected)"
     assert f"attention is ahead of it, each time another one, {said}" in PAGE
 
 
@@ -202,8 +224,16 @@ def test_ways_to_start_without_feedback_are_counted():
         "g2p": [1, -1, -1, -1],
         "addition_2digits": [-1, -1, -1, -1],
     }
-    assert "it is ahead of repeating by a copy alone, on echo and G2P; on sums of two" in PAGE
+    assert (
+        "it is ahead of repeating from zeros by a copy alone, on echo and G2P; on sums of two"
+        in PAGE
+    )
     assert "digits it is behind with each of four ways to make it." in PAGE
+    learned = [
+        sign("bridges", task, "initial_copy no_feedback", "repeat_learned no_feedback")
+        for task in signs
+    ]
+    assert learned == [1, 0, 0]
 
 
 def test_attention_that_starts_from_zeros_takes_away_what_the_page_says():
