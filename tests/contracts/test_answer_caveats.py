@@ -43,7 +43,7 @@ def test_how_much_larger_peek_is_and_what_equal_parameters_do_to_it_is_counted()
     ]
     assert (equal.count(1), equal.count(-1)) == (3, 1)
     assert (
-        "on six further tasks (none of those four; not corrected), it is ahead on one and behind"
+        "on six others of the 22 (none of those four; not corrected), it is ahead on one and behind"
         " on two (with equal widths on three and one)," in PAGE
     )
     own = [analysis.plan.metric for analysis in tasks().values()]

@@ -111,7 +111,7 @@ def test_where_a_gru_that_starts_is_behind_and_ahead_is_counted():
     counts = [ahead(GRU, size, "every_input", "initial_state") for size in LONG]
     few, more = (NUMBERS[counts.count(sign)] for sign in (1, -1))
     assert (
-        f"errors with `every_input` at {few} of these six sizes and more at {more}, with `peek`"
+        f"errors with `every_input` at {few} of the six sizes and more at {more}, with `peek`"
         in PAGE
     )
 
@@ -174,4 +174,12 @@ def test_where_a_gru_that_writes_backwards_does_better_by_starting_is_counted():
     assert f"feedback at all nine sizes, by {few:.3f} [" in PAGE
     assert f"to {most:.3f} [0.134" in PAGE
     assert f"fewer at eight, by up to {max(gaps['repeat_vector']):.3f} [" in PAGE
-    assert "make fewer by starting at all nine sizes." in PAGE
+    assert "make fewer by starting than with `every_input` at all nine sizes." in PAGE
+    harmed = [
+        size for size in all_sizes if ahead(BACKWARDS, size, "repeat_vector", "every_input") > 0
+    ]
+    scores = [
+        cells(BACKWARDS)["test_exact_match", harmed[0], each]
+        for each in ("repeat_vector", "every_input")
+    ]
+    assert (harmed, compared(*scores).sign) == (["8_tokens_256_units"], 1)
