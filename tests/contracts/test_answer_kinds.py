@@ -93,3 +93,16 @@ def test_the_best_without_attention_are_counted():
     said = "of the other four are `peek` on {}, `initial_state` on {}, others on {} (not corrected)"
     numbers = (NUMBERS[each] for each in (alone["peek"], alone["initial_state"], others))
     assert said.format(*numbers) in PAGE
+
+
+def test_starting_is_behind_four_of_five_on_rows_of_digits():
+    scores = cells("task_digits")
+    start = scores["test_exact_match", "digits", "initial_state"]
+    others = [each for each in ALL if each != "initial_state"]
+    behind = [
+        each
+        for each in others
+        if compared(scores["test_exact_match", "digits", each], start).sign == 1
+    ]
+    assert behind == [each for each in others if each != "luong"]
+    assert "the sixth, starting, is behind four of these" in PAGE
