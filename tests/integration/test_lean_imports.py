@@ -72,6 +72,13 @@ import decoderlab
 import torch._dynamo.config
 assert torch._dynamo.config.recompile_limit > 0
 """
+ITS_PART_ONCE = """
+import decoderlab
+import torch._dynamo.exc
+import torch._dynamo.symbolic_convert
+assert torch._dynamo.symbolic_convert.exc is torch._dynamo.exc
+assert torch._dynamo.exc.__spec__.origin == torch._dynamo.exc.__file__
+"""
 A_RUN = """
 import sys
 from decoderlab.cli import train
@@ -114,7 +121,7 @@ def test_matplotlib_is_imported_beside_threads_without_what_lies_in_the_working_
 
 @pytest.mark.slow
 def test_what_no_run_needs_is_not_imported_and_is_itself_when_it_is_asked_for():
-    for code in (WITHOUT, BEFORE, COMPILED, ITS_PART, PLANNING):
+    for code in (WITHOUT, BEFORE, COMPILED, ITS_PART, ITS_PART_ONCE, PLANNING):
         subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 

@@ -136,7 +136,10 @@ class LeanCompiler(MetaPathFinder, Loader):
     ) -> ModuleSpec | None:
         """Return how to import the stand-in, and for its parts the compiler's; else None."""
         if fullname.startswith(f"{COMPILER}."):
-            return PathFinder.find_spec(fullname, _real_compiler().__path__)
+            folders = _real_compiler().__path__
+            if fullname in sys.modules:
+                return ModuleSpec(fullname, _FoundMeanwhile(sys.modules[fullname]))
+            return PathFinder.find_spec(fullname, folders)
         return ModuleSpec(COMPILER, self, is_package=True) if fullname == COMPILER else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
@@ -145,6 +148,26 @@ class LeanCompiler(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Leave it as it is."""
+
+
+class _FoundMeanwhile(Loader):
+    """Gives a module that was imported while it was looked for.
+
+    A second copy of a part of the compiler would have errors of its own, which its other parts do
+    not catch.
+    """
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module, self.spec = module, module.__spec__
+        vars(module)["__spec__"] = None  # else Python follows it, and imports the module again
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Return the module."""
+        return self.module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Leave it as it was."""
+        vars(module)["__spec__"] = self.spec
 
 
 class _CompiledModule(type):
