@@ -25,22 +25,27 @@ def sign(study: str, task: str, one: str, other: str, metric: str = "test_exact_
     return compared(scores[metric, task, one], scores[metric, task, other]).sign
 
 
+def on_six_tasks(kind: str, one: str, other: str) -> dict[str, int]:
+    """Return the signs on the tasks that have equal parameters too, by task.
+
+    Args:
+        kind: `matched` for those of equal parameters, `task` for those of equal widths.
+        one, other: decoders.
+    """
+    names = (name.removeprefix("matched_") for name in leaderboard.results("matched"))
+    return {name: sign(f"{kind}_{name}", name, one, other) for name in names}
+
+
 def test_how_much_larger_peek_is_and_what_equal_parameters_do_to_it_is_counted():
     sizes = [parameters(name) for name in tasks()]
     most = max(of["peek"] / of["initial_state"] for of in sizes)
     assert f"It has up to {100 * most - 100:.0f} % more parameters than starting" in PAGE
-    signs = [
-        sign(name, analysis.tasks[0], "peek", "initial_state")
-        for name, analysis in leaderboard.results("matched").items()
-    ]
+    signs = [*on_six_tasks("matched", *PEEK_STARTING).values()]
     assert (len(signs), signs.count(1), signs.count(-1)) == (6, 1, 2)
     ahead = {study for pair, study, mean in by_t() if pair == PEEK_STARTING and mean > 0}
     assert len(ahead) == 4
     assert not ahead & {name.replace("matched", "task") for name in leaderboard.results("matched")}
-    equal = [
-        sign(name.replace("matched", "task"), analysis.tasks[0], "peek", "initial_state")
-        for name, analysis in leaderboard.results("matched").items()
-    ]
+    equal = [*on_six_tasks("task", *PEEK_STARTING).values()]
     assert (equal.count(1), equal.count(-1)) == (3, 1)
     assert (
         "on six others of the 22 (none of those four; not corrected), it is ahead on one and behind"
@@ -51,12 +56,9 @@ def test_how_much_larger_peek_is_and_what_equal_parameters_do_to_it_is_counted()
 
 
 def test_starting_and_repeating_with_equal_parameters_are_counted():
-    signs = {
-        name: sign(name, analysis.tasks[0], "initial_state", "every_input")
-        for name, analysis in leaderboard.results("matched").items()
-    }
+    signs = on_six_tasks("matched", "initial_state", "every_input")
     assert sorted(signs.values()) == [0, 1, 1, 1, 1, 1]
-    assert signs["matched_memorisation"] == 0
+    assert signs["memorisation"] == 0
     assert "it is ahead on five of six tasks, and behind on none (not corrected)." in PAGE
 
 

@@ -199,7 +199,8 @@ def counted(
 def test_on_how_many_tasks_a_decoder_is_ahead_is_counted():
     assert len(everything()) == 176
     assert "Holm's correction for all 176 differences (eight pairs on the 22 tasks of the" in PAGE
-    counts, shown = counted(by_t()), by_t()
+    shown = by_t()
+    counts = counted(shown)
     for asked, said in AHEAD.items():
         text = said.format(*(NUMBERS[number] for number in counts[asked]))
         assert text in PAGE
