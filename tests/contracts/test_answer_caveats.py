@@ -108,7 +108,9 @@ def test_studies_that_have_the_same_data_do(task):
 def test_studies_of_sizes_and_the_first_studies_share_draws_too():
     for length in (8, 16, 32):
         task = f"{length}_tokens"
-        assert draws_of("sizes_echo_lstm", task) == draws_of("sizes_echo_gru", task)
+        for form in ("echo", "reverse"):
+            lstm, gru = (draws_of(f"sizes_{form}_{cell}", task) for cell in ("lstm", "gru"))
+            assert lstm == gru
     assert draws_of("sizes_longer", "echo") == draws_of("sizes_echo_gru", "16_tokens")
     for task in ("addition", "g2p"):
         assert draws_of("context_routes", task) == draws_of("source_reversal", task)
