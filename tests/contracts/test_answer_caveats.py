@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 from statistics import fmean
+from typing import Any
 
 import pytest
+import yaml
 
 import leaderboard
+from decoderlab.tasks import EchoTask
 from tests.contracts.test_answer_counts import NUMBERS, PAGE, by_t, tasks
-from tests.contracts.test_quotes import cells, compared, rows
+from tests.contracts.test_quotes import ROOT, cells, compared, rows
 
 PEEK_STARTING = ("peek", "initial_state")
 DRAWN = ("repeat_vector", "every_input", "initial_state", "peek", "luong")
@@ -114,11 +117,31 @@ def test_studies_of_sizes_and_the_first_studies_share_draws_too():
     assert draws_of("sizes_longer", "echo") == draws_of("sizes_echo_gru", "16_tokens")
     for task in ("addition", "g2p"):
         assert draws_of("context_routes", task) == draws_of("source_reversal", task)
+    for task in ("echo", "addition", "g2p"):
         assert draws_of("context_routes", task) == draws_of("context_routes_matched", task)
     both = run_ids("context_routes") & run_ids("context_routes_matched")
     assert f"with which it has {len(both)} runs in common" in PAGE
     for task in ("echo", "g2p", "addition"):
         assert draws_of("rates", task) < draws_of("draws", task)
+
+
+def sources(**settings: Any) -> dict[str, list[tuple[Any, ...]]]:
+    """Return the sources of a task of integers with the data of the studies, by split."""
+    of_task = yaml.safe_load((ROOT / "conf/task/echo.yaml").read_text(encoding="utf-8"))
+    del of_task["_target_"]
+    examples, _ = EchoTask(**of_task | {"data_seed": 1} | settings).examples()
+    return {split: [tuple(example.source) for example in of] for split, of in examples.items()}
+
+
+def test_integers_reversed_are_those_that_are_written_in_order():
+    for length in (8, 16, 32):
+        at = {"min_length": length, "max_length": length}
+        assert sources(**at) == sources(**at, order="reversed")
+    longer = {"test_min_length": 9, "test_max_length": 12}
+    copied = sources(**longer)
+    assert copied == sources(**longer, order="reversed")
+    shared = set(sources()["train"]) & set(copied["train"])
+    assert f"{len(shared):,} of their {len(copied['train']):,} in training are" in PAGE
 
 
 def test_attention_that_stopped_before_the_updates_of_the_leaderboard_is_counted():

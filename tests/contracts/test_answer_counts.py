@@ -49,7 +49,10 @@ AHEAD = {
         "initial_state_no_feedback",
         "repeat_vector",
     ): "without feedback, as in Keras's RepeatVector, on {}, and behind on {} (",
-    ("initial_state", "repeat_vector"): "| `initial_state` before `repeat_vector` |",
+    (
+        "initial_state",
+        "repeat_vector",
+    ): "ahead of RepeatVector, without it, on {}, and behind on {} (",
 }
 WORDS = {
     "captioning": "names of drawings",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from statistics import fmean
 
 import pytest
 
 import draw_map
 from tests.contracts.test_answer_counts import NUMBERS, PAGE
-from tests.contracts.test_quotes import ROOT, cells, compared
+from tests.contracts.test_quotes import ROOT, cells, compared, rows
 
 STUDIES = [name for name in draw_map.PANELS if (ROOT / "docs/studies" / name).is_dir()]
 ECHO, GRU = "sizes_echo_lstm", "sizes_echo_gru"
@@ -231,3 +232,69 @@ def test_where_a_gru_that_writes_backwards_does_better_by_starting_is_counted():
         for each in ("repeat_vector", "every_input")
     ]
     assert (harmed, compared(*scores).sign) == (["8_tokens_256_units"], 1)
+
+
+def test_where_peek_is_behind_at_all_sizes_is_counted():
+    behind = {
+        other: {
+            (study, size)
+            for study in STUDIES
+            for size in SHORT + LONG
+            if ahead(study, size, other, "peek") > 0
+        }
+        for other in ("initial_state", "repeat_vector")
+    }
+    total = len(STUDIES) * len(SHORT + LONG)
+    grus = sum(study in (GRU, BACKWARDS) for study, _ in behind["initial_state"])
+    lstms = len(behind["initial_state"]) - grus
+    assert f"at [{NUMBERS[grus + lstms]} of {total} sizes](#with-longer-sources)," in PAGE
+    assert f"{NUMBERS[grus]} of GRUs and {NUMBERS[lstms]} of LSTMs," in PAGE
+    assert {study for study, _ in behind["repeat_vector"]} == {GRU, BACKWARDS}
+    number = NUMBERS[len(behind["repeat_vector"])]
+    assert f"at {number} [sizes of GRUs](#with-longer-sources), and, with equal" in PAGE
+
+
+def test_where_a_gru_that_starts_is_ahead_of_repeat_vector_is_counted():
+    signs = {size: ahead(GRU, size, "initial_state", "repeat_vector") for size in SHORT + LONG}
+    few, more = (NUMBERS[list(signs.values()).count(sign)] for sign in (1, -1))
+    assert (
+        f"Against RepeatVector starting has fewer errors at {few} of the nine sizes and more at"
+        f" {more}, 16 and 32 integers with 128 units." in PAGE
+    )
+    behind = [size for size, sign in signs.items() if sign < 0]
+    assert behind == ["16_tokens_128_units", "32_tokens_128_units"]
+
+
+def test_what_feedback_does_to_grus_is_said_by_both_measures():
+    for length in (8, 16, 32):
+        assert ahead(GRU, f"{length}_tokens_32_units", "every_input", "repeat_vector") == 1
+    scores = {size: exact_match(GRU, size) for size in SHORT + LONG}
+    none = [at for at, of in scores.items() if not of["every_input"] + of["repeat_vector"]]
+    assert none == ["16_tokens_32_units", *sizes(32)]
+    for size in (*SHORT, *sizes(16)[1:]):
+        pair = [cells(GRU)["test_exact_match", size, each] for each in DECODERS[1::-1]]
+        assert compared(*pair).sign == 1
+
+
+def test_declared_comparisons_of_studies_with_seven_seeds_are_counted():
+    counts = dict.fromkeys(("better", "worse", "better barring", "worse barring"), 0)
+    number = 0
+    for study in set(STUDIES) - {ECHO}:
+        report = (ROOT / f"docs/studies/{study}/report.md").read_text(encoding="utf-8")
+        found = re.search(r"Of (\d+) comparisons with [^:]+: ([^;]+);", report)
+        assert found is not None
+        number += int(found[1])
+        for each, words in re.findall(r"(\d+) ((?:better|worse)(?: barring)?)\b", found[2]):
+            counts[words] += int(each)
+    certain, barring = (
+        counts[f"better{more}"] + counts[f"worse{more}"] for more in ("", " barring")
+    )
+    assert (
+        f"of the {number} of the three studies with seven seeds {certain} are, and {barring} unless"
+        in PAGE
+    )
+
+
+def test_most_parameters_are_those_of_a_study_of_sizes():
+    most = max(int(row["parameters"]) for study in STUDIES for row in rows(study))
+    assert f"in the studies of sizes up to {round(most, -3):,}." in PAGE
