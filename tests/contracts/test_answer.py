@@ -180,6 +180,7 @@ def test_shares_of_the_variance_are_what_the_runs_of_draws_show():
         ) in (" ".join(PAGE.split()))
         said = f"initial weights {of_weights}, the order of examples {of_order}:"
         assert task != "g2p" or said in " ".join(PAGE.split())
+        assert task == "g2p" or "{}, {} and {}".format(*shares) in " ".join(PAGE.split())
 
 
 def shares_of_draws(task: str, kind: str) -> str:
