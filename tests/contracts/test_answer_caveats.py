@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from functools import partial
 from statistics import fmean
 from typing import Any
 
 import pytest
-import yaml
 
 import leaderboard
-from decoderlab import tasks
-from decoderlab.data.task import Task
-from tests.contracts.test_answer_counts import NUMBERS, PAGE, by_t
-from tests.contracts.test_answer_counts import tasks as leaderboard_tasks
-from tests.contracts.test_quotes import ROOT, cells, compared, rows
+from decoderlab.config.run_config import RunConfig
+from decoderlab.training.assembly import construct_task
+from tests.conftest import composed
+from tests.contracts.test_answer_counts import NUMBERS, PAGE, by_t, tasks
+from tests.contracts.test_quotes import cells, compared, rows
 
 PEEK_STARTING = ("peek", "initial_state")
 DRAWN = ("repeat_vector", "every_input", "initial_state", "peek", "luong")
@@ -43,7 +41,7 @@ def on_six_tasks(kind: str, one: str, other: str) -> dict[str, int]:
 
 
 def test_how_much_larger_peek_is_and_what_equal_parameters_do_to_it_is_counted():
-    sizes = [parameters(name) for name in leaderboard_tasks()]
+    sizes = [parameters(name) for name in tasks()]
     most = max(of["peek"] / of["initial_state"] for of in sizes)
     assert f"It has up to {100 * most - 100:.0f} % more parameters than starting" in PAGE
     signs = [*on_six_tasks("matched", *PEEK_STARTING).values()]
@@ -57,7 +55,7 @@ def test_how_much_larger_peek_is_and_what_equal_parameters_do_to_it_is_counted()
         "on six others of the 22 (none of those four; not corrected), it is ahead on one and behind"
         " on two (with equal widths on three and one)," in PAGE
     )
-    own = [analysis.plan.metric for analysis in leaderboard_tasks().values()]
+    own = [analysis.plan.metric for analysis in tasks().values()]
     assert f"(exact match on {NUMBERS[own.count('exact_match')]})" in PAGE
 
 
@@ -70,7 +68,7 @@ def test_starting_and_repeating_with_equal_parameters_are_counted():
 
 def test_how_many_parameters_feedback_adds_is_what_the_runs_have():
     pairs = (("initial_state", "initial_state_no_feedback"), ("every_input", "repeat_vector"))
-    of_tasks = [parameters(name) for name in leaderboard_tasks()]
+    of_tasks = [parameters(name) for name in tasks()]
     most = max(of[one] / of[other] for of in of_tasks for one, other in pairs)
     assert f"Feedback adds up to {100 * most - 100:.0f} %." in PAGE
 
@@ -128,33 +126,22 @@ def test_studies_of_sizes_and_the_first_studies_share_draws_too():
         assert draws_of("rates", task) < draws_of("draws", task)
 
 
-def of_studies(name: str, **settings: Any) -> partial[Task]:
-    """Return a task with the settings of its file and the draw of the studies."""
-    of_file = yaml.safe_load((ROOT / f"conf/task/{name}.yaml").read_text("utf-8"))
-    of_file.pop("defaults", None)
-    kind = getattr(tasks, of_file.pop("_target_").split(".")[-1])
-    return partial(kind, **of_file | settings | {"data_seed": 1})
-
-
-def sources(task: Task) -> dict[str, list[tuple[Any, ...]]]:
-    """Return the sources of a task by split."""
-    return {split: [tuple(each.source) for each in of] for split, of in task.examples()[0].items()}
+def sources(study: str, *settings: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Return the sources of a study's task, by split."""
+    config = RunConfig.from_composed(composed(f"study={study}", *settings))
+    examples, _ = construct_task(config).examples()
+    return {split: [tuple(example.source) for example in of] for split, of in examples.items()}
 
 
 def test_tasks_with_other_targets_share_their_sources_where_the_page_says_so():
     for length in (8, 16, 32):
-        at = {"min_length": length, "max_length": length}
-        in_order, backwards = (
-            of_studies("echo", **at, order=order) for order in ("given", "reversed")
-        )
-        assert sources(in_order()) == sources(backwards())
-    longer = {"test_min_length": 9, "test_max_length": 12}
-    copied = sources(of_studies("echo", **longer)())
-    assert copied == sources(of_studies("echo", **longer, order="reversed")())
-    shared = set(sources(of_studies("echo")())["train"]) & set(copied["train"])
+        at = [f"task.{end}_length={length}" for end in ("min", "max")]
+        assert sources("sizes_echo_lstm", *at) == sources("sizes_reverse_lstm", *at)
+    copied = sources("task_copy")
+    assert copied == sources("task_reverse")
+    shared = set(sources("task_echo")["train"]) & set(copied["train"])
     assert f"{len(shared):,} of their {len(copied['train']):,} in training are" in PAGE
-    words = of_studies("g2p")
-    spelt, copies = sources(words()), sources(tasks.AutoencoderTask(of=words))
+    spelt, copies = sources("task_g2p"), sources("task_autoencoder")
     assert all(set(spelt[split]) == set(copies[split]) for split in spelt)
 
 

@@ -90,8 +90,7 @@ def test_where_repeating_differs_from_peek_and_from_feedback_is_counted():
         assert min(peek) >= 0
         fewer.append(NUMBERS[sum(peek)])
     assert fewer[2] == fewer[3]
-    peek = [at for at in LONG if ahead(ECHO, at, "peek", "every_input")]
-    assert peek == ["16_tokens_128_units"]
+    assert [at for at in LONG if ahead(ECHO, at, "peek", "every_input")] == ["16_tokens_128_units"]
     assert "`peek` is ahead of `every_input` at one of the six sizes, and at four no" in PAGE
     for size in sizes(16):
         for other in ("initial_state", "repeat_vector"):
