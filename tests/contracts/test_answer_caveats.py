@@ -97,7 +97,7 @@ def test_runs_that_stand_in_two_studies_are_counted():
 
 SAME_DATA = {
     "echo": ("rates", "bridges", "budgets", "task_echo"),
-    "g2p": ("rates", "bridges", "budgets", "task_g2p"),
+    "g2p": ("rates", "bridges", "budgets", "task_g2p", "converged_g2p"),
     "addition": ("rates", "bridges", "budgets", "sums_solved"),
     "translation": ("task_translation", "converged_translation", "claim_translation"),
     "captioning": ("task_captioning", "claim_captioning"),
@@ -150,6 +150,17 @@ def test_attention_that_stopped_before_the_updates_of_the_leaderboard_is_counted
     early = NUMBERS[sum(int(row["steps"]) < 1500 for row in runs)]
     said = f"of `luong` {early} of {NUMBERS[len(runs)]} runs stopped before 1,500 updates."
     assert said in PAGE
+
+
+def test_what_ended_the_training_of_converged_g2p_is_counted():
+    runs = rows("converged_g2p")
+    whole = [row["variant"] for row in runs if row["steps"] == "18000"]
+    assert f"{len(runs) - len(whole)} of {len(runs)} runs ended before their 18,000 upd" in PAGE
+    own, rest = (NUMBERS[n] for n in (whole.count("repeat_vector"), len(whole)))
+    assert f"updates; {own} of the other {rest} are of RepeatVector." in PAGE
+    rates = {row["variant"]: float(row["tuned_training.learning_rate"]) for row in runs}
+    assert [each for each, rate in rates.items() if rate != 0.001] == ["initial_state_no_feedback"]
+    assert "all decoders but starting without feedback took 0.001, the lower one." in PAGE
 
 
 def test_peek_is_fourth_of_sums_with_equal_parameters():
