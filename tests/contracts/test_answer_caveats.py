@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from statistics import fmean
 from typing import Any
 
@@ -13,7 +14,7 @@ from decoderlab.config.run_config import RunConfig
 from decoderlab.training.assembly import construct_task
 from tests.conftest import composed
 from tests.contracts.test_answer_counts import NUMBERS, PAGE, by_t, tasks
-from tests.contracts.test_quotes import cells, compared, rows
+from tests.contracts.test_quotes import ROOT, cells, compared, rows
 
 PEEK_STARTING = ("peek", "initial_state")
 DRAWN = ("repeat_vector", "every_input", "initial_state", "peek", "luong")
@@ -43,7 +44,9 @@ def on_six_tasks(kind: str, one: str, other: str) -> dict[str, int]:
 def test_how_much_larger_peek_is_and_what_equal_parameters_do_to_it_is_counted():
     sizes = [parameters(name) for name in tasks()]
     most = max(of["peek"] / of["initial_state"] for of in sizes)
-    assert f"It has up to {100 * most - 100:.0f} % more parameters than starting" in PAGE
+    trained = parameters("converged_g2p")
+    there = f"{100 * trained['peek'] / trained['initial_state'] - 100:.0f} % in `converged_g2p`"
+    assert f"It has up to {100 * most - 100:.0f} % more parameters than starting ({there})" in PAGE
     signs = [*on_six_tasks("matched", *PEEK_STARTING).values()]
     assert (len(signs), signs.count(1), signs.count(-1)) == (6, 1, 2)
     ahead = {study for pair, study, mean in by_t() if pair == PEEK_STARTING and mean > 0}
@@ -95,35 +98,28 @@ def test_runs_that_stand_in_two_studies_are_counted():
     assert shared == [10] * 6
 
 
-SAME_DATA = {
-    "echo": ("rates", "bridges", "budgets", "task_echo"),
-    "g2p": ("rates", "bridges", "budgets", "task_g2p", "converged_g2p"),
-    "addition": ("rates", "bridges", "budgets", "sums_solved"),
-    "translation": ("task_translation", "converged_translation", "claim_translation"),
-    "captioning": ("task_captioning", "claim_captioning"),
-}
+def test_studies_that_have_the_same_data_are_named_and_no_others():
+    studies_of: dict[str, set[str]] = {}
+    for path in (ROOT / "docs/studies").glob("*/results.csv"):
+        for of in cells(path.parent.name).values():
+            for draw in of.data:
+                studies_of.setdefault(draw, set()).add(path.parent.name)
+    shared = {frozenset(studies) for studies in studies_of.values() if len(studies) > 1}
+    of_tasks = {
+        frozenset((name, name.replace("matched", "task")))
+        for name in leaderboard.results("matched")
+    }
+    table = PAGE.partition("One draw or split")[2].partition("|---|---|")[2]
+    lines = table.partition(" So have the other `matched_*` those of their tasks.")[0].split("| |")
+    named = {frozenset(re.findall("`([a-z0-9_]+)`", line)) for line in lines}
+    assert named == shared - of_tasks
+    assert len(of_tasks - shared) == 1  # echo has more studies
 
 
-@pytest.mark.parametrize("task", SAME_DATA)
-def test_studies_that_have_the_same_data_do(task):
-    assert len(set.union(*(draws_of(study, task) for study in SAME_DATA[task]))) == 1
-
-
-def test_studies_of_sizes_and_the_first_studies_share_draws_too():
-    for length in (8, 16, 32):
-        task = f"{length}_tokens"
-        for form in ("echo", "reverse"):
-            lstm, gru = (draws_of(f"sizes_{form}_{cell}", task) for cell in ("lstm", "gru"))
-            assert lstm == gru
-    assert draws_of("sizes_longer", "echo") == draws_of("sizes_echo_gru", "16_tokens")
-    for task in ("addition", "g2p"):
-        assert draws_of("context_routes", task) == draws_of("source_reversal", task)
-    for task in ("echo", "addition", "g2p"):
-        assert draws_of("context_routes", task) == draws_of("context_routes_matched", task)
+def test_draws_and_runs_that_two_studies_of_routes_share_are_counted():
+    assert all(len(draws_of("draws", task)) == 13 for task in ("echo", "addition", "g2p"))
     both = run_ids("context_routes") & run_ids("context_routes_matched")
-    assert f"with which it has {len(both)} runs in common" in PAGE
-    for task in ("echo", "g2p", "addition"):
-        assert draws_of("rates", task) < draws_of("draws", task)
+    assert f"of `context_routes`, has {len(both)} runs in common with it." in PAGE
 
 
 def sources(study: str, *settings: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -152,12 +148,28 @@ def test_attention_that_stopped_before_the_updates_of_the_leaderboard_is_counted
     assert said in PAGE
 
 
-def test_what_ended_the_training_of_converged_g2p_is_counted():
+@pytest.mark.parametrize(
+    ("study", "budget", "between"),
+    [("converged_g2p", 18000, 900), ("converged_translation", 5100, 170)],
+)
+def test_runs_that_met_the_rule_of_their_stop_are_counted(study: str, budget: int, between: int):
+    runs = rows(study)
+    cut = [
+        row["variant"]
+        for row in runs
+        if int(row["steps"]) == budget and budget - int(row["best_step"]) < 3 * between
+    ]
+    met = (
+        f"{len(runs) - len(cut)} of {len(runs)} runs met this rule within their {budget:,} updates"
+    )
+    assert met in PAGE
+    if study == "converged_g2p":
+        own, rest = (NUMBERS[n] for n in (cut.count("repeat_vector"), len(cut)))
+        assert f"{met}; {own} of the other {rest} are of RepeatVector." in PAGE
+
+
+def test_rates_of_converged_g2p_are_those_of_the_page():
     runs = rows("converged_g2p")
-    whole = [row["variant"] for row in runs if row["steps"] == "18000"]
-    assert f"{len(runs) - len(whole)} of {len(runs)} runs ended before their 18,000 upd" in PAGE
-    own, rest = (NUMBERS[n] for n in (whole.count("repeat_vector"), len(whole)))
-    assert f"updates; {own} of the other {rest} are of RepeatVector." in PAGE
     rates = {row["variant"]: float(row["tuned_training.learning_rate"]) for row in runs}
     assert [each for each, rate in rates.items() if rate != 0.001] == ["initial_state_no_feedback"]
     assert "all decoders but starting without feedback took 0.001, the lower one." in PAGE

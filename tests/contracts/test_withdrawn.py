@@ -53,6 +53,6 @@ def test_the_readme_quotes_results_of_the_answer_and_the_leaderboard_alone():
     answer = " ".join(pages[0].read_text().split())
     assert (text.count(" of 22 tasks"), text.count("28 of 30 on these")) == (1, 1)
     assert "repeating with it is ahead of repeating without it on sixteen of 22" in answer
-    assert "sixteen of 22 tasks and behind on one," in " ".join(text.split())
+    assert "sixteen of 22 tasks and behind on one, electricity demand," in " ".join(text.split())
     assert "Of the 30 differences** between two of them on a task 28 are smaller" in answer
     assert [quote for quote in quotes(text) if quote not in known] == []
